@@ -1,0 +1,5 @@
+"""scikit-learn-compatible classifiers that know when they do not know."""
+
+from sklearn_ood._version import __version__
+
+__all__ = ["__version__"]
