@@ -1,0 +1,265 @@
+"""The contract of every classifier here, and the template of those that hold one net."""
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
+
+from sklearn_ood._modules import InputShape, build_module
+from sklearn_ood._nets import Net, forward, make_net, map_batches, seeded, train
+from sklearn_ood._scores import CONFIDENCES, fit_temperature, log_softmax
+from sklearn_ood._validation import stratified_holdout, validate_rows, validate_training_data
+
+
+class OODClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier that also says how in-distribution a row is.
+
+    A method supplies ``fit`` (which sets ``classes_`` last) and ``_evidence``; it overrides
+    ``_log_proba`` and ``_scores`` where they are not the softmax and the maximum of it.
+    """
+
+    def predict(self, X):
+        """The most likely class of each row; never rejects.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels from ``classes_``.
+        """
+        evidence = self._evidence(validate_rows(self, X))
+        return self.classes_[evidence.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Probabilities over the in-distribution classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Rows sum to 1.
+        """
+        return np.exp(self._log_proba(validate_rows(self, X)))
+
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba``, exact also where a probability is nearly 1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return self._log_proba(validate_rows(self, X))
+
+    def decision_function(self, X):
+        """Evidence for each class; its argmax (its sign for two classes) is ``predict``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes the evidence for the second less that for the first.
+        """
+        evidence = self._evidence(validate_rows(self, X))
+        return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
+
+    def score_samples(self, X):
+        """How in-distribution each row is: higher is more trustworthy.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self._scores(validate_rows(self, X))
+
+    def _evidence(self, rows):
+        raise TypeError(f"{type(self).__name__} must define _evidence.")
+
+    def _log_proba(self, rows):
+        return log_softmax(self._evidence(rows))
+
+    def _scores(self, rows):
+        return self._evidence(rows).max(axis=1)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
+
+
+class NetClassifier(OODClassifier):
+    """A classifier that holds one trained skorch net, ``net_``.
+
+    The flat parameters are documented on :class:`sklearn_ood.SoftmaxClassifier`; a method
+    lists them again in its own ``__init__``, as scikit-learn's ``get_params`` wants it.
+    """
+
+    _net_class = Net
+
+    def fit(self, X, y):
+        """Train the network on the in-distribution rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        y : array-like of shape (n_samples,)
+            Labels; rows with the label ``ood_label`` are known outliers.
+
+        Returns
+        -------
+        self
+        """
+        data = validate_training_data(self, X, y)
+        with seeded(self.random_state) as seed:
+            training, held_out = self._hold_out(data, seed)
+            net = self._build(data)
+            self._train(net, data, training, held_out)
+        self._calibrate(net, data, held_out)
+        self.net_, self.classes_ = net, data.classes
+        return self
+
+    @property
+    def loss_curve_(self):
+        """Training loss of each epoch, a list."""
+        return self.net_.history[:, "train_loss"]
+
+    @property
+    def validation_loss_curve_(self):
+        """Loss on the held-out part after each epoch; needs ``early_stopping=True``."""
+        return self.net_.history[:, "valid_loss"]
+
+    @property
+    def n_iter_(self):
+        """Number of epochs trained."""
+        return len(self.net_.history)
+
+    @property
+    def _needs_holdout(self):
+        return self.early_stopping or self.temperature == "calibrate"
+
+    def _hold_out(self, data, seed):
+        """In-distribution rows and codes: to train on, and held out (None if not needed)."""
+        self._check_parameters()
+        rows, codes = data.in_distribution
+        if not self._needs_holdout:
+            return (rows, codes), None
+        held_out = stratified_holdout(codes, self.validation_fraction, seed)
+        return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
+
+    def _build(self, data):
+        module = build_module(
+            self.module,
+            data.rows.shape[1],
+            self._n_outputs(data),
+            input_shape=data.input_shape,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            dropout=self.dropout,
+        )
+        return make_net(
+            InputShape(module, data.input_shape),
+            net_class=self._net_class,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            lr_schedule=self.lr_schedule,
+            weight_decay=self.weight_decay,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            early_stopping=self.early_stopping,
+            n_iter_no_change=self.n_iter_no_change,
+            device=self.device,
+            verbose=self.verbose,
+            net_params={"criterion__weight": self._class_weights(data)}
+            | dict(self.net_params or {}),
+        )
+
+    def _train(self, net, data, training, held_out):
+        train(net, *training, validation=held_out if self.early_stopping else None)
+
+    def _calibrate(self, net, data, held_out):
+        if self.temperature == "calibrate":
+            rows, codes = held_out
+            self.temperature_ = fit_temperature(forward(net, rows), codes)
+        else:
+            self.temperature_ = float(self.temperature)
+
+    def _n_outputs(self, data):
+        return len(data.classes)
+
+    def _class_weights(self, data):
+        if self.class_weight is None:
+            return None
+        _, codes = data.in_distribution
+        weights = compute_class_weight(
+            self.class_weight, classes=data.classes, y=data.classes[codes]
+        )
+        return torch.as_tensor(weights, dtype=torch.float32)
+
+    def _check_parameters(self):
+        if self.confidence not in (*CONFIDENCES, "odin"):
+            raise ValueError(
+                f"Got confidence={self.confidence!r}, but expected one of "
+                f"{[*CONFIDENCES, 'odin']}."
+            )
+        if self.temperature != "calibrate" and not self.temperature > 0:
+            raise ValueError(
+                f"Got temperature={self.temperature!r}, but expected a number > 0 or "
+                "'calibrate'."
+            )
+        if not self.epsilon >= 0:
+            raise ValueError(f"Got epsilon={self.epsilon!r}, but expected a number >= 0.")
+
+    def _logits(self, rows):
+        """Logits of the classes, divided by the temperature."""
+        return forward(self.net_, rows) / self.temperature_
+
+    def _evidence(self, rows):
+        return log_softmax(self._logits(rows))
+
+    def _log_proba(self, rows):
+        return self._evidence(rows)
+
+    def _scores(self, rows):
+        if self.confidence != "odin":
+            return CONFIDENCES[self.confidence](self._logits(rows))
+        shifted = odin_rows(self.net_, rows, self.temperature_, self.epsilon)
+        return CONFIDENCES["max_proba"](self._logits(shifted))
+
+
+def odin_rows(net, rows, temperature, epsilon):
+    """Rows moved a step towards their predicted class (Liang et al., 2018, eq. 2).
+
+    Parameters
+    ----------
+    net : Net
+    rows : ndarray of shape (n_samples, n_features)
+    temperature : float
+    epsilon : float
+        Step in every feature, in the features' units.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float32
+    """
+
+    @torch.enable_grad()
+    def shifted(batch):
+        batch = batch.detach().requires_grad_()
+        log_p = torch.log_softmax(net.module_(batch).double() / temperature, dim=1)
+        (gradient,) = torch.autograd.grad(log_p.max(dim=1).values.sum(), batch)
+        return batch.detach() + epsilon * gradient.sign()
+
+    return map_batches(shifted, rows, device=net.device)

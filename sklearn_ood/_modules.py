@@ -1,0 +1,221 @@
+"""The networks known by name, and the one way from a ``module`` parameter to a network.
+
+Every named network has the children ``hidden`` (all dense layers but the last) and
+``output``; those for images begin with ``conv``.
+"""
+
+import copy
+from collections import OrderedDict
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+
+def build_module(
+    module, n_features_in, n_outputs, *, input_shape, hidden_layer_sizes=(128,), dropout=0.0
+):
+    """Make the network that an estimator's ``module`` parameter describes.
+
+    Parameters
+    ----------
+    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable
+        "auto" is "mlp" for flat rows and "small_cnn" for images. A network is copied, with
+        its weights; a callable gets ``(n_features_in, n_outputs)``.
+    n_features_in, n_outputs : int
+    input_shape : tuple of int
+        ``(n_features,)`` or ``(C, H, W)``: the shape in which rows reach the network.
+    hidden_layer_sizes : sequence of int, default=(128,)
+        Dense layers of "mlp" and "small_cnn".
+    dropout : float in [0, 1), default=0.0
+        After each of these dense layers.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, the image too small for the network, or the outputs are not
+        of shape (n_samples, n_outputs).
+    TypeError
+        If ``module`` is nothing of the above.
+    """
+    if isinstance(module, nn.Module):
+        network = copy.deepcopy(module)
+    elif isinstance(module, str):
+        network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
+    elif callable(module):
+        network = module(n_features_in, n_outputs)
+    else:
+        raise TypeError(
+            f"Got module={module!r}, but expected 'auto', one of {sorted(NETWORKS)}, an "
+            "nn.Module or a callable (n_features_in, n_outputs) -> nn.Module."
+        )
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"Got a module callable that returned {type(network).__name__}, but expected an "
+            "nn.Module."
+        )
+    check_outputs(network, input_shape, n_outputs)
+    return network
+
+
+def check_outputs(network, input_shape, n_outputs):
+    """Raise unless ``network`` maps two inputs of ``input_shape`` to (2, n_outputs)."""
+    training = network.training
+    try:
+        with torch.no_grad():
+            parameter = next(network.parameters(), torch.zeros(()))
+            outputs = network.eval()(torch.zeros(2, *input_shape, device=parameter.device))
+    except RuntimeError as error:
+        raise ValueError(
+            f"Got a module that cannot take inputs of shape {tuple(input_shape)}: {error} "
+            "Check input_shape and the network's first layers."
+        ) from error
+    finally:
+        network.train(training)
+    if tuple(outputs.shape) != (2, n_outputs):
+        raise ValueError(
+            f"Got a module whose output for 2 inputs has shape {tuple(outputs.shape)}, but "
+            f"expected (2, {n_outputs}): one logit for each class."
+        )
+
+
+class InputShape(nn.Module):
+    """Takes flat rows and hands them to ``network`` in the shape that it wants."""
+
+    def __init__(self, network, input_shape):
+        super().__init__()
+        self.network = network
+        self.input_shape = tuple(input_shape)
+
+    def forward(self, rows):
+        return self.network(rows.reshape(len(rows), *self.input_shape))
+
+
+def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
+    """Dense layers with ReLU."""
+    n_inputs = _size(input_shape)
+    hidden, width = _dense(n_inputs, hidden_layer_sizes, dropout)
+    return _network(flatten=nn.Flatten(), hidden=hidden, output=nn.Linear(width, n_outputs))
+
+
+def small_cnn(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
+    """Two 3x3 convolutions (32 and 64 channels), each pooled by 2, then dense layers."""
+    conv = nn.Sequential(*_conv_block(input_shape[0], 32, 3), *_conv_block(32, 64, 3))
+    hidden, width = _dense(_conv_size(conv, input_shape), hidden_layer_sizes, dropout)
+    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+
+
+def cnn(input_shape, n_outputs):
+    """The network of Spigler: two 5x5 convolutions (32 and 64 channels), dense 400."""
+    conv = nn.Sequential(*_conv_block(input_shape[0], 32, 5), *_conv_block(32, 64, 5))
+    hidden, width = _dense(_conv_size(conv, input_shape), (400,), 0.0)
+    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+
+
+def vgg13(input_shape, n_outputs):
+    """VGG with 13 layers and no batch normalisation (Lee et al., figure 6)."""
+    layers, channels = [], input_shape[0]
+    for width in (64, 128, 256, 512, 512):
+        for _ in range(2):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    conv = nn.Sequential(*layers)
+    hidden, width = _dense(_conv_size(conv, input_shape), (512, 512), 0.5)
+    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+
+
+def alexnet(input_shape, n_outputs):
+    """AlexNet for 32x32 images (Lee et al., appendix B)."""
+    conv = nn.Sequential(
+        nn.Conv2d(input_shape[0], 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
+    )
+    hidden, width = _dense(_conv_size(conv, input_shape), (2048, 1024), 0.5)
+    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+    "cnn": cnn,
+    "vgg13": vgg13,
+    "alexnet": alexnet,
+}
+_WITH_DENSE_OPTIONS = {"mlp", "small_cnn"}
+
+
+def _named_module(name, n_outputs, input_shape, hidden_layer_sizes, dropout):
+    is_image = len(input_shape) == 3
+    if name == "auto":
+        name = "small_cnn" if is_image else "mlp"
+    if name not in NETWORKS:
+        raise ValueError(
+            f"Got module={name!r}, but expected 'auto' or one of {sorted(NETWORKS)}, an "
+            "nn.Module or a callable (n_features_in, n_outputs) -> nn.Module."
+        )
+    if name != "mlp" and not is_image:
+        raise ValueError(
+            f"Got module={name!r} for rows of shape {tuple(input_shape)}, but this network "
+            "needs images; pass input_shape=(C, H, W)."
+        )
+    if name in _WITH_DENSE_OPTIONS:
+        return NETWORKS[name](input_shape, n_outputs, hidden_layer_sizes, dropout)
+    return NETWORKS[name](input_shape, n_outputs)
+
+
+def _network(conv=None, flatten=None, hidden=None, output=None):
+    children = [("conv", conv), ("flatten", flatten), ("hidden", hidden), ("output", output)]
+    return nn.Sequential(OrderedDict((name, part) for name, part in children if part))
+
+
+def _conv_block(n_inputs, n_outputs, kernel_size):
+    conv = nn.Conv2d(n_inputs, n_outputs, kernel_size, padding=kernel_size // 2)
+    return conv, nn.ReLU(), nn.MaxPool2d(2)
+
+
+def _dense(n_inputs, sizes, dropout):
+    widths = (n_inputs, *_layer_sizes(sizes))
+    layers = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers) if layers else nn.Identity(), widths[-1]
+
+
+def _layer_sizes(sizes):
+    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    if any(int(size) != size or size < 1 for size in sizes):
+        raise ValueError(
+            f"Got hidden_layer_sizes={sizes}, but expected positive whole numbers, one for "
+            "each hidden layer."
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def _conv_size(conv, input_shape):
+    """Width of the flattened output of ``conv``, or an error for too small images."""
+    try:
+        with torch.no_grad():
+            return conv(torch.zeros(1, *input_shape)).numel()
+    except RuntimeError as error:
+        raise ValueError(
+            f"Got images of shape {tuple(input_shape)}, which are too small for this network "
+            f"({error}); use module='small_cnn' or resize the images (vgg13 needs 32x32)."
+        ) from error
+
+
+def _size(shape):
+    return int(torch.Size(shape).numel())
