@@ -1,0 +1,206 @@
+"""Splitters that hold whole classes out, to tune for the unknown without outlier data."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import assert_all_finite, check_random_state, indexable
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+MIN_TRAINING_CLASSES = 2
+
+
+def _check_n_splits(n_splits):
+    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 1:
+        raise ValueError(f"Got n_splits={n_splits!r}, but expected an integer >= 1.")
+
+
+def _check_test_size(test_size):
+    if isinstance(test_size, bool) or not isinstance(test_size, Real) or not 0 < test_size < 1:
+        raise ValueError(
+            f"Got test_size={test_size!r}, but expected a number between 0 and 1: the share of "
+            "each known class that is tested."
+        )
+
+
+def _count_left_out(n_out, n_classes):
+    if isinstance(n_out, Integral) and not isinstance(n_out, bool) and n_out >= 1:
+        count = int(n_out)
+    elif isinstance(n_out, Real) and not isinstance(n_out, Integral) and 0 < n_out < 1:
+        count = max(1, round(n_out * n_classes))
+    else:
+        raise ValueError(
+            f"Got n_out={n_out!r}, but expected an integer >= 1, the number of classes to "
+            "leave out, or a float between 0 and 1, their share."
+        )
+    if n_classes - count < MIN_TRAINING_CLASSES:
+        raise ValueError(
+            f"Got n_out={n_out!r} with {n_classes} classes in y, which leaves "
+            f"{max(n_classes - count, 0)} to train on, but expected at least "
+            f"{MIN_TRAINING_CLASSES} left. Take a smaller n_out or more classes."
+        )
+    return count
+
+
+def _encode(y, ood_label):
+    """Number the classes of y; known outliers get the number -1."""
+    if y is None:
+        raise ValueError("Got y=None, but expected class labels: they say what to leave out.")
+    y = column_or_1d(y)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    if ood_label is None:
+        return classes, codes
+    taught = classes.astype(object) != ood_label
+    numbers = np.where(taught, np.cumsum(taught) - 1, -1)
+    return classes[taught], numbers[codes]
+
+
+def _choose_classes(n_classes, n_left_out, n_splits, random_state):
+    """Rows of class numbers in which every class is left out equally often, up to one."""
+    times = np.zeros(n_classes, dtype=int)
+    chosen = np.empty((n_splits, n_left_out), dtype=int)
+    for row in chosen:
+        row[:] = np.lexsort((random_state.permutation(n_classes), times))[:n_left_out]
+        times[row] += 1
+    return chosen
+
+
+def _stratified_test_rows(codes, test_size, random_state):
+    """Mark the share test_size of every class, at least one row and never all of them."""
+    order = np.lexsort((random_state.permutation(len(codes)), codes))
+    sizes = np.bincount(codes)
+    n_test = np.clip(np.rint(test_size * sizes), 1, np.maximum(sizes - 1, 1))
+    rank = np.empty(len(codes), dtype=int)
+    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return rank < n_test[codes]
+
+
+class LeaveClassesOut(BaseCrossValidator):
+    """Folds whose test part holds classes that the training part never shows.
+
+    Every split leaves some classes out. Its test part is all their rows and a share of the
+    rows of every other class; its training part is the rest of the other classes. To a
+    classifier fitted on the training part the left-out classes are unknown, so a score that
+    counts an answer to them as an error tunes for the unknown without any outlier data, and
+    without touching the outliers of the final test.
+
+    At least two classes stay in training, because a discriminative classifier needs them.
+
+    Parameters
+    ----------
+    n_out : int >= 1 or float in (0, 1), default=1
+        Classes to leave out of every split: their number, or their share (rounded, at least
+        one).
+    n_splits : int >= 1, default=5
+        Number of splits. The classes take turns: over the splits, any two are left out
+        equally often, up to one time. With ``n_out * n_splits`` a multiple of the number of
+        classes, exactly equally often.
+    test_size : float in (0, 1), default=0.3
+        Share of each remaining class to test on, at least one row and never all of them,
+        drawn anew for every split.
+    ood_label : label, default=None
+        Label of rows that are known outliers, if y has any. They are no class to leave out and
+        stay in the training part of every split.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of classes and of rows. Pass an int for the same splits at every
+        call.
+
+    Raises
+    ------
+    ValueError
+        From :meth:`split`: if a parameter is out of its range, y is no class label, fewer
+        than two classes would stay in training, or a class has a single row.
+
+    Notes
+    -----
+    The test parts overlap and do not cover every row: :func:`~sklearn.model_selection.\
+cross_validate`, :class:`~sklearn.model_selection.GridSearchCV` and the like work,
+    :func:`~sklearn.model_selection.cross_val_predict` does not. A scorer has to bear labels
+    that the classifier was never taught; those of :mod:`sklearn_ood.metrics` do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.model_selection import LeaveClassesOut
+    >>> y = np.repeat(["cat", "cow", "dog", "emu"], 10)
+    >>> X = np.zeros((40, 1))
+    >>> splitter = LeaveClassesOut(n_splits=4, random_state=0)
+    >>> unknown = [
+    ...     sorted(set(y[test].tolist()) - set(y[train].tolist()))
+    ...     for train, test in splitter.split(X, y)
+    ... ]
+    >>> sorted(unknown)
+    [['cat'], ['cow'], ['dog'], ['emu']]
+    """
+
+    def __init__(
+        self, n_out=1, n_splits=5, *, test_size=0.3, ood_label=None, random_state=None
+    ):
+        self.n_out = n_out
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.ood_label = ood_label
+        self.random_state = random_state
+
+    def split(self, X, y=None, groups=None):
+        """Generate the indices of the training and test rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Only its number of rows is read.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        groups : object
+            Ignored, exists for compatibility.
+
+        Yields
+        ------
+        train : ndarray of int
+            Rows to train on, ascending.
+        test : ndarray of int
+            Rows to test on, ascending.
+        """
+        _check_n_splits(self.n_splits)
+        _check_test_size(self.test_size)
+        X, y = indexable(X, y)
+        classes, codes = _encode(y, self.ood_label)
+        n_left_out = _count_left_out(self.n_out, len(classes))
+        taught = np.flatnonzero(codes >= 0)
+        self._check_class_sizes(classes, codes[taught])
+        random_state = check_random_state(self.random_state)
+        chosen = _choose_classes(len(classes), n_left_out, self.n_splits, random_state)
+        for left_out in chosen:
+            in_test = np.zeros(len(codes), dtype=bool)
+            in_test[taught] = np.isin(codes[taught], left_out)
+            in_test[taught] |= _stratified_test_rows(
+                codes[taught], self.test_size, random_state
+            )
+            yield np.flatnonzero(~in_test), np.flatnonzero(in_test)
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored, exist for compatibility.
+
+        Returns
+        -------
+        n_splits : int
+            The number of splits.
+        """
+        _check_n_splits(self.n_splits)
+        return self.n_splits
+
+    def _check_class_sizes(self, classes, codes):
+        single = classes[np.bincount(codes, minlength=len(classes)) < 2]
+        if len(single):
+            raise ValueError(
+                f"Got y with a single row of the class {single.tolist()[0]!r}, but expected at "
+                "least 2 of every class: one to train on and one to test on."
+            )
