@@ -1,6 +1,7 @@
 """Toy data of the papers, and loaders for the real sets they use."""
 
-from sklearn_ood.datasets._real import load_images, load_tabular
+from sklearn_ood.datasets._images import load_images
+from sklearn_ood.datasets._tables import load_tabular
 from sklearn_ood.datasets._toys import (
     inside_rings,
     inside_two_gaussians,

@@ -1,18 +1,16 @@
-"""Loaders for real images and tables kept as npz files."""
+"""Loaders for real images kept as npz files."""
 
 import io
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from sklearn.datasets import fetch_openml, get_data_home
+from sklearn.datasets import fetch_openml
 from sklearn.utils import Bunch
 
-DATA_VARIABLE = "SKLEARN_OOD_DATA"
-SPLITS = ("train", "test", "all")
+from sklearn_ood.datasets._files import check_split, data_folder, listed, look_up, missing
+
 DROP_DIGITS = MappingProxyType({True: "looks_like_digit", "maybe": "maybe_digit", False: None})
 DIGITS = tuple("0123456789")
 FASHION = (
@@ -39,13 +37,6 @@ class _Images:
     parts: tuple
     target_names: tuple
     openml: _OpenML | None = None
-
-
-@dataclass(frozen=True)
-class _Table:
-    file: str
-    n_train: int | None = None
-    target_names: tuple = ()
 
 
 MNIST_TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
@@ -77,76 +68,14 @@ IMAGES = {
     "tinyimagenet": _Images(("tinyimagenet32_jpeg.npz",), (3, 32, 32), ("test",), ()),
 }
 
-TABLES = {
-    "letter_recognition": _Table("tabular/letter_recognition.npz", n_train=16_000),
-    "pendigits_multiclass": _Table(
-        "tabular/pendigits_multiclass.npz", n_train=7_494, target_names=DIGITS
-    ),
-    "wine_quality": _Table("tabular/wine_quality.npz"),
-    "dry_bean": _Table("tabular/dry_bean.npz"),
-    **{
-        file.partition("_")[2]: _Table(
-            f"adbench/{file}.npz", target_names=("normal", "anomaly")
-        )
-        for file in (
-            "6_cardio",
-            "10_cover",
-            "20_letter",
-            "23_mammography",
-            "25_musk",
-            "28_pendigits",
-            "31_satimage-2",
-            "32_shuttle",
-            "38_thyroid",
-        )
-    },
-}
-
-
-def _listed(names):
-    return ", ".join(repr(name) for name in names)
-
-
-def _look_up(name, known):
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"Got name={name!r}, but expected one of {_listed(known)}.")
-    return known[name]
-
-
-def _check_split(split, available, name):
-    if split not in SPLITS:
-        raise ValueError(f"Got split={split!r}, but expected one of {_listed(SPLITS)}.")
-    if split != "all" and split not in available:
-        offered = (*available, "all")
-        raise ValueError(
-            f"Got split={split!r}, but {name!r} has no such part. Take split= one of "
-            f"{_listed(offered)}."
-        )
-
-
-def _data_folder(data_home):
-    if data_home is not None:
-        return Path(data_home).expanduser()
-    if os.environ.get(DATA_VARIABLE):
-        return Path(os.environ[DATA_VARIABLE]).expanduser()
-    return Path(get_data_home())
-
-
-def _missing(loader, name, folder, files, advice=""):
-    return FileNotFoundError(
-        f"{loader}({name!r}) found no file {' or '.join(files)} in {str(folder)!r}. Put it "
-        f"there, pass the folder that has it as data_home, or set ${DATA_VARIABLE} to that "
-        f"folder.{advice}"
-    )
-
 
 def _read(path, keys):
     with np.load(path, allow_pickle=False) as archive:
         absent = [key for key in keys if key not in archive]
         if absent:
             raise ValueError(
-                f"Got {str(path)!r} with the arrays {_listed(archive)}, but expected also "
-                f"{_listed(absent)}. Replace the file by a complete one."
+                f"Got {str(path)!r} with the arrays {listed(archive)}, but expected also "
+                f"{listed(absent)}. Replace the file by a complete one."
             )
         return {key: archive[key] for key in keys}
 
@@ -244,15 +173,15 @@ def _download(name, spec, folder):
 
 
 def _find_images(name, spec, data_home, download):
-    folder = _data_folder(data_home)
+    folder = data_folder(data_home)
     for file in spec.files:
         if (folder / file).is_file():
             return folder / file
     if spec.openml is None:
-        raise _missing("load_images", name, folder, spec.files)
+        raise missing("load_images", name, folder, spec.files)
     if not download:
         advice = " With download=True it is fetched from OpenML and kept there."
-        raise _missing("load_images", name, folder, spec.files, advice)
+        raise missing("load_images", name, folder, spec.files, advice)
     return _download(name, spec, folder)
 
 
@@ -335,8 +264,8 @@ def load_images(
     >>> X.shape  # doctest: +SKIP
     (10000, 784)
     """
-    spec = _look_up(name, IMAGES)
-    _check_split(split, spec.parts, name)
+    spec = look_up(name, IMAGES)
+    check_split(split, spec.parts, name)
     path = _find_images(name, spec, data_home, download)
     target_names, extra = list(spec.target_names), {}
     if name == "omniglot":
@@ -353,96 +282,4 @@ def load_images(
         target_names=target_names,
         filename=str(path),
         **extra,
-    )
-
-
-def _read_table(path):
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = dict(archive)
-    if "X_train" in arrays:
-        arrays["X"] = np.concatenate([arrays["X_train"], arrays["X_test"]])
-        arrays["y"] = np.concatenate([arrays["y_train"], arrays["y_test"]])
-    return arrays
-
-
-def load_tabular(name, *, split="all", data_home=None, return_X_y=False):
-    """Load a table with classes, or with normal rows and anomalies.
-
-    With several classes, from the files ``tabular/<name>.npz``: ``letter_recognition`` (26
-    letters), ``pendigits_multiclass`` (10 digits; other writers in test than in train),
-    ``wine_quality`` (quality 3 to 9; ``is_red`` can serve as a shift) and ``dry_bean`` (7
-    kinds, sorted: shuffle).
-
-    With labels 0 for normal and 1 for an anomaly, from the files
-    ``adbench/<number>_<name>.npz`` of [1]_: ``cardio``, ``cover``, ``letter``,
-    ``mammography``, ``musk``, ``pendigits``, ``satimage-2``, ``shuttle`` and ``thyroid``. The
-    two ``pendigits`` are the same measurements and must not count as independent; the two
-    letter sets have different features.
-
-    Parameters
-    ----------
-    name : str
-        The set, as named above.
-    split : {"train", "test", "all"}, default="all"
-        The part. Only ``letter_recognition`` (the first 16,000 rows train) and
-        ``pendigits_multiclass`` have a usual train and test part.
-    data_home : str or path, default=None
-        Folder that has ``tabular`` and ``adbench``. None means the environment variable
-        ``SKLEARN_OOD_DATA``, and where that is not set scikit-learn's
-        :func:`~sklearn.datasets.get_data_home`.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` instead of a Bunch.
-
-    Returns
-    -------
-    data : Bunch
-        With ``data`` of shape (n_samples, n_features) and dtype float64; ``target`` of shape
-        (n_samples,) and dtype int64; ``feature_names``, empty where the file has none;
-        ``target_names``, which ``target`` indexes, empty where the labels are numbers of their
-        own; ``filename``; for ``wine_quality`` also ``is_red``.
-    (data, target) : tuple
-        If ``return_X_y``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is missing; the message says which file belongs where.
-    ValueError
-        If the name is not known or the set lacks the split.
-
-    References
-    ----------
-    .. [1] Han, Hu, Huang, Jiang and Zhao, "ADBench: Anomaly Detection Benchmark", NeurIPS
-       2022.
-
-    Examples
-    --------
-    >>> from sklearn_ood.datasets import load_tabular
-    >>> X, y = load_tabular("dry_bean", return_X_y=True)  # doctest: +SKIP
-    >>> X.shape  # doctest: +SKIP
-    (13611, 16)
-    """
-    spec = _look_up(name, TABLES)
-    _check_split(split, () if spec.n_train is None else ("train", "test"), name)
-    folder = _data_folder(data_home)
-    path = folder / spec.file
-    if not path.is_file():
-        raise _missing("load_tabular", name, folder, (spec.file,))
-    arrays = _read_table(path)
-    rows = {
-        "train": slice(None, spec.n_train),
-        "test": slice(spec.n_train, None),
-        "all": slice(None),
-    }[split]
-    data = arrays["X"][rows].astype(np.float64)
-    target = arrays["y"][rows].astype(np.int64)
-    if return_X_y:
-        return data, target
-    return Bunch(
-        data=data,
-        target=target,
-        feature_names=list(arrays.get("feature_names", ())),
-        target_names=list(arrays.get("class_names", spec.target_names)),
-        filename=str(path),
-        **({"is_red": arrays["is_red"]} if "is_red" in arrays else {}),
     )
