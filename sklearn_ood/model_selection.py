@@ -116,8 +116,9 @@ class LeaveClassesOut(BaseCrossValidator):
 
     Notes
     -----
-    The test parts overlap and do not cover every row: :func:`~sklearn.model_selection.\
-cross_validate`, :class:`~sklearn.model_selection.GridSearchCV` and the like work,
+    The test parts overlap and do not cover every row:
+    :func:`~sklearn.model_selection.cross_validate`,
+    :class:`~sklearn.model_selection.GridSearchCV` and the like work,
     :func:`~sklearn.model_selection.cross_val_predict` does not. A scorer has to bear labels
     that the classifier was never taught; those of :mod:`sklearn_ood.metrics` do.
 
