@@ -1,0 +1,182 @@
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
+from sklearn.utils import _safe_indexing, get_tags, indexable
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ood._confidence import confidence_of
+from sklearn_ood._validation import stratified_holdout
+
+
+class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
+    """Any estimator with a score as one of scikit-learn's outlier detectors.
+
+    ``predict`` gives +1 for inliers and -1 for outliers; ``decision_function`` is
+    ``score_samples - offset_``, negative for outliers.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Anything with ``score_samples`` (or ``predict_proba`` or ``decision_function``): a
+        classifier of this package, a density, a pipeline. ``y`` may be left out of ``fit``
+        where it works without.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
+        of the rows is held out of training, and ``offset_`` is their 5 % quantile, so that
+        about one in twenty new inliers is refused. Prefer it for methods that remember
+        their training rows, such as nearest neighbours.
+    random_state : int, RandomState or None, default=None
+        Chooses the rows held out by "auto".
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator.
+    offset_ : float
+        The score at which an inlier becomes an outlier.
+    n_features_in_, feature_names_in_
+        As the estimator has them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from sklearn_ood import NoveltyDetector
+    >>> X = np.random.RandomState(0).normal(size=(200, 2))
+    >>> detector = NoveltyDetector(KernelDensity(), random_state=0).fit(X)
+    >>> detector.predict([[0.0, 0.0], [9.0, 9.0]]).tolist()
+    [1, -1]
+    """
+
+    _HELD_OUT = 0.2
+    _REFUSED = 0.05
+
+    def __init__(self, estimator, *, contamination="auto", random_state=None):
+        self.estimator = estimator
+        self.contamination = contamination
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Fit the estimator and place ``offset_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+        y : array-like of shape (n_samples,), default=None
+            Labels, where the estimator needs them.
+
+        Returns
+        -------
+        self
+        """
+        self._check_contamination()
+        X, y = indexable(X, y)
+        held_out = self._hold_out(X, y)
+        estimator = self._fit_on(X, y, ~held_out)
+        scores = confidence_of(estimator, X)
+        self.offset_ = self._place_offset(scores, held_out)
+        self.estimator_ = estimator
+        return self
+
+    def fit_predict(self, X, y=None):
+        """Fit, and say of the training rows themselves which are outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+        y : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            +1 for inliers, -1 for outliers.
+        """
+        return self.fit(X, y).predict(X)
+
+    def predict(self, X):
+        """+1 for inliers, -1 for outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def decision_function(self, X):
+        """``score_samples(X) - offset_``: negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self.score_samples(X) - self.offset_
+
+    def score_samples(self, X):
+        """The estimator's score: higher is more in-distribution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return confidence_of(self.estimator_, X)
+
+    @property
+    def n_features_in_(self):
+        return self.estimator_.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        return self.estimator_.feature_names_in_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.target_tags.required = inner.target_tags.required
+        return tags
+
+    def _check_contamination(self):
+        if isinstance(self.contamination, str) and self.contamination == "auto":
+            return
+        if isinstance(self.contamination, str) or not 0 < self.contamination <= 0.5:
+            raise ValueError(
+                f"Got contamination={self.contamination!r}, but expected 'auto' or a share in "
+                "(0, 0.5]."
+            )
+
+    def _hold_out(self, X, y):
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if self.contamination != "auto" or n_rows < 1 / self._REFUSED:
+            return np.zeros(n_rows, dtype=bool)
+        strata = np.zeros(n_rows, dtype=int)
+        if y is not None:
+            _, strata = np.unique(np.asarray(y), return_inverse=True)
+        return stratified_holdout(strata, self._HELD_OUT, self.random_state)
+
+    def _fit_on(self, X, y, rows):
+        index = np.flatnonzero(rows)
+        X = X if rows.all() else _safe_indexing(X, index)
+        if y is None:
+            return clone(self.estimator).fit(X)
+        return clone(self.estimator).fit(X, _safe_indexing(y, index))
+
+    def _place_offset(self, scores, held_out):
+        if self.contamination == "auto":
+            scores = scores[held_out] if held_out.any() else scores
+            return float(np.quantile(scores, self._REFUSED))
+        return float(np.quantile(scores, self.contamination))
