@@ -182,9 +182,12 @@ class NetClassifier(OODClassifier):
             n_iter_no_change=self.n_iter_no_change,
             device=self.device,
             verbose=self.verbose,
-            net_params={"criterion__weight": self._class_weights(data)}
-            | dict(self.net_params or {}),
+            net_params=self._net_parameters(data) | dict(self.net_params or {}),
         )
+
+    def _net_parameters(self, data):
+        """What the method itself passes to skorch; the user's ``net_params`` win over it."""
+        return {"criterion__weight": self._class_weights(data)}
 
     def _train(self, net, data, training, held_out):
         train(net, *training, validation=held_out if self.early_stopping else None)
@@ -192,7 +195,8 @@ class NetClassifier(OODClassifier):
     def _calibrate(self, net, data, held_out):
         if self.temperature == "calibrate":
             rows, codes = held_out
-            self.temperature_ = fit_temperature(forward(net, rows), codes)
+            logits = forward(net, rows)[:, : len(data.classes)]
+            self.temperature_ = fit_temperature(logits, codes)
         else:
             self.temperature_ = float(self.temperature)
 
@@ -235,18 +239,23 @@ class NetClassifier(OODClassifier):
     def _scores(self, rows):
         if self.confidence != "odin":
             return CONFIDENCES[self.confidence](self._logits(rows))
-        shifted = odin_rows(self.net_, rows, self.temperature_, self.epsilon)
+        shifted = odin_rows(self.net_, rows, self._log_max_proba, self.epsilon)
         return CONFIDENCES["max_proba"](self._logits(shifted))
 
+    def _log_max_proba(self, outputs):
+        return torch.log_softmax(outputs / self.temperature_, dim=1).max(dim=1).values
 
-def odin_rows(net, rows, temperature, epsilon):
-    """Rows moved a step towards their predicted class (Liang et al., 2018, eq. 2).
+
+def odin_rows(net, rows, score, epsilon):
+    """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2).
 
     Parameters
     ----------
     net : Net
     rows : ndarray of shape (n_samples, n_features)
-    temperature : float
+    score : callable
+        From the net's outputs, in float64, to one number a row: for ODIN the logarithm of
+        the largest probability.
     epsilon : float
         Step in every feature, in the features' units.
 
@@ -258,8 +267,7 @@ def odin_rows(net, rows, temperature, epsilon):
     @torch.enable_grad()
     def shifted(batch):
         batch = batch.detach().requires_grad_()
-        log_p = torch.log_softmax(net.module_(batch).double() / temperature, dim=1)
-        (gradient,) = torch.autograd.grad(log_p.max(dim=1).values.sum(), batch)
+        (gradient,) = torch.autograd.grad(score(net.module_(batch).double()).sum(), batch)
         return batch.detach() + epsilon * gradient.sign()
 
     return map_batches(shifted, rows, device=net.device)
