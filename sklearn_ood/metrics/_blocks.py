@@ -1,0 +1,154 @@
+"""Rows of equal confidence form one block; every ranking metric is a function of the counts.
+
+A block can only be accepted or refused whole. Once each block's rows are counted by kind
+(right or wrong, in or out of distribution), the order of the rows is gone, and with it any
+dependence on how ties were sorted.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Blocks(NamedTuple):
+    """Counts of the rows of each kind in each block, most trustworthy block first."""
+
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def as_rows(name, values, n_rows=None):
+    """One-dimensional array of at least one row, or an error that names the argument."""
+    values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(f"Got {name} of shape {values.shape}, but expected (n_samples,).")
+    if values.size == 0:
+        raise ValueError(f"Got {name} with 0 rows, but at least one is needed.")
+    if n_rows is not None and values.size != n_rows:
+        raise ValueError(
+            f"Got {name} with {values.size} rows, but the rows before it are {n_rows}; "
+            "pass arrays of the same length."
+        )
+    return values
+
+
+def as_labels(name, values, n_rows=None):
+    """Labels as rows; in a list of text and numbers each keeps its own type."""
+    labels = as_rows(name, values, n_rows)
+    if labels.dtype.kind in "US" and not hasattr(values, "dtype"):
+        as_given = as_rows(name, np.array(values, dtype=object))
+        if (as_given != labels).any():
+            return as_given
+    return labels
+
+
+def as_numbers(name, values, n_rows=None):
+    """Rows as float64 without NaN; infinities may stay."""
+    values = as_rows(name, values, n_rows).astype(np.float64, copy=False)
+    if np.isnan(values).any():
+        raise ValueError(
+            f"Got {name} with {int(np.isnan(values).sum())} NaN, but each row needs a number; "
+            "a row that is not to be trusted at all may have -inf."
+        )
+    return values
+
+
+def as_weights(sample_weight, n_rows):
+    """Weights as float64, or None; negative, infinite and all-zero weights are errors."""
+    if sample_weight is None:
+        return None
+    weights = as_numbers("sample_weight", sample_weight, n_rows)
+    if weights.min() < 0 or not np.isfinite(weights).all() or not weights.any():
+        raise ValueError(
+            f"Got sample_weight from {weights.min()} to {weights.max()}, but expected finite "
+            "numbers >= 0, not all of them 0."
+        )
+    return weights
+
+
+def as_share(name, value, *, zero=True):
+    """A number in [0, 1], or in (0, 1] where zero makes no sense."""
+    if not (0 <= value <= 1) or (value == 0 and not zero):
+        raise ValueError(
+            f"Got {name}={value!r}, but expected a number in {'[' if zero else '('}0, 1]."
+        )
+    return float(value)
+
+
+def differs(y_true, y_pred):
+    """Where two label arrays differ; labels of different kinds (text, number) always do."""
+    textual = [labels.dtype.kind in "USO" for labels in (y_true, y_pred)]
+    if any(textual) and y_true.dtype.kind != y_pred.dtype.kind:
+        y_true, y_pred = y_true.astype(object), y_pred.astype(object)
+    return np.asarray(y_true != y_pred, dtype=bool)
+
+
+def count_blocks(kind, n_kinds, confidence, sample_weight=None):
+    """Count the rows of each kind at each distinct confidence.
+
+    Parameters
+    ----------
+    kind : ndarray of shape (n_samples,)
+        Integers in [0, n_kinds), or booleans.
+    n_kinds : int
+        How many kinds there are.
+    confidence : ndarray of shape (n_samples,), dtype float64
+        No NaN.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Rows of weight zero do not make a block.
+
+    Returns
+    -------
+    blocks : Blocks
+        ``values`` of shape (n_blocks,), falling; ``counts`` of shape (n_kinds, n_blocks),
+        integers without weights and floats with them.
+    """
+    if sample_weight is None and n_kinds == 2:
+        return _count_two_kinds(kind, confidence)
+    if sample_weight is not None:
+        kept = sample_weight > 0
+        kind, confidence, sample_weight = kind[kept], confidence[kept], sample_weight[kept]
+    values, block = block_of_rows(confidence)
+    cells = np.bincount(
+        kind * len(values) + block, weights=sample_weight, minlength=n_kinds * len(values)
+    )
+    return Blocks(values, cells.reshape(n_kinds, len(values)))
+
+
+def block_of_rows(confidence):
+    """Distinct confidences, highest first, and the index of the block of each row."""
+    values, block = np.unique(confidence, return_inverse=True)
+    return values[::-1], len(values) - 1 - block
+
+
+def _count_two_kinds(flag, confidence):
+    # A sort of numbers is several times faster than an argsort with its gathers. So the
+    # flag travels in the bit that the sign leaves free, signs being sorted apart.
+    key = (confidence + 0.0).view(np.uint64)  # adding 0.0 makes -0.0 a tie of 0.0
+    negative = np.signbit(key.view(np.float64))
+    key <<= np.uint64(1)
+    key |= flag
+    if not negative.any():
+        return Blocks(*_runs(key, falling=True))
+    above, counts_above = _runs(key[~negative], falling=True)
+    below, counts_below = _runs(key[negative], falling=False)
+    return Blocks(np.r_[above, -below], np.hstack([counts_above, counts_below]))
+
+
+def _runs(key, falling):
+    key.sort()
+    if falling:
+        key = key[::-1]
+    flags = (key & np.uint64(1)).view(np.int64)
+    magnitude = key >> np.uint64(1)
+    is_start = np.ones(key.size, dtype=bool)
+    np.not_equal(magnitude[1:], magnitude[:-1], out=is_start[1:])
+    starts = np.flatnonzero(is_start)
+    counts = np.empty((2, starts.size), dtype=np.int64)
+    if starts.size:
+        np.add.reduceat(flags, starts, out=counts[1])
+        np.subtract(np.append(starts[1:], key.size), starts, out=counts[0])
+        counts[0] -= counts[1]
+    return magnitude[starts].view(np.float64), counts

@@ -1,0 +1,383 @@
+"""Risk and coverage of a classifier that may decline to answer.
+
+Coverage is the share of rows answered, selective risk the share of the answers that is
+wrong. A row whose label the classifier was never taught is wrong whenever it is answered,
+which needs no special case here: its label equals no prediction.
+"""
+
+import numpy as np
+from scipy.special import digamma
+
+from sklearn_ood.metrics._blocks import (
+    as_labels,
+    as_numbers,
+    as_share,
+    as_weights,
+    count_blocks,
+    differs,
+)
+
+_ROUNDING = 1e-12
+
+
+def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
+    """Selective risk at every coverage that a threshold can reach.
+
+    Accepting the rows with ``confidence >= threshold`` takes or leaves all rows of equal
+    confidence together, so there is one point for each distinct confidence and none in
+    between. With a constant confidence the curve is a single point, at coverage 1.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels. Labels the classifier was never taught may be of another type than
+        its answers (an "unknown" among integers).
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0. A weight of 2 is the same as the row twice.
+
+    Returns
+    -------
+    coverage : ndarray of shape (n_points,)
+        Rising, in (0, 1]; the last is 1.
+    risk : ndarray of shape (n_points,)
+        In [0, 1]; the last is the error rate of the classifier.
+    threshold : ndarray of shape (n_points,)
+        Falling: the lowest confidence accepted at each point.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
+
+    References
+    ----------
+    .. [1] El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
+       Classification", JMLR 11, 2010.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import risk_coverage_curve
+    >>> coverage, risk, threshold = risk_coverage_curve(
+    ...     [0, 1, 1, "unknown"], [0, 1, 0, 1], [0.9, 0.8, 0.8, 0.1]
+    ... )
+    >>> coverage
+    array([0.25, 0.75, 1.  ])
+    >>> risk.round(2)
+    array([0.  , 0.33, 0.5 ])
+    >>> threshold
+    array([0.9, 0.8, 0.1])
+    """
+    values, counts = count_blocks(*_right_or_wrong(y_true, y_pred, confidence, sample_weight))
+    accepted, errors = _accepted(counts)
+    return accepted / accepted[-1], errors / accepted, values
+
+
+def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
+    r"""Area under the risk-coverage curve: the mean risk of the top 1, 2, ... n rows.
+
+    Inside a block of t rows with e errors and equal confidence, after n0 accepted rows
+    with e0 errors, the expected risk over all orders of the block is used,
+
+    .. math:: risk(n_0 + j) = \frac{e_0 + j e / t}{n_0 + j}, \quad j = 1, ..., t,
+
+    so that the score does not depend on the order of the rows. Lower is better.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
+        Other weights are interpolated between counts, so their scale matters a little.
+
+    Returns
+    -------
+    score : float
+        In [0, 1]: 0 when all answers are right, 1 when all are wrong, the error rate when
+        the confidence is constant.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
+
+    References
+    ----------
+    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
+       Neural Classifiers", ICLR 2019.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import aurc_score
+    >>> round(aurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7]), 4)
+    0.0625
+    """
+    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    return float(aurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
+
+
+def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
+    r"""Excess area under the risk-coverage curve: what a perfect ranking would save.
+
+    The AURC minus that of a ranking with all k errors last, which is exactly
+
+    .. math:: \frac{1}{n} \sum_{j=1}^{k} \frac{j}{n - k + j}.
+
+    Lower is better.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        As in :func:`aurc_score`.
+
+    Returns
+    -------
+    score : float
+        In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
+        all are wrong.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
+
+    References
+    ----------
+    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
+       Neural Classifiers", ICLR 2019. Their integral is the limit of the sum above.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import eaurc_score
+    >>> eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
+    0.0
+    >>> round(eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.75, 0.7]), 3)
+    0.083
+    """
+    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    return float(eaurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
+
+
+def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
+    r"""Area under the generalised risk-coverage curve.
+
+    The generalised risk is the share of *all* rows that is answered and wrong. Its area is
+    the mean risk of a silent failure; with a the accuracy and f the AUROC of the confidence
+    for telling right from wrong, it is :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`. Ties count
+    one half. Lower is better.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; only their ratios matter.
+
+    Returns
+    -------
+    score : float
+        In [0, 1/2]: 0 when all answers are right, 1/2 when all are wrong.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
+
+    References
+    ----------
+    .. [1] Traub et al., "Overcoming Common Flaws in the Evaluation of Selective
+       Classification Systems", NeurIPS 2024.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import augrc_score
+    >>> augrc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
+    0.03125
+    """
+    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    return float(augrc_of_counts(count_blocks(*rows).counts))
+
+
+def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=None):
+    """Selective risk when at least this share of the rows is answered.
+
+    It is the risk at the smallest coverage that a threshold can reach and that is not below
+    the one asked for; rows of equal confidence are answered together.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    coverage : float, default=0.9
+        In (0, 1]. With nothing answered there is no risk to speak of, so 0 is an error.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; only their ratios matter.
+
+    Returns
+    -------
+    risk : float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, weights are not valid, or
+        ``coverage`` is outside (0, 1].
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import risk_at_coverage
+    >>> risk_at_coverage([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], coverage=0.75)
+    0.0
+    """
+    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    return float(risk_at_coverage_of_counts(count_blocks(*rows).counts, coverage=coverage))
+
+
+def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=None):
+    """Largest share of the rows that can be answered with at most this selective risk.
+
+    This judges a confidence on rows whose labels are known; it promises nothing about new
+    rows.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    risk : float, default=0.01
+        In [0, 1].
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; only their ratios matter.
+
+    Returns
+    -------
+    coverage : float
+        In [0, 1]: 0 when no threshold reaches the risk, so that nothing can be answered.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, weights are not valid, or
+        ``risk`` is outside [0, 1].
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import coverage_at_risk
+    >>> coverage_at_risk([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], risk=0.0)
+    0.75
+    """
+    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    return float(coverage_at_risk_of_counts(count_blocks(*rows).counts, risk=risk))
+
+
+def _right_or_wrong(y_true, y_pred, confidence, sample_weight=None):
+    y_true = as_labels("y_true", y_true)
+    wrong = differs(y_true, as_labels("y_pred", y_pred, y_true.size))
+    confidence = as_numbers("confidence", confidence, y_true.size)
+    return wrong, 2, confidence, as_weights(sample_weight, y_true.size)
+
+
+def without_idle_blocks(counts):
+    """Join neighbouring blocks without errors: their areas add up to that of one block."""
+    starts = idle_starts(counts)
+    return np.add.reduceat(counts, starts, axis=-1)
+
+
+def idle_starts(counts):
+    """First block of every group that :func:`without_idle_blocks` leaves."""
+    hit = counts[1] > 0
+    return np.flatnonzero(hit | np.r_[True, hit[:-1]])
+
+
+def aurc_of_counts(counts):
+    """AURC of counts of shape (..., 2, n_blocks); the sum over a block in closed form."""
+    total, errors = counts.sum(axis=-2), counts[..., 1, :]
+    after = np.cumsum(total, axis=-1)
+    n_rows = after[..., -1:]
+    before = _one_back(after)
+    harmonic_after = _harmonic(after)
+    harmonic_before = _one_back(harmonic_after)
+    # sum_j (j/t) / (n0 + j) inside the block, then t / i for every later position i
+    inside = total - before * (harmonic_after - harmonic_before)
+    later = total * (harmonic_after[..., -1:] - harmonic_after)
+    share = np.divide(errors, total, out=np.zeros(total.shape), where=total > 0)
+    return (share * (inside + later)).sum(axis=-1) / n_rows[..., 0]
+
+
+def eaurc_of_counts(counts):
+    """E-AURC of counts of shape (..., 2, n_blocks)."""
+    right, wrong = np.moveaxis(counts.sum(axis=-1), -1, 0)
+    nothing = np.zeros_like(right)
+    perfect = np.stack([np.stack([right, nothing], -1), np.stack([nothing, wrong], -1)], -2)
+    # The difference is never negative; only its rounding is.
+    return np.maximum(aurc_of_counts(counts) - aurc_of_counts(perfect), 0.0)
+
+
+def augrc_of_counts(counts):
+    """AUGRC of counts of shape (..., 2, n_blocks): trapezoids are the mean over orders."""
+    total, errors = counts.sum(axis=-2), counts[..., 1, :]
+    errors_before = np.cumsum(errors, axis=-1) - errors
+    area = (total * (errors_before + errors / 2)).sum(axis=-1)
+    return area / total.sum(axis=-1).astype(np.float64) ** 2
+
+
+def risk_at_coverage_of_counts(counts, *, coverage=0.9):
+    """Risk at a coverage of counts of shape (..., 2, n_blocks)."""
+    coverage = as_share("coverage", coverage, zero=False)
+    accepted, errors = _accepted(counts)
+    enough = accepted >= (coverage - _ROUNDING) * accepted[..., -1:]
+    enough &= accepted > 0
+    first = np.argmax(enough, axis=-1)[..., None]
+    taken = np.take_along_axis(errors, first, -1) / np.take_along_axis(accepted, first, -1)
+    return taken[..., 0]
+
+
+def coverage_at_risk_of_counts(counts, *, risk=0.01):
+    """Largest coverage at a risk of counts of shape (..., 2, n_blocks)."""
+    risk = as_share("risk", risk)
+    accepted, errors = _accepted(counts)
+    within = errors <= (risk + _ROUNDING) * accepted
+    return (accepted * within).max(axis=-1) / accepted[..., -1]
+
+
+def _accepted(counts):
+    errors = np.cumsum(counts[..., 1, :], axis=-1)
+    return np.cumsum(counts[..., 0, :], axis=-1) + errors, errors
+
+
+def _one_back(values):
+    return np.concatenate([np.zeros_like(values[..., :1]), values[..., :-1]], axis=-1)
+
+
+def _harmonic(count):
+    if count.dtype.kind == "i" and count.max() < 4 * count.size:
+        table = np.zeros(count.max() + 1)
+        np.cumsum(1.0 / np.arange(1, table.size), out=table[1:])
+        return table[count]
+    return digamma(count + 1.0) + np.euler_gamma
