@@ -216,11 +216,20 @@ def train(net, *arrays, validation=None):
     net.initialize()
     data = Arrays(*arrays, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
-    net.fit_loop(data)
+    try:
+        net.fit_loop(data)
+    except KeyboardInterrupt:  # skorch's way to end early
+        if not _stopped_early(net):
+            raise
     net.notify("on_train_end", X=data, y=None)
     net.set_params(train_split=None)
     net.module_.eval()
     return net
+
+
+def _stopped_early(net):
+    stopping = [entry for _, entry in net.callbacks_ if isinstance(entry, EarlyStopping)]
+    return any(entry.misses_ >= entry.patience for entry in stopping)
 
 
 def wrap_trained(module, *, device="auto"):

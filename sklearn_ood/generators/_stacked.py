@@ -14,19 +14,27 @@ class StackedLinear(nn.Module):
     Parameters
     ----------
     n_classes, n_in, n_out : int
+    normalize : bool, default=False
+        Learn the length of each unit's weights apart from their direction (Salimans and
+        Kingma, 2016, eq. 2).
     """
 
-    def __init__(self, n_classes, n_in, n_out):
+    def __init__(self, n_classes, n_in, n_out, normalize=False):
         super().__init__()
         bound = n_in**-0.5
         self.weight = nn.Parameter(torch.empty(n_classes, n_in, n_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n_classes, 1, n_out).uniform_(-bound, bound))
+        length = self.weight.detach().norm(dim=1, keepdim=True) if normalize else None
+        self.length = None if length is None else nn.Parameter(length)
 
     def forward(self, x):
-        return torch.baddbmm(self.bias, x, self.weight)
+        weight = self.weight
+        if self.length is not None:
+            weight = weight * (self.length / weight.norm(dim=1, keepdim=True))
+        return torch.baddbmm(self.bias, x, weight)
 
 
-def stacked_mlp(n_classes, sizes):
+def stacked_mlp(n_classes, sizes, normalize=False):
     """Dense layers with ReLU between them, one network a class.
 
     Examples
@@ -38,7 +46,7 @@ def stacked_mlp(n_classes, sizes):
     """
     layers = []
     for n_in, n_out in pairwise(sizes):
-        layers += [StackedLinear(n_classes, n_in, n_out), nn.ReLU()]
+        layers += [StackedLinear(n_classes, n_in, n_out, normalize), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
