@@ -109,6 +109,7 @@ class NetClassifier(OODClassifier):
     """
 
     _net_class = Net
+    _min_classes = 2
 
     def fit(self, X, y):
         """Train the network on the in-distribution rows.
@@ -123,7 +124,7 @@ class NetClassifier(OODClassifier):
         -------
         self
         """
-        data = validate_training_data(self, X, y)
+        data = validate_training_data(self, X, y, min_classes=self._min_classes)
         with seeded(self.random_state) as seed:
             training, held_out = self._hold_out(data, seed)
             net = self._build(data)
@@ -161,16 +162,8 @@ class NetClassifier(OODClassifier):
         return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
 
     def _build(self, data):
-        module = build_module(
-            self.module,
-            data.rows.shape[1],
-            self._n_outputs(data),
-            input_shape=data.input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-        )
         return make_net(
-            InputShape(module, data.input_shape),
+            self._network(data),
             net_class=self._net_class,
             optimizer=self.optimizer,
             lr=self.lr,
@@ -184,6 +177,18 @@ class NetClassifier(OODClassifier):
             verbose=self.verbose,
             net_params=self._net_parameters(data) | dict(self.net_params or {}),
         )
+
+    def _network(self, data):
+        """The torch module to train; it takes flat rows."""
+        module = build_module(
+            self.module,
+            data.rows.shape[1],
+            self._n_outputs(data),
+            input_shape=data.input_shape,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            dropout=self.dropout,
+        )
+        return InputShape(module, data.input_shape)
 
     def _net_parameters(self, data):
         """What the method itself passes to skorch; the user's ``net_params`` win over it."""
@@ -235,6 +240,15 @@ class NetClassifier(OODClassifier):
 
     def _log_proba(self, rows):
         return self._evidence(rows)
+
+    def _log_outputs(self, batch, *, scaled=False):
+        """Log-output of every class for a tensor of rows, differentiable in the rows.
+
+        Unscaled it is what the network says, scaled what the method makes of it; the two
+        differ where a confidence multiplies the probabilities.
+        """
+        logits = self.net_.module_(batch)[:, : len(self.classes_)].double()
+        return torch.log_softmax(logits / self.temperature_, dim=1)
 
     def _scores(self, rows):
         if self.confidence != "odin":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 OUTLIER = -1
 
@@ -56,7 +56,9 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
     estimator : estimator
         May have the parameters ``input_shape`` and ``ood_label``.
     X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,) or None
+        None is one class, labelled 1 as scikit-learn labels inliers; only where
+        ``min_classes=1``.
     min_classes : int, default=2
         How many in-distribution classes the method needs.
 
@@ -71,6 +73,8 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
     """
     forget(estimator)
     image_shape = _image_shape(X)
+    if y is None and min_classes == 1:
+        y = np.ones(_num_samples(X), dtype=np.int64)
     rows, y = validate_data(
         estimator, _flat(X), y, dtype=np.float32, y_numeric=False, ensure_min_samples=1
     )
