@@ -4,13 +4,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ood import NoveltyDetector, SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import COOLClassifier, NoveltyDetector, SelectiveClassifier, SoftmaxClassifier
 
 SOFTMAX = SoftmaxClassifier(
     max_epochs=40, batch_size=16, hidden_layer_sizes=(16,), random_state=0
 )
+COOL = COOLClassifier(
+    n_units_per_class=3,
+    max_epochs=30,
+    lr=1e-2,
+    batch_size=16,
+    hidden_layer_sizes=(16,),
+    random_state=0,
+)
 ESTIMATORS = [
     SOFTMAX,
+    COOL,
     SelectiveClassifier(SOFTMAX),
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
