@@ -71,7 +71,9 @@ def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
     >>> threshold
     array([0.9, 0.8, 0.1])
     """
-    values, counts = count_blocks(*_right_or_wrong(y_true, y_pred, confidence, sample_weight))
+    values, counts = count_blocks(
+        *right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    )
     accepted, errors = _accepted(counts)
     return accepted / accepted[-1], errors / accepted, values
 
@@ -120,7 +122,7 @@ def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
     >>> round(aurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7]), 4)
     0.0625
     """
-    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
     return float(aurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
 
 
@@ -168,7 +170,7 @@ def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
     >>> round(eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.75, 0.7]), 3)
     0.083
     """
-    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
     return float(eaurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
 
 
@@ -212,7 +214,7 @@ def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
     >>> augrc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
     0.03125
     """
-    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
     return float(augrc_of_counts(count_blocks(*rows).counts))
 
 
@@ -252,7 +254,7 @@ def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=
     >>> risk_at_coverage([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], coverage=0.75)
     0.0
     """
-    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
     return float(risk_at_coverage_of_counts(count_blocks(*rows).counts, coverage=coverage))
 
 
@@ -292,11 +294,12 @@ def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=Non
     >>> coverage_at_risk([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], risk=0.0)
     0.75
     """
-    rows = _right_or_wrong(y_true, y_pred, confidence, sample_weight)
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
     return float(coverage_at_risk_of_counts(count_blocks(*rows).counts, risk=risk))
 
 
-def _right_or_wrong(y_true, y_pred, confidence, sample_weight=None):
+def right_or_wrong(y_true, y_pred, confidence, *, sample_weight=None):
+    """Arguments of ``count_blocks`` with the kinds right (0) and wrong (1)."""
     y_true = as_labels("y_true", y_true)
     wrong = differs(y_true, as_labels("y_pred", y_pred, y_true.size))
     confidence = as_numbers("confidence", confidence, y_true.size)

@@ -1,0 +1,210 @@
+"""How sure is a metric? Percentile intervals from resampled rows."""
+
+from inspect import signature
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.utils import check_random_state
+
+from sklearn_ood.metrics import _ood, _open_set, _selective
+from sklearn_ood.metrics._blocks import as_rows, block_of_rows
+
+_CELLS_AT_ONCE = 2**18
+_N_CHUNKS = 32
+
+
+class _Kernel(NamedTuple):
+    rows: object
+    compute: object
+    joins_idle: bool = False
+
+
+_KERNELS = {
+    _selective.aurc_score: _Kernel(_selective.right_or_wrong, _selective.aurc_of_counts, True),
+    _selective.eaurc_score: _Kernel(
+        _selective.right_or_wrong, _selective.eaurc_of_counts, True
+    ),
+    _selective.augrc_score: _Kernel(
+        _selective.right_or_wrong, _selective.augrc_of_counts, True
+    ),
+    _selective.risk_at_coverage: _Kernel(
+        _selective.right_or_wrong, _selective.risk_at_coverage_of_counts
+    ),
+    _selective.coverage_at_risk: _Kernel(
+        _selective.right_or_wrong, _selective.coverage_at_risk_of_counts, True
+    ),
+    _ood.tnr_at_tpr: _Kernel(_ood.in_or_out, _ood.tnr_at_tpr_of_counts),
+    _ood.auroc: _Kernel(_ood.in_or_out, _ood.auroc_of_counts),
+    _ood.detection_accuracy: _Kernel(_ood.in_or_out, _ood.detection_accuracy_of_counts),
+    _ood.aupr_in: _Kernel(_ood.in_or_out, _ood.aupr_in_of_counts),
+    _ood.aupr_out: _Kernel(_ood.in_or_out, _ood.aupr_out_of_counts),
+    _open_set.oscr_score: _Kernel(_open_set.right_unknown_or_wrong, _open_set.oscr_of_counts),
+}
+
+
+def bootstrap_interval(
+    metric,
+    *rows,
+    confidence_level=0.95,
+    n_resamples=10_000,
+    random_state=None,
+    n_jobs=None,
+    **params,
+):
+    """Percentile bootstrap interval of a metric over the rows.
+
+    For the ranking metrics of this package the rows are sorted once and all resamples are
+    computed together from how often each row was drawn. Any other metric that takes
+    ``sample_weight`` is called once a resample.
+
+    Parameters
+    ----------
+    metric : callable
+        Called as ``metric(*rows, sample_weight=..., **params)``; returns a number.
+    *rows : array-likes of shape (n_samples,)
+        The metric's arguments, all of one length.
+    confidence_level : float, default=0.95
+        In (0, 1).
+    n_resamples : int, default=10_000
+        At least 1.
+    random_state : int, RandomState instance or None, default=None
+        Draws the resamples.
+    n_jobs : int, default=None
+        Workers for metrics that are called once a resample; joblib's convention. The
+        interval does not depend on it.
+    **params
+        Further keyword arguments of the metric. Each row counts as often as it was drawn,
+        so ``sample_weight`` is not one of them.
+
+    Returns
+    -------
+    low, high : float
+        Ends of the interval. Resamples in which the metric has no value (no outlier was
+        drawn, say) are left out.
+
+    Raises
+    ------
+    ValueError
+        If the metric has no value on the rows, lengths differ, or ``confidence_level`` or
+        ``n_resamples`` is out of range.
+    TypeError
+        If ``metric`` takes no ``sample_weight``, or ``sample_weight`` is given.
+
+    References
+    ----------
+    .. [1] Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics
+       7(1), 1979.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.metrics import aurc_score, bootstrap_interval
+    >>> confidence = np.linspace(0, 1, 200)
+    >>> wrong = np.sin(40 * confidence) > 1.6 * confidence
+    >>> low, high = bootstrap_interval(
+    ...     aurc_score, wrong, np.zeros(200), confidence, random_state=0
+    ... )
+    >>> bool(low < aurc_score(wrong, np.zeros(200), confidence) < high)
+    True
+    """
+    if not 0 < confidence_level < 1:
+        raise ValueError(
+            f"Got confidence_level={confidence_level!r}, but expected a number in (0, 1)."
+        )
+    if not isinstance(n_resamples, (int, np.integer)) or n_resamples < 1:
+        raise ValueError(f"Got n_resamples={n_resamples!r}, but expected an integer >= 1.")
+    if "sample_weight" in params:
+        raise TypeError(
+            "Got sample_weight, but the bootstrap weighs each row by how often it was drawn; "
+            "leave it out."
+        )
+    seeds = np.random.SeedSequence(check_random_state(random_state).randint(2**31 - 1))
+    if metric in _KERNELS:
+        values = _values_at_once(_KERNELS[metric], rows, params, n_resamples, seeds)
+    else:
+        values = _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs)
+    values = values[~np.isnan(values)]
+    if values.size == 0:
+        raise ValueError(
+            f"Got no value of the metric in {n_resamples} resamples; give more rows of the "
+            "kind that it needs."
+        )
+    tail = (1 - confidence_level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _values_at_once(kernel, rows, params, n_resamples, seeds):
+    row_params = {
+        name: params[name] for name in params if name in signature(kernel.rows).parameters
+    }
+    params = {name: params[name] for name in params if name not in row_params}
+    kind, n_kinds, confidence, _ = kernel.rows(*rows, **row_params)
+    cell, n_blocks = _cells(kind, n_kinds, confidence, kernel.joins_idle)
+    draw = _drawer(cell, np.random.Generator(np.random.SFC64(seeds)))
+    at_once = max(1, _CELLS_AT_ONCE // (n_kinds * n_blocks))
+    values = np.empty(n_resamples)
+    for start in range(0, n_resamples, at_once):
+        size = min(at_once, n_resamples - start)
+        counts = draw(size, n_kinds * n_blocks).reshape(size, n_kinds, n_blocks)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values[start : start + size] = kernel.compute(counts, **params)
+    return values
+
+
+def _cells(kind, n_kinds, confidence, joins_idle):
+    """Index of each row in the flattened (n_kinds, n_blocks) counts."""
+    values, block = block_of_rows(confidence)
+    n_blocks = len(values)
+    if joins_idle:
+        counts = np.bincount(kind * n_blocks + block, minlength=n_kinds * n_blocks)
+        starts = _selective.idle_starts(counts.reshape(n_kinds, n_blocks))
+        block = np.searchsorted(starts, block, side="right") - 1
+        n_blocks = len(starts)
+    return kind * n_blocks + block, n_blocks
+
+
+def _drawer(cell, rng):
+    """Function that draws cell counts; through the rows unless there are few cells."""
+    used, n_rows_of = np.unique(cell, return_counts=True)
+    n_rows = cell.size
+
+    def by_cell(size, n_cells):
+        counts = np.zeros((size, n_cells), dtype=np.int64)
+        counts[:, used] = rng.multinomial(n_rows, n_rows_of / n_rows, size=size)
+        return counts
+
+    def by_row(size, n_cells):
+        return np.stack(
+            [
+                np.bincount(
+                    cell[rng.integers(n_rows, size=n_rows, dtype=np.int32)], minlength=n_cells
+                )
+                for _ in range(size)
+            ]
+        )
+
+    return by_cell if 10 * used.size < n_rows else by_row
+
+
+def _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs):
+    if "sample_weight" not in signature(metric).parameters:
+        raise TypeError(
+            f"Got metric={metric!r}, which takes no sample_weight, but a resample is passed as "
+            "weights: how often each row was drawn."
+        )
+    n_rows = as_rows("the first array", rows[0]).size
+    sizes = [len(part) for part in np.array_split(np.empty(n_resamples), _N_CHUNKS)]
+    chunks = Parallel(n_jobs=n_jobs)(
+        delayed(_values_of_chunk)(metric, rows, params, n_rows, size, seed)
+        for size, seed in zip(sizes, seeds.spawn(_N_CHUNKS), strict=True)
+    )
+    return np.concatenate(chunks)
+
+
+def _values_of_chunk(metric, rows, params, n_rows, size, seed):
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(n_rows, size=n_rows) for _ in range(size))
+    weights = (np.bincount(draw, minlength=n_rows).astype(np.float64) for draw in draws)
+    return np.array([metric(*rows, sample_weight=weight, **params) for weight in weights])

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_random_state
+
+from sklearn_ood.metrics import (
+    augrc_score,
+    aupr_in,
+    aupr_out,
+    aurc_score,
+    auroc,
+    bootstrap_interval,
+    coverage_at_risk,
+    detection_accuracy,
+    eaurc_score,
+    expected_calibration_error,
+    oscr_score,
+    risk_at_coverage,
+    tnr_at_tpr,
+)
+from sklearn_ood.metrics._bootstrap import _KERNELS, _cells, _drawer
+
+SELECTIVE = [
+    (aurc_score, {}),
+    (eaurc_score, {}),
+    (augrc_score, {}),
+    (risk_at_coverage, {"coverage": 0.6}),
+    (coverage_at_risk, {"risk": 0.2}),
+]
+OUTLIERS = [
+    (tnr_at_tpr, {"tpr": 0.8}),
+    (auroc, {}),
+    (detection_accuracy, {}),
+    (aupr_in, {}),
+    (aupr_out, {}),
+]
+
+
+def global_state():
+    return check_random_state(None).get_state()[1].copy()
+
+
+def make_rows(metric, n=80, seed=0, levels=12):
+    rng = np.random.default_rng(seed)
+    confidence = rng.integers(0, levels, n) / levels
+    wrong = rng.random(n) > 0.4 + confidence / 2
+    if metric is oscr_score:
+        return rng.integers(0, 4, n), rng.integers(0, 3, n), confidence
+    if metric in dict(OUTLIERS):
+        return ~wrong, confidence
+    return wrong.astype(int), np.zeros(n, dtype=int), confidence
+
+
+@pytest.mark.parametrize(
+    ("metric", "params"), [*SELECTIVE, *OUTLIERS, (oscr_score, {"classes": [0, 1, 2]})]
+)
+def test_counts_of_a_resample_give_the_metric_of_the_resample(metric, params):
+    rows = make_rows(metric)
+    kernel = _KERNELS[metric]
+    row_params = {"classes": [0, 1, 2]} if metric is oscr_score else {}
+    kind, n_kinds, confidence, _ = kernel.rows(*rows, **row_params)
+    cell, n_blocks = _cells(kind, n_kinds, confidence, kernel.joins_idle)
+    rng = np.random.default_rng(1)
+    draws = rng.integers(0, 80, (20, 80))
+    counts = np.stack([np.bincount(cell[d], minlength=n_kinds * n_blocks) for d in draws])
+    settings = {} if row_params else params
+    got = kernel.compute(counts.reshape(20, n_kinds, n_blocks), **settings)
+    expected = [metric(*(column[d] for column in rows), **params) for d in draws]
+    assert np.allclose(got, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("metric", "params"), [*SELECTIVE, *OUTLIERS])
+def test_both_ways_agree(metric, params):
+    rows = make_rows(metric, n=150)
+
+    def wrapped(*rows, sample_weight=None):
+        return metric(*rows, sample_weight=sample_weight, **params)
+
+    at_once = bootstrap_interval(metric, *rows, n_resamples=3000, random_state=0, **params)
+    one_by_one = bootstrap_interval(wrapped, *rows, n_resamples=1000, random_state=0)
+    width = one_by_one[1] - one_by_one[0]
+    assert at_once == pytest.approx(one_by_one, abs=0.15 * width + 0.01)
+
+
+@pytest.mark.parametrize("levels", [3, 10_000])
+def test_cells_are_drawn_like_rows(levels):
+    kind, confidence = np.arange(200) % 2, np.arange(200) * 7 % levels * 1.0
+    cell, n_blocks = _cells(kind, 2, confidence, joins_idle=False)
+    counts = _drawer(cell, np.random.default_rng(0))(4000, 2 * n_blocks)
+    expected = np.bincount(cell, minlength=2 * n_blocks)
+    assert (counts.sum(axis=1) == 200).all()
+    assert np.allclose(counts.mean(axis=0), expected, atol=0.1 * np.sqrt(expected.max()))
+    assert np.allclose(counts.var(axis=0), expected * (1 - expected / 200), rtol=0.15)
+
+
+def test_interval_of_a_mean_is_the_normal_one():
+    # with a constant confidence the AURC is the error rate
+    wrong = (np.arange(2000) < 400).astype(int)
+    low, high = bootstrap_interval(
+        aurc_score, wrong, np.zeros(2000), np.ones(2000), n_resamples=20_000, random_state=0
+    )
+    half = 1.96 * np.sqrt(0.2 * 0.8 / 2000)
+    assert (low, high) == pytest.approx((0.2 - half, 0.2 + half), abs=0.001)
+
+
+def test_level_orders_the_intervals():
+    rows = make_rows(aurc_score)
+    ends = [
+        bootstrap_interval(aurc_score, *rows, confidence_level=level, random_state=0)
+        for level in (0.5, 0.9, 0.99)
+    ]
+    assert ends[2][0] < ends[1][0] < ends[0][0] < ends[0][1] < ends[1][1] < ends[2][1]
+
+
+@pytest.mark.parametrize("metric", [aurc_score, accuracy_score])
+def test_same_seed_same_interval_and_global_state_untouched(metric):
+    rows = make_rows(aurc_score)[: 3 if metric is aurc_score else 2]
+    state = global_state()
+    first = bootstrap_interval(metric, *rows, n_resamples=200, random_state=3)
+    assert first == bootstrap_interval(metric, *rows, n_resamples=200, random_state=3)
+    assert first != bootstrap_interval(metric, *rows, n_resamples=200, random_state=4)
+    assert np.array_equal(state, global_state())
+
+
+def test_any_metric_with_weights_and_any_number_of_workers():
+    rows = make_rows(expected_calibration_error)
+    settings = {"n_resamples": 64, "random_state": 0, "n_bins": 5}
+    one = bootstrap_interval(expected_calibration_error, *rows, **settings)
+    assert one == bootstrap_interval(expected_calibration_error, *rows, n_jobs=2, **settings)
+    assert one[0] < expected_calibration_error(*rows, n_bins=5) < one[1]
+
+
+def test_resamples_without_an_outlier_are_left_out():
+    is_in = np.arange(20) > 0
+    low, high = bootstrap_interval(auroc, is_in, np.arange(20), random_state=0)
+    assert low == high == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"confidence_level": 95}, ValueError, "confidence_level=95"),
+        ({"n_resamples": 0}, ValueError, "n_resamples=0"),
+        ({"n_resamples": 10.5}, ValueError, "n_resamples=10.5"),
+        ({"sample_weight": np.ones(80)}, TypeError, "leave it out"),
+    ],
+)
+def test_bad_settings_are_named(settings, error, message):
+    with pytest.raises(error, match=message):
+        bootstrap_interval(aurc_score, *make_rows(aurc_score), **settings)
+
+
+def test_metric_without_weights_is_named():
+    with pytest.raises(TypeError, match="takes no sample_weight"):
+        bootstrap_interval(lambda y_true: np.mean(y_true), [1, 2])
+
+
+def test_bad_rows_are_named():
+    with pytest.raises(ValueError, match="NaN"):
+        bootstrap_interval(aurc_score, [0, 1], [0, 1], [0.1, np.nan])
