@@ -1,15 +1,19 @@
 """scikit-learn-compatible classifiers that know when they do not know."""
 
 from sklearn_ood._cool import COOLClassifier
+from sklearn_ood._generative import GenerativeClassifier
 from sklearn_ood._novelty import NoveltyDetector
 from sklearn_ood._selective import SelectiveClassifier
+from sklearn_ood._siamese import SiameseSimilarity
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._version import __version__
 
 __all__ = [
     "COOLClassifier",
+    "GenerativeClassifier",
     "NoveltyDetector",
     "SelectiveClassifier",
+    "SiameseSimilarity",
     "SoftmaxClassifier",
     "__version__",
 ]

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import torch
 
 ARMIJO, WOLFE = 1e-4, 0.9
+# Matrix products round alike for whole blocks of rows: a row's path must not depend on how
+# many others are still searched.
+ROW_BLOCK = 16
 
 
 class Minimum(NamedTuple):
@@ -374,7 +377,7 @@ def _search_chunk(decode, x, starts, distance, penalty, max_iter, options):
             return lambda z: objective(z.view(n_classes, n, m), x).flatten()
         label = index // n
         count = torch.bincount(label, minlength=n_classes)
-        width = int(count.max())
+        width = -(-int(count.max()) // ROW_BLOCK) * ROW_BLOCK
         offset = torch.cumsum(count, 0) - count
         place = label * width + torch.arange(len(index), device=x.device) - offset[label]
         rows = x.new_zeros(n_classes * width, x.shape[1])

@@ -208,6 +208,15 @@ class BaseGenerator(BaseEstimator, ABC):
         """Whether gradients of a generation reach its latent."""
         return True
 
+    @property
+    def has_manifold(self):
+        """Whether some inputs cannot be generated, so that a distance says something."""
+        return True
+
+    def _floats_per_row(self):
+        """Numbers held at once for each row that is scored: sets the size of batches."""
+        return self.n_classes_ * self.n_features_in_
+
     @abstractmethod
     def _fit(self, rows, codes):
         """Learn from float32 rows and their integer classes."""

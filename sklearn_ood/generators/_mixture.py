@@ -86,6 +86,11 @@ class GaussianMixtureGenerator(BaseGenerator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @property
+    def has_manifold(self):
+        """Whether some inputs cannot be generated: none."""
+        return False
+
     def class_log_density(self, X):
         """Log density of every row under every class.
 
@@ -192,6 +197,9 @@ class GaussianMixtureGenerator(BaseGenerator):
         log_determinant = torch.diagonal(root, dim1=1, dim2=2).log().sum(1)
         constant = torch.as_tensor(np.log(self.weights_)) + log_determinant
         return constant - 0.5 * (white.square().sum(2) + d * float(np.log(2 * np.pi)))
+
+    def _floats_per_row(self):
+        return 4 * len(self.owner_) * self.n_features_in_
 
     def _standardise(self, x):
         return (x.double().cpu() - torch.as_tensor(self._centre)) / torch.as_tensor(self._scale)

@@ -89,6 +89,9 @@ class NearestNeighborGenerator(BaseGenerator):
         place = np.minimum.reduceat(place, starts, axis=1)
         return torch.as_tensor(place, dtype=torch.long, device=inner.device)
 
+    def _floats_per_row(self):
+        return max(self.rows_.size // 64, self.n_classes_ * self.n_features_in_)
+
     def _first_and_count(self, device):
         offsets = torch.as_tensor(self.offsets_, device=device)
         return offsets[:-1, None], torch.diff(offsets)[:, None]
