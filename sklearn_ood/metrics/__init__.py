@@ -2,6 +2,7 @@
 
 from sklearn_ood.metrics._bootstrap import bootstrap_interval
 from sklearn_ood.metrics._calibration import expected_calibration_error
+from sklearn_ood.metrics._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
 from sklearn_ood.metrics._ood import (
     aupr_in,
     aupr_out,
@@ -22,6 +23,8 @@ from sklearn_ood.metrics._selective import (
 )
 
 __all__ = [
+    "ConfidenceHistogramDisplay",
+    "RiskCoverageDisplay",
     "augrc_score",
     "aupr_in",
     "aupr_out",

@@ -1,0 +1,392 @@
+"""Pictures of a confidence, in scikit-learn's style."""
+
+import numpy as np
+
+from sklearn_ood._confidence import answers_of, confidence_of, last_step
+from sklearn_ood.metrics._blocks import as_labels, as_numbers, differs
+from sklearn_ood.metrics._open_set import is_known
+from sklearn_ood.metrics._scorer import classes_of
+from sklearn_ood.metrics._selective import aurc_score, risk_coverage_curve
+
+_MARKED_AT_MOST = 200
+
+
+class RiskCoverageDisplay:
+    """Selective risk against coverage, with the curve of a perfect ranking beside it.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`. Several curves share
+    an axis: pass the first one's ``ax_`` as ``ax`` to the next.
+
+    Parameters
+    ----------
+    coverage : ndarray of shape (n_points,)
+        Coverages that a threshold can reach, rising.
+    risk : ndarray of shape (n_points,)
+        Selective risk at each.
+    aurc : float, default=None
+        Area under the curve, shown in the legend.
+    name : str, default=None
+        Name of the curve in the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the curve.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+    line_ : matplotlib Line2D
+        The curve.
+    points_ : matplotlib Line2D
+        The achievable points; None where there are more than 200 and they would hide it.
+    optimal_line_ : matplotlib Line2D
+        The dashed curve of a perfect ranking; None when not drawn.
+
+    See Also
+    --------
+    risk_coverage_curve : The numbers behind the picture.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import RiskCoverageDisplay
+    >>> display = RiskCoverageDisplay.from_predictions(
+    ...     [0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], name="by hand"
+    ... )
+    >>> display.line_.get_label()
+    'by hand (AURC = 0.0625)'
+    """
+
+    def __init__(self, *, coverage, risk, aurc=None, name=None):
+        self.coverage = coverage
+        self.risk = risk
+        self.aurc = aurc
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, optimal=True, **kwargs):
+        """Draw the curve of a fitted classifier on the rows of X.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier. Its confidence is ``score_samples``, else the largest
+            ``predict_proba``, else the margin of ``decision_function``.
+        X : array-like of shape (n_samples, n_features)
+            Rows to answer, those of unknown classes included.
+        y : array-like of shape (n_samples,)
+            True labels; an answer to a label that was never taught is an error.
+        name : str, default=None
+            Name in the legend; None is the class of the estimator.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        optimal : bool, default=True
+            Whether to draw the curve of a perfect ranking.
+        **kwargs
+            Passed to matplotlib's ``plot`` for the curve.
+
+        Returns
+        -------
+        display : RiskCoverageDisplay
+        """
+        return cls.from_predictions(
+            y,
+            answers_of(estimator, X),
+            confidence_of(estimator, X),
+            name=type(_classifier_in(estimator, X)).__name__ if name is None else name,
+            ax=ax,
+            optimal=optimal,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls, y_true, y_pred, confidence, *, name=None, ax=None, optimal=True, **kwargs
+    ):
+        """Draw the curve of answers and their confidence.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels.
+        y_pred : array-like of shape (n_samples,)
+            Answers, before any is rejected.
+        confidence : array-like of shape (n_samples,)
+            Higher = more trustworthy.
+        name : str, default=None
+            Name in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        optimal : bool, default=True
+            Whether to draw the curve of a perfect ranking.
+        **kwargs
+            Passed to matplotlib's ``plot`` for the curve.
+
+        Returns
+        -------
+        display : RiskCoverageDisplay
+        """
+        coverage, risk, _ = risk_coverage_curve(y_true, y_pred, confidence)
+        aurc = aurc_score(y_true, y_pred, confidence)
+        display = cls(coverage=coverage, risk=risk, aurc=aurc, name=name)
+        return display.plot(ax=ax, optimal=optimal, **kwargs)
+
+    def plot(self, ax=None, *, name=None, optimal=True, **kwargs):
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        name : str, default=None
+            Name in the legend; None is the one given before.
+        optimal : bool, default=True
+            Whether to draw the curve of a perfect ranking.
+        **kwargs
+            Passed to matplotlib's ``plot`` for the curve.
+
+        Returns
+        -------
+        display : RiskCoverageDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        self.ax_, self.figure_ = _axes(ax)
+        style = {"label": self._label(self.name if name is None else name), **kwargs}
+        (self.line_,) = self.ax_.plot(self.coverage, self.risk, **style)
+        color = self.line_.get_color()
+        self.points_ = self.optimal_line_ = None
+        if len(self.coverage) <= _MARKED_AT_MOST:
+            (self.points_,) = self.ax_.plot(
+                self.coverage, self.risk, "o", color=color, markersize=4, clip_on=False
+            )
+        if optimal:
+            wrong = self.risk[-1]
+            best = np.linspace(1 - wrong, 1, 200) if wrong < 1 else np.ones(1)
+            self.optimal_line_ = self.ax_.plot(
+                np.r_[0, best],
+                np.r_[0, (best - 1 + wrong) / best],
+                linestyle="--",
+                color=color,
+                alpha=0.6,
+                label=f"perfect ranking (risk {wrong:.3g} at coverage 1)",
+            )[0]
+        self.ax_.set(xlabel="Coverage", ylabel="Selective risk", xlim=(0, 1))
+        self.ax_.set_ylim(bottom=0)
+        if self.ax_.get_legend_handles_labels()[1]:
+            self.ax_.legend(loc="upper left")
+        return self
+
+    def _label(self, name):
+        area = None if self.aurc is None else f"AURC = {self.aurc:.3g}"
+        if name is None:
+            return area
+        return name if area is None else f"{name} ({area})"
+
+
+class ConfidenceHistogramDisplay:
+    """Confidence of right answers, wrong answers and answers to unknown classes.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (n_samples,)
+        Higher = more trustworthy; infinite values are drawn at the ends.
+    right : ndarray of shape (n_samples,), dtype bool
+        Where the row is of a known class and the answer right.
+    is_in : ndarray of shape (n_samples,), dtype bool
+        Where the row is of a known class.
+    threshold : float, default=None
+        Lowest confidence that is answered, drawn as a line.
+    name : str, default=None
+        Title of the picture.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the histograms.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+    bars_ : list of matplotlib artists
+        One histogram for each kind of row that occurs.
+    line_ : matplotlib Line2D
+        The threshold; None when there is none.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import ConfidenceHistogramDisplay
+    >>> display = ConfidenceHistogramDisplay.from_predictions(
+    ...     [0, 1, 1, 7], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], classes=[0, 1], threshold=0.75
+    ... )
+    >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    ['known, right (2)', 'known, wrong (1)', 'unknown (1)', 'threshold 0.75']
+    """
+
+    def __init__(self, *, confidence, right, is_in, threshold=None, name=None):
+        self.confidence = confidence
+        self.right = right
+        self.is_in = is_in
+        self.threshold = threshold
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, threshold=None, name=None, ax=None, **kwargs):
+        """Draw the confidence of a fitted classifier on the rows of X.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier.
+        X : array-like of shape (n_samples, n_features)
+            Rows to answer, those of unknown classes included.
+        y : array-like of shape (n_samples,)
+            True labels; those outside ``classes_`` are unknown.
+        threshold : float, default=None
+            Lowest confidence that is answered; None takes the estimator's ``threshold_``
+            where it has one.
+        name : str, default=None
+            Title; None is the class of the estimator.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        **kwargs
+            Passed to matplotlib's ``hist``.
+
+        Returns
+        -------
+        display : ConfidenceHistogramDisplay
+        """
+        last = _classifier_in(estimator, X)
+        return cls.from_predictions(
+            y,
+            answers_of(estimator, X),
+            confidence_of(estimator, X),
+            classes=classes_of(estimator, X),
+            threshold=getattr(last, "threshold_", None) if threshold is None else threshold,
+            name=type(last).__name__ if name is None else name,
+            ax=ax,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        confidence,
+        *,
+        classes,
+        threshold=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Draw the confidence of answers.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels.
+        y_pred : array-like of shape (n_samples,)
+            Answers, before any is rejected.
+        confidence : array-like of shape (n_samples,)
+            Higher = more trustworthy.
+        classes : array-like of shape (n_classes,)
+            The labels that the classifier was taught.
+        threshold : float, default=None
+            Lowest confidence that is answered.
+        name : str, default=None
+            Title of the picture.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        **kwargs
+            Passed to matplotlib's ``hist``.
+
+        Returns
+        -------
+        display : ConfidenceHistogramDisplay
+        """
+        y_true = as_labels("y_true", y_true)
+        is_in = is_known(classes, y_true)
+        right = is_in & ~differs(y_true, as_labels("y_pred", y_pred, y_true.size))
+        confidence = as_numbers("confidence", confidence, y_true.size)
+        display = cls(
+            confidence=confidence, right=right, is_in=is_in, threshold=threshold, name=name
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, name=None, bins=40, **kwargs):
+        """Draw the histograms, each of area one.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        name : str, default=None
+            Title; None is the one given before.
+        bins : int or array-like, default=40
+            Bins, the same for all kinds of rows.
+        **kwargs
+            Passed to matplotlib's ``hist``.
+
+        Returns
+        -------
+        display : ConfidenceHistogramDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        self.ax_, self.figure_ = _axes(ax)
+        shown = _within_finite(self.confidence)
+        edges = np.histogram_bin_edges(shown, bins=bins)
+        style = {"alpha": 0.5, "density": True, **kwargs}
+        kinds = [
+            ("known, right", self.right, "tab:blue"),
+            ("known, wrong", self.is_in & ~self.right, "tab:orange"),
+            ("unknown", ~self.is_in, "tab:red"),
+        ]
+        self.bars_ = [
+            self.ax_.hist(
+                shown[rows], bins=edges, color=color, label=f"{kind} ({rows.sum()})", **style
+            )[2]
+            for kind, rows, color in kinds
+            if rows.any()
+        ]
+        self.line_ = None
+        if self.threshold is not None and np.isfinite(self.threshold):
+            self.line_ = self.ax_.axvline(
+                self.threshold,
+                color="black",
+                linestyle="--",
+                label=f"threshold {self.threshold:.3g}",
+            )
+        name = self.name if name is None else name
+        self.ax_.set(xlabel="Confidence", ylabel="Density", title=name or "")
+        self.ax_.legend()
+        return self
+
+
+def _classifier_in(estimator, X):
+    return last_step(estimator, X[:1])[0]
+
+
+def _axes(ax):
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "A picture needs matplotlib, which is not installed; "
+            'pip install "sklearn-ood[plot]".'
+        ) from error
+    ax = plt.subplots()[1] if ax is None else ax
+    return ax, ax.figure
+
+
+def _within_finite(confidence):
+    finite = confidence[np.isfinite(confidence)]
+    if finite.size == 0:
+        return np.sign(confidence)
+    return np.clip(confidence, finite.min(), finite.max())
