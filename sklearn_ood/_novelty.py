@@ -172,6 +172,12 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         index = np.flatnonzero(rows)
         X = X if rows.all() else _safe_indexing(X, index)
         if y is None:
+            if get_tags(self.estimator).target_tags.required:
+                raise ValueError(
+                    f"{type(self).__name__} requires y to be passed where its estimator "
+                    f"({type(self.estimator).__name__}) does, but the target y is None; pass "
+                    "the labels, or use an estimator that needs none."
+                )
             return clone(self.estimator).fit(X)
         return clone(self.estimator).fit(X, _safe_indexing(y, index))
 

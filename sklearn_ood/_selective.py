@@ -179,7 +179,8 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         labels = self.answers(X)
         if self.reject_label_ is None:
             return labels
-        return np.where(self.accept(X), labels, self.reject_label_)
+        # As an array the label brings its own type: unsigned classes must not wrap a -1.
+        return np.where(self.accept(X), labels, np.asarray(self.reject_label_))
 
     def answers(self, X):
         """The class that the estimator names for each row, also where it is refused.
@@ -273,7 +274,9 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     @property
     def _chooses(self):
-        return any(limit is not None for limit in (self.coverage, self.risk, self.ood_acceptance))
+        return any(
+            limit is not None for limit in (self.coverage, self.risk, self.ood_acceptance)
+        )
 
     def _check_parameters(self):
         ways = [
@@ -288,8 +291,8 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ]
         if len(used) > 1:
             raise ValueError(
-                f"Got {' together with '.join(used)}, which each set the threshold; keep one of "
-                "coverage, threshold, or the guarantees risk and ood_acceptance."
+                f"Got {' together with '.join(used)}, which each set the threshold; keep one "
+                "of coverage, threshold, or the guarantees risk and ood_acceptance."
             )
         for name, upper in (("coverage", True), ("risk", False), ("ood_acceptance", False)):
             value = getattr(self, name)

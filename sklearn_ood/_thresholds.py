@@ -158,7 +158,7 @@ def risk_threshold(confidence, error, risk, delta, *, at_least=-np.inf):
             f"calibration rows: the best reachable bound is {bounds[best]:.3g}, accepting "
             f"{n_accepted[best]} rows with {n_errors[best]} errors"
             f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; ask for a larger "
-            " risk or delta, give more calibration rows, or a better confidence."
+            "risk or delta, give more calibration rows, or a better confidence."
         )
     last = chosen[-1]
     guarantee = Guarantee(
@@ -211,8 +211,8 @@ def ood_threshold(confidence, ood_acceptance, delta):
         best = float(upper_bound(0, n_rows, delta))
         raise ValueError(
             f"No threshold can promise ood_acceptance={ood_acceptance} with delta={delta:.3g} "
-            f"from {n_rows} outlier rows: the best reachable bound is {best:.3g}; give at least "
-            f"{needed} outlier rows, or ask for a larger ood_acceptance or delta."
+            f"from {n_rows} outlier rows: the best reachable bound is {best:.3g}; give at "
+            f"least {needed} outlier rows, or ask for a larger ood_acceptance or delta."
         )
     refused = np.sort(confidence)[::-1][kept[-1]]
     threshold = float(np.nextafter(refused, np.inf))

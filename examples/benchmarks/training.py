@@ -1,0 +1,153 @@
+"""What does scikit-learn's contract cost? Training and scoring beside a hand-written loop.
+
+The same network (784-128-10), batch (128) and epochs on MNIST's 60,000 training images, on
+the CPU. Every time is the median of several runs, interleaved, in one process. Beside it
+skorch's own loader, scikit-learn's ``MLPClassifier``, PyOD's ``AutoEncoder`` where it is
+installed, and what ``import sklearn_ood`` adds to importing its dependencies.
+
+    python examples/benchmarks/training.py
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.neural_network import MLPClassifier
+from skorch import NeuralNetClassifier
+from skorch.dataset import Dataset
+
+from sklearn_ood import SoftmaxClassifier
+from sklearn_ood.datasets import load_images
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "training_benchmark.json"
+EPOCHS, BATCH, REPEATS = 1, 128, 5
+
+
+def network():
+    return torch.nn.Sequential(
+        torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)
+    )
+
+
+def plain_loop(X, y):
+    """The loop that one would write by hand, with tensors sliced by index."""
+    net, loss_function = network(), torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    rows, labels = torch.from_numpy(X), torch.from_numpy(y)
+    net.train()
+    for _ in range(EPOCHS):
+        order, total = torch.randperm(len(rows)), 0.0
+        for start in range(0, len(rows), BATCH):
+            index = order[start : start + BATCH]
+            optimizer.zero_grad()
+            loss = loss_function(net(rows[index]), labels[index])
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+    return net
+
+
+def ours(X, y):
+    return SoftmaxClassifier(
+        hidden_layer_sizes=(128,), max_epochs=EPOCHS, batch_size=BATCH, device="cpu"
+    ).fit(X, y)
+
+
+def skorch_default(X, y):
+    net = NeuralNetClassifier(
+        network(),
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=1e-3,
+        max_epochs=EPOCHS,
+        batch_size=BATCH,
+        train_split=None,
+        iterator_train__shuffle=True,
+        dataset=Dataset,
+        verbose=0,
+    )
+    return net.fit(X, y)
+
+
+def scikit_learn(X, y):
+    net = MLPClassifier((128,), batch_size=BATCH, max_iter=EPOCHS, n_iter_no_change=EPOCHS + 1)
+    with np.errstate(all="ignore"):
+        return net.fit(X, y)
+
+
+def pyod_autoencoder(X, y):
+    from pyod.models.auto_encoder import AutoEncoder
+
+    return AutoEncoder(
+        hidden_neuron_list=[128], epoch_num=EPOCHS, batch_size=BATCH, verbose=0
+    ).fit(X)
+
+
+def bare_forward(classifier, X):
+    """Forward pass and softmax of the same network, in one call."""
+    with torch.no_grad():
+        logits = classifier.net_.module_(torch.from_numpy(X))
+        return torch.softmax(logits, dim=1).max(dim=1).values.numpy()
+
+
+def median_seconds(functions, repeats):
+    """Median time of each function, run in turns so that none has the warmer machine."""
+    times = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def import_seconds(statement):
+    command = [sys.executable, "-c", statement]
+    return subprocess.run(command, check=True, capture_output=True)
+
+
+def main():
+    X, y = load_images("mnist", split="train", return_X_y=True)
+    training = {
+        "plain PyTorch loop": lambda: plain_loop(X, y),
+        "SoftmaxClassifier": lambda: ours(X, y),
+        "skorch, default loader": lambda: skorch_default(X, y),
+        "MLPClassifier": lambda: scikit_learn(X, y),
+    }
+    if find_spec("pyod"):
+        training["PyOD AutoEncoder"] = lambda: pyod_autoencoder(X, y)
+    classifier = ours(X, y)
+    scoring = {
+        "bare forward and softmax": lambda: bare_forward(classifier, X),
+        "score_samples": lambda: classifier.score_samples(X),
+    }
+    imports = {
+        "torch, sklearn, skorch": lambda: import_seconds("import torch, sklearn, skorch"),
+        "sklearn_ood": lambda: import_seconds("import sklearn_ood"),
+    }
+    results = {"machine": f"{platform.machine()}, {torch.get_num_threads()} threads"}
+    for title, functions, repeats in (
+        ("training", training, REPEATS),
+        ("scoring", scoring, 11),
+        ("import", imports, 5),
+    ):
+        seconds = median_seconds(functions, repeats)
+        base = next(iter(seconds.values()))
+        results[title] = {
+            name: {"seconds": round(value, 4), "ratio": round(value / base, 3)}
+            for name, value in seconds.items()
+        }
+        for name, value in seconds.items():
+            print(f"{title:10}{name:28}{value:9.3f} s{value / base:8.2f}x")
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_iris, make_blobs
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Three overlapping classes, and 300 outlier rows labelled -1 far away."""
+    X, y = make_blobs(1500, centers=[[0, 0], [4, 0], [0, 4]], random_state=0)
+    rng = np.random.default_rng(0)
+    outliers = rng.uniform(1, 3, size=(300, 2)) * rng.choice([-4, 4], size=(300, 2))
+    return np.vstack([X, outliers]), np.append(y, np.full(300, -1))
+
+
+@pytest.fixture(scope="module")
+def known(blobs):
+    X, y = blobs
+    return X[y >= 0], y[y >= 0]
+
+
+def test_nothing_asked_nothing_refused(known):
+    X, y = known
+    selective = SelectiveClassifier(LogisticRegression()).fit(X, y)
+    plain = LogisticRegression().fit(X, y)
+    np.testing.assert_array_equal(selective.predict(X), plain.predict(X))
+    np.testing.assert_allclose(selective.predict_proba(X), plain.predict_proba(X))
+    assert selective.accept(X).all()
+    assert selective.threshold_ == -np.inf
+    assert selective.guarantee_ == {}
+    assert selective.reject_label_ is None
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        LogisticRegression(),
+        RandomForestClassifier(20, random_state=0),
+        LinearSVC(),
+        RidgeClassifier(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        SoftmaxClassifier(max_epochs=5, random_state=0),
+    ],
+    ids=lambda inner: type(inner).__name__,
+)
+def test_coverage_with_any_classifier(known, inner):
+    X, y = known
+    selective = SelectiveClassifier(inner, coverage=0.8, random_state=0).fit(X, y)
+    accepted = selective.accept(X)
+    assert 0.7 < accepted.mean() < 0.9
+    predictions = selective.predict(X)
+    assert (predictions[~accepted] == -1).all()
+    np.testing.assert_array_equal(predictions[accepted], selective.answers(X)[accepted])
+    assert is_classifier(selective)
+    assert list(selective.classes_) == [0, 1, 2]
+
+
+def test_risk_and_outliers_answered_at_once(blobs):
+    X, y = blobs
+    selective = SelectiveClassifier(
+        LogisticRegression(),
+        detector=IsolationForest(random_state=0),
+        risk=0.1,
+        ood_acceptance=0.2,
+        ood_label=-1,
+        reject_label=-2,
+        calibration=0.5,
+        random_state=0,
+    ).fit(X, y)
+    assert set(selective.guarantee_) == {"risk", "ood_acceptance"}
+    for guarantee in selective.guarantee_.values():
+        assert guarantee.bound <= guarantee.limit
+        assert guarantee.delta == 0.025
+    accepted = selective.accept(X)
+    assert accepted[y == -1].mean() <= 0.2
+    assert (selective.answers(X) != y)[accepted].mean() <= 0.1
+    assert list(selective.classes_) == [0, 1, 2]
+
+
+def test_outliers_do_not_reach_a_classifier_that_does_not_know_them(blobs):
+    X, y = blobs
+    selective = SelectiveClassifier(LogisticRegression(), ood_label=-1).fit(X, y)
+    assert list(selective.estimator_.classes_) == [0, 1, 2]
+    without = LogisticRegression().fit(X[y >= 0], y[y >= 0])
+    np.testing.assert_allclose(selective.estimator_.coef_, without.coef_)
+
+
+class RememberLabels(LogisticRegression):
+    """Keeps the labels that reached ``fit``, for the tests."""
+
+    def __init__(self, ood_label=None):
+        super().__init__()
+        self.ood_label = ood_label
+
+    def fit(self, X, y):
+        self.seen_ = set(np.unique(y).tolist())
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize(("own", "seen"), [(None, {0, 1, 2}), (-1, {-1, 0, 1, 2})])
+def test_outliers_reach_a_classifier_that_knows_them(blobs, own, seen):
+    X, y = blobs
+    inner = make_pipeline(StandardScaler(), RememberLabels(ood_label=own))
+    selective = SelectiveClassifier(inner, ood_label=-1).fit(X, y)
+    assert selective.estimator_[-1].seen_ == seen
+
+
+def test_two_different_ood_labels_are_an_error(blobs):
+    selective = SelectiveClassifier(RememberLabels(ood_label=-9), ood_label=-1)
+    with pytest.raises(ValueError, match="ood_label=-1.*inside has ood_label=-9"):
+        selective.fit(*blobs)
+
+
+def test_prefit_uses_the_estimator_as_it_is_and_takes_untaught_labels_as_outliers(blobs):
+    X, y = blobs
+    inner = LogisticRegression().fit(X[(y == 0) | (y == 1)], y[(y == 0) | (y == 1)])
+    selective = SelectiveClassifier(inner, ood_acceptance=0.1, calibration="prefit").fit(X, y)
+    assert selective.estimator_ is inner
+    assert selective.guarantee_["ood_acceptance"].n_samples == (y == -1).sum() + (y == 2).sum()
+
+
+def test_fixed_threshold(known):
+    X, y = known
+    selective = SelectiveClassifier(LogisticRegression(), threshold=0.9).fit(X, y)
+    proba = selective.predict_proba(X).max(axis=1)
+    np.testing.assert_array_equal(selective.accept(X), proba >= 0.9)
+    np.testing.assert_array_equal(selective.predict(X) == -1, proba < 0.9)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reject"),
+    [
+        (np.array(["a", "bb", "c"]), "reject"),
+        (np.array([10, 20, 30]), -1),
+        (np.array([0.5, 1.5, 2.5]), -1),
+        (np.array(["a", "bb", "c"], dtype=object), "reject"),
+        (np.array([1, 2, 3], dtype=np.uint8), -1),
+    ],
+)
+def test_reject_label_is_of_the_kind_of_the_classes_and_whole(known, labels, reject):
+    X, codes = known
+    if labels.dtype.kind == "f":
+        labels = labels * 2  # whole numbers, or they would be regression targets
+    selective = SelectiveClassifier(LogisticRegression(), coverage=0.5, random_state=0)
+    predictions = selective.fit(X, labels[codes]).predict(X)
+    assert selective.reject_label_ == reject
+    assert set(predictions.tolist()) == {*labels.tolist(), reject}
+
+
+def test_boolean_and_pandas_labels(known):
+    X, codes = known
+    X, codes = X[codes < 2], codes[codes < 2]
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    selective = SelectiveClassifier(LogisticRegression(), coverage=0.5, random_state=0)
+    selective.fit(frame, pd.Series(codes.astype(bool)))
+    assert set(selective.predict(frame).tolist()) == {-1, 0, 1}
+    assert list(selective.feature_names_in_) == ["a", "b"]
+    categorical = pd.Series(np.array(["no", "yes"])[codes], dtype="category")
+    assert set(selective.fit(frame, categorical).predict(frame)) == {"no", "yes", "reject"}
+
+
+def test_inside_a_pipeline_around_one_and_in_a_grid_search(blobs):
+    X, y = blobs
+    around = SelectiveClassifier(
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        coverage=0.9,
+        ood_label=-1,
+        reject_label=-2,
+    )
+    inside = make_pipeline(
+        StandardScaler(),
+        SelectiveClassifier(
+            LogisticRegression(), coverage=0.9, ood_label=-1, reject_label=-2, random_state=0
+        ),
+    )
+    assert inside.fit(X, y).score_samples(X).shape == (len(X),)
+    assert cross_val_score(around, X, y, cv=3).shape == (3,)
+    grid = {
+        "selectiveclassifier__estimator__C": [0.01, 1.0],
+        "selectiveclassifier__coverage": [0.5, 1.0],
+    }
+    search = GridSearchCV(inside, grid, cv=3, error_score="raise").fit(X, y)
+    assert search.best_params_["selectiveclassifier__coverage"] == 1.0
+
+
+def test_pickle_and_clone(known):
+    X, y = known
+    selective = SelectiveClassifier(LogisticRegression(), risk=0.1, random_state=0).fit(X, y)
+    again = pickle.loads(pickle.dumps(selective))
+    np.testing.assert_array_equal(again.predict(X), selective.predict(X))
+    assert again.guarantee_ == selective.guarantee_
+    refitted = clone(selective).fit(X, y)
+    assert refitted.threshold_ == selective.threshold_
+
+
+def test_probabilities_are_offered_only_where_the_classifier_has_them(known):
+    selective = SelectiveClassifier(LinearSVC())
+    assert not hasattr(selective, "predict_proba")
+    assert selective.fit(*known).decision_function(known[0]).shape == (len(known[0]), 3)
+
+
+def test_images_pass_through(known):
+    rng = np.random.default_rng(0)
+    X = rng.random((40, 1, 8, 8), dtype=np.float32)
+    y = np.arange(40) % 2
+    inner = SoftmaxClassifier(max_epochs=1, random_state=0)
+    selective = SelectiveClassifier(inner, coverage=0.5, random_state=0).fit(X, y)
+    assert selective.predict(X).shape == (40,)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"coverage": 0.9, "risk": 0.1}, "coverage=0.9 together with risk=0.1"),
+        ({"threshold": 0.5, "coverage": 0.9}, "threshold=0.5 together with coverage=0.9"),
+        ({"threshold": 0.5, "ood_acceptance": 0.1}, "threshold=0.5 together with ood_accep"),
+        ({"threshold": float("nan")}, "threshold=nan"),
+        ({"coverage": 0.0}, r"coverage=0\.0, but expected a number in \(0, 1\]"),
+        ({"coverage": 1.2}, r"coverage=1\.2"),
+        ({"risk": 1.0}, r"risk=1\.0, but expected a number in \(0, 1\)"),
+        ({"ood_acceptance": -0.1}, r"ood_acceptance=-0\.1"),
+        ({"risk": 0.1, "delta": 0.0}, r"delta=0\.0"),
+        ({"risk": 0.1, "calibration": 1.5}, r"calibration=1\.5"),
+        ({"risk": 0.1, "calibration": "half"}, "calibration='half'"),
+        ({"coverage": 0.5, "calibration": 1e-6}, "calibration=1e-06 for"),
+        (
+            {"coverage": 0.9, "reject_label": 1},
+            r"reject_label=1.*one of the classes \[0, 1, 2\]",
+        ),
+        ({"coverage": 0.9, "reject_label": "no"}, "reject_label='no'.*expected a number"),
+        ({"risk": 1e-4}, "No threshold can promise risk=0.0001"),
+        ({"ood_acceptance": 0.1}, "no outlier rows in y"),
+    ],
+)
+def test_contradictory_or_impossible_parameters(known, parameters, message):
+    selective = SelectiveClassifier(LogisticRegression(), random_state=0, **parameters)
+    with pytest.raises(ValueError, match=message):
+        selective.fit(*known)
+
+
+def test_default_reject_label_that_is_a_class(known):
+    X, codes = known
+    selective = SelectiveClassifier(LogisticRegression(), coverage=0.9)
+    with pytest.raises(ValueError, match=r"-1, but that is one of the classes \[-1, 0, 1\]"):
+        selective.fit(X, codes - 1)
+
+
+def test_outlier_rows_only(known):
+    X, _ = known
+    selective = SelectiveClassifier(LogisticRegression(), ood_label=-1)
+    with pytest.raises(ValueError, match="only outlier rows"):
+        selective.fit(X, np.full(len(X), -1))
+
+
+def test_unknown_parameter_name():
+    with pytest.raises(ValueError, match="Invalid parameter 'coverge'"):
+        SelectiveClassifier(LogisticRegression()).set_params(coverge=0.5)
+
+
+def test_nan_confidence_is_an_error():
+    class Odd(LogisticRegression):
+        def score_samples(self, X):
+            return np.full(len(X), np.nan)
+
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="NaN confidences from Odd"):
+        SelectiveClassifier(Odd(max_iter=1000), coverage=0.5).fit(X, y)
