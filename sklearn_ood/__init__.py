@@ -1,6 +1,7 @@
 """scikit-learn-compatible classifiers that know when they do not know."""
 
 from sklearn_ood._cool import COOLClassifier
+from sklearn_ood._dae import DAEConfidence
 from sklearn_ood._generative import GenerativeClassifier
 from sklearn_ood._novelty import NoveltyDetector
 from sklearn_ood._selective import SelectiveClassifier
@@ -10,6 +11,7 @@ from sklearn_ood._version import __version__
 
 __all__ = [
     "COOLClassifier",
+    "DAEConfidence",
     "GenerativeClassifier",
     "NoveltyDetector",
     "SelectiveClassifier",

@@ -4,7 +4,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ood import COOLClassifier, NoveltyDetector, SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import (
+    COOLClassifier,
+    DAEConfidence,
+    NoveltyDetector,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+)
 
 SOFTMAX = SoftmaxClassifier(
     max_epochs=40, batch_size=16, hidden_layer_sizes=(16,), random_state=0
@@ -17,9 +23,21 @@ COOL = COOLClassifier(
     hidden_layer_sizes=(16,),
     random_state=0,
 )
+TINY_DAE = {
+    "hidden_layer_sizes": (16,),
+    "max_epochs": 20,
+    "lr": 5e-3,
+    "batch_size": 32,
+    "random_state": 0,
+}
 ESTIMATORS = [
     SOFTMAX,
     COOL,
+    DAEConfidence(**TINY_DAE),
+    DAEConfidence(curvature="hutchinson", decoder="free", typicality=True, **TINY_DAE),
+    DAEConfidence(curvature="off", **TINY_DAE),
+    DAEConfidence(LogisticRegression(), **TINY_DAE | {"max_epochs": 5}),
+    NoveltyDetector(DAEConfidence(**TINY_DAE | {"max_epochs": 5}), random_state=0),
     SelectiveClassifier(SOFTMAX),
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
