@@ -2,6 +2,7 @@
 
 from sklearn_ood._cool import COOLClassifier
 from sklearn_ood._dae import DAEConfidence
+from sklearn_ood._features import NetFeatures
 from sklearn_ood._generative import GenerativeClassifier
 from sklearn_ood._novelty import NoveltyDetector
 from sklearn_ood._selective import SelectiveClassifier
@@ -13,6 +14,7 @@ __all__ = [
     "COOLClassifier",
     "DAEConfidence",
     "GenerativeClassifier",
+    "NetFeatures",
     "NoveltyDetector",
     "SelectiveClassifier",
     "SiameseSimilarity",

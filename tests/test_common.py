@@ -1,5 +1,6 @@
 """Every contract on every estimator: add a method's instance to ``ESTIMATORS``."""
 
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -7,6 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_ood import (
     COOLClassifier,
     DAEConfidence,
+    NetFeatures,
     NoveltyDetector,
     SelectiveClassifier,
     SoftmaxClassifier,
@@ -38,6 +40,7 @@ ESTIMATORS = [
     DAEConfidence(curvature="off", **TINY_DAE),
     DAEConfidence(LogisticRegression(), **TINY_DAE | {"max_epochs": 5}),
     NoveltyDetector(DAEConfidence(**TINY_DAE | {"max_epochs": 5}), random_state=0),
+    NetFeatures(clone(SOFTMAX).set_params(max_epochs=3)),
     SelectiveClassifier(SOFTMAX),
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
