@@ -1,23 +1,41 @@
 """scikit-learn-compatible classifiers that know when they do not know."""
 
+from sklearn_ood._confident import ConfidentClassifier
 from sklearn_ood._cool import COOLClassifier
 from sklearn_ood._dae import DAEConfidence
 from sklearn_ood._features import NetFeatures
 from sklearn_ood._generative import GenerativeClassifier
+from sklearn_ood._gradients import InputGradientsDisplay
 from sklearn_ood._novelty import NoveltyDetector
+from sklearn_ood._outliers import (
+    BoundaryOutliers,
+    GANOutliers,
+    MixupOutliers,
+    NoiseOutliers,
+    UniformOutliers,
+)
+from sklearn_ood._reject import RejectClassifier
 from sklearn_ood._selective import SelectiveClassifier
 from sklearn_ood._siamese import SiameseSimilarity
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._version import __version__
 
 __all__ = [
+    "BoundaryOutliers",
     "COOLClassifier",
+    "ConfidentClassifier",
     "DAEConfidence",
+    "GANOutliers",
     "GenerativeClassifier",
+    "InputGradientsDisplay",
+    "MixupOutliers",
     "NetFeatures",
+    "NoiseOutliers",
     "NoveltyDetector",
+    "RejectClassifier",
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "UniformOutliers",
     "__version__",
 ]

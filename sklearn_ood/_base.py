@@ -5,6 +5,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
+from sklearn_ood._gradients import class_gradients
 from sklearn_ood._modules import InputShape, build_module
 from sklearn_ood._nets import Net, forward, make_net, map_batches, seeded, train
 from sklearn_ood._scores import CONFIDENCES, fit_temperature, log_softmax
@@ -110,6 +111,7 @@ class NetClassifier(OODClassifier):
 
     _net_class = Net
     _min_classes = 2
+    _confidences = (*CONFIDENCES, "odin")
 
     def fit(self, X, y):
         """Train the network on the in-distribution rows.
@@ -132,6 +134,24 @@ class NetClassifier(OODClassifier):
         self._calibrate(net, data, held_out)
         self.net_, self.classes_ = net, data.classes
         return self
+
+    def input_gradients(self, X, *, guided=False):
+        """Gradient of the predicted class's logit with respect to each input.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        guided : bool, default=False
+            Guided backpropagation (Springenberg et al., 2015), as in figure 5 of Lee et al.
+            (2018): only positive gradients pass a ReLU, which must be an ``nn.ReLU``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_samples, C, H, W), float64
+        """
+        rows = validate_rows(self, X)
+        gradients = class_gradients(self.net_, rows, len(self.classes_), guided=guided)
+        return gradients.reshape(-1, *self.input_shape_)
 
     @property
     def loss_curve_(self):
@@ -218,10 +238,10 @@ class NetClassifier(OODClassifier):
         return torch.as_tensor(weights, dtype=torch.float32)
 
     def _check_parameters(self):
-        if self.confidence not in (*CONFIDENCES, "odin"):
+        if self.confidence not in self._confidences:
             raise ValueError(
                 f"Got confidence={self.confidence!r}, but expected one of "
-                f"{[*CONFIDENCES, 'odin']}."
+                f"{list(self._confidences)}."
             )
         if self.temperature != "calibrate" and not self.temperature > 0:
             raise ValueError(

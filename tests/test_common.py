@@ -6,10 +6,13 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ood import (
+    ConfidentClassifier,
     COOLClassifier,
     DAEConfidence,
+    GANOutliers,
     NetFeatures,
     NoveltyDetector,
+    RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
 )
@@ -32,7 +35,28 @@ TINY_DAE = {
     "batch_size": 32,
     "random_state": 0,
 }
+SMALL_GAN = GANOutliers(hidden_layer_sizes=(16,), latent_dim=4)
+TAUGHT_BY_OUTLIERS = [
+    classifier(
+        outliers=source,
+        max_epochs=20,
+        lr=1e-2,
+        batch_size=32,
+        hidden_layer_sizes=(16,),
+        random_state=0,
+    )
+    for classifier, sources in {
+        ConfidentClassifier: [SMALL_GAN, "boundary", {"mixup": 2, "noise": 1}],
+        RejectClassifier: [
+            GANOutliers(guided=False, hidden_layer_sizes=(16,), latent_dim=4),
+            "boundary",
+            {"uniform": 1, "mixup": 1, "noise": 1},
+        ],
+    }.items()
+    for source in sources
+]
 ESTIMATORS = [
+    *TAUGHT_BY_OUTLIERS,
     SOFTMAX,
     COOL,
     DAEConfidence(**TINY_DAE),

@@ -1,0 +1,156 @@
+"""Which inputs move the answer: gradients of a net-based classifier, and their picture."""
+
+from contextlib import ExitStack, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_ood._nets import map_batches
+
+
+def class_gradients(net, rows, n_classes, *, guided=False):
+    """Gradient of the largest of the first ``n_classes`` outputs, for each row.
+
+    Parameters
+    ----------
+    net : Net
+        Trained.
+    rows : ndarray of shape (n_samples, n_features)
+    n_classes : int
+    guided : bool, default=False
+        Guided backpropagation [1]_.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float64
+
+    Raises
+    ------
+    ValueError
+        If ``guided`` finds no ``nn.ReLU`` in the net.
+
+    References
+    ----------
+    .. [1] J. Springenberg et al., "Striving for simplicity: the all convolutional net", 2015.
+    """
+
+    @torch.enable_grad()
+    def gradients(batch):
+        batch = batch.detach().requires_grad_()
+        top = net.module_(batch)[:, :n_classes].max(dim=1).values
+        return torch.autograd.grad(top.sum(), batch)[0]
+
+    with guided_relus(net.module_) if guided else nullcontext():
+        return map_batches(gradients, rows, device=net.device).astype(np.float64)
+
+
+@contextmanager
+def guided_relus(module):
+    """Let only positive gradients pass every ``nn.ReLU`` of the module."""
+    relus = [layer for layer in module.modules() if isinstance(layer, nn.ReLU)]
+    if not relus:
+        raise ValueError(
+            "Got guided=True for a net without nn.ReLU modules, but guided backpropagation "
+            "changes how gradients pass them; use guided=False."
+        )
+    with ExitStack() as hooks:
+        for relu in relus:
+            hooks.callback(relu.register_full_backward_hook(_positive_part).remove)
+        yield
+
+
+def _positive_part(_module, gradients, _output_gradients):
+    return tuple(gradient.clamp(min=0) for gradient in gradients)
+
+
+class InputGradientsDisplay:
+    """Inputs and the gradients of their predicted class, side by side.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
+    gradients : ndarray of the same shape
+    titles : sequence of str of length n_samples
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of matplotlib Axes of shape (2, n_samples)
+    """
+
+    def __init__(self, X, gradients, titles):
+        self.X = X
+        self.gradients = gradients
+        self.titles = titles
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, guided=True, plot=True):
+        """Gradients of a fitted classifier for a few inputs.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted classifier with the method ``input_gradients``.
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        guided : bool, default=True
+            Guided backpropagation.
+        plot : bool, default=True
+            Whether to draw at once.
+
+        Returns
+        -------
+        InputGradientsDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_ood import InputGradientsDisplay, SoftmaxClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = SoftmaxClassifier(max_epochs=2, random_state=0).fit(X, y)
+        >>> display = InputGradientsDisplay.from_estimator(classifier, X[:3], plot=False)
+        >>> display.gradients.shape
+        (3, 4)
+        """
+        gradients = estimator.input_gradients(X, guided=guided)
+        rows = np.asarray(X, dtype=np.float64).reshape(gradients.shape)
+        display = cls(rows, gradients, [str(label) for label in estimator.predict(X)])
+        return display.plot() if plot else display
+
+    def plot(self, *, figure=None):
+        """Draw the inputs above and their gradients below: images, or bars for rows.
+
+        Parameters
+        ----------
+        figure : matplotlib Figure, default=None
+            Where to draw; a new one by default.
+
+        Returns
+        -------
+        self
+        """
+        from matplotlib import pyplot as plt
+
+        n = len(self.X)
+        figure = figure or plt.figure(figsize=(1.6 * n, 3.6), layout="constrained")
+        self.figure_, self.axes_ = figure, figure.subplots(2, n, squeeze=False)
+        for column, title in enumerate(self.titles):
+            above, below = self.axes_[:, column]
+            above.set_title(title)
+            if self.X.ndim == 4:
+                _show(above, self.X[column])
+                _show(below, np.abs(self.gradients[column]))
+            else:
+                above.bar(range(self.X.shape[1]), self.X[column])
+                below.bar(range(self.X.shape[1]), self.gradients[column])
+        self.axes_[0, 0].set_ylabel("input")
+        self.axes_[1, 0].set_ylabel("gradient")
+        return self
+
+
+def _show(axes, image):
+    """One image, its values stretched to [0, 1]."""
+    low, high = image.min(), image.max()
+    stretched = (image - low) / (high - low) if high > low else np.zeros_like(image)
+    axes.imshow(np.moveaxis(stretched, 0, -1).squeeze(), cmap="gray")
+    axes.set(xticks=[], yticks=[])
