@@ -1,6 +1,7 @@
 """The metrics as scorers of scikit-learn's model selection."""
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from sklearn_ood._confidence import answers_of, confidence_of, last_step
 from sklearn_ood.metrics import _calibration, _ood, _open_set, _selective
@@ -26,7 +27,14 @@ _OPEN_SET = {
     "open_set_f_measure": _open_set.open_set_f_measure,
 }
 _DECISIONS = ("selective_risk", "coverage")
-_NAMES = (*_RANKING, *_OUTLIERS, *_OPEN_SET, "expected_calibration_error", *_DECISIONS)
+_NAMES = (
+    *_RANKING,
+    *_OUTLIERS,
+    *_OPEN_SET,
+    "expected_calibration_error",
+    *_DECISIONS,
+    "fooling_rate",
+)
 
 
 def selective_scorer(metric="aurc", **kwargs):
@@ -50,7 +58,10 @@ def selective_scorer(metric="aurc", **kwargs):
         - ``"expected_calibration_error"`` (negated), always of ``predict_proba``;
         - ``"selective_risk"`` (negated) and ``"coverage"`` of an estimator that decides
           itself with ``accept(X)``. With nothing accepted the risk is NaN, which a grid
-          search ranks last.
+          search ranks last;
+        - ``"fooling_rate"`` (negated), of a search within the ranges of the rows of known
+          classes, at the threshold that accepts 95 % of them
+          (:func:`sklearn_ood.fooling.fooling_rate_on`).
     **kwargs
         Keyword arguments of the metric, such as ``coverage=0.8``.
 
@@ -123,6 +134,12 @@ class _SelectiveScorer:
                 classes=classes_of(estimator, X),
                 **settings,
             )
+        if self.metric == "fooling_rate":
+            # Only this metric needs torch.
+            from sklearn_ood.fooling import fooling_rate_on
+
+            known = np.flatnonzero(_open_set.is_known(classes_of(estimator, X), y))
+            return -fooling_rate_on(estimator, _safe_indexing(X, known), **self.kwargs)
         if self.metric in _DECISIONS:
             return _decision_score(self.metric, estimator, X, y, **settings)
         return -_calibration.expected_calibration_error(

@@ -1,0 +1,183 @@
+"""The searches behind :mod:`sklearn_ood.fooling`: all trials in one batch."""
+
+import numpy as np
+import torch
+from scipy.special import expit
+from sklearn.utils import check_random_state
+
+from sklearn_ood._confidence import confidence_of
+
+ROWS_PER_GRADIENT = 512
+
+
+class FoolingGenerator:
+    """A batch of generators, each one dense sigmoid layer with an input of random signs.
+
+    Each generator maps a fixed input of D random signs through a D x D layer to D features
+    and is trained with Adam. Its D^2 weights need not be held: the gradient of a weight is
+    that of its output times a sign, so that all weights of an output take the same step, and
+    the output's pre-activation moves by D + 1 times the step (D weights and the bias). One
+    number and two moments for each output are the whole state, exactly.
+
+    Parameters
+    ----------
+    n_generators : int
+    n_features : int
+    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
+        Range of the features; the sigmoid spans it.
+    lr : float, default=1e-5
+        Learning rate of Adam for the weights.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.fooling import FoolingGenerator
+    >>> generator = FoolingGenerator(2, 3, lr=0.01, random_state=0)
+    >>> before = generator.rows()
+    >>> generator.update(np.ones((2, 3)))
+    >>> bool((generator.rows() < before).all())
+    True
+    """
+
+    def __init__(
+        self, n_generators, n_features, *, bounds=(0.0, 1.0), lr=1e-5, random_state=None
+    ):
+        self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
+        self.step = lr * (n_features + 1)
+        random_state = check_random_state(random_state)
+        # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them
+        # with random signs is normal with variance 1/3 but for terms of order 1/D.
+        self._activation = random_state.normal(scale=3**-0.5, size=(n_generators, n_features))
+        self._activation += random_state.uniform(-1, 1, size=self._activation.shape) / np.sqrt(
+            n_features
+        )
+        self._moment = np.zeros_like(self._activation)
+        self._square = np.zeros_like(self._activation)
+        self._n_updates = 0
+
+    def rows(self):
+        """What the generators make: ndarray of shape (n_generators, n_features), float32."""
+        share = expit(self._activation)
+        return (self.low + (self.high - self.low) * share).astype(np.float32)
+
+    def update(self, gradient):
+        """One step of Adam down the ``gradient`` of a loss with respect to ``rows()``."""
+        share = expit(self._activation)
+        gradient = gradient * (self.high - self.low) * share * (1 - share)
+        self._n_updates += 1
+        self._moment += 0.1 * (gradient - self._moment)
+        self._square += 0.001 * (gradient**2 - self._square)
+        moment = self._moment / (1 - 0.9**self._n_updates)
+        square = self._square / (1 - 0.999**self._n_updates)
+        self._activation -= self.step * moment / (np.sqrt(square) + 1e-8)
+
+    def keep(self, mask):
+        """Drop the generators where ``mask`` is False."""
+        for name in ("_activation", "_moment", "_square"):
+            setattr(self, name, getattr(self, name)[mask])
+
+
+class GradientSearch:
+    """Trains the generators through the network of the estimator."""
+
+    def __init__(self, estimator, classes, n_features, bounds, target, lr, random_state):
+        self.estimator, self.classes, self.scaled = estimator, classes, target == "scaled"
+        self.generator = FoolingGenerator(
+            len(classes), n_features, bounds=bounds, lr=lr, random_state=random_state
+        )
+
+    def rows(self):
+        return self.generator.rows()
+
+    def confidence(self):
+        """Confidence in the class aimed at, -inf where another is predicted."""
+        self._rows = self.rows()
+        self._gradient, predicted = self._backward(self._rows)
+        hit = predicted == self.classes
+        confidence = np.full(len(hit), -np.inf)
+        if hit.any():
+            confidence[hit] = confidence_of(self.estimator, self._rows[hit])
+        return confidence
+
+    def keep(self, mask):
+        self.generator.keep(mask)
+        self.classes, self._gradient = self.classes[mask], self._gradient[mask]
+
+    def update(self):
+        self.generator.update(self._gradient)
+
+    def _backward(self, rows):
+        """Gradient of the cross entropy with the class aimed at, and the class predicted."""
+        device, gradients, predicted = self.estimator.net_.device, [], []
+        for start in range(0, len(rows), ROWS_PER_GRADIENT):
+            part = slice(start, start + ROWS_PER_GRADIENT)
+            with torch.enable_grad():
+                batch = torch.as_tensor(rows[part], device=device).requires_grad_()
+                outputs = self.estimator._log_outputs(batch, scaled=self.scaled)
+                index = torch.as_tensor(self.classes[part], device=device)[:, None]
+                (gradient,) = torch.autograd.grad(-outputs.gather(1, index).sum(), batch)
+            gradients.append(gradient.cpu().numpy().astype(np.float64))
+            predicted.append(outputs.detach().argmax(dim=1).cpu().numpy())
+        return np.concatenate(gradients), np.concatenate(predicted)
+
+
+class EvolutionSearch:
+    """For each trial one parent, which the best of its offspring replaces if no worse."""
+
+    def __init__(
+        self, estimator, classes, n_features, bounds, target, n_offspring, random_state
+    ):
+        self.estimator, self.classes, self.scaled = estimator, classes, target == "scaled"
+        self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
+        self.n_offspring, self.random_state = n_offspring, random_state
+        self._parents = random_state.uniform(size=(len(classes), n_features))
+        self._spread = np.full(len(classes), 0.2)
+        self._fitness, self._confidence = self._judge(self._parents, classes)
+
+    def rows(self):
+        return self._rows(self._parents)
+
+    def confidence(self):
+        return self._confidence
+
+    def keep(self, mask):
+        for name in ("classes", "_parents", "_spread", "_fitness", "_confidence"):
+            setattr(self, name, getattr(self, name)[mask])
+
+    def update(self):
+        n_trials, n_features = self._parents.shape
+        noise = self.random_state.normal(size=(n_trials, self.n_offspring, n_features))
+        offspring = self._parents[:, None] + self._spread[:, None, None] * noise
+        offspring = offspring.clip(0, 1).reshape(-1, n_features)
+        fitness, confidence = self._judge(offspring, np.repeat(self.classes, self.n_offspring))
+        fitness = fitness.reshape(n_trials, -1)
+        best = fitness.argmax(axis=1)
+        index = np.arange(n_trials) * self.n_offspring + best
+        better = fitness[np.arange(n_trials), best] >= self._fitness
+        successes = (fitness > self._fitness[:, None]).mean(axis=1)
+        self._spread *= np.exp((successes - 0.2) / 0.8 / np.sqrt(n_features + 1))
+        self._spread = self._spread.clip(1e-6, 1.0)
+        self._parents[better] = offspring[index[better]]
+        self._fitness[better] = fitness[better, best[better]]
+        self._confidence[better] = confidence[index[better]]
+
+    def _rows(self, shares):
+        return (self.low + (self.high - self.low) * shares).astype(np.float32)
+
+    def _judge(self, shares, classes):
+        """What the search makes large, and the confidence in the class aimed at."""
+        rows = self._rows(shares)
+        proba = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
+        hit = proba.argmax(axis=1) == classes
+        confidence = np.full(len(rows), -np.inf)
+        if hit.any():
+            confidence[hit] = confidence_of(self.estimator, rows[hit])
+        output = proba[np.arange(len(rows)), classes]
+        if not self.scaled:
+            return output, confidence
+        # The confidence belongs to the class predicted: before the class aimed at is, its
+        # probability leads the way, below any confidence.
+        rank = np.arctan(confidence) / np.pi + 1.5
+        return np.where(hit, rank, output), confidence
