@@ -15,9 +15,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import GenerativeClassifier, SelectiveClassifier, SoftmaxClassifier
 from sklearn_ood.datasets import load_images
-from sklearn_ood.metrics import RiskCoverageDisplay, aurc_score
+from sklearn_ood.metrics import RiskCoverageDisplay
 
 UNKNOWN = -1
 
@@ -48,9 +48,12 @@ def mnist():
 def models(input_shape, epochs):
     """Name and classifier of each row of the table; all answer 95 % of what they know."""
     cnn = SoftmaxClassifier(input_shape=input_shape, max_epochs=epochs, random_state=0)
+    nearest = GenerativeClassifier("knn", random_state=0)
+    refuse = {"coverage": 0.95, "random_state": 0}
     return {
         "softmax, answers everything": SelectiveClassifier(cnn),
-        "softmax, refuses": SelectiveClassifier(cnn, coverage=0.95, random_state=0),
+        "softmax, refuses": SelectiveClassifier(cnn, **refuse),
+        "softmax, generators refuse": SelectiveClassifier(cnn, detector=nearest, **refuse),
     }
 
 
@@ -73,9 +76,8 @@ def main():
             f"{(~accepted[~known]).mean():>17.1%}"
         )
         confidence = model.score_samples(X_test)
-        label = f"{name} (AURC {aurc_score(y_test, answers, confidence):.3f})"
         display = RiskCoverageDisplay.from_predictions(
-            y_test, answers, confidence, name=label, ax=display.ax_ if display else None
+            y_test, answers, confidence, name=name, ax=display.ax_ if display else None
         )
     display.figure_.savefig("risk_coverage.png", dpi=150, bbox_inches="tight")
     print(f"\nRisk at every coverage: {Path('risk_coverage.png').resolve().name}")

@@ -8,6 +8,8 @@ from sklearn.utils import assert_all_finite, check_random_state, indexable
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+__all__ = ["LeaveClassesOut"]
+
 MIN_TRAINING_CLASSES = 2
 
 

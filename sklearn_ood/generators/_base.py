@@ -34,7 +34,7 @@ class BaseGenerator(BaseEstimator, ABC):
         Number of generators, 1 without labels.
     latent_dim_ : int
         Length of a latent vector.
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
         Variance of an input's feature around its generation; 0 where the model has none.
     n_features_in_ : int
         Length of an input.
@@ -99,7 +99,7 @@ class BaseGenerator(BaseEstimator, ABC):
 
         Parameters
         ----------
-        z : array-like of shape (n_samples, latent_dim_)
+        z : array-like of shape (n_samples, latent_dim)
             Latent vectors.
         y : label or array-like of shape (n_samples,), optional
             The class of each; may be left out where there is one class only.
@@ -130,7 +130,7 @@ class BaseGenerator(BaseEstimator, ABC):
 
         Returns
         -------
-        z : ndarray of shape (n_samples, latent_dim_)
+        z : ndarray of shape (n_samples, latent_dim)
             Latent vectors.
 
         Raises
@@ -152,7 +152,7 @@ class BaseGenerator(BaseEstimator, ABC):
 
         Parameters
         ----------
-        z : array-like of shape (n_samples, latent_dim_)
+        z : array-like of shape (n_samples, latent_dim)
             Latent vectors.
 
         Returns
@@ -168,7 +168,7 @@ class BaseGenerator(BaseEstimator, ABC):
 
         Parameters
         ----------
-        z : tensor of shape (n, latent_dim_)
+        z : tensor of shape (n, latent_dim)
             Latent vectors, on the generator's device.
         class_index : long tensor of shape (n,)
             Position of each one's class in `classes_`.

@@ -124,7 +124,7 @@ class GAN(NetGenerator):
     ----------
     net_ : skorch net
         The trained stack; its history holds both players' losses.
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
         Zeros.
     classes_, n_classes_, latent_dim_, n_features_in_
         As for every generator.

@@ -49,7 +49,7 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     Attributes
     ----------
-    means_ : ndarray of shape (n_mixtures, n_features_in_)
+    means_ : ndarray of shape (n_mixtures, n_features_in)
         Means of all components of all classes, class by class.
     weights_ : ndarray of shape (n_mixtures,)
         Weight of each in its class.
@@ -57,7 +57,7 @@ class GaussianMixtureGenerator(BaseGenerator):
         Position in `classes_` of the class that it belongs to.
     n_components_, reg_covar_ : int, float
         What was used.
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
         Zeros.
     latent_dim_ : int
         Number of features plus one.
@@ -101,7 +101,7 @@ class GaussianMixtureGenerator(BaseGenerator):
 
         Returns
         -------
-        log_density : ndarray of shape (n_samples, n_classes_)
+        log_density : ndarray of shape (n_samples, n_classes)
             In nats, for X in its own units.
         """
         rows = self._rows(X)

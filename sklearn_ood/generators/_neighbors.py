@@ -15,11 +15,11 @@ class NearestNeighborGenerator(BaseGenerator):
 
     Attributes
     ----------
-    rows_ : ndarray of shape (n_samples, n_features_in_)
+    rows_ : ndarray of shape (n_samples, n_features_in)
         Training rows, sorted by class.
     offsets_ : ndarray of shape (n_classes_ + 1,)
         Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``.
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
         Zeros.
     latent_dim_ : int
         1.

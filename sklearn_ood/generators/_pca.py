@@ -27,11 +27,11 @@ class PCAGenerator(BaseGenerator):
 
     Attributes
     ----------
-    mean_ : ndarray of shape (n_classes_, n_features_in_)
+    mean_ : ndarray of shape (n_classes, n_features_in)
         Mean of each class.
-    components_ : ndarray of shape (n_classes_, latent_dim_, n_features_in_)
+    components_ : ndarray of shape (n_classes, latent_dim, n_features_in)
         ``W_k`` transposed. A class with too few rows to span the subspace has zeros.
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
         Variance a feature outside the subspace, drawn to that of all classes together as
         far as a class has few rows.
     latent_dim_ : int

@@ -42,7 +42,7 @@ class PretrainedGenerator(BaseGenerator):
         A copy in evaluation mode.
     classes_ : ndarray of shape (n_classes,) or None
     latent_dim_ : int
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
 
     Examples
     --------

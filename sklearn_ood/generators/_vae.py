@@ -124,7 +124,7 @@ class VAE(NetGenerator):
     ----------
     net_ : skorch net
         The trained stack.
-    noise_variance_ : ndarray of shape (n_classes_,)
+    noise_variance_ : ndarray of shape (n_classes,)
         Given or fitted; zeros for "bernoulli".
     classes_, n_classes_, latent_dim_, n_features_in_
         As for every generator.

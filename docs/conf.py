@@ -1,0 +1,71 @@
+"""Sphinx configuration; build with ``sphinx-build -W docs docs/_build``."""
+
+import importlib
+import os
+import warnings
+from pathlib import Path
+
+from sklearn_ood import __version__
+
+project = "sklearn_ood"
+author = "The sklearn_ood developers"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+html_theme = "pydata_sphinx_theme"
+html_title = f"sklearn_ood {version}"
+html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+
+autosummary_generate = True
+templates_path = ["_templates"]
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_\d+_",
+    "ignore_pattern": r"(quickstart|papers|benchmarks)",
+    "nested_sections": False,
+    "within_subsection_order": "FileNameSortKey",
+    "copyfile_regex": r".*\.rst",
+    "remove_config_comments": True,
+    "abort_on_example_error": True,
+}
+
+
+PUBLIC_MODULES = {
+    "sklearn_ood": "Estimators",
+    "sklearn_ood.generators": "Generators",
+    "sklearn_ood.metrics": "Metrics",
+    "sklearn_ood.model_selection": "Model selection",
+    "sklearn_ood.datasets": "Data sets",
+}
+
+
+def write_api_page(path):
+    """The reference lists what ``__all__`` lists, so that it is always complete."""
+    lines = ["API reference", "=" * 13, ""]
+    for name, title in PUBLIC_MODULES.items():
+        lines += [title, "-" * len(title), "", f".. currentmodule:: {name}", ""]
+        lines += [".. autosummary::", "   :toctree: api/generated", "   :nosignatures:", ""]
+        public = importlib.import_module(name).__all__
+        lines += [f"   {member}" for member in sorted(public) if not member.startswith("_")]
+        lines.append("")
+    text = "\n".join(lines)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+write_api_page(Path(__file__).parent / "api.rst")

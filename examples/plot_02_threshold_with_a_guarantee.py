@@ -1,0 +1,56 @@
+"""
+Choose a threshold with a guarantee
+===================================
+
+"At most 5 % of the answers are wrong, and at most 10 % of the outliers are answered": say so,
+and the threshold follows, or an error that says what can be promised instead.
+"""
+
+# %%
+# Any scikit-learn classifier will do. Here a random forest learns the digits 0 to 7; some
+# pictures of 8 are at hand as examples of what it must not answer, and 9 it never sees.
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import train_test_split
+
+from sklearn_ood import SelectiveClassifier
+
+X, y = load_digits(return_X_y=True)
+y = np.where(y == 8, -1, y)
+seen = y != 9
+X_train, X_test, y_train, y_test = train_test_split(
+    X[seen], y[seen], test_size=0.4, stratify=y[seen], random_state=0
+)
+
+forest = RandomForestClassifier(random_state=0)
+promise = {"risk": 0.1, "ood_acceptance": 0.2, "delta": 0.05, "ood_label": -1}
+model = SelectiveClassifier(
+    forest, calibration=0.5, reject_label=-2, random_state=0, **promise
+).fit(X_train, y_train)
+
+# %%
+# What was promised, and the bounds that the calibration rows gave. Both hold at once with
+# probability 95 %, whatever the forest's probabilities are worth.
+
+for name, guarantee in model.guarantee_.items():
+    print(f"{name}: asked for {guarantee.limit}, bound {guarantee.bound:.3f}")
+
+# %%
+# What happened on new rows.
+
+accepted = model.accept(X_test)
+wrong = model.answers(X_test) != y_test
+print(f"answered               {accepted[y_test != -1].mean():.1%} of the known digits")
+print(f"wrong among answers    {wrong[accepted].mean():.1%}")
+print(f"eights answered        {accepted[y_test == -1].mean():.1%}")
+print(f"nines answered         {model.accept(X[~seen]).mean():.1%} (another kind: no promise)")
+
+# %%
+# A promise that the rows cannot carry is refused, with the best that can be had.
+
+try:
+    model.set_params(risk=0.001).fit(X_train, y_train)
+except ValueError as error:
+    print(error)

@@ -1,0 +1,51 @@
+"""
+Use my own PyTorch network
+==========================
+
+A network that is already trained becomes a scikit-learn classifier in one line, with a
+confidence, a threshold and a guarantee around it.
+"""
+
+# %%
+# A network trained with a plain PyTorch loop, as anybody has one.
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+
+X, y = load_digits(return_X_y=True)
+X = (X / 16).astype(np.float32)
+X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.5, random_state=0)
+
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        *(torch.nn.Conv2d(1, 16, 3), torch.nn.ReLU(), torch.nn.Flatten()),
+        torch.nn.Linear(16 * 6 * 6, 10),
+    )
+optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+images, labels = torch.from_numpy(X_train).reshape(-1, 1, 8, 8), torch.from_numpy(y_train)
+for _ in range(60):
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(network(images), labels).backward()
+    optimizer.step()
+
+# %%
+# Wrapped, it is fitted at once. ``calibration="prefit"`` uses it as it is, and the rows given
+# to ``fit`` only choose the threshold.
+
+classifier = SoftmaxClassifier.from_module(
+    network, classes=range(10), input_shape=(1, 8, 8), confidence="margin"
+)
+X_calibration, X_new, y_calibration, y_new = train_test_split(X_test, y_test, random_state=0)
+selective = SelectiveClassifier(classifier, risk=0.02, calibration="prefit")
+selective.fit(X_calibration, y_calibration)
+print(selective.guarantee_["risk"])
+
+# %%
+accepted = selective.accept(X_new)
+print(f"answers {accepted.mean():.1%}, of these right:", end=" ")
+print(f"{(selective.predict(X_new)[accepted] == y_new[accepted]).mean():.1%}")
