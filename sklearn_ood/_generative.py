@@ -145,15 +145,15 @@ class GenerativeClassifier(OODClassifier):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X, y):
+    def fit(self, X, y=None):
         """Learn a generator for every class.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
             Training rows.
-        y : array-like of shape (n_samples,)
-            Labels; a single class will do.
+        y : array-like of shape (n_samples,), default=None
+            Labels. Without, or with a single one, there is one class.
 
         Returns
         -------
@@ -217,6 +217,11 @@ class GenerativeClassifier(OODClassifier):
         """
         labels = None if y is None else np.asarray(y)[:max_rows]
         return draw_explanation(self.explain(X[:max_rows]), labels)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
 
     @property
     def n_iter_(self):
