@@ -368,6 +368,7 @@ class DAEConfidence(NetClassifier):
     def _fit_estimator(self, data):
         rows, codes = data.in_distribution
         estimator, y = _seeded_clone(self.estimator), data.classes[codes]
+        rows = rows.astype(np.float64)
         if self.class_weight is None:
             return estimator.fit(rows, y)
         return estimator.fit(rows, y, sample_weight=compute_sample_weight(self.class_weight, y))
@@ -452,7 +453,9 @@ class DAEConfidence(NetClassifier):
     def _class_log_proba(self, rows, logits):
         if self.estimator is None or len(self.classes_) == 1:
             return log_softmax(logits)
-        return np.log(np.maximum(self.estimator_.predict_proba(rows), SMALLEST_PROBA))
+        # In float32 scikit-learn's probabilities depend on the rows beside a row.
+        proba = self.estimator_.predict_proba(rows.astype(np.float64))
+        return np.log(np.maximum(proba, SMALLEST_PROBA))
 
     def _evidence(self, rows):
         log_proba, components = self._components(rows)

@@ -76,7 +76,7 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
     rows, y = validate_data(
-        estimator, _flat(X), y, dtype=np.float32, y_numeric=False, ensure_min_samples=1
+        estimator, _flat(X), y, dtype=np.float32, order="C", ensure_min_samples=1
     )
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
     _check_classes(estimator, classes, min_classes)
@@ -108,7 +108,7 @@ def validate_rows(estimator, X):
             f"fitted on inputs of shape {tuple(estimator.input_shape_)}; resize or convert "
             "the images as for fit."
         )
-    return validate_data(estimator, _flat(X), dtype=np.float32, reset=False)
+    return validate_data(estimator, _flat(X), dtype=np.float32, order="C", reset=False)
 
 
 def encode_labels(y, ood_label=None):
