@@ -49,12 +49,12 @@ class GenerativeClassifier(OODClassifier):
         up to 64 features, and PCA for more.
     similarity : {"auto", "likelihood", "l2", "l1", "l3"}, callable or estimator, default="auto"
         How near a row is to its nearest generation, higher is nearer. "l2" is minus the
-        mean squared difference a feature, "l1" and "l3" take the first and third power;
-        "likelihood" is the log density a feature, in nats, for generators that have one
-        (PCA and mixtures). A callable gets the rows and the generations, torch tensors of
-        shape (..., n_features), and reduces the last axis. An estimator, such as
-        `SiameseSimilarity`, is first fitted to the training rows. "auto" is the likelihood
-        where there is one, else "l2".
+        mean squared difference a feature, "l1" and "l3" take the first and third power.
+        "likelihood" is the log density a feature, in nats, for generators that have one (PCA
+        and mixtures) or a lower bound on it (VAE, at the encoder's latent). A callable gets
+        the rows and the generations, torch tensors of shape (..., n_features), and reduces
+        the last axis. An estimator, such as `SiameseSimilarity`, is first fitted to the
+        training rows. "auto" is the likelihood for PCA and mixtures, else "l2".
     search : {"auto", "encoder", "optimize", "both"}, default="auto"
         How the nearest generation is found where no closed form is known (PCA and
         neighbours have one). "encoder" takes the encoder's latent as it is; "optimize"
@@ -296,11 +296,11 @@ class GenerativeClassifier(OODClassifier):
         similarity = self.similarity
         if isinstance(similarity, str):
             if similarity == "auto":
-                return "likelihood" if self.generator_.has_density else "l2"
+                return self.generator_.default_similarity
             if similarity == "likelihood" and not self.generator_.has_density:
                 raise ValueError(
-                    f"Got similarity='likelihood' with {type(self.generator_).__name__}, which "
-                    "has no density; use 'l2', or the generator 'pca' or 'gmm'."
+                    f"Got similarity='likelihood' with {type(self.generator_).__name__}, "
+                    "which has no density; use 'l2', or the generator 'pca', 'gmm' or 'vae'."
                 )
             if similarity != "likelihood" and not self.generator_.has_manifold:
                 raise ValueError(

@@ -167,3 +167,17 @@ def test_vae_errors(parameters):
 def test_gan_errors(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         GAN(**parameters).fit(X)
+
+
+def test_vae_density_is_the_bound_in_closed_form():
+    vae = VAE(noise_variance=0.3, **TINY).fit(X, Y)
+    rows = torch.tensor(X, dtype=torch.float32)
+    density = vae._log_density(rows).detach().numpy()
+    mean, log_variance = vae.net_.module_.encode(rows.expand(3, -1, -1))
+    for k in range(3):
+        latent = mean[k].detach().numpy()
+        misfit = ((X - vae.decode(latent, k)) ** 2).sum(1) / 0.3 + 4 * np.log(2 * np.pi * 0.3)
+        posterior = torch.distributions.Normal(mean[k], torch.exp(0.5 * log_variance[k]))
+        prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+        divergence = torch.distributions.kl_divergence(posterior, prior).sum(1).detach().numpy()
+        np.testing.assert_allclose(density[:, k], -0.5 * misfit - divergence, rtol=1e-4)

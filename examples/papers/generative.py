@@ -17,6 +17,7 @@ Each model is one run, and keeps its scores in the folder ``--cache``:
 """
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -66,11 +67,11 @@ def models(epochs):
             random_state=0,
         ),
         "vae": lambda: GenerativeClassifier(
-            VAE(max_epochs=epochs or 30, random_state=0), **FULL
+            VAE(max_epochs=epochs or 20, random_state=0), **FULL
         ),
         "vae, conv": lambda: GenerativeClassifier(VAE(max_epochs=epochs or 10, **conv), **FULL),
         "vae, searched": lambda: GenerativeClassifier(
-            VAE(max_epochs=epochs or 30, random_state=0), search="both", max_iter=15, **FULL
+            VAE(max_epochs=epochs or 20, random_state=0), search="both", max_iter=15, **FULL
         ),
         "gan": lambda: GenerativeClassifier(
             GAN(max_epochs=epochs or 30, random_state=0), max_iter=15, prior_weight=0, **FULL
@@ -143,15 +144,25 @@ def run(taught, name, cache, epochs, rows_a_class):
         begin = time.perf_counter()
         kept |= judged(model, test_name, rows)
         kept["score_seconds"] += time.perf_counter() - begin
-        if others is not None:
-            for other, score in others.scores(rows):
-                beside = cache / f"{taught}-{other.replace(' ', '_')}"
-                save(beside, kept | read(beside) | {f"score_{test_name}": score})
+        for other, scores in besides(model, others, test_name, rows):
+            beside = cache / f"{taught}-{other.replace(' ', '_')}"
+            save(beside, kept | read(beside) | scores)
         save(file, kept)
         print(test_name, "done", flush=True)
     if f"label_{taught}" in kept:
         truth = load_images(taught, split="test", return_X_y=True)[1]
         print("accuracy", np.mean(kept[f"label_{taught}"] == truth))
+
+
+def besides(model, others, test_name, rows):
+    """What comes with a fitted model: a network's other scores, a VAE's other similarity."""
+    if others is not None:
+        for other, score in others.scores(rows):
+            yield other, {f"score_{test_name}": score}
+    if isinstance(model, GenerativeClassifier) and isinstance(model.generator_, VAE):
+        bound = copy.copy(model)
+        bound.similarity_ = "likelihood"
+        yield "vae, likelihood", judged(bound, test_name, rows)
 
 
 def judged(model, test_name, rows):

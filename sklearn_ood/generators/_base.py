@@ -22,9 +22,9 @@ class BaseGenerator(BaseEstimator, ABC):
     A subclass supplies ``_fit(rows, codes)``, which sets `latent_dim_`, and
     ``_decode_stack``. It may supply ``_encode_stack`` (a good first guess of the latent of
     an input), ``_nearest_stack`` (the exact answer in squared distance) and
-    ``_log_density`` (of an input under each class). The stacked methods treat all classes
-    at once: their tensors begin with a class axis. ``decode_tensor`` makes them
-    differentiable functions of single latents with a class each.
+    ``_log_density`` (of an input under each class, or a bound on it). The stacked methods
+    treat all classes at once: their tensors begin with a class axis. ``decode_tensor``
+    makes them differentiable functions of single latents with a class each.
 
     Attributes
     ----------
@@ -41,6 +41,7 @@ class BaseGenerator(BaseEstimator, ABC):
     """
 
     prior = "normal"
+    default_similarity = "l2"
 
     def fit(self, X, y=None):
         """Learn to generate the rows of each class.
@@ -200,7 +201,7 @@ class BaseGenerator(BaseEstimator, ABC):
 
     @property
     def has_density(self):
-        """Whether the log density of an input is known in closed form."""
+        """Whether the log density of an input is known, or a bound on it."""
         return type(self)._log_density is not BaseGenerator._log_density
 
     @property

@@ -72,6 +72,8 @@ class GaussianMixtureGenerator(BaseGenerator):
     array([0, 1, 2])
     """
 
+    default_similarity = "likelihood"
+
     def __init__(
         self,
         n_components="auto",

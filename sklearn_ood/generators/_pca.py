@@ -52,6 +52,8 @@ class PCAGenerator(BaseGenerator):
     (3, 4)
     """
 
+    default_similarity = "likelihood"
+
     def __init__(self, n_components="auto"):
         self.n_components = n_components
 

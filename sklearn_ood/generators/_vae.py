@@ -49,10 +49,13 @@ class StackedVAE(nn.Module):
         output = self.decoder(z)
         return torch.sigmoid(output) if self.likelihood == "bernoulli" else output + self.mean
 
-    def negative_elbo(self, x, kl_weight):
-        """Minus the evidence lower bound in nats a feature, for each class."""
+    def negative_elbo(self, x, kl_weight=1.0, *, sample=True):
+        """Minus the evidence lower bound in nats a feature, for each class and row.
+
+        With ``sample=False`` the latent is the encoder's mean rather than a draw around it.
+        """
         mean, log_variance = self.encode(x)
-        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean) if sample else mean
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(2)
         if self.likelihood == "bernoulli":
             output = self.decoder(z)
@@ -62,7 +65,7 @@ class StackedVAE(nn.Module):
             log_noise = self.log_noise.clamp_min(-14.0)[:, None]
             constant = log_noise + float(np.log(2 * np.pi))
             misfit = 0.5 * (squared * torch.exp(-log_noise) + x.shape[2] * constant)
-        return (misfit + kl_weight * divergence).mean(1) / x.shape[2]
+        return (misfit + kl_weight * divergence) / x.shape[2]
 
 
 class VAENet(StackedNet):
@@ -71,7 +74,7 @@ class VAENet(StackedNet):
     def batch_loss(self, batch):
         warmup = self.module_.kl_warmup_epochs if self.module_.training else 0
         weight = min(1.0, len(self.history) / (warmup + 1))
-        losses = self.module_.negative_elbo(batch[1], weight)
+        losses = self.module_.negative_elbo(batch[1], weight).mean(1)
         # The sum keeps each class's gradient what it would be on its own.
         return losses.sum() if self.module_.training else losses.mean()
 
@@ -233,6 +236,12 @@ class VAE(NetGenerator):
         if self.likelihood == "bernoulli":
             return np.zeros(self.n_classes_)
         return self.net_.module_.log_noise.detach().cpu().double().exp().numpy()
+
+    def _log_density(self, x):
+        """The evidence lower bound, with the reconstruction of the encoder's mean."""
+        stacked = x.expand(self.n_classes_, -1, -1)
+        bound = self.net_.module_.negative_elbo(stacked, sample=False)
+        return -x.shape[1] * bound.T.double()
 
     def _encode_stack(self, x):
         return self.net_.module_.encode(x)[0]
