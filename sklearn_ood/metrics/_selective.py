@@ -320,17 +320,18 @@ def idle_starts(counts):
 
 def aurc_of_counts(counts):
     """AURC of counts of shape (..., 2, n_blocks); the sum over a block in closed form."""
-    total, errors = counts.sum(axis=-2), counts[..., 1, :]
+    errors = counts[..., 1, :]
+    total = counts[..., 0, :] + errors
     after = np.cumsum(total, axis=-1)
-    n_rows = after[..., -1:]
-    before = _one_back(after)
     harmonic_after = _harmonic(after)
-    harmonic_before = _one_back(harmonic_after)
-    # sum_j (j/t) / (n0 + j) inside the block, then t / i for every later position i
-    inside = total - before * (harmonic_after - harmonic_before)
-    later = total * (harmonic_after[..., -1:] - harmonic_after)
-    share = np.divide(errors, total, out=np.zeros(total.shape), where=total > 0)
-    return (share * (inside + later)).sum(axis=-1) / n_rows[..., 0]
+    # Every row of a block adds sum_j (j/t) / (n0 + j) inside the block, and 1 / i for every
+    # later position i; both sums are differences of harmonic numbers.
+    per_row = 1 + harmonic_after[..., -1:] - harmonic_after
+    rise = np.diff(harmonic_after, axis=-1)
+    rise *= after[..., :-1]
+    rise /= np.where(total > 0, total, 1)[..., 1:]
+    per_row[..., 1:] -= rise
+    return np.einsum("...i,...i->...", errors, per_row) / after[..., -1]
 
 
 def eaurc_of_counts(counts):
@@ -372,10 +373,6 @@ def coverage_at_risk_of_counts(counts, *, risk=0.01):
 def _accepted(counts):
     errors = np.cumsum(counts[..., 1, :], axis=-1)
     return np.cumsum(counts[..., 0, :], axis=-1) + errors, errors
-
-
-def _one_back(values):
-    return np.concatenate([np.zeros_like(values[..., :1]), values[..., :-1]], axis=-1)
 
 
 def _harmonic(count):

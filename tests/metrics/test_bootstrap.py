@@ -18,7 +18,7 @@ from sklearn_ood.metrics import (
     risk_at_coverage,
     tnr_at_tpr,
 )
-from sklearn_ood.metrics._bootstrap import _KERNELS, _cells, _drawer
+from sklearn_ood.metrics._bootstrap import _KERNELS, _bit_drawer, _cells, _drawer
 
 SELECTIVE = [
     (aurc_score, {}),
@@ -82,15 +82,42 @@ def test_both_ways_agree(metric, params):
     assert at_once == pytest.approx(one_by_one, abs=0.15 * width + 0.01)
 
 
-@pytest.mark.parametrize("levels", [3, 10_000])
-def test_cells_are_drawn_like_rows(levels):
-    kind, confidence = np.arange(200) % 2, np.arange(200) * 7 % levels * 1.0
+@pytest.mark.parametrize(
+    ("n_rows", "levels"), [(200, 3), (200, 10_000), (300, 10_000), (2048, 10_000)]
+)
+def test_cells_are_drawn_like_rows(n_rows, levels):
+    kind, confidence = np.arange(n_rows) % 2, np.arange(n_rows) // 2 % levels * 1.0
     cell, n_blocks = _cells(kind, 2, confidence, joins_idle=False)
     counts = _drawer(cell, np.random.default_rng(0))(4000, 2 * n_blocks)
     expected = np.bincount(cell, minlength=2 * n_blocks)
-    assert (counts.sum(axis=1) == 200).all()
-    assert np.allclose(counts.mean(axis=0), expected, atol=0.1 * np.sqrt(expected.max()))
-    assert np.allclose(counts.var(axis=0), expected * (1 - expected / 200), rtol=0.15)
+    spread = np.sqrt(expected * (1 - expected / n_rows))
+    assert (counts.sum(axis=1) == n_rows).all()
+    assert np.allclose(counts.mean(axis=0), expected, atol=5 * spread.max() / np.sqrt(4000))
+    assert np.allclose(counts.std(axis=0), spread, rtol=0.12)
+    both = np.corrcoef(counts[:, 0], counts[:, 1:].sum(axis=1))[0, 1]
+    assert both == pytest.approx(-1)
+
+
+def test_too_many_draws_are_drawn_again():
+    cell = np.arange(300)
+    rng = np.random.default_rng(0)
+    calls = []
+
+    def by_row(size, n_cells):
+        calls.append(size)
+        return np.ones((size, n_cells), dtype=np.int64)
+
+    class Small:
+        """Only ever draws codes that name a row."""
+
+        def integers(self, high, size=None, dtype=np.int64):
+            if dtype is np.uint64:
+                return np.zeros((size[0], size[1] + 10), dtype=np.uint64)
+            return rng.integers(high, size=size)
+
+    counts = _bit_drawer(cell, Small(), by_row)(2, 300)
+    assert calls == [1, 1]
+    assert (counts == 1).all()
 
 
 def test_interval_of_a_mean_is_the_normal_one():
