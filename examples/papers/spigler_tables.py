@@ -1,0 +1,196 @@
+"""The denoising autoencoder's confidence on tables, beside scikit-learn's detectors.
+
+``adbench``: trained on half of the normal rows, tested on the other half and the anomalies.
+``tabular``: 30 % of the classes are left out of training and are the outliers of the test;
+the autoencoder is trained jointly with a classifier, and for a random forest. AUROC and mean
+ranks are printed and merged into ``docs/results/dae.json``.
+
+    python examples/papers/spigler_tables.py adbench
+    python examples/papers/spigler_tables.py tabular --data dry_bean
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from sklearn_ood import DAEConfidence, SoftmaxClassifier
+from sklearn_ood.datasets import load_tabular
+from sklearn_ood.metrics import tnr_at_tpr
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "dae.json"
+ANOMALY_TABLES = (
+    *("cardio", "cover", "letter", "mammography", "musk"),
+    *("pendigits", "satimage-2", "shuttle", "thyroid"),
+)
+CLASS_TABLES = ("pendigits_multiclass", "letter_recognition", "dry_bean")
+
+
+class NeighborDistance:
+    """Minus the distance to the k-th nearest training row."""
+
+    def __init__(self, n_neighbors=5):
+        self.neighbors = NearestNeighbors(n_neighbors=n_neighbors)
+
+    def fit(self, X, y=None):
+        self.neighbors.fit(X)
+        return self
+
+    def score_samples(self, X):
+        return -self.neighbors.kneighbors(X)[0][:, -1]
+
+
+def detectors(seed):
+    """Detectors of scikit-learn with the settings that it, or the field, uses by default."""
+    return {
+        "IForest": IsolationForest(random_state=seed),
+        "LOF": LocalOutlierFactor(novelty=True),
+        "OneClassSVM": OneClassSVM(),
+        "k-NN distance": NeighborDistance(),
+    }
+
+
+def autoencoder(estimator=None, **parameters):
+    return DAEConfidence(
+        estimator, **{"lr_schedule": "cosine", "hidden_layer_sizes": (128, 128)} | parameters
+    )
+
+
+def variants(prefix, fitted, X):
+    """Scores of one fitted autoencoder with typicality, and without."""
+    with_typicality = fitted.score_samples(X)
+    penalties = fitted.confidence_components(X)
+    weights = fitted.typicality_weights_
+    typicality = (
+        weights[0] * penalties.code_distance + weights[1] * penalties.code_norm_deviation
+    )
+    return {
+        prefix: with_typicality + typicality,
+        f"{prefix} with typicality": with_typicality,
+    }
+
+
+def n_epochs(n_rows, steps):
+    return int(np.clip(steps * 64 / n_rows, 5, 200))
+
+
+def adbench(arguments):
+    for name in arguments.data or ANOMALY_TABLES:
+        started = time.perf_counter()
+        X, y = load_tabular(name, return_X_y=True)
+        rng = np.random.RandomState(arguments.seed)
+        normal, anomalies = rng.permutation(np.flatnonzero(y == 0)), np.flatnonzero(y == 1)
+        train = normal[: len(normal) // 2][: arguments.rows]
+        test = np.concatenate([normal[len(normal) // 2 :][: arguments.rows], anomalies])
+        scaler = StandardScaler().fit(X[train])
+        X_train, X_test, inside = (
+            scaler.transform(X[train]),
+            scaler.transform(X[test]),
+            y[test] == 0,
+        )
+        dae = autoencoder(
+            typicality=True,
+            max_epochs=n_epochs(len(train), arguments.steps),
+            random_state=arguments.seed,
+        ).fit(X_train)
+        scores = variants("DAE", dae, X_test)
+        for detector, model in detectors(arguments.seed).items():
+            scores[detector] = model.fit(X_train).score_samples(X_test)
+        areas = {method: float(roc_auc_score(inside, s)) for method, s in scores.items()}
+        record("adbench", name, areas, time.perf_counter() - started)
+    summarise("adbench", "auroc")
+
+
+def tabular(arguments):
+    for name in arguments.data or CLASS_TABLES:
+        started = time.perf_counter()
+        X, y = load_tabular(name, return_X_y=True)
+        values = {}
+        for split in range(arguments.splits):
+            rng = np.random.RandomState(split)
+            classes = rng.permutation(np.unique(y))
+            unknown = np.isin(y, classes[: round(0.3 * len(classes))])
+            train, test = train_test_split(
+                np.flatnonzero(~unknown),
+                test_size=0.3,
+                stratify=y[~unknown],
+                random_state=split,
+            )
+            train = rng.permutation(train)[: arguments.rows]
+            test = np.concatenate([test, np.flatnonzero(unknown)])
+            scaler = StandardScaler().fit(X[train])
+            X_train, X_test = scaler.transform(X[train]), scaler.transform(X[test])
+            scores = class_scores(X_train, y[train], X_test, split, arguments.steps)
+            for method, score in scores.items():
+                inside = ~unknown[test]
+                pair = roc_auc_score(inside, score), tnr_at_tpr(inside, score)
+                values.setdefault(method, []).append(pair)
+        means = {method: np.mean(pairs, axis=0).tolist() for method, pairs in values.items()}
+        record("tabular", name, means, time.perf_counter() - started)
+    summarise("tabular", "auroc")
+
+
+def class_scores(X, y, X_test, seed, steps):
+    epochs = n_epochs(len(X), steps)
+    settings = {"max_epochs": epochs, "random_state": seed}
+    softmax = SoftmaxClassifier(
+        lr_schedule="cosine", hidden_layer_sizes=(128, 128), **settings
+    ).fit(X, y)
+    joint = autoencoder(typicality=True, **settings).fit(X, y)
+    forest = RandomForestClassifier(random_state=seed)
+    beside = autoencoder(forest, typicality=True, **settings).fit(X, y)
+    scores = {
+        "softmax": softmax.score_samples(X_test),
+        "random forest": beside.estimator_.predict_proba(X_test).max(axis=1),
+        **variants("DAE", joint, X_test),
+        **variants("random forest and DAE", beside, X_test),
+    }
+    for detector, model in detectors(seed).items():
+        scores[detector] = model.fit(X).score_samples(X_test)
+    return scores
+
+
+def record(section, name, value, seconds):
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results.setdefault(section, {})[name] = value
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(name, f"{seconds:.0f} s", json.dumps(value), flush=True)
+
+
+def summarise(section, what):
+    """Mean and mean rank of every method over the tables that all of them have."""
+    results = json.loads(RESULTS.read_text())
+    tables = {name: t for name, t in results[section].items() if name != "summary"}
+    methods = list(next(iter(tables.values())))
+    values = np.array([[np.ravel(t[m])[0] for m in methods] for t in tables.values()])
+    ranks = np.array([rankdata(-row) for row in values])
+    summary = {
+        method: {"mean_" + what: float(mean), "mean_rank": float(rank)}
+        for method, mean, rank in zip(
+            methods, values.mean(axis=0), ranks.mean(axis=0), strict=True
+        )
+    }
+    results[section]["summary"] = summary | {"tables": len(tables)}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(summary, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("section", choices=("adbench", "tabular"))
+    parser.add_argument("--data", nargs="+", help="some of the tables")
+    parser.add_argument("--rows", type=int, default=5_000, help="most rows to train on")
+    parser.add_argument("--steps", type=int, default=4_000, help="of training, about")
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    {"adbench": adbench, "tabular": tabular}[arguments.section](arguments)
