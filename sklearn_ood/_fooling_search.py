@@ -44,23 +44,22 @@ class FoolingGenerator:
     def __init__(
         self, n_generators, n_features, *, bounds=(0.0, 1.0), lr=1e-5, random_state=None
     ):
-        self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
+        self.low, self.high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
         self.step = lr * (n_features + 1)
         random_state = check_random_state(random_state)
         # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them
         # with random signs is normal with variance 1/3 but for terms of order 1/D.
-        self._activation = random_state.normal(scale=3**-0.5, size=(n_generators, n_features))
-        self._activation += random_state.uniform(-1, 1, size=self._activation.shape) / np.sqrt(
-            n_features
-        )
-        self._moment = np.zeros_like(self._activation)
-        self._square = np.zeros_like(self._activation)
+        shape = n_generators, n_features
+        weights = random_state.normal(scale=3**-0.5, size=shape)
+        bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
+        self._activation = (weights + bias).astype(np.float32)
+        self._moment = np.zeros(shape, dtype=np.float32)
+        self._square = np.zeros(shape, dtype=np.float32)
         self._n_updates = 0
 
     def rows(self):
         """What the generators make: ndarray of shape (n_generators, n_features), float32."""
-        share = expit(self._activation)
-        return (self.low + (self.high - self.low) * share).astype(np.float32)
+        return self.low + (self.high - self.low) * expit(self._activation)
 
     def update(self, gradient):
         """One step of Adam down the ``gradient`` of a loss with respect to ``rows()``."""
@@ -69,9 +68,10 @@ class FoolingGenerator:
         self._n_updates += 1
         self._moment += 0.1 * (gradient - self._moment)
         self._square += 0.001 * (gradient**2 - self._square)
-        moment = self._moment / (1 - 0.9**self._n_updates)
-        square = self._square / (1 - 0.999**self._n_updates)
-        self._activation -= self.step * moment / (np.sqrt(square) + 1e-8)
+        moment_share = 1 - 0.9**self._n_updates
+        square_share = 1 - 0.999**self._n_updates
+        scale = np.sqrt(self._square / square_share) + 1e-8
+        self._activation -= self.step / moment_share * self._moment / scale
 
     def keep(self, mask):
         """Drop the generators where ``mask`` is False."""
@@ -118,7 +118,7 @@ class GradientSearch:
                 outputs = self.estimator._log_outputs(batch, scaled=self.scaled)
                 index = torch.as_tensor(self.classes[part], device=device)[:, None]
                 (gradient,) = torch.autograd.grad(-outputs.gather(1, index).sum(), batch)
-            gradients.append(gradient.cpu().numpy().astype(np.float64))
+            gradients.append(gradient.cpu().numpy())
             predicted.append(outputs.detach().argmax(dim=1).cpu().numpy())
         return np.concatenate(gradients), np.concatenate(predicted)
 

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,8 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
@@ -320,3 +324,17 @@ def test_log_outputs_of_another_estimator_have_no_gradient(iris):
     classifier = DAEConfidence(LogisticRegression(), **TINY).fit(*iris)
     with pytest.raises(TypeError, match="no gradient"):
         classifier._log_outputs(torch.zeros(1, 4))
+
+
+def test_pickle_keeps_the_scores(typical_digits, digits):
+    again = pickle.loads(pickle.dumps(typical_digits))
+    np.testing.assert_array_equal(
+        again.score_samples(digits[0][:50]), typical_digits.score_samples(digits[0][:50])
+    )
+
+
+def test_grid_search_in_a_pipeline(iris):
+    X, y = iris
+    pipeline = make_pipeline(StandardScaler(), DAEConfidence(**TINY | {"max_epochs": 5}))
+    search = GridSearchCV(pipeline, {"daeconfidence__noise": [0.1, 0.4]}, cv=2).fit(X, y)
+    assert search.predict(X).shape == y.shape

@@ -41,11 +41,11 @@ def test_generator_is_a_dense_layer_trained_with_adam():
     signs = (torch.randint(0, 2, (n_features,)) * 2 - 1).double()
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
     generator = FoolingGenerator(1, n_features, lr=1e-3)
-    generator._activation = layer(signs).detach().numpy()[None].copy()
+    generator._activation = layer(signs).detach().numpy()[None].astype(np.float32)
     for _ in range(200):
         optimizer.zero_grad()
         rows = torch.sigmoid(layer(signs))
-        np.testing.assert_allclose(generator.rows()[0], rows.detach(), atol=1e-6)
+        np.testing.assert_allclose(generator.rows()[0], rows.detach(), atol=1e-5)
         ((rows - goal) ** 3).sum().backward()
         gradient = 3 * (rows.detach() - goal) ** 2
         optimizer.step()
@@ -79,7 +79,7 @@ def test_a_batch_of_trials_is_the_trials_one_by_one(softmax):
     starts = FoolingGenerator(30, 64, random_state=random_state)._activation
     for trial in (0, 11, 29):
         generator = FoolingGenerator(1, 64, lr=1e-3)
-        generator._activation = starts[[trial]]
+        generator._activation = starts[[trial]].copy()
         for update in range(61):
             batch = torch.as_tensor(generator.rows()).requires_grad_()
             outputs = softmax._log_outputs(batch)[0]

@@ -114,10 +114,13 @@ def fooling(arguments):
         key: getattr(arguments, key)
         for key in ("network", "epochs", "rows", "trials", "max_updates", "batch_size", "seed")
     }
-    record(f"fooling {arguments.network}", {"settings": settings})
+    section = f"fooling {arguments.network}"
+    before = json.loads(RESULTS.read_text()).get(section, {}) if RESULTS.exists() else {}
+    known = before if before.get("settings") == settings else {}
+    record(section, {"settings": settings})
     for name in arguments.methods:
         classifier, seconds = trained(name, X, y, arguments)
-        row = {"train_seconds": round(seconds, 1)}
+        row = known.get(name, {}) | {"train_seconds": round(seconds, 1)}
         answers = classifier.predict(X_test)
         right = answers == y_test
         row["accuracy"] = float(right.mean())
@@ -133,9 +136,12 @@ def fooling(arguments):
                 scores = adjust(classifier, threshold).score_samples(X_test)
                 accepted = scores >= np.log(threshold)
                 row[f"accuracy at {threshold}{variant}"] = float((right & accepted).mean())
-        record(f"fooling {arguments.network}", {name: row})
+        record(section, {name: row})
         for target in arguments.targets:
             for threshold in THRESHOLDS:
+                entry = f"fooled at {threshold} {target}"
+                if entry in row:
+                    continue
                 started = time.perf_counter()
                 result = fooling_rate(
                     at_threshold(classifier, threshold),
@@ -146,14 +152,14 @@ def fooling(arguments):
                     lr=arguments.lr,
                     random_state=arguments.seed,
                 )
-                row[f"fooled at {threshold} {target}"] = {
+                row[entry] = {
                     "rate": result.rate,
                     "mean_updates": result.mean_updates if result.rate else None,
                     "lr": arguments.lr,
                     "max_updates": arguments.max_updates,
                     "seconds": round(time.perf_counter() - started, 1),
                 }
-                record(f"fooling {arguments.network}", {name: row})
+                record(section, {name: row})
 
 
 def at_threshold(classifier, threshold):
