@@ -1,11 +1,13 @@
 """scikit-learn-compatible classifiers that know when they do not know."""
 
+from sklearn_ood._combined import CombinedDetector
 from sklearn_ood._confident import ConfidentClassifier
 from sklearn_ood._cool import COOLClassifier
 from sklearn_ood._dae import DAEConfidence
 from sklearn_ood._features import NetFeatures
 from sklearn_ood._generative import GenerativeClassifier
 from sklearn_ood._gradients import InputGradientsDisplay
+from sklearn_ood._neighbors import NeighborDistance
 from sklearn_ood._novelty import NoveltyDetector
 from sklearn_ood._outliers import (
     BoundaryOutliers,
@@ -23,12 +25,14 @@ from sklearn_ood._version import __version__
 __all__ = [
     "BoundaryOutliers",
     "COOLClassifier",
+    "CombinedDetector",
     "ConfidentClassifier",
     "DAEConfidence",
     "GANOutliers",
     "GenerativeClassifier",
     "InputGradientsDisplay",
     "MixupOutliers",
+    "NeighborDistance",
     "NetFeatures",
     "NoiseOutliers",
     "NoveltyDetector",

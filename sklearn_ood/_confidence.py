@@ -121,6 +121,25 @@ def last_step(estimator, X):
     return estimator, X
 
 
+def scores_log_p_value(estimator):
+    """Whether ``score_samples`` is the logarithm of a calibrated p-value.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, fitted or not, or a pipeline or search that ends in one.
+
+    Returns
+    -------
+    bool
+    """
+    if isinstance(estimator, Pipeline):
+        return scores_log_p_value(estimator[-1])
+    if hasattr(estimator, "best_estimator_"):
+        return scores_log_p_value(estimator.best_estimator_)
+    return getattr(estimator, "_score_is_log_p_value", False)
+
+
 def _one_column(estimator, method, values):
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1:

@@ -3,7 +3,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._confidence import confidence_of
+from sklearn_ood._confidence import confidence_of, scores_log_p_value
 from sklearn_ood._validation import stratified_holdout
 
 
@@ -23,7 +23,10 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
         of the rows is held out of training, and ``offset_`` is their 5 % quantile, so that
         about one in twenty new inliers is refused. Prefer it for methods that remember
-        their training rows, such as nearest neighbours.
+        their training rows, such as nearest neighbours. A :class:`CombinedDetector` has
+        calibrated itself on held-out rows: ``contamination`` (0.05 for "auto") is then the
+        level of its p-value, the largest share of new inliers that is refused, whatever the
+        share of the training rows.
     random_state : int, RandomState or None, default=None
         Chooses the rows held out by "auto".
 
@@ -72,8 +75,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         X, y = indexable(X, y)
         held_out = self._hold_out(X, y)
         estimator = self._fit_on(X, y, ~held_out)
-        scores = confidence_of(estimator, X)
-        self.offset_ = self._place_offset(scores, held_out)
+        self.offset_ = self._place_offset(estimator, X, held_out)
         self.estimator_ = estimator
         return self
 
@@ -161,7 +163,8 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
 
     def _hold_out(self, X, y):
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-        if self.contamination != "auto" or n_rows < 1 / self._REFUSED:
+        calibrated = scores_log_p_value(self.estimator)
+        if calibrated or self.contamination != "auto" or n_rows < 1 / self._REFUSED:
             return np.zeros(n_rows, dtype=bool)
         strata = np.zeros(n_rows, dtype=int)
         if y is not None:
@@ -181,8 +184,10 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
             return clone(self.estimator).fit(X)
         return clone(self.estimator).fit(X, _safe_indexing(y, index))
 
-    def _place_offset(self, scores, held_out):
-        if self.contamination == "auto":
-            scores = scores[held_out] if held_out.any() else scores
-            return float(np.quantile(scores, self._REFUSED))
-        return float(np.quantile(scores, self.contamination))
+    def _place_offset(self, estimator, X, held_out):
+        is_auto = self.contamination == "auto"
+        share = self._REFUSED if is_auto else self.contamination
+        if scores_log_p_value(estimator):
+            return float(np.log(share))
+        scores = confidence_of(estimator, X)
+        return float(np.quantile(scores[held_out] if held_out.any() else scores, share))

@@ -6,11 +6,13 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ood import (
+    CombinedDetector,
     ConfidentClassifier,
     COOLClassifier,
     DAEConfidence,
     GANOutliers,
     GenerativeClassifier,
+    NeighborDistance,
     NetFeatures,
     NoveltyDetector,
     RejectClassifier,
@@ -56,6 +58,15 @@ TAUGHT_BY_OUTLIERS = [
     }.items()
     for source in sources
 ]
+COMBINED = CombinedDetector(
+    LogisticRegression(),
+    [
+        ("confidence", "classifier"),
+        ("neighbors", NeighborDistance()),
+        ("density", KernelDensity()),
+    ],
+    random_state=0,
+)
 ESTIMATORS = [
     *TAUGHT_BY_OUTLIERS,
     SOFTMAX,
@@ -65,6 +76,9 @@ ESTIMATORS = [
     DAEConfidence(curvature="off", **TINY_DAE),
     DAEConfidence(LogisticRegression(), **TINY_DAE | {"max_epochs": 5}),
     NoveltyDetector(DAEConfidence(**TINY_DAE | {"max_epochs": 5}), random_state=0),
+    COMBINED,
+    SelectiveClassifier(COMBINED),
+    NeighborDistance(),
     NetFeatures(clone(SOFTMAX).set_params(max_epochs=3)),
     GenerativeClassifier("pca", random_state=0),
     NoveltyDetector(GenerativeClassifier("pca", random_state=0), random_state=0),
