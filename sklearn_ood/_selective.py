@@ -57,8 +57,9 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         out where no threshold has to be chosen. "prefit": estimator and detector are fitted
         already and used as they are, and all rows given to ``fit`` calibrate.
     ood_label : label, default=None
-        Rows of ``y`` with this label are outliers. They calibrate; they reach estimator and
-        detector in training only where those have an ``ood_label`` of their own that is set.
+        Rows of ``y`` with this label are outliers. They calibrate: for ``ood_acceptance`` all
+        of them, unless estimator or detector have an ``ood_label`` of their own that is set.
+        Only then do outliers take part in training, and only the held-out ones calibrate.
         With "prefit" every label that the estimator was not taught is an outlier.
     reject_label : label, default=None
         What ``predict`` returns for refused rows. None chooses -1 for numbers and "reject"
@@ -380,17 +381,19 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.threshold_ = threshold
 
     def _calibrated_threshold(self, X, y, calibrating):
-        index = np.flatnonzero(calibrating)
-        rows = X if calibrating.all() else _safe_indexing(X, index)
-        truth = class_codes(y[index], self.classes_)
+        truth = class_codes(y, self.classes_)
+        outliers = self._unseen_outliers(truth, calibrating)
+        index = np.flatnonzero(calibrating | outliers)
+        rows = X if len(index) == len(y) else _safe_indexing(X, index)
+        truth, calibrating, outliers = truth[index], calibrating[index], outliers[index]
         confidence = confidence_of(self.detector_, rows)
         if np.isnan(confidence).any():
             raise ValueError(
                 f"Got {int(np.isnan(confidence).sum())} NaN confidences from "
                 f"{type(self.detector_).__name__}, but a threshold needs numbers."
             )
-        inside = truth != OUTLIER
         if self.coverage is not None:
+            inside = truth != OUTLIER
             if not inside.any():
                 raise ValueError(
                     "Got no in-distribution calibration rows, but coverage is counted on them; "
@@ -401,21 +404,33 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         delta = self.delta / ((self.risk is not None) + (self.ood_acceptance is not None))
         threshold = -np.inf
         if self.ood_acceptance is not None:
-            if inside.all():
+            if not outliers.any():
                 raise ValueError(
                     f"Got no outlier rows in y, but ood_acceptance={self.ood_acceptance} is "
                     f"promised from them (ood_label={self.ood_label!r}); add outlier rows, or "
                     "promise a risk or a coverage instead."
                 )
             threshold, self.guarantee_["ood_acceptance"] = ood_threshold(
-                confidence[~inside], self.ood_acceptance, delta
+                confidence[outliers], self.ood_acceptance, delta
             )
         if self.risk is not None:
-            answers = class_codes(answers_of(self.estimator_, rows), self.classes_)
+            error = class_codes(answers_of(self.estimator_, rows), self.classes_) != truth
             threshold, self.guarantee_["risk"] = risk_threshold(
-                confidence, answers != truth, self.risk, delta, at_least=threshold
+                confidence[calibrating],
+                error[calibrating],
+                self.risk,
+                delta,
+                at_least=threshold,
             )
         return threshold
+
+    def _unseen_outliers(self, truth, calibrating):
+        """Outlier rows that trained nothing: all of them where no estimator knows outliers."""
+        outliers = truth == OUTLIER
+        inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
+        if any(_knows_outliers(estimator, self.ood_label) for estimator in inside):
+            return outliers & calibrating
+        return outliers
 
     def _reject_label(self, classes):
         """The label for refusals: given, or of the classes' kind and none of them."""
@@ -442,7 +457,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 def _knows_outliers(estimator, ood_label):
     """Whether an estimator, or a step of it, has an ``ood_label`` that is set."""
     if ood_label is None:
-        return True
+        return False
     parameters = estimator.get_params(deep=True)
     own = [
         value

@@ -97,7 +97,7 @@ def test_outliers_do_not_reach_a_classifier_that_does_not_know_them(blobs):
 
 
 class RememberLabels(LogisticRegression):
-    """Keeps the labels that reached ``fit``, for the tests."""
+    """Keeps the labels that reached ``fit``, for the tests; learns no class for outliers."""
 
     def __init__(self, ood_label=None):
         super().__init__()
@@ -105,7 +105,8 @@ class RememberLabels(LogisticRegression):
 
     def fit(self, X, y):
         self.seen_ = set(np.unique(y).tolist())
-        return super().fit(X, y)
+        known = y != self.ood_label
+        return super().fit(X[known], y[known])
 
 
 @pytest.mark.parametrize(("own", "seen"), [(None, {0, 1, 2}), (-1, {-1, 0, 1, 2})])
@@ -114,6 +115,21 @@ def test_outliers_reach_a_classifier_that_knows_them(blobs, own, seen):
     inner = make_pipeline(StandardScaler(), RememberLabels(ood_label=own))
     selective = SelectiveClassifier(inner, ood_label=-1).fit(X, y)
     assert selective.estimator_[-1].seen_ == seen
+
+
+@pytest.mark.parametrize(("own", "n_outliers"), [(None, 300), (-1, 60)])
+def test_all_outliers_that_trained_nothing_calibrate(blobs, own, n_outliers):
+    selective = SelectiveClassifier(
+        RememberLabels(ood_label=own),
+        detector=IsolationForest(random_state=0),
+        ood_acceptance=0.3,
+        risk=0.9,
+        ood_label=-1,
+        reject_label=-2,
+        random_state=0,
+    ).fit(*blobs)
+    assert selective.guarantee_["ood_acceptance"].n_samples == n_outliers
+    assert selective.guarantee_["risk"].n_samples == 360
 
 
 def test_two_different_ood_labels_are_an_error(blobs):
