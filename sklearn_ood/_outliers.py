@@ -23,8 +23,8 @@ class BoundaryOutliers(BaseEstimator):
     """Rows just outside the classes, all around each of them and between them.
 
     A share ``between`` of the rows lies on segments between rows of two classes. The others
-    start at a row and step in a random direction of its class's own scatter; what is still
-    inside goes on until it is out. A point is inside while its distance to the
+    start at a row and step as far and in such directions as its class, or all classes
+    together, are scattered; what is still inside goes on until it is out. A point is inside while its distance to the
     ``n_neighbors``-th nearest row is within the ``quantile`` of the same distance of the
     rows themselves (each without itself), in the space in which the pooled scatter of the
     classes is white.
@@ -38,7 +38,7 @@ class BoundaryOutliers(BaseEstimator):
     scales : tuple (low, high), default=(0.2, 2.0)
         First steps, in standard deviations of the class, drawn log-uniformly: the small ones
         end close to the boundary, the large ones cover what lies farther out.
-    between : float in [0, 1], default=0.5
+    between : float in [0, 1], default=0.25
         Share of rows between classes.
     max_reference : int, default=10000
         Rows that distances are measured to; from more rows this many are drawn.
@@ -66,7 +66,7 @@ class BoundaryOutliers(BaseEstimator):
         quantile=0.95,
         n_neighbors=10,
         scales=(0.2, 2.0),
-        between=0.5,
+        between=0.25,
         max_reference=10_000,
     ):
         self.quantile = quantile
@@ -391,8 +391,9 @@ class _Region:
 
     def walk_out(self, n, scales, rng):
         """n rows outside: steps from random rows that grow until they are."""
-        start = self.X[rng.randint(len(self.X), size=n)]
-        step = rng.normal(size=start.shape) @ self.from_white
+        chosen = rng.randint(len(self.X), size=n)
+        start = self.X[chosen]
+        step = self._steps(self.codes[chosen], rng)
         step *= np.exp(rng.uniform(*np.log(scales), size=(n, 1)))
         inside = np.arange(n)
         for _ in range(MAX_WALK):
@@ -401,6 +402,26 @@ class _Region:
                 break
             step[inside] *= GROWTH
         return start + step
+
+    def _steps(self, codes, rng):
+        """One standard deviation: half the steps as the row's own class is scattered.
+
+        The difference of two random rows has twice their covariance, whatever their number
+        and the number of features. The other half follows the pooled scatter, also where a
+        class has no variance at all.
+        """
+        first, second = self._rows_of(codes, rng), self._rows_of(codes, rng)
+        own = (self.X[first] - self.X[second]) / np.sqrt(2.0)
+        pooled = rng.normal(size=own.shape) @ self.from_white
+        use_pooled = (rng.uniform(size=len(codes)) < 0.5) | ~own.any(axis=1)
+        return np.where(use_pooled[:, None], pooled, own)
+
+    def _rows_of(self, codes, rng):
+        """A random row of each of the classes."""
+        sizes = np.bincount(self.codes)
+        start = np.cumsum(sizes) - sizes
+        by_class = np.argsort(self.codes, kind="stable")
+        return by_class[start[codes] + rng.randint(sizes[codes])]
 
     def between(self, n, rng):
         """At most n rows outside, on segments between rows of two classes."""
