@@ -24,10 +24,10 @@ class BoundaryOutliers(BaseEstimator):
 
     A share ``between`` of the rows lies on segments between rows of two classes. The others
     start at a row and step as far and in such directions as its class, or all classes
-    together, are scattered; what is still inside goes on until it is out. A point is inside while its distance to the
-    ``n_neighbors``-th nearest row is within the ``quantile`` of the same distance of the
-    rows themselves (each without itself), in the space in which the pooled scatter of the
-    classes is white.
+    together, are scattered; what is still inside goes on until it is out. A point is inside
+    while its distance to the ``n_neighbors``-th nearest row is within the ``quantile`` of
+    the same distance of the rows themselves (each without itself), in the space in which the
+    pooled scatter of the classes is white.
 
     Parameters
     ----------
