@@ -34,7 +34,10 @@ X_test, y_test = np.vstack([X_test, X[~known]]), np.append(y_test, np.full(sum(~
 network = SoftmaxClassifier(input_shape=(1, 8, 8), max_epochs=40, random_state=0)
 by_softmax = SelectiveClassifier(network, coverage=0.95, random_state=0)
 by_generators = SelectiveClassifier(
-    network, detector=GenerativeClassifier("knn"), coverage=0.95, random_state=0
+    network,
+    detector=GenerativeClassifier("knn", random_state=0),
+    coverage=0.95,
+    random_state=0,
 )
 
 # %%
