@@ -69,8 +69,9 @@ class GenerativeClassifier(OODClassifier):
         looks for the most probable latent, 0 for the nearest generation at any price.
     validation_fraction : float in [0, 1), default=0.1
         Part of each class that the generators do not see, on which `predict_proba` is
-        calibrated. With 0, or where no row can be spared, it is calibrated on the training
-        rows and overconfident.
+        calibrated; generators that are quick to fit (all but VAE and GAN) then learn from all
+        rows. With 0, or where no row can be spared, it is calibrated on the training rows and
+        overconfident.
     input_shape : tuple (C, H, W), optional
         Shape of one image, for flat rows that are images.
     ood_label : label, optional
@@ -163,12 +164,16 @@ class GenerativeClassifier(OODClassifier):
         data = validate_training_data(self, X, y, min_classes=1)
         self._check_parameters()
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3)
-        (rows, codes), held_out = self._hold_out(*data.in_distribution, seeds[0])
+        everything = data.in_distribution
+        (rows, codes), held_out = self._hold_out(*everything, seeds[0])
         self.generator_ = self._make_generator(data, seeds[1]).fit(rows, data.classes[codes])
         self.similarity_ = self._make_similarity(rows, codes, seeds[1])
         self._check_search()
         self._bank = self._make_bank(seeds[2])
         self.temperature_ = _calibrated_temperature(self._evidence(held_out[0]), held_out[1])
+        if self.generator_.is_quick and len(rows) < len(everything[0]):
+            self.generator_.fit(everything[0], data.classes[everything[1]])
+            self._bank = self._make_bank(seeds[2])
         self.classes_ = data.classes
         return self
 

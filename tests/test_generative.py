@@ -287,3 +287,11 @@ def test_unused_generators_are_left_alone():
     generator = NearestNeighborGenerator()
     GenerativeClassifier(generator).fit(X, Y)
     assert not hasattr(generator, "rows_")
+
+
+def test_quick_generators_learn_from_all_rows_after_the_calibration():
+    held_out = GenerativeClassifier("knn", random_state=0).fit(X, Y)
+    assert len(held_out.generator_.rows_) == 150
+    assert_allclose(held_out.score_samples(X), 0, atol=1e-5)
+    whole = GenerativeClassifier("knn", validation_fraction=0).fit(X, Y)
+    assert held_out.temperature_ > whole.temperature_

@@ -54,6 +54,7 @@ class StackedNet(Net):
 class NetGenerator(BaseGenerator):
     """A generator that holds one trained net, `net_`, for all classes."""
 
+    is_quick = False
     _net_class = StackedNet
 
     def _fit(self, rows, codes):
