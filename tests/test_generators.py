@@ -19,7 +19,7 @@ from sklearn_ood.generators import (
     PCAGenerator,
     PretrainedGenerator,
 )
-from sklearn_ood.generators._mixture import held_out_class_score
+from sklearn_ood.generators._mixture import held_out_class_scores
 from sklearn_ood.generators._stacked import StackedModule, stacked_mlp
 
 X, Y = load_iris(return_X_y=True)
@@ -181,28 +181,20 @@ def test_mixture_chooses_its_size_by_held_out_classes():
     labels = np.repeat(np.arange(4), 600)
     rows = centres[labels, rng.randint(6, size=2400)] + 0.3 * rng.randn(2400, 2)
     generator = GaussianMixtureGenerator(random_state=0).fit(rows, labels)
-    assert generator.n_components_ >= 8
+    assert generator.n_components_ >= 4
     round_classes = 8 * rng.randn(4, 2)[labels] + rng.randn(2400, 2)
-    single = GaussianMixtureGenerator(n_components=1, random_state=0).fit(round_classes, labels)
     chosen = GaussianMixtureGenerator(random_state=0).fit(round_classes, labels)
-    outliers = 8 * rng.randn(500, 2)
-    scores = [
-        roc_auc_score(
-            np.repeat([1, 0], [2400, 500]),
-            generator.class_log_density(np.r_[round_classes, outliers]).max(1),
-        )
-        for generator in (single, chosen)
-    ]
-    assert scores[1] > scores[0] - 0.02
+    assert chosen.n_components_ == 1
 
 
-def test_held_out_class_score_agrees_with_brute_force():
+def test_held_out_class_scores_agree_with_brute_force():
     rng = np.random.RandomState(0)
     density, codes = rng.randn(40, 5), rng.randint(5, size=40)
-    expected = np.mean(
-        [roc_auc_score(codes != k, np.delete(density, k, 1).max(1)) for k in range(5)]
-    )
-    assert held_out_class_score(density, codes) == pytest.approx(expected)
+    expected = [roc_auc_score(codes != k, np.delete(density, k, 1).max(1)) for k in range(5)]
+    np.testing.assert_allclose(held_out_class_scores(density, codes), expected)
+    own = codes == 2
+    one = held_out_class_scores(density[own], codes[own])
+    np.testing.assert_allclose(one, density[own, 2].mean())
 
 
 @pytest.mark.parametrize("parameters", [{"n_components": 0}, {"reg_covar": 0.0}])

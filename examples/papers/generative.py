@@ -30,11 +30,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklearn_ood import GenerativeClassifier, SoftmaxClassifier
 from sklearn_ood._nets import map_batches
+from sklearn_ood._scores import energy, max_proba
 from sklearn_ood.datasets import load_images
 from sklearn_ood.generators import GAN, VAE, PCAGenerator
 
-# Temperature and step, from the middle of the authors' grids; not tuned on any test set.
-ODIN = (1000.0, 1e-3)
 OUTSIDE = {
     "mnist": ("fashion_mnist", "omniglot", "notmnist"),
     "fashion_mnist": ("mnist", "notmnist"),
@@ -61,7 +60,7 @@ def models(epochs):
         "cnn": lambda: SoftmaxClassifier(
             module="small_cnn",
             input_shape=IMAGE,
-            max_epochs=epochs or 4,
+            max_epochs=epochs or 3,
             batch_size=128,
             lr=2e-3,
             random_state=0,
@@ -86,35 +85,34 @@ def models(epochs):
 
 
 class NetScores:
-    """A trained network's other scores, and scores in the space of its last hidden layer."""
+    """A trained network's scores, and those in the space of its last hidden layer."""
 
     def __init__(self, net, X, y):
-        self.net = net
+        *body, self.output = net.net_.module_.network.children()
+        self.body = torch.nn.Sequential(*body)
         features = self.features(X)
         self.neighbors = NearestNeighbors(n_neighbors=50).fit(unit_length(features))
         self.generators = GenerativeClassifier("pca", **FULL).fit(features, y)
 
     def features(self, X):
-        *body, _ = self.net.net_.module_.network.children()
-
         @torch.no_grad()
         def hidden(rows):
-            return torch.nn.Sequential(*body)(rows.view(-1, *IMAGE))
+            return self.body(rows.view(-1, *IMAGE))
 
         return map_batches(hidden, X)
 
     def scores(self, X):
-        """Name and score of each."""
-        for confidence, temperature, epsilon in (("energy", 1.0, 0.0), ("odin", *ODIN)):
-            self.net.set_params(confidence=confidence, epsilon=epsilon)
-            self.net.temperature_ = temperature
-            yield f"cnn, {confidence}", self.net.score_samples(X)
-        self.net.set_params(confidence="max_proba")
-        self.net.temperature_ = 1.0
+        """Labels, and the name and values of each score, from one pass over the rows."""
         features = self.features(X)
+        with torch.no_grad():
+            logits = self.output(torch.from_numpy(features)).double().numpy()
         distance = self.neighbors.kneighbors(unit_length(features))[0]
-        yield "cnn features, 50-NN", -distance[:, -1].astype(np.float64)
-        yield "cnn features, pca", self.generators.score_samples(features)
+        return logits.argmax(1), {
+            "cnn": max_proba(logits),
+            "cnn, energy": energy(logits),
+            "cnn features, 50-NN": -distance[:, -1].astype(np.float64),
+            "cnn features, pca": self.generators.score_samples(features),
+        }
 
 
 def unit_length(features):
@@ -137,32 +135,37 @@ def run(taught, name, cache, epochs, rows_a_class):
     file = cache / f"{taught}-{name.replace(' ', '_')}"
     model, seconds = fitted(models(epochs)[name], X, y, file.with_suffix(".joblib"))
     kept = read(file) or {"fit_seconds": seconds, "score_seconds": 0.0, "rows": len(X)}
-    others = NetScores(model, X, y) if name == "cnn" else None
+    scored = NetScores(model, X, y) if name == "cnn" else None
     for test_name, rows in test_sets(taught):
         if f"score_{test_name}" in kept:
             continue
         begin = time.perf_counter()
-        kept |= judged(model, test_name, rows)
+        if scored is None:
+            found = {name: judged(model, test_name, rows)} | bound(model, test_name, rows)
+        else:
+            labels, scores = scored.scores(rows)
+            found = {
+                other: {f"score_{test_name}": score, f"label_{test_name}": labels}
+                for other, score in scores.items()
+            }
         kept["score_seconds"] += time.perf_counter() - begin
-        for other, scores in besides(model, others, test_name, rows):
+        for other in sorted(found, key=lambda other: other == name):
             beside = cache / f"{taught}-{other.replace(' ', '_')}"
-            save(beside, kept | read(beside) | scores)
-        save(file, kept)
+            save(beside, kept | read(beside) | found[other])
+        kept = read(file)
         print(test_name, "done", flush=True)
     if f"label_{taught}" in kept:
         truth = load_images(taught, split="test", return_X_y=True)[1]
         print("accuracy", np.mean(kept[f"label_{taught}"] == truth))
 
 
-def besides(model, others, test_name, rows):
-    """What comes with a fitted model: a network's other scores, a VAE's other similarity."""
-    if others is not None:
-        for other, score in others.scores(rows):
-            yield other, {f"score_{test_name}": score}
-    if isinstance(model, GenerativeClassifier) and isinstance(model.generator_, VAE):
-        bound = copy.copy(model)
-        bound.similarity_ = "likelihood"
-        yield "vae, likelihood", judged(bound, test_name, rows)
+def bound(model, test_name, rows):
+    """A VAE's other similarity: the evidence lower bound."""
+    if not isinstance(model, GenerativeClassifier) or not isinstance(model.generator_, VAE):
+        return {}
+    model = copy.copy(model)
+    model.similarity_ = "likelihood"
+    return {"vae, likelihood": judged(model, test_name, rows)}
 
 
 def judged(model, test_name, rows):

@@ -17,7 +17,6 @@ IMAGE_PEERS = (
     "cnn",
     "cnn, float32",
     "cnn, energy",
-    "cnn, odin",
     "cnn features, 50-NN",
     "isolation forest",
     "lit pixels",
