@@ -17,7 +17,7 @@ class NearestNeighborGenerator(BaseGenerator):
     ----------
     rows_ : ndarray of shape (n_samples, n_features_in)
         Training rows, sorted by class.
-    offsets_ : ndarray of shape (n_classes_ + 1,)
+    offsets_ : ndarray of shape (n_classes + 1,)
         Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``.
     noise_variance_ : ndarray of shape (n_classes,)
         Zeros.
