@@ -69,4 +69,25 @@ def write_api_page(path):
         path.write_text(text)
 
 
-write_api_page(Path(__file__).parent / "api.rst")
+HERE = Path(__file__).parent
+write_api_page(HERE / "api.rst")
+
+
+def write_benchmark_page(path, results):
+    """Every benchmark's result file, as the script wrote it."""
+    lines = [
+        "Benchmarks",
+        "==========",
+        "",
+        "Speed beside the hand-written or library alternative: ratios within one run, as the",
+        "scripts in ``examples/benchmarks`` wrote them.",
+        "",
+    ]
+    for file in sorted(results.glob("*benchmark*.json")):
+        title = file.stem.replace("_", " ").capitalize()
+        lines += [title, "-" * len(title), ""]
+        lines += [f".. literalinclude:: results/{file.name}", "   :language: json", ""]
+    path.write_text("\n".join(lines))
+
+
+write_benchmark_page(HERE / "benchmarks.rst", HERE / "results")

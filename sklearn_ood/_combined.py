@@ -198,8 +198,8 @@ class CombinedDetector(OODClassifier, _BaseComposition):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of rows
-            that are exchangeable with the calibration rows.
+            In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of
+            rows that are exchangeable with the calibration rows.
         """
         rows = validate_rows(self, X)
         self._check_calibrated()
