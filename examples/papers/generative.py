@@ -73,7 +73,7 @@ def models(epochs):
             VAE(max_epochs=epochs or 20, random_state=0), search="both", max_iter=15, **FULL
         ),
         "gan": lambda: GenerativeClassifier(
-            GAN(max_epochs=epochs or 30, random_state=0), max_iter=15, prior_weight=0, **FULL
+            GAN(max_epochs=epochs or 30, random_state=0), n_candidates=1024, max_iter=6, **FULL
         ),
         "knn": lambda: GenerativeClassifier("knn", **FULL),
         "pca, likelihood": lambda: GenerativeClassifier("pca", **FULL),
