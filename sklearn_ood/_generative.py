@@ -32,6 +32,7 @@ GENERATORS = {
 DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distance}
 SEARCHES = ("auto", "encoder", "optimize", "both")
 MIXTURE_MAX_FEATURES = 64
+MAX_CALIBRATION_ROWS = 2000
 
 
 class GenerativeClassifier(OODClassifier):
@@ -279,9 +280,9 @@ class GenerativeClassifier(OODClassifier):
         """Rows to learn from, and rows to calibrate on."""
         fraction, counts = self.validation_fraction, np.bincount(codes)
         if not np.minimum(np.round(fraction * counts), counts - 1).any():
-            return (rows, codes), (rows, codes)
+            return (rows, codes), _some(rows, codes, seed)
         held_out = stratified_holdout(codes, fraction, seed)
-        return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
+        return (rows[~held_out], codes[~held_out]), _some(rows[held_out], codes[held_out], seed)
 
     def _make_generator(self, data, seed):
         if not isinstance(self.generator, str):
@@ -360,6 +361,14 @@ class GenerativeClassifier(OODClassifier):
                 f"Got search='encoder', but {type(self.generator_).__name__} has no encoder; "
                 "use search='optimize'."
             )
+
+
+def _some(rows, codes, seed):
+    """As many rows as a single number, the temperature, can use."""
+    if len(rows) <= MAX_CALIBRATION_ROWS:
+        return rows, codes
+    chosen = np.random.RandomState(seed).choice(len(rows), MAX_CALIBRATION_ROWS, replace=False)
+    return rows[chosen], codes[chosen]
 
 
 def _image(input_shape):

@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -14,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from sklearn_ood import GenerativeClassifier, SiameseSimilarity
+from sklearn_ood import GenerativeClassifier, SelectiveClassifier, SiameseSimilarity
 from sklearn_ood.generators import (
     GAN,
     VAE,
@@ -295,3 +296,17 @@ def test_quick_generators_learn_from_all_rows_after_the_calibration():
     assert_allclose(held_out.score_samples(X), 0, atol=1e-5)
     whole = GenerativeClassifier("knn", validation_fraction=0).fit(X, Y)
     assert held_out.temperature_ > whole.temperature_
+
+
+def test_the_hybrid_answers_with_another_classifier():
+    hybrid = SelectiveClassifier(
+        LogisticRegression(max_iter=500),
+        detector=GenerativeClassifier("pca", random_state=0),
+        coverage=0.9,
+        random_state=0,
+    ).fit(X, LABELS)
+    far = X + 20
+    assert not hybrid.accept(far).any()
+    assert hybrid.accept(X).mean() > 0.8
+    expected = hybrid.estimator_.predict(X[hybrid.accept(X)])
+    assert_array_equal(hybrid.predict(X)[hybrid.accept(X)], expected)
