@@ -1,5 +1,6 @@
 """Every contract on every estimator: add a method's instance to ``ESTIMATORS``."""
 
+import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
@@ -89,6 +90,7 @@ ESTIMATORS = [
 ]
 
 
+@pytest.mark.slow
 @parametrize_with_checks(ESTIMATORS)
 def test_sklearn_checks(estimator, check):
     check(estimator)

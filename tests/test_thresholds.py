@@ -39,6 +39,7 @@ def test_upper_bound_inverts_the_binomial():
     assert bound[2] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize(("risk", "n_rows"), [(0.03, 1500), (0.06, 500)])
 def test_risk_promise_is_kept(risk, n_rows, ties):
@@ -54,6 +55,7 @@ def test_risk_promise_is_kept(risk, n_rows, ties):
     assert within_binomial_tolerance(broken, delta)
 
 
+@pytest.mark.slow
 def test_risk_promise_is_kept_where_confidence_is_noise():
     """With a useless confidence every threshold has risk .1: any promise of .09 is broken."""
     rng, delta = np.random.default_rng(1), 0.1
@@ -67,6 +69,7 @@ def test_risk_promise_is_kept_where_confidence_is_noise():
     assert within_binomial_tolerance(promised, delta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 def test_ood_promise_is_kept(ties):
     rng, delta, limit, broken = np.random.default_rng(2), 0.1, 0.1, 0
@@ -83,6 +86,7 @@ def test_ood_promise_is_kept(ties):
     assert ties or broken > 0.05 * N_REPEATS  # not merely cautious
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 def test_joint_promise_is_kept(ties):
     rng, delta, risk, limit, broken, kept = np.random.default_rng(3), 0.1, 0.06, 0.3, 0, 0
@@ -149,6 +153,7 @@ def test_coverage_threshold_is_the_largest_that_covers(coverage):
     assert (confidence > threshold).mean() < coverage
 
 
+@pytest.mark.slow
 def test_guarantee_holds_for_a_classifier_end_to_end():
     """True risk of accepted answers, measured on fresh rows, over repeated calibrations."""
     from sklearn.linear_model import LogisticRegression
