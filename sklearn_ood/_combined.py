@@ -19,6 +19,7 @@ from sklearn_ood._evidence import (
     is_word,
     log_proba,
     member_scores,
+    own_confidence,
 )
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows, validate_training_data
 from sklearn_ood.metrics import aurc_score
@@ -315,13 +316,17 @@ class CombinedDetector(OODClassifier, _BaseComposition):
         return np.column_stack([scale.log_p(column) for scale, column in columns])
 
     def _member_scores(self, rows):
-        labels = None
-        if self.classifier_ is not None and self.conditional == "predicted":
-            labels = self.classifier_.classes_[self._evidence(rows).argmax(axis=1)]
+        labels, log_p = None, None
+        if self.classifier_ is not None:
+            log_p = log_proba(self.classifier_, rows)
+            if self.conditional == "predicted":
+                labels = np.asarray(self.classifier_.classes_)[log_p.argmax(axis=1)]
         columns = []
         for name, member in self.detectors_.items():
-            member = self.classifier_ if is_word(member, CLASSIFIER) else member
-            scores = member_scores(member, rows, labels)
+            if is_word(member, CLASSIFIER):
+                scores = own_confidence(self.classifier_, rows, log_p)
+            else:
+                scores = member_scores(member, rows, labels)
             if np.isnan(scores).any():
                 raise ValueError(
                     f"Got {int(np.isnan(scores).sum())} NaN scores from the member {name!r}, "

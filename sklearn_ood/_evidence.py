@@ -19,8 +19,10 @@ from sklearn_ood._generative import GenerativeClassifier
 from sklearn_ood._neighbors import NeighborDistance
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows
+from sklearn_ood.generators import PCAGenerator
 
 CLASSIFIER = "classifier"
+IMAGE_COMPONENTS = 32
 DROP = "drop"
 
 
@@ -50,9 +52,9 @@ def check_detectors(detectors):
 def default_classifier(input_shape):
     """The classifier for images, or for tables."""
     if len(input_shape) == 3:
-        return SoftmaxClassifier(input_shape=input_shape, max_epochs=6, lr_schedule="cosine")
+        return SoftmaxClassifier(input_shape=input_shape, max_epochs=5, lr_schedule="cosine")
     net = SoftmaxClassifier(hidden_layer_sizes=(128, 128), batch_size=256, max_epochs=60)
-    forest = ExtraTreesClassifier(n_estimators=200, min_samples_leaf=1)
+    forest = ExtraTreesClassifier(n_estimators=200)
     voters = [("forest", forest), ("net", make_pipeline(StandardScaler(), net))]
     return VotingClassifier(voters, voting="soft")
 
@@ -72,22 +74,33 @@ def default_detectors(input_shape, classifier):
     """
     own = [] if classifier is None else [("confidence", CLASSIFIER)]
     if len(input_shape) == 3:
-        pixels = [("pixels", GenerativeClassifier("pca", validation_fraction=0))]
-        if not hasattr(classifier, "net_"):
-            return own + pixels
-        conv = make_pipeline(
-            NetFeatures(layer="conv"), GenerativeClassifier("pca", validation_fraction=0)
-        )
-        return own + [("conv", conv)] + pixels
+        pixels = [("pixels", _linear(int(np.prod(input_shape))))]
+        return own + _convolutional(input_shape, classifier) + pixels
     tables = [
         ("mixture", GenerativeClassifier("gmm", validation_fraction=0)),
         ("neighbors", make_pipeline(StandardScaler(), NeighborDistance())),
     ]
     if classifier is None:
-        tables.append(
-            ("lof", make_pipeline(StandardScaler(), LocalOutlierFactor(novelty=True)))
-        )
+        lof = LocalOutlierFactor(novelty=True)
+        tables.append(("lof", make_pipeline(StandardScaler(), lof)))
     return own + tables
+
+
+def _convolutional(input_shape, classifier):
+    """The member on the last feature maps of a net that has its convolutions by name."""
+    if not hasattr(classifier, "net_"):
+        return []
+    network = getattr(classifier.net_.module_, "network", None)
+    if not hasattr(network, "conv"):
+        return []
+    features = NetFeatures(FrozenEstimator(classifier), "conv")
+    width = features.fit_transform(np.zeros((1, *input_shape), dtype=np.float32)).shape[1]
+    return [("conv", make_pipeline(features, _linear(width)))]
+
+
+def _linear(n_features):
+    n_components = min(IMAGE_COMPONENTS, max(1, n_features // 2))
+    return GenerativeClassifier(PCAGenerator(n_components), validation_fraction=0)
 
 
 def complete(estimator, *, seed, input_shape, classifier=None):
@@ -141,7 +154,8 @@ def member_scores(member, X, labels=None):
     array([ True])
     """
     last, X_last = last_step(member, X)
-    last = last.estimator if isinstance(last, FrozenEstimator) else last
+    while isinstance(last, FrozenEstimator):
+        last, X_last = last_step(last.estimator, X_last)
     if labels is not None and hasattr(last, "class_score_samples"):
         return last.class_score_samples(X_last, labels)
     if labels is not None and _scores_its_best_class(last):
@@ -153,6 +167,15 @@ def member_scores(member, X, labels=None):
     if is_classifier(last) and not hasattr(last, "score_samples"):
         return log_proba(last, X_last).max(axis=1)
     return confidence_of(last, X_last)
+
+
+def own_confidence(classifier, X, log_proba):
+    """Confidence of the classifier; not evaluated again where it is the largest probability."""
+    if hasattr(classifier, "score_samples"):
+        is_softmax = isinstance(classifier, SoftmaxClassifier)
+        if not (is_softmax and classifier.confidence == "max_proba"):
+            return confidence_of(classifier, X)
+    return log_proba.max(axis=1)
 
 
 def log_proba(classifier, X):
