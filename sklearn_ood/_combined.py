@@ -1,4 +1,4 @@
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.base import clone
@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._base import OODClassifier
+from sklearn_ood._calibration import check_calibration, check_enough, split_rows
 from sklearn_ood._conformal import COMBINATIONS, ConformalScale, benjamini_hochberg, combine
 from sklearn_ood._evidence import (
     CLASSIFIER,
@@ -25,8 +26,6 @@ from sklearn_ood._validation import OUTLIER, class_codes, validate_rows, validat
 from sklearn_ood.metrics import aurc_score
 from sklearn_ood.model_selection import LeaveClassesOut
 
-MIN_CALIBRATION, MIN_HALVES = 20, 2
-AUTO_SHARE, AUTO_LEAST, AUTO_MOST = 0.2, 100, 10_000
 AUTO_SPLITS, AUTO_LEFT_OUT, AUTO_CLASSES = 2, 0.3, 3
 
 
@@ -181,7 +180,7 @@ class CombinedDetector(OODClassifier, _BaseComposition):
         random_state = check_random_state(self.random_state)
         rows, codes, classes = self._in_distribution(data)
         rows = self._for_members(rows)
-        training, calibrating = self._split(codes, random_state)
+        training, calibrating = split_rows(codes, self.calibration, random_state)
         seed = random_state.randint(np.iinfo(np.int32).max)
         self._fit_members(rows[training], classes[codes[training]], classes, seed)
         self.method_ = self._choose_method(rows[training], classes[codes[training]], seed)
@@ -203,7 +202,7 @@ class CombinedDetector(OODClassifier, _BaseComposition):
             rows that are exchangeable with the calibration rows.
         """
         rows = validate_rows(self, X)
-        self._check_calibrated()
+        check_enough(self._n_held_out)
         return self._scale.p_values(self._typicality(self._for_members(rows)))
 
     def outliers_fdr(self, X, alpha=0.1):
@@ -349,33 +348,6 @@ class CombinedDetector(OODClassifier, _BaseComposition):
         inside = codes != OUTLIER
         return rows[inside], codes[inside], classes
 
-    def _split(self, codes, random_state):
-        """Positions of the rows to train on, and to calibrate on, in random order."""
-        order = random_state.permutation(len(codes))
-        n_calibration = self._calibration_size(len(codes))
-        if len(codes) < 2 * MIN_HALVES or n_calibration < MIN_HALVES:
-            raise ValueError(
-                f"Got n_samples={len(codes)} in-distribution rows with "
-                f"calibration={self.calibration!r}, but members and combination need rows of "
-                "their own to calibrate; give more rows."
-            )
-        training, calibrating = order[n_calibration:], order[:n_calibration]
-        if self._is_prefit:
-            return training, calibrating
-        # A class that chance would leave untrained is trained on, and not calibrated on.
-        unseen = ~np.isin(codes[calibrating], codes[training])
-        return np.append(training, calibrating[unseen]), calibrating[~unseen]
-
-    def _calibration_size(self, n_rows):
-        if self.calibration == "auto":
-            least = min(AUTO_LEAST, n_rows // 2)
-            return int(min(max(AUTO_SHARE * n_rows, least), AUTO_MOST))
-        if self._is_prefit:
-            return n_rows
-        if isinstance(self.calibration, Integral):
-            return min(int(self.calibration), n_rows)
-        return round(self.calibration * n_rows)
-
     def _fit_members(self, rows, labels, classes, seed):
         random_state = np.random.RandomState(seed)
 
@@ -394,7 +366,10 @@ class CombinedDetector(OODClassifier, _BaseComposition):
 
         self.classifier_ = None
         if len(classes) > 1:
-            self.classifier_ = fitted(self._unfitted_classifier())
+            own = self.classifier
+            self.classifier_ = fitted(
+                default_classifier(self.input_shape_) if own is None else own
+            )
             self._check_width("classifier", self.classifier_)
         self.detectors_ = {
             name: member if is_word(member, CLASSIFIER) else fitted(member)
@@ -402,13 +377,6 @@ class CombinedDetector(OODClassifier, _BaseComposition):
         }
         for name, member in self.detectors_.items():
             self._check_width(name, member)
-
-    def _unfitted_classifier(self):
-        return (
-            default_classifier(self.input_shape_)
-            if self.classifier is None
-            else self.classifier
-        )
 
     def _unfitted_members(self):
         detectors = self.detectors
@@ -443,8 +411,6 @@ class CombinedDetector(OODClassifier, _BaseComposition):
 
     def _calibrate(self, rows):
         self._n_held_out = len(rows)
-        if self.calibration != "auto":
-            self._check_calibrated()
         first, second = np.array_split(rows, 2)
         self._member_scales = [
             ConformalScale.of(column) for column in self._member_scores(first).T
@@ -454,14 +420,6 @@ class CombinedDetector(OODClassifier, _BaseComposition):
     @property
     def _is_prefit(self):
         return self.calibration == "prefit"
-
-    def _check_calibrated(self):
-        if self._n_held_out < MIN_CALIBRATION:
-            raise ValueError(
-                f"Got {self._n_held_out} calibration rows, but p-values need at least "
-                f"{MIN_CALIBRATION}: half of them for the members, half for the combination. "
-                "Give more rows or a larger calibration."
-            )
 
     def _check_width(self, name, member):
         width = getattr(member, "n_features_in_", self.n_features_in_)
@@ -479,24 +437,7 @@ class CombinedDetector(OODClassifier, _BaseComposition):
             raise ValueError(
                 f"Got conditional={self.conditional!r}, but expected 'predicted' or 'none'."
             )
-        self._check_calibration_parameter()
-        if self.detectors is not None:
-            check_detectors(self.detectors)
-            self._validate_names([name for name, _ in self.detectors])
-
-    def _check_calibration_parameter(self):
-        value = self.calibration
-        if isinstance(value, str):
-            known = value in ("auto", "prefit")
-        elif isinstance(value, Integral):
-            known = not isinstance(value, bool) and value >= MIN_CALIBRATION
-        else:
-            known = isinstance(value, Real) and 0 < value < 1
-        if not known:
-            raise ValueError(
-                f"Got calibration={value!r}, but expected 'auto', 'prefit', a share in (0, 1) "
-                f"or a number of rows >= {MIN_CALIBRATION}."
-            )
+        check_calibration(self.calibration)
         if self._is_prefit and self.detectors is None:
             raise ValueError(
                 "Got calibration='prefit' with detectors=None, but the default members have to "
@@ -507,6 +448,9 @@ class CombinedDetector(OODClassifier, _BaseComposition):
                 "Got calibration='prefit' with method='auto', which fits the members again; "
                 "name the method."
             )
+        if self.detectors is not None:
+            check_detectors(self.detectors)
+            self._validate_names([name for name, _ in self.detectors])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -25,6 +25,7 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
+from sklearn_ood._calibration import split_rows
 from sklearn_ood._evidence import default_classifier, member_scores
 from sklearn_ood.metrics import auroc, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
@@ -404,3 +405,16 @@ def test_members_of_other_widths_or_classes(blobs):
         combined(detectors=[("known", known)]).fit(X, y)
     with pytest.raises(ValueError, match="alpha=2"):
         combined().fit(X, y).outliers_fdr(X, alpha=2)
+
+
+def test_calibration_rows_are_spared_for_classes_without_others():
+    rng = np.random.RandomState(0)
+    codes = np.array([0] * 50 + [1])
+    for _ in range(20):
+        training, calibrating = split_rows(codes, 0.5, rng)
+        assert 50 in training
+        assert sorted([*training, *calibrating]) == list(range(51))
+    with pytest.raises(ValueError, match="n_samples=9"):
+        split_rows(np.arange(9), "auto", rng)
+    training, calibrating = split_rows(codes, 30, rng)
+    assert len(calibrating) in (29, 30)
