@@ -17,6 +17,8 @@ GROWTH = 1.25
 VARIANCE_FLOOR = 1e-3
 # Least share of each of the two rows that a row between classes is made of.
 BETWEEN_LOW = 0.2
+# Share of the steps that follow the pooled scatter, not that of the own class.
+POOLED_SHARE = 0.2
 
 
 class BoundaryOutliers(BaseEstimator):
@@ -413,7 +415,7 @@ class _Region:
         first, second = self._rows_of(codes, rng), self._rows_of(codes, rng)
         own = (self.X[first] - self.X[second]) / np.sqrt(2.0)
         pooled = rng.normal(size=own.shape) @ self.from_white
-        use_pooled = (rng.uniform(size=len(codes)) < 0.5) | ~own.any(axis=1)
+        use_pooled = (rng.uniform(size=len(codes)) < POOLED_SHARE) | ~own.any(axis=1)
         return np.where(use_pooled[:, None], pooled, own)
 
     def _rows_of(self, codes, rng):
