@@ -127,7 +127,8 @@ def table(results, args):
     """What the paper's tables have, beside the paper where the sets are the same."""
     lines = [
         f"{args.inside} in, {args.net}, {args.rows or 'all'} rows, {args.epochs} epochs, "
-        f"{args.test_rows or 'all'} rows of each test set, seed {args.seed}; TNR at 95 % TPR / AUROC / detection accuracy in %",
+        f"{args.test_rows or 'all'} rows of each test set, seed {args.seed}; "
+        "TNR at 95 % TPR / AUROC / detection accuracy in %",
         "",
     ]
     names = list(dict.fromkeys([args.seen, *args.out]))
