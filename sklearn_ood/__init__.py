@@ -6,6 +6,7 @@ from sklearn_ood._cool import COOLClassifier
 from sklearn_ood._dae import DAEConfidence
 from sklearn_ood._features import NetFeatures
 from sklearn_ood._generative import GenerativeClassifier
+from sklearn_ood._gevaldi import GeValDi
 from sklearn_ood._gradients import InputGradientsDisplay
 from sklearn_ood._neighbors import NeighborDistance
 from sklearn_ood._novelty import NoveltyDetector
@@ -29,6 +30,7 @@ __all__ = [
     "ConfidentClassifier",
     "DAEConfidence",
     "GANOutliers",
+    "GeValDi",
     "GenerativeClassifier",
     "InputGradientsDisplay",
     "MixupOutliers",

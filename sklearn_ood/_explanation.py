@@ -58,10 +58,10 @@ def draw_explanation(explanation, labels=None):
     predicted = explanation.distances.argmin(1)
     for i, line in enumerate(axes):
         title = "input" if labels is None else f"input: {labels[i]}"
-        _draw_row(line[0], explanation.rows[i], explanation.input_shape)
+        draw_row(line[0], explanation.rows[i], explanation.input_shape)
         line[0].set_title(title, fontsize=7)
         for k, axis in enumerate(line[1:]):
-            _draw_row(axis, explanation.generations[i, k], explanation.input_shape)
+            draw_row(axis, explanation.generations[i, k], explanation.input_shape)
             axis.set_title(
                 f"{explanation.classes[k]}: {explanation.distances[i, k]:.2g}",
                 fontsize=7,
@@ -71,7 +71,7 @@ def draw_explanation(explanation, labels=None):
     return figure
 
 
-def _draw_row(axis, row, input_shape):
+def draw_row(axis, row, input_shape):
     axis.set(xticks=[], yticks=[])
     if len(input_shape) == 3:
         image = row.reshape(input_shape).transpose(1, 2, 0)

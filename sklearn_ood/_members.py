@@ -2,10 +2,13 @@
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from torch import nn
 
 from sklearn_ood._base import NetClassifier, OODClassifier
 from sklearn_ood._divergence import MIN_LOG_PROBA
+from sklearn_ood._softmax import SoftmaxClassifier
 
 
 def is_differentiable(classifier):
@@ -60,51 +63,63 @@ def log_proba_tensor(classifiers, x):
     return torch.from_numpy(predictions).to(x.device)
 
 
-def check_member(name, classifier, classes=None, n_features=None):
-    """Raise unless a fitted classifier fits in with the others.
+def fit_clones(estimators, rows, labels, *, input_shape=None, random_state=None, n_jobs=None):
+    """Clones of classifiers and generators, fitted to the same rows.
+
+    Parameters
+    ----------
+    estimators : sequence of estimators
+    rows : ndarray of shape (n_samples, n_features)
+    labels : ndarray of shape (n_samples,)
+    input_shape : tuple of int, default=None
+        Given to those, also inside of pipelines, that have such a parameter, still None,
+        where the rows are images.
+    random_state : RandomState, default=None
+        Seeds those, also inside of pipelines, that have a ``random_state`` of None.
+    n_jobs : int or None, default=None
+
+    Returns
+    -------
+    list of estimators
+    """
+    clones = [clone(estimator) for estimator in estimators]
+    for estimator in clones:
+        for name, value in sorted(estimator.get_params(deep=True).items()):
+            parameter = name.rpartition("__")[2]
+            if value is None and parameter == "random_state" and random_state is not None:
+                seed = random_state.randint(np.iinfo(np.int32).max)
+                estimator.set_params(**{name: seed})
+            if value is None and parameter == "input_shape" and len(input_shape or ()) == 3:
+                estimator.set_params(**{name: input_shape})
+    return Parallel(n_jobs=n_jobs)(delayed(_fit)(each, rows, labels) for each in clones)
+
+
+def _fit(estimator, rows, labels):
+    return estimator.fit(rows, labels)
+
+
+def fitted_member(name, classifier, classes, input_shape):
+    """A fitted classifier: as it is, or around a trained torch module.
 
     Parameters
     ----------
     name : str
-    classifier : estimator
-    classes : ndarray, default=None
-        What its ``classes_`` must be; None does not look.
-    n_features : int, default=None
-        What its ``n_features_in_`` must be, where it has one.
+    classifier : fitted estimator or nn.Module
+    classes : ndarray or None
+        Labels of a module's outputs.
+    input_shape : tuple of int
+        What a module takes.
 
-    Raises
-    ------
-    NotFittedError
-        If it is not fitted.
-    TypeError
-        If it has no ``predict_proba``.
-    ValueError
-        If its classes or its number of features are others.
+    Returns
+    -------
+    estimator
     """
-    check_is_fitted(
-        classifier,
-        msg=f"The classifier {name!r} is not fitted, but prefit=True takes the classifiers as "
-        "they are; fit it first or pass prefit=False.",
-    )
-    if not hasattr(classifier, "predict_proba"):
-        raise TypeError(
-            f"Got the classifier {name!r} ({type(classifier).__name__}) without "
-            "predict_proba, but divergences compare probabilities; wrap it in "
-            "CalibratedClassifierCV."
-        )
-    if classes is not None and not np.array_equal(classifier.classes_, classes):
+    if not isinstance(classifier, nn.Module):
+        return classifier
+    if classes is None:
         raise ValueError(
-            f"Got the classifier {name!r} with classes_={_shortened(classifier.classes_)}, but "
-            f"expected {_shortened(classes)}; all classifiers must know the same classes."
+            f"Got the torch module {name!r}, but neither the generator nor y says which "
+            "classes its outputs are; pass SoftmaxClassifier.from_module(module, classes, "
+            "input_shape) instead."
         )
-    own = getattr(classifier, "n_features_in_", n_features)
-    if n_features is not None and own != n_features:
-        raise ValueError(
-            f"Got the classifier {name!r} for {own} features, but expected {n_features}; all "
-            "classifiers and the generator must be for the same inputs."
-        )
-
-
-def _shortened(classes):
-    classes = list(classes)
-    return f"[{', '.join(map(repr, classes[:10]))}{', ...' if len(classes) > 10 else ''}]"
+    return SoftmaxClassifier.from_module(classifier, classes, input_shape)

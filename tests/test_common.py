@@ -13,6 +13,7 @@ from sklearn_ood import (
     DAEConfidence,
     GANOutliers,
     GenerativeClassifier,
+    GeValDi,
     NeighborDistance,
     NetFeatures,
     NoveltyDetector,
@@ -20,6 +21,7 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
+from sklearn_ood.generators import GaussianMixtureGenerator
 
 SOFTMAX = SoftmaxClassifier(
     max_epochs=40, batch_size=16, hidden_layer_sizes=(16,), random_state=0
@@ -39,6 +41,10 @@ TINY_DAE = {
     "batch_size": 32,
     "random_state": 0,
 }
+TWO_MEMBERS = [
+    ("net", SoftmaxClassifier(max_epochs=15, lr=2e-2, batch_size=32, hidden_layer_sizes=(16,))),
+    ("linear", LogisticRegression()),
+]
 SMALL_GAN = GANOutliers(hidden_layer_sizes=(16,), latent_dim=4)
 TAUGHT_BY_OUTLIERS = [
     classifier(
@@ -83,6 +89,7 @@ ESTIMATORS = [
     NetFeatures(clone(SOFTMAX).set_params(max_epochs=3)),
     GenerativeClassifier("pca", random_state=0),
     NoveltyDetector(GenerativeClassifier("pca", random_state=0), random_state=0),
+    GeValDi(TWO_MEMBERS, GaussianMixtureGenerator(1), random_state=0),
     SelectiveClassifier(SOFTMAX),
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),

@@ -21,6 +21,7 @@ from sklearn_ood.metrics._selective import (
     risk_at_coverage,
     risk_coverage_curve,
 )
+from sklearn_ood.metrics._set_distance import prediction_set_distance
 
 __all__ = [
     "ConfidenceHistogramDisplay",
@@ -39,6 +40,7 @@ __all__ = [
     "open_set_f_measure",
     "openness",
     "oscr_score",
+    "prediction_set_distance",
     "risk_at_coverage",
     "risk_coverage_curve",
     "selective_scorer",

@@ -1,0 +1,203 @@
+"""How far apart two classifiers' best guesses lie in a hierarchy of the classes."""
+
+from collections.abc import Mapping
+from numbers import Integral
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import shortest_path
+from sklearn.cluster import AgglomerativeClustering
+
+_AT_ONCE = 2**22
+
+
+def prediction_set_distance(
+    a, b, hierarchy=None, *, n=(1, 3, 5), classes=None, class_means=None
+):
+    """Mean distance, along a hierarchy, of the likeliest classes of two classifiers.
+
+    ``d = mean over pairs (i, j) of H(i, j)`` with i among the n likeliest classes of the
+    first and j among those of the second; H is half the length of the shortest path.
+
+    Parameters
+    ----------
+    a, b : array-like of shape (n_samples, n_classes)
+        Probabilities, or anything that orders the classes. Of equal ones the first class in
+        order comes first.
+    hierarchy : networkx graph, dict or None, default=None
+        A graph that has every class as a node, undirected paths count; or a nested dict
+        (``{"animal": {"cat": {}, "dog": {}}}``; lists may stand for the lowest level) whose
+        keys hold every class once. None learns Ward's agglomerative tree from `class_means`.
+    n : int or tuple of int, default=(1, 3, 5)
+        Sizes of the sets; with fewer classes than that, all of them.
+    classes : array-like of shape (n_classes,), default=None
+        Label of each column; None is 0, 1, ...
+    class_means : array-like of shape (n_classes, n_features), default=None
+        A typical input of each class, where `hierarchy` is None.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, len(n)), or (n_samples,) for a single n
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a class is not in the hierarchy, or two have no path.
+
+    References
+    ----------
+    V. Palaniappan et al. (2023), GeValDi, eq. 3.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import prediction_set_distance
+    >>> hierarchy = {"animal": ["cat", "dog"], "vehicle": ["car"]}
+    >>> a, b = [[0.7, 0.2, 0.1]], [[0.1, 0.2, 0.7]]
+    >>> prediction_set_distance(a, b, hierarchy, n=1, classes=["car", "cat", "dog"])
+    array([2.])
+    >>> prediction_set_distance(a, a, hierarchy, n=(1, 2), classes=["car", "cat", "dog"])
+    array([[0., 1.]])
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(
+            f"Got a of shape {a.shape} and b of shape {b.shape}, but expected two arrays of "
+            "shape (n_samples, n_classes)."
+        )
+    sizes = set_sizes(n)
+    classes = np.arange(a.shape[1]) if classes is None else np.asarray(classes)
+    if len(classes) != a.shape[1]:
+        raise ValueError(
+            f"Got {len(classes)} classes for probabilities of {a.shape[1]}; expected one label "
+            "a column."
+        )
+    distance = class_distances(hierarchy, classes, class_means)
+    result = set_distances(a, b, distance, sizes)
+    return result[:, 0] if isinstance(n, Integral) else result
+
+
+def set_sizes(n):
+    """The sizes of sets as a tuple, checked."""
+    sizes = (n,) if isinstance(n, Integral) else tuple(n)
+    if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"Got n={n!r}, but expected whole numbers >= 1.")
+    return sizes
+
+
+def set_distances(a, b, distance, sizes):
+    """`prediction_set_distance` for a known matrix of class distances."""
+    order_a, order_b = (np.argsort(-p, axis=1, kind="stable") for p in (a, b))
+    return np.column_stack(
+        [_mean_distance(order_a[:, :n], order_b[:, :n], distance) for n in sizes]
+    )
+
+
+def class_distances(hierarchy, classes, class_means=None):
+    """Half the shortest path between all pairs of classes.
+
+    Parameters
+    ----------
+    hierarchy : networkx graph, dict or None
+    classes : ndarray of shape (n_classes,)
+    class_means : array-like of shape (n_classes, n_features), default=None
+
+    Returns
+    -------
+    ndarray of shape (n_classes, n_classes)
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics._set_distance import class_distances
+    >>> class_distances(None, [0, 1, 2], [[0.0], [1.0], [9.0]])
+    array([[0. , 1. , 1.5],
+           [1. , 0. , 1.5],
+           [1.5, 1.5, 0. ]])
+    """
+    if hierarchy is None:
+        edges, places, n_nodes = _ward_tree(classes, class_means)
+    elif isinstance(hierarchy, Mapping):
+        edges, nodes = _dict_edges(hierarchy)
+        places, n_nodes = _places(nodes, classes), len(nodes)
+    elif hasattr(hierarchy, "edges") and hasattr(hierarchy, "nodes"):
+        nodes = list(hierarchy.nodes)
+        position = {node: i for i, node in enumerate(nodes)}
+        edges = [(position[edge[0]], position[edge[1]]) for edge in hierarchy.edges]
+        places, n_nodes = _places(nodes, classes), len(nodes)
+    else:
+        raise TypeError(
+            f"Got hierarchy of type {type(hierarchy).__name__}, but expected a networkx graph, "
+            "a nested dict or None."
+        )
+    start, end = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(start)), (start, end)), shape=(n_nodes, n_nodes)).tocsr()
+    length = shortest_path(graph, directed=False, unweighted=True, indices=places)
+    distance = 0.5 * length[:, places]
+    if np.isinf(distance).any():
+        i, j = np.argwhere(np.isinf(distance))[0]
+        raise ValueError(
+            f"Got a hierarchy without a path from class {classes[i]!r} to class "
+            f"{classes[j]!r}; join them by a common root."
+        )
+    return distance
+
+
+def _mean_distance(first, second, distance):
+    """Mean over the pairs of two sets, chunked to bounded memory."""
+    size = max(1, _AT_ONCE // (first.shape[1] * second.shape[1]))
+    parts = [
+        distance[first[i : i + size, :, None], second[i : i + size, None]].mean(axis=(1, 2))
+        for i in range(0, len(first), size)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _ward_tree(classes, class_means):
+    if class_means is None:
+        raise ValueError(
+            "Got hierarchy=None and class_means=None, but the tree is learned from the "
+            "classes' means; pass class_means or a hierarchy."
+        )
+    means = np.asarray(class_means, dtype=np.float64)
+    if means.ndim != 2 or len(means) != len(classes):
+        raise ValueError(
+            f"Got class_means of shape {means.shape} for {len(classes)} classes, but expected "
+            "one row a class."
+        )
+    tree = AgglomerativeClustering(n_clusters=1).fit(means)
+    parent = np.repeat(np.arange(len(tree.children_)) + len(means), 2)
+    edges = np.column_stack([tree.children_.ravel(), parent])
+    return edges, np.arange(len(means)), len(means) + len(tree.children_)
+
+
+def _dict_edges(hierarchy):
+    """Edges of a nested dict under a root of its own; nodes are (name,) or the root."""
+    nodes, edges, waiting = [_Root], [], [(0, hierarchy)]
+    while waiting:
+        parent, children = waiting.pop()
+        below = children if isinstance(children, Mapping) else dict.fromkeys(children or ())
+        for name, inner in below.items():
+            edges.append((parent, len(nodes)))
+            waiting.append((len(nodes), inner))
+            nodes.append(name)
+    return edges, nodes
+
+
+class _Root:
+    """What no class is called."""
+
+
+def _places(nodes, classes):
+    """Position of every class among the nodes."""
+    labels = np.asarray(classes).tolist()
+    place = {node: i for i, node in enumerate(nodes)}
+    absent = [label for label in labels if label not in place]
+    if absent:
+        raise ValueError(
+            f"Got a hierarchy without the classes {absent[:10]}; every class must be in it."
+        )
+    wanted = set(labels)
+    seen = [node for node in nodes if node in wanted]
+    if len(seen) > len(wanted):
+        twice = sorted({str(node) for node in seen if seen.count(node) > 1})
+        raise ValueError(f"Got a hierarchy with the classes {twice[:10]} in several places.")
+    return np.array([place[label] for label in labels])
