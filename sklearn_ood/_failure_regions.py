@@ -109,7 +109,9 @@ def dbscan_labels(points, min_samples, eps=None):
     """
     if eps is not None:
         return DBSCAN(eps=eps, min_samples=min_samples).fit_predict(points)
-    n_neighbors = min(min_samples, len(points))
+    if len(points) == 1:
+        return np.array([-1])
+    n_neighbors = min(min_samples, len(points) - 1)
     distances, _ = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
     grid = np.unique(np.quantile(distances[:, -1], EPS_QUANTILES))
     grid = grid[grid > 0] if (grid > 0).any() else np.ones(1)

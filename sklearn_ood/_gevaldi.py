@@ -60,7 +60,7 @@ class GeValDi(OODClassifier, _BaseComposition):
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
         over ordered pairs). A callable maps log-probabilities, a float64 tensor of shape
         (n_members, n_samples, n_classes), to one number a sample.
-    prior_weight : float >= 0, default=1e-3
+    prior_weight : float >= 0, default=1e-2
         Weight of the latent's log prior: larger keeps samples closer to what is common.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
         "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate,
@@ -138,7 +138,7 @@ class GeValDi(OODClassifier, _BaseComposition):
         generator=None,
         *,
         divergence="js",
-        prior_weight=1e-3,
+        prior_weight=1e-2,
         optimizer="auto",
         lr=0.05,
         n_steps=100,

@@ -165,5 +165,5 @@ def check_member(name, classifier, classes=None, n_features=None):
 
 
 def _shortened(classes):
-    classes = list(classes)
+    classes = np.asarray(classes).tolist()
     return f"[{', '.join(map(repr, classes[:10]))}{', ...' if len(classes) > 10 else ''}]"
