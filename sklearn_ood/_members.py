@@ -9,6 +9,7 @@ from torch import nn
 from sklearn_ood._base import NetClassifier, OODClassifier
 from sklearn_ood._divergence import MIN_LOG_PROBA
 from sklearn_ood._softmax import SoftmaxClassifier
+from sklearn_ood.generators import BaseGenerator
 
 
 def is_differentiable(classifier):
@@ -37,7 +38,9 @@ def log_proba(classifiers, rows):
 def _log_proba(classifier, rows):
     if isinstance(classifier, OODClassifier):
         return classifier.predict_log_proba(rows)
-    proba = np.asarray(classifier.predict_proba(rows), dtype=np.float64)
+    # In float32 a linear model would compute in float32, where probabilities sum to 1 by eye.
+    proba = np.asarray(classifier.predict_proba(rows.astype(np.float64)), dtype=np.float64)
+    proba /= proba.sum(axis=1, keepdims=True)
     return np.log(np.maximum(proba, np.exp(MIN_LOG_PROBA)))
 
 
@@ -95,7 +98,8 @@ def fit_clones(estimators, rows, labels, *, input_shape=None, random_state=None,
 
 
 def _fit(estimator, rows, labels):
-    return estimator.fit(rows, labels)
+    ours = isinstance(estimator, (OODClassifier, BaseGenerator))
+    return estimator.fit(rows if ours else rows.astype(np.float64), labels)
 
 
 def fitted_member(name, classifier, classes, input_shape):

@@ -80,7 +80,9 @@ class TestConsensus:
 
     def test_takes_part_in_selection_and_searches(self):
         gevaldi = GeValDi(
-            [("tree", TREES[0][1]), ("linear", LogisticRegression())], GENERATOR, random_state=0
+            [("tree", TREES[0][1]), ("linear", LogisticRegression(max_iter=1000))],
+            GENERATOR,
+            random_state=0,
         )
         selective = SelectiveClassifier(gevaldi, coverage=0.8, random_state=0).fit(X, Y)
         assert 0.6 < selective.accept(X).mean() < 1
