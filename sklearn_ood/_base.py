@@ -150,7 +150,12 @@ class NetClassifier(OODClassifier):
         ndarray of shape (n_samples, n_features) or (n_samples, C, H, W), float64
         """
         rows = validate_rows(self, X)
-        gradients = class_gradients(self.net_, rows, len(self.classes_), guided=guided)
+        if hasattr(self, "estimator_"):
+            raise TypeError(
+                f"Got a {type(self).__name__} whose classes come from another estimator, but "
+                "input gradients need a net of its own."
+            )
+        gradients = class_gradients(self.net_, rows, self._class_logits, guided=guided)
         return gradients.reshape(-1, *self.input_shape_)
 
     @property
@@ -227,6 +232,10 @@ class NetClassifier(OODClassifier):
 
     def _n_outputs(self, data):
         return len(data.classes)
+
+    def _class_logits(self, outputs):
+        """One column for each class, of a tensor of the net's outputs."""
+        return outputs[:, : len(self.classes_)]
 
     def _class_weights(self, data):
         if self.class_weight is None:

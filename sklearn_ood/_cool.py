@@ -235,6 +235,9 @@ class COOLClassifier(NetClassifier):
         log_units = log_units.reshape(len(rows), len(self.classes_), -1)
         return class_agreement(log_units, self.normalization)
 
+    def _class_logits(self, outputs):
+        return outputs.reshape(len(outputs), len(self.classes_), -1).sum(dim=2)
+
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows))
 

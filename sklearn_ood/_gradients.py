@@ -9,15 +9,16 @@ from torch import nn
 from sklearn_ood._nets import map_batches
 
 
-def class_gradients(net, rows, n_classes, *, guided=False):
-    """Gradient of the largest of the first ``n_classes`` outputs, for each row.
+def class_gradients(net, rows, class_logits, *, guided=False):
+    """Gradient of the largest class's logit, for each row.
 
     Parameters
     ----------
     net : Net
         Trained.
     rows : ndarray of shape (n_samples, n_features)
-    n_classes : int
+    class_logits : callable
+        From the net's outputs to one column for each class.
     guided : bool, default=False
         Guided backpropagation [1]_.
 
@@ -38,7 +39,7 @@ def class_gradients(net, rows, n_classes, *, guided=False):
     @torch.enable_grad()
     def gradients(batch):
         batch = batch.detach().requires_grad_()
-        top = net.module_(batch)[:, :n_classes].max(dim=1).values
+        top = class_logits(net.module_(batch)).max(dim=1).values
         return torch.autograd.grad(top.sum(), batch)[0]
 
     with guided_relus(net.module_) if guided else nullcontext():

@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from sklearn_ood import InputGradientsDisplay, RejectClassifier, SoftmaxClassifier
+from sklearn_ood import (
+    COOLClassifier,
+    DAEConfidence,
+    InputGradientsDisplay,
+    RejectClassifier,
+    SoftmaxClassifier,
+)
 
 X, y = load_iris(return_X_y=True)
 
@@ -76,3 +83,17 @@ def test_display_shows_images_and_rows(iris):
     )
     rows = InputGradientsDisplay.from_estimator(iris, X[:2], guided=False)
     assert len(rows.axes_[0, 0].patches) == 4
+
+
+@pytest.mark.parametrize("kind", [COOLClassifier, DAEConfidence])
+def test_other_net_classifiers_have_them_too(kind):
+    classifier = kind(max_epochs=1, random_state=0).fit(X, y)
+    gradients = classifier.input_gradients(X)
+    assert gradients.shape == X.shape
+    assert np.abs(gradients).max() > 0
+
+
+def test_no_net_no_gradients():
+    classifier = DAEConfidence(LogisticRegression(max_iter=500), max_epochs=1).fit(X, y)
+    with pytest.raises(TypeError, match="net of its own"):
+        classifier.input_gradients(X)

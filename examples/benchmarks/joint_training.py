@@ -8,8 +8,11 @@ Run ``python examples/benchmarks/joint_training.py [--repeats 5]``.
 """
 
 import argparse
+import json
 import math
+import platform
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from sklearn_ood import ConfidentClassifier, GANOutliers
 from sklearn_ood._gan_modules import build_discriminator, build_generator
 from sklearn_ood._modules import build_module
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "joint_training_benchmark.json"
 BATCH_SIZE = 64
 LATENT_DIM = 100
 N_CHANNELS = 16
@@ -93,10 +97,19 @@ def main():
     for _ in range(args.repeats + 1):
         times["by hand"].append(by_hand(X, y, args.epochs))
         times["ConfidentClassifier"].append(ours(X, y, args.epochs))
-    medians = {name: np.median(taken[1:]) for name, taken in times.items()}
-    for name, median in medians.items():
-        print(f"{name:20s} {median:6.2f} s, {torch.get_num_threads()} threads")
-    print(f"ratio {medians['ConfidentClassifier'] / medians['by hand']:.3f}")
+    medians = {name: round(float(np.median(taken[1:])), 3) for name, taken in times.items()}
+    result = {
+        "seconds": medians,
+        "ratio": round(medians["ConfidentClassifier"] / medians["by hand"], 3),
+        "rows": args.rows,
+        "epochs": args.epochs,
+        "repeats": args.repeats,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()} CPU",
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result, indent=1))
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
