@@ -34,8 +34,8 @@ class NeighborDistance(OODClassifier):
     Notes
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
-    scale the features first. ``predict_proba`` is the softmax of the evidence divided by its
-    mean over the training rows' second-nearest neighbours, and not calibrated.
+    scale the features first. ``predict_proba`` is the softmax of the evidence divided by the
+    root of the training rows' total variance, and not calibrated.
 
     Examples
     --------

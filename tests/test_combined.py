@@ -121,6 +121,7 @@ def test_score_is_the_log_of_the_p_value(blobs, fitted):
     assert (np.exp(score[inside]) <= p[inside] + step + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ties", [False, True])
 def test_p_values_are_valid_for_exchangeable_rows(method, ties):
@@ -137,6 +138,7 @@ def test_p_values_are_valid_for_exchangeable_rows(method, ties):
     assert (refused.mean(0) <= alphas + 3 * error).all()
 
 
+@pytest.mark.slow
 def test_false_discoveries_are_few():
     rng = np.random.default_rng(1)
     names = [("0", FirstColumn(0)), ("1", FirstColumn(1))]
@@ -242,6 +244,7 @@ def test_one_class_needs_no_classifier():
         combined(detectors=[("confidence", "classifier")]).fit(X)
 
 
+@pytest.mark.slow
 def test_defaults_for_a_table():
     X, y = load_iris(return_X_y=True)
     vote = default_classifier((4,)).set_params(net__softmaxclassifier__max_epochs=5)

@@ -48,6 +48,7 @@ def pooled_scale(calibration, method):
     return ConformalScale.of(statistic(calibration[half:])), statistic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["independent", "dependent", "opposed", "ties", "constant"])
 @pytest.mark.parametrize("method", METHODS)
 def test_at_most_alpha_of_exchangeable_rows_is_refused(kind, method):
@@ -68,6 +69,7 @@ def test_at_most_alpha_of_exchangeable_rows_is_refused(kind, method):
         assert (refused.mean(0) >= alphas - tolerance).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_of_outliers", [0.0, 0.3])
 def test_false_discovery_rate_is_at_most_its_level(share_of_outliers):
     rng = np.random.default_rng(1)

@@ -171,11 +171,16 @@ def run_anomalies(name, seed, options):
     }
 
 
-def taught_images(name, seed, n_rows):
-    """Training rows, a random part of them."""
-    X, y = load_images(name, split="train", return_X_y=True)
+def some_rows(X, y, seed, n_rows):
+    """A random part of the rows, at most ``n_rows``."""
     kept = np.random.RandomState(seed).permutation(len(X))[:n_rows]
     return X[kept].astype(np.float32), y[kept]
+
+
+def taught(name, seed, options):
+    """Training rows."""
+    loaded = load_images(name, split="train", return_X_y=True)
+    return some_rows(*loaded, seed, options.rows)
 
 
 def fitted_on_images(name, seed, options):
@@ -183,7 +188,7 @@ def fitted_on_images(name, seed, options):
     path = options.cache / f"combined_{name}_{seed}_{options.rows}.pickle"
     if path.exists():
         return pickle.loads(path.read_bytes())
-    X, y = taught_images(name, seed, options.rows)
+    X, y = taught(name, seed, options)
     start = time.perf_counter()
     detector = CombinedDetector(input_shape=(1, 28, 28), random_state=seed)
     detector.fit(X, y)
@@ -222,15 +227,15 @@ def image_peers(detector, seed, X, y):
 def run_images(name, seed, options):
     """MNIST taught; AUROC against each other set, AURC with it and on MNIST alone."""
     detector, seconds = fitted_on_images(name, seed, options)
-    peers = image_peers(detector, seed, *taught_images(name, seed, options.rows))
-    X, y = load_images(name, split="test", return_X_y=True)
-    X = X.astype(np.float32)
+    peers = image_peers(detector, seed, *taught(name, seed, options))
+    X, y = some_rows(*load_images(name, split="test", return_X_y=True), seed, options.test_rows)
     answers, of_peers = peers(X)
     inside = combinations(detector, X) | of_peers
     scores = {label: {"aurc": aurc_score(y, answers, v)} for label, v in inside.items()}
     for outside in OUTSIDE:
-        X_out = load_images(outside, split="all" if outside == "omniglot" else "test").data
-        X_out = X_out.astype(np.float32)
+        split = "all" if outside == "omniglot" else "test"
+        loaded = load_images(outside, split=split, return_X_y=True)
+        X_out, _ = some_rows(*loaded, seed, options.test_rows)
         is_in = np.arange(len(X) + len(X_out)) < len(X)
         truth = np.append(y, np.full(len(X_out), -1))
         answers_out, of_peers = peers(X_out)
@@ -246,6 +251,7 @@ def run_images(name, seed, options):
         "accuracy": float((answers == y).mean()),
         "refused": float((np.exp(inside["combined"]) <= LEVEL).mean()),
         "rows": options.rows,
+        "test rows": options.test_rows,
         "fit seconds": seconds,
     }
 
@@ -269,6 +275,7 @@ def main():
     parser.add_argument("--data", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--rows", type=int, default=60_000, help="images to teach")
+    parser.add_argument("--test-rows", type=int, help="images of each set to test on")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()))
     arguments = parser.parse_args()
     if arguments.part == "report":
@@ -279,7 +286,8 @@ def main():
     run, names, n_seeds = PARTS[arguments.part]
     for seed in arguments.seeds or range(n_seeds):
         for name in arguments.data or names:
-            key = f"{arguments.part}/{name}/{seed}"
+            scale = f" {arguments.rows}" if arguments.part == "images" else ""
+            key = f"{arguments.part}/{name}{scale}/{seed}"
             if key in read():
                 continue
             entry = run(name, seed, arguments)

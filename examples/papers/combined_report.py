@@ -38,7 +38,7 @@ def section(part, entries):
     }
     lines = [", ".join(f"{name}: {len(by_data[name])} seeds" for name in data) + ".", ""]
     if part == "images":
-        return lines + images(by_data["mnist"])
+        return [line for runs in by_data.values() for line in (*images(runs), "")][:-1]
     for measure in MEASURES[part]:
         lines += [f"### {measure.upper()}", "", *measured(by_data, measure), ""]
     refused = [entry["refused"] for entry in entries.values()]
@@ -86,8 +86,10 @@ def images(runs):
     accuracy = np.mean([run["accuracy"] for run in runs])
     seconds = np.mean([run["fit seconds"] for run in runs])
     refused = np.mean([run["refused"] for run in runs])
+    tested = "all" if runs[0]["test rows"] is None else f"{runs[0]['test rows']:,}"
     return [
-        f"{runs[0]['rows']:,} of the 60,000 training images taught, calibration included; "
+        f"{len(runs)} seeds; {runs[0]['rows']:,} of the 60,000 training images taught, "
+        f"calibration included; {tested} test images of each set; "
         f"accuracy {accuracy:.4f}; fitted in {seconds:.0f} s on a busy machine with two cores; "
         f"MNIST test images with p <= 0.1: {refused:.3f}.",
         "",
