@@ -65,6 +65,12 @@ def models(epochs):
             lr=2e-3,
             random_state=0,
         ),
+        "mlp": lambda: SoftmaxClassifier(
+            hidden_layer_sizes=(256, 128),
+            max_epochs=epochs or 8,
+            batch_size=256,
+            random_state=0,
+        ),
         "vae": lambda: GenerativeClassifier(
             VAE(max_epochs=epochs or 20, random_state=0), **FULL
         ),
@@ -87,8 +93,10 @@ def models(epochs):
 class NetScores:
     """A trained network's scores, and those in the space of its last hidden layer."""
 
-    def __init__(self, net, X, y):
+    def __init__(self, name, net, X, y):
+        self.name = name
         *body, self.output = net.net_.module_.network.children()
+        self.input_shape = net.input_shape_
         self.body = torch.nn.Sequential(*body)
         features = self.features(X)
         self.neighbors = NearestNeighbors(n_neighbors=50).fit(unit_length(features))
@@ -97,7 +105,7 @@ class NetScores:
     def features(self, X):
         @torch.no_grad()
         def hidden(rows):
-            return self.body(rows.view(-1, *IMAGE))
+            return self.body(rows.view(-1, *self.input_shape))
 
         return map_batches(hidden, X)
 
@@ -108,10 +116,10 @@ class NetScores:
             logits = self.output(torch.from_numpy(features)).double().numpy()
         distance = self.neighbors.kneighbors(unit_length(features))[0]
         return logits.argmax(1), {
-            "cnn": max_proba(logits),
-            "cnn, energy": energy(logits),
-            "cnn features, 50-NN": -distance[:, -1].astype(np.float64),
-            "cnn features, pca": self.generators.score_samples(features),
+            self.name: max_proba(logits),
+            f"{self.name}, energy": energy(logits),
+            f"{self.name} features, 50-NN": -distance[:, -1].astype(np.float64),
+            f"{self.name} features, pca": self.generators.score_samples(features),
         }
 
 
@@ -135,7 +143,7 @@ def run(taught, name, cache, epochs, rows_a_class):
     file = cache / f"{taught}-{name.replace(' ', '_')}"
     model, seconds = fitted(models(epochs)[name], X, y, file.with_suffix(".joblib"))
     kept = read(file) or {"fit_seconds": seconds, "score_seconds": 0.0, "rows": len(X)}
-    scored = NetScores(model, X, y) if name == "cnn" else None
+    scored = NetScores(name, model, X, y) if name in ("cnn", "mlp") else None
     for test_name, rows in test_sets(taught):
         if f"score_{test_name}" in kept:
             continue
@@ -148,10 +156,11 @@ def run(taught, name, cache, epochs, rows_a_class):
                 other: {f"score_{test_name}": score, f"label_{test_name}": labels}
                 for other, score in scores.items()
             }
-        kept["score_seconds"] += time.perf_counter() - begin
+        kept["score_seconds"] = float(kept["score_seconds"]) + time.perf_counter() - begin
         for other in sorted(found, key=lambda other: other == name):
             beside = cache / f"{taught}-{other.replace(' ', '_')}"
-            save(beside, kept | read(beside) | found[other])
+            seconds = {"score_seconds": kept["score_seconds"]}
+            save(beside, kept | read(beside) | seconds | found[other])
         kept = read(file)
         print(test_name, "done", flush=True)
     if f"label_{taught}" in kept:

@@ -16,6 +16,8 @@ from sklearn_ood.metrics import (
 )
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
+# The network that answers in the hybrid: the first of these that has been run.
+NETS = ("cnn", "mlp")
 GRID = np.linspace(0.02, 1, 50)
 
 
@@ -28,8 +30,9 @@ def write_report(cache):
             file.stem.split("-", 1)[1].replace("_", " "): dict(np.load(file))
             for file in sorted(cache.glob(f"{taught}-*.npz"))
         }
-        if "cnn" in kept:
-            kept["cnn, float32"] = in_float32(kept["cnn"])
+        for net in NETS:
+            if net in kept:
+                kept[f"{net}, float32"] = in_float32(kept[net])
         if kept:
             results[taught] = judge(taught, kept)
     for benchmark in ("latent_search", "stacked_training"):
@@ -53,7 +56,8 @@ def in_float32(arrays):
 def judge(taught, kept):
     """All metrics of all models that were taught one data set."""
     truth = load_images(taught, split="test", return_X_y=True)[1]
-    cnn = kept.get("cnn", {})
+    net = next((name for name in NETS if name in kept), None)
+    answering = kept.get(net, {})
     judged = {}
     for name, arrays in kept.items():
         inside = arrays[f"score_{taught}"]
@@ -79,8 +83,8 @@ def judge(taught, kept):
             if own is not None:
                 answers = np.r_[own, arrays[f"label_{outside}"]]
                 entry[outside]["own_labels"] = selective(labels, answers, score)
-            if f"label_{taught}" in cnn:
-                answers = np.r_[cnn[f"label_{taught}"], cnn[f"label_{outside}"]]
+            if net is not None:
+                answers = np.r_[answering[f"label_{taught}"], answering[f"label_{outside}"]]
                 entry[outside]["hybrid"] = selective(labels, answers, score)
         judged[name] = entry
     return judged
