@@ -222,14 +222,14 @@ def draw_p_values(p_values, captions, names):
     matplotlib.figure.Figure
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
             "plot_member_p_values draws with matplotlib, which is not installed; install the "
             "'plot' extra."
         ) from error
     n_rows, n_names = p_values.shape
-    figure = Figure(figsize=(1.2 * n_names + 1.5, 0.35 * n_rows + 0.8), layout="constrained")
+    figure = plt.figure(figsize=(1.2 * n_names + 1.5, 0.35 * n_rows + 0.8), layout="constrained")
     axes = figure.subplots()
     evidence = -np.log10(np.maximum(p_values, np.finfo(np.float64).tiny))
     axes.imshow(evidence, cmap="Reds", vmin=0, vmax=6, aspect="auto")

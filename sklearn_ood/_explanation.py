@@ -46,14 +46,14 @@ def draw_explanation(explanation, labels=None):
         If matplotlib is missing.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
             "plot_explanation draws with matplotlib, which is not installed; install the "
             "'plot' extra."
         ) from error
     n, n_classes = explanation.distances.shape
-    figure = Figure(figsize=(1.1 * (n_classes + 1), 1.3 * n), layout="constrained")
+    figure = plt.figure(figsize=(1.1 * (n_classes + 1), 1.3 * n), layout="constrained")
     axes = figure.subplots(n, n_classes + 1, squeeze=False)
     predicted = explanation.distances.argmin(1)
     for i, line in enumerate(axes):
