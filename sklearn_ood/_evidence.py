@@ -229,7 +229,8 @@ def draw_p_values(p_values, captions, names):
             "'plot' extra."
         ) from error
     n_rows, n_names = p_values.shape
-    figure = plt.figure(figsize=(1.2 * n_names + 1.5, 0.35 * n_rows + 0.8), layout="constrained")
+    size = (1.2 * n_names + 1.5, 0.35 * n_rows + 0.8)
+    figure = plt.figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     evidence = -np.log10(np.maximum(p_values, np.finfo(np.float64).tiny))
     axes.imshow(evidence, cmap="Reds", vmin=0, vmax=6, aspect="auto")
