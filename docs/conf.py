@@ -20,6 +20,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
+# A paper's run and its benchmark may share a name; neither is in the gallery.
+suppress_warnings = ["sphinx_gallery.duplicate_filename"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_ood {version}"
