@@ -1,5 +1,6 @@
 """scikit-learn-compatible classifiers that know when they do not know."""
 
+from sklearn_ood._boundary import BoundaryOutliers
 from sklearn_ood._combined import CombinedDetector
 from sklearn_ood._confident import ConfidentClassifier
 from sklearn_ood._cool import COOLClassifier
@@ -11,7 +12,6 @@ from sklearn_ood._gradients import InputGradientsDisplay
 from sklearn_ood._neighbors import NeighborDistance
 from sklearn_ood._novelty import NoveltyDetector
 from sklearn_ood._outliers import (
-    BoundaryOutliers,
     GANOutliers,
     MixupOutliers,
     NoiseOutliers,

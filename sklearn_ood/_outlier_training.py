@@ -10,8 +10,10 @@ from sklearn_ood._outlier_nets import GANOutlierNet, OutlierNet
 from sklearn_ood._outliers import GANOutliers, resolve_sources, sample_bank
 from sklearn_ood._validation import validate_rows
 
-# Outliers drawn beforehand, for each in-distribution row: every epoch sees others.
+# Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
+# fewer where rows are wide.
 BANK_RATIO = 8
+BANK_FLOATS = 2**24
 # Spread of a generator's samples, in the data's, below which they are all the same.
 COLLAPSED = 1e-3
 N_COLLAPSE_SAMPLES = 256
@@ -114,7 +116,8 @@ class OutlierClassifier(NetClassifier):
 
     def _supply(self, net, data, seed):
         sources, weights = resolve_sources(self.outliers)
-        n = BANK_RATIO * len(data.in_distribution[0])
+        rows, _ = data.in_distribution
+        n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
         net.supply(
             [
                 net.generate_detached

@@ -11,7 +11,8 @@ from sklearn_ood import (
     NoiseOutliers,
     UniformOutliers,
 )
-from sklearn_ood._outliers import resolve_sources, sample_bank, within_class_whitening
+from sklearn_ood._boundary import within_class_whitening
+from sklearn_ood._outliers import resolve_sources, sample_bank
 from sklearn_ood._validation import OUTLIER, TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
 

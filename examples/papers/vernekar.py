@@ -214,7 +214,7 @@ def main():
     args = parser.parse_args()
     for seed in range(args.seeds):
         for source in args.sources:
-            for kind in CLASSIFIERS:
+            for kind in ("confident",) if source == "joint GAN" else CLASSIFIERS:
                 update(
                     args.results,
                     f"{kind}, {source}, {seed}",
