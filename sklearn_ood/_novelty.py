@@ -4,7 +4,7 @@ from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._confidence import confidence_of, scores_log_p_value
-from sklearn_ood._validation import stratified_holdout
+from sklearn_ood._validation import forget, stratified_holdout
 
 
 class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
@@ -71,6 +71,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         -------
         self
         """
+        forget(self)
         self._check_contamination()
         X, y = indexable(X, y)
         held_out = self._hold_out(X, y)

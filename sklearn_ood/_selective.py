@@ -7,7 +7,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_ood._confidence import answers_of, confidence_of
 from sklearn_ood._thresholds import coverage_threshold, ood_threshold, risk_threshold
-from sklearn_ood._validation import OUTLIER, class_codes, encode_labels, stratified_holdout
+from sklearn_ood._validation import (
+    OUTLIER,
+    class_codes,
+    encode_labels,
+    forget,
+    stratified_holdout,
+)
 
 
 def _inner_has(method):
@@ -159,6 +165,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             If parameters contradict each other or are out of range, or if no threshold can
             promise what was asked; the message then has the best reachable bound.
         """
+        forget(self)
         self._check_parameters()
         X, y = indexable(X, self._validate_labels(y))
         training, calibrating = self._split(y)

@@ -6,6 +6,7 @@ import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -282,6 +283,15 @@ def test_outlier_rows_only(known):
 def test_unknown_parameter_name():
     with pytest.raises(ValueError, match="Invalid parameter 'coverge'"):
         SelectiveClassifier(LogisticRegression()).set_params(coverge=0.5)
+
+
+def test_a_fit_that_fails_leaves_an_unfitted_estimator(known):
+    X, y = known
+    selective = SelectiveClassifier(LogisticRegression(), risk=0.1, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="No threshold can promise"):
+        selective.set_params(risk=1e-4).fit(X, y)
+    with pytest.raises(NotFittedError):
+        selective.predict(X)
 
 
 def test_nan_confidence_is_an_error():
