@@ -101,7 +101,8 @@ def curves(judged, outside):
     for name, entry in judged.items():
         for kind in ("own_labels", "hybrid"):
             curve = entry[outside].get(kind)
-            if curve is None or (kind == "hybrid" and name == net):
+            of_the_net = entry[outside].get("own_labels") == entry[outside].get("hybrid")
+            if curve is None or (kind == "own_labels" and of_the_net):
                 continue
             risks = curve["risk_at_coverage"]
             excess = ""
@@ -113,7 +114,7 @@ def curves(judged, outside):
                 excess = f"{max(excess, 0.0):.4f}"
             rows.append(
                 [
-                    name if kind == "own_labels" else f"{name} + {net}'s labels",
+                    name if kind == "own_labels" or of_the_net else f"{name} + {net}'s labels",
                     f"{curve['lowest_risk']:.4f}",
                     PAPER_LOWEST_RISK.get(name, "") if outside == "omniglot" else "",
                     f"{curve['coverage_at_risk_0']:.3f}",
