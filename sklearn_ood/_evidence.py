@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -16,7 +15,7 @@ from sklearn_ood._base import OODClassifier
 from sklearn_ood._confidence import confidence_of, last_step
 from sklearn_ood._features import NetFeatures
 from sklearn_ood._generative import GenerativeClassifier
-from sklearn_ood._neighbors import NeighborDistance
+from sklearn_ood._neighbors import DistinctLocalOutlierFactor, NeighborDistance
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows
 from sklearn_ood.generators import PCAGenerator
@@ -81,7 +80,7 @@ def default_detectors(input_shape, classifier):
         ("neighbors", make_pipeline(StandardScaler(), NeighborDistance())),
     ]
     if classifier is None:
-        lof = LocalOutlierFactor(novelty=True)
+        lof = DistinctLocalOutlierFactor(novelty=True)
         tables.append(("lof", make_pipeline(StandardScaler(), lof)))
     return own + tables
 

@@ -1,7 +1,7 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils import check_random_state
 
 from sklearn_ood._base import OODClassifier
@@ -133,3 +133,15 @@ class NeighborDistance(OODClassifier):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
+
+
+class DistinctLocalOutlierFactor(LocalOutlierFactor):
+    """scikit-learn's local outlier factor, of the distinct training rows.
+
+    Where rows are repeated more often than there are neighbours, their density is infinite
+    and all rows beside them seem outliers.
+    """
+
+    def fit(self, X, y=None):
+        """Fit to every distinct row once; see `sklearn.neighbors.LocalOutlierFactor`."""
+        return super().fit(np.unique(X, axis=0))

@@ -27,6 +27,7 @@ from sklearn_ood import (
 )
 from sklearn_ood._calibration import split_rows
 from sklearn_ood._evidence import default_classifier, member_scores
+from sklearn_ood._neighbors import DistinctLocalOutlierFactor
 from sklearn_ood.metrics import auroc, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
 
@@ -421,3 +422,13 @@ def test_calibration_rows_are_spared_for_classes_without_others():
         split_rows(np.arange(9), "auto", rng)
     training, calibrating = split_rows(codes, 30, rng)
     assert len(calibrating) in (29, 30)
+
+
+def test_repeated_rows_do_not_make_their_neighbours_outliers():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(300, 2)), np.zeros((60, 2))])
+    near = rng.normal(scale=0.05, size=(20, 2))
+    plain = LocalOutlierFactor(novelty=True).fit(X)
+    distinct = DistinctLocalOutlierFactor(novelty=True).fit(X)
+    assert np.median(plain.score_samples(near)) < -100
+    assert np.median(distinct.score_samples(near)) > -1.5
