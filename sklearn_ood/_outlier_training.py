@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._base import NetClassifier
 from sklearn_ood._gan_modules import build_discriminator, build_generator
 from sklearn_ood._nets import Net, map_batches, seeded
 from sklearn_ood._outlier_nets import GANOutlierNet, OutlierNet
 from sklearn_ood._outliers import GANOutliers, resolve_sources, sample_bank
-from sklearn_ood._validation import validate_rows
 
 # Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
 # fewer where rows are wide.
@@ -43,7 +43,7 @@ class OutlierClassifier(NetClassifier):
             If no generator was trained: other outliers come from calling their source, as
             in ``BoundaryOutliers()(X, y, n)``.
         """
-        validate_rows(self, np.zeros((1, self.n_features_in_)))
+        check_is_fitted(self)
         if not isinstance(self.net_, GANOutlierNet):
             raise ValueError(
                 f"Got outliers={self.outliers!r} with beta={self.beta!r}, which trains no "

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -206,6 +207,11 @@ def test_a_generator_that_diverges_is_an_error():
     gan = GANOutliers(generator=lambda latent_dim, shape: Broken(latent_dim, *shape))
     with pytest.raises(ValueError, match="diverged"):
         ConfidentClassifier(outliers=gan, max_epochs=1, **SMALL).fit(X, y)
+
+
+def test_samples_need_a_fit():
+    with pytest.raises(NotFittedError):
+        ConfidentClassifier().sample_outliers(3)
 
 
 def test_without_a_generator_there_are_no_samples():

@@ -24,7 +24,7 @@ from sklearn_ood.datasets import make_two_gaussians
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 RADII = (20, 50, 100, 1000, 10_000)
-BOUNDARY = BoundaryOutliers(quantile=0.99, between=0.2)
+BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
 GAN = GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
 CLASSIFIERS = {"confident": ConfidentClassifier, "reject": RejectClassifier}
@@ -207,7 +207,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sigma", type=float, default=2.0)
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--draw", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS / "vernekar.json")
