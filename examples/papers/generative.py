@@ -134,7 +134,7 @@ def test_sets(taught):
         yield name, load_images(name, split=split, return_X_y=True)[0]
 
 
-def run(taught, name, cache, epochs, rows_a_class):
+def run(taught, name, cache, epochs, rows_a_class, sets):
     """Fit and score one model, going on where an earlier run was stopped."""
     X, y = load_images(taught, split="train", return_X_y=True)
     if rows_a_class:
@@ -145,7 +145,7 @@ def run(taught, name, cache, epochs, rows_a_class):
     kept = read(file) or {"fit_seconds": seconds, "score_seconds": 0.0, "rows": len(X)}
     scored = NetScores(name, model, X, y) if name in ("cnn", "mlp") else None
     for test_name, rows in test_sets(taught):
-        if f"score_{test_name}" in kept:
+        if f"score_{test_name}" in kept or (sets and test_name not in sets):
             continue
         begin = time.perf_counter()
         if scored is None:
@@ -217,6 +217,7 @@ def main():
     parser.add_argument("model", nargs="?", choices=list(models(0)))
     parser.add_argument("--epochs", type=int, default=0, help="other than the model's own")
     parser.add_argument("--rows-a-class", type=int, default=0, help="train on fewer")
+    parser.add_argument("--sets", nargs="*", help="score only these test sets now")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("scores"))
     args = parser.parse_args()
@@ -225,7 +226,7 @@ def main():
     if args.taught == "report":
         write_report(args.cache)
         return
-    run(args.taught, args.model, args.cache, args.epochs, args.rows_a_class)
+    run(args.taught, args.model, args.cache, args.epochs, args.rows_a_class, args.sets)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ def as_markdown(results):
 
 def images(judged, taught):
     """Accuracy, AUROC and TNR, and risk-coverage curves of one experiment."""
-    outside = [key for key in next(iter(judged.values())) if _is_outside(judged, key)]
+    outside = sorted(
+        {key for entry in judged.values() for key in entry if isinstance(entry[key], dict)}
+    )
     rows = [
         [
             name,
@@ -81,8 +83,13 @@ def images(judged, taught):
     rows = [
         [
             name,
-            *(f"{entry[key]['auroc']:.4f} / {entry[key]['tnr95']:.4f}" for key in outside),
-            *(entry[key].get("hybrid", {}).get("aurc") for key in outside),
+            *(
+                f"{entry[key]['auroc']:.4f} / {entry[key]['tnr95']:.4f}"
+                if key in entry
+                else None
+                for key in outside
+            ),
+            *(entry.get(key, {}).get("hybrid", {}).get("aurc") for key in outside),
         ]
         for name, entry in judged.items()
     ]
@@ -100,8 +107,9 @@ def curves(judged, outside):
     rows, own = [], judged.get(net, {}).get(outside, {}).get("hybrid")
     for name, entry in judged.items():
         for kind in ("own_labels", "hybrid"):
-            curve = entry[outside].get(kind)
-            of_the_net = entry[outside].get("own_labels") == entry[outside].get("hybrid")
+            curves_of = entry.get(outside, {})
+            curve = curves_of.get(kind)
+            of_the_net = curves_of.get("own_labels") == curves_of.get("hybrid")
             if curve is None or (kind == "own_labels" and of_the_net):
                 continue
             risks = curve["risk_at_coverage"]
@@ -180,8 +188,16 @@ def tables(judged):
 
 def verdict(judged, column, metric, peers):
     """The best of ours beside the best peer, whoever wins."""
-    theirs = {name: judged[name][column][metric] for name in judged if name in peers}
-    ours = {name: judged[name][column][metric] for name in judged if name not in peers}
+    theirs = {
+        name: judged[name][column][metric]
+        for name in judged
+        if name in peers and column in judged[name]
+    }
+    ours = {
+        name: judged[name][column][metric]
+        for name in judged
+        if name not in peers and column in judged[name]
+    }
     if not theirs or not ours:
         return ""
     peer, own = max(theirs, key=theirs.get), max(ours, key=ours.get)
@@ -205,7 +221,3 @@ def grid(head, rows):
         )
         + "\n"
     )
-
-
-def _is_outside(judged, key):
-    return isinstance(next(iter(judged.values()))[key], dict)

@@ -69,7 +69,7 @@ def judge(taught, kept):
         own = arrays.get(f"label_{taught}")
         if own is not None:
             entry["accuracy"] = round(float(np.mean(own == truth)), 4)
-        for key in arrays:
+        for key in sorted(arrays):
             outside = key.removeprefix("score_")
             if not key.startswith("score_") or outside in (taught, "seconds"):
                 continue
@@ -83,7 +83,7 @@ def judge(taught, kept):
             if own is not None:
                 answers = np.r_[own, arrays[f"label_{outside}"]]
                 entry[outside]["own_labels"] = selective(labels, answers, score)
-            if net is not None:
+            if f"label_{outside}" in answering:
                 answers = np.r_[answering[f"label_{taught}"], answering[f"label_{outside}"]]
                 entry[outside]["hybrid"] = selective(labels, answers, score)
         judged[name] = entry
