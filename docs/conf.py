@@ -48,7 +48,7 @@ sphinx_gallery_conf = {
 
 
 PUBLIC_MODULES = {
-    "sklearn_ood": "Estimators",
+    "sklearn_ood": "Estimators, and how to keep them",
     "sklearn_ood.generators": "Generators",
     "sklearn_ood.metrics": "Metrics",
     "sklearn_ood.model_selection": "Model selection",

@@ -22,6 +22,7 @@ from sklearn_ood._selective import SelectiveClassifier
 from sklearn_ood._siamese import SiameseSimilarity
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._version import __version__
+from sklearn_ood.persistence import load, save
 
 __all__ = [
     "BoundaryOutliers",
@@ -44,4 +45,6 @@ __all__ = [
     "SoftmaxClassifier",
     "UniformOutliers",
     "__version__",
+    "load",
+    "save",
 ]

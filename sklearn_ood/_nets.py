@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
+from skorch.history import History
 from torch.utils.data import Dataset
 
 # Matrix products take another path for fewer rows than a register block, which changes the
@@ -403,3 +404,25 @@ def _check_training_parameters(lr, weight_decay, max_epochs, batch_size, n_iter_
             raise ValueError(f"Got {name}={positive[name]!r}, but expected a whole number.")
     if not weight_decay >= 0:
         raise ValueError(f"Got weight_decay={weight_decay!r}, but expected a number >= 0.")
+
+
+def trained_state(net):
+    """The attributes of a trained net, without those that only training needs."""
+    state = {
+        name: value
+        for name, value in vars(net).items()
+        if not isinstance(value, torch.optim.Optimizer)
+    }
+    unused = {"callbacks": [], "callbacks_": [], "virtual_params_": {}}
+    return state | unused | {"history_": list(net.history_)}
+
+
+def restore_net(net_class, state, device="cpu"):
+    """A trained net from its ``trained_state``, on the device; it can no longer be trained."""
+    net = object.__new__(net_class)
+    device = resolve_device(device)
+    vars(net).update(state, device=str(device), history_=History(state["history_"]))
+    for part in state.values():
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+    return net
