@@ -58,7 +58,7 @@ SHORT = clone(SOFTMAX).set_params(max_epochs=2)
 SMALL = {"hidden_layer_sizes": (8,), "latent_dim": 2, "max_epochs": 1, "random_state": 0}
 OTHERS = [
     *(
-        GenerativeClassifier(generator, random_state=0)
+        GenerativeClassifier(generator, n_candidates=8, max_iter=3, random_state=0)
         for generator in (
             VAE(**SMALL),
             VAE(input_shape=(1, 2, 2), **SMALL),
@@ -232,6 +232,13 @@ def test_a_network_of_ones_own_goes_by_its_class(module, tmp_path):
     again = load(path, modules=[MyNetwork])
     assert type(again.net_.module_.network) is MyNetwork
     assert_same_answers(fitted, again)
+
+
+def test_a_network_that_was_trained_elsewhere(tmp_path):
+    network = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.5), nn.Linear(5, 3))
+    trained = SoftmaxClassifier.from_module(network, classes=[0, 1, 2], input_shape=(4,))
+    save(trained, tmp_path / "model.ood")
+    assert_same_answers(trained, load(tmp_path / "model.ood"))
 
 
 def test_what_cannot_be_stored_is_named(classifier, tmp_path):
