@@ -7,6 +7,7 @@ the paper's numbers and merged into ``docs/results/dae.json``:
     python examples/papers/spigler.py fooling --network mlp --epochs 20
     python examples/papers/spigler.py one-class
     python examples/papers/spigler.py open-set
+    python examples/papers/spigler.py blind-spot
 
 The paper trains for 100 epochs on a GPU; ``--epochs``, ``--rows`` and ``--max-updates`` fit
 the runs to the machine at hand, and are recorded with the numbers. Trained networks are kept
@@ -297,6 +298,33 @@ def open_set(arguments):
     record(f"open set {arguments.data}", report)
 
 
+def blind_spot(arguments):
+    """Images that are too simple, with typicality and without; and real outliers."""
+    X, y, X_test, _ = mnist(arguments.rows)
+    fitted = make_classifier("DAE tied", arguments, typicality=True).fit(X, y)
+    plain = copy.copy(fitted).set_params(typicality=False)
+    levels = np.linspace(0.02, 1, 50, dtype=np.float32)[:, None]
+    outliers = {
+        "blank": np.zeros((1, 784), dtype=np.float32),
+        "constant": levels * np.ones((1, 784), dtype=np.float32),
+        **{f"contrast {share}": share * X_test[:2000] for share in (0.1, 0.3, 0.5)},
+        "fashion_mnist": load_images("fashion_mnist", split="test").data[:5000],
+        "notmnist": load_images("notmnist", split="test").data[:5000],
+        "omniglot": load_images("omniglot", split="test").data[:5000],
+    }
+    report = {"rows": len(X), "epochs": arguments.epochs}
+    for name, model in {"without typicality": plain, "with typicality": fitted}.items():
+        inside = model.score_samples(X_test)
+        cut = np.quantile(inside, 0.05)
+        for made, rows in outliers.items():
+            scores = model.score_samples(rows)
+            report.setdefault(made, {})[name] = {
+                "auroc": auroc(inside, scores),
+                "accepted at 95 % of the digits": float((scores >= cut).mean()),
+            }
+    record("blind spot", report)
+
+
 def mnist(n_rows):
     X, y, X_test, y_test = images("mnist")
     return X[:n_rows], y[:n_rows], X_test, y_test
@@ -315,7 +343,7 @@ def auroc(inside, outside):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("section", choices=("rings", "fooling", "one-class", "open-set"))
+    parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--data", default="mnist", choices=("mnist", "fashion_mnist"))
     parser.add_argument("--network", default="mlp", choices=("mlp", "cnn"))
     parser.add_argument("--methods", nargs="+", default=["CNN", "COOL", "DAE tied", "DAE free"])
@@ -336,8 +364,14 @@ def parse():
     return parser.parse_args()
 
 
+SECTIONS = {
+    "rings": rings,
+    "fooling": fooling,
+    "one-class": one_class,
+    "open-set": open_set,
+    "blind-spot": blind_spot,
+}
+
 if __name__ == "__main__":
     arguments = parse()
-    {"rings": rings, "fooling": fooling, "one-class": one_class, "open-set": open_set}[
-        arguments.section
-    ](arguments)
+    SECTIONS[arguments.section](arguments)
