@@ -57,15 +57,16 @@ def rings(arguments):
     rng = np.random.RandomState(arguments.seed)
     n_rows = 32_000
     X, y = make_rings(n_rows, random_state=rng)
-    epochs = max(1, round(arguments.steps * 64 / n_rows))
+    epochs = max(1, round(arguments.steps * arguments.batch_size / n_rows))
     started = time.perf_counter()
     classifier = DAEConfidence(
         hidden_layer_sizes=(200, 200),
-        noise=0.2,
+        noise=arguments.noise or 0.2,
         alpha=40.0,
         beta=5.0,
         max_epochs=epochs,
-        batch_size=64,
+        batch_size=arguments.batch_size,
+        lr_schedule=arguments.lr_schedule,
         random_state=arguments.seed,
     ).fit(X, y)
     seconds = time.perf_counter() - started
@@ -75,7 +76,12 @@ def rings(arguments):
     inside, labels = make_rings(3_000, random_state=rng)
     out, ring = (classifier.confidence_components(rows) for rows in (outside, inside))
     scores_out, scores_in = (classifier.score_samples(rows) for rows in (outside, inside))
-    report = {"steps": epochs * n_rows // 64, "train_seconds": round(seconds, 1)}
+    report = {
+        "steps": epochs * n_rows // arguments.batch_size,
+        "batch_size": arguments.batch_size,
+        "lr_schedule": arguments.lr_schedule,
+        "train_seconds": round(seconds, 1),
+    }
     report["accuracy"] = classifier.score(inside, labels)
     cuts = {"confidence 0.5": np.log(0.5), "95 % of the rings": np.quantile(scores_in, 0.05)}
     for name, cut in cuts.items():
@@ -85,7 +91,7 @@ def rings(arguments):
     report["AUROC without curvature"] = auroc(
         -ring.reconstruction_error, -out.reconstruction_error
     )
-    record("rings", report)
+    record(f"rings, noise {arguments.noise or 0.2}", report)
     if arguments.figure:
         draw_rings(classifier, plane, axis, arguments.figure)
 
@@ -220,13 +226,14 @@ def make_classifier(name, arguments, **parameters):
 def one_class(arguments):
     """Figure 5: mean AUC of ten one-class problems."""
     X, y, X_test, y_test = images(arguments.data)
+    noise = arguments.noise or 0.3
     false_positives = np.linspace(0, 1, 101)
     areas, curves = {}, {}
     for digit in range(10):
         rows = X[y == digit][: arguments.rows]
         dae = DAEConfidence(
             hidden_layer_sizes=(400,),
-            noise=arguments.noise,
+            noise=noise,
             curvature="off",
             max_epochs=arguments.epochs,
             random_state=arguments.seed,
@@ -234,8 +241,8 @@ def one_class(arguments):
         typical = dae.set_params(typicality=True).fit(rows)
         alone = copy.copy(typical).set_params(typicality=False)
         models = {
-            f"DAE, noise {arguments.noise}": alone,
-            f"DAE with typicality, noise {arguments.noise}": typical,
+            f"DAE, noise {noise}": alone,
+            f"DAE with typicality, noise {noise}": typical,
             "OneClassSVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows),
         }
         for name, model in models.items():
@@ -355,9 +362,10 @@ def parse():
     parser.add_argument("--trials", type=int, default=20, help="for each class")
     parser.add_argument("--max-updates", type=int, default=10_000)
     parser.add_argument("--lr", type=float, default=1e-5, help="of the fooling generators")
+    parser.add_argument("--lr-schedule", choices=("cosine", "step"), help="of the rings")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--reconstruction-weight", type=float, default=1.0)
-    parser.add_argument("--noise", type=float, default=0.3, help="of one-class training")
+    parser.add_argument("--noise", type=float, help="of rings (0.2) or one-class (0.3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", help="file for the picture of the rings")
     parser.add_argument("--nets", default=Path(tempfile.gettempdir()) / "sklearn_ood_spigler")
