@@ -63,7 +63,8 @@ class DAEConfidence(NetClassifier):
     noise : float > 0, default=0.2
         Standard deviation of the training noise, in the units of X: scale X first.
     reconstruction_weight : float > 0, default=1.0
-        Factor of the mean squared error beside the cross entropy.
+        Factor of the mean squared error beside the cross entropy; the error is taken as a
+        share of the features' mean variance, so that the units of X do not matter.
     alpha : float > 0 or "auto", default="auto"
         Weight of the reconstruction error. "auto" chooses it so that the share ``coverage``
         of held-out rows keeps exp(-alpha/D ||r(x) - x||^2) >= 0.9.
@@ -352,7 +353,8 @@ class DAEConfidence(NetClassifier):
     def _net_parameters(self, data):
         return super()._net_parameters(data) | {
             "noise": self.noise,
-            "reconstruction_weight": self.reconstruction_weight,
+            "reconstruction_weight": self.reconstruction_weight
+            / _mean_variance(data.in_distribution[0]),
         }
 
     def _train(self, net, data, training, held_out):
@@ -492,6 +494,12 @@ def _codes(net, rows):
         return net.module_.encode(batch)
 
     return map_batches(encoded, rows, device=net.device)
+
+
+def _mean_variance(rows, most=10_000):
+    """Mean variance of the features, from evenly spaced rows."""
+    variance = float(rows[:: max(1, len(rows) // most)].var(axis=0).mean())
+    return variance if variance > 0 else 1.0
 
 
 def _weights(distances, coverage):
