@@ -177,12 +177,14 @@ def tables(judged):
         "Printed by `examples/papers/generative_tables.py`: AUROC / TNR at 95 % TPR, AURC with "
         "the MLP's labels, mean of "
         + ", ".join(f"{len(judged[name]['splits'])} splits of {name}" for name in names)
-        + ".\n",
+        + ". The test that keeps the simpler mixture in `auto` was settled after a look at "
+        "some of these splits (dry_bean 2 and 4, pendigits 0 and 1): judge it on other data.\n",
         grid(head, rows),
     ]
     for name in names:
         entry = {score: {name: value} for score, value in judged[name]["scores"].items()}
-        parts.append(verdict(entry, name, "auroc", TABLE_PEERS))
+        shown = {score: entry[score] for score in (*TABLE_PEERS, "auto")}
+        parts.append(verdict(shown, name, "auroc", TABLE_PEERS))
     return parts
 
 
