@@ -146,14 +146,15 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--gan-epochs", type=int, default=100)
+    parser.add_argument("--figures", nargs="+", choices=("1", "3"), default=("1", "3"))
     parser.add_argument("--draw", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS / "lee_toys.json")
     args = parser.parse_args()
     for seed in range(args.seeds):
-        for box in (50, 20):
+        for box in (50, 20) if "1" in args.figures else ():
             key = f"figure 1, 100 outliers of [-{box}, {box}]^2, {seed}"
             update(args.results, key, partial(figure1, box, args.epochs, seed))
-        for guided in (False, True):
+        for guided in (False, True) if "3" in args.figures else ():
             key = f"figure 3, {'joint' if guided else 'original'} GAN, {seed}"
             update(args.results, key, partial(figure3, guided, args.gan_epochs, seed))
     results = json.loads(args.results.read_text())

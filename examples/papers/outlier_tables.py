@@ -7,8 +7,8 @@ part. Judged by AUROC and by the share of left-out rows refused while 95 % of th
 are kept; the accuracy is on the known classes.
 
 The settings of the nets (two layers of 256, 80 epochs with a cosine schedule, 0.05 as the
-sampler's quantile) were chosen by classes held out of a training part, never by a test;
-``--candidates`` prints such a comparison.
+sampler's quantile) were chosen on other splits of the same tables, most of them by classes
+held out of a training part; ``--candidates`` prints such a comparison, which no test enters.
 
 Run ``python examples/papers/outlier_tables.py TABLE [--splits 5]`` for each table; every split
 is kept in ``docs/results/outlier_tables.json`` and not run again.
