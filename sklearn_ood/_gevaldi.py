@@ -14,7 +14,6 @@ from sklearn_ood._base import OODClassifier
 from sklearn_ood._different_samples import DifferentSamples
 from sklearn_ood._disagreement import Disagreement, Refit, accuracy_of, kl_matrix
 from sklearn_ood._divergence import resolve_divergence
-from sklearn_ood._evolution import evolve
 from sklearn_ood._failure_regions import find_regions
 from sklearn_ood._gevaldi_checks import (
     check_generator,
@@ -22,13 +21,13 @@ from sklearn_ood._gevaldi_checks import (
     check_names,
     check_parameters,
 )
-from sklearn_ood._latent_ascent import Objective, gradient_ascent, in_chunks
 from sklearn_ood._members import (
+    class_means,
+    climb,
     fit_clones,
     fitted_member,
     is_differentiable,
     log_proba,
-    log_proba_tensor,
 )
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._validation import forget, validate_rows, validate_training_data
@@ -253,7 +252,7 @@ class GeValDi(OODClassifier, _BaseComposition):
         codes = self._condition(n_samples, y, rng)
         repeated = np.repeat(codes, self.n_starts)
         start = torch.from_numpy(generator._draw(rng, len(repeated))).to(generator._device)
-        ascent = self._climb(members, start, repeated, rng)
+        ascent = climb(self, members, start, repeated, rng)
         kept = ascent.objective.view(n_samples, self.n_starts).argmax(1)
         kept = kept + self.n_starts * torch.arange(n_samples, device=kept.device)
         return DifferentSamples.from_ascent(
@@ -443,45 +442,3 @@ class GeValDi(OODClassifier, _BaseComposition):
         if y is None:
             return rng.permutation(np.arange(n_samples) % generator.n_classes_)
         return generator._codes(y, n_samples)
-
-    def _climb(self, members, start, codes, rng):
-        generator = self.generator_
-        by_evolution = self.optimizer_ == "evolution"
-        proposals = torch.Generator(device=start.device)
-        proposals.manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-
-        def climb(z, labels):
-            def predict(z):
-                index = labels.repeat_interleave(len(z) // len(labels))
-                return log_proba_tensor(members, generator.decode_tensor(z, index))
-
-            objective = Objective(
-                predict,
-                resolve_divergence(self.divergence),
-                generator.log_prior_tensor,
-                self.prior_weight,
-                (-1.0, 1.0) if generator.prior == "uniform" else None,
-            )
-            if not by_evolution:
-                options = {"n_steps": self.n_steps, "lr": self.lr, "method": self.optimizer_}
-                return gradient_ascent(objective, z, **options)
-            return evolve(
-                objective,
-                z,
-                n_steps=self.n_steps,
-                population_size=self.population_size,
-                step_size=self.step_size,
-                rng=proposals,
-            )
-
-        floats = generator._floats_per_row() * (self.population_size if by_evolution else 1)
-        return in_chunks(climb, start, floats_per_row=floats, codes=codes)
-
-
-def class_means(data):
-    """Mean row of every class, (n_classes, n_features)."""
-    rows, codes = data.in_distribution
-    order = np.argsort(codes, kind="stable")
-    counts = np.bincount(codes)
-    sums = np.add.reduceat(rows[order], np.cumsum(counts) - counts, axis=0, dtype=np.float64)
-    return sums / counts[:, None]

@@ -1,4 +1,4 @@
-"""The classifiers that are compared: what each predicts, as numbers or as tensors."""
+"""The classifiers that are compared: fitting them, what they predict, climbing it."""
 
 import numpy as np
 import torch
@@ -7,7 +7,9 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_ood._base import NetClassifier, OODClassifier
-from sklearn_ood._divergence import MIN_LOG_PROBA
+from sklearn_ood._divergence import MIN_LOG_PROBA, resolve_divergence
+from sklearn_ood._evolution import evolve
+from sklearn_ood._latent_ascent import Objective, gradient_ascent, in_chunks
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood.generators import BaseGenerator
 
@@ -127,3 +129,62 @@ def fitted_member(name, classifier, classes, input_shape):
             "input_shape) instead."
         )
     return SoftmaxClassifier.from_module(classifier, classes, input_shape)
+
+
+def climb(settings, members, start, codes, rng):
+    """Let latents climb the divergence of some members.
+
+    Parameters
+    ----------
+    settings : GeValDi
+        Fitted: its generator and how to climb.
+    members : list of fitted classifiers
+    start : tensor of shape (n, m)
+    codes : ndarray of shape (n,)
+        Position of each one's class among those of the generator.
+    rng : RandomState
+        Seeds evolution's proposals.
+
+    Returns
+    -------
+    Ascent
+    """
+    generator, by_evolution = settings.generator_, settings.optimizer_ == "evolution"
+    proposals = torch.Generator(device=start.device)
+    proposals.manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
+
+    def climb_chunk(z, labels):
+        def predict(z):
+            index = labels.repeat_interleave(len(z) // len(labels))
+            return log_proba_tensor(members, generator.decode_tensor(z, index))
+
+        objective = Objective(
+            predict,
+            resolve_divergence(settings.divergence),
+            generator.log_prior_tensor,
+            settings.prior_weight,
+            (-1.0, 1.0) if generator.prior == "uniform" else None,
+        )
+        if not by_evolution:
+            options = {"lr": settings.lr, "method": settings.optimizer_}
+            return gradient_ascent(objective, z, n_steps=settings.n_steps, **options)
+        return evolve(
+            objective,
+            z,
+            n_steps=settings.n_steps,
+            population_size=settings.population_size,
+            step_size=settings.step_size,
+            rng=proposals,
+        )
+
+    floats = generator._floats_per_row() * (settings.population_size if by_evolution else 1)
+    return in_chunks(climb_chunk, start, floats_per_row=floats, codes=codes)
+
+
+def class_means(data):
+    """Mean row of every class, (n_classes, n_features)."""
+    rows, codes = data.in_distribution
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    sums = np.add.reduceat(rows[order], np.cumsum(counts) - counts, axis=0, dtype=np.float64)
+    return sums / counts[:, None]

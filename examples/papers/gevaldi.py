@@ -3,9 +3,10 @@
 Each part is one run that keeps its results in the folder ``--cache``; ``report`` joins what
 has been run into ``docs/results/gevaldi.json`` and ``gevaldi.md``:
 
-    python examples/papers/gevaldi.py models      # the VAE, two CNNs, a bagging ensemble
+    python examples/papers/gevaldi.py train vae   # and cnn_16, cnn_12, bagging, judge
     python examples/papers/gevaldi.py pair        # the CNNs: ascent, drift, manifold
-    python examples/papers/gevaldi.py ensemble    # Table 1, regions, retraining
+    python examples/papers/gevaldi.py ensemble    # Table 1 and regions
+    python examples/papers/gevaldi.py retraining  # with the ensemble's samples
     python examples/papers/gevaldi.py letter_recognition
     python examples/papers/gevaldi.py dry_bean
     python examples/papers/gevaldi.py report
@@ -20,11 +21,10 @@ from pathlib import Path
 import joblib
 import numpy as np
 from gevaldi_report import write_report
+from gevaldi_tables import ascent_summary, run_table
 from scipy.stats import fisher_exact
 from sklearn.base import clone
-from sklearn.ensemble import (
-    BaggingClassifier,
-)
+from sklearn.ensemble import BaggingClassifier
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torch import nn
 
@@ -32,9 +32,8 @@ from sklearn_ood import GenerativeClassifier, GeValDi, SoftmaxClassifier
 from sklearn_ood.datasets import load_images
 from sklearn_ood.generators import VAE
 
-N_VAE_ROWS = 20_000
-N_BAGGING_ROWS = 6_000
-MNIST_ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.01}
+N_VAE_ROWS, N_BAGGING_ROWS, N_CNN_EPOCHS = 10_000, 6_000, 4
+ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.01}
 
 
 def cnn(n_channels, n_dense):
@@ -55,67 +54,43 @@ def cnn(n_channels, n_dense):
     return build
 
 
-def train_models(cache):
-    """Fit what is not in the cache yet."""
+def train(name, cache):
+    """Fit one of the models."""
     X, y = load_images("mnist", split="train", return_X_y=True)
     order = np.random.RandomState(0).permutation(len(X))
-    few = order[:N_VAE_ROWS]
-    image = {"input_shape": (1, 28, 28), "batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine"}
+    settings = {
+        "input_shape": (1, 28, 28),
+        "max_epochs": N_CNN_EPOCHS,
+        "batch_size": 128,
+        "lr": 2e-3,
+        "lr_schedule": "cosine",
+    }
     member = SoftmaxClassifier(
         hidden_layer_sizes=(32,), max_epochs=10, batch_size=64, random_state=0
     )
-    models = {
-        "vae": (
-            VAE(8, hidden_layer_sizes=(200,), batch_size=200, lr=2e-3, random_state=0),
-            few,
-        ),
-        "cnn_small": (
-            SoftmaxClassifier(cnn(16, 64), max_epochs=6, random_state=0, **image),
-            order,
-        ),
-        "cnn_large": (
-            SoftmaxClassifier(cnn(24, 128), max_epochs=6, random_state=1, **image),
-            order,
-        ),
+    model, rows = {
+        "vae": (VAE(8, max_epochs=15, random_state=0), order[:N_VAE_ROWS]),
+        "cnn_16": (SoftmaxClassifier(cnn(16, 64), random_state=0, **settings), order),
+        "cnn_12": (SoftmaxClassifier(cnn(12, 128), random_state=1, **settings), order),
         "bagging": (
             BaggingClassifier(member, n_estimators=5, random_state=0),
             order[:N_BAGGING_ROWS],
         ),
         "judge": (GenerativeClassifier("pca", random_state=0), order[-N_VAE_ROWS:]),
-    }
-    for name, (model, rows) in models.items():
-        path = cache / f"{name}.joblib"
-        if path.exists():
-            continue
-        begin = time.perf_counter()
-        model.fit(X[rows], y[rows])
-        if name.startswith("cnn"):
-            # The function that built the network cannot be pickled.
-            model = SoftmaxClassifier.from_module(
-                model.net_.module_.network, model.classes_, (1, 28, 28)
-            )
-        joblib.dump(model, path)
-        print(f"{name}: {len(rows):,} rows, {time.perf_counter() - begin:.0f} s", flush=True)
+    }[name]
+    begin = time.perf_counter()
+    model.fit(X[rows], y[rows])
+    if name.startswith("cnn"):
+        # The function that built the network cannot be pickled.
+        network = model.net_.module_.network
+        model = SoftmaxClassifier.from_module(network, model.classes_, (1, 28, 28))
+    joblib.dump(model, cache / f"{name}.joblib")
+    print(f"{name}: {len(rows):,} rows, {time.perf_counter() - begin:.0f} s", flush=True)
 
 
 def load(cache, *names):
     """Models from the cache."""
     return [joblib.load(cache / f"{name}.joblib") for name in names]
-
-
-def ascent_summary(found):
-    """Divergence at every tenth of the run, drift, and how often answers differ."""
-    return {
-        "n_samples": len(found),
-        "n_steps": len(found.divergence_path) - 1,
-        "divergence_at_tenths": found.divergence_path[found.steps].mean(1).tolist(),
-        "drift": float(found.drift.mean()),
-        "median_drift": float(np.median(found.drift)),
-        "start_answers_differ": float(
-            (found.start_predictions[0] != found.start_predictions[1:]).any(0).mean()
-        ),
-        "answers_differ": float(found.differ.mean()),
-    }
 
 
 def on_manifold(found, vae, judge, X):
@@ -126,6 +101,7 @@ def on_manifold(found, vae, judge, X):
     scores = judge.score_samples(found.samples)
     return {
         "prior": float((found.log_prior >= prior).mean()),
+        "prior_at_the_start": float((found.start_log_prior >= prior).mean()),
         "judge": float((scores >= score).mean()),
         "both": float(((found.log_prior >= prior) & (scores >= score)).mean()),
     }
@@ -133,19 +109,19 @@ def on_manifold(found, vae, judge, X):
 
 def run_pair(cache):
     """Two CNNs, their divergence by JS and by both orders of KL."""
-    vae, small, large, judge = load(cache, "vae", "cnn_small", "cnn_large", "judge")
+    vae, first, second, judge = load(cache, "vae", "cnn_16", "cnn_12", "judge")
     X, y = load_images("mnist", split="test", return_X_y=True)
-    members = [("small", small), ("large", large)]
+    members = [("cnn_16", first), ("cnn_12", second)]
     result = {"accuracy": {name: float(member.score(X, y)) for name, member in members}}
     for divergence, prior_weight, order in (
-        ("js", 0.01, ("small", "large")),
-        ("kl", 0.05, ("small", "large")),
-        ("kl", 0.05, ("large", "small")),
+        ("js", 0.01, ("cnn_16", "cnn_12")),
+        ("kl", 0.05, ("cnn_16", "cnn_12")),
+        ("kl", 0.05, ("cnn_12", "cnn_16")),
     ):
-        settings = MNIST_ASCENT | {"divergence": divergence, "prior_weight": prior_weight}
+        settings = ASCENT | {"divergence": divergence, "prior_weight": prior_weight}
         gevaldi = GeValDi(members, vae, prefit=True, **settings).fit(X, y)
         begin = time.perf_counter()
-        found = gevaldi.maximally_different_samples(500, pair=order, random_state=0)
+        found = gevaldi.maximally_different_samples(200, pair=order, random_state=0)
         result[f"{divergence}, {order[0]} first"] = {
             "prior_weight": prior_weight,
             "seconds": time.perf_counter() - begin,
@@ -168,74 +144,90 @@ def quality(classifier, X, y):
     }
 
 
-def run_ensemble(cache):
-    """Table 1, regions of uncertainty, and retraining with the samples."""
-    vae, bagging, judge = load(cache, "vae", "bagging", "judge")
-    X, y = load_images("mnist", split="test", return_X_y=True)
-    X_all, y_all = load_images("mnist", split="train", return_X_y=True)
-    taught = np.random.RandomState(0).permutation(len(X_all))[:N_BAGGING_ROWS]
-    X_taught, y_taught = X_all[taught], y_all[taught]
+def make_ensemble(cache):
+    """The ensemble as GeValDi's members, with its training rows."""
+    vae, bagging = load(cache, "vae", "bagging")
+    X, y = load_images("mnist", split="train", return_X_y=True)
+    rows = np.random.RandomState(0).permutation(len(X))[:N_BAGGING_ROWS]
     members = [(f"net{i}", each) for i, each in enumerate(bagging.estimators_)]
-    gevaldi = GeValDi(members, vae, prefit=True, **MNIST_ASCENT).fit(X_taught, y_taught)
+    return GeValDi(members, vae, prefit=True, **ASCENT).fit(X[rows], y[rows]), X[rows], y[rows]
+
+
+def run_ensemble(cache, n_samples=2_000):
+    """Table 1, and regions of uncertainty."""
+    vae, judge = load(cache, "vae", "judge")
+    X, y = load_images("mnist", split="test", return_X_y=True)
+    gevaldi, _, _ = make_ensemble(cache)
     begin = time.perf_counter()
-    found = gevaldi.maximally_different_samples(10_000, random_state=0)
+    found = gevaldi.maximally_different_samples(n_samples, random_state=0)
     seconds = time.perf_counter() - begin
+    joblib.dump(found, cache / "ensemble_samples.joblib")
     test, different = quality(gevaldi, X, y), quality(gevaldi, found.samples, found.y)
     right = [round(test["accuracy"] * len(X)), round(different["accuracy"] * len(found))]
     table = [right, [len(X) - right[0], len(found) - right[1]]]
-    starts = quality(gevaldi, found.start_samples, found.y)
-
-    regions = gevaldi.failure_regions(found, min_samples=20)
-    fresh = gevaldi.maximally_different_samples(2_000, random_state=1)
-    sets = {"test": (X, y), "fresh": (fresh.samples, fresh.y)}
-    refit = gevaldi.refit_with(found, X_taught, y_taught, evaluate=sets)
-    again = [(name, clone(each).fit(X_taught, y_taught)) for name, each in members]
-    control = GeValDi(again, vae, prefit=True).fit(X_taught, y_taught)
-    without = {name: control.score(*rows) for name, rows in sets.items()}
-    harder = refit.estimator.maximally_different_samples(2_000, random_state=2)
     return {
         "seconds": seconds,
         **ascent_summary(found),
         "test": test,
-        "start": starts,
+        "start": quality(gevaldi, found.start_samples, found.y),
         "different": different,
         "drop_p_value": float(fisher_exact(table).pvalue),
         "on_manifold": on_manifold(found, vae, judge, X),
         "regions": [
             {"name": r.name, "size": r.size, "mean_divergence": r.mean_divergence}
-            for r in regions
+            for r in gevaldi.failure_regions(found, min_samples=10)
         ],
-        "refit": {
-            "before": refit.before,
-            "with_samples": refit.after,
-            "without_samples": without,
-            "on_its_own_different_samples": refit.estimator.score(harder.samples, harder.y),
-        },
     }
 
 
-PARTS = {"pair": run_pair, "ensemble": run_ensemble}
+def run_retraining(cache, n_fresh=500):
+    """Accuracy on test digits and on fresh samples, with and without the samples."""
+    (vae,) = load(cache, "vae")
+    found = joblib.load(cache / "ensemble_samples.joblib")
+    gevaldi, X, y = make_ensemble(cache)
+    fresh = gevaldi.maximally_different_samples(n_fresh, random_state=1)
+    test = load_images("mnist", split="test", return_X_y=True)
+    sets = {"test": test, "fresh": (fresh.samples, fresh.y)}
+    refit = gevaldi.refit_with(found, X, y, evaluate=sets)
+    again = [(name, clone(each).fit(X, y)) for name, each in gevaldi.estimators]
+    control = GeValDi(again, vae, prefit=True).fit(X, y)
+    own = refit.estimator.maximally_different_samples(n_fresh, random_state=2)
+    return {
+        "n_fresh": n_fresh,
+        "before": refit.before,
+        "with_samples": refit.after,
+        "without_samples": {name: control.score(*rows) for name, rows in sets.items()},
+        "on_its_own_different_samples": refit.estimator.score(own.samples, own.y),
+    }
+
+
+MODELS = ("vae", "cnn_16", "cnn_12", "bagging", "judge")
+PARTS = {
+    "pair": run_pair,
+    "ensemble": run_ensemble,
+    "retraining": run_retraining,
+    "letter_recognition": lambda cache: run_table("letter_recognition"),
+    "dry_bean": lambda cache: run_table("dry_bean"),
+}
 
 
 def main():
-    """Run one part, or report on all that have been run."""
+    """Train a model, run one part, or report on all that have been run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["models", *PARTS, "report"])
+    parser.add_argument("part", choices=["train", *PARTS, "report"])
+    parser.add_argument("model", choices=MODELS, nargs="?", help="of train")
     parser.add_argument("--cache", type=Path, default=Path("gevaldi_cache"))
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
-    if args.part == "models":
-        train_models(args.cache)
+    paths = {part: args.cache / f"{part}.result" for part in PARTS}
+    if args.part == "train":
+        train(args.model, args.cache)
     elif args.part == "report":
-        write_report(
-            {
-                part: joblib.load(path)
-                for part in PARTS
-                if (path := args.cache / f"{part}.result").exists()
-            }
-        )
+        done = {part: joblib.load(path) for part, path in paths.items() if path.exists()}
+        sizes = {"vae": N_VAE_ROWS, "bagging": N_BAGGING_ROWS, "cnn": 60_000}
+        write_report({"rows": sizes, "cnn_epochs": N_CNN_EPOCHS, **done})
     else:
-        joblib.dump(PARTS[args.part](args.cache), args.cache / f"{args.part}.result")
+        joblib.dump(PARTS[args.part](args.cache), paths[args.part])
 
 
 if __name__ == "__main__":
