@@ -124,6 +124,33 @@ class TestSamples:
         assert pair.divergence.mean() > 1.5 * pair.start_divergence.mean()
         assert (np.diff(pair.divergence_path.mean(1)) > -1e-3).all()
 
+    def test_kl_takes_the_pair_in_its_order(self, nets):
+        kl = make(list(nets.named_estimators_.items()), divergence="kl", n_steps=10)
+        for pair in (("a", "b"), ("b", "a")):
+            samples = kl.maximally_different_samples(12, pair=pair, random_state=0)
+            first, second = samples.proba
+            expected = (first * np.log(first / second)).sum(1)
+            np.testing.assert_allclose(samples.divergence, expected, rtol=1e-3, atol=1e-6)
+
+    def test_any_callable_can_be_the_divergence(self, nets):
+        def total_variation(log_proba):
+            return 0.5 * (log_proba[0].exp() - log_proba[1].exp()).abs().sum(-1)
+
+        gevaldi = make(list(nets.named_estimators_.items()), divergence=total_variation)
+        samples = gevaldi.maximally_different_samples(12, random_state=0)
+        expected = 0.5 * np.abs(samples.proba[0] - samples.proba[1]).sum(1)
+        np.testing.assert_allclose(samples.divergence, expected, rtol=1e-3, atol=1e-6)
+        assert samples.divergence.mean() > samples.start_divergence.mean()
+
+    def test_a_network_can_be_set_apart_from_trees(self):
+        mixed = make(
+            [("net", SoftmaxClassifier(**NET)), ("forest", RandomForestClassifier(10))],
+            n_steps=10,
+        )
+        assert mixed.optimizer_ == "evolution"
+        samples = mixed.maximally_different_samples(12, random_state=0)
+        assert samples.divergence.mean() > 1.5 * samples.start_divergence.mean()
+
     @pytest.mark.parametrize("pair", [("a",), ("a", "a"), ("a", "c"), ("a", "b", "a")])
     def test_a_wrong_pair_is_an_error(self, nets, pair):
         with pytest.raises(ValueError, match="two different members from"):

@@ -40,6 +40,7 @@ def as_markdown(results):
             parts += page(name, results)
     if "benchmark" in results:
         parts += benchmark_page(results["benchmark"])
+    parts += ["## What was wanted\n", grid(["target", "measured", "holds"], targets(results))]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -226,11 +227,80 @@ def benchmark_page(run):
     ]
 
 
+def targets(results):
+    """What was wanted, what was measured, and whether that is enough."""
+    rows = []
+
+    def add(target, measured, holds):
+        rows.append([target, measured, "yes" if holds else "no"])
+
+    if "pair" in results:
+        pair = results["pair"]
+        low, high = sorted(pair["accuracy"].values())
+        add(
+            "CNNs of 98.6 and 98.8 %",
+            f"{100 * low:.2f} and {100 * high:.2f} %",
+            low >= 0.986 and high >= 0.988,
+        )
+        runs = [run for key, run in pair.items() if key != "accuracy"]
+        add(
+            "CNNs: divergence rises at every tenth, to 10 times its start",
+            "; ".join(map(growth, runs)),
+            all(is_rising(run) and ratio(run) >= 10 for run in runs),
+        )
+        shares = [run["on_manifold"]["both"] for run in runs]
+        add("CNNs: 80 % on the manifold", percent(min(shares)), min(shares) >= 0.8)
+    if "ensemble" in results:
+        run = results["ensemble"]
+        add("ensemble: 10,000 samples", f"{run['n_samples']:,}", run["n_samples"] >= 10_000)
+        p_value, lost = (
+            run["drop_p_value"],
+            run["test"]["accuracy"] > run["different"]["accuracy"],
+        )
+        add("ensemble: the drop is significant", f"{p_value:.1g}", lost and p_value < 0.05)
+        share = run["on_manifold"]["both"]
+        add("ensemble: 80 % on the manifold", percent(share), share >= 0.8)
+        add(
+            "ensemble: divergence rises at every tenth, to 10 times its start",
+            growth(run),
+            is_rising(run) and ratio(run) >= 10,
+        )
+    if "retraining" in results:
+        before, after = (results["retraining"][key] for key in ("before", "with_samples"))
+        gain, cost = after["fresh"] - before["fresh"], before["test"] - after["test"]
+        add("retraining: better on fresh samples", f"{100 * gain:+.1f} points", gain > 0)
+        add("retraining: at most .2 points lost", f"{-100 * cost:+.2f} points", cost <= 0.002)
+    for name in ("letter_recognition", "dry_bean"):
+        if name in results:
+            reached = results[name]["networks"]["ratio"]
+            add(f"{name}: evolution, 0.9 of gradients", f"{reached:.2f}", reached >= 0.9)
+            real = results[name]["trees"]["real_rows"]
+            near, base = real["nearest_to_the_samples"][0], real["all"][0]
+            add(
+                f"{name}: trees differ more on the nearest real rows than on all",
+                f"{percent(near)} and {percent(base)}",
+                near > base,
+            )
+    if "benchmark" in results:
+        faster = results["benchmark"]["wall"]["ratio"]
+        add("batch 10 times faster", f"{faster:.0f} times", faster >= 10)
+    return rows
+
+
+def is_rising(run):
+    """Whether the divergence is higher at every tenth."""
+    return all(later > earlier for earlier, later in pairwise(run["divergence_at_tenths"]))
+
+
+def ratio(run):
+    """End over start of the divergence."""
+    return run["divergence_at_tenths"][-1] / run["divergence_at_tenths"][0]
+
+
 def growth(run):
     """End over start of the divergence, and whether it rose at every tenth."""
-    path = run["divergence_at_tenths"]
-    rises = all(later > earlier for earlier, later in pairwise(path))
-    return f"{path[-1] / path[0]:.1f}x, {'rising' if rises else 'not rising'} throughout"
+    rising = "rising" if is_rising(run) else "not rising"
+    return f"{ratio(run):.1f}x, {rising} throughout"
 
 
 def percent(share):
