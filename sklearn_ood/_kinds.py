@@ -14,7 +14,6 @@ from sklearn.neighbors import BallTree, KDTree
 from sklearn.tree._tree import Tree
 from sklearn.utils import Bunch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from sklearn_ood._encoding import Kind, field
 from sklearn_ood._names import not_allowed, refusal
@@ -115,23 +114,9 @@ def _read_tensor(reader, node):
 
 
 def _write_module(writer, module, where):
-    if not parametrize.is_parametrized(module):
-        return {
-            "class": writer.names.name(type(module), where),
-            "state": writer.state(vars(module), where),
-        }
-    # torch gives such a module a class of its own: written as it was before that.
-    state = dict(vars(module))
-    children = dict(state["_modules"])
-    by_name = children.pop("parametrizations")
-    weights = {name: chain.original for name, chain in by_name.items()}
-    state |= {"_modules": children, "_parameters": state["_parameters"] | weights}
     return {
-        "class": writer.names.name(parametrize.type_before_parametrizations(module), where),
-        "state": writer.state(state, where),
-        "parametrizations": {
-            name: writer.nodes(chain, f"{where}.{name}") for name, chain in by_name.items()
-        },
+        "class": writer.names.name(type(module), where),
+        "state": writer.state(vars(module), where),
     }
 
 
@@ -139,11 +124,6 @@ def _read_module(reader, node):
     kind = reader.of_class(node, nn.Module)
     module = object.__new__(kind)
     nn.Module.__setstate__(module, reader.state(node))
-    for name, chain in node.get("parametrizations", {}).items():
-        for step in reader.values(chain):
-            parametrize.register_parametrization(module, name, step, unsafe=True)
-    if parametrize.is_parametrized(module):
-        module.parametrizations.train(module.training)
     return module
 
 

@@ -70,6 +70,16 @@ class TestBoth:
             clone(generator).set_params(lr=1e30, max_epochs=5).fit(1e3 * X, Y)
 
 
+@pytest.mark.parametrize("kind", [VAE, GAN])
+def test_convolutional_generators_pickle(kind):
+    X = np.random.default_rng(0).random((24, 64), dtype=np.float32)
+    generator = kind(input_shape=(1, 8, 8), latent_dim=2, max_epochs=1, random_state=0).fit(X)
+    copy = pickle.loads(pickle.dumps(generator))
+    np.testing.assert_array_equal(
+        copy.sample(3, random_state=0), generator.sample(3, random_state=0)
+    )
+
+
 @pytest.mark.parametrize("name", ["encoder", "decoder", "generator", "discriminator"])
 def test_networks_of_the_users_own(name):
     model = GAN(**TINY) if name in ("generator", "discriminator") else VAE(**TINY)

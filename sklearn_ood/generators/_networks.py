@@ -4,7 +4,7 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch.func import functional_call
 
 from sklearn_ood.generators._stacked import StackedModule, stacked_mlp
 
@@ -110,15 +110,21 @@ def decoder_network(
     return _checked(stack, latent_dim, n_outputs, parameter)
 
 
-class Direction(nn.Module):
-    """Weight normalisation: a learned length for each unit's direction."""
+class WeightNormalized(nn.Module):
+    """A layer with weight normalisation: a learned length for each unit's direction.
 
-    def __init__(self, weight):
+    torch's own parametrizations cannot be pickled.
+    """
+
+    def __init__(self, layer):
         super().__init__()
-        self.length = nn.Parameter(self._norm(weight.detach()))
+        self.layer = layer
+        self.length = nn.Parameter(self._norm(layer.weight.detach()))
 
-    def forward(self, weight):
-        return weight * (self.length / self._norm(weight))
+    def forward(self, x):
+        weight = self.layer.weight
+        weight = weight * (self.length / self._norm(weight))
+        return functional_call(self.layer, {"weight": weight}, (x,))
 
     def _norm(self, weight):
         return weight.flatten(1).norm(dim=1).view(-1, *(1,) * (weight.dim() - 1))
@@ -182,15 +188,10 @@ def _checked(network, n_inputs, n_outputs, parameter):
     return network
 
 
-def _normalized(layer):
-    register_parametrization(layer, "weight", Direction(layer.weight))
-    return layer
-
-
 def _convolutions(input_shape, n_outputs, normalize):
     channels, height, width = input_shape
     wide, narrow = CHANNELS
-    norm = _normalized if normalize else nn.Identity()
+    norm = WeightNormalized if normalize else nn.Identity()
     size = wide * -(-height // 4) * -(-width // 4)
     bottom, right = -height % 4, -width % 4
     return nn.Sequential(
@@ -207,7 +208,7 @@ def _convolutions(input_shape, n_outputs, normalize):
 def _transposed_convolutions(latent_dim, input_shape, normalize):
     channels, height, width = input_shape
     wide, narrow = CHANNELS
-    norm = _normalized if normalize else nn.Identity()
+    norm = WeightNormalized if normalize else nn.Identity()
     size = (wide, -(-height // 4), -(-width // 4))
     return nn.Sequential(
         norm(nn.Linear(latent_dim, int(torch.Size(size).numel()))),
