@@ -178,6 +178,10 @@ class DifferentSamples:
     def compare_accuracy(self, *, confidence_level=0.95, n_resamples=10_000, random_state=None):
         """Which member is really better here, taking the condition for the label.
 
+        Interval and test take the samples as independent. Samples of one class that climbed
+        to the same summit are not: look at `plot_samples` before trusting a small p-value,
+        and see that their latents have not run together.
+
         Parameters
         ----------
         confidence_level : float in (0, 1), default=0.95

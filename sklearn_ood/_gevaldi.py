@@ -396,11 +396,10 @@ class GeValDi(OODClassifier, _BaseComposition):
         check_generator(generator)
         self.n_features_in_ = generator.n_features_in_ if data is None else data.rows.shape[1]
         classes = generator.classes_ if data is None else data.classes
-        shape = self.input_shape
-        if shape is None:
-            shapes = [getattr(member, "input_shape_", None) for _, member in named]
-            shape = next((each for each in shapes if each), (self.n_features_in_,))
-        self.input_shape_ = tuple(shape) if data is None else data.input_shape
+        known = [self.input_shape, None if data is None else data.input_shape]
+        known += [getattr(member, "input_shape_", None) for _, member in named]
+        images = [shape for shape in known if shape is not None and len(shape) == 3]
+        self.input_shape_ = tuple(images[0]) if images else (self.n_features_in_,)
         members = [fitted_member(*pair, classes, self.input_shape_) for pair in named]
         return members, generator
 

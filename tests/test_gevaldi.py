@@ -271,6 +271,19 @@ class TestPretrained:
         assert np.abs(found.latents).max() <= 1
         assert np.isfinite(found.log_prior).all()
 
+    def test_flat_rows_take_the_members_shape(self, parts):
+        networks, generator = parts
+        members = [
+            (name, SoftmaxClassifier.from_module(network, generator.classes_, (3, 8, 8)))
+            for name, network in networks
+        ]
+        rows = generator.sample(8, np.repeat(generator.classes_, 2), random_state=0)
+        gevaldi = GeValDi(members, generator, n_steps=1, prefit=True)
+        gevaldi.fit(rows, np.repeat(generator.classes_, 2))
+        assert gevaldi.input_shape_ == (3, 8, 8)
+        flat, images = gevaldi.score_samples(rows), rows.reshape(-1, 3, 8, 8)
+        np.testing.assert_array_equal(flat, gevaldi.score_samples(images))
+
     def test_prefit_sklearn_members_and_data(self, trees):
         prefit = GeValDi(
             list(trees.named_estimators_.items()), trees.generator_, prefit=True, n_steps=10

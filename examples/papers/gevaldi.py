@@ -150,7 +150,8 @@ def make_ensemble(cache):
     X, y = load_images("mnist", split="train", return_X_y=True)
     rows = np.random.RandomState(0).permutation(len(X))[:N_BAGGING_ROWS]
     members = [(f"net{i}", each) for i, each in enumerate(bagging.estimators_)]
-    return GeValDi(members, vae, prefit=True, **ASCENT).fit(X[rows], y[rows]), X[rows], y[rows]
+    gevaldi = GeValDi(members, vae, prefit=True, input_shape=(1, 28, 28), **ASCENT)
+    return gevaldi.fit(X[rows], y[rows]), X[rows], y[rows]
 
 
 def run_ensemble(cache, n_samples=2_000):
@@ -201,6 +202,11 @@ def run_retraining(cache, n_fresh=500):
     }
 
 
+def spread(latents, y):
+    """Standard deviation of the latents within a class, averaged over classes."""
+    return float(np.mean([latents[y == label].std(axis=0).mean() for label in np.unique(y)]))
+
+
 MODELS = ("vae", "cnn_16", "cnn_12", "bagging", "judge")
 PARTS = {
     "pair": run_pair,
@@ -224,6 +230,10 @@ def main():
         train(args.model, args.cache)
     elif args.part == "report":
         done = {part: joblib.load(path) for part, path in paths.items() if path.exists()}
+        if "ensemble" in done:
+            found = joblib.load(args.cache / "ensemble_samples.joblib")
+            done["ensemble"]["spread"] = spread(found.latents, found.y)
+            done["ensemble"]["start_spread"] = spread(found.start_latents, found.y)
         sizes = {"vae": N_VAE_ROWS, "bagging": N_BAGGING_ROWS, "cnn": 60_000}
         write_report({"rows": sizes, "cnn_epochs": N_CNN_EPOCHS, **done})
     else:

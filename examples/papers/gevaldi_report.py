@@ -151,6 +151,10 @@ def ensemble_page(name, results):
         f"manifold {percent(run['on_manifold']['prior'])} by prior "
         f"({percent(run['on_manifold']['prior_at_the_start'])} at the start), "
         f"{percent(run['on_manifold']['judge'])} by score. {run['seconds']:.0f} s.\n",
+        "The samples of a class climb to a few common summits: the standard deviation of their "
+        f"latents falls from {run['start_spread']:.2f} to {run['spread']:.2f}. They are fewer "
+        "independent draws than their number says, and every p-value here, which takes them as "
+        "independent, is smaller than it should be.\n",
         f"{len(run['regions'])} regions (DBSCAN in the members' probabilities), the largest:\n",
         grid(["confusable classes", "samples", "mean divergence"], regions),
     ]
