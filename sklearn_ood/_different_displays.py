@@ -3,7 +3,6 @@
 from importlib.util import find_spec
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from sklearn_ood._explanation import draw_row
 
@@ -65,6 +64,8 @@ def draw_curves(found, set_distances, sizes):
 def draw_map(found, regions, X, y):
     """Real rows by label beside the samples by region, on the same two components."""
     rows = found.samples if X is None else np.asarray(X).reshape(len(X), -1)
+    from sklearn.decomposition import PCA  # slow to import
+
     components = PCA(2, random_state=0).fit(rows)
     figure = new_figure(10 if X is not None else 5.5, 4.5)
     axes = figure.subplots(1, 1 if X is None else 2, sharex=True, sharey=True, squeeze=False)[0]

@@ -6,7 +6,6 @@ brought to one sign: higher looks more like the training rows.
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -53,6 +52,8 @@ def default_classifier(input_shape):
     if len(input_shape) == 3:
         return SoftmaxClassifier(input_shape=input_shape, max_epochs=5, lr_schedule="cosine")
     net = SoftmaxClassifier(hidden_layer_sizes=(128, 128), batch_size=256, max_epochs=60)
+    from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier  # slow to import
+
     forest = ExtraTreesClassifier(n_estimators=200)
     voters = [("forest", forest), ("net", make_pipeline(StandardScaler(), net))]
     return VotingClassifier(voters, voting="soft")

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.cluster import DBSCAN, HDBSCAN
-from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
@@ -79,6 +78,8 @@ def embed(samples, space):
     if space == "probability":
         return np.sqrt(np.concatenate(list(samples.proba), axis=1))
     rows = StandardScaler().fit_transform(samples.samples)
+    from sklearn.decomposition import PCA  # slow to import
+
     return PCA(min(MAX_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
 
 

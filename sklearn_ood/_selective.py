@@ -109,11 +109,11 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn_ood import SelectiveClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> inner = LogisticRegression(C=0.01, max_iter=1000)
-    >>> classifier = SelectiveClassifier(inner, risk=0.02, random_state=0).fit(X, y)
+    >>> inner = LogisticRegression(C=0.1)
+    >>> classifier = SelectiveClassifier(inner, risk=0.02, random_state=0).fit(X / 16, y)
     >>> classifier.guarantee_["risk"].bound <= 0.02
     True
-    >>> noise = [[16.0, 0.0] * 32]
+    >>> noise = [[1.0, 0.0] * 32]
     >>> classifier.predict(noise).tolist(), bool(classifier.accept(noise)[0])
     ([-1], False)
     """

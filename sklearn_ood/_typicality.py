@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.covariance import ledoit_wolf
 
 
 class ClassCodes(NamedTuple):
@@ -46,6 +45,8 @@ def class_codes(code, classes):
     members = np.eye(classes.max() + 1)[classes]
     shares = members / members.sum(axis=0)
     means = shares.T @ code
+    from sklearn.covariance import ledoit_wolf  # slow to import
+
     covariance, _ = ledoit_wolf(code - means[classes], assume_centered=True)
     floor = np.finfo(np.float32).eps * max(np.trace(covariance) / len(covariance), 1e-12)
     factor = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))

@@ -8,7 +8,6 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
-from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 
 from sklearn_ood._validation import stratified_holdout
@@ -317,6 +316,8 @@ def simplest_of_the_best(scores):
 
 def _fit_mixture(X, n_components, reg_covar, max_iter, seed):
     n_components = max(1, min(n_components, len(X) // ROWS_A_COMPONENT))
+    from sklearn.mixture import GaussianMixture  # slow to import
+
     mixture = GaussianMixture(
         n_components, reg_covar=reg_covar, max_iter=max_iter, random_state=seed
     )

@@ -6,7 +6,6 @@ from numbers import Integral
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import shortest_path
-from sklearn.cluster import AgglomerativeClustering
 
 _AT_ONCE = 2**22
 
@@ -163,6 +162,8 @@ def _ward_tree(classes, class_means):
             f"Got class_means of shape {means.shape} for {len(classes)} classes, but expected "
             "one row a class."
         )
+    from sklearn.cluster import AgglomerativeClustering  # slow to import
+
     tree = AgglomerativeClustering(n_clusters=1).fit(means)
     parent = np.repeat(np.arange(len(tree.children_)) + len(means), 2)
     edges = np.column_stack([tree.children_.ravel(), parent])
