@@ -91,9 +91,6 @@ class Net(NeuralNet):
     the history as ``train_<key>`` and ``valid_<key>``.
     """
 
-    def get_dataset(self, X, y=None):
-        return X if isinstance(X, Dataset) else Arrays(X, device=self.device)
-
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return

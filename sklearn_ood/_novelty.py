@@ -1,7 +1,7 @@
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import _safe_indexing, get_tags, indexable
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._confidence import confidence_of, scores_log_p_value
 from sklearn_ood._validation import forget, stratified_holdout
@@ -163,7 +163,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
             )
 
     def _hold_out(self, X, y):
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_rows = _num_samples(X)
         calibrated = scores_log_p_value(self.estimator)
         if calibrated or self.contamination != "auto" or n_rows < 1 / self._REFUSED:
             return np.zeros(n_rows, dtype=bool)

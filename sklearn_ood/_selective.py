@@ -12,6 +12,7 @@ from sklearn_ood._validation import (
     class_codes,
     encode_labels,
     forget,
+    is_label,
     stratified_holdout,
 )
 
@@ -371,8 +372,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """A clone fitted on the training rows, with outliers only where it knows them."""
         rows = training
         if not _knows_outliers(estimator, self.ood_label):
-            codes, _ = encode_labels(y, self.ood_label)
-            rows = training & (codes != OUTLIER)
+            rows = training & ~is_label(y, self.ood_label)
         if rows.all():
             return clone(estimator).fit(X, y)
         index = np.flatnonzero(rows)
