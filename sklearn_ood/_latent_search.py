@@ -98,15 +98,18 @@ def minimize_batched(
     z = start.detach().clone()
     index = torch.arange(len(z), device=z.device)
     function = bind(index)
+    n_iter = torch.zeros(len(z), dtype=torch.long, device=z.device)
+    if max_iter == 0:
+        with torch.no_grad():
+            value = function(z)
+        return Minimum(z, value, value, n_iter, len(z))
     value, gradient = _value_and_gradient(function, z)
     n_evaluations = len(z)
     result_z, result_value, start_value = z.clone(), value.clone(), value.clone()
-    result_iter = torch.zeros(len(z), dtype=torch.long, device=z.device)
+    result_iter = n_iter
 
     state = _first_state(z, value, gradient, history_size)
     running = (gradient.abs().amax(1) > gtol) & torch.isfinite(value)
-    if max_iter == 0:
-        running[:] = False
     while True:
         if running.sum() < 0.85 * len(running) or not running.any():
             left = ~running

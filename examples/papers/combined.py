@@ -11,7 +11,8 @@ the other combinations, and what people would pick instead, on the same rows:
 Each dataset and seed is one entry of ``docs/results/combined.json``; entries that are there
 are not run again. Peers train on all training rows; the combination holds a part of them out
 to calibrate itself. AURC uses the labels of the combination's classifier for every score, so
-that scores and not classifiers are compared.
+that scores and not classifiers are compared. PyOD's autoencoder is among the peers for images
+where PyOD is installed.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import json
 import pickle
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,7 @@ ANOMALIES = (
     "shuttle",
     "thyroid",
 )
+IMAGE = (1, 28, 28)
 OUTSIDE = ("fashion_mnist", "omniglot", "notmnist")
 METHODS = ("fisher", "cauchy", "min")
 MAX_NORMAL_ROWS = 10_000
@@ -74,6 +77,8 @@ def scaled(estimator):
 
 def score(estimator, X):
     """How in-distribution rows are, by whatever method the estimator has."""
+    if hasattr(estimator, "decision_scores_"):  # PyOD: higher is more outlying
+        return -estimator.decision_function(X)
     if hasattr(estimator, "score_samples"):
         return estimator.score_samples(X)
     return np.asarray(estimator.predict_proba(X)).max(axis=1)
@@ -190,7 +195,7 @@ def fitted_on_images(name, seed, options):
         return pickle.loads(path.read_bytes())
     X, y = taught(name, seed, options)
     start = time.perf_counter()
-    detector = CombinedDetector(input_shape=(1, 28, 28), random_state=seed)
+    detector = CombinedDetector(input_shape=IMAGE, random_state=seed)
     detector.fit(X, y)
     fitted = detector, time.perf_counter() - start
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -199,16 +204,66 @@ def fitted_on_images(name, seed, options):
     return fitted
 
 
-def image_peers(detector, seed, X, y):
-    """A function from rows to answers, and to scores of the same net and of others."""
-    net = detector.classifier_
-    pixels = GenerativeClassifier(PCAGenerator(64), similarity="l2", validation_fraction=0)
-    hidden = make_pipeline(
-        NetFeatures(FrozenEstimator(net)),
-        NeighborDistance(50, max_samples=MAX_NEIGHBOR_ROWS, random_state=seed),
+class VirtualLogit:
+    """ViM (Wang et al., 2022): the energy less the scaled residual of the hidden features."""
+
+    def __init__(self, net, n_components=64):
+        self.features = NetFeatures(FrozenEstimator(net))
+        self.net, self.n_components = net, n_components
+
+    def fit(self, X, y):
+        output = self.net.net_.module_.network.output
+        weight, bias = (p.detach().double().numpy() for p in (output.weight, output.bias))
+        self.origin_ = -np.linalg.pinv(weight) @ bias
+        centred = self.features.fit_transform(X).astype(np.float64) - self.origin_
+        _, axes = np.linalg.eigh(centred.T @ centred)
+        self.residual_ = axes[:, : -self.n_components]
+        norm = np.linalg.norm(centred @ self.residual_, axis=1)
+        self.scale_ = self.net._logits(X).max(axis=1).mean() / norm.mean()
+        return self
+
+    def score_samples(self, X):
+        centred = self.features.transform(X).astype(np.float64) - self.origin_
+        norm = np.linalg.norm(centred @ self.residual_, axis=1)
+        return energy(self.net._logits(X)) - self.scale_ * norm
+
+
+def image_peers(net, seed):
+    """What people would pick for images; those that need a net share the combination's."""
+    some = {"max_samples": MAX_NEIGHBOR_ROWS, "random_state": seed}
+    odin = SoftmaxClassifier.from_module(
+        net.net_.module_.network,
+        net.classes_,
+        IMAGE,
+        confidence="odin",
+        temperature=1000.0,
+        epsilon=0.0014,
     )
-    pixels.fit(X, y)
-    hidden.fit(X, np.ones(len(X)))
+    peers = {
+        "ODIN": FrozenEstimator(odin),
+        "ViM": VirtualLogit(net),
+        f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": make_pipeline(
+            NetFeatures(FrozenEstimator(net)), NeighborDistance(50, **some)
+        ),
+        "nearest training image, pixels": NeighborDistance(),
+        "PCA a class, reconstruction": GenerativeClassifier(
+            PCAGenerator(64), similarity="l2", validation_fraction=0
+        ),
+        "isolation forest, pixels": IsolationForest(random_state=seed),
+    }
+    if find_spec("pyod"):
+        from pyod.models.auto_encoder import AutoEncoder
+
+        peers["PyOD AutoEncoder, pixels"] = AutoEncoder(random_state=seed, verbose=0)
+    return peers
+
+
+def fitted_image_peers(net, seed, X, y):
+    """A function from rows to answers, and to scores of the same net and of others."""
+    peers = image_peers(net, seed)
+    for label, peer in peers.items():
+        one_class = isinstance(peer, NeighborDistance) or label.startswith("k-NN")
+        peer.fit(X, np.ones(len(X)) if one_class else y)
 
     def scores(rows):
         logits = net._logits(rows)
@@ -216,10 +271,8 @@ def image_peers(detector, seed, X, y):
             "max softmax": max_proba(logits),
             "energy": energy(logits),
             "max logit": logits.max(axis=1),
-            f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": hidden.score_samples(rows),
-            "PCA a class, reconstruction": pixels.score_samples(rows),
             "few lit pixels": -(rows > 0.5).sum(axis=1).astype(float),
-        }
+        } | {label: score(peer, rows) for label, peer in peers.items()}
 
     return scores
 
@@ -227,7 +280,7 @@ def image_peers(detector, seed, X, y):
 def run_images(name, seed, options):
     """MNIST taught; AUROC against each other set, AURC with it and on MNIST alone."""
     detector, seconds = fitted_on_images(name, seed, options)
-    peers = image_peers(detector, seed, *taught(name, seed, options))
+    peers = fitted_image_peers(detector.classifier_, seed, *taught(name, seed, options))
     X, y = some_rows(*load_images(name, split="test", return_X_y=True), seed, options.test_rows)
     answers, of_peers = peers(X)
     inside = combinations(detector, X) | of_peers
