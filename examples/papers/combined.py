@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from net_peers import VirtualLogit, odin
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     IsolationForest,
@@ -204,43 +205,11 @@ def fitted_on_images(name, seed, options):
     return fitted
 
 
-class VirtualLogit:
-    """ViM (Wang et al., 2022): the energy less the scaled residual of the hidden features."""
-
-    def __init__(self, net, n_components=64):
-        self.features = NetFeatures(FrozenEstimator(net))
-        self.net, self.n_components = net, n_components
-
-    def fit(self, X, y):
-        output = self.net.net_.module_.network.output
-        weight, bias = (p.detach().double().numpy() for p in (output.weight, output.bias))
-        self.origin_ = -np.linalg.pinv(weight) @ bias
-        centred = self.features.fit_transform(X).astype(np.float64) - self.origin_
-        _, axes = np.linalg.eigh(centred.T @ centred)
-        self.residual_ = axes[:, : -self.n_components]
-        norm = np.linalg.norm(centred @ self.residual_, axis=1)
-        self.scale_ = self.net._logits(X).max(axis=1).mean() / norm.mean()
-        return self
-
-    def score_samples(self, X):
-        centred = self.features.transform(X).astype(np.float64) - self.origin_
-        norm = np.linalg.norm(centred @ self.residual_, axis=1)
-        return energy(self.net._logits(X)) - self.scale_ * norm
-
-
 def image_peers(net, seed):
     """What people would pick for images; those that need a net share the combination's."""
     some = {"max_samples": MAX_NEIGHBOR_ROWS, "random_state": seed}
-    odin = SoftmaxClassifier.from_module(
-        net.net_.module_.network,
-        net.classes_,
-        IMAGE,
-        confidence="odin",
-        temperature=1000.0,
-        epsilon=0.0014,
-    )
     peers = {
-        "ODIN": FrozenEstimator(odin),
+        "ODIN": FrozenEstimator(odin(net)),
         "ViM": VirtualLogit(net),
         f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": make_pipeline(
             NetFeatures(FrozenEstimator(net)), NeighborDistance(50, **some)

@@ -25,11 +25,13 @@ import joblib
 import numpy as np
 import torch
 from generative_report import write_report
+from net_peers import VirtualLogit, odin
 from sklearn.ensemble import IsolationForest
-from sklearn.neighbors import NearestNeighbors
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
-from sklearn_ood import GenerativeClassifier, SoftmaxClassifier
-from sklearn_ood._nets import map_batches
+from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
 from sklearn_ood._scores import energy, max_proba
 from sklearn_ood.datasets import load_images
 from sklearn_ood.generators import GAN, VAE, PCAGenerator
@@ -91,40 +93,36 @@ def models(epochs):
 
 
 class NetScores:
-    """A trained network's scores, and those in the space of its last hidden layer."""
+    """A trained network's scores, and those of others in the space of its layers."""
 
     def __init__(self, name, net, X, y):
-        self.name = name
-        *body, self.output = net.net_.module_.network.children()
-        self.input_shape = net.input_shape_
-        self.body = torch.nn.Sequential(*body)
-        features = self.features(X)
-        self.neighbors = NearestNeighbors(n_neighbors=50).fit(unit_length(features))
-        self.generators = GenerativeClassifier("pca", **FULL).fit(features, y)
-
-    def features(self, X):
-        @torch.no_grad()
-        def hidden(rows):
-            return self.body(rows.view(-1, *self.input_shape))
-
-        return map_batches(hidden, X)
+        self.name, self.net = name, net
+        hidden = NetFeatures(FrozenEstimator(net))
+        one_class = NeighborDistance(50).fit(
+            Normalizer().fit_transform(hidden.fit_transform(X))
+        )
+        self.others = {
+            f"{name}, ODIN": odin(net),
+            f"{name}, ViM": VirtualLogit(net).fit(X),
+            f"{name} features, 50-NN": make_pipeline(hidden, Normalizer(), one_class),
+            f"{name} features, pca": generated_in(hidden).fit(X, y),
+        }
+        if name == "cnn":
+            conv = NetFeatures(FrozenEstimator(net), "conv")
+            self.others[f"{name} conv features, pca"] = generated_in(conv).fit(X, y)
 
     def scores(self, X):
-        """Labels, and the name and values of each score, from one pass over the rows."""
-        features = self.features(X)
-        with torch.no_grad():
-            logits = self.output(torch.from_numpy(features)).double().numpy()
-        distance = self.neighbors.kneighbors(unit_length(features))[0]
+        """Labels, and the name and values of each score."""
+        logits = self.net._logits(X)
         return logits.argmax(1), {
             self.name: max_proba(logits),
             f"{self.name}, energy": energy(logits),
-            f"{self.name} features, 50-NN": -distance[:, -1].astype(np.float64),
-            f"{self.name} features, pca": self.generators.score_samples(features),
-        }
+        } | {name: other.score_samples(X) for name, other in self.others.items()}
 
 
-def unit_length(features):
-    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+def generated_in(features):
+    """One linear generator a class, in the space of a network's features."""
+    return make_pipeline(features, GenerativeClassifier("pca", **FULL))
 
 
 def test_sets(taught):

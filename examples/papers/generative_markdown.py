@@ -19,6 +19,8 @@ IMAGE_PEERS = (
     *NETS,
     *(f"{net}, float32" for net in NETS),
     *(f"{net}, energy" for net in NETS),
+    *(f"{net}, ODIN" for net in NETS),
+    *(f"{net}, ViM" for net in NETS),
     *(f"{net} features, 50-NN" for net in NETS),
     "isolation forest",
     "lit pixels",
