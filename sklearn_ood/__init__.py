@@ -22,6 +22,7 @@ from sklearn_ood._selective import SelectiveClassifier
 from sklearn_ood._siamese import SiameseSimilarity
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._version import __version__
+from sklearn_ood.export import to_onnx
 from sklearn_ood.persistence import load, save
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "__version__",
     "load",
     "save",
+    "to_onnx",
 ]

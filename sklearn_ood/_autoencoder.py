@@ -51,7 +51,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, rows):
         """Code of flat rows, flat: the top hidden layer."""
-        return self.encoder(rows.reshape(len(rows), *self.input_shape)).flatten(1)
+        return self.encoder(rows.reshape(rows.shape[0], *self.input_shape)).flatten(1)
 
     def decode(self, code):
         """Reconstruction for a code, as flat rows."""
@@ -63,7 +63,7 @@ class Autoencoder(nn.Module):
 
     def classify(self, code):
         """Logits for a code; an autoencoder alone gives one class, with certainty."""
-        return code.new_zeros(len(code), 1) if self.output is None else self.output(code)
+        return code.new_zeros(code.shape[0], 1) if self.output is None else self.output(code)
 
     def forward(self, rows):
         """Logits of flat rows."""

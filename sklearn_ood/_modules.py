@@ -92,7 +92,7 @@ class InputShape(nn.Module):
         self.input_shape = tuple(input_shape)
 
     def forward(self, rows):
-        return self.network(rows.reshape(len(rows), *self.input_shape))
+        return self.network(rows.reshape(rows.shape[0], *self.input_shape))
 
 
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):

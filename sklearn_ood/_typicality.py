@@ -74,11 +74,11 @@ def unusual_codes(code, typical):
     means, whitening, log_norms = (
         torch.as_tensor(part, device=code.device) for part in typical[:3]
     )
-    exact = "donot_use_mm_for_euclid_dist"
-    distance = torch.cdist(code @ whitening, means, compute_mode=exact).min(dim=1).values
+    white = code @ whitening
+    distances = torch.stack([(white - mean).square().sum(dim=1) for mean in means])
     deviation = (_log_norm(code)[:, None] - log_norms).abs().min(dim=1).values
     return torch.stack(
-        [distance.square() / code.shape[1], (deviation / typical.log_norm_scale).square()],
+        [distances.amin(dim=0) / code.shape[1], (deviation / typical.log_norm_scale).square()],
         dim=1,
     )
 

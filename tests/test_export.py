@@ -1,0 +1,238 @@
+"""One graph gives what the estimator gives: onnxruntime beside Python, on real rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    PolynomialFeatures,
+    PowerTransformer,
+    StandardScaler,
+)
+from sklearn.utils.fixes import parse_version
+
+from sklearn_ood import (
+    ConfidentClassifier,
+    COOLClassifier,
+    DAEConfidence,
+    GenerativeClassifier,
+    RejectClassifier,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+    to_onnx,
+)
+from sklearn_ood.datasets import load_images
+from sklearn_ood.export import OLDEST_TORCH, _log1p
+
+for package in ("onnx", "onnxscript", "skl2onnx"):
+    pytest.importorskip(package)
+if parse_version(torch.__version__) < OLDEST_TORCH:
+    pytest.skip("needs a newer torch", allow_module_level=True)
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 4, "random_state": 0, "device": "cpu"}
+X, Y = load_digits(return_X_y=True)
+X = (X / 16).astype(np.float32)
+X_TABLE, Y_TABLE = load_breast_cancer(return_X_y=True)
+X_TABLE = X_TABLE.astype(np.float32)
+
+
+def run(model, rows):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"X": rows}), strict=True))
+
+
+def agrees(estimator, rows):
+    """Everything that the graph gives, beside Python; returns it."""
+    answers = run(to_onnx(estimator), rows)
+    assert list(answers) == ["label", "probabilities", "score", "accepted"]
+    np.testing.assert_allclose(
+        answers["probabilities"], estimator.predict_proba(rows), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        answers["score"], estimator.score_samples(rows), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_array_equal(answers["label"], estimator.predict(rows))
+    return answers
+
+
+@pytest.fixture(scope="module")
+def softmax():
+    return SoftmaxClassifier(**SMALL).fit(X[:800], Y[:800])
+
+
+@pytest.mark.parametrize(
+    "confidence", ["max_proba", "entropy", "margin", "max_logit", "energy"]
+)
+def test_every_confidence_of_a_softmax(softmax, confidence):
+    softmax.set_params(confidence=confidence)
+    answers = agrees(softmax, X[800:])
+    assert answers["accepted"].all()
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        ConfidentClassifier(outliers="boundary", temperature="calibrate", **SMALL),
+        RejectClassifier(outliers="boundary", **SMALL),
+        RejectClassifier(outliers="boundary", confidence="1-reject", **SMALL),
+        COOLClassifier(n_units_per_class=3, **SMALL),
+        DAEConfidence(curvature="off", **SMALL),
+        DAEConfidence(curvature="off", typicality=True, decoder="free", **SMALL),
+    ],
+    ids=lambda classifier: repr(classifier).replace(" ", "")[:60],
+)
+def test_every_classifier_that_is_one_net(classifier):
+    agrees(classifier.fit(X[:800], Y[:800]), X[800:])
+
+
+def test_a_refused_row_gets_the_reject_label(tmp_path):
+    names = np.array([f"digit {k}" for k in range(10)])[Y]
+    model = SelectiveClassifier(SoftmaxClassifier(**SMALL), coverage=0.8, random_state=0)
+    model.fit(X[:800], names[:800])
+    answers = agrees(model, X[800:])
+    np.testing.assert_array_equal(answers["accepted"], model.accept(X[800:]))
+    assert 0 < answers["accepted"].mean() < 1
+    assert (answers["label"] == "reject").sum() == (~answers["accepted"]).sum()
+    to_onnx(model, tmp_path / "digits.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "digits.onnx")
+    assert session.get_modelmeta().custom_metadata_map["threshold"] == repr(model.threshold_)
+    (label,) = session.run(["label"], {"X": X[800:801]})
+    assert label.tolist() == model.predict(X[800:801]).tolist()
+
+
+def test_another_net_decides_what_is_accepted():
+    detector = COOLClassifier(n_units_per_class=2, **SMALL)
+    model = SelectiveClassifier(
+        SoftmaxClassifier(**SMALL), detector=detector, coverage=0.7, random_state=0
+    ).fit(X[:800], Y[:800])
+    answers = agrees(model, X[800:])
+    assert (answers["label"] == -1).sum() == (~answers["accepted"]).sum() > 0
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_preprocessing_in_front(outside):
+    """Features from 1e-3 to 1e3: in double, as in scikit-learn."""
+    net = SoftmaxClassifier(**SMALL)
+    if outside:
+        inner = SelectiveClassifier(net, coverage=0.9, random_state=0)
+        model = make_pipeline(PowerTransformer(), StandardScaler(), inner)
+    else:
+        inner = make_pipeline(StandardScaler(), "passthrough", PolynomialFeatures(1), net)
+        model = SelectiveClassifier(inner, coverage=0.9, random_state=0)
+    frame = pd.DataFrame(X_TABLE, columns=[f"f{k}" for k in range(30)])
+    model.fit(frame[:400], Y_TABLE[:400] == 1)
+    answers = run(to_onnx(model), X_TABLE[400:])
+    np.testing.assert_allclose(
+        answers["probabilities"], model.predict_proba(frame[400:]), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        answers["score"], model.score_samples(frame[400:]), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_array_equal(answers["label"], model.predict(frame[400:]))
+    assert '"f29"' in to_onnx(model).metadata_props[2].value
+
+
+def test_a_search_around_images():
+    net = SoftmaxClassifier("small_cnn", input_shape=(1, 8, 8), **SMALL | {"max_epochs": 1})
+    search = GridSearchCV(net, {"lr": [1e-2]}, cv=2).fit(X[:400], Y[:400])
+    agrees(search, X[800:])
+    frozen = SelectiveClassifier(FrozenEstimator(search.best_estimator_), threshold=-0.1)
+    agrees(frozen.fit(X[:400], Y[:400]), X[800:])
+
+
+@pytest.mark.slow
+def test_the_scores_on_mnist_and_on_its_outliers(real_data):
+    real_data("mnist.npz", "notmnist.npz")
+    images, y = load_images("mnist", split="train", return_X_y=True)
+    letters, _ = load_images("notmnist", split="test", return_X_y=True)
+    model = SelectiveClassifier(
+        SoftmaxClassifier("cnn", input_shape=(1, 28, 28), max_epochs=1, random_state=0),
+        coverage=0.9,
+    ).fit(images[:3000], y[:3000])
+    rows = np.concatenate([images[3000:3500], letters[:500]]).astype(np.float32)
+    answers = run(to_onnx(model), rows)
+    np.testing.assert_allclose(answers["probabilities"], model.predict_proba(rows), atol=1e-4)
+    np.testing.assert_allclose(answers["score"], model.score_samples(rows), atol=1e-4)
+
+
+def test_a_row_of_nan_is_not_accepted(softmax):
+    softmax.set_params(confidence="max_proba")
+    selective = SelectiveClassifier(softmax, calibration="prefit", threshold=-50.0)
+    model = to_onnx(selective.fit(X[:10], Y[:10]))
+    answers = run(model, np.full((1, 64), np.nan, dtype=np.float32))
+    assert not answers["accepted"][0]
+    assert answers["label"][0] == -1
+
+
+def test_log1p_is_exact_where_its_argument_is_tiny():
+    x = torch.tensor([0.0, 1e-300, 1e-20, 1e-9, 0.3, 9.0], dtype=torch.float64)
+    np.testing.assert_allclose(_log1p(x).numpy(), np.log1p(x.numpy()), rtol=1e-14)
+
+
+class Branching(torch.nn.Linear):
+    def forward(self, rows):
+        return super().forward(rows if rows.sum() > 0 else -rows)
+
+
+class Length(torch.nn.Linear):
+    def forward(self, rows):
+        return super().forward(rows.reshape(len(rows), -1))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (LogisticRegression(), "Got LogisticRegression, which has no ONNX form"),
+        (SelectiveClassifier(GenerativeClassifier("pca")), "Got GenerativeClassifier"),
+        (SoftmaxClassifier(confidence="odin", **SMALL), "confidence='odin'.*gradients"),
+        (RejectClassifier(outliers="boundary", epsilon=0.1, **SMALL), r"epsilon=0\.1"),
+        (DAEConfidence(**SMALL), "curvature='auto'.*curvature='off'"),
+        (DAEConfidence(LogisticRegression(), curvature="off", **SMALL), "another estimator"),
+        (SoftmaxClassifier(Branching, **SMALL), "Branching.*torch.onnx cannot export"),
+        (SoftmaxClassifier(Length, **SMALL), r"x\.shape\[0\] in place of len\(x\)"),
+        (
+            make_pipeline(FunctionTransformer(np.sort), SoftmaxClassifier(**SMALL)),
+            "step 'functiontransformer'",
+        ),
+        (
+            SelectiveClassifier(
+                SelectiveClassifier(SoftmaxClassifier(**SMALL), threshold=-1.0, reject_label=11)
+            ),
+            "one threshold",
+        ),
+    ],
+    ids=lambda value: repr(value).replace(" ", "")[:40],
+)
+def test_what_has_no_onnx_form_is_named(estimator, message):
+    rows = np.concatenate([X[:60], X[:60]])
+    with pytest.raises(TypeError, match=message):
+        to_onnx(estimator.fit(rows, np.concatenate([Y[:60], Y[:60]])))
+
+
+def test_labels_that_onnx_has_not(softmax):
+    with pytest.raises(TypeError, match="encode the labels"):
+        to_onnx(
+            SoftmaxClassifier.from_module(
+                softmax.net_.module_, np.arange(10).astype("datetime64[D]"), 64
+            )
+        )
+
+
+def test_a_missing_package_names_the_extra(softmax, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"sklearn-ood\[onnx\]"):
+        to_onnx(softmax)
+
+
+def test_an_older_torch_is_named(softmax, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.5.1")
+    with pytest.raises(ImportError, match=r"torch >= 2\.9, but found 2\.5\.1"):
+        to_onnx(softmax)
