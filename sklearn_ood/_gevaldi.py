@@ -21,6 +21,7 @@ from sklearn_ood._gevaldi_checks import (
     check_names,
     check_parameters,
 )
+from sklearn_ood._latent_ascent import likeliest
 from sklearn_ood._members import (
     class_means,
     climb,
@@ -61,6 +62,9 @@ class GeValDi(OODClassifier, _BaseComposition):
         (n_members, n_samples, n_classes), to one number a sample.
     prior_weight : float >= 0, default=1e-2
         Weight of the latent's log prior: larger keeps samples closer to what is common.
+    prior_mass : float in (0, 1], default=0.9
+        Latents start and stay among the likeliest ones, which hold this share of the prior:
+        for a normal prior in a ball around its mode. 1 leaves them free.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
         "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate,
         "evolution" needs no gradients. "auto" is "adam" where members and generator are
@@ -138,6 +142,7 @@ class GeValDi(OODClassifier, _BaseComposition):
         *,
         divergence="js",
         prior_weight=1e-2,
+        prior_mass=0.9,
         optimizer="auto",
         lr=0.05,
         n_steps=100,
@@ -154,6 +159,7 @@ class GeValDi(OODClassifier, _BaseComposition):
         self.generator = generator
         self.divergence = divergence
         self.prior_weight = prior_weight
+        self.prior_mass = prior_mass
         self.optimizer = optimizer
         self.lr = lr
         self.n_steps = n_steps
@@ -251,8 +257,10 @@ class GeValDi(OODClassifier, _BaseComposition):
         rng, generator = check_random_state(random_state), self.generator_
         codes = self._condition(n_samples, y, rng)
         repeated = np.repeat(codes, self.n_starts)
-        start = torch.from_numpy(generator._draw(rng, len(repeated))).to(generator._device)
-        ascent = climb(self, members, start, repeated, rng)
+        project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
+        drawn = torch.from_numpy(generator._draw(rng, len(repeated))).to(generator._device)
+        start = project(drawn)
+        ascent = climb(self, members, start, repeated, project, rng)
         kept = ascent.objective.view(n_samples, self.n_starts).argmax(1)
         kept = kept + self.n_starts * torch.arange(n_samples, device=kept.device)
         return DifferentSamples.from_ascent(

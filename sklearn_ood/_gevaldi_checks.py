@@ -32,6 +32,11 @@ def check_parameters(estimator):
         raise ValueError(
             f"Got prior_weight={estimator.prior_weight!r}, but expected a number >= 0."
         )
+    mass = estimator.prior_mass
+    if not isinstance(mass, Real) or not 0 < mass <= 1:
+        raise ValueError(
+            f"Got prior_mass={mass!r}, but expected a number in (0, 1]; 1 sets no bound."
+        )
 
 
 def check_names(estimators, reserved):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import chi2
 
 FLOATS_PER_CHUNK = 2**22
 N_CHECKPOINTS = 11
@@ -33,6 +34,48 @@ class Ascent(NamedTuple):
     log_proba: torch.Tensor
 
 
+def unbounded(z):
+    """All latents are allowed."""
+    return z
+
+
+def likeliest(prior, prior_mass, latent_dim):
+    """Projection onto the smallest set that holds a share of the prior's mass.
+
+    Parameters
+    ----------
+    prior : {"normal", "uniform"}
+        Where all latents are equally likely, the set is the whole box.
+    prior_mass : float in (0, 1]
+    latent_dim : int
+
+    Returns
+    -------
+    callable
+        Maps latents, along their last axis, to the nearest ones of the set.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood._latent_ascent import likeliest
+    >>> project = likeliest("normal", 0.9, 2)
+    >>> project(torch.tensor([[3.0, 4.0], [0.3, 0.4]])).round(decimals=3)
+    tensor([[1.2880, 1.7170],
+            [0.3000, 0.4000]])
+    """
+    if prior == "uniform":
+        return lambda z: z.clamp(-1.0, 1.0)
+    if prior_mass == 1:
+        return unbounded
+    radius = float(chi2.ppf(prior_mass, latent_dim)) ** 0.5
+
+    def into_ball(z):
+        length = z.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
+        return z * (radius / length).clamp_max(1.0)
+
+    return into_ball
+
+
 class Objective(NamedTuple):
     """What climbs: ``D(p(y | g(z))) + prior_weight * log p(z)`` (Palaniappan et al., eq. 2).
 
@@ -45,15 +88,15 @@ class Objective(NamedTuple):
     log_prior : callable
         Maps latents to (n,).
     prior_weight : float
-    bounds : tuple of float or None
-        The box in which the prior is not zero.
+    project : callable
+        Maps latents to the nearest ones that are allowed.
     """
 
     log_proba: object
     divergence: object
     log_prior: object
     prior_weight: float
-    bounds: tuple | None = None
+    project: object = unbounded
 
     def __call__(self, z):
         """Value, divergence and predictions of latents."""
@@ -70,10 +113,6 @@ class Objective(NamedTuple):
                 "divergence given as a callable, must be finite."
             )
         return divergence + self.prior_weight * self.log_prior(z), divergence, log_proba
-
-    def project(self, z):
-        """The nearest latents of positive prior."""
-        return z if self.bounds is None else z.clamp(*self.bounds)
 
 
 def checkpoints(n_steps):

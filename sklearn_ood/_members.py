@@ -131,7 +131,7 @@ def fitted_member(name, classifier, classes, input_shape):
     return SoftmaxClassifier.from_module(classifier, classes, input_shape)
 
 
-def climb(settings, members, start, codes, rng):
+def climb(settings, members, start, codes, project, rng):
     """Let latents climb the divergence of some members.
 
     Parameters
@@ -142,6 +142,8 @@ def climb(settings, members, start, codes, rng):
     start : tensor of shape (n, m)
     codes : ndarray of shape (n,)
         Position of each one's class among those of the generator.
+    project : callable
+        Maps latents to the nearest ones that are allowed.
     rng : RandomState
         Seeds evolution's proposals.
 
@@ -163,7 +165,7 @@ def climb(settings, members, start, codes, rng):
             resolve_divergence(settings.divergence),
             generator.log_prior_tensor,
             settings.prior_weight,
-            (-1.0, 1.0) if generator.prior == "uniform" else None,
+            project,
         )
         if not by_evolution:
             options = {"lr": settings.lr, "method": settings.optimizer_}

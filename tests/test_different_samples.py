@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -109,6 +109,20 @@ class TestSamples:
         )
         assert heavy.log_prior.mean() > light.log_prior.mean()
         assert heavy.divergence.mean() < light.divergence.mean()
+
+    def test_are_among_the_likeliest_latents(self, nets):
+        members = list(nets.named_estimators_.items())
+        for optimizer in ("adam", "evolution"):
+            free, bound = (
+                make(
+                    members, prior_mass=mass, prior_weight=0, lr=0.2, optimizer=optimizer
+                ).maximally_different_samples(40, random_state=0)
+                for mass in (1, 0.5)
+            )
+            radius = chi2.ppf(0.5, free.latents.shape[1]) ** 0.5
+            assert np.linalg.norm(free.latents, axis=1).max() > radius
+            for z in (bound.latents, bound.start_latents):
+                assert np.linalg.norm(z, axis=1).max() < radius * (1 + 1e-6)
 
     def test_evolution_does_as_well_as_gradients(self, nets, found):
         members = list(nets.named_estimators_.items())

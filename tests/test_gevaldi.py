@@ -236,7 +236,12 @@ class TestPretrained:
     def test_modules_are_taken_as_they_are_without_data(self, parts):
         networks, generator = parts
         gevaldi = GeValDi(
-            networks, generator, prior_weight=0, prefit=True, input_shape=(3, 8, 8)
+            networks,
+            generator,
+            prior_weight=0,
+            prior_mass=1,
+            prefit=True,
+            input_shape=(3, 8, 8),
         ).fit()
         found = gevaldi.maximally_different_samples(8, random_state=0)
         assert gevaldi.generator_ is generator
@@ -308,6 +313,8 @@ class TestBadInput:
             ({"lr": 0}, "lr=0"),
             ({"step_size": -1.0}, "step_size=-1.0"),
             ({"prior_weight": -1.0}, "Got prior_weight=-1.0"),
+            ({"prior_mass": 0}, "Got prior_mass=0"),
+            ({"prior_mass": 1.5}, "Got prior_mass=1.5"),
         ],
     )
     def test_parameters(self, parameters, message):

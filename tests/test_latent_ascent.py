@@ -13,6 +13,8 @@ from sklearn_ood._latent_ascent import (
     gradient_ascent,
     in_chunks,
     interleaved,
+    likeliest,
+    unbounded,
 )
 
 WEIGHTS = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -26,8 +28,8 @@ def log_normal(z):
     return -0.5 * (z.square() + np.log(2 * np.pi)).sum(-1)
 
 
-def make_objective(prior_weight=0.01, bounds=None):
-    return Objective(linear_members, js_divergence, log_normal, prior_weight, bounds)
+def make_objective(prior_weight=0.01, project=unbounded):
+    return Objective(linear_members, js_divergence, log_normal, prior_weight, project)
 
 
 def start(n=50, seed=1):
@@ -124,16 +126,38 @@ def test_evolution_finds_the_top_of_a_narrow_ridge():
     torch.testing.assert_close(ascent.z, torch.ones_like(ascent.z), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
 @pytest.mark.parametrize("climb", ["gradient", "evolution"])
-def test_bounds_hold(climb):
-    objective = make_objective(0.0, bounds=(-1.0, 1.0))
-    z = start().clamp(-1, 1)
+def test_bounds_hold(climb, prior):
+    project = likeliest(prior, 0.5, 3)
+    objective, z = make_objective(0.0, project), project(start())
     if climb == "gradient":
         ascent = gradient_ascent(objective, z, n_steps=50, lr=0.2)
     else:
         ascent = evolve(objective, z, n_steps=50, rng=seeded())
-    assert ascent.z.abs().max() <= 1
+    torch.testing.assert_close(project(ascent.z), ascent.z)
     assert ascent.divergence[-1].mean() > ascent.divergence[0].mean()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_the_likeliest_latents_hold_their_share_of_the_prior(share):
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(20_000, 5, generator=rng, dtype=torch.float64)
+    inside = likeliest("normal", share, 5)(z)
+    kept = (inside == z).all(1)
+    assert kept.double().mean() == pytest.approx(share, abs=0.01)
+    assert log_normal(z[kept]).min() >= log_normal(z[~kept]).max()
+    # The nearest point of a ball lies on the way to its centre.
+    torch.testing.assert_close(
+        log_normal(inside[~kept]),
+        log_normal(z[kept]).min().expand(int((~kept).sum())),
+        atol=1e-2,
+        rtol=0,
+    )
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(inside, dim=1), torch.nn.functional.normalize(z, dim=1)
+    )
+    assert likeliest("normal", 1, 5)(z) is z
 
 
 def test_rates_are_those_of_the_strategy():

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from scipy.stats import fisher_exact
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestNeighbors
@@ -12,16 +13,24 @@ from sklearn_ood import GeValDi, SoftmaxClassifier
 from sklearn_ood.datasets import load_tabular
 from sklearn_ood.generators import GaussianMixtureGenerator
 
-N_SAMPLES, N_STEPS = 200, 50
+N_SAMPLES, N_STEPS, N_NETWORK_STEPS = 200, 50, 200
+PAPER_DRIFT, PRIOR_WEIGHT = 0.25, 0.01
 
 
 def ascent_summary(found):
     """Divergence at every tenth of the run, drift, and how often answers differ."""
-    start = found.start_predictions
+    start, drift = found.start_predictions, found.drift_path.mean(1)
+    last = int(np.flatnonzero(drift <= PAPER_DRIFT).max())
+    divergence = found.divergence_path.mean(1)
     return {
         "n_samples": len(found),
         "n_steps": len(found.divergence_path) - 1,
-        "divergence_at_tenths": found.divergence_path[found.steps].mean(1).tolist(),
+        "divergence_at_tenths": divergence[found.steps].tolist(),
+        "drift_at_tenths": drift[found.steps].tolist(),
+        "at_the_papers_drift": {
+            "step": last,
+            "growth": float(divergence[last] / divergence[0]),
+        },
         "drift": float(found.drift.mean()),
         "median_drift": float(np.median(found.drift)),
         "start_answers_differ": float((start[0] != start[1:]).any(0).mean()),
@@ -54,37 +63,42 @@ def compare_trees(generator, X, y, X_test, y_test):
         ("forest", RandomForestClassifier(50, random_state=0, n_jobs=2).fit(X, y)),
         ("boosting", HistGradientBoostingClassifier(max_iter=30, random_state=0).fit(X, y)),
     ]
-    settings = {"n_steps": N_STEPS, "prior_weight": 0.01, "prefit": True}
+    settings = {"n_steps": N_STEPS, "prior_weight": PRIOR_WEIGHT, "prefit": True}
     gevaldi = GeValDi(members, generator, **settings).fit(X, y)
     found = gevaldi.maximally_different_samples(N_SAMPLES, random_state=0)
     answers = np.stack([member.predict(X_test) for _, member in members])
     differ, divergence = answers[0] != answers[1], -gevaldi.score_samples(X_test)
     neighbors = NearestNeighbors(n_neighbors=1).fit(X_test)
-    of_start, of_end = (
-        neighbors.kneighbors(rows, return_distance=False)[:, 0]
-        for rows in (found.start_samples, found.samples)
-    )
+
+    def nearest(rows):
+        return np.unique(neighbors.kneighbors(rows, return_distance=False))
+
+    real = {
+        "all": np.arange(len(X_test)),
+        "nearest to the starts": nearest(found.start_samples),
+        "nearest to the samples": nearest(found.samples),
+    }
+    near = differ[real["nearest to the samples"]]
+    others = np.delete(differ, real["nearest to the samples"])
+    table = [[near.sum(), (~near).sum()], [others.sum(), (~others).sum()]]
     return {
         "accuracy": {name: float(member.score(X_test, y_test)) for name, member in members},
         **ascent_summary(found),
         "real_rows": {
-            "all": [float(differ.mean()), float(divergence.mean())],
-            "nearest_to_the_starts": [
-                float(differ[of_start].mean()),
-                float(divergence[of_start].mean()),
-            ],
-            "nearest_to_the_samples": [
-                float(differ[of_end].mean()),
-                float(divergence[of_end].mean()),
-            ],
+            key: [len(rows), float(differ[rows].mean()), float(divergence[rows].mean())]
+            for key, rows in real.items()
         },
+        "real_rows_p_value": float(fisher_exact(table, alternative="greater").pvalue),
         "comparison": [pair._asdict() for pair in found.compare_accuracy(random_state=0)],
         "disagreement_on_test_rows": gevaldi.disagreement_matrix(X=X_test).divergence.tolist(),
     }
 
 
 def compare_optimizers(generator, X, y):
-    """Gradients, and evolution with 20 times the evaluations, on a pair of networks."""
+    """Gradients, and evolution with 20 times the evaluations, on a pair of networks.
+
+    The longer run shows whether gradients had arrived.
+    """
     few = np.random.RandomState(0).permutation(len(X))[:3000]
     net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128}
     members = [
@@ -92,24 +106,30 @@ def compare_optimizers(generator, X, y):
         ("deep", SoftmaxClassifier(hidden_layer_sizes=(32, 32), random_state=1, **net)),
     ]
     members = [(name, member.fit(X[few], y[few])) for name, member in members]
-    result = {}
-    for optimizer, lr in (("adam", 0.05), ("adam", 0.1), ("evolution", None)):
+    runs = [("adam", lr, N_NETWORK_STEPS) for lr in (0.02, 0.05, 0.1, 0.2)]
+    runs += [("adam", 0.05, 5 * N_NETWORK_STEPS), ("evolution", None, N_NETWORK_STEPS)]
+    result = []
+    for optimizer, lr, n_steps in runs:
         gevaldi = GeValDi(
             members,
             generator,
             optimizer=optimizer,
             lr=lr or 0.05,
-            n_steps=N_STEPS,
-            prior_weight=0.01,
+            n_steps=n_steps,
+            prior_weight=PRIOR_WEIGHT,
             prefit=True,
         ).fit(X, y)
         found = gevaldi.maximally_different_samples(N_SAMPLES, random_state=0)
-        key = optimizer if lr is None else f"{optimizer}, lr {lr}"
-        result[key] = {
-            "start": float(found.start_divergence.mean()),
-            "divergence": float(found.divergence.mean()),
-            "objective": float((found.divergence + 0.01 * found.log_prior).mean()),
-        }
-    best = max(value["divergence"] for key, value in result.items() if key != "evolution")
-    result["ratio"] = result["evolution"]["divergence"] / best
-    return result
+        evolves = optimizer == "evolution"
+        result.append(
+            {
+                "optimizer": optimizer,
+                "lr": lr,
+                "evaluations": n_steps * (gevaldi.population_size if evolves else 1),
+                "start": float(found.start_divergence.mean()),
+                "divergence": float(found.divergence.mean()),
+                "objective": float((found.divergence + PRIOR_WEIGHT * found.log_prior).mean()),
+            }
+        )
+    best = max(run["divergence"] for run in result if run["optimizer"] == "adam")
+    return {"runs": result, "ratio": result[-1]["divergence"] / best}
