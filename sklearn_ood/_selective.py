@@ -9,6 +9,7 @@ from sklearn_ood._confidence import answers_of, confidence_of
 from sklearn_ood._thresholds import coverage_threshold, ood_threshold, risk_threshold
 from sklearn_ood._validation import (
     OUTLIER,
+    check_no_label_missing,
     class_codes,
     encode_labels,
     forget,
@@ -326,6 +327,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 "pass the labels of the rows."
             )
         y = column_or_1d(y, warn=True)
+        check_no_label_missing(y)
         check_classification_targets(y)
         if self.calibration == "prefit":
             check_is_fitted(self.estimator)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
@@ -76,6 +77,7 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
+    check_no_label_missing(y)
     rows, y = validate_data(
         estimator, _flat(X), y, dtype=np.float32, order="C", ensure_min_samples=1
     )
@@ -144,6 +146,17 @@ def encode_labels(y, ood_label=None):
     codes = np.full(len(y), OUTLIER, dtype=np.int64)
     codes[~outlier] = inside
     return codes, classes
+
+
+def check_no_label_missing(y):
+    """Raise where a frame's missing label came along as None, NaN or pandas' NA."""
+    y = np.asarray(y)
+    missing = sum(map(_is_missing, y)) if y.dtype == object and y.ndim == 1 else 0
+    if missing:
+        raise ValueError(
+            f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
+            "these rows, or give them the label of known outliers (ood_label)."
+        )
 
 
 def is_label(y, label):
@@ -215,6 +228,10 @@ def stratified_holdout(codes, fraction, random_state, *, parameter="validation_f
             f"all; give more rows for each class or a larger {parameter}."
         )
     return held_out
+
+
+def _is_missing(label):
+    return label is None or is_pandas_na(label) or is_scalar_nan(label)
 
 
 def _check_finite(estimator, rows):

@@ -1,0 +1,188 @@
+"""Frames of pandas and polars in, categorical targets among them, and frames out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ood import (
+    CombinedDetector,
+    DAEConfidence,
+    GenerativeClassifier,
+    GeValDi,
+    NeighborDistance,
+    NetFeatures,
+    NoveltyDetector,
+    RejectClassifier,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+)
+from sklearn_ood.generators import GaussianMixtureGenerator
+from sklearn_ood.metrics import aurc_score, bootstrap_interval, selective_scorer
+from sklearn_ood.model_selection import LeaveClassesOut
+
+pl = pytest.importorskip("polars")
+
+NET = {"max_epochs": 5, "lr": 1e-2, "hidden_layer_sizes": (8,), "random_state": 0}
+COLUMNS = ["sepal length", "sepal width", "petal length", "petal width"]
+X, CODES = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[CODES]
+INDEX = 7 + 3 * np.arange(len(X))
+FRAMES = {
+    "pandas": pd.DataFrame(X, columns=COLUMNS, index=INDEX),
+    "polars": pl.DataFrame(X, schema=COLUMNS),
+}
+UNSORTED = ["virginica", "setosa", "versicolor"]
+NAMED_TARGETS = {
+    "pandas category": pd.Series(pd.Categorical(NAMES, categories=UNSORTED), index=INDEX),
+    "pandas Categorical": pd.Categorical(NAMES, categories=[*UNSORTED, "never seen"]),
+    "pandas string": pd.Series(NAMES, dtype="string"),
+    "polars Categorical": pl.Series(NAMES.tolist()).cast(pl.Categorical),
+    "polars Enum": pl.Series(NAMES.tolist()).cast(pl.Enum(UNSORTED)),
+    "polars String": pl.Series(NAMES.tolist()),
+}
+NUMBERED_TARGETS = {
+    "pandas category": pd.Series(pd.Categorical(CODES)),
+    "pandas Int64": pd.Series(CODES, dtype="Int64"),
+    "polars Int64": pl.Series(CODES),
+}
+ESTIMATORS = [
+    SoftmaxClassifier(**NET),
+    DAEConfidence(**NET),
+    GenerativeClassifier("pca", random_state=0),
+    NeighborDistance(),
+    CombinedDetector(
+        LogisticRegression(),
+        [("neighbors", NeighborDistance()), ("own", "classifier")],
+        random_state=0,
+    ),
+    GeValDi(
+        [
+            ("net", SoftmaxClassifier(**NET)),
+            ("pca", GenerativeClassifier("pca", random_state=0)),
+        ],
+        GaussianMixtureGenerator(1),
+        random_state=0,
+    ),
+    SelectiveClassifier(SoftmaxClassifier(**NET), coverage=0.9, random_state=0),
+    NoveltyDetector(GenerativeClassifier("pca", random_state=0), random_state=0),
+    NetFeatures(SoftmaxClassifier(**NET)),
+]
+METHODS = [
+    "predict",
+    "predict_proba",
+    "decision_function",
+    "score_samples",
+    "accept",
+    "p_values",
+    "transform",
+]
+
+
+def by_name(estimator):
+    return type(estimator).__name__
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=by_name)
+def test_names_are_kept_and_checked_and_change_no_answer(estimator, kind):
+    frame = FRAMES[kind]
+    fitted = clone(estimator).fit(frame, NAMES)
+    assert fitted.feature_names_in_.tolist() == COLUMNS
+    plain = clone(estimator).fit(X, NAMES)
+    for method in filter(lambda name: hasattr(fitted, name), METHODS):
+        answer = getattr(fitted, method)(frame)
+        assert isinstance(answer, np.ndarray)
+        np.testing.assert_array_equal(answer, getattr(plain, method)(X))
+        with pytest.raises(ValueError, match="feature names"):
+            getattr(fitted, method)(frame[COLUMNS[::-1]])
+
+
+@pytest.mark.parametrize("target", NAMED_TARGETS)
+@pytest.mark.parametrize("estimator", ESTIMATORS[:-2], ids=by_name)
+def test_categorical_targets_are_their_names(estimator, target):
+    kind = target.split()[0]
+    fitted = clone(estimator).fit(FRAMES[kind], NAMED_TARGETS[target])
+    assert fitted.classes_.tolist() == sorted(UNSORTED)
+    expected = clone(estimator).fit(X, NAMES)
+    np.testing.assert_array_equal(fitted.predict(FRAMES[kind]), expected.predict(X))
+
+
+@pytest.mark.parametrize("target", NUMBERED_TARGETS)
+def test_numbered_targets_stay_numbers(target):
+    fitted = SelectiveClassifier(SoftmaxClassifier(**NET), coverage=0.9, random_state=0)
+    fitted.fit(FRAMES[target.split()[0]], NUMBERED_TARGETS[target])
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    assert fitted.reject_label_ == -1
+
+
+@pytest.mark.parametrize("out", ["pandas", "polars"])
+def test_features_come_out_as_a_frame_with_the_rows_index(out):
+    features = NetFeatures(SoftmaxClassifier(**NET)).set_output(transform=out)
+    frame = features.fit(FRAMES[out], NAMES).transform(FRAMES[out])
+    assert type(frame) is type(FRAMES[out])
+    assert list(frame.columns) == features.get_feature_names_out().tolist()
+    if out == "pandas":
+        assert frame.index.equals(FRAMES[out].index)
+
+
+@pytest.mark.parametrize("target", ["pandas category", "polars Categorical", "polars Enum"])
+def test_outliers_ride_along_in_frames(target):
+    """The label of the outliers is one of the categories; scorers and splits find them."""
+    kind = target.split()[0]
+    y = NAMED_TARGETS[target]
+    steps = make_pipeline(
+        StandardScaler().set_output(transform=kind),
+        RejectClassifier(outliers="given", ood_label="virginica", **NET),
+    )
+    fitted = steps.fit(FRAMES[kind], y)
+    assert fitted.classes_.tolist() == ["setosa", "versicolor"]
+    assert selective_scorer("auroc")(fitted, FRAMES[kind], y) > 0.5
+    answers = fitted.predict(FRAMES[kind]), fitted.score_samples(FRAMES[kind])
+    expected = bootstrap_interval(aurc_score, NAMES, *answers, random_state=0, n_resamples=20)
+    given = bootstrap_interval(aurc_score, y, *answers, random_state=0, n_resamples=20)
+    assert tuple(given) == tuple(expected)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler().set_output(transform=kind), SoftmaxClassifier(**NET)),
+        {"softmaxclassifier__lr": [1e-2]},
+        cv=LeaveClassesOut(1, random_state=0),
+        scoring=selective_scorer("aurc"),
+        error_score="raise",
+    ).fit(FRAMES[kind], y)
+    assert search.best_estimator_[-1].feature_names_in_.tolist() == COLUMNS
+
+
+@pytest.mark.parametrize("selective", [False, True])
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_missing_label_is_an_error(missing, selective):
+    y = pd.Series(NAMES, dtype=object)
+    y[3] = missing
+    estimator = SoftmaxClassifier(**NET)
+    if selective:
+        estimator = SelectiveClassifier(estimator, coverage=0.9)
+    with pytest.raises(ValueError, match="1 missing labels of 150"):
+        estimator.fit(FRAMES["pandas"], y)
+
+
+def test_a_null_of_polars_is_an_error():
+    y = NAMED_TARGETS["polars Categorical"].replace("virginica", None)
+    with pytest.raises(ValueError, match="50 missing labels of 150"):
+        SoftmaxClassifier(**NET).fit(FRAMES["polars"], y)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"a": pd.array([1.0, None], dtype="Float64")}), "NaN"),
+        (pd.DataFrame({"a": pd.Categorical(["u", "v"])}), "convert string to float: 'u'"),
+        (pl.DataFrame({"a": [1.0, None]}), "NaN"),
+    ],
+)
+def test_columns_that_are_no_numbers(frame, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxClassifier(**NET).fit(frame, [0, 1])
