@@ -311,6 +311,6 @@ def odin_rows(net, rows, score, epsilon):
     def shifted(batch):
         batch = batch.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(score(net.module_(batch).double()).sum(), batch)
-        return batch.detach() + epsilon * gradient.sign()
+        return batch.detach() + epsilon * gradient.nan_to_num(nan=0.0).sign()
 
     return map_batches(shifted, rows, device=net.device)

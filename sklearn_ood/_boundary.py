@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 
 MAX_WALK = 40
 GROWTH = 1.25
@@ -92,7 +92,7 @@ class BoundaryOutliers(BaseEstimator):
         """
         self._check_parameters()
         rng = check_random_state(random_state)
-        X, (_, codes) = np.asarray(X, dtype=np.float64), np.unique(y, return_inverse=True)
+        X, codes = rows_and_codes(X, y)
         region = _Region(X, codes, self.quantile, self.n_neighbors, self.max_reference, rng)
         between = region.between(round(self.between * n) if codes.max() else 0, rng)
         around = region.walk_out(n - len(between), self.scales, rng)
@@ -167,6 +167,25 @@ class _Region:
         """At most n rows outside, on segments between rows of two classes."""
         rows = mixup_rows(self.X, self.codes, n, BETWEEN_LOW, rng)
         return rows[~self.contains(rows)]
+
+
+def rows_and_codes(X, y):
+    """Rows in float64 and integer classes, checked, for a source of outliers.
+
+    Examples
+    --------
+    >>> from sklearn_ood._boundary import rows_and_codes
+    >>> rows_and_codes([[1, 2], [3, 4]], ["b", "a"])
+    (array([[1., 2.],
+           [3., 4.]]), array([1, 0]))
+    """
+    check_array(X, dtype=np.float32)  # whose range the outliers must not leave
+    X = check_array(X, dtype=np.float64)
+    if y is None:
+        return X, np.zeros(len(X), dtype=np.int64)
+    y = column_or_1d(y)
+    check_consistent_length(X, y)
+    return X, np.unique(y, return_inverse=True)[1]
 
 
 def within_class_whitening(X, codes):

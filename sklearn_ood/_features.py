@@ -1,15 +1,16 @@
 from numbers import Integral
+from threading import get_ident
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sklearn_ood._nets import map_batches
+from sklearn_ood._nets import evaluate
 from sklearn_ood._validation import forget, validate_rows
 
 POOLED_SIDE = 3
+LARGEST_FLOAT = np.finfo(np.float32).max
 
 
 class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -137,14 +138,12 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
 
     def _features(self, rows):
-        net = self.estimator_.net_
-        layer = find_layer(net.module_, self.layer)
+        def read(module, batch):
+            layer = find_layer(module, self.layer)
+            return pooled(output_of(layer, module, batch), self.pooling)
 
-        @torch.no_grad()
-        def of_batch(batch):
-            return pooled(output_of(layer, net.module_, batch), self.pooling)
-
-        return map_batches(of_batch, np.asarray(rows, dtype=np.float32), device=net.device)
+        features = evaluate(self.estimator_.net_, read, np.asarray(rows, dtype=np.float32))
+        return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
 
 
 def find_layer(module, name):
@@ -183,10 +182,13 @@ def find_layer(module, name):
 
 def output_of(layer, module, batch):
     """What ``layer`` gives out while ``module`` works on a batch; the rest is not kept."""
-    captured = []
-    handle = layer.register_forward_hook(
-        lambda _layer, _inputs, output: captured.append(output)
-    )
+    captured, own_thread = [], get_ident()
+
+    def capture(_layer, _inputs, output):
+        if get_ident() == own_thread:  # another may be at work on the same module
+            captured.append(output)
+
+    handle = layer.register_forward_hook(capture)
     try:
         module(batch)
     finally:

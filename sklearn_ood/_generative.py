@@ -33,6 +33,8 @@ DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distan
 SEARCHES = ("auto", "encoder", "optimize", "both")
 MIXTURE_MAX_FEATURES = 64
 MAX_CALIBRATION_ROWS = 2000
+# Where a square or a density overflows; a number, so that classes still compare.
+LEAST_SIMILARITY = -1e150
 
 
 class GenerativeClassifier(OODClassifier):
@@ -235,7 +237,8 @@ class GenerativeClassifier(OODClassifier):
         return 1 if self._bank is None else max(1, self.max_iter)
 
     def _evidence(self, rows):
-        return self._match(rows, with_latents=False).astype(np.float64)
+        similarity = self._match(rows, with_latents=False).astype(np.float64)
+        return np.maximum(similarity, LEAST_SIMILARITY)
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.temperature_)

@@ -5,7 +5,11 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils import check_random_state
 
 from sklearn_ood._base import OODClassifier
+from sklearn_ood._scores import log_softmax
 from sklearn_ood._validation import class_codes, validate_rows, validate_training_data
+
+# The search squares in float32: what overflows is this far, so that classes still compare.
+FARTHEST = 1e150
 
 
 class NeighborDistance(OODClassifier):
@@ -107,11 +111,11 @@ class NeighborDistance(OODClassifier):
         return -np.column_stack([self._distances(rows, code) for code in codes])
 
     def _log_proba(self, rows):
-        evidence = self._evidence(rows) / self._scale
-        return evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True)
+        return log_softmax(self._evidence(rows) / self._scale)
 
     def _distances(self, rows, code):
-        return self.neighbors_[code].kneighbors(rows)[0][:, -1].astype(np.float64)
+        distances = self.neighbors_[code].kneighbors(rows)[0][:, -1]
+        return np.minimum(distances.astype(np.float64), FARTHEST)
 
     def _subsample(self, rows, codes):
         if self.max_samples is None or len(rows) <= self.max_samples:

@@ -7,6 +7,7 @@ its batch when memory runs out. Methods with a training step of their own overri
 """
 
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -207,7 +208,7 @@ def train(net, *arrays, validation=None):
     Raises
     ------
     ValueError
-        If a loss becomes NaN or infinite.
+        If a loss or a weight becomes NaN or infinite.
     """
     if validation is not None:
         net.set_params(train_split=predefined_split(Arrays(*validation, device=net.device)))
@@ -222,6 +223,8 @@ def train(net, *arrays, validation=None):
     net.notify("on_train_end", X=data, y=None)
     net.set_params(train_split=None)
     net.module_.eval()
+    for _, weights in net.get_all_learnable_params():
+        _finite(float(weights.detach().sum()), "sum of weights", net)
     return net
 
 
@@ -276,12 +279,49 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
 
 def forward(net, rows):
     """Outputs of the trained net for flat rows: float64, of shape (n_samples, n_outputs)."""
+    return evaluate(net, lambda module, batch: module(batch), rows).astype(np.float64)
 
-    @torch.no_grad()
-    def outputs(batch):
-        return net.module_(batch)
 
-    return map_batches(outputs, rows, device=net.device).astype(np.float64)
+def evaluate(net, read, rows):
+    """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows.
+
+    Parameters
+    ----------
+    net : Net
+    read : callable
+        Takes the net's module, which is given rows of its own dtype, and a batch of rows.
+    rows : ndarray or tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray with n_samples rows
+        Float64 where any row overflowed, else of the net's dtype.
+
+    Raises
+    ------
+    ValueError
+        If it is NaN or infinite even so.
+    """
+
+    def by(module, rows, dtype):
+        @torch.no_grad()
+        def of_batch(batch):
+            return read(module, batch.to(dtype))
+
+        return map_batches(of_batch, rows, device=net.device)
+
+    outputs = by(net.module_, rows, torch.float32)
+    overflown = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    if not overflown.any():
+        return outputs
+    outputs = outputs.astype(np.float64)
+    outputs[overflown] = by(deepcopy(net.module_).double(), rows[overflown], torch.float64)
+    if np.isfinite(outputs).all():
+        return outputs
+    raise ValueError(
+        f"Got NaN or infinite outputs from the network for some of {overflown.sum()} rows; "
+        "scale them as the rows that it was trained on, or look for NaN among its weights."
+    )
 
 
 def rows_per_batch(n_features):

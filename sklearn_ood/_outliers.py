@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from sklearn_ood._boundary import BoundaryOutliers, mixup_rows
+from sklearn_ood._boundary import BoundaryOutliers, mixup_rows, rows_and_codes
 
 
 class UniformOutliers(BaseEstimator):
@@ -37,7 +37,7 @@ class UniformOutliers(BaseEstimator):
 
     def __call__(self, X, y, n, random_state=None):
         """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
-        X = np.asarray(X, dtype=np.float64)
+        X, _ = rows_and_codes(X, y)
         smallest, largest = X.min(axis=0), X.max(axis=0)
         reach = self.margin * (largest - smallest)
         low = smallest - reach if self.low is None else self.low
@@ -76,7 +76,7 @@ class MixupOutliers(BaseEstimator):
         """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
         if not 0 < self.low <= 0.5:
             raise ValueError(f"Got low={self.low!r}, but expected a share in (0, 0.5].")
-        X, (_, codes) = np.asarray(X, dtype=np.float64), np.unique(y, return_inverse=True)
+        X, codes = rows_and_codes(X, y)
         return mixup_rows(X, codes, n, self.low, check_random_state(random_state))
 
 
@@ -102,7 +102,7 @@ class NoiseOutliers(BaseEstimator):
         """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
         if not self.scale > 0:
             raise ValueError(f"Got scale={self.scale!r}, but expected a number > 0.")
-        X = np.asarray(X, dtype=np.float64)
+        X, _ = rows_and_codes(X, y)
         noise = check_random_state(random_state).normal(size=(n, X.shape[1]))
         return X.mean(axis=0) + self.scale * X.std(axis=0) * noise
 

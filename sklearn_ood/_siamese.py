@@ -1,6 +1,5 @@
 """A similarity learned from pairs of rows of the same and of different classes."""
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
@@ -8,6 +7,7 @@ from torch.nn import functional as F
 
 from sklearn_ood._modules import InputShape, build_module
 from sklearn_ood._nets import make_net, seeded, train
+from sklearn_ood._validation import validate_training_data
 from sklearn_ood.generators._nets import StackedNet
 
 
@@ -77,6 +77,8 @@ class SiameseSimilarity(BaseEstimator):
     ----------
     net_ : skorch net
         The trained network.
+    n_features_in_ : int
+    input_shape_ : tuple of int
 
     References
     ----------
@@ -122,7 +124,7 @@ class SiameseSimilarity(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
             Rows.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
@@ -131,14 +133,13 @@ class SiameseSimilarity(BaseEstimator):
         -------
         self : object
         """
-        rows = np.asarray(X, dtype=np.float32)
-        classes, codes = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
+        data = validate_training_data(self, X, y, min_classes=1)
+        if len(data.classes) < 2:
             raise ValueError(
-                f"Got y with {len(classes)} class, but SiameseSimilarity needs at least two "
-                "to learn what makes rows different; use similarity='l2'."
+                f"Got y with {len(data.classes)} class, but SiameseSimilarity needs at least "
+                "two to learn what makes rows different; use similarity='l2'."
             )
-        shape = (rows.shape[1],) if self.input_shape is None else tuple(self.input_shape)
+        rows, shape = data.rows, data.input_shape
         with seeded(self.random_state):
             embedding = build_module(
                 self.module,
@@ -148,14 +149,14 @@ class SiameseSimilarity(BaseEstimator):
                 hidden_layer_sizes=self.hidden_layer_sizes,
             )
             net = make_net(
-                PairNet(InputShape(embedding, shape), len(classes)),
+                PairNet(InputShape(embedding, shape), len(data.classes)),
                 net_class=SiameseNet,
                 lr=self.lr,
                 max_epochs=self.max_epochs,
                 batch_size=self.batch_size,
                 device=self.device,
             )
-            self.net_ = train(net, rows, codes.astype(np.int64))
+            self.net_ = train(net, rows, data.codes)
         return self
 
     def __call__(self, x, generated):
@@ -170,6 +171,14 @@ class SiameseSimilarity(BaseEstimator):
         tensor of shape (...)
         """
         return -(self._embed(x) - self._embed(generated)).square().mean(-1)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
 
     def _embed(self, x):
         module = self.net_.module_

@@ -89,8 +89,8 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
 
 def forget(estimator):
     """Drop what an earlier ``fit`` learned: an interrupted one must not leave a mixture."""
-    for name in [name for name in vars(estimator) if name.endswith("_")]:
-        delattr(estimator, name)
+    kept = {name: value for name, value in vars(estimator).items() if not name.endswith("_")}
+    estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
 def validate_rows(estimator, X):

@@ -56,6 +56,13 @@ def test_higher_is_more_trustworthy_never_inverted(fitted):
         assert np.median(fitted.score_samples(far)) < np.median(fitted.score_samples(X_IRIS))
 
 
+def test_rows_at_the_end_of_float32_are_scored(fitted):
+    huge = np.random.default_rng(0).choice([-3e38, 3e38], size=(20, 4))
+    for method in (fitted.decision_function, fitted.score_samples):
+        assert not np.isnan(method(huge)).any()
+    np.testing.assert_allclose(fitted.predict_proba(huge).sum(axis=1), 1.0, rtol=1e-9)
+
+
 def test_a_rows_score_does_not_depend_on_its_batch(fitted):
     whole = fitted.score_samples(X_IRIS)
     alone = np.concatenate([fitted.score_samples(X_IRIS[i : i + 1]) for i in range(7)])

@@ -139,3 +139,34 @@ def test_devices():
     assert resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(ValueError, match="device=3.5"):
         resolve_device(3.5)
+
+
+def test_rows_that_overflow_in_float32_are_evaluated_in_float64():
+    with seeded(0):
+        network = torch.nn.Sequential(
+            *(torch.nn.Linear(3, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        )
+    classifier = SoftmaxClassifier.from_module(network, [0, 1], input_shape=3)
+    rows = np.array([[1.0, 2.0, 3.0], [3e38, -3e38, 3e38]])
+    exact = network.double()(torch.from_numpy(rows)).detach().numpy()
+    network.float()
+    assert not np.isfinite(network(torch.from_numpy(rows).float()).detach().numpy()[1]).all()
+    decision = exact[:, 1] - exact[:, 0]
+    np.testing.assert_allclose(classifier.decision_function(rows), decision, rtol=1e-5)
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def test_a_network_that_gives_nan_says_so():
+    network = torch.nn.Linear(3, 2)
+    classifier = SoftmaxClassifier.from_module(network, [0, 1], input_shape=3)
+    with torch.no_grad():
+        network.bias[0] = torch.nan
+    with pytest.raises(ValueError, match="NaN or infinite outputs .* 5 rows"):
+        classifier.predict(np.zeros((5, 3)))
+
+
+def test_a_last_step_that_diverges_is_an_error():
+    rows, codes = data()
+    classifier = SoftmaxClassifier(max_epochs=1, batch_size=100, optimizer="sgd", lr=1e37)
+    with pytest.raises(ValueError, match="Training diverged: the sum of weights"):
+        classifier.fit(1e5 * rows, codes)

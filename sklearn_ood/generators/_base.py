@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklearn_ood._nets import map_batches
+from sklearn_ood._validation import forget
 
 PRIORS = ("normal", "uniform")
 
@@ -19,7 +20,7 @@ class BaseGenerator(BaseEstimator, ABC):
     A generator of class k maps a latent vector ``z`` of `latent_dim_` numbers, drawn from
     a prior, to an input. Without labels there is one unconditional generator.
 
-    A subclass supplies ``_fit(rows, codes)``, which sets `latent_dim_`, and
+    A subclass supplies ``_fit(rows, codes)``, which sets `latent_dim_` last, and
     ``_decode_stack``. It may supply ``_encode_stack`` (a good first guess of the latent of
     an input), ``_nearest_stack`` (the exact answer in squared distance) and
     ``_log_density`` (of an input under each class, or a bound on it). The stacked methods
@@ -66,6 +67,7 @@ class BaseGenerator(BaseEstimator, ABC):
             If X or y are not finite numbers of matching length, or a parameter does not
             fit the data.
         """
+        forget(self)
         rows, codes = self._validate(X, y)
         self._fit(rows, codes)
         return self
@@ -296,7 +298,13 @@ class BaseGenerator(BaseEstimator, ABC):
         def of_batch(batch):
             return by_class(function, batch[:, :-1], batch[:, -1].long(), self.n_classes_)
 
-        return map_batches(of_batch, labelled, device=self._device)
+        values = map_batches(of_batch, labelled, device=self._device)
+        if np.isfinite(values).all():
+            return values
+        raise ValueError(
+            f"Got rows whose values {type(self).__name__} cannot hold in float32, here or when "
+            "it was fitted; scale them, for instance with StandardScaler."
+        )
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "latent_dim_")

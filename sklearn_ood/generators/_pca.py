@@ -125,6 +125,7 @@ class PCAGenerator(BaseGenerator):
         inner = torch.bmm(centred, components.mT)
         explained = (inner.square() / (variance + noise[:, None])[:, None]).sum(2)
         distance = ((centred.square().sum(2) - explained) / noise[:, None]).double()
+        distance = distance.where(~distance.isnan(), torch.inf)  # both sums overflowed
         log_determinant = (variance / noise[:, None]).log1p().sum(1) + d * noise.log()
         return -0.5 * (distance + log_determinant[:, None] + d * np.log(2 * np.pi)).T
 

@@ -94,6 +94,7 @@ class PretrainedGenerator(BaseGenerator):
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
         generator._prepare()
         generator.n_features_in_ = generator._output_width()
+        generator.latent_dim_ = generator.latent_dim
         return generator
 
     def _fit(self, rows, codes):
@@ -104,6 +105,7 @@ class PretrainedGenerator(BaseGenerator):
                 f"Got a module that generates {width} features, but X has {rows.shape[1]}; "
                 "use data of the kind that the module generates."
             )
+        self.latent_dim_ = self.latent_dim
 
     def _prepare(self):
         if self.prior not in PRIORS:
@@ -126,7 +128,6 @@ class PretrainedGenerator(BaseGenerator):
         device = resolve_device(self.device)
         self.module_ = module.eval().requires_grad_(False).to(device)
         self.noise_variance_ = np.full(self.n_classes_, float(self.noise_variance))
-        self.latent_dim_ = self.latent_dim
 
     def _output_width(self):
         z = torch.zeros(self.n_classes_, 2, self.latent_dim, device=self._device)

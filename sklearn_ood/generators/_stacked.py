@@ -2,10 +2,14 @@
 
 import copy
 from itertools import pairwise
+from threading import Lock
 
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
+
+# ``functional_call`` puts other weights into a module that all threads share.
+SWAPPING = Lock()
 
 
 class StackedLinear(nn.Module):
@@ -89,4 +93,5 @@ class StackedModule(nn.Module):
         def call(state, x):
             return functional_call(prototype, state, (x,))
 
-        return vmap(call, randomness="different")(state, x)
+        with SWAPPING:
+            return vmap(call, randomness="different")(state, x)
