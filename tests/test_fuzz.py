@@ -320,15 +320,16 @@ def check_classifier(model, X, n_rows):
 
 
 def check_answers(model, X):
-    """Every method that the estimator has gives numbers, one row for each row, or an error."""
-    n_rows = X.shape[0] if hasattr(X, "shape") and X.shape else np.size(X)
+    """Every method gives numbers, the same as for a plain array of the rows, or an error."""
+    plain = np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X)
     for name in ("score_samples", "decision_function", "transform", "predict_log_proba"):
-        if hasattr(model, name):
-            values = answer(getattr(model, name), X)
-            if values is not None:
-                check_numbers(values, len(values) if isinstance(X, list) else n_rows)
+        values = answer(getattr(model, name), X) if hasattr(model, name) else None
+        if values is not None:
+            check_numbers(values, len(plain))
+            again = answer(getattr(model, name), plain)
+            np.testing.assert_allclose(again, values, rtol=1e-6, atol=1e-6)
     if is_classifier(model):
-        check_classifier(model, X, len(X) if isinstance(X, list) else n_rows)
+        check_classifier(model, X, len(plain))
 
 
 def check_generator(generator, X):
