@@ -110,6 +110,18 @@ class DenoisingNet(Net):
         }
 
 
+def balance_weights(autoencoder):
+    """Start the encoder and the decoder with weights that suit both directions (Glorot).
+
+    torch scales weights by the inputs of a layer alone, and so small that reconstructions
+    vanish at the start; the steps that follow overshoot and silence units, most of them in
+    the convolutional networks.
+    """
+    for layer in (*autoencoder.encoder.modules(), *autoencoder.decoder.modules()):
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(layer.weight)
+
+
 def make_decoder(encoder, input_shape, tied):
     """The mirror image of ``encoder``: layer by layer, last first.
 

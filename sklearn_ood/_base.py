@@ -279,6 +279,11 @@ class NetClassifier(OODClassifier):
         logits = self.net_.module_(batch)[:, : len(self.classes_)].double()
         return torch.log_softmax(logits / self.temperature_, dim=1)
 
+    def _bounded_outputs(self, batch, *, scaled=False):
+        """``_log_outputs``, and what the score of each row cannot exceed, without gradient."""
+        outputs = self._log_outputs(batch, scaled=scaled)
+        return outputs, torch.full_like(outputs[:, 0].detach(), np.inf)
+
     def _scores(self, rows):
         if self.confidence != "odin":
             return CONFIDENCES[self.confidence](self._logits(rows))

@@ -4,7 +4,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.class_weight import compute_sample_weight
 
-from sklearn_ood._autoencoder import Autoencoder, DenoisingNet
+from sklearn_ood._autoencoder import Autoencoder, DenoisingNet, balance_weights
 from sklearn_ood._base import NetClassifier
 from sklearn_ood._curvature import exact_trace, hutchinson_trace
 from sklearn_ood._modules import build_module
@@ -348,7 +348,11 @@ class DAEConfidence(NetClassifier):
             dropout=self.dropout,
         )
         joint = self.estimator is None and len(data.classes) > 1
-        return Autoencoder(network, data.input_shape, self.decoder == "tied", classify=joint)
+        tied = self.decoder == "tied"
+        autoencoder = Autoencoder(network, data.input_shape, tied, classify=joint)
+        if isinstance(self.module, str):
+            balance_weights(autoencoder)
+        return autoencoder
 
     def _net_parameters(self, data):
         return super()._net_parameters(data) | {
@@ -395,9 +399,11 @@ class DAEConfidence(NetClassifier):
 
         return map_batches(measured, rows, device=net.device)
 
-    def _measure(self, module, batch):
+    def _measure(self, module, batch, *, detached=False):
         code = module.encode(batch)
         logits = _without_overflow(module.classify(code), nan=0.0).double()
+        if detached:  # no gradient of the distances
+            code, batch = code.detach(), batch.detach()
         residual = _without_overflow(module.decode(code) - batch).double()
         error = residual.square().mean(dim=1, keepdim=True)
         if not self.typicality:
@@ -475,17 +481,30 @@ class DAEConfidence(NetClassifier):
 
     def _log_outputs(self, batch, *, scaled=False):
         """The scaled outputs leave out the curvature: its gradient is zero for ReLU nets."""
+        self._check_gradient()
+        module = self.net_.module_
+        if not scaled:
+            return torch.log_softmax(module.classify(module.encode(batch)).double(), dim=1)
+        return self._scaled_outputs(*self._measure(module, batch))
+
+    def _bounded_outputs(self, batch, *, scaled=False):
+        """The bound is the score without the curvature, from the same pass."""
+        self._check_gradient()
+        logits, distances = self._measure(self.net_.module_, batch, detached=not scaled)
+        outputs = self._scaled_outputs(logits, distances)
+        bounds = outputs.detach().max(dim=1).values
+        return outputs if scaled else torch.log_softmax(logits, dim=1), bounds
+
+    def _scaled_outputs(self, logits, distances):
+        weights = torch.as_tensor(self._distance_weights, device=logits.device)
+        return torch.log_softmax(logits, dim=1) - (distances @ weights)[:, None]
+
+    def _check_gradient(self):
         if self.estimator is not None and len(self.classes_) > 1:
             raise TypeError(
                 f"Got DAEConfidence(estimator={self.estimator!r}), whose outputs have no "
                 "gradient; use a gradient-free search."
             )
-        module = self.net_.module_
-        if not scaled:
-            return torch.log_softmax(module.classify(module.encode(batch)).double(), dim=1)
-        logits, distances = self._measure(module, batch)
-        weights = torch.as_tensor(self._distance_weights, device=batch.device)
-        return torch.log_softmax(logits, dim=1) - (distances @ weights)[:, None]
 
 
 def _codes(net, rows):

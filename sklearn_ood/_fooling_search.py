@@ -8,6 +8,8 @@ from sklearn.utils import check_random_state
 from sklearn_ood._confidence import confidence_of
 
 ROWS_PER_GRADIENT = 512
+# A bound from another batch, in float32, may be off by this much.
+BOUND_TOLERANCE = 1e-3
 
 
 class FoolingGenerator:
@@ -82,8 +84,11 @@ class FoolingGenerator:
 class GradientSearch:
     """Trains the generators through the network of the estimator."""
 
-    def __init__(self, estimator, classes, n_features, bounds, target, lr, random_state):
+    def __init__(
+        self, estimator, classes, n_features, bounds, target, threshold, lr, random_state
+    ):
         self.estimator, self.classes, self.scaled = estimator, classes, target == "scaled"
+        self.threshold = threshold
         self.generator = FoolingGenerator(
             len(classes), n_features, bounds=bounds, lr=lr, random_state=random_state
         )
@@ -92,10 +97,10 @@ class GradientSearch:
         return self.generator.rows()
 
     def confidence(self):
-        """Confidence in the class aimed at, -inf where another is predicted."""
+        """Confidence in the class aimed at, -inf where it cannot reach the threshold."""
         self._rows = self.rows()
-        self._gradient, predicted = self._backward(self._rows)
-        hit = predicted == self.classes
+        self._gradient, predicted, bounds = self._backward(self._rows)
+        hit = (predicted == self.classes) & (bounds >= self.threshold - BOUND_TOLERANCE)
         confidence = np.full(len(hit), -np.inf)
         if hit.any():
             confidence[hit] = confidence_of(self.estimator, self._rows[hit])
@@ -109,18 +114,18 @@ class GradientSearch:
         self.generator.update(self._gradient)
 
     def _backward(self, rows):
-        """Gradient of the cross entropy with the class aimed at, and the class predicted."""
-        device, gradients, predicted = self.estimator.net_.device, [], []
+        """Gradient of the cross entropy, the class predicted, and a bound of its confidence."""
+        device, parts = self.estimator.net_.device, []
         for start in range(0, len(rows), ROWS_PER_GRADIENT):
             part = slice(start, start + ROWS_PER_GRADIENT)
             with torch.enable_grad():
                 batch = torch.as_tensor(rows[part], device=device).requires_grad_()
-                outputs = self.estimator._log_outputs(batch, scaled=self.scaled)
+                outputs, bounds = self.estimator._bounded_outputs(batch, scaled=self.scaled)
                 index = torch.as_tensor(self.classes[part], device=device)[:, None]
                 (gradient,) = torch.autograd.grad(-outputs.gather(1, index).sum(), batch)
-            gradients.append(gradient.cpu().numpy())
-            predicted.append(outputs.detach().argmax(dim=1).cpu().numpy())
-        return np.concatenate(gradients), np.concatenate(predicted)
+            predicted = outputs.detach().argmax(dim=1)
+            parts.append([value.cpu().numpy() for value in (gradient, predicted, bounds)])
+        return map(np.concatenate, zip(*parts, strict=True))
 
 
 class EvolutionSearch:

@@ -161,7 +161,7 @@ def fooling_rate(
     n_features = _n_features(estimator)
     if method == "gradient":
         search = GradientSearch(
-            estimator, classes, n_features, bounds, target, lr, random_state
+            estimator, classes, n_features, bounds, target, threshold, lr, random_state
         )
     else:
         search = EvolutionSearch(

@@ -232,6 +232,20 @@ def test_tied_decoder_is_the_transpose():
     assert 1.30e6 < n_weights < 1.35e6
 
 
+@pytest.mark.parametrize("decoder", ["tied", "free"])
+def test_weights_of_a_named_network_start_balanced(iris, decoder):
+    start = {"max_epochs": 1, "lr": 1e-12, "random_state": 0, "decoder": decoder}
+    classifier = DAEConfidence(hidden_layer_sizes=(500,), **start).fit(*iris)
+    weight = classifier.net_.module_.encoder.hidden[0].weight
+    assert weight.abs().max().item() == pytest.approx((6 / 504) ** 0.5, rel=0.01)
+
+
+def test_weights_of_a_given_network_are_kept(iris):
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    classifier = DAEConfidence(module=network, max_epochs=1, lr=1e-12).fit(*iris)
+    torch.testing.assert_close(classifier.net_.module_.encoder[0].weight, network[0].weight)
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("tied", [True, False])
 def test_decoder_returns_to_the_shape_of_the_input(stride, tied):
@@ -318,6 +332,22 @@ def test_unscaled_and_scaled_log_outputs(typical_digits, digits):
     factor = np.log(parts.curvature_factor)
     expected = typical_digits.decision_function(batch.numpy()) - factor[:, None]
     np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_bound_of_the_score(typical_digits, digits, scaled):
+    batch = torch.as_tensor(digits[0][1200:1250]).requires_grad_()
+    outputs, bounds = typical_digits._bounded_outputs(batch, scaled=scaled)
+    torch.testing.assert_close(outputs, typical_digits._log_outputs(batch, scaled=scaled))
+    assert not bounds.requires_grad
+    scores = typical_digits.score_samples(batch.detach().numpy())
+    factor = typical_digits.confidence_components(batch.detach().numpy()).curvature_factor
+    np.testing.assert_allclose(bounds, scores - np.log(factor), rtol=1e-5, atol=1e-5)
+    gradients = [
+        torch.autograd.grad(values.sum(), batch)[0]
+        for values in (outputs, typical_digits._log_outputs(batch, scaled=scaled))
+    ]
+    torch.testing.assert_close(*gradients)
 
 
 def test_log_outputs_of_another_estimator_have_no_gradient(iris):
