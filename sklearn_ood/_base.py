@@ -9,6 +9,7 @@ from sklearn_ood._gradients import class_gradients
 from sklearn_ood._modules import InputShape, build_module
 from sklearn_ood._nets import Net, forward, make_net, map_batches, seeded, train
 from sklearn_ood._scores import CONFIDENCES, fit_temperature, log_softmax
+from sklearn_ood._streaming import block_by_block, take_rows
 from sklearn_ood._validation import stratified_holdout, validate_rows, validate_training_data
 
 
@@ -19,6 +20,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
     ``_log_proba`` and ``_scores`` where they are not the softmax and the maximum of it.
     """
 
+    @block_by_block
     def predict(self, X):
         """The most likely class of each row; never rejects.
 
@@ -34,6 +36,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         evidence = self._evidence(validate_rows(self, X))
         return self.classes_[evidence.argmax(axis=1)]
 
+    @block_by_block
     def predict_proba(self, X):
         """Probabilities over the in-distribution classes.
 
@@ -48,6 +51,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         """
         return np.exp(self._log_proba(validate_rows(self, X)))
 
+    @block_by_block
     def predict_log_proba(self, X):
         """Logarithm of ``predict_proba``, exact also where a probability is nearly 1.
 
@@ -61,6 +65,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         """
         return self._log_proba(validate_rows(self, X))
 
+    @block_by_block
     def decision_function(self, X):
         """Evidence for each class; its argmax (its sign for two classes) is ``predict``.
 
@@ -76,6 +81,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         evidence = self._evidence(validate_rows(self, X))
         return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
 
+    @block_by_block
     def score_samples(self, X):
         """How in-distribution each row is: higher is more trustworthy.
 
@@ -184,7 +190,7 @@ class NetClassifier(OODClassifier):
         if not self._needs_holdout:
             return (rows, codes), None
         held_out = stratified_holdout(codes, self.validation_fraction, seed)
-        return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
+        return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
 
     def _build(self, data):
         return make_net(

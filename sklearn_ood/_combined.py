@@ -22,6 +22,7 @@ from sklearn_ood._evidence import (
     member_scores,
     own_confidence,
 )
+from sklearn_ood._streaming import block_by_block
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows, validate_training_data
 from sklearn_ood.metrics import aurc_score
 from sklearn_ood.model_selection import LeaveClassesOut
@@ -190,6 +191,7 @@ class CombinedDetector(OODClassifier, _BaseComposition):
         self.classes_ = classes
         return self
 
+    @block_by_block
     def p_values(self, X):
         """How surprising each row would be, were it of the training distribution.
 
@@ -225,6 +227,7 @@ class CombinedDetector(OODClassifier, _BaseComposition):
             raise ValueError(f"Got alpha={alpha!r}, but expected a number in (0, 1).")
         return benjamini_hochberg(self.p_values(X), alpha)
 
+    @block_by_block
     def member_p_values(self, X):
         """Each member's own p-value: which evidence speaks against a row.
 

@@ -10,6 +10,7 @@ from sklearn_ood._curvature import exact_trace, hutchinson_trace
 from sklearn_ood._modules import build_module
 from sklearn_ood._nets import forward, map_batches, rows_per_batch
 from sklearn_ood._scores import log_softmax
+from sklearn_ood._streaming import block_by_block
 from sklearn_ood._typicality import class_codes, unusual_codes
 from sklearn_ood._validation import validate_rows
 
@@ -267,6 +268,7 @@ class DAEConfidence(NetClassifier):
         """
         return super().fit(X, y)
 
+    @block_by_block
     def predict(self, X):
         """The most likely class of each row; never rejects.
 

@@ -7,6 +7,7 @@ from sklearn.utils import get_tags
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sklearn_ood._nets import evaluate
+from sklearn_ood._streaming import block_by_block
 from sklearn_ood._validation import forget, validate_rows
 
 POOLED_SIDE = 3
@@ -101,6 +102,7 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._n_features_out = self._features(np.zeros((1, self.n_features_in_))).shape[1]
         return self
 
+    @block_by_block
     def transform(self, X):
         """The layer's outputs.
 

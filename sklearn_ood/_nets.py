@@ -18,6 +18,8 @@ from skorch.helper import predefined_split
 from skorch.history import History
 from torch.utils.data import Dataset
 
+from sklearn_ood._streaming import PagedRows, is_mapped
+
 # Matrix products take another path for fewer rows than a register block, which changes the
 # last bits: every batch is padded to a multiple of this, so that a row's outputs do not
 # depend on the rows beside it.
@@ -259,6 +261,7 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
     """
     size = max_rows or rows_per_batch(rows.shape[1])
     size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
+    rows = PagedRows(rows) if is_mapped(rows) else rows
     parts, start = [], 0
     while start < len(rows):
         stop = min(start + size, len(rows))
@@ -361,7 +364,9 @@ def _on_device(array, device):
     """The array as a tensor on the device if it fits there, else as it is."""
     if isinstance(array, torch.Tensor):
         return array.to(device)
-    if not array.flags.writeable:  # read-only memory maps stay on disk
+    if is_mapped(array):
+        return PagedRows(array)
+    if not array.flags.writeable:
         return array
     tensor = torch.from_numpy(array)
     if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
@@ -370,7 +375,11 @@ def _on_device(array, device):
 
 
 def _take(array, index, device):
-    if isinstance(array, np.ndarray):
+    if isinstance(array, PagedRows):
+        part = torch.from_numpy(
+            array.read(index if isinstance(index, slice) else index.numpy())
+        )
+    elif isinstance(array, np.ndarray):
         part = array[index if isinstance(index, slice) else index.numpy()]
         part = torch.from_numpy(part if part.flags.writeable else part.copy())
     elif isinstance(index, slice):

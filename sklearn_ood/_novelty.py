@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._confidence import confidence_of, scores_log_p_value
+from sklearn_ood._streaming import block_by_block, in_blocks, take_rows
 from sklearn_ood._validation import forget, stratified_holdout
 
 
@@ -95,6 +98,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         return self.fit(X, y).predict(X)
 
+    @block_by_block
     def predict(self, X):
         """+1 for inliers, -1 for outliers.
 
@@ -108,6 +112,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
+    @block_by_block
     def decision_function(self, X):
         """``score_samples(X) - offset_``: negative for outliers.
 
@@ -121,6 +126,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         return self.score_samples(X) - self.offset_
 
+    @block_by_block
     def score_samples(self, X):
         """The estimator's score: higher is more in-distribution.
 
@@ -174,7 +180,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
 
     def _fit_on(self, X, y, rows):
         index = np.flatnonzero(rows)
-        X = X if rows.all() else _safe_indexing(X, index)
+        X = X if rows.all() else take_rows(X, rows)
         if y is None:
             if get_tags(self.estimator).target_tags.required:
                 raise ValueError(
@@ -190,5 +196,5 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         share = self._REFUSED if is_auto else self.contamination
         if scores_log_p_value(estimator):
             return float(np.log(share))
-        scores = confidence_of(estimator, X)
+        scores = in_blocks(partial(confidence_of, estimator), X)
         return float(np.quantile(scores[held_out] if held_out.any() else scores, share))

@@ -1,11 +1,14 @@
+from functools import partial
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_ood._confidence import answers_of, confidence_of
+from sklearn_ood._streaming import block_by_block, in_blocks, take_rows
 from sklearn_ood._thresholds import coverage_threshold, ood_threshold, risk_threshold
 from sklearn_ood._validation import (
     OUTLIER,
@@ -175,6 +178,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._choose_threshold(X, y, calibrating)
         return self
 
+    @block_by_block
     def predict(self, X):
         """The class of each accepted row, and ``reject_label_`` for the others.
 
@@ -192,6 +196,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         # As an array the label brings its own type: unsigned classes must not wrap a -1.
         return np.where(self.accept(X), labels, np.asarray(self.reject_label_))
 
+    @block_by_block
     def answers(self, X):
         """The class that the estimator names for each row, also where it is refused.
 
@@ -207,6 +212,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return answers_of(self.estimator_, X)
 
+    @block_by_block
     def accept(self, X):
         """Which rows are answered.
 
@@ -220,6 +226,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         return self.score_samples(X) >= self.threshold_
 
+    @block_by_block
     def score_samples(self, X):
         """The confidence that the threshold is compared with.
 
@@ -235,6 +242,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return confidence_of(self.detector_, X)
 
     @available_if(_inner_has("predict_proba"))
+    @block_by_block
     def predict_proba(self, X):
         """The estimator's probabilities, also for refused rows.
 
@@ -250,6 +258,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self.estimator_.predict_proba(X)
 
     @available_if(_inner_has("decision_function"))
+    @block_by_block
     def decision_function(self, X):
         """The estimator's evidence for each class, also for refused rows.
 
@@ -377,8 +386,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             rows = training & ~is_label(y, self.ood_label)
         if rows.all():
             return clone(estimator).fit(X, y)
-        index = np.flatnonzero(rows)
-        return clone(estimator).fit(_safe_indexing(X, index), y[index])
+        return clone(estimator).fit(take_rows(X, rows), y[rows])
 
     def _choose_threshold(self, X, y, calibrating):
         self.guarantee_ = {}
@@ -393,9 +401,9 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         truth = class_codes(y, self.classes_)
         outliers = self._unseen_outliers(truth, calibrating)
         index = np.flatnonzero(calibrating | outliers)
-        rows = X if len(index) == len(y) else _safe_indexing(X, index)
+        rows = X if len(index) == len(y) else take_rows(X, calibrating | outliers)
         truth, calibrating, outliers = truth[index], calibrating[index], outliers[index]
-        confidence = confidence_of(self.detector_, rows)
+        confidence = in_blocks(partial(confidence_of, self.detector_), rows)
         if np.isnan(confidence).any():
             raise ValueError(
                 f"Got {int(np.isnan(confidence).sum())} NaN confidences from "
@@ -423,7 +431,8 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 confidence[outliers], self.ood_acceptance, delta
             )
         if self.risk is not None:
-            error = class_codes(answers_of(self.estimator_, rows), self.classes_) != truth
+            answers = in_blocks(partial(answers_of, self.estimator_), rows)
+            error = class_codes(answers, self.classes_) != truth
             threshold, self.guarantee_["risk"] = risk_threshold(
                 confidence[calibrating],
                 error[calibrating],

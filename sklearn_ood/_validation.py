@@ -5,6 +5,7 @@ outlier is :data:`OUTLIER`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+
+from sklearn_ood._streaming import as_float32, is_mapped, row_blocks, take_rows
 
 OUTLIER = -1
 
@@ -36,18 +39,18 @@ class TrainingData:
     classes: np.ndarray
     input_shape: tuple
 
-    @property
+    @cached_property
     def in_distribution(self):
         """Rows and codes of the in-distribution part."""
         inside = self.codes != OUTLIER
         if inside.all():
             return self.rows, self.codes
-        return self.rows[inside], self.codes[inside]
+        return take_rows(self.rows, inside), self.codes[inside]
 
     @property
     def outliers(self):
         """Rows of the known outliers."""
-        return self.rows[self.codes == OUTLIER]
+        return take_rows(self.rows, self.codes == OUTLIER)
 
 
 def validate_training_data(estimator, X, y, *, min_classes=2):
@@ -78,9 +81,19 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
     check_no_label_missing(y)
+    mapped = is_mapped(X)
     rows, y = validate_data(
-        estimator, _flat(X), y, dtype=np.float32, order="C", ensure_min_samples=1
+        estimator,
+        as_float32(_flat(X)) if mapped else _flat(X),
+        y,
+        dtype=np.float32,
+        order="C",
+        ensure_min_samples=1,
+        ensure_all_finite=not mapped,
     )
+    if mapped:
+        for block in row_blocks(rows):
+            _check_finite(estimator, block)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
     _check_classes(estimator, classes, min_classes)
     estimator.input_shape_ = _resolve_input_shape(estimator, image_shape, rows.shape[1])

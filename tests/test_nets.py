@@ -15,6 +15,7 @@ from sklearn_ood._nets import (
     seeded,
     train,
 )
+from sklearn_ood._streaming import PagedRows
 
 
 def data(n_rows=100, n_features=3):
@@ -44,7 +45,7 @@ def test_read_only_rows_are_streamed_and_train_to_the_same_bits(tmp_path):
         for X in (rows, mapped)
     ]
     np.testing.assert_array_equal(*scores)
-    assert isinstance(Arrays(mapped).arrays[0], np.memmap)
+    assert isinstance(Arrays(mapped).arrays[0], PagedRows)
 
 
 class Forgetful(torch.nn.Linear):

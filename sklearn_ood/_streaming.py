@@ -1,0 +1,185 @@
+"""Rows that do not fit in memory: files mapped into it, and dask's collections.
+
+What is mapped is read block by block and never held: the pages that were read go back to the
+system, and a part of the rows is written into a temporary file that is mapped itself.
+"""
+
+import mmap
+import sys
+import tempfile
+from functools import partial, wraps
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+
+# Of one block of rows, and of the pages that may stay in memory.
+BLOCK_BYTES = 2**26
+RESIDENT_BYTES = 2**28
+# Reading one row of a mapped file brings its neighbours in too: a huge page at most.
+BYTES_AROUND_A_ROW = 2**21
+
+
+def block_by_block(method):
+    """A method of rows that takes mapped files in blocks and dask's collections lazily."""
+
+    @wraps(method)
+    def answers(self, X):
+        if is_lazy(X):
+            return lazily(self, method.__name__, X)
+        return in_blocks(partial(method, self), X)
+
+    return answers
+
+
+def in_blocks(compute, X):
+    """``compute(X)``, of a mapped file block by block; its results are joined."""
+    if not is_mapped(X) or len(X) == 0:
+        return compute(X)
+    return np.concatenate([compute(block) for block in row_blocks(X)])
+
+
+def row_blocks(X):
+    """Copies of as many rows of a mapped file as make a block, one after the other."""
+    size = max(1, BLOCK_BYTES // max(1, X[:1].nbytes))
+    for start in range(0, len(X), size):
+        yield np.array(X[start : start + size])
+        give_back(X)
+
+
+def is_mapped(X):
+    """Whether an array is a file mapped into memory, or a view of one."""
+    return _mapped_file(X) is not None
+
+
+def give_back(X):
+    """Let the system take back the pages of a mapped file; they are read again when needed."""
+    mapped = _mapped_file(X)
+    # Changed pages of a private mapping ("c") would be lost.
+    if mapped is not None and mapped.mode != "c" and hasattr(mapped._mmap, "madvise"):
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+class PagedRows:
+    """Rows of a mapped file, read so that few of its pages are resident at a time.
+
+    Parameters
+    ----------
+    rows : ndarray
+        For which :func:`is_mapped` holds.
+    """
+
+    def __init__(self, rows):
+        self.rows = np.asarray(rows)
+        self.shape = rows.shape
+        self._row_bytes = rows[:1].nbytes
+        self._n_resident = 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def read(self, index):
+        """A copy of the rows ``index``, a slice or an array of positions."""
+        if isinstance(index, slice):
+            part = np.array(self.rows[index])
+            self._count(part.nbytes)
+            return part
+        part = np.empty((len(index), *self.shape[1:]), dtype=self.rows.dtype)
+        around = self._row_bytes + BYTES_AROUND_A_ROW
+        at_once = max(1, RESIDENT_BYTES // around)
+        for start in range(0, len(index), at_once):
+            chosen = index[start : start + at_once]
+            self._count(around * len(chosen))
+            part[start : start + at_once] = self.rows[chosen]
+        return part
+
+    def _count(self, n_bytes):
+        """Give the pages back before more of them would be resident than may be."""
+        self._n_resident += n_bytes
+        if self._n_resident > RESIDENT_BYTES:
+            give_back(self.rows)
+            self._n_resident = n_bytes
+
+
+def take_rows(X, mask):
+    """The rows where ``mask`` holds; those of a mapped file in a temporary one."""
+    if is_mapped(X):
+        return _spilled(X, mask, X.dtype)
+    return _safe_indexing(X, np.flatnonzero(mask))
+
+
+def as_float32(X):
+    """A mapped file whose rows are float32, one after the other; itself where it is so."""
+    if X.dtype == np.float32 and X.flags.c_contiguous:
+        return X
+    return _spilled(X, np.ones(len(X), dtype=bool), np.float32)
+
+
+def is_lazy(X):
+    """Whether X is an array or a frame of dask."""
+    return "dask" in sys.modules and hasattr(X, "dask") and hasattr(X, "npartitions")
+
+
+def lazily(estimator, method, X):
+    """A method's answers to a dask array or frame, as a dask array that computes nothing yet.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+    method : str
+    X : dask array of shape (n_samples, ...), or dask frame
+
+    Returns
+    -------
+    dask array
+        One block for each block of rows of X.
+    """
+    if hasattr(X, "map_partitions"):
+        example = _example(estimator, method, X._meta_nonempty.iloc[:1] * 0)
+        return X.map_partitions(partial(_of_block, estimator, method, example), meta=example)
+    import dask.array as da
+
+    example = _example(estimator, method, np.zeros((1, *X.shape[1:]), dtype=X.dtype))
+    features = list(range(1, X.ndim))
+    X = X.rechunk(dict.fromkeys(features, -1))
+    return da.map_blocks(
+        partial(_of_block, estimator, method, example),
+        X,
+        drop_axis=features,
+        new_axis=list(range(1, example.ndim)),
+        chunks=(X.chunks[0], *((size,) for size in example.shape[1:])),
+        meta=example,
+    )
+
+
+def _example(estimator, method, row):
+    """An answer without rows: its type and width, and now the errors of a wrong X."""
+    return np.asarray(getattr(estimator, method)(row))[:0]
+
+
+def _of_block(estimator, method, example, block):
+    return getattr(estimator, method)(block) if len(block) else example
+
+
+def _mapped_file(X):
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap) and X._mmap is not None:
+            return X
+        X = X.base
+    return None
+
+
+def _spilled(X, mask, dtype):
+    """Rows of a mapped file, copied into a temporary one that goes with the array."""
+    shape = (int(np.count_nonzero(mask)), *X.shape[1:])
+    if not shape[0]:
+        return np.empty(shape, dtype=dtype)
+    with tempfile.TemporaryFile() as file:
+        rows = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    start, read = 0, 0
+    for block in row_blocks(X):
+        part = block[mask[read : read + len(block)]]
+        rows[start : start + len(part)] = part
+        start, read = start + len(part), read + len(block)
+        give_back(rows)
+    rows.flags.writeable = False
+    return rows
