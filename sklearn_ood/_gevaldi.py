@@ -60,11 +60,13 @@ class GeValDi(OODClassifier, _BaseComposition):
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
         over ordered pairs). A callable maps log-probabilities, a float64 tensor of shape
         (n_members, n_samples, n_classes), to one number a sample.
-    prior_weight : float >= 0, default=1e-2
-        Weight of the latent's log prior: larger keeps samples closer to what is common.
+    prior_weight : float >= 0, default=0.0
+        Weight of the latent's log prior in the objective: more pulls samples towards the
+        prior's mode, all the way where the members agree too surely for a gradient.
     prior_mass : float in (0, 1], default=0.9
         Latents start and stay among the likeliest ones, which hold this share of the prior:
-        for a normal prior in a ball around its mode. 1 leaves them free.
+        for a normal prior in a ball around its mode. This is what keeps samples on the data's
+        manifold; with 1 a positive `prior_weight` has to.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
         "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate,
         "evolution" needs no gradients. "auto" is "adam" where members and generator are
@@ -141,7 +143,7 @@ class GeValDi(OODClassifier, _BaseComposition):
         generator=None,
         *,
         divergence="js",
-        prior_weight=1e-2,
+        prior_weight=0.0,
         prior_mass=0.9,
         optimizer="auto",
         lr=0.05,
