@@ -174,15 +174,16 @@ def ensemble_page(name, results):
             ["", *(f"{10 * i} %" for i in range(11))],
             course("", run) + course("plain gradients: ", run["plain"]),
         ),
-        f"Divergence: {growth(run)}; drift {drift(run)}, paper about 25 %, where ours has "
-        f"risen {early(run)}. On the manifold {percent(run['on_manifold']['prior'])} by prior "
+        f"Divergence: {growth(run)}; drift {drift(run)}, paper about 25 %, up to which ours "
+        f"rises {early(run)}. On the manifold {percent(run['on_manifold']['prior'])} by prior "
         f"({percent(run['on_manifold']['prior_at_the_start'])} at the start), "
         f"{percent(run['on_manifold']['judge'])} by score, "
         f"{percent(run['on_manifold']['both'])} by both; the generative classifier sees the "
         f"right class in {percent(run['on_manifold']['judge_agrees'])} "
-        f"({percent(run['on_manifold']['judge_agrees_at_the_start'])} at the start). {run['seconds']:.0f} s.\n",
+        f"({percent(run['on_manifold']['judge_agrees_at_the_start'])} at the start). "
+        f"{run['seconds']:.0f} s.\n",
         f"Plain gradients ({run['plain']['n_samples']:,} samples): {growth(run['plain'])}; "
-        f"drift {drift(run['plain'])}, at 25 % {early(run['plain'])}.\n",
+        f"drift {drift(run['plain'])}, up to 25 % {early(run['plain'])}.\n",
         "The standard deviation of a class's latents, averaged over classes, goes from {:.2f} "
         "to {:.2f}; samples that run together on a few summits would lower it.\n".format(
             *run["spread"]
