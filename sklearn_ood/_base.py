@@ -20,6 +20,9 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
     ``_log_proba`` and ``_scores`` where they are not the softmax and the maximum of it.
     """
 
+    # Whether fit, and what scores, work on tensors where they are; else in host memory.
+    _learns_tensors = _scores_tensors = False
+
     @block_by_block
     def predict(self, X):
         """The most likely class of each row; never rejects.
@@ -115,6 +118,7 @@ class NetClassifier(OODClassifier):
     lists them again in its own ``__init__``, as scikit-learn's ``get_params`` wants it.
     """
 
+    _learns_tensors = _scores_tensors = True
     _net_class = Net
     _min_classes = 2
     _confidences = (*CONFIDENCES, "odin")

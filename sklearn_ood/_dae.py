@@ -303,6 +303,14 @@ class DAEConfidence(NetClassifier):
         _, components = self._components(validate_rows(self, X))
         return components
 
+    @property
+    def _learns_tensors(self):
+        return self.estimator is None
+
+    @property
+    def _scores_tensors(self):
+        return not hasattr(self, "estimator_")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
@@ -519,7 +527,9 @@ def _codes(net, rows):
 
 def _mean_variance(rows, most=10_000):
     """Mean variance of the features, from evenly spaced rows."""
-    variance = float(rows[:: max(1, len(rows) // most)].var(axis=0).mean())
+    some = rows[:: max(1, len(rows) // most)]
+    tensor = isinstance(some, torch.Tensor)
+    variance = float((some.var(dim=0, correction=0) if tensor else some.var(axis=0)).mean())
     return variance if variance > 0 else 1.0
 
 

@@ -59,6 +59,8 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> detector = make_pipeline(NetFeatures(net), LocalOutlierFactor(novelty=True)).fit(X, y)
     """
 
+    _scores_tensors = True
+
     def __init__(self, estimator=None, layer="hidden", *, pooling=POOLED_SIDE):
         self.estimator = estimator
         self.layer = layer
@@ -99,7 +101,9 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.input_shape_ = tuple(estimator.input_shape_)
         if hasattr(estimator, "feature_names_in_"):
             self.feature_names_in_ = estimator.feature_names_in_
-        self._n_features_out = self._features(np.zeros((1, self.n_features_in_))).shape[1]
+        self._n_features_out = self._features(
+            np.zeros((1, self.n_features_in_), dtype=np.float32)
+        ).shape[1]
         return self
 
     @block_by_block
@@ -144,7 +148,7 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             layer = find_layer(module, self.layer)
             return pooled(output_of(layer, module, batch), self.pooling)
 
-        features = evaluate(self.estimator_.net_, read, np.asarray(rows, dtype=np.float32))
+        features = evaluate(self.estimator_.net_, read, rows)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
 
 

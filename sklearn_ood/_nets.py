@@ -18,7 +18,7 @@ from skorch.helper import predefined_split
 from skorch.history import History
 from torch.utils.data import Dataset
 
-from sklearn_ood._streaming import PagedRows, is_mapped
+from sklearn_ood._streaming import PagedRows, is_mapped, take_rows
 
 # Matrix products take another path for fewer rows than a register block, which changes the
 # last bits: every batch is padded to a multiple of this, so that a row's outputs do not
@@ -318,7 +318,9 @@ def evaluate(net, read, rows):
     if not overflown.any():
         return outputs
     outputs = outputs.astype(np.float64)
-    outputs[overflown] = by(deepcopy(net.module_).double(), rows[overflown], torch.float64)
+    outputs[overflown] = by(
+        deepcopy(net.module_).double(), take_rows(rows, overflown), torch.float64
+    )
     if np.isfinite(outputs).all():
         return outputs
     raise ValueError(

@@ -7,7 +7,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._confidence import confidence_of, scores_log_p_value
 from sklearn_ood._streaming import block_by_block, in_blocks, take_rows
-from sklearn_ood._validation import forget, stratified_holdout
+from sklearn_ood._validation import as_native, forget, stratified_holdout
 
 
 class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
@@ -76,7 +76,7 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         forget(self)
         self._check_contamination()
-        X, y = indexable(X, y)
+        X, y = indexable(X, as_native(y))
         held_out = self._hold_out(X, y)
         estimator = self._fit_on(X, y, ~held_out)
         self.offset_ = self._place_offset(estimator, X, held_out)

@@ -54,6 +54,8 @@ class OutlierClassifier(NetClassifier):
             latents = torch.randn(n_samples, self.net_.latent_dim)
         return _generate(self.net_, latents).reshape(-1, *self.input_shape_)
 
+    _learns_tensors = False  # the sources of outliers make arrays
+
     @property
     def _net_class(self):
         if not self.beta:

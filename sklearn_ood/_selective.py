@@ -12,6 +12,7 @@ from sklearn_ood._streaming import block_by_block, in_blocks, take_rows
 from sklearn_ood._thresholds import coverage_threshold, ood_threshold, risk_threshold
 from sklearn_ood._validation import (
     OUTLIER,
+    as_native,
     check_no_label_missing,
     class_codes,
     encode_labels,
@@ -172,7 +173,7 @@ class SelectiveClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         forget(self)
         self._check_parameters()
-        X, y = indexable(X, self._validate_labels(y))
+        X, y = indexable(X, self._validate_labels(as_native(y)))
         training, calibrating = self._split(y)
         self._fit_inner(X, y, training)
         self._choose_threshold(X, y, calibrating)

@@ -10,6 +10,7 @@ import tempfile
 from functools import partial, wraps
 
 import numpy as np
+import torch
 from sklearn.utils import _safe_indexing
 
 # Of one block of rows, and of the pages that may stay in memory.
@@ -104,6 +105,8 @@ def take_rows(X, mask):
     """The rows where ``mask`` holds; those of a mapped file in a temporary one."""
     if is_mapped(X):
         return _spilled(X, mask, X.dtype)
+    if isinstance(X, torch.Tensor):
+        return X[torch.as_tensor(mask, device=X.device)]
     return _safe_indexing(X, np.flatnonzero(mask))
 
 

@@ -12,7 +12,13 @@ import torch
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _num_samples,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from sklearn_ood._streaming import as_float32, is_mapped, row_blocks, take_rows
 
@@ -25,7 +31,8 @@ class TrainingData:
 
     Attributes
     ----------
-    rows : ndarray of shape (n_samples, n_features), float32
+    rows : ndarray or tensor of shape (n_samples, n_features), float32
+        A tensor where X was one and the estimator learns from tensors.
     codes : ndarray of shape (n_samples,), int64
         Index into ``classes`` of each row's class, ``OUTLIER`` for known outliers.
     classes : ndarray of shape (n_classes,)
@@ -77,23 +84,16 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
         For anything that could not be trained on; the message says what came.
     """
     forget(estimator)
+    X, y = as_native(X, tensors=getattr(estimator, "_learns_tensors", False)), as_native(y)
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
     check_no_label_missing(y)
-    mapped = is_mapped(X)
-    rows, y = validate_data(
-        estimator,
-        as_float32(_flat(X)) if mapped else _flat(X),
-        y,
-        dtype=np.float32,
-        order="C",
-        ensure_min_samples=1,
-        ensure_all_finite=not mapped,
-    )
-    if mapped:
-        for block in row_blocks(rows):
-            _check_finite(estimator, block)
+    if isinstance(X, torch.Tensor):
+        rows = _tensor_rows(estimator, X, reset=True)
+        y = _check_targets(rows, y)
+    else:
+        rows, y = _array_rows(estimator, X, y)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
     _check_classes(estimator, classes, min_classes)
     estimator.input_shape_ = _resolve_input_shape(estimator, image_shape, rows.shape[1])
@@ -109,6 +109,8 @@ def forget(estimator):
 def validate_rows(estimator, X):
     """Check ``X`` for a fitted estimator and return its rows, flat and float32.
 
+    Tensors stay tensors, where they are, for an estimator that scores them there.
+
     Raises
     ------
     NotFittedError
@@ -117,6 +119,7 @@ def validate_rows(estimator, X):
         If the width or the image shape is not that of ``fit``; the message names both.
     """
     check_is_fitted(estimator)
+    X = as_native(X, tensors=getattr(estimator, "_scores_tensors", False))
     image_shape = _image_shape(X)
     if image_shape is not None and image_shape != tuple(estimator.input_shape_):
         raise ValueError(
@@ -124,11 +127,40 @@ def validate_rows(estimator, X):
             f"fitted on inputs of shape {tuple(estimator.input_shape_)}; resize or convert "
             "the images as for fit."
         )
+    if isinstance(X, torch.Tensor):
+        return _tensor_rows(estimator, X, reset=False)
     rows = validate_data(
         estimator, _flat(X), dtype=np.float32, order="C", reset=False, ensure_all_finite=False
     )
     _check_finite(estimator, rows)
     return rows
+
+
+def as_native(X, *, tensors=False):
+    """Tensors and CUDA arrays as tensors, without a copy, or as arrays; all else as it is.
+
+    Parameters
+    ----------
+    X : anything
+    tensors : bool, default=False
+        Whether tensors may stay where they are; else they become arrays in host memory.
+
+    Returns
+    -------
+    anything, ndarray or tensor
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood._validation import as_native
+    >>> as_native(torch.ones(2))
+    array([1., 1.], dtype=float32)
+    """
+    if not isinstance(X, torch.Tensor):
+        if not hasattr(X, "__cuda_array_interface__"):
+            return X
+        X = torch.as_tensor(X, device="cuda")
+    return X if tensors else X.detach().cpu().numpy()
 
 
 def encode_labels(y, ood_label=None):
@@ -241,6 +273,58 @@ def stratified_holdout(codes, fraction, random_state, *, parameter="validation_f
             f"all; give more rows for each class or a larger {parameter}."
         )
     return held_out
+
+
+def _array_rows(estimator, X, y):
+    """Rows and labels for ``fit``; a mapped file is looked at block by block."""
+    mapped = is_mapped(X)
+    rows, y = validate_data(
+        estimator,
+        as_float32(_flat(X)) if mapped else _flat(X),
+        y,
+        dtype=np.float32,
+        order="C",
+        ensure_min_samples=1,
+        ensure_all_finite=not mapped,
+    )
+    if mapped:
+        for block in row_blocks(rows):
+            _check_finite(estimator, block)
+    return rows, y
+
+
+def _tensor_rows(estimator, X, *, reset):
+    """A tensor's rows, flat and float32, where they are: what scikit-learn checks of arrays."""
+    name = type(estimator).__name__
+    if X.layout != torch.strided or X.is_complex():
+        raise ValueError(
+            f"Got X as a tensor of layout {X.layout} and type {X.dtype}, but {name} needs real "
+            "numbers in a dense one; use X.to_dense() or X.real."
+        )
+    if X.ndim < 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D tensor of shape {tuple(X.shape)} instead; one "
+            "row is X.reshape(1, -1), one feature X.reshape(-1, 1)."
+        )
+    rows = X.detach().flatten(1).to(torch.float32).contiguous()
+    for count, what in zip(rows.shape, ("sample", "feature"), strict=True):
+        if not count:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 "
+                f"is required by {name}."
+            )
+    validate_data(estimator, rows, reset=reset, skip_check_array=True)
+    if not (rows.sum().isfinite() or rows.isfinite().all()):
+        raise ValueError(f"Input X contains NaN or infinity; {name} needs finite numbers.")
+    return rows
+
+
+def _check_targets(rows, y):
+    if y is None:
+        raise ValueError("Got y=None, but the classes have to be told apart; pass the labels.")
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(rows, y)
+    return y
 
 
 def _is_missing(label):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+# Before scipy is imported: lets scikit-learn's checks of other arrays than numpy's run.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 torch.set_num_threads(1)
 
 if find_spec("matplotlib"):

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
@@ -322,7 +323,8 @@ def _fit_mixture(X, n_components, reg_covar, max_iter, seed):
         n_components, reg_covar=reg_covar, max_iter=max_iter, random_state=seed
     )
     X = X if len(X) > 1 else np.repeat(X, 2, axis=0)
-    with warnings.catch_warnings():
+    # With dispatch to other arrays scikit-learn refuses the start from k-means.
+    with warnings.catch_warnings(), config_context(array_api_dispatch=False):
         # EM that stops at max_iter, or on repeated rows, is still a usable density.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(X)
