@@ -10,6 +10,7 @@ and the threshold follows, or an error that says what can be promised instead.
 # Any scikit-learn classifier will do. Here a random forest learns the digits 0 to 7; some
 # pictures of 8 are at hand as examples of what it must not answer, and 9 it never sees.
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
@@ -46,6 +47,27 @@ print(f"answered               {accepted[y_test != -1].mean():.1%} of the known 
 print(f"wrong among answers    {wrong[accepted].mean():.1%}")
 print(f"eights answered        {accepted[y_test == -1].mean():.1%}")
 print(f"nines answered         {model.accept(X[~seen]).mean():.1%} (another kind: no promise)")
+
+# %%
+# Does it hold? The same forest, told to be wrong in at most 5 % of its answers, eights
+# included, and calibrated two hundred times on halves of the rows that it did not see. On the
+# other half the share of wrong answers stays below the promise in nearly all of them.
+
+fitted, shares = model.estimator_, []
+for seed in range(200):
+    X_calibration, X_new, y_calibration, y_new = train_test_split(
+        X_test, y_test, test_size=0.5, stratify=y_test, random_state=seed
+    )
+    again = SelectiveClassifier(fitted, risk=0.05, calibration="prefit", reject_label=-2)
+    accepted = again.fit(X_calibration, y_calibration).accept(X_new)
+    shares.append((again.answers(X_new) != y_new)[accepted].mean())
+
+fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.hist(shares, bins=20)
+ax.axvline(0.05, color="C3", linestyle="--", label="promised")
+ax.set(xlabel="Wrong among the answers", ylabel="Calibrations")
+ax.legend()
+print(f"above the promise in {np.mean(np.array(shares) > 0.05):.1%} of 200 calibrations")
 
 # %%
 # A promise that the rows cannot carry is refused, with the best that can be had.

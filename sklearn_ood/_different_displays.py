@@ -1,22 +1,14 @@
 """Pictures of the samples on which classifiers differ."""
 
-from importlib.util import find_spec
-
 import numpy as np
 
 from sklearn_ood._explanation import draw_row
+from sklearn_ood._plotting import pyplot
 
 
 def new_figure(width, height):
-    """An empty figure, or an error that says what is missing."""
-    if find_spec("matplotlib") is None:
-        raise ImportError(
-            "The displays draw with matplotlib, which is not installed; install the 'plot' "
-            "extra."
-        )
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
+    """An empty figure."""
+    return pyplot().figure(figsize=(width, height), layout="constrained")
 
 
 def draw_before_and_after(found, max_samples):

@@ -15,6 +15,7 @@ from sklearn_ood._confidence import confidence_of, last_step
 from sklearn_ood._features import NetFeatures
 from sklearn_ood._generative import GenerativeClassifier
 from sklearn_ood._neighbors import DistinctLocalOutlierFactor, NeighborDistance
+from sklearn_ood._plotting import pyplot
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows
 from sklearn_ood.generators import PCAGenerator
@@ -221,16 +222,9 @@ def draw_p_values(p_values, captions, names):
     -------
     matplotlib.figure.Figure
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "plot_member_p_values draws with matplotlib, which is not installed; install the "
-            "'plot' extra."
-        ) from error
     n_rows, n_names = p_values.shape
     size = (1.2 * n_names + 1.5, 0.35 * n_rows + 0.8)
-    figure = plt.figure(figsize=size, layout="constrained")
+    figure = pyplot().figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     evidence = -np.log10(np.maximum(p_values, np.finfo(np.float64).tiny))
     axes.imshow(evidence, cmap="Reds", vmin=0, vmax=6, aspect="auto")

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_ood._plotting import pyplot
+
 
 class Explanation(NamedTuple):
     """Rows beside the nearest generation of each class.
@@ -45,15 +47,9 @@ def draw_explanation(explanation, labels=None):
     ImportError
         If matplotlib is missing.
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "plot_explanation draws with matplotlib, which is not installed; install the "
-            "'plot' extra."
-        ) from error
     n, n_classes = explanation.distances.shape
-    figure = plt.figure(figsize=(1.1 * (n_classes + 1), 1.3 * n), layout="constrained")
+    size = (1.1 * (n_classes + 1), 1.3 * n)
+    figure = pyplot().figure(figsize=size, layout="constrained")
     axes = figure.subplots(n, n_classes + 1, squeeze=False)
     predicted = explanation.distances.argmin(1)
     for i, line in enumerate(axes):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sklearn_ood._nets import map_batches
+from sklearn_ood._plotting import pyplot
 
 
 def class_gradients(net, rows, class_logits, *, guided=False):
@@ -130,10 +131,9 @@ class InputGradientsDisplay:
         -------
         self
         """
-        from matplotlib import pyplot as plt
-
         n = len(self.X)
-        figure = figure or plt.figure(figsize=(1.6 * n, 3.6), layout="constrained")
+        size = (1.6 * n, 3.6)
+        figure = figure or pyplot().figure(figsize=size, layout="constrained")
         self.figure_, self.axes_ = figure, figure.subplots(2, n, squeeze=False)
         for column, title in enumerate(self.titles):
             above, below = self.axes_[:, column]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklearn_ood._confidence import answers_of, confidence_of, last_step
+from sklearn_ood._plotting import pyplot
 from sklearn_ood.metrics._blocks import as_labels, as_numbers, differs
 from sklearn_ood.metrics._open_set import is_known
 from sklearn_ood.metrics._scorer import classes_of
@@ -374,13 +375,7 @@ def _classifier_in(estimator, X):
 
 
 def _axes(ax):
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "A picture needs matplotlib, which is not installed; "
-            'pip install "sklearn-ood[plot]".'
-        ) from error
+    plt = pyplot()
     ax = plt.subplots()[1] if ax is None else ax
     return ax, ax.figure
 

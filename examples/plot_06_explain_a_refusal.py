@@ -20,6 +20,7 @@ from sklearn_ood import (
     NoveltyDetector,
     SoftmaxClassifier,
 )
+from sklearn_ood.generators import PCAGenerator
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -44,8 +45,11 @@ rows = np.flatnonzero(~known)[:8]
 display = fitted.plot_member_p_values(X[rows], y[rows])
 
 # %%
-# What the class generators make of the same rows: the nearest that each class can generate.
+# What the class generators make of the same rows: the nearest that each class can generate
+# from four components, and how far off it is (the best class is marked).
 
-generators = GenerativeClassifier("pca", input_shape=(1, 8, 8), random_state=0)
+generators = GenerativeClassifier(
+    PCAGenerator(4), similarity="l2", input_shape=(1, 8, 8), random_state=0
+)
 generators.fit(X[known], y[known])
 display = generators.plot_explanation(X[rows[:5]], y[rows[:5]])

@@ -9,6 +9,7 @@ your model? ``fooling_rate`` tries, for every class, with gradients or without.
 # %%
 # Three models of the digits, and for each the threshold that accepts 95 % of new digits.
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
@@ -46,4 +47,5 @@ for name, model in models.items():
 # %%
 # What the network takes for digits.
 
-display = FoolingDisplay(results["softmax"]).plot(n_rows=2)
+fig, ax = plt.subplots(figsize=(8, 2.2), layout="constrained")
+display = FoolingDisplay(results["softmax"]).plot(ax, n_rows=2)

@@ -9,12 +9,14 @@ confidence, a threshold and a guarantee around it.
 # %%
 # A network trained with a plain PyTorch loop, as anybody has one.
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood.metrics import RiskCoverageDisplay
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -49,3 +51,22 @@ print(selective.guarantee_["risk"])
 accepted = selective.accept(X_new)
 print(f"answers {accepted.mean():.1%}, of these right:", end=" ")
 print(f"{(selective.predict(X_new)[accepted] == y_new[accepted]).mean():.1%}")
+
+# %%
+# The confidence is a parameter of the wrapper, not of the network: compare them on new rows.
+
+fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+for confidence in ["max_proba", "margin", "energy"]:
+    classifier.set_params(confidence=confidence)
+    RiskCoverageDisplay.from_estimator(classifier, X_new, y_new, name=confidence, ax=ax)
+
+# %%
+# The digits of which it is least sure, with its answers.
+
+classifier.set_params(confidence="margin")
+least = np.argsort(classifier.score_samples(X_new))[:8]
+fig, axes = plt.subplots(1, 8, figsize=(8, 1.5))
+for ax, row, answer in zip(axes, least, classifier.predict(X_new[least]), strict=True):
+    ax.imshow(X_new[row].reshape(8, 8), cmap="gray_r")
+    ax.set_title(f"{answer} (is {y_new[row]})", fontsize=9)
+    ax.set_axis_off()
