@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -19,7 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "decision_table.rst"]
 # A paper's run and its benchmark may share a name; neither is in the gallery.
 suppress_warnings = ["sphinx_gallery.duplicate_filename"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
@@ -93,3 +94,7 @@ def write_benchmark_page(path, results):
 
 
 write_benchmark_page(HERE / "benchmarks.rst", HERE / "results")
+sys.path.insert(0, str(HERE))
+importlib.import_module("decision_table").write_decision_table(
+    HERE / "decision_table.rst", HERE / "results"
+)

@@ -1,0 +1,202 @@
+"""The user guide's table of what to use when, with numbers read from ``docs/results``.
+
+``conf.py`` writes it anew for every build: a number here cannot be older than its result file,
+and a result that is gone breaks the build.
+"""
+
+import json
+from statistics import mean
+
+HEADER = ("I have", "use", "measured")
+
+
+def read(results, name):
+    """A result file's content."""
+    return json.loads((results / f"{name}.json").read_text())
+
+
+def average(results, name, prefix, *path):
+    """Mean of one number over all runs whose name begins with ``prefix``."""
+    runs = [run for key, run in read(results, name).items() if key.startswith(prefix)]
+    if not runs:
+        raise KeyError(f"{name}.json has no run that begins with {prefix!r}.")
+    values = []
+    for run in runs:
+        for key in path:
+            run = run[key]
+        values.append(run)
+    return mean(values)
+
+
+def scores(results, name, prefix, numbers):
+    """``label value, label value, ...`` of mean scores; ``numbers`` maps labels to paths."""
+    return ", ".join(
+        f"{label} {average(results, name, prefix, *path):.3f}"
+        for label, path in numbers.items()
+    )
+
+
+def table_with_unknown_classes(results):
+    def auroc(score):
+        return "scores", score, "auroc"
+
+    return "AUROC on three tables with classes left out: " + scores(
+        results,
+        "combined",
+        "tables/",
+        {
+            "combined": auroc("combined"),
+            "its mixture alone": auroc("member: mixture"),
+            "local outlier factor": auroc("local outlier factor"),
+            "random forest": auroc("random forest"),
+            "a network's largest probability": auroc("MLP, max softmax"),
+        },
+    )
+
+
+def table_of_one_class(results):
+    def auroc(score):
+        return "scores", score, "auroc"
+
+    combined = scores(
+        results,
+        "combined",
+        "anomalies/",
+        {
+            "combined": auroc("combined"),
+            "5 nearest neighbours": auroc("k-NN (5)"),
+            "one-class SVM": auroc("one-class SVM"),
+            "isolation forest": auroc("isolation forest"),
+        },
+    )
+    autoencoder = read(results, "dae")["adbench"]["summary"]["DAE with typicality"]
+    return (
+        f"AUROC on nine anomaly tables: {combined}; in runs of its own "
+        f"``DAEConfidence(typicality=True)`` {autoencoder['mean_auroc']:.3f}"
+    )
+
+
+def images(results):
+    sets = {"Fashion-MNIST": "fashion_mnist", "Omniglot": "omniglot", "notMNIST": "notmnist"}
+    parts = [
+        f"{name} {average(results, 'combined', 'images/mnist', 'scores', 'combined', key):.3f} "
+        f"(network alone "
+        f"{average(results, 'combined', 'images/mnist', 'scores', 'max softmax', key):.3f})"
+        for name, key in ((name, f"{key} auroc") for name, key in sets.items())
+    ]
+    return "AUROC, MNIST taught, unknown are " + ", ".join(parts)
+
+
+def made_outliers(results):
+    numbers = {
+        "confident": ("confident, boundary", "auroc"),
+        "reject": ("reject, boundary", "auroc"),
+        "without outliers": ("max softmax", "auroc"),
+        "a Gaussian mixture a class, no network": ("GaussianMixture(4) a class", "auroc"),
+    }
+    tables = sorted({run.split(",")[0] for run in read(results, "outlier_tables")})
+    parts = [
+        f"{table}: {scores(results, 'outlier_tables', table, numbers)}" for table in tables
+    ]
+    return f"AUROC with classes left out; {'; '.join(parts)}"
+
+
+def far_away(results):
+    def answered(prefix):
+        return average(results, "vernekar", prefix, "box answered")
+
+    return (
+        "share of a wide box around two classes that is answered: reject "
+        f"{answered('reject, boundary'):.1%}, confident {answered('confident, boundary'):.1%}"
+    )
+
+
+def attackers(results):
+    runs = read(results, "dae")["fooling mlp"]
+
+    def fooled(name):
+        return f"{runs[name]['fooled at 0.9 unscaled']['rate']:.0%}"
+
+    def right(name):
+        return f"{runs[name]['accuracy at 0.9']:.1%}"
+
+    return (
+        f"attacks that fool an MNIST network: softmax {fooled('CNN')}, COOL {fooled('COOL')}, "
+        f"autoencoder {fooled('DAE tied')}; digits answered rightly at the same thresholds: "
+        f"{right('CNN')}, {right('COOL')}, {right('DAE tied')}"
+    )
+
+
+def trained_network(results):
+    scoring = read(results, "training_benchmark")["scoring"]["score_samples"]["ratio"]
+    training = read(results, "training_benchmark")["training"]["SoftmaxClassifier"]["ratio"]
+    return (
+        f"``score_samples`` takes {scoring:.2f} times the bare network's time, training "
+        f"{training:.2f} times that of a hand-written loop"
+    )
+
+
+def two_models(results):
+    path = read(results, "gevaldi")["pair"]["js"]["divergence_at_tenths"]
+    return f"divergence of two MNIST networks {path[-1] / path[0]:.0f} times that at the start"
+
+
+ROWS = [
+    (
+        "a table, and classes to come that nobody labelled",
+        ":class:`CombinedDetector`, the default",
+        table_with_unknown_classes,
+    ),
+    (
+        "a table of one class",
+        ":class:`NoveltyDetector` around :class:`CombinedDetector`, or :class:`DAEConfidence`",
+        table_of_one_class,
+    ),
+    (
+        "images",
+        ":class:`CombinedDetector` with ``input_shape=(C, H, W)``",
+        images,
+    ),
+    (
+        "one network that must do it all, on a table",
+        ":class:`ConfidentClassifier` or :class:`RejectClassifier` with "
+        '``outliers="boundary"``, or ``"given"`` where there are examples',
+        made_outliers,
+    ),
+    (
+        "inputs far from all data",
+        ":class:`RejectClassifier`: a confident network grows sure again far away",
+        far_away,
+    ),
+    (
+        "attackers",
+        ":class:`DAEConfidence`, and :mod:`sklearn_ood.fooling` to try it",
+        attackers,
+    ),
+    (
+        "a trained network, or little time",
+        ":meth:`SoftmaxClassifier.from_module`",
+        trained_network,
+    ),
+    (
+        "two models, and a choice to make",
+        ":class:`GeValDi`",
+        two_models,
+    ),
+]
+
+
+def write_decision_table(path, results):
+    """A list-table for the user guide.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file to write.
+    results : Path
+        Folder of the result files.
+    """
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 35 45", ""]
+    for row in (HEADER, *((have, use, measure(results)) for have, use, measure in ROWS)):
+        lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
+    path.write_text("\n".join(lines) + "\n")
