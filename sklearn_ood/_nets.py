@@ -382,8 +382,8 @@ def _take(array, index, device):
             array.read(index if isinstance(index, slice) else index.numpy())
         )
     elif isinstance(array, np.ndarray):
-        part = array[index if isinstance(index, slice) else index.numpy()]
-        part = torch.from_numpy(part if part.flags.writeable else part.copy())
+        rows = array[index if isinstance(index, slice) else index.numpy()]
+        part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
     elif isinstance(index, slice):
         part = array[index]
     else:

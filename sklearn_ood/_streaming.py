@@ -165,7 +165,7 @@ def _of_block(estimator, method, example, block):
 
 def _mapped_file(X):
     while isinstance(X, np.ndarray):
-        if isinstance(X, np.memmap) and X._mmap is not None:
+        if isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None:
             return X
         X = X.base
     return None
