@@ -19,10 +19,12 @@ is kept in ``docs/results/outlier_tables.json`` and not run again.
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from joblib import Memory
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
@@ -52,12 +54,22 @@ EPOCHS = (20, 80)
 LOOSE = BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
 NEAR = BoundaryOutliers(quantile=0.05)
 TIGHT = BoundaryOutliers(quantile=0.95)
+FOLDER = tempfile.TemporaryDirectory()
+CACHE = Memory(FOLDER.name, verbose=0)
+
+
+@CACHE.cache
+def loose_outliers(X, y, n, random_state):
+    """Two nets of one split, and of any number of epochs, learn from the same rows."""
+    return LOOSE(X, y, n, random_state)
 
 
 def nets(seed):
     return {
-        "confident, boundary": ConfidentClassifier(outliers=LOOSE, random_state=seed, **NET),
-        "reject, boundary": RejectClassifier(outliers=LOOSE, random_state=seed, **NET),
+        "confident, boundary": ConfidentClassifier(
+            outliers=loose_outliers, random_state=seed, **NET
+        ),
+        "reject, boundary": RejectClassifier(outliers=loose_outliers, random_state=seed, **NET),
         "max softmax": SoftmaxClassifier(random_state=seed, **NET),
     }
 
