@@ -12,7 +12,7 @@ Run ``python examples/papers/lee_toys.py``; every seed is kept in
 
 import argparse
 import json
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,7 @@ def pretrained(seed):
     return classifier.fit(X / 2, y), X[y != -1] / 2, y[y != -1]
 
 
+@cache
 def generated(guided, seed, epochs):
     """2,000 samples of a GAN that learns beside the fixed net."""
     taught, X, y = pretrained(seed)
