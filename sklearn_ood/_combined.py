@@ -3,7 +3,6 @@ from numbers import Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._base import OODClassifier
@@ -24,13 +23,14 @@ from sklearn_ood._evidence import (
 )
 from sklearn_ood._streaming import block_by_block
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows, validate_training_data
+from sklearn_ood._wrapping import Composition
 from sklearn_ood.metrics import aurc_score
 from sklearn_ood.model_selection import LeaveClassesOut
 
 AUTO_SPLITS, AUTO_LEFT_OUT, AUTO_CLASSES = 2, 0.3, 3
 
 
-class CombinedDetector(OODClassifier, _BaseComposition):
+class CombinedDetector(Composition, OODClassifier):
     """Several scores as one calibrated p-value: the method to try first.
 
     No single score is best on all data. Each member's score becomes a conformal p-value on
@@ -135,6 +135,7 @@ class CombinedDetector(OODClassifier, _BaseComposition):
     (1, 3)
     """
 
+    _composed = "detectors"
     _score_is_log_p_value = True
 
     def __init__(
@@ -274,32 +275,6 @@ class CombinedDetector(OODClassifier, _BaseComposition):
     def n_calibration_(self):
         """Rows that calibrate the combination."""
         return self._scale.n_samples
-
-    def get_params(self, deep=True):
-        """Parameters, with those of the members as ``<name>__<parameter>``.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-
-        Returns
-        -------
-        dict
-        """
-        return self._get_params("detectors", deep=deep)
-
-    def set_params(self, **params):
-        """Set parameters; a member is replaced, or "drop"-ped, by its name.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self
-        """
-        return self._set_params("detectors", **params)
 
     def _evidence(self, rows):
         if self.classifier_ is None:

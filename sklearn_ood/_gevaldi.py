@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._base import OODClassifier
@@ -32,12 +31,13 @@ from sklearn_ood._members import (
 )
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._validation import forget, validate_rows, validate_training_data
+from sklearn_ood._wrapping import Composition
 from sklearn_ood.generators import VAE, GaussianMixtureGenerator
 
 MIXTURE_MAX_FEATURES = 64
 
 
-class GeValDi(OODClassifier, _BaseComposition):
+class GeValDi(Composition, OODClassifier):
     """Compare classifiers where they differ most, and answer together where they agree.
 
     A generator's latents climb the divergence of the classifiers' predictions: what they
@@ -173,32 +173,6 @@ class GeValDi(OODClassifier, _BaseComposition):
         self.ood_label = ood_label
         self.n_jobs = n_jobs
         self.random_state = random_state
-
-    def get_params(self, deep=True):
-        """Parameters of this estimator, with those of the members as ``name__parameter``.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-
-        Returns
-        -------
-        dict
-        """
-        return self._get_params("estimators", deep=deep)
-
-    def set_params(self, **params):
-        """Set parameters of this estimator or, as ``name__parameter``, of its members.
-
-        Parameters
-        ----------
-        **params
-
-        Returns
-        -------
-        self
-        """
-        return self._set_params("estimators", **params)
 
     def fit(self, X=None, y=None):
         """Fit clones of the members and of the generator, or take them as they are.

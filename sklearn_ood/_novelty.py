@@ -1,16 +1,17 @@
 from functools import partial
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._confidence import confidence_of, scores_log_p_value
 from sklearn_ood._streaming import block_by_block, in_blocks, take_rows
 from sklearn_ood._validation import as_native, forget, stratified_holdout
+from sklearn_ood._wrapping import Wrapper
 
 
-class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
+class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
     """Any estimator with a score as one of scikit-learn's outlier detectors.
 
     ``predict`` gives +1 for inliers and -1 for outliers; ``decision_function`` is
@@ -141,22 +142,12 @@ class NoveltyDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return confidence_of(self.estimator_, X)
 
-    @property
-    def n_features_in_(self):
-        return self.estimator_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        return self.estimator_.feature_names_in_
-
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        tags.target_tags.required = inner.target_tags.required
+        tags.target_tags.required = get_tags(self.estimator).target_tags.required
         return tags
 
     def _check_contamination(self):

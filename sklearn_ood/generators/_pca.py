@@ -125,7 +125,7 @@ class PCAGenerator(BaseGenerator):
         inner = torch.bmm(centred, components.mT)
         explained = (inner.square() / (variance + noise[:, None])[:, None]).sum(2)
         distance = ((centred.square().sum(2) - explained) / noise[:, None]).double()
-        distance = distance.where(~distance.isnan(), torch.inf)  # both sums overflowed
+        distance = distance.where(distance.isfinite(), torch.inf)  # a sum overflowed
         log_determinant = (variance / noise[:, None]).log1p().sum(1) + d * noise.log()
         return -0.5 * (distance + log_determinant[:, None] + d * np.log(2 * np.pi)).T
 
@@ -173,7 +173,7 @@ def _shrunk_noise(residuals, counts, d, n_components):
     pooled = np.average(residuals, weights=counts)
     noise = (counts * residuals + PRIOR_ROWS * pooled) / (counts + PRIOR_ROWS)
     floor = 1e-6 if pooled == 0 else 1e-3 * pooled
-    return np.maximum(noise, floor)
+    return np.maximum(noise, max(floor, np.finfo(np.float32).tiny))
 
 
 def _like(tensor, array):
