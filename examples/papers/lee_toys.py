@@ -120,7 +120,7 @@ def table(results, figure):
     return "\n".join(lines)
 
 
-def draw(args):
+def draw_figure1(args):
     from matplotlib import pyplot as plt
 
     grid = np.stack(np.meshgrid(*[np.linspace(-50, 50, 201)] * 2), axis=-1).reshape(-1, 2)
@@ -133,6 +133,11 @@ def draw(args):
         panel.set_title(f"100 outliers of [-{box}, {box}]²")
         figure.colorbar(image, ax=panel)
     figure.savefig(RESULTS / "lee_figure1.png", dpi=70)
+
+
+def draw_figure3(args):
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     for panel, guided in zip(axes, (False, True), strict=True):
         samples, X, y = generated(guided, 0, args.gan_epochs)
@@ -160,8 +165,9 @@ def main():
             update(args.results, key, partial(figure3, guided, args.gan_epochs, seed))
     results = json.loads(args.results.read_text())
     print(table(results, "figure 1"), table(results, "figure 3"), sep="\n\n")
-    if args.draw:
-        draw(args)
+    for number, draw in (("1", draw_figure1), ("3", draw_figure3)):
+        if args.draw and number in args.figures:
+            draw(args)
 
 
 if __name__ == "__main__":
