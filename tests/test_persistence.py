@@ -1,7 +1,9 @@
 import errno
 import json
+import os
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -432,9 +434,58 @@ def test_a_write_that_the_system_cuts_short_leaves_the_old_file(classifier, tmp_
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_path_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        save(LogisticRegression(), tmp_path / "no" / "model.ood")
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_interrupted_save_leaves_the_old_file(step, saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(persistence.os, step, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(LogisticRegression(), saved)
+    assert saved.read_bytes() == before
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("no/model.ood", FileNotFoundError),
+        ("file/model.ood", NotADirectoryError),
+        ("folder", OSError),
+        ("n" * 300, OSError),
+    ],
+)
+def test_a_path_that_cannot_be_written(name, error, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error):
+        save(LogisticRegression(), tmp_path / name)
+    assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_that_cannot_be_written_keeps_the_old_file(saved):
+    before, folder = saved.read_bytes(), saved.parent
+    folder.chmod(0o500)
+    try:
+        if os.access(folder, os.W_OK):
+            pytest.skip("this user may write everywhere")
+        with pytest.raises(PermissionError):
+            save(LogisticRegression(), saved)
+    finally:
+        folder.chmod(0o700)
+    assert saved.read_bytes() == before
+
+
+def test_saves_at_the_same_time_leave_one_whole_file(tmp_path):
+    path = tmp_path / "model.ood"
+    models = [LogisticRegression(C=float(i)) for i in range(1, 5)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda model: save(model, path), 5 * models):
+            assert load(path).C in (1.0, 2.0, 3.0, 4.0)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def round_trip(value):
