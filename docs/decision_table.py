@@ -28,6 +28,12 @@ def average(results, name, prefix, *path):
     return mean(values)
 
 
+def names(results, name, prefix):
+    """What the runs whose name begins with ``prefix`` are called, without group and seed."""
+    runs = [key for key in read(results, name) if key.startswith(prefix)]
+    return sorted({run.split("/")[1] for run in runs})
+
+
 def scores(results, name, prefix, numbers):
     """``label value, label value, ...`` of mean scores; ``numbers`` maps labels to paths."""
     return ", ".join(
@@ -40,7 +46,8 @@ def table_with_unknown_classes(results):
     def auroc(score):
         return "scores", score, "auroc"
 
-    return "AUROC on three tables with classes left out: " + scores(
+    tables = names(results, "combined", "tables/")
+    return f"mean AUROC with classes left out of {', '.join(tables)}: " + scores(
         results,
         "combined",
         "tables/",
@@ -71,20 +78,27 @@ def table_of_one_class(results):
     )
     autoencoder = read(results, "dae")["adbench"]["summary"]["DAE with typicality"]
     return (
-        f"AUROC on nine anomaly tables: {combined}; in runs of its own "
+        f"mean AUROC on {len(names(results, 'combined', 'anomalies/'))} anomaly tables: "
+        f"{combined}; in runs of its own "
         f"``DAEConfidence(typicality=True)`` {autoencoder['mean_auroc']:.3f}"
     )
 
 
 def images(results):
     sets = {"Fashion-MNIST": "fashion_mnist", "Omniglot": "omniglot", "notMNIST": "notmnist"}
+    runs = names(results, "combined", "images/mnist ")
+    largest = max(runs, key=lambda run: int(run.split()[-1]))
+
+    def auroc(score, unknown):
+        return average(
+            results, "combined", f"images/{largest}/", "scores", score, f"{unknown} auroc"
+        )
+
     parts = [
-        f"{name} {average(results, 'combined', 'images/mnist', 'scores', 'combined', key):.3f} "
-        f"(network alone "
-        f"{average(results, 'combined', 'images/mnist', 'scores', 'max softmax', key):.3f})"
-        for name, key in ((name, f"{key} auroc") for name, key in sets.items())
+        f"{name} {auroc('combined', key):.3f} (network alone {auroc('max softmax', key):.3f})"
+        for name, key in sets.items()
     ]
-    return "AUROC, MNIST taught, unknown are " + ", ".join(parts)
+    return f"AUROC, {largest.split()[-1]} images of MNIST taught, unknown: " + ", ".join(parts)
 
 
 def made_outliers(results):
