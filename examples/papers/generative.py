@@ -62,9 +62,10 @@ def models(epochs):
         "cnn": lambda: SoftmaxClassifier(
             module="small_cnn",
             input_shape=IMAGE,
-            max_epochs=epochs or 3,
+            max_epochs=epochs or 5,
             batch_size=128,
             lr=2e-3,
+            lr_schedule="cosine",
             random_state=0,
         ),
         "mlp": lambda: SoftmaxClassifier(
