@@ -88,12 +88,13 @@ class CombinedDetector(Composition, OODClassifier):
 
     Notes
     -----
-    The defaults for tables are the classifier's probability, a Gaussian mixture a class and
-    the nearest training row of the class; with one class, which has no probability, the local
-    outlier factor instead. For images they are the classifier's probability and the
-    likelihood under one PCA a class, of 32 components, of its last feature maps and of the
-    pixels. The combination, the members for tables and the number of components were chosen
-    by classes held out within training data.
+    The defaults for tables are the classifier's probability and three Gaussian mixtures a
+    class: of a size chosen by held-out classes, of 8 and of 16 components; with one class,
+    which has no probability, one mixture, the nearest training row and the local outlier
+    factor. For images they are the classifier's probability and the likelihood under one PCA
+    a class, of 32 components, of its last feature maps and of the pixels. The combination,
+    the members for tables and the number of components were chosen by classes held out
+    within training data.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most

@@ -18,10 +18,11 @@ from sklearn_ood._neighbors import DistinctLocalOutlierFactor, NeighborDistance
 from sklearn_ood._plotting import pyplot
 from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._validation import OUTLIER, class_codes, validate_rows
-from sklearn_ood.generators import PCAGenerator
+from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 
 CLASSIFIER = "classifier"
 IMAGE_COMPONENTS = 32
+MIXTURE_SIZES = (8, 16)
 DROP = "drop"
 
 
@@ -77,14 +78,17 @@ def default_detectors(input_shape, classifier):
     if len(input_shape) == 3:
         pixels = [("pixels", _linear(int(np.prod(input_shape))))]
         return own + _convolutional(input_shape, classifier) + pixels
-    tables = [
-        ("mixture", GenerativeClassifier("gmm", validation_fraction=0)),
-        ("neighbors", make_pipeline(StandardScaler(), NeighborDistance())),
-    ]
-    if classifier is None:
-        lof = DistinctLocalOutlierFactor(novelty=True)
-        tables.append(("lof", make_pipeline(StandardScaler(), lof)))
-    return own + tables
+    mixture = ("mixture", GenerativeClassifier("gmm", validation_fraction=0))
+    if classifier is not None:
+        return [*own, mixture, *(_mixture(size) for size in MIXTURE_SIZES)]
+    neighbors = make_pipeline(StandardScaler(), NeighborDistance())
+    lof = make_pipeline(StandardScaler(), DistinctLocalOutlierFactor(novelty=True))
+    return [mixture, ("neighbors", neighbors), ("lof", lof)]
+
+
+def _mixture(n_components):
+    generator = GaussianMixtureGenerator(n_components)
+    return f"mixture_{n_components}", GenerativeClassifier(generator, validation_fraction=0)
 
 
 def _convolutional(input_shape, classifier):

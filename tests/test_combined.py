@@ -250,7 +250,12 @@ def test_defaults_for_a_table():
     X, y = load_iris(return_X_y=True)
     vote = default_classifier((4,)).set_params(net__softmaxclassifier__max_epochs=5)
     detector = CombinedDetector(vote, random_state=0).fit(X, y)
-    assert list(detector.detectors_) == ["confidence", "mixture", "neighbors"]
+    assert list(detector.detectors_) == [
+        "confidence",
+        "mixture",
+        "mixture_8",
+        "mixture_16",
+    ]
     assert detector.score_samples(X + 5).max() < detector.score_samples(X).mean()
 
 

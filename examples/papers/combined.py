@@ -11,8 +11,8 @@ the other combinations, and what people would pick instead, on the same rows:
 Each dataset and seed is one entry of ``docs/results/combined.json``; entries that are there
 are not run again. Peers train on all training rows; the combination holds a part of them out
 to calibrate itself. AURC uses the labels of the combination's classifier for every score, so
-that scores and not classifiers are compared. PyOD's autoencoder is among the peers for images
-where PyOD is installed.
+that scores and not classifiers are compared. PyOD's detectors are among the peers for
+tables and images where PyOD is installed.
 """
 
 import argparse
@@ -116,6 +116,19 @@ def table_peers(seed):
         "MLP, max softmax": scaled(net),
         "isolation forest": IsolationForest(random_state=seed),
         "one-class SVM": scaled(OneClassSVM(nu=0.1)),
+    } | pyod_peers(seed)
+
+
+def pyod_peers(seed):
+    """PyOD's autoencoder and ECOD, where PyOD is installed."""
+    if not find_spec("pyod"):
+        return {}
+    from pyod.models.auto_encoder import AutoEncoder
+    from pyod.models.ecod import ECOD
+
+    return {
+        "PyOD AutoEncoder": AutoEncoder(random_state=seed, verbose=0),
+        "PyOD ECOD": ECOD(),
     }
 
 
@@ -221,9 +234,7 @@ def image_peers(net, seed):
         "isolation forest, pixels": IsolationForest(random_state=seed),
     }
     if find_spec("pyod"):
-        from pyod.models.auto_encoder import AutoEncoder
-
-        peers["PyOD AutoEncoder, pixels"] = AutoEncoder(random_state=seed, verbose=0)
+        peers["PyOD AutoEncoder, pixels"] = pyod_peers(seed)["PyOD AutoEncoder"]
     return peers
 
 
