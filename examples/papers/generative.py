@@ -55,8 +55,8 @@ class LitPixels:
         return -np.abs(X.sum(1) - self.typical_).astype(np.float64)
 
 
-def models(epochs):
-    """Everything that can be run, by name."""
+def models(epochs, trained=None):
+    """Everything that can be run, by name; ``trained`` gives the network of an earlier run."""
     conv = {"input_shape": IMAGE, "random_state": 0}
     return {
         "cnn": lambda: SoftmaxClassifier(
@@ -90,6 +90,11 @@ def models(epochs):
         "pca 64, l2": lambda: GenerativeClassifier(PCAGenerator(64), "l2", **FULL),
         "isolation forest": lambda: IsolationForest(random_state=0),
         "lit pixels": LitPixels,
+        "cnn conv features, knn": lambda: make_pipeline(
+            NetFeatures(FrozenEstimator(trained("cnn")), "conv"),
+            Normalizer(),
+            GenerativeClassifier("knn", **FULL),
+        ),
     }
 
 
@@ -140,7 +145,11 @@ def run(taught, name, cache, epochs, rows_a_class, sets):
         chosen = np.concatenate([np.flatnonzero(y == k)[:rows_a_class] for k in range(10)])
         X, y = X[chosen], y[chosen]
     file = cache / f"{taught}-{name.replace(' ', '_')}"
-    model, seconds = fitted(models(epochs)[name], X, y, file.with_suffix(".joblib"))
+
+    def trained(net):
+        return joblib.load(cache / f"{taught}-{net}.joblib")[0]
+
+    model, seconds = fitted(models(epochs, trained)[name], X, y, file.with_suffix(".joblib"))
     kept = read(file) or {"fit_seconds": seconds, "score_seconds": 0.0, "rows": len(X)}
     scored = NetScores(name, model, X, y) if name in ("cnn", "mlp") else None
     for test_name, rows in test_sets(taught):
@@ -178,16 +187,13 @@ def bound(model, test_name, rows):
 
 def judged(model, test_name, rows):
     """Scores, and labels where the model has any, of one test set."""
-    if isinstance(model, GenerativeClassifier):
+    if hasattr(model, "predict_proba"):
         evidence = model.decision_function(rows)
         return {
             f"score_{test_name}": evidence.max(1),
             f"label_{test_name}": model.classes_[evidence.argmax(1)],
         }
-    scores = {f"score_{test_name}": model.score_samples(rows)}
-    if hasattr(model, "predict_proba"):
-        scores[f"label_{test_name}"] = model.predict(rows)
-    return scores
+    return {f"score_{test_name}": model.score_samples(rows)}
 
 
 def fitted(make, X, y, file):
