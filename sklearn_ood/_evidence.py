@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from sklearn_ood._base import OODClassifier
 from sklearn_ood._confidence import confidence_of, last_step
@@ -23,6 +23,7 @@ from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 CLASSIFIER = "classifier"
 IMAGE_COMPONENTS = 32
 MIXTURE_SIZES = (8, 16)
+MAX_NEIGHBOR_ROWS = 10_000
 DROP = "drop"
 
 
@@ -92,7 +93,7 @@ def _mixture(n_components):
 
 
 def _convolutional(input_shape, classifier):
-    """The member on the last feature maps of a net that has its convolutions by name."""
+    """The members on the last feature maps of a net that has its convolutions by name."""
     if not hasattr(classifier, "net_"):
         return []
     network = getattr(classifier.net_.module_, "network", None)
@@ -100,7 +101,11 @@ def _convolutional(input_shape, classifier):
         return []
     features = NetFeatures(FrozenEstimator(classifier), "conv")
     width = features.fit_transform(np.zeros((1, *input_shape), dtype=np.float32)).shape[1]
-    return [("conv", make_pipeline(features, _linear(width)))]
+    neighbors = NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS)
+    return [
+        ("conv", make_pipeline(features, _linear(width))),
+        ("neighbors", make_pipeline(features, Normalizer(), neighbors)),
+    ]
 
 
 def _linear(n_features):

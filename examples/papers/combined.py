@@ -227,7 +227,7 @@ def image_peers(net, seed):
         f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": make_pipeline(
             NetFeatures(FrozenEstimator(net)), NeighborDistance(50, **some)
         ),
-        "nearest training image, pixels": NeighborDistance(),
+        f"nearest of {MAX_NEIGHBOR_ROWS:,} training images, pixels": NeighborDistance(**some),
         "PCA a class, reconstruction": GenerativeClassifier(
             PCAGenerator(64), similarity="l2", validation_fraction=0
         ),
