@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from generative_figures import draw_figures
 from generative_markdown import as_markdown
 
 from sklearn_ood.datasets import load_images
@@ -35,6 +36,8 @@ def write_report(cache):
                 kept[f"{net}, float32"] = in_float32(kept[net])
         if kept:
             results[taught] = judge(taught, kept)
+        if taught == "mnist":
+            draw_figures(kept, RESULTS)
     for benchmark in ("latent_search", "stacked_training"):
         file = RESULTS / f"{benchmark}.json"
         if file.exists():
@@ -95,6 +98,7 @@ def selective(labels, answers, score):
     coverage, risk, _ = risk_coverage_curve(labels, answers, score)
     return {
         "aurc": round(float(aurc_score(labels, answers, score)), 4),
+        "errors_in_the_first_5_percent": _errors(coverage, risk, len(labels)),
         "lowest_risk": round(float(risk.min()), 5),
         "coverage_at_risk_0": _coverage(labels, answers, score, 0.0),
         "coverage_at_risk_1_percent": _coverage(labels, answers, score, 0.01),
@@ -102,6 +106,12 @@ def selective(labels, answers, score):
             round(float(value), 5) for value in np.interp(GRID, coverage, risk)
         ],
     }
+
+
+def _errors(coverage, risk, n_samples):
+    """Errors among the first rows that are 5 % of all, a tied block taken whole."""
+    first = int(np.searchsorted(coverage, 0.05 * (1 - 1e-9)))
+    return round(float(coverage[first] * risk[first] * n_samples))
 
 
 def _coverage(labels, answers, score, risk):
