@@ -27,9 +27,7 @@ members = [
     ("dense", SoftmaxClassifier(hidden_layer_sizes=(64,), max_epochs=40)),
     ("convolutional", SoftmaxClassifier(input_shape=(1, 8, 8), max_epochs=20)),
 ]
-compared = GeValDi(
-    members, PCAGenerator(8), prior_weight=1e-3, input_shape=(1, 8, 8), random_state=0
-)
+compared = GeValDi(members, PCAGenerator(8), input_shape=(1, 8, 8), random_state=0)
 compared.fit(X_train, y_train)
 answers = {name: model.predict(X_test) for name, model in compared.named_estimators_.items()}
 for name, labels in answers.items():
