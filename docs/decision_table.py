@@ -1,7 +1,7 @@
 """The user guide's table of what to use when, with numbers read from ``docs/results``.
 
 ``conf.py`` writes it anew for every build: a number here cannot be older than its result file,
-and a result that is gone breaks the build.
+and where a run is not on record the table says so.
 """
 
 import json
@@ -86,8 +86,10 @@ def table_of_one_class(results):
 
 def images(results):
     sets = {"Fashion-MNIST": "fashion_mnist", "Omniglot": "omniglot", "notMNIST": "notmnist"}
-    runs = names(results, "combined", "images/mnist ")
-    largest = max(runs, key=lambda run: int(run.split()[-1]))
+    runs = names(results, "combined", "images/mnist")
+    largest = max(runs, key=lambda run: int(run.split()[-1]), default=None)
+    if largest is None:
+        raise KeyError("combined.json has no run on images.")
 
     def auroc(score, unknown):
         return average(
@@ -200,6 +202,14 @@ ROWS = [
 ]
 
 
+def measured(measure, results):
+    """A row's numbers, or that there are none."""
+    try:
+        return measure(results)
+    except (KeyError, FileNotFoundError):
+        return "no run on record"
+
+
 def write_decision_table(path, results):
     """A list-table for the user guide.
 
@@ -211,6 +221,6 @@ def write_decision_table(path, results):
         Folder of the result files.
     """
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 35 45", ""]
-    for row in (HEADER, *((have, use, measure(results)) for have, use, measure in ROWS)):
+    for row in (HEADER, *((have, use, measured(what, results)) for have, use, what in ROWS)):
         lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
     path.write_text("\n".join(lines) + "\n")
