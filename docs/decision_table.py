@@ -85,22 +85,38 @@ def table_of_one_class(results):
 
 
 def images(results):
-    sets = {"Fashion-MNIST": "fashion_mnist", "Omniglot": "omniglot", "notMNIST": "notmnist"}
+    unknown = ("fashion_mnist", "omniglot", "notmnist")
+    mnist = read(results, "generative")["mnist"]
+    labels = {
+        "PCA a class, likelihood": "pca, likelihood",
+        "nearest rows in a network's features": "cnn conv features, knn",
+        "the network's probability": "cnn",
+        "its energy": "cnn, energy",
+    }
+    parts = [
+        f"{label} {mean(mnist[run][key]['auroc'] for key in unknown):.3f}"
+        for label, run in labels.items()
+    ]
+    text = (
+        f"MNIST taught ({mnist['cnn']['training_rows']} images), mean AUROC against "
+        f"Fashion-MNIST, Omniglot and notMNIST: {', '.join(parts)}"
+    )
     runs = names(results, "combined", "images/mnist")
-    largest = max(runs, key=lambda run: int(run.split()[-1]), default=None)
-    if largest is None:
-        raise KeyError("combined.json has no run on images.")
+    if not runs:
+        return text
+    largest = max(runs, key=lambda run: int(run.split()[-1]))
 
-    def auroc(score, unknown):
-        return average(
-            results, "combined", f"images/{largest}/", "scores", score, f"{unknown} auroc"
+    def auroc(score):
+        run = f"images/{largest}/"
+        return mean(
+            average(results, "combined", run, "scores", score, f"{key} auroc")
+            for key in unknown
         )
 
-    parts = [
-        f"{name} {auroc('combined', key):.3f} (network alone {auroc('max softmax', key):.3f})"
-        for name, key in sets.items()
-    ]
-    return f"AUROC, {largest.split()[-1]} images of MNIST taught, unknown: " + ", ".join(parts)
+    return (
+        f"{text}; {largest.split()[-1]} images taught: combined {auroc('combined'):.3f}, the "
+        f"network's probability {auroc('max softmax'):.3f}"
+    )
 
 
 def made_outliers(results):
@@ -170,7 +186,8 @@ ROWS = [
     ),
     (
         "images",
-        ":class:`CombinedDetector` with ``input_shape=(C, H, W)``",
+        ":class:`CombinedDetector` with ``input_shape=(C, H, W)``, or a network with "
+        ":class:`GenerativeClassifier` as ``detector=``",
         images,
     ),
     (
