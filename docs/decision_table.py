@@ -114,8 +114,8 @@ def images(results):
         )
 
     return (
-        f"{text}; {largest.split()[-1]} images taught: combined {auroc('combined'):.3f}, the "
-        f"network's probability {auroc('max softmax'):.3f}"
+        f"{text}; {largest.split()[-1]} images taught: combined {auroc('combined'):.3f}, its "
+        f"network's probability {auroc('member: confidence'):.3f}"
     )
 
 
