@@ -398,6 +398,23 @@ def test_other_files_are_refused(tmp_path):
         load(tmp_path / "nothing.ood")
 
 
+def test_a_description_that_is_no_json_is_refused(saved):
+    document = "{not json"
+    metadata = {"sklearn_ood": document, "sha256": persistence._checksum(document, {})}
+    saved.write_bytes(to_safetensors({}, metadata))
+    with pytest.raises(ValueError, match="whose description is damaged"):
+        load(saved)
+
+
+def test_a_file_of_something_else_than_an_estimator_is_refused(saved):
+    something = Writer(KINDS).node([1, 2], "value")
+    document = json.dumps({"format": 1, "versions": {}, "estimator": something})
+    metadata = {"sklearn_ood": document, "sha256": persistence._checksum(document, {})}
+    saved.write_bytes(to_safetensors({}, metadata))
+    with pytest.raises(ValueError, match="with a list, not an estimator"):
+        load(saved)
+
+
 def test_other_versions_are_warned_of(saved):
     change(saved, lambda content: content["versions"].update(torch="1.0"))
     with pytest.warns(UserWarning, match=r"saved with torch 1\.0 \(here"):
