@@ -36,6 +36,7 @@ THRESHOLDS = (0.9, 0.99)
 PAPER_ALPHA = {0.9: 20.0, 0.99: 3.0}
 N_HELD_OUT = 5_000
 LOST_TO_ALPHA = 0.003
+NOISES = (0.05, 0.15, 0.3)
 
 
 def record(section, value):
@@ -121,16 +122,17 @@ def fooling(arguments):
     X, y, X_test, y_test = mnist(60_000)
     held_out = X[-N_HELD_OUT:], y[-N_HELD_OUT:]
     X, y = X[:-N_HELD_OUT][: arguments.rows], y[:-N_HELD_OUT][: arguments.rows]
-    of_training = ("network", "epochs", "batch_size", "lr_schedule", "seed", "trials")
+    of_training = ("network", "epochs", "batch_size", "lr_schedule", "reconstruction_weight")
+    of_training += ("seed", "trials")
     settings = {key: getattr(arguments, key) for key in of_training} | {"rows": len(X)}
     section = f"fooling {arguments.network}"
     before = json.loads(RESULTS.read_text()).get(section, {}) if RESULTS.exists() else {}
-    known = before if before.get("settings") == settings else {}
-    record(section, {"settings": settings})
     for name in arguments.methods:
         classifier, seconds = trained(name, X, y, arguments)
-        tuned = {T: tuned_alpha(classifier, *held_out, T) for T in THRESHOLDS}
-        row = known.get(name, {}) | {"train_seconds": round(seconds, 1)}
+        tuned = tuned_alphas(classifier, *held_out)
+        known = before.get(name, {})
+        row = known if known.get("settings") == settings else {"settings": settings}
+        row["train_seconds"] = round(seconds, 1)
         row |= accuracies(classifier, tuned, X_test, y_test)
         record(section, {name: row})
         for target in arguments.targets:
@@ -141,21 +143,33 @@ def fooling(arguments):
 
 def accuracies(classifier, tuned, X_test, y_test):
     """Share of the test images that are answered correctly above each threshold."""
-    right = classifier.predict(X_test) == y_test
+    log_proba, right, error = judged(classifier, X_test, y_test)
     row = {"accuracy": float(right.mean())}
-    variants = {"": tuned}
+    alphas = {"": dict.fromkeys(THRESHOLDS, 0.0)}
     if isinstance(classifier, DAEConfidence):
-        error = classifier.confidence_components(X_test).reconstruction_error
-        row |= {f"alpha at {T}": model.alpha_ for T, model in tuned.items()}
+        alphas = {"": {T: model.alpha_ for T, model in tuned.items()}}
+        row |= {f"alpha at {T}": alpha for T, alpha in alphas[""].items()}
         row["MSE quantiles .5 .95 .99"] = np.quantile(error, [0.5, 0.95, 0.99]).tolist()
-        row["largest gamma of 500 rows"] = largest_gamma(classifier, X_test[:500])
-        paper = {T: with_alpha(classifier, alpha) for T, alpha in PAPER_ALPHA.items()}
-        variants |= {" (paper's alpha)": paper, " (classifier alone)": alone(classifier)}
-    for variant, models in variants.items():
-        for threshold, model in models.items():
-            accepted = model.score_samples(X_test) >= np.log(threshold)
+        row["largest gamma of 200 rows"] = largest_gamma(classifier, X_test[:200])
+        alphas[" (paper's alpha)"] = PAPER_ALPHA
+        alphas[" (classifier alone)"] = dict.fromkeys(THRESHOLDS, 0.0)
+    for variant, alpha in alphas.items():
+        for threshold in THRESHOLDS:
+            accepted = log_proba - alpha[threshold] * error >= np.log(threshold)
             row[f"accuracy at {threshold}{variant}"] = float((right & accepted).mean())
     return row
+
+
+def judged(classifier, X, y):
+    """Log-confidence without the autoencoder, right answers, and reconstruction errors.
+
+    The networks of this section leave the curvature out: log c(x) is -alpha times the error.
+    """
+    right = classifier.predict(X) == y
+    if not isinstance(classifier, DAEConfidence):
+        return classifier.score_samples(X), right, np.zeros(len(X))
+    error = classifier.confidence_components(X).reconstruction_error
+    return classifier.predict_log_proba(X).max(axis=1), right, error
 
 
 def fooled(classifier, tuned, target, arguments):
@@ -196,26 +210,23 @@ def attacked(classifier, threshold, target, arguments):
     }
 
 
-def tuned_alpha(classifier, X, y, threshold):
-    """The paper's tuning of alpha for a threshold, on held-out rows.
+def tuned_alphas(classifier, X, y):
+    """The paper's tuning of alpha for each threshold, on held-out rows.
 
     The largest alpha with which the share of right answers above the threshold is at most
     ``LOST_TO_ALPHA`` below that of the classifier alone.
     """
     if not isinstance(classifier, DAEConfidence):
-        return classifier
-    right = classifier.predict(X) == y
-    log_proba = classifier.predict_log_proba(X).max(axis=1)
-    error = classifier.confidence_components(X).reconstruction_error
-    # Each row that the classifier alone answers bears alpha up to its own limit.
-    limits = (log_proba - np.log(threshold))[right] / error[right]
-    limits = np.sort(limits[limits >= 0])
-    lost = min(int(LOST_TO_ALPHA * len(y)), len(limits) - 1)
-    return with_alpha(classifier, float(limits[lost]))
-
-
-def alone(classifier):
-    return {threshold: with_alpha(classifier, 1e-9) for threshold in THRESHOLDS}
+        return dict.fromkeys(THRESHOLDS, classifier)
+    log_proba, right, error = judged(classifier, X, y)
+    tuned = {}
+    for threshold in THRESHOLDS:
+        # Each row that the classifier alone answers bears alpha up to its own limit.
+        limits = (log_proba - np.log(threshold))[right] / error[right]
+        limits = np.sort(limits[limits >= 0])
+        lost = min(int(LOST_TO_ALPHA * len(y)), len(limits) - 1)
+        tuned[threshold] = with_alpha(classifier, float(limits[lost]))
+    return tuned
 
 
 def at_threshold(classifier, threshold):
@@ -234,13 +245,13 @@ def largest_gamma(classifier, rows):
 def trained(name, X, y, arguments):
     """The network of that name, from the cache where it was trained before."""
     settings = (arguments.network, arguments.epochs, len(X), arguments.batch_size)
-    settings = (name, *settings, arguments.lr_schedule, arguments.seed)
-    path = Path(arguments.nets) / f"{'-'.join(map(str, settings))}.pkl"
+    settings += (arguments.lr_schedule, arguments.reconstruction_weight, arguments.seed)
+    path = Path(arguments.nets) / f"{'-'.join(map(str, (name, *settings)))}.pkl"
     if path.exists():
         return without_typicality(*pickle.loads(path.read_bytes()))
     started = time.perf_counter()
-    typicality = {"typicality": True} if name.startswith("DAE") else {}
-    classifier = make_classifier(name, arguments, **typicality).fit(X, y)
+    own = {"typicality": True, "validation_fraction": 0.02} if "DAE" in name else {}
+    classifier = make_classifier(name, arguments, **own).fit(X, y)
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = classifier, time.perf_counter() - started
     path.write_bytes(pickle.dumps(stored))
@@ -268,37 +279,28 @@ def make_classifier(name, arguments, **parameters):
         return SoftmaxClassifier(**parameters)
     if name == "COOL":
         return COOLClassifier(n_units_per_class=10, **parameters)
-    return DAEConfidence(
-        decoder=name.removeprefix("DAE "),
-        noise=0.2,
-        coverage=0.99,
-        validation_fraction=0.02,
-        curvature="off",
-        reconstruction_weight=arguments.reconstruction_weight,
-        **parameters,
-    )
+    autoencoder = {
+        "decoder": name.removeprefix("DAE "),
+        "noise": 0.2,
+        "coverage": 0.99,
+        "curvature": "off",
+        "reconstruction_weight": arguments.reconstruction_weight,
+    }
+    return DAEConfidence(**autoencoder | parameters)
 
 
 def one_class(arguments):
     """Figure 5: mean AUC of ten one-class problems."""
     X, y, X_test, y_test = images(arguments.data)
-    noise = arguments.noise or 0.3
+    noise = arguments.noise or chosen_noise(X, y, arguments)
     false_positives = np.linspace(0, 1, 101)
     areas, curves = {}, {}
     for digit in range(10):
         rows = X[y == digit][: arguments.rows]
-        dae = DAEConfidence(
-            hidden_layer_sizes=(400,),
-            noise=noise,
-            curvature="off",
-            max_epochs=arguments.epochs,
-            random_state=arguments.seed,
-        )
-        typical = dae.set_params(typicality=True).fit(rows)
-        alone = copy.copy(typical).set_params(typicality=False)
+        typical = one_class_autoencoder(noise, arguments).fit(rows)
         models = {
-            f"DAE, noise {noise}": alone,
-            f"DAE with typicality, noise {noise}": typical,
+            "DAE": copy.copy(typical).set_params(typicality=False),
+            "DAE with typicality": typical,
             "OneClassSVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows),
         }
         for name, model in models.items():
@@ -307,7 +309,8 @@ def one_class(arguments):
             rate, hits, _ = roc_curve(inside, scores)
             curves.setdefault(name, []).append(np.interp(false_positives, rate, hits))
         print(digit, {name: round(area[-1], 4) for name, area in areas.items()}, flush=True)
-    report = {"rows": arguments.rows, "epochs": arguments.epochs}
+    settings = ("rows", "epochs", "batch_size", "lr_schedule", "weight_decay")
+    report = {key: getattr(arguments, key) for key in settings} | {"noise": noise}
     for name, area in areas.items():
         report[name] = {
             "mean_auc": float(np.mean(area)),
@@ -315,6 +318,36 @@ def one_class(arguments):
             "mean_hits_at_10_percent": float(np.mean(curves[name], axis=0)[10]),
         }
     record(f"one-class {arguments.data}", report)
+
+
+def one_class_autoencoder(noise, arguments):
+    return DAEConfidence(
+        hidden_layer_sizes=(400,),
+        noise=noise,
+        curvature="off",
+        typicality=True,
+        weight_decay=arguments.weight_decay,
+        lr_schedule=arguments.lr_schedule,
+        max_epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        random_state=arguments.seed,
+    )
+
+
+def chosen_noise(X, y, arguments):
+    """The noise with the best AUC of three classes on training images held out."""
+    held_out, labels = X[-N_HELD_OUT:], y[-N_HELD_OUT:]
+    X, y = X[:-N_HELD_OUT], y[:-N_HELD_OUT]
+    means = {}
+    for noise in NOISES:
+        areas = []
+        for digit in (2, 5, 8):
+            model = one_class_autoencoder(noise, arguments)
+            model.fit(X[y == digit][: arguments.rows // 2])
+            areas.append(roc_auc_score(labels == digit, model.score_samples(held_out)))
+        means[noise] = float(np.mean(areas))
+    record(f"one-class {arguments.data}", {"mean AUC on held-out training images": means})
+    return max(means, key=means.get)
 
 
 def open_set(arguments):
@@ -333,7 +366,7 @@ def open_set(arguments):
                 if name == "CNN" and n_known == 1:
                     continue
                 classifier = (
-                    make_classifier(name, arguments, typicality=True)
+                    make_classifier(name, arguments, typicality=True, coverage=0.95)
                     if (name == "DAE tied")
                     else make_classifier(name, arguments)
                 )
@@ -352,7 +385,8 @@ def open_set(arguments):
                         curve = f_measures.setdefault(f"{variant} at {threshold}", {})
                         curve.setdefault(n_known, []).append(value)
         print(n_known, {k: round(np.mean(v.get(n_known, 0)), 3) for k, v in f_measures.items()})
-    report = {key: getattr(arguments, key) for key in ("rows", "epochs", "repeats", "network")}
+    settings = ("rows", "epochs", "repeats", "network", "batch_size", "lr_schedule")
+    report = {key: getattr(arguments, key) for key in settings}
     for name, curve in f_measures.items():
         report[name] = {
             f"{openness(n_known, 10, n_known):.3f}": float(np.mean(values))
@@ -376,7 +410,8 @@ def blind_spot(arguments):
         "notmnist": load_images("notmnist", split="test").data[:5000],
         "omniglot": load_images("omniglot", split="test").data[:5000],
     }
-    report = {"rows": len(X), "epochs": arguments.epochs}
+    settings = ("network", "epochs", "batch_size", "lr_schedule", "reconstruction_weight")
+    report = {key: getattr(arguments, key) for key in settings} | {"rows": len(X)}
     for name, model in {"without typicality": plain, "with typicality": fitted}.items():
         inside = model.score_samples(X_test)
         cut = np.quantile(inside, 0.05)
@@ -419,10 +454,11 @@ def parse():
     parser.add_argument("--trials", type=int, default=20, help="for each class")
     parser.add_argument("--max-updates", type=int, default=10_000)
     parser.add_argument("--lr", type=float, default=1e-5, help="of the fooling generators")
-    parser.add_argument("--lr-schedule", choices=("cosine", "step"), help="of the rings")
+    parser.add_argument("--lr-schedule", choices=("cosine", "step"), help="of all training")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--reconstruction-weight", type=float, default=1.0)
-    parser.add_argument("--noise", type=float, help="of rings (0.2) or one-class (0.3)")
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="of one-class")
+    parser.add_argument("--noise", type=float, help="of rings (0.2) or one-class (chosen)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", help="file for the picture of the rings")
     parser.add_argument("--nets", default=Path(tempfile.gettempdir()) / "sklearn_ood_spigler")

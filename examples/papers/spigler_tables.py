@@ -50,12 +50,41 @@ class NeighborDistance:
 
 
 def detectors(seed):
-    """Detectors of scikit-learn with the settings that it, or the field, uses by default."""
+    """Detectors with the settings that their package, or the field, uses by default."""
     return {
         "IForest": IsolationForest(random_state=seed),
         "LOF": LocalOutlierFactor(novelty=True),
         "OneClassSVM": OneClassSVM(),
         "k-NN distance": NeighborDistance(),
+        **pyod_detectors(seed),
+    }
+
+
+class PyOD:
+    """One of PyOD's detectors, whose scores rise with outlyingness, the other way round."""
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def fit(self, X, y=None):
+        self.detector.fit(X)
+        return self
+
+    def score_samples(self, X):
+        return -self.detector.decision_function(X)
+
+
+def pyod_detectors(seed):
+    """PyOD's autoencoder and ECOD with their defaults, where PyOD is installed."""
+    try:
+        from pyod.models.auto_encoder import AutoEncoder
+        from pyod.models.ecod import ECOD
+    except ImportError:
+        print("PyOD is not installed: its autoencoder and ECOD are left out")
+        return {}
+    return {
+        "PyOD AutoEncoder": PyOD(AutoEncoder(random_state=seed, verbose=0)),
+        "PyOD ECOD": PyOD(ECOD()),
     }
 
 
