@@ -354,7 +354,9 @@ def open_set(arguments):
     """Figure 4: F-measure against openness."""
     X, y, X_test, y_test = images(arguments.data)
     rng = np.random.RandomState(arguments.seed)
-    keep = rng.permutation(len(X))[: arguments.rows]
+    order = rng.permutation(len(X))
+    keep, rest = order[: arguments.rows], order[-N_HELD_OUT:]
+    X_held_out, y_held_out = X[rest], y[rest]
     X, y = X[keep], y[keep]
     f_measures = {}
     for n_known in range(1, 11):
@@ -376,9 +378,17 @@ def open_set(arguments):
                 if name == "DAE tied":
                     plain = copy.copy(classifier).set_params(typicality=False)
                     variants = {"DAE": plain, "DAE with typicality": classifier}
-                for variant, model in variants.items():
-                    for threshold in THRESHOLDS:
-                        scores = at_threshold(model, threshold).score_samples(X_test)
+                models = {
+                    variant: {T: at_threshold(model, T) for T in THRESHOLDS}
+                    for variant, model in variants.items()
+                }
+                if name == "DAE tied":
+                    held = np.isin(y_held_out, known)
+                    tuned = tuned_alphas(plain, X_held_out[held], y_held_out[held])
+                    models["DAE, alpha of table I"] = tuned
+                for variant, by_threshold in models.items():
+                    for threshold, model in by_threshold.items():
+                        scores = model.score_samples(X_test)
                         value = open_set_f_measure(
                             y_test, answers, scores, classes=known, threshold=np.log(threshold)
                         )
