@@ -36,7 +36,8 @@ class BoundaryOutliers(BaseEstimator):
         Neighbours of the density estimate.
     scales : tuple (low, high), default=(0.2, 2.0)
         First steps, in standard deviations of the class, drawn log-uniformly: the small ones
-        end close to the boundary, the large ones cover what lies farther out.
+        end close to the boundary, the large ones cover what lies farther out. A larger
+        second one, such as 20, helps a confident net where unknown rows may lie far out.
     between : float in [0, 1], default=0.25
         Share of rows between classes.
     max_reference : int, default=10000
