@@ -28,8 +28,7 @@ IMAGE_PEERS = (
 
 GAN_NOTE = (
     "The GAN is a dense one after 30 epochs, sized for two cores, where the paper has a deep "
-    "convolutional one: its digits are noisy, and its accuracy stays below the paper's. More "
-    "steps of the search change little; it needs a longer training on a GPU.\n"
+    "convolutional one: its digits are noisy, and its accuracy stays below the paper's.\n"
 )
 FIGURES = (
     "### Figure 9, and what is left among the most confident\n",
