@@ -91,9 +91,9 @@ class CombinedDetector(Composition, OODClassifier):
     The defaults for tables are the classifier's probability and three Gaussian mixtures a
     class: of a size chosen by held-out classes, of 8 and of 16 components; with one class,
     which has no probability, one mixture, the nearest training row and the local outlier
-    factor. For images they are the classifier's probability, the likelihood under one PCA a
-    class, of 32 components, of its last feature maps and of the pixels, and the angle between
-    feature maps and those of the nearest of 10,000 training images. The combination, the
+    factor. For images they are the classifier's probability, the angle between its last
+    feature maps and those of the nearest of 10,000 training images of the class, and the
+    likelihood of the pixels under one PCA a class, of 32 components. The combination, the
     members and the number of components were chosen by classes held out within training data.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the

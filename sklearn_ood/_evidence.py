@@ -78,7 +78,7 @@ def default_detectors(input_shape, classifier):
     own = [] if classifier is None else [("confidence", CLASSIFIER)]
     if len(input_shape) == 3:
         pixels = [("pixels", _linear(int(np.prod(input_shape))))]
-        return own + _convolutional(input_shape, classifier) + pixels
+        return own + _convolutional(classifier) + pixels
     mixture = ("mixture", GenerativeClassifier("gmm", validation_fraction=0))
     if classifier is not None:
         return [*own, mixture, *(_mixture(size) for size in MIXTURE_SIZES)]
@@ -92,20 +92,16 @@ def _mixture(n_components):
     return f"mixture_{n_components}", GenerativeClassifier(generator, validation_fraction=0)
 
 
-def _convolutional(input_shape, classifier):
-    """The members on the last feature maps of a net that has its convolutions by name."""
+def _convolutional(classifier):
+    """The member on the last feature maps of a net that has its convolutions by name."""
     if not hasattr(classifier, "net_"):
         return []
     network = getattr(classifier.net_.module_, "network", None)
     if not hasattr(network, "conv"):
         return []
     features = NetFeatures(FrozenEstimator(classifier), "conv")
-    width = features.fit_transform(np.zeros((1, *input_shape), dtype=np.float32)).shape[1]
     neighbors = NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS)
-    return [
-        ("conv", make_pipeline(features, _linear(width))),
-        ("neighbors", make_pipeline(features, Normalizer(), neighbors)),
-    ]
+    return [("neighbors", make_pipeline(features, Normalizer(), neighbors))]
 
 
 def _linear(n_features):

@@ -264,7 +264,7 @@ def test_defaults_for_images():
     images = (X / 16).reshape(-1, 1, 8, 8).astype(np.float32)
     net = SoftmaxClassifier(max_epochs=3, hidden_layer_sizes=(16,))
     detector = CombinedDetector(net, random_state=0).fit(images, y)
-    assert list(detector.detectors_) == ["confidence", "conv", "neighbors", "pixels"]
+    assert list(detector.detectors_) == ["confidence", "neighbors", "pixels"]
     assert detector.score(images, y) > 0.9
     flipped = images[:, :, ::-1]
     assert (

@@ -61,6 +61,7 @@ IMAGE_ROWS, LEARNED_ROWS, CALIBRATION_ROWS, JUDGED_ROWS = 30_000, 18_000, 3_000,
 IMAGE_CANDIDATES = (
     ("confidence", "conv pca", "conv neighbors, angle"),
     ("confidence", "conv pca", "conv neighbors, angle", "pixel pca"),
+    ("confidence", "conv neighbors, angle", "pixel pca"),
     ("confidence", "conv pca", "pixel pca"),
     ("confidence", "conv neighbors, angle"),
     ("confidence", "conv pca", "conv neighbors"),
