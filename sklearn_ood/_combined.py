@@ -94,7 +94,8 @@ class CombinedDetector(Composition, OODClassifier):
     factor. For images they are the classifier's probability, the angle between its last
     feature maps and those of the nearest of 10,000 training images of the class, and the
     likelihood of the pixels under one PCA a class, of 32 components. The combination, the
-    members and the number of components were chosen by classes held out within training data.
+    members and the number of components were chosen by classes held out within training data,
+    but for the pixels, which tell nothing there and stay for images unlike all classes.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
