@@ -89,7 +89,10 @@ def image_members(net):
     """Everything that a candidate for images may consist of; ``net`` is trained."""
     conv = NetFeatures(FrozenEstimator(net), "conv")
     hidden = NetFeatures(FrozenEstimator(net))
-    neighbors = NeighborDistance(max_samples=10_000, random_state=0)
+
+    def neighbors():
+        return NeighborDistance(max_samples=10_000, random_state=0)
+
     energy = SoftmaxClassifier.from_module(
         net.net_.module_.network, net.classes_, IMAGE, confidence="energy"
     )
@@ -97,11 +100,11 @@ def image_members(net):
         "confidence": "classifier",
         "energy": FrozenEstimator(energy),
         "conv pca": make_pipeline(conv, generated(PCAGenerator(32))),
-        "conv neighbors": make_pipeline(conv, neighbors),
-        "conv neighbors, angle": make_pipeline(conv, Normalizer(), neighbors),
-        "hidden neighbors": make_pipeline(hidden, neighbors),
+        "conv neighbors": make_pipeline(conv, neighbors()),
+        "conv neighbors, angle": make_pipeline(conv, Normalizer(), neighbors()),
+        "hidden neighbors": make_pipeline(hidden, neighbors()),
         "pixel pca": generated(PCAGenerator(32)),
-        "pixel neighbors": neighbors,
+        "pixel neighbors": neighbors(),
     }
 
 
