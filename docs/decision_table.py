@@ -144,7 +144,7 @@ def far_away(results):
 
 
 def attackers(results):
-    runs = read(results, "dae")["fooling mlp"]
+    runs = read(results, "dae")["fooling cnn"]
 
     def fooled(name):
         return f"{runs[name]['fooled at 0.9 unscaled']['rate']:.0%}"
@@ -153,9 +153,10 @@ def attackers(results):
         return f"{runs[name]['accuracy at 0.9']:.1%}"
 
     return (
-        f"attacks that fool an MNIST network: softmax {fooled('CNN')}, COOL {fooled('COOL')}, "
+        f"attacks that fool an MNIST network: softmax {fooled('softmax')}, COOL "
+        f"{fooled('COOL')}, "
         f"autoencoder {fooled('DAE tied')}; digits answered rightly at the same thresholds: "
-        f"{right('CNN')}, {right('COOL')}, {right('DAE tied')}"
+        f"{right('softmax')}, {right('COOL')}, {right('DAE tied')}"
     )
 
 

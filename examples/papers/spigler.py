@@ -4,7 +4,8 @@ The rings, table I (fooling on MNIST), one-class MNIST and the open set, each pr
 the paper's numbers and merged into ``docs/results/dae.json``:
 
     python examples/papers/spigler.py rings
-    python examples/papers/spigler.py fooling --network mlp --epochs 20
+    python examples/papers/spigler.py fooling --network cnn --epochs 15
+    python examples/papers/spigler.py fooling-figure --network cnn
     python examples/papers/spigler.py one-class
     python examples/papers/spigler.py open-set
     python examples/papers/spigler.py blind-spot
@@ -20,6 +21,7 @@ import json
 import pickle
 import tempfile
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +30,11 @@ from sklearn.svm import OneClassSVM
 
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.datasets import inside_rings, load_images, make_rings
-from sklearn_ood.fooling import fooling_rate
+from sklearn_ood.fooling import FoolingDisplay, FoolingResult, fooling_rate
 from sklearn_ood.metrics import open_set_f_measure, openness
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "dae.json"
+METHODS = ("softmax", "COOL", "DAE tied")
 THRESHOLDS = (0.9, 0.99)
 PAPER_ALPHA = {0.9: 20.0, 0.99: 3.0}
 N_HELD_OUT = 5_000
@@ -42,10 +45,16 @@ NOISES = (0.05, 0.15, 0.3)
 def record(section, value):
     """Print a section's numbers and merge them into the results file."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    known = results.get(section)
-    results[section] = known | value if isinstance(known, dict) else value
+    results[section] = results.get(section, {}) | value
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(section, json.dumps(value, indent=1), flush=True)
+
+
+def recorded(section, name, settings):
+    """What is on record of one part of a section, if it was run with the same settings."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known = results.get(section, {}).get(name, {})
+    return known if known.get("settings") == settings else {"settings": settings}
 
 
 def with_alpha(classifier, alpha):
@@ -126,19 +135,42 @@ def fooling(arguments):
     of_training += ("seed", "trials")
     settings = {key: getattr(arguments, key) for key in of_training} | {"rows": len(X)}
     section = f"fooling {arguments.network}"
-    before = json.loads(RESULTS.read_text()).get(section, {}) if RESULTS.exists() else {}
     for name in arguments.methods:
         classifier, seconds = trained(name, X, y, arguments)
+        classifier = without_typicality(classifier)
         tuned = tuned_alphas(classifier, *held_out)
-        known = before.get(name, {})
-        row = known if known.get("settings") == settings else {"settings": settings}
+        row = recorded(section, name, settings)
         row["train_seconds"] = round(seconds, 1)
         row |= accuracies(classifier, tuned, X_test, y_test)
         record(section, {name: row})
         for target in arguments.targets:
             for threshold, result in fooled(classifier, tuned, target, arguments):
-                row[f"fooled at {threshold} {target}"] = result
+                row[f"fooled at {threshold} {target}"] = judged_trials(result, arguments)
                 record(section, {name: row})
+                np.savez(kept_images(name, threshold, target, arguments), **vars(result))
+
+
+def fooling_figure(arguments):
+    """Figure 3: what fooled each network, or was left of the trials."""
+    import matplotlib.pyplot as plt
+
+    panels = [
+        ("softmax", 0.9, "unscaled"),
+        ("COOL", 0.9, "unscaled"),
+        ("DAE tied", 0.99, "scaled"),
+    ]
+    figure, axes = plt.subplots(3, 1, figsize=(6, 6.5), layout="constrained")
+    for ax, (name, threshold, target) in zip(axes, panels, strict=True):
+        with np.load(kept_images(name, threshold, target, arguments)) as parts:
+            result = FoolingResult(**{key: parts[key] for key in parts})
+        FoolingDisplay(result).plot(ax)
+        title = f"{name}, {target} output at {threshold}: {result.rate:.1%} fooled"
+        ax.set(title=title, xlabel="")
+    figure.savefig(arguments.figure or RESULTS.with_name("spigler_figure3.png"), dpi=120)
+
+
+def kept_images(name, threshold, target, arguments):
+    return Path(arguments.nets) / f"{arguments.network}-{name}-{threshold}-{target}.npz"
 
 
 def accuracies(classifier, tuned, X_test, y_test):
@@ -183,7 +215,7 @@ def fooled(classifier, tuned, target, arguments):
         limits = [-np.log(T) / model.alpha_ for T, model in tuned.items()]
         loosest = with_alpha(classifier, -np.log(min(THRESHOLDS)) / max(limits))
         result = attacked(loosest, min(THRESHOLDS), target, arguments)
-        if not result["rate"]:
+        if not result.rate:
             yield from ((threshold, result) for threshold in THRESHOLDS)
             return
     for threshold in THRESHOLDS:
@@ -191,8 +223,7 @@ def fooled(classifier, tuned, target, arguments):
 
 
 def attacked(classifier, threshold, target, arguments):
-    started = time.perf_counter()
-    result = fooling_rate(
+    return fooling_rate(
         classifier,
         threshold=np.log(threshold),
         target=target,
@@ -201,12 +232,14 @@ def attacked(classifier, threshold, target, arguments):
         lr=arguments.lr,
         random_state=arguments.seed,
     )
+
+
+def judged_trials(result, arguments):
     return {
         "rate": result.rate,
         "mean_updates": result.mean_updates if result.rate else None,
         "lr": arguments.lr,
         "max_updates": arguments.max_updates,
-        "seconds": round(time.perf_counter() - started, 1),
     }
 
 
@@ -214,7 +247,8 @@ def tuned_alphas(classifier, X, y):
     """The paper's tuning of alpha for each threshold, on held-out rows.
 
     The largest alpha with which the share of right answers above the threshold is at most
-    ``LOST_TO_ALPHA`` below that of the classifier alone.
+    ``LOST_TO_ALPHA`` below that of the classifier alone; but never so small that an error
+    larger than that of every held-out row would be accepted.
     """
     if not isinstance(classifier, DAEConfidence):
         return dict.fromkeys(THRESHOLDS, classifier)
@@ -224,16 +258,20 @@ def tuned_alphas(classifier, X, y):
         # Each row that the classifier alone answers bears alpha up to its own limit.
         limits = (log_proba - np.log(threshold))[right] / error[right]
         limits = np.sort(limits[limits >= 0])
-        lost = min(int(LOST_TO_ALPHA * len(y)), len(limits) - 1)
-        tuned[threshold] = with_alpha(classifier, float(limits[lost]))
+        tolerable = limits[: int(LOST_TO_ALPHA * len(y)) + 1]
+        smallest = -np.log(threshold) / error.max()
+        tuned[threshold] = with_alpha(classifier, float(max([smallest, *tolerable])))
     return tuned
 
 
 def at_threshold(classifier, threshold):
-    """alpha_ holds for the 90 % threshold; another one gets the same limit on the error."""
+    """The weights hold for the 90 % threshold; another one gets the same limits."""
     if not isinstance(classifier, DAEConfidence):
         return classifier
-    return with_alpha(classifier, classifier.alpha_ * np.log(threshold) / np.log(0.9))
+    share = np.log(threshold) / np.log(0.9)
+    classifier = with_alpha(classifier, classifier.alpha_ * share)
+    classifier.typicality_weights_ = classifier.typicality_weights_ * share
+    return classifier
 
 
 def largest_gamma(classifier, rows):
@@ -248,21 +286,21 @@ def trained(name, X, y, arguments):
     settings += (arguments.lr_schedule, arguments.reconstruction_weight, arguments.seed)
     path = Path(arguments.nets) / f"{'-'.join(map(str, (name, *settings)))}.pkl"
     if path.exists():
-        return without_typicality(*pickle.loads(path.read_bytes()))
+        return pickle.loads(path.read_bytes())
     started = time.perf_counter()
     own = {"typicality": True, "validation_fraction": 0.02} if "DAE" in name else {}
     classifier = make_classifier(name, arguments, **own).fit(X, y)
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = classifier, time.perf_counter() - started
     path.write_bytes(pickle.dumps(stored))
-    return without_typicality(*stored)
+    return stored
 
 
-def without_typicality(classifier, seconds):
-    """The paper's confidence; the typicality that was fitted too can be switched on."""
-    if isinstance(classifier, DAEConfidence):
-        classifier = copy.copy(classifier).set_params(typicality=False)
-    return classifier, seconds
+def without_typicality(classifier):
+    """The paper's confidence of a classifier that was fitted with typicality."""
+    if not isinstance(classifier, DAEConfidence):
+        return classifier
+    return copy.copy(classifier).set_params(typicality=False)
 
 
 def make_classifier(name, arguments, **parameters):
@@ -275,7 +313,7 @@ def make_classifier(name, arguments, **parameters):
         "lr_schedule": arguments.lr_schedule,
         "random_state": arguments.seed,
     } | parameters
-    if name == "CNN":
+    if name == "softmax":
         return SoftmaxClassifier(**parameters)
     if name == "COOL":
         return COOLClassifier(n_units_per_class=10, **parameters)
@@ -299,7 +337,7 @@ def one_class(arguments):
         rows = X[y == digit][: arguments.rows]
         typical = one_class_autoencoder(noise, arguments).fit(rows)
         models = {
-            "DAE": copy.copy(typical).set_params(typicality=False),
+            "DAE": without_typicality(typical),
             "DAE with typicality": typical,
             "OneClassSVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows),
         }
@@ -315,7 +353,7 @@ def one_class(arguments):
         report[name] = {
             "mean_auc": float(np.mean(area)),
             "auc": area,
-            "mean_hits_at_10_percent": float(np.mean(curves[name], axis=0)[10]),
+            "mean_hits_at_each_percent": np.mean(curves[name], axis=0).round(4).tolist(),
         }
     record(f"one-class {arguments.data}", report)
 
@@ -355,62 +393,57 @@ def open_set(arguments):
     X, y, X_test, y_test = images(arguments.data)
     rng = np.random.RandomState(arguments.seed)
     order = rng.permutation(len(X))
-    keep, rest = order[: arguments.rows], order[-N_HELD_OUT:]
-    X_held_out, y_held_out = X[rest], y[rest]
-    X, y = X[keep], y[keep]
-    f_measures = {}
-    for n_known in range(1, 11):
-        repeats = 1 if n_known == 10 else arguments.repeats
-        for _ in range(repeats):
-            known = np.sort(rng.choice(10, size=n_known, replace=False))
-            inside = np.isin(y, known)
-            for name in ("CNN", "COOL", "DAE tied"):
-                if name == "CNN" and n_known == 1:
-                    continue
-                classifier = (
-                    make_classifier(name, arguments, typicality=True, coverage=0.95)
-                    if (name == "DAE tied")
-                    else make_classifier(name, arguments)
+    train, held_out = order[: arguments.rows], order[-N_HELD_OUT:]
+    settings = ("rows", "epochs", "network", "batch_size", "lr_schedule")
+    settings += ("reconstruction_weight", "seed")
+    settings = {key: getattr(arguments, key) for key in settings}
+    for n_known in arguments.known:
+        f_measures = {}
+        choices = list(combinations(range(10), n_known))
+        repeats = min(arguments.repeats, len(choices))
+        for choice in rng.choice(len(choices), size=repeats, replace=False):
+            known = choices[choice]
+            taught, asked = (rows[np.isin(y[rows], known)] for rows in (train, held_out))
+            models = open_set_models(
+                (X[taught], y[taught]), (X[asked], y[asked]), n_known, arguments
+            )
+            for name, model, threshold in models:
+                value = open_set_f_measure(
+                    y_test,
+                    model.predict(X_test),
+                    model.score_samples(X_test),
+                    classes=known,
+                    threshold=np.log(threshold),
                 )
-                classifier.fit(X[inside], y[inside])
-                answers = classifier.predict(X_test)
-                variants = {name: classifier}
-                if name == "DAE tied":
-                    plain = copy.copy(classifier).set_params(typicality=False)
-                    variants = {"DAE": plain, "DAE with typicality": classifier}
-                models = {
-                    variant: {T: at_threshold(model, T) for T in THRESHOLDS}
-                    for variant, model in variants.items()
-                }
-                if name == "DAE tied":
-                    held = np.isin(y_held_out, known)
-                    tuned = tuned_alphas(plain, X_held_out[held], y_held_out[held])
-                    models["DAE, alpha of table I"] = tuned
-                for variant, by_threshold in models.items():
-                    for threshold, model in by_threshold.items():
-                        scores = model.score_samples(X_test)
-                        value = open_set_f_measure(
-                            y_test, answers, scores, classes=known, threshold=np.log(threshold)
-                        )
-                        curve = f_measures.setdefault(f"{variant} at {threshold}", {})
-                        curve.setdefault(n_known, []).append(value)
-        print(n_known, {k: round(np.mean(v.get(n_known, 0)), 3) for k, v in f_measures.items()})
-    settings = ("rows", "epochs", "repeats", "network", "batch_size", "lr_schedule")
-    report = {key: getattr(arguments, key) for key in settings}
-    for name, curve in f_measures.items():
-        report[name] = {
-            f"{openness(n_known, 10, n_known):.3f}": float(np.mean(values))
-            for n_known, values in curve.items()
-        }
-    record(f"open set {arguments.data}", report)
+                f_measures.setdefault(f"{name} at {threshold}", []).append(value)
+        section, level = f"open set {arguments.data}", f"{openness(n_known, 10):.3f}"
+        record(section, {level: recorded(section, level, settings) | f_measures})
+
+
+def open_set_models(train, held_out, n_known, arguments):
+    """Name, fitted classifier and threshold, of all that are compared."""
+    for name in arguments.methods:
+        if name == "softmax" and n_known == 1:
+            continue
+        own = {"typicality": True, "coverage": 0.95} if name == "DAE tied" else {}
+        classifier = make_classifier(name, arguments, **own).fit(*train)
+        variants = {name: classifier}
+        if name == "DAE tied":
+            plain = without_typicality(classifier)
+            variants = {"DAE": plain, "DAE with typicality": classifier}
+            for threshold, model in tuned_alphas(plain, *held_out).items():
+                yield "DAE, alpha of table I", model, threshold
+        for variant, model in variants.items():
+            for threshold in THRESHOLDS:
+                yield variant, at_threshold(model, threshold), threshold
 
 
 def blind_spot(arguments):
     """Images that are too simple, with typicality and without; and real outliers."""
     X, y, X_test, _ = mnist(60_000)
     X, y = X[:-N_HELD_OUT][: arguments.rows], y[:-N_HELD_OUT][: arguments.rows]
-    plain, _ = trained("DAE tied", X, y, arguments)
-    fitted = copy.copy(plain).set_params(typicality=True)
+    fitted, _ = trained("DAE tied", X, y, arguments)
+    plain = without_typicality(fitted)
     levels = np.linspace(0.02, 1, 50, dtype=np.float32)[:, None]
     outliers = {
         "blank": np.zeros((1, 784), dtype=np.float32),
@@ -455,12 +488,13 @@ def parse():
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--data", default="mnist", choices=("mnist", "fashion_mnist"))
     parser.add_argument("--network", default="mlp", choices=("mlp", "cnn"))
-    parser.add_argument("--methods", nargs="+", default=["CNN", "COOL", "DAE tied", "DAE free"])
+    parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--targets", nargs="*", default=["unscaled", "scaled"])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--steps", type=int, default=50_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of open-set")
+    parser.add_argument("--known", type=int, nargs="+", default=range(1, 11), help="classes")
     parser.add_argument("--trials", type=int, default=20, help="for each class")
     parser.add_argument("--max-updates", type=int, default=10_000)
     parser.add_argument("--lr", type=float, default=1e-5, help="of the fooling generators")
@@ -470,7 +504,7 @@ def parse():
     parser.add_argument("--weight-decay", type=float, default=0.0, help="of one-class")
     parser.add_argument("--noise", type=float, help="of rings (0.2) or one-class (chosen)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", help="file for the picture of the rings")
+    parser.add_argument("--figure", help="file for the picture")
     parser.add_argument("--nets", default=Path(tempfile.gettempdir()) / "sklearn_ood_spigler")
     return parser.parse_args()
 
@@ -478,6 +512,7 @@ def parse():
 SECTIONS = {
     "rings": rings,
     "fooling": fooling,
+    "fooling-figure": fooling_figure,
     "one-class": one_class,
     "open-set": open_set,
     "blind-spot": blind_spot,

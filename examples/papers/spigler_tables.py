@@ -94,17 +94,14 @@ def autoencoder(estimator=None, **parameters):
     )
 
 
-def variants(prefix, fitted, X):
-    """Scores of one fitted autoencoder with typicality, and without."""
-    with_typicality = fitted.score_samples(X)
-    penalties = fitted.confidence_components(X)
-    weights = fitted.typicality_weights_
-    typicality = (
-        weights[0] * penalties.code_distance + weights[1] * penalties.code_norm_deviation
-    )
+def autoencoders(prefix, X, y, X_test, estimator=None, **settings):
+    """Scores of the autoencoder, without typicality and with it."""
+    variants = {prefix: False, f"{prefix} with typicality": True}
     return {
-        prefix: with_typicality + typicality,
-        f"{prefix} with typicality": with_typicality,
+        name: autoencoder(estimator, typicality=typicality, **settings)
+        .fit(X, y)
+        .score_samples(X_test)
+        for name, typicality in variants.items()
     }
 
 
@@ -126,17 +123,14 @@ def adbench(arguments):
             scaler.transform(X[test]),
             y[test] == 0,
         )
-        dae = autoencoder(
-            typicality=True,
-            max_epochs=n_epochs(len(train), arguments.steps),
-            random_state=arguments.seed,
-        ).fit(X_train)
-        scores = variants("DAE", dae, X_test)
+        epochs = n_epochs(len(train), arguments.steps)
+        settings = {"max_epochs": epochs, "random_state": arguments.seed}
+        scores = autoencoders("DAE", X_train, None, X_test, **settings)
         for detector, model in detectors(arguments.seed).items():
             scores[detector] = model.fit(X_train).score_samples(X_test)
         areas = {method: float(roc_auc_score(inside, s)) for method, s in scores.items()}
         record("adbench", name, areas, time.perf_counter() - started)
-    summarise("adbench", "auroc")
+    summarise("adbench", "auroc", rows=arguments.rows, steps=arguments.steps)
 
 
 def tabular(arguments):
@@ -165,7 +159,8 @@ def tabular(arguments):
                 values.setdefault(method, []).append(pair)
         means = {method: np.mean(pairs, axis=0).tolist() for method, pairs in values.items()}
         record("tabular", name, means, time.perf_counter() - started)
-    summarise("tabular", "auroc")
+    settings = {key: getattr(arguments, key) for key in ("rows", "steps", "splits")}
+    summarise("tabular", "auroc", **settings)
 
 
 def class_scores(X, y, X_test, seed, steps):
@@ -174,14 +169,12 @@ def class_scores(X, y, X_test, seed, steps):
     softmax = SoftmaxClassifier(
         lr_schedule="cosine", hidden_layer_sizes=(128, 128), **settings
     ).fit(X, y)
-    joint = autoencoder(typicality=True, **settings).fit(X, y)
     forest = RandomForestClassifier(random_state=seed)
-    beside = autoencoder(forest, typicality=True, **settings).fit(X, y)
     scores = {
         "softmax": softmax.score_samples(X_test),
-        "random forest": beside.estimator_.predict_proba(X_test).max(axis=1),
-        **variants("DAE", joint, X_test),
-        **variants("random forest and DAE", beside, X_test),
+        "random forest": forest.fit(X, y).predict_proba(X_test).max(axis=1),
+        **autoencoders("DAE", X, y, X_test, **settings),
+        **autoencoders("random forest and DAE", X, y, X_test, forest, **settings),
     }
     for detector, model in detectors(seed).items():
         scores[detector] = model.fit(X).score_samples(X_test)
@@ -195,7 +188,7 @@ def record(section, name, value, seconds):
     print(name, f"{seconds:.0f} s", json.dumps(value), flush=True)
 
 
-def summarise(section, what):
+def summarise(section, what, **settings):
     """Mean and mean rank of every method over the tables that all of them have."""
     results = json.loads(RESULTS.read_text())
     tables = {name: t for name, t in results[section].items() if name != "summary"}
@@ -208,7 +201,7 @@ def summarise(section, what):
             methods, values.mean(axis=0), ranks.mean(axis=0), strict=True
         )
     }
-    results[section]["summary"] = summary | {"tables": len(tables)}
+    results[section]["summary"] = summary | {"tables": len(tables)} | settings
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 
