@@ -1,5 +1,7 @@
 """``generative.json`` as a page of tables beside the paper's numbers."""
 
+from markdown_grid import grid
+
 PAPER_ACCURACY = {"gan": 0.9781, "vae": 0.9835, "knn": 0.9691}
 PAPER_LOWEST_RISK = {"cnn, float32": "0.061"}
 SHOWN_COVERAGES = (0.02, 0.06, 0.1, 0.16, 0.2, 0.24, 0.3, 0.5, 1.0)
@@ -232,16 +234,4 @@ def verdict(judged, column, metric, peers):
     return (
         f"- {column}: our best, {own} ({ours[own]:.4f}), is {word} the best peer, {peer} "
         f"({theirs[peer]:.4f})."
-    )
-
-
-def grid(head, rows):
-    """A Markdown table; None is an empty cell."""
-    lines = [head, ["---"] * len(head), *rows]
-    return (
-        "\n".join(
-            "| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |"
-            for line in lines
-        )
-        + "\n"
     )

@@ -4,6 +4,8 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+from markdown_grid import grid
+
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 PAPER_TABLE_1 = {"test": (0.938, 0.95, 0.83), "different": (0.653, 0.80, 0.66)}
 
@@ -374,9 +376,3 @@ def early(run):
 def percent(share):
     """A share as per cent."""
     return f"{100 * share:.1f} %"
-
-
-def grid(header, rows):
-    """A markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"

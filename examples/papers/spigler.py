@@ -128,7 +128,7 @@ def draw_rings(classifier, plane, axis, path):
 
 def fooling(arguments):
     """Table I: accuracy at thresholds, and how many of 200 trials fool each network."""
-    X, y, X_test, y_test = mnist(60_000)
+    X, y, X_test, y_test = images("mnist")
     held_out = X[-N_HELD_OUT:], y[-N_HELD_OUT:]
     X, y = X[:-N_HELD_OUT][: arguments.rows], y[:-N_HELD_OUT][: arguments.rows]
     of_training = ("network", "epochs", "batch_size", "lr_schedule", "reconstruction_weight")
@@ -440,7 +440,7 @@ def open_set_models(train, held_out, n_known, arguments):
 
 def blind_spot(arguments):
     """Images that are too simple, with typicality and without; and real outliers."""
-    X, y, X_test, _ = mnist(60_000)
+    X, y, X_test, _ = images("mnist")
     X, y = X[:-N_HELD_OUT][: arguments.rows], y[:-N_HELD_OUT][: arguments.rows]
     fitted, _ = trained("DAE tied", X, y, arguments)
     plain = without_typicality(fitted)
@@ -465,11 +465,6 @@ def blind_spot(arguments):
                 "accepted at 95 % of the digits": float((scores >= cut).mean()),
             }
     record("blind spot", report)
-
-
-def mnist(n_rows):
-    X, y, X_test, y_test = images("mnist")
-    return X[:n_rows], y[:n_rows], X_test, y_test
 
 
 def images(name):

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from combined import pyod_peers
 from scipy.stats import rankdata
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.metrics import roc_auc_score
@@ -56,7 +57,7 @@ def detectors(seed):
         "LOF": LocalOutlierFactor(novelty=True),
         "OneClassSVM": OneClassSVM(),
         "k-NN distance": NeighborDistance(),
-        **pyod_detectors(seed),
+        **{name: PyOD(detector) for name, detector in pyod_peers(seed).items()},
     }
 
 
@@ -72,20 +73,6 @@ class PyOD:
 
     def score_samples(self, X):
         return -self.detector.decision_function(X)
-
-
-def pyod_detectors(seed):
-    """PyOD's autoencoder and ECOD with their defaults, where PyOD is installed."""
-    try:
-        from pyod.models.auto_encoder import AutoEncoder
-        from pyod.models.ecod import ECOD
-    except ImportError:
-        print("PyOD is not installed: its autoencoder and ECOD are left out")
-        return {}
-    return {
-        "PyOD AutoEncoder": PyOD(AutoEncoder(random_state=seed, verbose=0)),
-        "PyOD ECOD": PyOD(ECOD()),
-    }
 
 
 def autoencoder(estimator=None, **parameters):
