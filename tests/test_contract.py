@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from test_common import ESTIMATORS
+from contract.estimators import ESTIMATORS
 
 from sklearn_ood import SelectiveClassifier
 from sklearn_ood.metrics import selective_scorer

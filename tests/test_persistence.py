@@ -34,7 +34,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
-from test_common import ESTIMATORS, SOFTMAX
+from contract.estimators import ESTIMATORS, SOFTMAX
 from torch import nn
 
 from sklearn_ood import (
