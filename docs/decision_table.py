@@ -204,7 +204,7 @@ ROWS = [
     ),
     (
         "attackers",
-        ":class:`DAEConfidence`, and :mod:`sklearn_ood.fooling` to try it",
+        ":class:`DAEConfidence`, and :mod:`sklearn_ood.inspection` to try it",
         attackers,
     ),
     (

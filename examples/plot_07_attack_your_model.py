@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 
 from sklearn_ood import GenerativeClassifier, SelectiveClassifier, SoftmaxClassifier
-from sklearn_ood.fooling import FoolingDisplay, fooling_rate
+from sklearn_ood.inspection import FoolingDisplay, fooling_rate
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)

@@ -1,29 +1,29 @@
 """scikit-learn-compatible classifiers that know when they do not know."""
 
-from sklearn_ood._boundary import BoundaryOutliers
-from sklearn_ood._combined import CombinedDetector
-from sklearn_ood._confident import ConfidentClassifier
-from sklearn_ood._cool import COOLClassifier
-from sklearn_ood._dae import DAEConfidence
-from sklearn_ood._features import NetFeatures
-from sklearn_ood._generative import GenerativeClassifier
-from sklearn_ood._gevaldi import GeValDi
-from sklearn_ood._gradients import InputGradientsDisplay
-from sklearn_ood._neighbors import NeighborDistance
-from sklearn_ood._novelty import NoveltyDetector
-from sklearn_ood._outliers import (
+from sklearn_ood._version import __version__
+from sklearn_ood.classifiers._confident import ConfidentClassifier
+from sklearn_ood.classifiers._cool import COOLClassifier
+from sklearn_ood.classifiers._dae import DAEConfidence
+from sklearn_ood.classifiers._generative import GenerativeClassifier
+from sklearn_ood.classifiers._reject import RejectClassifier
+from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.combined._classifier import CombinedDetector
+from sklearn_ood.detectors._features import NetFeatures
+from sklearn_ood.detectors._neighbors import NeighborDistance
+from sklearn_ood.export import to_onnx
+from sklearn_ood.generators._similarity import SiameseSimilarity
+from sklearn_ood.gevaldi._gevaldi import GeValDi
+from sklearn_ood.inspection._gradients import InputGradientsDisplay
+from sklearn_ood.outliers._boundary import BoundaryOutliers
+from sklearn_ood.outliers._sources import (
     GANOutliers,
     MixupOutliers,
     NoiseOutliers,
     UniformOutliers,
 )
-from sklearn_ood._reject import RejectClassifier
-from sklearn_ood._selective import SelectiveClassifier
-from sklearn_ood._siamese import SiameseSimilarity
-from sklearn_ood._softmax import SoftmaxClassifier
-from sklearn_ood._version import __version__
-from sklearn_ood.export import to_onnx
-from sklearn_ood.persistence import load, save
+from sklearn_ood.persistence._files import load, save
+from sklearn_ood.selective._classifier import SelectiveClassifier
+from sklearn_ood.selective._novelty import NoveltyDetector
 
 __all__ = [
     "BoundaryOutliers",

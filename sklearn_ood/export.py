@@ -18,13 +18,13 @@ from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._confident import ConfidentClassifier
-from sklearn_ood._cool import COOLClassifier
-from sklearn_ood._dae import DAEConfidence
-from sklearn_ood._reject import RejectClassifier
-from sklearn_ood._selective import SelectiveClassifier
-from sklearn_ood._softmax import SoftmaxClassifier
 from sklearn_ood._version import __version__
+from sklearn_ood.classifiers._confident import ConfidentClassifier
+from sklearn_ood.classifiers._cool import COOLClassifier
+from sklearn_ood.classifiers._dae import DAEConfidence
+from sklearn_ood.classifiers._reject import RejectClassifier
+from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.selective._classifier import SelectiveClassifier
 
 __all__ = ["to_onnx"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from contract.estimators import ESTIMATORS, SOFTMAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -34,7 +35,6 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
-from contract.estimators import ESTIMATORS, SOFTMAX
 from torch import nn
 
 from sklearn_ood import (
@@ -46,12 +46,12 @@ from sklearn_ood import (
     SiameseSimilarity,
     SoftmaxClassifier,
     load,
-    persistence,
     save,
 )
-from sklearn_ood._encoding import Reader, Writer
-from sklearn_ood._kinds import KINDS
 from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, NearestNeighborGenerator
+from sklearn_ood.persistence import _files
+from sklearn_ood.persistence._encoding import Reader, Writer
+from sklearn_ood.persistence._kinds import KINDS
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2], Y[::2]
@@ -135,7 +135,7 @@ def change(path, edit=lambda content: None, extra=None, rename=None):
         data = {name: file.get_tensor(name) for name in names} | (extra or {})
     edit(content)
     document = json.dumps(content)
-    checksum = persistence._checksum(document, data)
+    checksum = _files._checksum(document, data)
     path.write_bytes(to_safetensors(data, {"sklearn_ood": document, "sha256": checksum}))
 
 
@@ -327,8 +327,8 @@ def test_an_array_of_python_objects_is_refused(saved):
         "torch.load",
         "torch.nn.Linear.forward",
         "sklearn_ood.load",
-        "sklearn_ood.persistence.os",
-        "sklearn_ood._nets.torch",
+        "sklearn_ood.persistence._files.os",
+        "sklearn_ood.nets._training.torch",
         "own:MyNetwork",
         "",
     ],
@@ -400,7 +400,7 @@ def test_other_files_are_refused(tmp_path):
 
 def test_a_description_that_is_no_json_is_refused(saved):
     document = "{not json"
-    metadata = {"sklearn_ood": document, "sha256": persistence._checksum(document, {})}
+    metadata = {"sklearn_ood": document, "sha256": _files._checksum(document, {})}
     saved.write_bytes(to_safetensors({}, metadata))
     with pytest.raises(ValueError, match="whose description is damaged"):
         load(saved)
@@ -409,7 +409,7 @@ def test_a_description_that_is_no_json_is_refused(saved):
 def test_a_file_of_something_else_than_an_estimator_is_refused(saved):
     something = Writer(KINDS).node([1, 2], "value")
     document = json.dumps({"format": 1, "versions": {}, "estimator": something})
-    metadata = {"sklearn_ood": document, "sha256": persistence._checksum(document, {})}
+    metadata = {"sklearn_ood": document, "sha256": _files._checksum(document, {})}
     saved.write_bytes(to_safetensors({}, metadata))
     with pytest.raises(ValueError, match="with a list, not an estimator"):
         load(saved)
@@ -428,7 +428,7 @@ def test_a_failed_save_leaves_the_old_file(step, saved, monkeypatch):
     def fail(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(persistence.os, step, fail)
+    monkeypatch.setattr(_files.os, step, fail)
     with pytest.raises(OSError, match="No space left"):
         save(LogisticRegression(), saved)
     assert saved.read_bytes() == before
@@ -458,7 +458,7 @@ def test_an_interrupted_save_leaves_the_old_file(step, saved, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(persistence.os, step, interrupt)
+    monkeypatch.setattr(_files.os, step, interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(LogisticRegression(), saved)
     assert saved.read_bytes() == before

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from sklearn_ood import CombinedDetector, SoftmaxClassifier
-from sklearn_ood._evidence import CLASSIFIER, is_word, member_scores
-from sklearn_ood._nets import forward
+from sklearn_ood.combined._members import CLASSIFIER, is_word, member_scores
 from sklearn_ood.datasets import load_images
+from sklearn_ood.nets._training import forward
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "combined_benchmark.json"
 # Enough for the 10,000 images that the nearest neighbours remember.

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from sklearn_ood import DAEConfidence
-from sklearn_ood._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.datasets import load_images
+from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "curvature_benchmark.json"
 PROBES = (1, 4, 16, 64)

@@ -1,9 +1,9 @@
 """The fooling protocol as one batch, beside trial by trial.
 
-200 trials on the paper's convolutional network: ``sklearn_ood.fooling`` updates all that have
-not fooled yet at once, and needs no weights of the generators; the protocol as it is usually
-written trains one dense layer with Adam, one image at a time. Both make the same number of
-updates of the same network at a threshold that is never reached, so that no trial drops out;
+200 trials on the paper's convolutional network: ``sklearn_ood.inspection`` updates all that
+have not fooled yet at once, and needs no weights of the generators; the protocol as it is
+usually written trains one dense layer with Adam, one image at a time. Both make the same
+number of updates of the same network at a threshold that is never reached, so that no trial drops out;
 the time of trial by trial is extrapolated from a few trials. A second line shows what
 dropping out saves at a threshold that is reached.
 
@@ -20,7 +20,7 @@ import torch
 
 from sklearn_ood import SoftmaxClassifier
 from sklearn_ood.datasets import load_images
-from sklearn_ood.fooling import fooling_rate
+from sklearn_ood.inspection import fooling_rate
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "fooling_benchmark.json"
 

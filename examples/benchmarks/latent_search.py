@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from sklearn_ood._latent_search import search_latents, squared_distance
+from sklearn_ood.search._latents import search_latents, squared_distance
 
 N_CLASSES, SIZES = 10, (10, 256, 256, 784)
 NOISE_VARIANCE = 0.03

@@ -35,6 +35,8 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
+from sklearn_ood._conformal import combine
+from sklearn_ood._scores import energy, max_proba
 
 from sklearn_ood import (
     CombinedDetector,
@@ -43,8 +45,6 @@ from sklearn_ood import (
     NetFeatures,
     SoftmaxClassifier,
 )
-from sklearn_ood._conformal import combine
-from sklearn_ood._scores import energy, max_proba
 from sklearn_ood.datasets import load_images, load_tabular
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr

@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn_ood._neighbors import DistinctLocalOutlierFactor
 
 from sklearn_ood import (
     CombinedDetector,
@@ -27,7 +28,6 @@ from sklearn_ood import (
     NetFeatures,
     SoftmaxClassifier,
 )
-from sklearn_ood._neighbors import DistinctLocalOutlierFactor
 from sklearn_ood.datasets import load_images, load_tabular
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import aurc_score, auroc

@@ -30,9 +30,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
+from sklearn_ood._scores import energy, max_proba
 
 from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
-from sklearn_ood._scores import energy, max_proba
 from sklearn_ood.datasets import load_images
 from sklearn_ood.generators import GAN, VAE, PCAGenerator
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn_ood._scores import energy
 
 from sklearn_ood import NetFeatures, SoftmaxClassifier
-from sklearn_ood._scores import energy
 
 
 def odin(net, temperature=1000.0, epsilon=0.0014):

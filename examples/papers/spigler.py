@@ -27,10 +27,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.svm import OneClassSVM
+from sklearn_ood.fooling import FoolingDisplay, FoolingResult, fooling_rate
 
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.datasets import inside_rings, load_images, make_rings
-from sklearn_ood.fooling import FoolingDisplay, FoolingResult, fooling_rate
 from sklearn_ood.metrics import open_set_f_measure, openness
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "dae.json"

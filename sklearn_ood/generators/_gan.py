@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklearn_ood.generators._nets import NetGenerator, StackedNet
-from sklearn_ood.generators._networks import decoder_network, encoder_network
+from sklearn_ood.generators._training import NetGenerator, StackedNet
+from sklearn_ood.nets._stacked_networks import decoder_network, encoder_network
 
 
 class StackedGAN(nn.Module):

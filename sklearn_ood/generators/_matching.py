@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sklearn_ood._latent_search import nearest_in_bank, search_latents, squared_distance
+from sklearn_ood.search._latents import nearest_in_bank, search_latents, squared_distance
 
 # The search moves freely; a uniform latent is the tanh of what moves.
 EDGE = 1 - 1e-4

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from sklearn_ood._validation import stratified_holdout
+from sklearn_ood.data._rows import stratified_holdout
 from sklearn_ood.generators._base import BaseGenerator
 
 # Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_ood._nets import resolve_device
 from sklearn_ood.generators._base import PRIORS, BaseGenerator
-from sklearn_ood.generators._stacked import StackedModule
+from sklearn_ood.nets._stacked import StackedModule
+from sklearn_ood.nets._training import resolve_device
 
 
 class PretrainedGenerator(BaseGenerator):

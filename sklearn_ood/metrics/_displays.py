@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sklearn_ood._confidence import answers_of, confidence_of, last_step
 from sklearn_ood._plotting import pyplot
+from sklearn_ood._response import answers_of, confidence_of, last_step
 from sklearn_ood.metrics._blocks import as_labels, as_numbers, differs
 from sklearn_ood.metrics._open_set import is_known
 from sklearn_ood.metrics._scorer import classes_of

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sklearn_ood._confidence import answers_of, confidence_of, last_step
+from sklearn_ood._response import answers_of, confidence_of, last_step
 from sklearn_ood.metrics import _calibration, _ood, _open_set, _selective
 from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 
@@ -61,7 +61,7 @@ def selective_scorer(metric="aurc", **kwargs):
           search ranks last;
         - ``"fooling_rate"`` (negated), of a search within the ranges of the rows of known
           classes, at the threshold that accepts 95 % of them
-          (:func:`sklearn_ood.fooling.fooling_rate_on`).
+          (:func:`sklearn_ood.inspection._fooling.fooling_rate_on`).
     **kwargs
         Keyword arguments of the metric, such as ``coverage=0.8``.
 
@@ -136,7 +136,7 @@ class _SelectiveScorer:
             )
         if self.metric == "fooling_rate":
             # Only this metric needs torch.
-            from sklearn_ood.fooling import fooling_rate_on
+            from sklearn_ood.inspection import fooling_rate_on
 
             known = np.flatnonzero(_open_set.is_known(classes_of(estimator, X), y))
             return -fooling_rate_on(estimator, _safe_indexing(X, known), **self.kwargs)

@@ -1,0 +1,158 @@
+"""The contract of every classifier here, and what estimators around others have in common."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import _BaseComposition
+
+from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._rows import validate_rows
+from sklearn_ood.nets._heads import log_softmax
+
+
+class OODClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier that also says how in-distribution a row is.
+
+    A method supplies ``fit`` (which sets ``classes_`` last) and ``_evidence``; it overrides
+    ``_log_proba`` and ``_scores`` where they are not the softmax and the maximum of it.
+    """
+
+    # Whether fit, and what scores, work on tensors where they are; else in host memory.
+    _learns_tensors = _scores_tensors = False
+
+    @block_by_block
+    def predict(self, X):
+        """The most likely class of each row; never rejects.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels from ``classes_``.
+        """
+        evidence = self._evidence(validate_rows(self, X))
+        return self.classes_[evidence.argmax(axis=1)]
+
+    @block_by_block
+    def predict_proba(self, X):
+        """Probabilities over the in-distribution classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Rows sum to 1.
+        """
+        return np.exp(self._log_proba(validate_rows(self, X)))
+
+    @block_by_block
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba``, exact also where a probability is nearly 1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return self._log_proba(validate_rows(self, X))
+
+    @block_by_block
+    def decision_function(self, X):
+        """Evidence for each class; its argmax (its sign for two classes) is ``predict``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes the evidence for the second less that for the first.
+        """
+        evidence = self._evidence(validate_rows(self, X))
+        return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
+
+    @block_by_block
+    def score_samples(self, X):
+        """How in-distribution each row is: higher is more trustworthy.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self._scores(validate_rows(self, X))
+
+    def _evidence(self, rows):
+        raise TypeError(f"{type(self).__name__} must define _evidence.")
+
+    def _log_proba(self, rows):
+        return log_softmax(self._evidence(rows))
+
+    def _scores(self, rows):
+        return self._evidence(rows).max(axis=1)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
+
+
+class Wrapper(MetaEstimatorMixin):
+    """Around ``estimator``: what is true of the inner one's input is true of its own."""
+
+    @property
+    def n_features_in_(self):
+        return self.estimator_.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        return self.estimator_.feature_names_in_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+
+class Composition(_BaseComposition):
+    """Of named members, a list of (name, estimator) in the parameter ``_composed``."""
+
+    _composed = "estimators"
+
+    def get_params(self, deep=True):
+        """Parameters, with those of the members as ``<name>__<parameter>``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        return self._get_params(self._composed, deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters; a member is replaced by its name.
+
+        Parameters
+        ----------
+        **params : dict
+            Also ``<name>__<parameter>``, for a parameter of a member.
+
+        Returns
+        -------
+        self
+        """
+        return self._set_params(self._composed, **params)

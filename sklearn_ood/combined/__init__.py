@@ -1,0 +1,1 @@
+"""Several scores as one p-value and one confidence."""

@@ -1,0 +1,1 @@
+"""What users pass, made flat float32 rows and integer codes."""

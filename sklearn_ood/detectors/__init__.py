@@ -1,0 +1,1 @@
+"""One score of rows or of features a file."""

@@ -1,0 +1,217 @@
+from numbers import Integral
+from threading import get_ident
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import get_tags
+from torch.nn.functional import adaptive_avg_pool2d
+
+from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._rows import forget, validate_rows
+from sklearn_ood.nets._training import evaluate
+
+POOLED_SIDE = 3
+LARGEST_FLOAT = np.finfo(np.float32).max
+
+
+class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What a network's layer says about each row, as features for any other method.
+
+    Put it first in a pipeline, and a density, a generative classifier or an outlier detector
+    works in the network's space instead of pixels.
+
+    Parameters
+    ----------
+    estimator : classifier with a net, default=None
+        A classifier of this package that has ``net_`` once fitted. It is cloned and fitted;
+        ``sklearn.frozen.FrozenEstimator(classifier)`` takes a fitted one as it is. None
+        stands for the classifier of the :class:`CombinedDetector` around it.
+    layer : str, default="hidden"
+        Whose output to take: "conv" (the convolutions), "hidden" (the dense layers but the
+        last), "output" (the logits), where the network is one of those known by name, or the
+        name of any module in ``named_modules()`` of the user's network.
+    pooling : int >= 1 or None, default=3
+        Feature maps of shape (C, H, W) are averaged to (C, pooling, pooling) where they are
+        larger, then flattened. None keeps them whole.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted classifier.
+    n_features_in_ : int
+    input_shape_ : tuple of int
+        Shape of one input.
+
+    See Also
+    --------
+    CombinedDetector : Uses features at two depths by default.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neighbors import LocalOutlierFactor
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_ood import NetFeatures, SoftmaxClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = SoftmaxClassifier(hidden_layer_sizes=(8,), max_epochs=5, random_state=0)
+    >>> NetFeatures(net).fit_transform(X, y).shape
+    (150, 8)
+    >>> detector = make_pipeline(NetFeatures(net), LocalOutlierFactor(novelty=True)).fit(X, y)
+    """
+
+    _scores_tensors = True
+
+    def __init__(self, estimator=None, layer="hidden", *, pooling=POOLED_SIDE):
+        self.estimator = estimator
+        self.layer = layer
+        self.pooling = pooling
+
+    def fit(self, X, y=None):
+        """Fit the classifier, unless it is frozen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        y : array-like of shape (n_samples,)
+            Labels; not needed for a frozen classifier.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no net.
+        ValueError
+            If the net has no such layer.
+        """
+        forget(self)
+        self._check_parameters()
+        estimator = clone(self.estimator).fit(X, y)
+        if not hasattr(estimator, "net_"):
+            raise TypeError(
+                f"Got estimator={self.estimator!r}, which has no net_ once fitted, but "
+                "features come from a network; pass a classifier of this package that holds "
+                "one, such as SoftmaxClassifier."
+            )
+        find_layer(estimator.net_.module_, self.layer)
+        self.estimator_ = estimator
+        self.n_features_in_ = estimator.n_features_in_
+        self.input_shape_ = tuple(estimator.input_shape_)
+        if hasattr(estimator, "feature_names_in_"):
+            self.feature_names_in_ = estimator.feature_names_in_
+        self._n_features_out = self._features(
+            np.zeros((1, self.n_features_in_), dtype=np.float32)
+        ).shape[1]
+        return self
+
+    @block_by_block
+    def transform(self, X):
+        """The layer's outputs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_activations), float32
+        """
+        return self._features(validate_rows(self, X))
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        if self.estimator is not None:
+            tags.input_tags = get_tags(self.estimator).input_tags
+            tags.target_tags.required = get_tags(self.estimator).target_tags.required
+        return tags
+
+    def _check_parameters(self):
+        if self.estimator is None:
+            raise ValueError(
+                "Got estimator=None, which stands for the classifier of a CombinedDetector, "
+                "but these features are not inside one; pass a classifier with a net."
+            )
+        is_size = isinstance(self.pooling, Integral) and not isinstance(self.pooling, bool)
+        if self.pooling is not None and not (is_size and self.pooling >= 1):
+            raise ValueError(
+                f"Got pooling={self.pooling!r}, but expected None or a whole number >= 1."
+            )
+
+    def _features(self, rows):
+        def read(module, batch):
+            layer = find_layer(module, self.layer)
+            return pooled(output_of(layer, module, batch), self.pooling)
+
+        features = evaluate(self.estimator_.net_, read, rows)
+        return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
+
+
+def find_layer(module, name):
+    """The layer of a net's module that has this name.
+
+    Parameters
+    ----------
+    module : nn.Module
+        With the user's network in ``module.network``, as all nets here have it, or bare.
+    name : str
+        From the network's ``named_modules()``.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message has the names.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sklearn_ood.detectors._features import find_layer
+    >>> find_layer(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), "1")
+    ReLU()
+    """
+    layers = dict(getattr(module, "network", module).named_modules())
+    if not name or name not in layers:
+        raise ValueError(
+            f"Got layer={name!r}, but expected one of {sorted(filter(None, layers))}."
+        )
+    return layers[name]
+
+
+def output_of(layer, module, batch):
+    """What ``layer`` gives out while ``module`` works on a batch; the rest is not kept."""
+    captured, own_thread = [], get_ident()
+
+    def capture(_layer, _inputs, output):
+        if get_ident() == own_thread:  # another may be at work on the same module
+            captured.append(output)
+
+    handle = layer.register_forward_hook(capture)
+    try:
+        module(batch)
+    finally:
+        handle.remove()
+    return captured[-1]
+
+
+def pooled(features, side):
+    """Feature maps averaged to ``side`` x ``side`` where they are larger, as flat rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.detectors._features import pooled
+    >>> pooled(torch.ones(2, 5, 7, 7), 3).shape, pooled(torch.ones(2, 5), 3).shape
+    (torch.Size([2, 45]), torch.Size([2, 5]))
+    """
+    if features.ndim == 4 and side is not None and max(features.shape[2:]) > side:
+        features = adaptive_avg_pool2d(features, side)
+    return features.flatten(1)

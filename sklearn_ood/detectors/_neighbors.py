@@ -1,0 +1,151 @@
+from numbers import Integral
+
+import numpy as np
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.utils import check_random_state
+
+from sklearn_ood.base import OODClassifier
+from sklearn_ood.data._rows import class_codes, validate_rows, validate_training_data
+from sklearn_ood.nets._heads import log_softmax
+
+# The search squares in float32: what overflows is this far, so that classes still compare.
+FARTHEST = 1e150
+
+
+class NeighborDistance(OODClassifier):
+    """Distance to the nearest training rows of each class.
+
+    Parameters
+    ----------
+    n_neighbors : int >= 1, default=1
+        The evidence for a class is minus the distance to this neighbour among its rows, or
+        to the last one of a class with fewer.
+    max_samples : int >= 1 or None, default=None
+        Remember at most this many training rows, drawn at random, but one of every class at
+        least. Time and memory of scoring are proportional to it.
+    ood_label : label, default=None
+        Rows of ``y`` with this label are outliers, which are left out.
+    random_state : int, RandomState or None, default=None
+        Chooses the rows remembered.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    neighbors_ : list of sklearn.neighbors.NearestNeighbors
+        One a class: a tree for up to 15 features, else a product of matrices in chunks.
+    n_features_in_ : int
+
+    Notes
+    -----
+    ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
+    scale the features first. ``predict_proba`` is the softmax of the evidence divided by the
+    root of the training rows' total variance, and not calibrated.
+
+    Examples
+    --------
+    >>> from sklearn_ood import NeighborDistance
+    >>> detector = NeighborDistance().fit([[0.0], [1.0], [7.0]], ["a", "a", "b"])
+    >>> detector.score_samples([[1.5], [9.0]])
+    array([-0.5, -2. ])
+    >>> detector.class_score_samples([[1.5], [9.0]], ["b", "b"])
+    array([-5.5, -2. ])
+    """
+
+    def __init__(self, n_neighbors=1, *, max_samples=None, ood_label=None, random_state=None):
+        self.n_neighbors = n_neighbors
+        self.max_samples = max_samples
+        self.ood_label = ood_label
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Remember the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        y : array-like of shape (n_samples,), default=None
+            Labels; None is one class.
+
+        Returns
+        -------
+        self
+        """
+        data = validate_training_data(self, X, y, min_classes=1)
+        self._check_parameters()
+        rows, codes = self._subsample(*data.in_distribution)
+        by_class = [rows[codes == code] for code in range(len(data.classes))]
+        self.neighbors_ = [
+            NearestNeighbors(n_neighbors=min(self.n_neighbors, len(part))).fit(part)
+            for part in by_class
+        ]
+        self._scale = float(np.sqrt(rows.var(axis=0, dtype=np.float64).sum())) or 1.0
+        self.classes_ = data.classes
+        return self
+
+    def class_score_samples(self, X, y):
+        """Minus the distance to the neighbours of one class only.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        y : array-like of shape (n_samples,)
+            The class of ``classes_`` to compare each row with.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        rows = validate_rows(self, X)
+        codes = class_codes(y, self.classes_)
+        if (codes < 0).any():
+            raise ValueError(
+                f"Got y with labels that are not in classes_={self.classes_.tolist()}."
+            )
+        scores = np.empty(len(rows))
+        for code in np.unique(codes):
+            scores[codes == code] = self._distances(rows[codes == code], code)
+        return -scores
+
+    def _evidence(self, rows):
+        codes = range(len(self.classes_))
+        return -np.column_stack([self._distances(rows, code) for code in codes])
+
+    def _log_proba(self, rows):
+        return log_softmax(self._evidence(rows) / self._scale)
+
+    def _distances(self, rows, code):
+        distances = self.neighbors_[code].kneighbors(rows)[0][:, -1]
+        return np.minimum(distances.astype(np.float64), FARTHEST)
+
+    def _subsample(self, rows, codes):
+        if self.max_samples is None or len(rows) <= self.max_samples:
+            return rows, codes
+        order = check_random_state(self.random_state).permutation(len(rows))
+        _, first = np.unique(codes[order], return_index=True)
+        kept = np.union1d(order[first], order[: self.max_samples])
+        return rows[kept], codes[kept]
+
+    def _check_parameters(self):
+        for name in ("n_neighbors", "max_samples"):
+            value = getattr(self, name)
+            if name == "max_samples" and value is None:
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"Got {name}={value!r}, but expected a whole number >= 1.")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
+
+
+class DistinctLocalOutlierFactor(LocalOutlierFactor):
+    """scikit-learn's local outlier factor, of the distinct training rows.
+
+    Where rows are repeated more often than there are neighbours, their density is infinite
+    and all rows beside them seem outliers.
+    """
+
+    def fit(self, X, y=None):
+        """Fit to every distinct row once; see `sklearn.neighbors.LocalOutlierFactor`."""
+        return super().fit(np.unique(X, axis=0))

@@ -1,0 +1,186 @@
+"""A similarity learned from pairs of rows of the same and of different classes."""
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import nn
+from torch.nn import functional as F
+
+from sklearn_ood.data._rows import validate_training_data
+from sklearn_ood.generators._training import StackedNet
+from sklearn_ood.nets._modules import InputShape, build_module
+from sklearn_ood.nets._training import make_net, seeded, train
+
+
+class PairNet(nn.Module):
+    """An embedding, and the distance at which a pair is as likely of one class as of two."""
+
+    def __init__(self, embedding, n_classes):
+        super().__init__()
+        self.embedding = embedding
+        self.n_classes = n_classes
+        self.threshold = nn.Parameter(torch.ones(()))
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return self.embedding(x)
+
+
+class SiameseNet(StackedNet):
+    """Tells pairs of one class from pairs of two: all pairs of a batch."""
+
+    def batch_loss(self, batch):
+        n_classes, n, d = batch[1].shape
+        embedded = self.module_(batch[1].reshape(-1, d))
+        distance = torch.cdist(embedded, embedded).square() / embedded.shape[1]
+        logit = self.module_.log_scale.exp() * (self.module_.threshold - distance)
+        label = torch.arange(n_classes, device=embedded.device).repeat_interleave(n)
+        same = label[:, None] == label
+        other = ~torch.eye(len(label), dtype=torch.bool, device=embedded.device)
+        pull = _mean_loss(logit, same & other)
+        push = _mean_loss(-logit, ~same)
+        return pull + push
+
+
+def _mean_loss(logit, chosen):
+    return (F.softplus(-logit) * chosen).sum() / chosen.sum().clamp_min(1)
+
+
+class SiameseSimilarity(BaseEstimator):
+    """Similarity of rows after an embedding that brings rows of one class together.
+
+    A network is trained to tell pairs of the same class from pairs of different classes by
+    the distance of their embeddings. Fitted, the object is a callable for
+    ``GenerativeClassifier(similarity=...)``.
+
+    Parameters
+    ----------
+    embedding_dim : int >= 1, default=16
+        Length of an embedding.
+    module : str, nn.Module or callable, default="auto"
+        The embedding network, as in `SoftmaxClassifier`.
+    hidden_layer_sizes : tuple of int, default=(128,)
+        Dense hidden layers.
+    input_shape : tuple (C, H, W), optional
+        Shape of one image.
+    max_epochs : int, default=10
+        Passes over the largest class.
+    batch_size : int, default=16
+        Rows of each class in a batch; all their pairs are used.
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    device : str, default="auto"
+        "auto" is CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights and batches.
+
+    Attributes
+    ----------
+    net_ : skorch net
+        The trained network.
+    n_features_in_ : int
+    input_shape_ : tuple of int
+
+    References
+    ----------
+    R. Hadsell, S. Chopra and Y. LeCun (2006), Dimensionality reduction by learning an
+    invariant mapping, for learning from pairs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ood import SiameseSimilarity
+    >>> X, y = load_iris(return_X_y=True)
+    >>> similarity = SiameseSimilarity(max_epochs=2, random_state=0).fit(X, y)
+    >>> rows = torch.tensor(X[[0, 1, 140]], dtype=torch.float32)
+    >>> bool(similarity(rows[0], rows[1]) > similarity(rows[0], rows[2]))
+    True
+    """
+
+    def __init__(
+        self,
+        embedding_dim=16,
+        module="auto",
+        hidden_layer_sizes=(128,),
+        input_shape=None,
+        max_epochs=10,
+        batch_size=16,
+        lr=1e-3,
+        device="auto",
+        random_state=None,
+    ):
+        self.embedding_dim = embedding_dim
+        self.module = module
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.input_shape = input_shape
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        """Learn the embedding.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels of at least two classes.
+
+        Returns
+        -------
+        self : object
+        """
+        data = validate_training_data(self, X, y, min_classes=1)
+        if len(data.classes) < 2:
+            raise ValueError(
+                f"Got y with {len(data.classes)} class, but SiameseSimilarity needs at least "
+                "two to learn what makes rows different; use similarity='l2'."
+            )
+        rows, shape = data.rows, data.input_shape
+        with seeded(self.random_state):
+            embedding = build_module(
+                self.module,
+                rows.shape[1],
+                self.embedding_dim,
+                input_shape=shape,
+                hidden_layer_sizes=self.hidden_layer_sizes,
+            )
+            net = make_net(
+                PairNet(InputShape(embedding, shape), len(data.classes)),
+                net_class=SiameseNet,
+                lr=self.lr,
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                device=self.device,
+            )
+            self.net_ = train(net, rows, data.codes)
+        return self
+
+    def __call__(self, x, generated):
+        """Minus the mean squared difference of the embeddings.
+
+        Parameters
+        ----------
+        x, generated : tensors of shapes (..., n_features) that broadcast
+
+        Returns
+        -------
+        tensor of shape (...)
+        """
+        return -(self._embed(x) - self._embed(generated)).square().mean(-1)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+    def _embed(self, x):
+        module = self.net_.module_
+        embedded = module(x.reshape(-1, x.shape[-1]))
+        return embedded.view(*x.shape[:-1], -1)

@@ -1,0 +1,1 @@
+"""Where classifiers differ."""

@@ -1,0 +1,90 @@
+"""How far the predictions of several classifiers lie apart: pure functions of tensors.
+
+Predictions are log-probabilities of shape (n_members, n_samples, n_classes).
+"""
+
+import numpy as np
+import torch
+
+# A forest may give a class exactly zero: read as the smallest step that float64 can tell
+# from one, it keeps every divergence finite.
+MIN_LOG_PROBA = float(np.log(np.finfo(np.float64).eps))
+
+
+def js_divergence(log_proba):
+    """Jensen-Shannon divergence of the members (Lin, 1991), their order does not matter.
+
+    Parameters
+    ----------
+    log_proba : tensor of shape (n_members, n_samples, n_classes)
+
+    Returns
+    -------
+    tensor of shape (n_samples,)
+        ``mean_m KL(p_m || mean_m p_m)`` in nats, from 0 to log(n_members). Probabilities
+        below 2.2e-16 are read as that.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.gevaldi._divergence import js_divergence
+    >>> certain = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]).log()
+    >>> js_divergence(certain).round(decimals=4)
+    tensor([0.6931])
+    """
+    log_proba = log_proba.clamp_min(MIN_LOG_PROBA)
+    log_mean = torch.logsumexp(log_proba, 0) - float(np.log(len(log_proba)))
+    return (log_proba.exp() * (log_proba - log_mean)).sum(-1).mean(0).clamp_min(0)
+
+
+def kl_divergence(log_proba):
+    """Kullback-Leibler divergence: of the first from the second, or of all ordered pairs.
+
+    Parameters
+    ----------
+    log_proba : tensor of shape (n_members, n_samples, n_classes)
+
+    Returns
+    -------
+    tensor of shape (n_samples,)
+        ``KL(p_1 || p_2)`` for two members, for more the mean over all ordered pairs; in
+        nats, from 0 to 36: probabilities below 2.2e-16 are read as that.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.gevaldi._divergence import kl_divergence
+    >>> kl_divergence(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]).log()).round(decimals=4)
+    tensor([0.1438])
+    """
+    log_proba = log_proba.clamp_min(MIN_LOG_PROBA)
+    n_members = len(log_proba)
+    proba = log_proba.exp()
+    if n_members == 2:
+        return (proba[0] * (log_proba[0] - log_proba[1])).sum(-1).clamp_min(0)
+    # sum_{m != l} p_m (log p_m - log p_l), without the loop over pairs.
+    own = n_members * (proba * log_proba).sum(0)
+    crossed = proba.sum(0) * log_proba.sum(0)
+    return ((own - crossed).sum(-1) / (n_members * (n_members - 1))).clamp_min(0)
+
+
+DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
+
+
+def resolve_divergence(divergence):
+    """The function that a ``divergence`` parameter names.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a known name nor a callable.
+    """
+    if isinstance(divergence, str) and divergence in DIVERGENCES:
+        return DIVERGENCES[divergence]
+    if callable(divergence):
+        return divergence
+    raise ValueError(
+        f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
+        "callable from log-probabilities, a tensor of shape (n_members, n_samples, "
+        "n_classes), to one number a sample."
+    )

@@ -1,0 +1,1 @@
+"""Networks: training, evaluation, modules and heads; the only room that knows skorch."""

@@ -1,0 +1,278 @@
+"""A classifier network and the denoising autoencoder that shares its encoder."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sklearn_ood.nets._training import Net
+
+_ACTIVATIONS = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Softplus,
+    nn.Tanh,
+    nn.Sigmoid,
+)
+_NO_INVERSE_NEEDED = (nn.Dropout, nn.Dropout2d, nn.Identity)
+
+
+class Autoencoder(nn.Module):
+    """The layers of ``network`` before its last as encoder, a decoder, and the last layer.
+
+    Parameters
+    ----------
+    network : nn.Sequential
+        From inputs of ``input_shape`` to logits; its last child is the output layer.
+    input_shape : tuple of int
+    tied : bool
+        Whether the decoder uses the encoder's weights, transposed.
+    classify : bool, default=True
+        Without, the output layer is left out and there are no logits.
+
+    Raises
+    ------
+    ValueError
+        If the network has no encoder, or a tied decoder cannot transpose it.
+    """
+
+    def __init__(self, network, input_shape, tied, *, classify=True):
+        super().__init__()
+        self.input_shape = tuple(input_shape)
+        self.encoder, output = _split(network)
+        self.decoder = make_decoder(self.encoder, self.input_shape, tied)
+        self.output = output if classify else None
+        self.code_size = torch.Size(_shapes(_layers(self.encoder), input_shape)[-1]).numel()
+        self.code_is_relu = isinstance(_layers(self.encoder)[-1], nn.ReLU)
+
+    def encode(self, rows):
+        """Code of flat rows, flat: the top hidden layer."""
+        return self.encoder(rows.reshape(rows.shape[0], *self.input_shape)).flatten(1)
+
+    def decode(self, code):
+        """Reconstruction for a code, as flat rows."""
+        return self.decoder(code).flatten(1)
+
+    def reconstruct(self, rows):
+        """Reconstruction of flat rows."""
+        return self.decode(self.encode(rows))
+
+    def classify(self, code):
+        """Logits for a code; an autoencoder alone gives one class, with certainty."""
+        return code.new_zeros(code.shape[0], 1) if self.output is None else self.output(code)
+
+    def forward(self, rows):
+        """Logits of flat rows."""
+        return self.classify(self.encode(rows))
+
+
+class DenoisingNet(Net):
+    """Trains an :class:`Autoencoder` on rows with Gaussian noise.
+
+    Parameters
+    ----------
+    noise : float
+        Standard deviation of the noise.
+    reconstruction_weight : float
+        Factor of the mean squared error beside the cross entropy.
+    """
+
+    def __init__(self, *args, noise=0.2, reconstruction_weight=1.0, **kwargs):
+        self.noise = noise
+        self.reconstruction_weight = reconstruction_weight
+        super().__init__(*args, **kwargs)
+
+    def train_step_single(self, batch, **fit_params):
+        losses = self._losses(batch)
+        losses["loss"].backward()
+        return losses
+
+    def validation_step(self, batch, **fit_params):
+        with torch.no_grad():
+            return self._losses(batch)
+
+    def _losses(self, batch):
+        inputs, targets = batch
+        code = self.module_.encode(inputs + self.noise * torch.randn_like(inputs))
+        reconstruction = functional.mse_loss(self.module_.decode(code), inputs)
+        if self.module_.output is None:
+            return {"loss": reconstruction}
+        classification = self.criterion_(self.module_.classify(code), targets)
+        loss = classification + self.reconstruction_weight * reconstruction
+        return {
+            "loss": loss,
+            "classification_loss": classification,
+            "reconstruction_loss": reconstruction,
+        }
+
+
+def balance_weights(autoencoder):
+    """Start the encoder and the decoder with weights that suit both directions (Glorot).
+
+    torch scales weights by the inputs of a layer alone, and so small that reconstructions
+    vanish at the start; the steps that follow overshoot and silence units, most of them in
+    the convolutional networks.
+    """
+    for layer in (*autoencoder.encoder.modules(), *autoencoder.decoder.modules()):
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(layer.weight)
+
+
+def make_decoder(encoder, input_shape, tied):
+    """The mirror image of ``encoder``: layer by layer, last first.
+
+    Pooling is undone by repeating each value; activations stay between the same layers, and
+    the output is linear.
+
+    Parameters
+    ----------
+    encoder : nn.Sequential
+    input_shape : tuple of int
+    tied : bool
+        Whether dense and convolutional layers use the encoder's weights, transposed, with
+        biases of their own. Where not, and where a layer has no mirror image, the decoder is
+        dense with one hidden layer.
+
+    Returns
+    -------
+    nn.Module
+        From flat codes to reconstructions of ``input_shape``.
+
+    Raises
+    ------
+    ValueError
+        If ``tied`` and a layer has no mirror image.
+    """
+    layers = _layers(encoder)
+    shapes = _shapes(layers, input_shape)
+    without_mirror = [layer for layer in layers if not _has_mirror(layer)]
+    if without_mirror and tied:
+        raise ValueError(
+            f"Got decoder='tied', but the module's {type(without_mirror[0]).__name__} cannot "
+            "be transposed; use decoder='free', or build the encoder from Linear, Conv2d, "
+            "MaxPool2d, AvgPool2d, Flatten and activations."
+        )
+    code_size, input_size = (torch.Size(shape).numel() for shape in (shapes[-1], input_shape))
+    if without_mirror:
+        hidden = max(code_size, min(input_size, 4 * code_size))
+        return nn.Sequential(
+            nn.Linear(code_size, hidden), nn.ReLU(), nn.Linear(hidden, input_size)
+        )
+    start = len(layers) - isinstance(layers[-1], _ACTIVATIONS)
+    mirrored = [
+        _mirror(layers[i], shapes[i], shapes[i + 1], tied) for i in reversed(range(start))
+    ]
+    unflatten = nn.Unflatten(1, shapes[-1]) if len(shapes[-1]) > 1 else nn.Identity()
+    return nn.Sequential(unflatten, *(layer for layer in mirrored if layer is not None))
+
+
+class TransposedLinear(nn.Module):
+    """A dense layer the other way round, with its weights and an own bias."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.bias = nn.Parameter(torch.zeros(layer.in_features))
+
+    def forward(self, code):
+        return functional.linear(code, self.layer.weight.t(), self.bias)
+
+
+class TransposedConv2d(nn.Module):
+    """A convolution the other way round, with its weights and an own bias."""
+
+    def __init__(self, layer, output_padding):
+        super().__init__()
+        self.layer = layer
+        self.output_padding = output_padding
+        self.bias = nn.Parameter(torch.zeros(layer.in_channels))
+
+    def forward(self, maps):
+        return functional.conv_transpose2d(
+            maps, self.layer.weight, self.bias, **_geometry(self.layer, self.output_padding)
+        )
+
+
+def _split(network):
+    if not isinstance(network, nn.Sequential) or len(network) < 2:
+        raise ValueError(
+            f"Got a module of type {type(network).__name__}, but DAEConfidence needs an "
+            "nn.Sequential of the encoder's layers and, as its last child, the output layer."
+        )
+    encoder = network[:-1]
+    if next(encoder.parameters(), None) is None:
+        raise ValueError(
+            "Got a network without any hidden layer, but the autoencoder needs one to be its "
+            "code; give hidden_layer_sizes at least one size."
+        )
+    return encoder, network[-1]
+
+
+def _layers(module):
+    """Layers in the order of the computation, without the nesting."""
+    if not isinstance(module, nn.Sequential):
+        return [] if isinstance(module, _NO_INVERSE_NEEDED) else [module]
+    return [layer for child in module for layer in _layers(child)]
+
+
+@torch.no_grad()
+def _shapes(layers, input_shape):
+    """Shape of one row before the first layer and after each."""
+    parameter = next((p for layer in layers for p in layer.parameters()), torch.zeros(()))
+    row = torch.zeros(2, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    shapes = [tuple(input_shape)]
+    for layer in layers:
+        row = layer(row)
+        shapes.append(tuple(row.shape[1:]))
+    return shapes
+
+
+def _has_mirror(layer):
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, (nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, *_ACTIVATIONS))
+
+
+def _mirror(layer, before, after, tied):
+    """A layer from the shape ``after`` back to the shape ``before``."""
+    if isinstance(layer, nn.Linear):
+        return TransposedLinear(layer) if tied else nn.Linear(after[-1], before[-1])
+    if isinstance(layer, nn.Conv2d):
+        padding = _output_padding(layer, before, after)
+        if tied:
+            return TransposedConv2d(layer, padding)
+        return nn.ConvTranspose2d(
+            layer.out_channels,
+            layer.in_channels,
+            layer.kernel_size,
+            **_geometry(layer, padding),
+        )
+    if isinstance(layer, nn.Flatten):
+        return nn.Unflatten(1, before) if len(before) > 1 else None
+    if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
+        return nn.Upsample(before[1:])
+    return copy.deepcopy(layer)
+
+
+def _geometry(layer, output_padding):
+    return {
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+        "output_padding": output_padding,
+    }
+
+
+def _output_padding(layer, before, after):
+    """Rows and columns that a strided convolution did not look at."""
+    return tuple(
+        before[1 + i]
+        - ((after[1 + i] - 1) * layer.stride[i] - 2 * layer.padding[i])
+        - (layer.dilation[i] * (layer.kernel_size[i] - 1) + 1)
+        for i in range(2)
+    )

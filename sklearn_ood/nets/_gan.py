@@ -1,0 +1,183 @@
+"""Generators and discriminators for learning from made outliers (Lee et al., 2018)."""
+
+import math
+
+import torch
+from torch import nn
+
+from sklearn_ood.nets._modules import mlp
+
+MIN_IMAGE_SIZE = 8
+
+
+def build_generator(
+    generator, latent_dim, input_shape, rows, *, hidden_layer_sizes=(500, 500), n_channels=128
+):
+    """A network from latents (n, latent_dim) to inputs (n, *input_shape).
+
+    Parameters
+    ----------
+    generator : {"auto"} or callable
+        "auto" is a DCGAN for images and dense layers for rows; a callable gets
+        ``(latent_dim, input_shape)`` and returns an ``nn.Module``.
+    latent_dim : int
+    input_shape : tuple of int
+    rows : ndarray of shape (n_samples, n_features)
+        The data to imitate: images are made in the range of its values, rows are made in
+        its location and scale.
+    hidden_layer_sizes : tuple of int, default=(500, 500)
+        Dense layers, for rows.
+    n_channels : int, default=128
+        Channels of the generator's last hidden layer; the first has four times as many.
+
+    Returns
+    -------
+    nn.Module
+    """
+    if generator != "auto":
+        return _checked(
+            generator(latent_dim, input_shape), "generator", (latent_dim,), input_shape
+        )
+    if len(input_shape) == 3:
+        low, high = float(rows.min()), float(rows.max())
+        return nn.Sequential(
+            dcgan_generator(latent_dim, input_shape, n_channels),
+            nn.Sigmoid(),
+            Affine(low, high - low),
+        )
+    dense = mlp((latent_dim,), math.prod(input_shape), hidden_layer_sizes)
+    return nn.Sequential(dense, Affine(rows.mean(axis=0), rows.std(axis=0)))
+
+
+def build_discriminator(
+    discriminator, input_shape, rows, *, hidden_layer_sizes=(500, 500), n_channels=128
+):
+    """A network from inputs (n, *input_shape) to one logit each, high where they look real.
+
+    Parameters
+    ----------
+    discriminator : {"auto"} or callable
+        A callable gets ``input_shape`` and returns an ``nn.Module``.
+    input_shape, rows, hidden_layer_sizes, n_channels
+        As for :func:`build_generator`.
+
+    Returns
+    -------
+    nn.Module
+    """
+    if discriminator != "auto":
+        return _checked(discriminator(input_shape), "discriminator", input_shape, (1,))
+    if len(input_shape) == 3:
+        return dcgan_discriminator(input_shape, n_channels)
+    scale = rows.std(axis=0)
+    scale[scale == 0] = 1.0
+    dense = mlp(input_shape, 1, hidden_layer_sizes)
+    return nn.Sequential(Affine(-rows.mean(axis=0) / scale, 1.0 / scale), dense)
+
+
+class Affine(nn.Module):
+    """``shift + scale * inputs``, fixed."""
+
+    def __init__(self, shift, scale):
+        super().__init__()
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+
+    def forward(self, inputs):
+        return self.shift + self.scale * inputs
+
+
+class Crop(nn.Module):
+    """The middle ``height`` x ``width`` of an image."""
+
+    def __init__(self, height, width):
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, images):
+        top = (images.shape[2] - self.height) // 2
+        left = (images.shape[3] - self.width) // 2
+        return images[:, :, top : top + self.height, left : left + self.width]
+
+
+def dcgan_generator(latent_dim, input_shape, n_channels=128):
+    """The generator of Lee et al., appendix B, for images of any size from 8x8 on.
+
+    The first layer makes a map of an eighth of the image's size, 4x4 for 32x32 images; each
+    of three more doubles it. What sticks out is cropped.
+    """
+    channels, height, width = _image_size(input_shape)
+    start = (-(-height // 8), -(-width // 8))
+    layers = [
+        nn.Unflatten(1, (latent_dim, 1, 1)),
+        nn.ConvTranspose2d(latent_dim, 4 * n_channels, start, 1, 0, bias=False),
+    ]
+    for n_inputs, n_outputs in ((4, 2), (2, 1)):
+        layers += [
+            *(nn.BatchNorm2d(n_inputs * n_channels), nn.ReLU()),
+            _up(n_inputs * n_channels, n_outputs * n_channels),
+        ]
+    layers += [nn.BatchNorm2d(n_channels), nn.ReLU(), _up(n_channels, channels)]
+    return _dcgan_weights(nn.Sequential(*layers, Crop(height, width)))
+
+
+def dcgan_discriminator(input_shape, n_channels=128):
+    """The discriminator of Lee et al., appendix B, for images of any size from 8x8 on."""
+    channels, height, width = _image_size(input_shape)
+    slope = 0.2
+    return _dcgan_weights(
+        nn.Sequential(
+            *(_down(channels, n_channels), nn.LeakyReLU(slope)),
+            *(_down(n_channels, 2 * n_channels), nn.BatchNorm2d(2 * n_channels)),
+            *(nn.LeakyReLU(slope), _down(2 * n_channels, 4 * n_channels)),
+            *(nn.BatchNorm2d(4 * n_channels), nn.LeakyReLU(slope)),
+            nn.Conv2d(4 * n_channels, 1, (height // 8, width // 8), bias=False),
+            nn.Flatten(),
+        )
+    )
+
+
+def _up(n_inputs, n_outputs):
+    return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, bias=False)
+
+
+def _down(n_inputs, n_outputs):
+    return nn.Conv2d(n_inputs, n_outputs, 4, 2, 1, bias=False)
+
+
+def _dcgan_weights(network):
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+    return network
+
+
+def _image_size(input_shape):
+    if min(input_shape[1:]) < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"Got images of shape {tuple(input_shape)}, but the generative network needs at "
+            f"least {MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}; pass generator= and discriminator= "
+            "callables to GANOutliers, or use outliers='boundary'."
+        )
+    return input_shape
+
+
+def _checked(network, name, input_shape, output_shape):
+    """The user's network, or an error that says which shape it should map to which."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"Got a {name} callable that returned {type(network).__name__}, but expected an "
+            "nn.Module."
+        )
+    training = network.training
+    with torch.no_grad():
+        outputs = network.eval()(torch.zeros(2, *input_shape))
+    network.train(training)
+    if outputs[0].numel() != math.prod(output_shape):
+        raise ValueError(
+            f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to "
+            f"{tuple(outputs.shape)}, but expected (2, *{tuple(output_shape)})."
+        )
+    return network

@@ -1,0 +1,92 @@
+"""Which inputs move the answer: gradients of a trained net."""
+
+from contextlib import ExitStack, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_ood.nets._training import map_batches
+
+
+def class_gradients(net, rows, class_logits, *, guided=False):
+    """Gradient of the largest class's logit, for each row.
+
+    Parameters
+    ----------
+    net : Net
+        Trained.
+    rows : ndarray of shape (n_samples, n_features)
+    class_logits : callable
+        From the net's outputs to one column for each class.
+    guided : bool, default=False
+        Guided backpropagation [1]_.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float64
+
+    Raises
+    ------
+    ValueError
+        If ``guided`` finds no ``nn.ReLU`` in the net.
+
+    References
+    ----------
+    .. [1] J. Springenberg et al., "Striving for simplicity: the all convolutional net", 2015.
+    """
+
+    @torch.enable_grad()
+    def gradients(batch):
+        batch = batch.detach().requires_grad_()
+        top = class_logits(net.module_(batch)).max(dim=1).values
+        return torch.autograd.grad(top.sum(), batch)[0]
+
+    with guided_relus(net.module_) if guided else nullcontext():
+        return map_batches(gradients, rows, device=net.device).astype(np.float64)
+
+
+@contextmanager
+def guided_relus(module):
+    """Let only positive gradients pass every ``nn.ReLU`` of the module."""
+    relus = [layer for layer in module.modules() if isinstance(layer, nn.ReLU)]
+    if not relus:
+        raise ValueError(
+            "Got guided=True for a net without nn.ReLU modules, but guided backpropagation "
+            "changes how gradients pass them; use guided=False."
+        )
+    with ExitStack() as hooks:
+        for relu in relus:
+            hooks.callback(relu.register_full_backward_hook(_positive_part).remove)
+        yield
+
+
+def _positive_part(_module, gradients, _output_gradients):
+    return tuple(gradient.clamp(min=0) for gradient in gradients)
+
+
+def odin_rows(net, rows, score, epsilon):
+    """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2).
+
+    Parameters
+    ----------
+    net : Net
+    rows : ndarray of shape (n_samples, n_features)
+    score : callable
+        From the net's outputs, in float64, to one number a row: for ODIN the logarithm of
+        the largest probability.
+    epsilon : float
+        Step in every feature, in the features' units.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float32
+    """
+
+    @torch.enable_grad()
+    def shifted(batch):
+        batch = batch.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(net.module_(batch).double()).sum(), batch)
+        return batch.detach() + epsilon * gradient.nan_to_num(nan=0.0).sign()
+
+    return map_batches(shifted, rows, device=net.device)

@@ -1,0 +1,476 @@
+"""Training and batched evaluation of networks: the only module that knows skorch.
+
+``Net`` is a skorch net whose batches are slices of arrays that are on the device already
+(skorch's own loader collates row by row), whose losses must stay finite, and which halves
+its batch when memory runs out. Methods with a training step of their own override
+``get_loss``, ``train_step_single`` or ``train_step``.
+"""
+
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
+from skorch.helper import predefined_split
+from skorch.history import History
+from torch.utils.data import Dataset
+
+from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
+
+# Matrix products take another path for fewer rows than a register block, which changes the
+# last bits: every batch is padded to a multiple of this, so that a row's outputs do not
+# depend on the rows beside it.
+ROW_BLOCK = 16
+FLOATS_PER_BATCH = 2**20
+MAX_ROWS_PER_BATCH = 4096
+
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+# skorch's own averaging and printing; Net averages its losses without leaving the device.
+DEFAULT_CALLBACKS = ("epoch_timer", "train_loss", "valid_loss", "print_log")
+
+
+class Arrays(Dataset):
+    """Arrays of equal length, sliced together; the rows keep their order.
+
+    Parameters
+    ----------
+    *arrays : ndarray or tensor
+        All with the same first dimension.
+    device : torch.device
+        Where batches are wanted. Arrays that fit there are moved at once.
+    """
+
+    def __init__(self, *arrays, device="cpu"):
+        self.device = torch.device(device)
+        self.arrays = [_on_device(array, self.device) for array in arrays]
+
+    def __len__(self):
+        return len(self.arrays[0])
+
+    def batch(self, index):
+        """The rows ``index`` (slice or index tensor) of every array, as device tensors."""
+        return tuple(_take(array, index, self.device) for array in self.arrays)
+
+
+class ArrayBatches:
+    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call."""
+
+    def __init__(self, dataset, batch_size, shuffle=False):
+        self.dataset = dataset
+        self.batch_size = min(batch_size, len(dataset))
+        self.shuffle = shuffle
+        self._start = 0
+
+    def __len__(self):
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self):
+        n_rows = len(self.dataset)
+        order = torch.randperm(n_rows) if self.shuffle else None
+        self._start = 0
+        while self._start < n_rows:
+            start, stop = self._start, min(self._start + self.batch_size, n_rows)
+            self._start = stop
+            yield self.dataset.batch(slice(start, stop) if order is None else order[start:stop])
+
+    def halve_and_repeat(self, n_rows):
+        """Give the last ``n_rows`` rows again, in batches of half the size."""
+        self._start -= n_rows
+        self.batch_size = max(1, n_rows // 2)
+
+
+class Net(NeuralNet):
+    """A skorch net on :class:`Arrays`.
+
+    Every key of a step's result that ends in "loss" is averaged over the epoch and kept in
+    the history as ``train_<key>`` and ``valid_<key>``.
+    """
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        self._set_training(training)
+        totals, n_rows = {}, 0
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            size = len(batch[0])
+            try:
+                step = step_fn(batch, **fit_params)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                iterator.halve_and_repeat(size)
+                continue
+            for key, value in step.items():
+                if key.endswith("loss"):
+                    totals[key] = totals.get(key, 0.0) + value.detach() * size
+            n_rows += size
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history[-1]["batches"].clear()
+        for key, total in totals.items():
+            self.history.record(f"{prefix}_{key}", _finite(float(total) / n_rows, key, self))
+
+    def train_step(self, batch, **fit_params):
+        self._zero_grad_optimizer()
+        step = self.train_step_single(batch)
+        self.notify(
+            "on_grad_computed",
+            named_parameters=self.get_all_learnable_params(),
+            batch=batch,
+            training=True,
+        )
+        self._step_optimizer(None)
+        return step
+
+    def train_step_single(self, batch, **fit_params):
+        loss = self.batch_loss(batch)
+        loss.backward()
+        return {"loss": loss}
+
+    def validation_step(self, batch, **fit_params):
+        with torch.no_grad():
+            return {"loss": self.batch_loss(batch)}
+
+    def batch_loss(self, batch):
+        """Loss of one batch ``(inputs, targets)``; the usual place for a method's own."""
+        inputs, targets = batch
+        return self.criterion_(self.module_(inputs), targets)
+
+
+def make_net(
+    module,
+    *,
+    criterion=torch.nn.CrossEntropyLoss,
+    net_class=Net,
+    optimizer="adam",
+    lr=1e-3,
+    lr_schedule=None,
+    weight_decay=0.0,
+    max_epochs=100,
+    batch_size=64,
+    early_stopping=False,
+    n_iter_no_change=10,
+    device="auto",
+    verbose=0,
+    net_params=None,
+):
+    """A net ready for :func:`train`; ``net_params`` go to skorch and win over the rest.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range; the message names it.
+    """
+    _check_training_parameters(lr, weight_decay, max_epochs, batch_size, n_iter_no_change)
+    callbacks = []
+    if early_stopping:
+        stopping = EarlyStopping(patience=n_iter_no_change, load_best=True, sink=_silent)
+        callbacks.append(("early_stopping", stopping))
+    if lr_schedule is not None:
+        callbacks.append(("lr_schedule", _lr_scheduler(lr_schedule, max_epochs)))
+    if verbose:
+        callbacks.append(("progress_bar", ProgressBar()))
+    net_params = dict(net_params or {})
+    callbacks += _named(net_params.pop("callbacks", None) or [])
+    parameters = {
+        "criterion": criterion,
+        "optimizer": _optimizer(optimizer),
+        "lr": lr,
+        "optimizer__weight_decay": weight_decay,
+        "max_epochs": max_epochs,
+        "batch_size": batch_size,
+        "iterator_train": ArrayBatches,
+        "iterator_valid": ArrayBatches,
+        "iterator_train__shuffle": True,
+        "train_split": None,
+        **{f"callbacks__{name}": None for name in DEFAULT_CALLBACKS},
+        "device": str(resolve_device(device)),
+        "verbose": 0,
+    }
+    return net_class(module, callbacks=callbacks, **parameters | net_params)
+
+
+def train(net, *arrays, validation=None):
+    """Train ``net`` on arrays of equal length, watching the ``validation`` arrays.
+
+    An interrupt by the user reaches the caller: a half-trained net is never handed out.
+
+    Returns
+    -------
+    Net
+
+    Raises
+    ------
+    ValueError
+        If a loss or a weight becomes NaN or infinite.
+    """
+    if validation is not None:
+        net.set_params(train_split=predefined_split(Arrays(*validation, device=net.device)))
+    net.initialize()
+    data = Arrays(*arrays, device=net.device)
+    net.notify("on_train_begin", X=data, y=None)
+    try:
+        net.fit_loop(data)
+    except KeyboardInterrupt:  # skorch's way to end early
+        if not _stopped_early(net):
+            raise
+    net.notify("on_train_end", X=data, y=None)
+    net.set_params(train_split=None)
+    net.module_.eval()
+    for _, weights in net.get_all_learnable_params():
+        _finite(float(weights.detach().sum()), "sum of weights", net)
+    return net
+
+
+def _stopped_early(net):
+    stopping = [entry for _, entry in net.callbacks_ if isinstance(entry, EarlyStopping)]
+    return any(entry.misses_ >= entry.patience for entry in stopping)
+
+
+def wrap_trained(module, *, device="auto"):
+    """A net around a module that is trained already."""
+    net = make_net(module, device=device).initialize()
+    net.module_.eval()
+    return net
+
+
+def map_batches(function, rows, *, device="cpu", max_rows=None):
+    """Apply ``function`` to batches of rows and join its results, in bounded memory.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a float32 tensor ``(n, n_features)`` on ``device`` and returns a tensor, or a
+        tuple of tensors, with n rows. A row's result must not depend on the other rows.
+    rows : ndarray or tensor of shape (n_samples, n_features)
+    device : str or torch.device
+    max_rows : int, default=None
+        Rows at a time; by default from their width.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray, with n_samples rows
+    """
+    size = max_rows or rows_per_batch(rows.shape[1])
+    size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
+    rows = PagedRows(rows) if is_mapped(rows) else rows
+    parts, start = [], 0
+    while start < len(rows):
+        stop = min(start + size, len(rows))
+        batch = _take(rows, slice(start, stop), torch.device(device))
+        try:
+            results = function(_pad(batch))
+        except torch.OutOfMemoryError:
+            if size == ROW_BLOCK:
+                raise
+            size = max(ROW_BLOCK, size // 2 // ROW_BLOCK * ROW_BLOCK)
+            continue
+        results = results if isinstance(results, tuple) else (results,)
+        parts.append([result[: stop - start].detach().cpu().numpy() for result in results])
+        start = stop
+    joined = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    return joined if len(joined) > 1 else joined[0]
+
+
+def forward(net, rows):
+    """Outputs of the trained net for flat rows: float64, of shape (n_samples, n_outputs)."""
+    return evaluate(net, lambda module, batch: module(batch), rows).astype(np.float64)
+
+
+def evaluate(net, read, rows):
+    """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows.
+
+    Parameters
+    ----------
+    net : Net
+    read : callable
+        Takes the net's module, which is given rows of its own dtype, and a batch of rows.
+    rows : ndarray or tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray with n_samples rows
+        Float64 where any row overflowed, else of the net's dtype.
+
+    Raises
+    ------
+    ValueError
+        If it is NaN or infinite even so.
+    """
+
+    def by(module, rows, dtype):
+        @torch.no_grad()
+        def of_batch(batch):
+            return read(module, batch.to(dtype))
+
+        return map_batches(of_batch, rows, device=net.device)
+
+    outputs = by(net.module_, rows, torch.float32)
+    overflown = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    if not overflown.any():
+        return outputs
+    outputs = outputs.astype(np.float64)
+    outputs[overflown] = by(
+        deepcopy(net.module_).double(), take_rows(rows, overflown), torch.float64
+    )
+    if np.isfinite(outputs).all():
+        return outputs
+    raise ValueError(
+        f"Got NaN or infinite outputs from the network for some of {overflown.sum()} rows; "
+        "scale them as the rows that it was trained on, or look for NaN among its weights."
+    )
+
+
+def rows_per_batch(n_features):
+    """How many rows of this width are evaluated at once."""
+    return max(ROW_BLOCK, min(MAX_ROWS_PER_BATCH, FLOATS_PER_BATCH // n_features))
+
+
+def resolve_device(device):
+    """``torch.device`` for a name; "auto" is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or another torch "
+            f"device: {error}"
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"Got device={device!r}, but torch sees no CUDA device here; use device='auto'."
+        )
+    return resolved
+
+
+@contextmanager
+def seeded(random_state):
+    """Seed torch from ``random_state`` and leave its global generators as they were found."""
+    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        yield seed
+
+
+def _on_device(array, device):
+    """The array as a tensor on the device if it fits there, else as it is."""
+    if isinstance(array, torch.Tensor):
+        return array.to(device)
+    if is_mapped(array):
+        return PagedRows(array)
+    if not array.flags.writeable:
+        return array
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return tensor
+    return tensor.to(device)
+
+
+def _take(array, index, device):
+    if isinstance(array, PagedRows):
+        part = torch.from_numpy(
+            array.read(index if isinstance(index, slice) else index.numpy())
+        )
+    elif isinstance(array, np.ndarray):
+        rows = array[index if isinstance(index, slice) else index.numpy()]
+        part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
+    elif isinstance(index, slice):
+        part = array[index]
+    else:
+        part = array.index_select(0, index.to(array.device))
+    return part.to(device)
+
+
+def _pad(batch):
+    missing = -len(batch) % ROW_BLOCK
+    if not missing:
+        return batch
+    return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
+
+
+def _finite(value, key, net):
+    if np.isfinite(value):
+        return value
+    raise ValueError(
+        f"Training diverged: the {key} of epoch {len(net.history)} is {value}; use a smaller "
+        f"lr than {net.lr}, or scale the inputs (for instance with StandardScaler)."
+    )
+
+
+def _optimizer(optimizer):
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        return OPTIMIZERS[optimizer]
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        return optimizer
+    raise ValueError(
+        f"Got optimizer={optimizer!r}, but expected one of {sorted(OPTIMIZERS)} or a "
+        "torch.optim.Optimizer class."
+    )
+
+
+def _lr_scheduler(lr_schedule, max_epochs):
+    if lr_schedule == "cosine":
+        return LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
+    if lr_schedule == "step":
+        step = max(1, round(0.6 * max_epochs))
+        return LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=step, gamma=0.1)
+    raise ValueError(
+        f"Got lr_schedule={lr_schedule!r}, but expected None, 'cosine' or 'step' (a tenth of "
+        "lr after 60 % of the epochs); others go in as a skorch callback in net_params."
+    )
+
+
+def _named(callbacks):
+    return [
+        callback if isinstance(callback, tuple) else (f"callback_{i}", callback)
+        for i, callback in enumerate(callbacks)
+    ]
+
+
+def _silent(_message):
+    """A sink for skorch's messages."""
+
+
+def _check_training_parameters(lr, weight_decay, max_epochs, batch_size, n_iter_no_change):
+    positive = {"lr": lr, "max_epochs": max_epochs, "batch_size": batch_size}
+    positive["n_iter_no_change"] = n_iter_no_change
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"Got {name}={value!r}, but expected a number > 0.")
+    for name in ("max_epochs", "batch_size", "n_iter_no_change"):
+        if int(positive[name]) != positive[name]:
+            raise ValueError(f"Got {name}={positive[name]!r}, but expected a whole number.")
+    if not weight_decay >= 0:
+        raise ValueError(f"Got weight_decay={weight_decay!r}, but expected a number >= 0.")
+
+
+def trained_state(net):
+    """The attributes of a trained net, without those that only training needs."""
+    state = {
+        name: value
+        for name, value in vars(net).items()
+        if not isinstance(value, torch.optim.Optimizer)
+    }
+    unused = {"callbacks": [], "callbacks_": [], "virtual_params_": {}}
+    return state | unused | {"history_": list(net.history_)}
+
+
+def restore_net(net_class, state, device="cpu"):
+    """A trained net from its ``trained_state``, on the device; it can no longer be trained."""
+    net = object.__new__(net_class)
+    device = resolve_device(device)
+    vars(net).update(state, device=str(device), history_=History(state["history_"]))
+    for part in state.values():
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+    return net

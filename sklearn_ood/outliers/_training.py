@@ -1,0 +1,205 @@
+"""Nets that learn from outliers beside the data: drawn from banks, or made by a GAN."""
+
+import numpy as np
+import torch
+from torch.nn.functional import softplus
+
+from sklearn_ood.nets._training import Arrays, Net
+
+GAN_BETAS = (0.5, 0.999)
+
+
+class OutlierNet(Net):
+    """Adds ``beta`` times the loss on outliers to the classifier's loss.
+
+    Parameters
+    ----------
+    module : nn.Module
+    beta : float
+        Weight of the loss on outliers.
+    outlier_loss : callable
+        From the outputs on outliers to a loss.
+    outlier_ratio : float
+        Outliers for each in-distribution row of a step.
+    **kwargs
+        Passed to ``skorch.NeuralNet``.
+    """
+
+    def __init__(self, module, *args, beta, outlier_loss, outlier_ratio, **kwargs):
+        super().__init__(module, *args, **kwargs)
+        self.beta = beta
+        self.outlier_loss = outlier_loss
+        self.outlier_ratio = outlier_ratio
+
+    def supply(self, banks, weights):
+        """Draw outliers from ``banks`` (arrays of rows), in the ratio of ``weights``."""
+        self.draws_ = [
+            bank if callable(bank) else _uniform_draw(Arrays(bank, device=self.device))
+            for bank in banks
+        ]
+        self.shares_ = np.cumsum(weights) / np.sum(weights)
+
+    def release(self):
+        """Forget the banks: a trained net does not carry training data."""
+        self.draws_ = self.shares_ = None
+
+    def draw(self, n):
+        """n outliers, as device rows."""
+        counts = np.diff(np.round(self.shares_ * n).astype(int), prepend=0)
+        parts = zip(self.draws_, counts, strict=True)
+        return torch.cat([draw(int(count)) for draw, count in parts if count])
+
+    def losses(self, batch):
+        """All terms of the classifier's loss on one batch and as many fresh outliers."""
+        inputs, targets = batch
+        outliers = self.draw(max(1, round(self.outlier_ratio * len(inputs))))
+        outputs = self.module_(torch.cat([inputs, outliers]))
+        class_loss = self.criterion_(outputs[: len(inputs)], targets)
+        outlier_loss = self.outlier_loss(outputs[len(inputs) :])
+        return {
+            "loss": class_loss + self.beta * outlier_loss,
+            "class_loss": class_loss,
+            "outlier_loss": outlier_loss,
+        }
+
+    def train_step_single(self, batch, **fit_params):
+        losses = self.losses(batch)
+        losses["loss"].backward()
+        return losses
+
+    def validation_step(self, batch, **fit_params):
+        with torch.no_grad():
+            return self.losses(batch)
+
+
+class GANOutlierNet(OutlierNet):
+    """Trains a GAN in turns with the classifier (Lee et al., 2018, algorithm 1).
+
+    Parameters
+    ----------
+    module, **kwargs
+        As for :class:`OutlierNet`.
+    networks : tuple of nn.Module
+        Generator, from latents to inputs, and discriminator, from inputs to one logit.
+    latent_dim : int
+    gan_lr : float
+        Learning rate of both; it follows the classifier's schedule.
+    guided : bool
+        Whether the loss on outliers enters the generator's loss.
+    pull_away : float
+        Weight of the pull-away term in the generator's loss.
+    """
+
+    def __init__(
+        self,
+        module,
+        *args,
+        networks,
+        latent_dim,
+        gan_lr,
+        guided,
+        pull_away,
+        **kwargs,
+    ):
+        super().__init__(module, *args, **kwargs)
+        self.networks = networks
+        self.latent_dim = latent_dim
+        self.gan_lr = gan_lr
+        self.guided = guided
+        self.pull_away = pull_away
+
+    def initialize_module(self):
+        super().initialize_module()
+        self.generator_, self.discriminator_ = self.networks
+        return self
+
+    def initialize_optimizer(self):
+        args, kwargs = self.get_params_for_optimizer(
+            "optimizer", list(self.module_.named_parameters())
+        )
+        self.optimizer_ = self.optimizer(*args, **kwargs)
+        self.generator_optimizer_, self.discriminator_optimizer_ = (
+            torch.optim.Adam(network.parameters(), self.gan_lr, betas=GAN_BETAS)
+            for network in (self.generator_, self.discriminator_)
+        )
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        super().on_epoch_begin(net, **kwargs)
+        decay = self.optimizer_.param_groups[0]["lr"] / self.lr
+        for optimizer in (self.generator_optimizer_, self.discriminator_optimizer_):
+            optimizer.param_groups[0]["lr"] = decay * self.gan_lr
+
+    def generate(self, n):
+        """n fresh samples of the generator, as flat rows."""
+        latents = torch.randn(n, self.latent_dim, device=self.device)
+        return self.generator_(latents).flatten(1)
+
+    def generate_detached(self, n):
+        """The same for the classifier, which does not teach the generator."""
+        with torch.no_grad():
+            return self.generate(n)
+
+    def train_step(self, batch, **fit_params):
+        fakes = self.generate(max(2, len(batch[0])))
+        discriminator_loss = self._step_discriminator(batch[0], fakes.detach())
+        generator_loss = self._step_generator(fakes)
+        return super().train_step(batch, **fit_params) | {
+            "discriminator_loss": discriminator_loss,
+            "generator_loss": generator_loss,
+        }
+
+    def _step_discriminator(self, inputs, fakes):
+        loss = softplus(-self._realness(inputs)).mean() + softplus(self._realness(fakes)).mean()
+        return _step(self.discriminator_optimizer_, self.discriminator_, loss)
+
+    def _step_generator(self, fakes):
+        loss = softplus(-self._realness(fakes)).mean()
+        if self.guided:
+            loss = loss + self.beta * self.outlier_loss(self.module_(fakes))
+        if self.pull_away:
+            loss = loss + self.pull_away * pull_away_term(fakes)
+        return _step(self.generator_optimizer_, self.generator_, loss)
+
+    def _realness(self, rows):
+        return self.discriminator_(rows.reshape(len(rows), *self.module_.input_shape))
+
+
+def pull_away_term(rows):
+    """Mean squared cosine between different rows (Zhao et al., 2017; Lee et al., appendix D).
+
+    Parameters
+    ----------
+    rows : tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    tensor, a scalar in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.outliers._training import pull_away_term
+    >>> pull_away_term(torch.eye(3)).item(), pull_away_term(torch.ones(3, 1)).item()
+    (0.0, 1.0)
+    """
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    squared = (unit @ unit.T).square()
+    n = len(rows)
+    return (squared.sum() - squared.diagonal().sum()) / (n * (n - 1))
+
+
+def _uniform_draw(bank):
+    def draw(n):
+        (rows,) = bank.batch(torch.randint(len(bank), (n,)))
+        return rows
+
+    return draw
+
+
+def _step(optimizer, network, loss):
+    """One step of one network; the others, through which the loss goes, get no gradient."""
+    optimizer.zero_grad()
+    loss.backward(inputs=list(network.parameters()))
+    optimizer.step()
+    return loss

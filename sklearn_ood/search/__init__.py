@@ -1,0 +1,1 @@
+"""Many small problems solved at once, on tensors."""

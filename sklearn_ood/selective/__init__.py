@@ -1,0 +1,1 @@
+"""Who decides: answers and refusals."""

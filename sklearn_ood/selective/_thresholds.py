@@ -1,0 +1,249 @@
+"""Thresholds on a confidence, and what they promise: pure functions.
+
+A row is accepted where its confidence is at least the threshold. Rows of equal confidence
+are accepted or refused together.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What a threshold promises on new rows like the calibration rows.
+
+    Attributes
+    ----------
+    quantity : {"risk", "ood_acceptance"}
+    limit : float
+        What was asked for.
+    bound : float
+        Upper confidence bound of the quantity at the threshold; at most ``limit``.
+    delta : float
+        The promise is broken with at most this probability, over calibration sets.
+    n_samples : int
+        Calibration rows used (for "ood_acceptance" the outliers among them).
+    n_accepted : int
+        Those of them that the threshold accepts.
+    n_errors : int
+        Accepted rows that count against the promise.
+    """
+
+    quantity: str
+    limit: float
+    bound: float
+    delta: float
+    n_samples: int
+    n_accepted: int
+    n_errors: int
+
+
+def coverage_threshold(confidence, coverage):
+    """The largest threshold that accepts at least this share of the rows.
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (n_samples,)
+    coverage : float in (0, 1]
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.selective._thresholds import coverage_threshold
+    >>> coverage_threshold(np.array([0.9, 0.7, 0.7, 0.1]), coverage=0.5)
+    0.7
+    """
+    n_accepted = int(np.ceil(coverage * len(confidence) - 1e-9))
+    return float(np.sort(confidence)[::-1][max(n_accepted, 1) - 1])
+
+
+def upper_bound(n_errors, n_accepted, delta):
+    """Clopper-Pearson upper bound of an error rate.
+
+    Parameters
+    ----------
+    n_errors, n_accepted : int or ndarray of int
+    delta : float in (0, 1)
+        The rate exceeds the bound with at most this probability.
+
+    Returns
+    -------
+    ndarray of float
+        1 where every accepted row is an error, or none is accepted.
+
+    Examples
+    --------
+    >>> from sklearn_ood.selective._thresholds import upper_bound
+    >>> float(upper_bound(0, 59, 0.05).round(3))
+    0.05
+    """
+    n_errors, n_accepted = np.asarray(n_errors), np.asarray(n_accepted)
+    n_right = n_accepted - n_errors
+    bound = beta.ppf(1 - delta, n_errors + 1, np.maximum(n_right, 1))
+    return np.where(n_right > 0, bound, 1.0)
+
+
+def risk_threshold(confidence, error, risk, delta, *, at_least=-np.inf):
+    """The threshold of most coverage whose selective risk is at most ``risk``.
+
+    As selection with guaranteed risk (SGR, Geifman & El-Yaniv, 2017), with exact binomial
+    bounds, tests few thresholds at a level of their own. SGR searches by bisection, where
+    the next threshold to test depends on the same rows as the tests; here the order is
+    fixed beforehand, which makes the promise exact: from each of J starts (the fewest rows
+    that can pass, about twice as many ... all rows) coverage grows row by row as long as the
+    bound at level delta / J stays below ``risk`` (fixed-sequence testing).
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (n_samples,)
+    error : ndarray of bool of shape (n_samples,)
+        Where answering would be wrong.
+    risk : float in (0, 1)
+    delta : float in (0, 1)
+    at_least : float, default=-inf
+        Only thresholds from here on, whatever it was chosen by: the promise holds for all
+        thresholds that pass at once.
+
+    Returns
+    -------
+    threshold : float
+    guarantee : Guarantee
+
+    Raises
+    ------
+    ValueError
+        If no threshold can promise it; the message has the best reachable bound.
+
+    References
+    ----------
+    .. [1] Y. Geifman and R. El-Yaniv, "Selective classification for deep neural networks",
+       NeurIPS 2017.
+    .. [2] A. Angelopoulos et al., "Learn then test", 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.selective._thresholds import risk_threshold
+    >>> confidence = np.arange(1000.0)
+    >>> threshold, guarantee = risk_threshold(confidence, confidence < 100, 0.05, 0.05)
+    >>> 60 < threshold < 100 and guarantee.bound <= 0.05
+    True
+    """
+    n_rows = len(confidence)
+    order = np.argsort(-confidence, kind="stable")
+    ranked = confidence[order]
+    n_accepted = np.append(np.flatnonzero(np.diff(ranked)) + 1, n_rows)
+    n_errors = np.cumsum(error[order])[n_accepted - 1]
+    refused = np.append(ranked[n_accepted[:-1]], -np.inf)
+    thresholds = np.where(np.isneginf(refused), -np.inf, np.nextafter(refused, np.inf))
+
+    starts = _starts(n_rows, risk, delta)
+    level = delta / len(starts)
+    bounds = upper_bound(n_errors, n_accepted, level)
+    first_tests = np.searchsorted(n_accepted, starts)
+    passes = _passing(bounds <= risk, first_tests)
+    chosen = np.flatnonzero(passes & (thresholds >= at_least))
+    if not len(chosen):
+        allowed = thresholds >= at_least
+        tested = first_tests[allowed[first_tests]] if allowed[first_tests].any() else [0]
+        best = min(tested, key=bounds.__getitem__)
+        raise ValueError(
+            f"No threshold can promise risk={risk} with delta={delta:.3g} from {n_rows} "
+            f"calibration rows: the best reachable bound is {bounds[best]:.3g}, accepting "
+            f"{n_accepted[best]} rows with {n_errors[best]} errors"
+            f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; ask for a larger "
+            "risk or delta, give more calibration rows, or a better confidence."
+        )
+    last = chosen[-1]
+    guarantee = Guarantee(
+        "risk",
+        risk,
+        float(bounds[last]),
+        delta,
+        n_rows,
+        int(n_accepted[last]),
+        int(n_errors[last]),
+    )
+    return float(thresholds[last]), guarantee
+
+
+def ood_threshold(confidence, ood_acceptance, delta):
+    """The smallest threshold that new outliers pass with at most this probability.
+
+    The share of outliers above the (k+1)-th largest of n has a Beta(k+1, n-k) distribution
+    (smaller under ties), whatever theirs is; k is the largest that keeps the promise.
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (n_outliers,)
+    ood_acceptance : float in (0, 1)
+    delta : float in (0, 1)
+
+    Returns
+    -------
+    threshold : float
+    guarantee : Guarantee
+
+    Raises
+    ------
+    ValueError
+        If there are too few outliers to promise it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.selective._thresholds import ood_threshold
+    >>> threshold, guarantee = ood_threshold(np.arange(100.0), 0.05, 0.05)
+    >>> guarantee.n_accepted
+    1
+    """
+    n_rows = len(confidence)
+    k = np.arange(n_rows)
+    kept = np.flatnonzero(upper_bound(k, n_rows, delta) <= ood_acceptance)
+    if not len(kept):
+        needed = int(np.ceil(np.log(delta) / np.log1p(-ood_acceptance)))
+        best = float(upper_bound(0, n_rows, delta))
+        raise ValueError(
+            f"No threshold can promise ood_acceptance={ood_acceptance} with delta={delta:.3g} "
+            f"from {n_rows} outlier rows: the best reachable bound is {best:.3g}; give at "
+            f"least {needed} outlier rows, or ask for a larger ood_acceptance or delta."
+        )
+    refused = np.sort(confidence)[::-1][kept[-1]]
+    threshold = float(np.nextafter(refused, np.inf))
+    n_accepted = int((confidence >= threshold).sum())
+    bound = float(upper_bound(n_accepted, n_rows, delta))
+    guarantee = Guarantee(
+        "ood_acceptance", ood_acceptance, bound, delta, n_rows, n_accepted, n_accepted
+    )
+    return threshold, guarantee
+
+
+def _starts(n_rows, risk, delta):
+    """Ranks from which coverage grows: J of them, in geometric progression up to all rows.
+
+    The smallest is where an error-free block just passes at level delta / J, and each is at
+    most twice the one before.
+    """
+    n_starts = 1
+    while True:
+        least = int(np.ceil(np.log(delta / n_starts) / np.log1p(-risk)))
+        if least >= n_rows:
+            return np.array([n_rows])
+        if n_starts >= 1 + np.log2(n_rows / least):
+            return np.geomspace(least, n_rows, n_starts).round().astype(int)
+        n_starts += 1
+
+
+def _passing(passes, starts):
+    """Positions reached from a start by passing positions only."""
+    failures_before = np.concatenate([[0], np.cumsum(~passes)])
+    reached = np.zeros(len(passes), dtype=bool)
+    for start in starts:  # at most log2(n) of them
+        reached[start:] |= failures_before[start + 1 :] == failures_before[start]
+    return reached

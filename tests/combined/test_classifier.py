@@ -1,0 +1,439 @@
+"""One calibrated p-value from several members, by scikit-learn's contract."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits, load_iris, make_blobs
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KernelDensity, LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from sklearn_ood import (
+    CombinedDetector,
+    GenerativeClassifier,
+    NeighborDistance,
+    NetFeatures,
+    NoveltyDetector,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+)
+from sklearn_ood.combined._calibration import split_rows
+from sklearn_ood.combined._members import default_classifier, member_scores
+from sklearn_ood.detectors._neighbors import DistinctLocalOutlierFactor
+from sklearn_ood.metrics import auroc, selective_scorer
+from sklearn_ood.model_selection import LeaveClassesOut
+
+METHODS = ["fisher", "cauchy", "min"]
+PIXELS = GenerativeClassifier("pca", validation_fraction=0)
+
+
+class PyodStyle(BaseEstimator):
+    """The contract of a PyOD detector: a higher decision is more outlying."""
+
+    def fit(self, X, y=None):
+        self.mean_ = np.mean(X, axis=0)
+        self.decision_scores_ = self.decision_function(X)
+        return self
+
+    def decision_function(self, X):
+        return np.linalg.norm(X - self.mean_, axis=1)
+
+
+class FirstColumn(BaseEstimator):
+    """A fitted member whose score is a column, or what ``change`` makes of it."""
+
+    def __init__(self, column=0, change=None):
+        self.column = column
+        self.change = change
+
+    def fit(self, X, y=None):
+        return self
+
+    def score_samples(self, X):
+        scores = np.asarray(X)[:, self.column].astype(float)
+        return scores if self.change is None else self.change(scores)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def members():
+    return [
+        ("confidence", "classifier"),
+        ("pca", PIXELS),
+        ("neighbors", NeighborDistance()),
+        ("density", make_pipeline(StandardScaler(), KernelDensity())),
+    ]
+
+
+def combined(**parameters):
+    parameters = {"detectors": members(), "random_state": 0} | parameters
+    return CombinedDetector(LogisticRegression(max_iter=500), **parameters)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    X, y = make_blobs(600, centers=4, n_features=4, random_state=0)
+    return X, np.array(["a", "b", "c", "d"])[y]
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    X, y = blobs
+    return combined().fit(X, y)
+
+
+def test_the_classifier_names_the_class(blobs, fitted):
+    X, y = blobs
+    np.testing.assert_array_equal(fitted.predict(X), fitted.classifier_.predict(X))
+    np.testing.assert_allclose(
+        fitted.predict_proba(X), fitted.classifier_.predict_proba(X), rtol=1e-4
+    )
+    decided = fitted.classes_[fitted.decision_function(X).argmax(1)]
+    np.testing.assert_array_equal(decided, fitted.predict(X))
+    assert fitted.score(X, y) > 0.9
+
+
+def test_far_rows_are_outliers_and_keep_their_order(blobs, fitted):
+    X, _ = blobs
+    far = X[0] + np.geomspace(30, 1e4, 20)[:, None]
+    score = fitted.score_samples(far)
+    assert score.max() < fitted.score_samples(X).min()
+    assert (np.diff(score) < 0).all()
+    np.testing.assert_allclose(fitted.p_values(far), 1 / (fitted.n_calibration_ + 1))
+    assert fitted.member_p_values(far).shape == (20, 4)
+    np.testing.assert_allclose(fitted.member_p_values(far)[:, 2], 1 / 61)
+
+
+def test_score_is_the_log_of_the_p_value(blobs, fitted):
+    X, _ = blobs
+    p, score = fitted.p_values(X), fitted.score_samples(X)
+    inside = p > 1 / (fitted.n_calibration_ + 1)
+    step = 1 / (fitted.n_calibration_ + 1)
+    assert (np.exp(score[inside]) >= p[inside] - 1e-12).all()
+    assert (np.exp(score[inside]) <= p[inside] + step + 1e-12).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("ties", [False, True])
+def test_p_values_are_valid_for_exchangeable_rows(method, ties):
+    rng = np.random.default_rng(0)
+    change = np.round if ties else None
+    names = [(str(j), FirstColumn(j, change)) for j in (0, 1, 2)]
+    alphas, refused = np.array([0.05, 0.2]), np.zeros((200, 2))
+    for repeat in range(200):
+        X = rng.normal(size=(80, 3)) + rng.normal(size=(80, 1))
+        detector = CombinedDetector(None, names, method=method, calibration="prefit")
+        p = detector.fit(X[:60]).p_values(X[60:])
+        refused[repeat] = (p[:, None] <= alphas + 1e-12).mean(0)
+    error = refused.std(0) / np.sqrt(200)
+    assert (refused.mean(0) <= alphas + 3 * error).all()
+
+
+@pytest.mark.slow
+def test_false_discoveries_are_few():
+    rng = np.random.default_rng(1)
+    names = [("0", FirstColumn(0)), ("1", FirstColumn(1))]
+    false = []
+    for _ in range(200):
+        X = rng.normal(size=(400, 2))
+        detector = CombinedDetector(None, names, calibration="prefit").fit(X)
+        new = np.concatenate([rng.normal(size=(40, 2)), rng.normal(-6, size=(10, 2))])
+        called = detector.outliers_fdr(new, alpha=0.2)
+        false.append(called[:40].sum() / max(called.sum(), 1))
+    assert np.mean(false) <= 0.2 + 3 * np.std(false) / np.sqrt(200)
+    assert called[40:].mean() > 0.8
+
+
+def test_novelty_detector_takes_the_p_value_as_it_is(blobs):
+    X, y = blobs
+    detector = NoveltyDetector(combined(), contamination=0.1).fit(X[:400], y[:400])
+    assert detector.offset_ == pytest.approx(np.log(0.1))
+    inner = detector.estimator_
+    refused = detector.predict(X) == -1
+    np.testing.assert_array_equal(refused, inner.score_samples(X) < np.log(0.1))
+    assert (inner.p_values(X)[refused] <= 0.1).all()
+    assert refused[400:].mean() < 0.2
+    pipe = make_pipeline(StandardScaler(), combined(detectors=members()[1:]))
+    piped = NoveltyDetector(pipe).fit(X)
+    assert piped.offset_ == pytest.approx(np.log(0.05))
+
+
+def test_selective_classifier_keeps_its_guarantee(blobs):
+    X, y = blobs
+    classifier = SelectiveClassifier(combined(), risk=0.1, random_state=0).fit(X, y)
+    assert classifier.guarantee_["risk"].bound <= 0.1
+    classifier = SelectiveClassifier(combined(), coverage=0.9, random_state=0).fit(X, y)
+    assert classifier.predict(X[:1] + 1000).tolist() == ["reject"]
+
+
+def test_members_may_be_anything_with_a_score(blobs):
+    X, y = blobs
+    names = [
+        ("pyod", PyodStyle()),
+        ("lof", LocalOutlierFactor(novelty=True)),
+        ("pipeline", make_pipeline(PCA(2), GaussianMixture())),
+        ("other", LogisticRegression(C=0.1)),
+    ]
+    detector = combined(detectors=names).fit(X, y)
+    far = X[0] + np.full((1, 4), 100.0)
+    pyod, lof, _, _ = detector.member_p_values(far)[0]
+    assert max(pyod, lof) == pytest.approx(1 / 61)
+    assert detector.score_samples(far) < detector.score_samples(X).min()
+
+
+def test_class_scores_are_read_at_the_predicted_class(blobs):
+    X, y = blobs
+    labels = np.roll(np.unique(y), 1)[np.unique(y, return_inverse=True)[1]]
+    pca = clone(PIXELS).fit(X, y)
+    evidence = pca.decision_function(X)
+    codes = np.searchsorted(pca.classes_, labels)
+    np.testing.assert_allclose(
+        member_scores(pca, X, labels), evidence[np.arange(len(X)), codes], rtol=1e-5
+    )
+    np.testing.assert_allclose(member_scores(pca, X), pca.score_samples(X))
+    near = NeighborDistance().fit(X, y)
+    evidence = near.decision_function(X)[np.arange(len(X)), codes]
+    np.testing.assert_allclose(member_scores(near, X, labels), evidence)
+    # A row in the middle of class b is no evidence against itself, unless called "a".
+    pair = combined(detectors=[("pca", PIXELS)], conditional="none").fit(X, y)
+    assert pair.conditional == "none"
+
+
+def test_two_classes_are_read_at_the_predicted_one_too(blobs):
+    X, y = blobs
+    two = np.isin(y, ["a", "b"])
+    near = NeighborDistance().fit(X[two], y[two])
+    at_a = member_scores(near, X, np.full(len(X), "a"))
+    expected = NeighborDistance().fit(X[y == "a"]).score_samples(X)
+    np.testing.assert_allclose(at_a, expected, atol=1e-4)
+
+
+def test_neighbors_beyond_the_class_and_a_subsample(blobs):
+    X, y = blobs
+    few = NeighborDistance(n_neighbors=5, max_samples=8, random_state=0).fit(X, y)
+    kept = sum(len(part._fit_X) for part in few.neighbors_)
+    assert 8 <= kept <= 12
+    assert np.isfinite(few.score_samples(X)).all()
+    proba = NeighborDistance().fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    with pytest.raises(ValueError, match="n_neighbors=0"):
+        NeighborDistance(0).fit(X, y)
+    with pytest.raises(ValueError, match="not in classes_"):
+        few.class_score_samples(X[:1], ["z"])
+
+
+def test_one_class_needs_no_classifier():
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    detector = combined().fit(X)
+    assert detector.classifier_ is None
+    assert list(detector.detectors_) == ["pca", "neighbors", "density"]
+    np.testing.assert_array_equal(detector.predict_proba(X[:2]), [[1.0], [1.0]])
+    default = CombinedDetector(random_state=0).fit(X)
+    assert list(default.detectors_) == ["mixture", "neighbors", "lof"]
+    assert default.score_samples([[9.0, 0, 0]]) < np.log(0.03)
+    with pytest.raises(ValueError, match="leaves no member"):
+        combined(detectors=[("confidence", "classifier")]).fit(X)
+
+
+@pytest.mark.slow
+def test_defaults_for_a_table():
+    X, y = load_iris(return_X_y=True)
+    vote = default_classifier((4,)).set_params(net__softmaxclassifier__max_epochs=5)
+    detector = CombinedDetector(vote, random_state=0).fit(X, y)
+    assert list(detector.detectors_) == [
+        "confidence",
+        "mixture",
+        "mixture_8",
+        "mixture_16",
+    ]
+    assert detector.score_samples(X + 5).max() < detector.score_samples(X).mean()
+
+
+def test_defaults_for_images():
+    X, y = load_digits(n_class=4, return_X_y=True)
+    images = (X / 16).reshape(-1, 1, 8, 8).astype(np.float32)
+    net = SoftmaxClassifier(max_epochs=3, hidden_layer_sizes=(16,))
+    detector = CombinedDetector(net, random_state=0).fit(images, y)
+    assert list(detector.detectors_) == ["confidence", "neighbors", "pixels"]
+    assert detector.score(images, y) > 0.9
+    flipped = images[:, :, ::-1]
+    assert (
+        auroc(
+            np.repeat([True, False], len(y)),
+            np.concatenate([detector.score_samples(images), detector.score_samples(flipped)]),
+        )
+        > 0.8
+    )
+    flat = detector.score_samples(images.reshape(len(y), -1))
+    np.testing.assert_array_equal(flat, detector.score_samples(images))
+
+
+def test_features_of_a_frozen_net():
+    X, y = load_digits(n_class=3, return_X_y=True)
+    X = X / 16
+    net = SoftmaxClassifier(max_epochs=3, random_state=0).fit(X[:200], y[:200])
+    names = [("hidden", make_pipeline(NetFeatures(), PIXELS)), ("own", "classifier")]
+    detector = CombinedDetector(FrozenEstimator(net), names, random_state=0)
+    detector.fit(X[200:], y[200:])
+    features = detector.detectors_["hidden"][0]
+    assert features.estimator_.net_ is net.net_
+    assert names[0][1][0].estimator is None
+
+
+def test_same_seed_same_bits_pickled_and_row_by_row(blobs, fitted):
+    X, y = blobs
+    again = clone(fitted).fit(X, y)
+    score = fitted.score_samples(X)
+    np.testing.assert_array_equal(again.score_samples(X), score)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).score_samples(X), score)
+    np.testing.assert_allclose(fitted.score_samples(X[7:8]), score[7:8], rtol=1e-9)
+
+
+def test_grid_search_over_members_and_their_parameters(blobs):
+    X, y = blobs
+    grid = {"density": ["drop", KernelDensity()], "neighbors__n_neighbors": [1, 5]}
+    splits = LeaveClassesOut(n_splits=2, random_state=0)
+    search = GridSearchCV(
+        combined(), grid, cv=splits, scoring=selective_scorer("aurc"), error_score="raise"
+    )
+    search.fit(X, y)
+    assert len(search.cv_results_["params"]) == 4
+    dropped = combined().set_params(density="drop").fit(X, y)
+    assert "density" not in dropped.detectors_
+
+
+def test_method_chosen_by_classes_held_out(blobs):
+    X, y = blobs
+    detector = combined(method="auto").fit(X, y)
+    assert detector.method_ in METHODS
+    two = np.isin(y, ["a", "b"])
+    assert combined(method="auto").fit(X[two], y[two]).method_ == "fisher"
+
+
+def test_known_outliers_neither_train_nor_calibrate(blobs, fitted):
+    X, y = blobs
+    with_outliers = np.concatenate([X, X[:50] + 100])
+    labels = np.append(y, np.full(50, "out"))
+    detector = combined(ood_label="out").fit(with_outliers, labels)
+    assert detector.classes_.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(detector.score_samples(X), fitted.score_samples(X))
+
+
+def test_prefit_members_calibrate_on_all_rows(blobs):
+    X, y = blobs
+    classifier = LogisticRegression().fit(X[:300], y[:300])
+    pca = clone(PIXELS).fit(X[:300], y[:300])
+    detector = CombinedDetector(
+        classifier, [("own", "classifier"), ("pca", pca)], calibration="prefit"
+    )
+    detector.fit(np.concatenate([X[300:], X[:9]]), np.append(y[300:], ["z"] * 9))
+    assert detector.n_calibration_ == 150
+    assert detector.classifier_ is classifier
+    assert detector.classes_.tolist() == ["a", "b", "c", "d"]
+
+
+def test_a_class_with_a_single_row_is_trained_on(blobs):
+    X, y = blobs
+    X, y = np.concatenate([X, X[:1] + 20]), np.append(y, "rare")
+    for seed in range(5):
+        detector = combined(random_state=seed).fit(X, y)
+        assert "rare" in detector.classifier_.classes_
+        assert np.isfinite(detector.score_samples(X)).all()
+
+
+def test_constant_and_infinite_scores_give_right_numbers(blobs):
+    X, y = blobs
+    constant = ("constant", FirstColumn(0, np.zeros_like))
+    detector = combined(detectors=[*members(), constant]).fit(X, y)
+    np.testing.assert_array_equal(detector.member_p_values(X)[:, -1], 1.0)
+    alone = combined(detectors=[constant]).fit(X, y)
+    np.testing.assert_array_equal(alone.p_values(X), 1.0)
+    lost = ("lost", FirstColumn(0, lambda scores: np.where(scores > 0, 0, -np.inf)))
+    assert np.isfinite(combined(detectors=[lost]).fit(X, y).score_samples(X)).all()
+
+
+def test_few_rows_rank_but_have_no_p_values():
+    X, y = make_blobs(24, centers=2, random_state=0)
+    detector = combined().fit(X, y)
+    assert detector.score_samples(X + 100).max() < detector.score_samples(X).max()
+    with pytest.raises(ValueError, match="12 calibration rows"):
+        detector.p_values(X)
+    with pytest.raises(ValueError, match="5 calibration rows"):
+        combined(calibration=0.2).fit(X, y)
+
+
+def test_table_of_evidence(blobs, fitted):
+    figure = fitted.plot_member_p_values(blobs[0], blobs[1], max_rows=3)
+    axes = figure.axes[0]
+    assert len(axes.texts) == 3 * 5
+    assert axes.get_xticklabels()[-1].get_text() == "combined"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"method": "stouffer"}, ValueError, "method='stouffer'"),
+        ({"calibration": 1.5}, ValueError, "calibration=1.5"),
+        ({"calibration": 10}, ValueError, "rows >= 20"),
+        ({"calibration": "prefit", "detectors": None}, ValueError, "fitted ones"),
+        ({"calibration": "prefit", "method": "auto"}, ValueError, "name the method"),
+        ({"conditional": "true"}, ValueError, "conditional='true'"),
+        ({"detectors": []}, ValueError, "list of pairs"),
+        ({"detectors": [KernelDensity()]}, ValueError, "list of pairs"),
+        ({"detectors": [("a", "unknown")]}, TypeError, "member 'a'"),
+        ({"detectors": [("a", PIXELS), ("a", PIXELS)]}, ValueError, "not unique"),
+        ({"detectors": [("a", LocalOutlierFactor())]}, TypeError, "no score_samples"),
+        ({"detectors": [("a", LinearRegression())]}, TypeError, "no score_samples"),
+        ({"detectors": [("a", FirstColumn(0, lambda s: s * np.nan))]}, ValueError, "NaN"),
+        ({"classifier": LinearSVC()}, TypeError, "no predict_proba"),
+    ],
+)
+def test_bad_parameters_say_what_to_do(parameters, error, message):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(error, match=message):
+        combined().set_params(**parameters).fit(X, y.astype(str))
+
+
+def test_members_of_other_widths_or_classes(blobs):
+    X, y = blobs
+    narrow = FrozenEstimator(clone(PIXELS).fit(X[:, :2], y))
+    with pytest.raises(ValueError, match="fitted on 2"):
+        combined(detectors=[("narrow", narrow)]).fit(X, y)
+    known = FrozenEstimator(clone(PIXELS).fit(X[y != "a"], y[y != "a"]))
+    with pytest.raises(ValueError, match="not taught the classes"):
+        combined(detectors=[("known", known)]).fit(X, y)
+    with pytest.raises(ValueError, match="alpha=2"):
+        combined().fit(X, y).outliers_fdr(X, alpha=2)
+
+
+def test_calibration_rows_are_spared_for_classes_without_others():
+    rng = np.random.RandomState(0)
+    codes = np.array([0] * 50 + [1])
+    for _ in range(20):
+        training, calibrating = split_rows(codes, 0.5, rng)
+        assert 50 in training
+        assert sorted([*training, *calibrating]) == list(range(51))
+    with pytest.raises(ValueError, match="n_samples=9"):
+        split_rows(np.arange(9), "auto", rng)
+    training, calibrating = split_rows(codes, 30, rng)
+    assert len(calibrating) in (29, 30)
+
+
+def test_repeated_rows_do_not_make_their_neighbours_outliers():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(300, 2)), np.zeros((60, 2))])
+    near = rng.normal(scale=0.05, size=(20, 2))
+    plain = LocalOutlierFactor(novelty=True).fit(X)
+    distinct = DistinctLocalOutlierFactor(novelty=True).fit(X)
+    assert np.median(plain.score_samples(near)) < -100
+    assert np.median(distinct.score_samples(near)) > -1.5

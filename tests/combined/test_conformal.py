@@ -1,0 +1,184 @@
+"""The p-values keep their promise by simulation, for any scores and any combination."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from sklearn_ood.combined._conformal import (
+    COMBINATIONS,
+    ConformalScale,
+    benjamini_hochberg,
+    combine,
+    fit_tail,
+)
+
+METHODS = sorted(COMBINATIONS)
+REPEATS = 1000
+
+
+def draw_scores(kind, n_rows, rng):
+    """Scores of three members for rows of one distribution."""
+    if kind == "independent":
+        return rng.normal(size=(n_rows, 3))
+    if kind == "dependent":
+        common = rng.normal(size=(n_rows, 1))
+        return np.concatenate(
+            [common, 2 * common, common + 1e-3 * rng.normal(size=(n_rows, 1))], 1
+        )
+    if kind == "opposed":
+        common = rng.standard_cauchy(size=(n_rows, 1))
+        return np.concatenate([common, -common, abs(common)], axis=1)
+    if kind == "ties":
+        return rng.integers(3, size=(n_rows, 3)).astype(float)
+    return np.ones((n_rows, 3))
+
+
+def pooled_scale(calibration, method):
+    """Scales of the members from the first half, of the combination from the second."""
+    half = len(calibration) // 2
+    members = [ConformalScale.of(column) for column in calibration[:half].T]
+
+    def statistic(scores):
+        columns = [scale.log_p(column) for scale, column in zip(members, scores.T, strict=True)]
+        return -combine(np.column_stack(columns), method)
+
+    return ConformalScale.of(statistic(calibration[half:])), statistic
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["independent", "dependent", "opposed", "ties", "constant"])
+@pytest.mark.parametrize("method", METHODS)
+def test_at_most_alpha_of_exchangeable_rows_is_refused(kind, method):
+    rng = np.random.default_rng(0)
+    alphas = np.array([0.05, 0.1, 0.3])
+    refused, refused_log = np.zeros((REPEATS, 3)), np.zeros((REPEATS, 3))
+    for repeat in range(REPEATS):
+        scores = draw_scores(kind, 80, rng)
+        scale, statistic = pooled_scale(scores[:78], method)
+        new = statistic(scores[78:])
+        refused[repeat] = (scale.p_values(new)[:, None] <= alphas + 1e-12).mean(0)
+        refused_log[repeat] = (scale.log_p(new)[:, None] < np.log(alphas) - 1e-9).mean(0)
+    # Independent repeats: three standard deviations of the mean of 1,000 shares.
+    tolerance = 3 * np.sqrt(alphas * (1 - alphas) / REPEATS)
+    assert (refused.mean(0) <= alphas + tolerance).all()
+    assert (refused_log.mean(0) <= alphas + tolerance).all()
+    if kind == "independent":  # 39 rows calibrate the combination: 1/40 is one step
+        assert (refused.mean(0) >= alphas - tolerance).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share_of_outliers", [0.0, 0.3])
+def test_false_discovery_rate_is_at_most_its_level(share_of_outliers):
+    rng = np.random.default_rng(1)
+    alpha, n_rows = 0.2, 40
+    n_outliers = int(share_of_outliers * n_rows)
+    false, found = np.zeros(REPEATS), np.zeros(REPEATS)
+    for repeat in range(REPEATS):
+        scores = draw_scores("dependent", 400 + n_rows, rng)
+        scores[400 : 400 + n_outliers] -= 6
+        scale, statistic = pooled_scale(scores[:400], "fisher")
+        rejected = benjamini_hochberg(scale.p_values(statistic(scores[400:])), alpha)
+        false[repeat] = rejected[n_outliers:].sum() / max(rejected.sum(), 1)
+        found[repeat] = rejected[:n_outliers].mean() if n_outliers else 1
+    assert false.mean() <= alpha + 3 * false.std() / np.sqrt(REPEATS)
+    assert found.mean() > 0.9
+
+
+def test_p_value_is_the_share_of_rows_as_low():
+    rng = np.random.default_rng(2)
+    calibration = rng.integers(20, size=150).astype(float)
+    new = rng.integers(-3, 24, size=60) / 1.0
+    expected = (1 + (calibration <= new[:, None]).sum(1)) / 151
+    np.testing.assert_allclose(ConformalScale.of(calibration).p_values(new), expected)
+
+
+finite_floats = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays(float, st.integers(1, 60), elements=finite_floats),
+    arrays(float, st.integers(2, 60), elements=finite_floats),
+)
+def test_log_p_is_monotone_and_never_below_the_staircase(calibration, new):
+    scale = ConformalScale.of(calibration)
+    new = np.sort(np.concatenate([new, calibration]))
+    p, log_p = scale.p_values(new), scale.log_p(new)
+    assert (np.diff(log_p) >= 0).all()
+    assert (log_p <= 0).all()
+    inside = new >= calibration.min()
+    assert (log_p[inside] >= np.log(p[inside]) - 1e-12).all()
+    assert np.isfinite(log_p).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_far_rows_are_ranked_and_never_tied(method):
+    rng = np.random.default_rng(3)
+    calibration = rng.normal(size=(400, 2))
+    scale, statistic = pooled_scale(calibration, method)
+    far = -np.geomspace(8, 1e6, 200)
+    score = scale.log_p(statistic(np.column_stack([far, np.zeros(200)])))
+    assert (np.diff(score) < 0).all()
+    assert score.max() < np.log(2 / 201)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("worst", [-np.inf, -1e308, -1e30])
+def test_no_overflow_however_far(method, worst):
+    scale, statistic = pooled_scale(np.random.default_rng(4).normal(size=(100, 3)), method)
+    log_p = scale.log_p(statistic(np.array([[worst] * 3, [0.0] * 3])))
+    assert np.isfinite(log_p).all()
+    assert log_p[0] < log_p[1]
+
+
+def test_constant_scores_calibrate_to_one():
+    scale = ConformalScale.of(np.full(50, 7.0))
+    np.testing.assert_allclose(scale.p_values(np.array([7.0, 8.0, 6.9])), [1, 1, 1 / 51])
+    np.testing.assert_allclose(scale.log_p(np.array([7.0, 8.0])), 0)
+    assert np.all(np.diff(scale.log_p(np.array([6.0, 6.9]))) > 0)
+
+
+@pytest.mark.parametrize(("method", "reference"), [("fisher", "fisher"), ("min", "tippett")])
+def test_statistics_match_scipy(method, reference):
+    p = np.random.default_rng(5).uniform(size=(20, 4))
+    expected = [stats.combine_pvalues(row, reference).statistic for row in p]
+    statistic = combine(np.log(p), method)
+    if method == "min":
+        statistic = np.exp(-statistic)
+    np.testing.assert_allclose(statistic, expected)
+
+
+def test_cauchy_is_the_mean_half_cauchy_quantile():
+    p = np.random.default_rng(6).uniform(size=(20, 4))
+    expected = stats.halfcauchy.isf(p).mean(1)
+    np.testing.assert_allclose(combine(np.log(p), "cauchy"), np.log(expected))
+    tiny = combine(np.array([[-800.0, -1.0]]), "cauchy")
+    np.testing.assert_allclose(tiny, 800 - np.log(np.pi))
+    assert np.isfinite(combine(np.zeros((1, 3)), "cauchy")).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_combination_falls_with_every_p_value(method):
+    rng = np.random.default_rng(7)
+    log_p = -rng.exponential(5, size=(100, 3))
+    lower = log_p.copy()
+    lower[:, 1] -= rng.exponential(5, size=100)
+    assert (combine(lower, method) >= combine(log_p, method)).all()
+
+
+def test_tail_of_a_generalised_pareto_distribution():
+    quantiles = stats.genpareto.ppf((np.arange(200_000) + 0.5) / 200_000, c=0.2, scale=3.0)
+    start, scale, shape = fit_tail(-quantiles[::-1])
+    assert shape == pytest.approx(0.2, abs=0.03)
+    assert scale == pytest.approx(3.0 + 0.2 * -start, rel=0.05)  # a tail of it is one again
+
+
+def test_benjamini_hochberg_against_scipy():
+    p = np.random.default_rng(8).beta(0.5, 2, size=200)
+    for alpha in (0.05, 0.2):
+        expected = stats.false_discovery_control(p) <= alpha
+        np.testing.assert_array_equal(benjamini_hochberg(p, alpha), expected)
+    assert not benjamini_hochberg(np.ones(3), 0.1).any()

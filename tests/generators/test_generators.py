@@ -1,0 +1,306 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+from sklearn_ood.generators import (
+    GaussianMixtureGenerator,
+    NearestNeighborGenerator,
+    PCAGenerator,
+    PretrainedGenerator,
+)
+from sklearn_ood.generators._mixture import held_out_class_scores
+from sklearn_ood.nets._stacked import StackedModule, stacked_mlp
+
+X, Y = load_iris(return_X_y=True)
+LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
+CHEAP = [
+    PCAGenerator(),
+    GaussianMixtureGenerator(random_state=0),
+    GaussianMixtureGenerator(n_components=2, random_state=0),
+    NearestNeighborGenerator(),
+]
+
+
+@parametrize_with_checks(CHEAP)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("generator", CHEAP, ids=str)
+class TestContract:
+    def test_encode_then_decode_comes_back(self, generator):
+        generator = clone(generator).fit(X, LABELS)
+        z = generator.encode(X, LABELS)
+        assert z.shape == (150, generator.latent_dim_)
+        generated = generator.decode(z, LABELS)
+        assert generated.shape == X.shape
+        assert np.mean((generated - X) ** 2) < 0.2 * X.var(0).mean()
+
+    def test_samples_look_like_their_class(self, generator):
+        generator = clone(generator).fit(X, LABELS)
+        rows = generator.sample(200, "virginica", random_state=0)
+        np.testing.assert_allclose(rows.mean(0), X[Y == 2].mean(0), atol=0.3)
+        np.testing.assert_array_equal(rows, generator.sample(200, "virginica", random_state=0))
+        mixed = generator.sample(6, LABELS[[0, 0, 60, 60, 140, 140]], random_state=1)
+        assert mixed[:2, 2].max() < mixed[2:, 2].min()
+
+    def test_without_labels(self, generator):
+        generator = clone(generator).fit(X)
+        assert generator.classes_ is None
+        assert generator.sample(5, random_state=0).shape == (5, 4)
+        assert generator.encode(X).shape == (150, generator.latent_dim_)
+        with pytest.raises(ValueError, match="without labels"):
+            generator.sample(5, "setosa")
+
+    def test_decode_tensor_agrees_with_decode(self, generator):
+        generator = clone(generator).fit(X, LABELS)
+        z = generator.encode(X, LABELS)
+        tensor = torch.tensor(z, requires_grad=True)
+        generated = generator.decode_tensor(tensor, torch.tensor(Y))
+        np.testing.assert_allclose(
+            generated.detach(), generator.decode(z, LABELS), rtol=1e-5, atol=1e-5
+        )
+        generated.sum().backward()
+        assert bool(tensor.grad.abs().sum() > 0) == generator.is_differentiable
+
+    def test_a_single_row_a_class_and_constant_features(self, generator):
+        rows = np.column_stack([np.ones(3), [0.0, 1.0, 5.0], [2.0, 1.0, 0.0]])
+        generator = clone(generator).fit(rows, [0, 1, 2])
+        generated = generator.decode(generator.encode(rows, [0, 1, 2]), [0, 1, 2])
+        np.testing.assert_allclose(generated, rows, atol=1e-4)
+
+    def test_errors_say_what_came(self, generator):
+        generator = clone(generator)
+        with pytest.raises(NotFittedError):
+            generator.sample()
+        generator.fit(X, LABELS)
+        with pytest.raises(ValueError, match="say of which class"):
+            generator.encode(X)
+        with pytest.raises(ValueError, match="iris-x"):
+            generator.sample(3, "iris-x")
+        with pytest.raises(ValueError, match="latent_dim_"):
+            generator.decode(np.zeros((2, generator.latent_dim_ + 1)), "setosa")
+
+    def test_pickle(self, generator):
+        generator = clone(generator).fit(X, LABELS)
+        copy = pickle.loads(pickle.dumps(generator))
+        np.testing.assert_array_equal(copy.encode(X, LABELS), generator.encode(X, LABELS))
+
+    def test_images_are_flattened(self, generator):
+        images = np.random.RandomState(0).rand(30, 1, 3, 4)
+        generator = clone(generator).fit(images)
+        assert generator.n_features_in_ == 12
+        assert generator.encode(images).shape == (30, generator.latent_dim_)
+
+
+def test_pca_nearest_generation_is_the_projection():
+    generator = PCAGenerator(n_components=2).fit(X, Y)
+    generated = generator.decode(generator.encode(X, 1), 1)
+    centred = X - X[Y == 1].mean(0)
+    _, _, axes = np.linalg.svd(X[Y == 1] - X[Y == 1].mean(0), full_matrices=False)
+    expected = centred @ axes[:2].T @ axes[:2] + X[Y == 1].mean(0)
+    np.testing.assert_allclose(generated, expected, atol=1e-4)
+
+
+def test_pca_penalised_search_is_ridge_regression():
+    generator = PCAGenerator(n_components=2).fit(X, Y)
+    z = generator._nearest_stack(torch.tensor(X), 3.0)[1].numpy()
+    axes = generator.components_[1].T
+    ridge = axes.T @ axes + 3.0 * generator.noise_variance_[1] * np.eye(2)
+    expected = np.linalg.solve(ridge, axes.T @ (X - generator.mean_[1]).T).T
+    np.testing.assert_allclose(z, expected, rtol=1e-6)
+
+
+def test_pca_density_agrees_with_scipy():
+    generator = PCAGenerator(n_components=2).fit(X, Y)
+    density = generator._log_density(torch.tensor(X)).numpy()
+    for k in range(3):
+        axes = generator.components_[k]
+        covariance = axes.T @ axes + generator.noise_variance_[k] * np.eye(4)
+        expected = multivariate_normal(generator.mean_[k], covariance).logpdf(X)
+        np.testing.assert_allclose(density[:, k], expected)
+
+
+def test_pca_with_all_components_is_a_gaussian():
+    generator = PCAGenerator(n_components=4).fit(X)
+    covariance = generator.components_[0].T @ generator.components_[0]
+    np.testing.assert_allclose(covariance, np.cov(X.T, ddof=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("n_components", [0, 1.5, "many", 5])
+def test_pca_rejects_impossible_sizes(n_components):
+    with pytest.raises(ValueError, match="n_components"):
+        PCAGenerator(n_components=n_components).fit(X)
+
+
+def test_mixture_density_agrees_with_scikit_learn():
+    generator = GaussianMixtureGenerator(n_components=3, random_state=0).fit(X, Y)
+    assert np.bincount(generator.owner_).tolist() == [3, 3, 3]
+    for k in range(3):
+        own = generator.owner_ == k
+        mixture = GaussianMixture(3)
+        mixture.weights_ = generator.weights_[own]
+        mixture.means_ = generator.means_[own]
+        root = generator._covariance_root[own] * generator._scale[:, None]
+        mixture.covariances_ = root @ root.mT
+        mixture.precisions_cholesky_ = np.linalg.inv(
+            np.linalg.cholesky(mixture.covariances_)
+        ).mT
+        np.testing.assert_allclose(
+            generator.class_log_density(X)[:, k],
+            mixture.score_samples(X.astype(np.float32).astype(float)),
+            rtol=1e-6,
+        )
+
+
+def test_mixture_latents_are_standard_normal():
+    rng = np.random.RandomState(0)
+    rows = np.r_[rng.randn(3000, 2), rng.randn(1000, 2) * 0.2 + 6]
+    generator = GaussianMixtureGenerator(2, reg_covar=1e-6, random_state=0).fit(rows)
+    z = generator.encode(rows)
+    np.testing.assert_allclose(z[:, :2].mean(0), 0, atol=0.05)
+    np.testing.assert_allclose(z[:, :2].var(0), 1, atol=0.06)
+    samples = generator.sample(4000, random_state=0)
+    np.testing.assert_allclose((samples[:, 0] > 4).mean(), 0.25, atol=0.03)
+
+
+def test_mixture_chooses_its_size_by_held_out_classes():
+    rng = np.random.RandomState(0)
+    centres = rng.randn(4, 6, 2) * 4
+    labels = np.repeat(np.arange(4), 600)
+    rows = centres[labels, rng.randint(6, size=2400)] + 0.3 * rng.randn(2400, 2)
+    generator = GaussianMixtureGenerator(random_state=0).fit(rows, labels)
+    assert generator.n_components_ >= 4
+    round_classes = 8 * rng.randn(4, 2)[labels] + rng.randn(2400, 2)
+    chosen = GaussianMixtureGenerator(random_state=0).fit(round_classes, labels)
+    assert chosen.n_components_ == 1
+
+
+def test_held_out_class_scores_agree_with_brute_force():
+    rng = np.random.RandomState(0)
+    density, codes = rng.randn(40, 5), rng.randint(5, size=40)
+    expected = [roc_auc_score(codes != k, np.delete(density, k, 1).max(1)) for k in range(5)]
+    np.testing.assert_allclose(held_out_class_scores(density, codes), expected)
+    own = codes == 2
+    one = held_out_class_scores(density[own], codes[own])
+    np.testing.assert_allclose(one, density[own, 2].mean())
+
+
+@pytest.mark.parametrize("parameters", [{"n_components": 0}, {"reg_covar": 0.0}])
+def test_mixture_rejects_bad_parameters(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        GaussianMixtureGenerator(**parameters).fit(X)
+
+
+def test_neighbors_agree_with_scikit_learn():
+    rng = np.random.RandomState(0)
+    rows = rng.randn(90, 5).astype(np.float32)
+    labels = rng.choice(3, 90, p=[0.1, 0.2, 0.7])
+    generator = NearestNeighborGenerator().fit(rows, labels)
+    queries = rng.randn(40, 5).astype(np.float32)
+    for k in range(3):
+        own = rows[labels == k]
+        expected = own[NearestNeighbors(n_neighbors=1).fit(own).kneighbors(queries)[1][:, 0]]
+        np.testing.assert_array_equal(
+            generator.decode(generator.encode(queries, k), k), expected
+        )
+
+
+def test_neighbors_sample_every_row_equally_often():
+    generator = NearestNeighborGenerator().fit(np.arange(4.0)[:, None])
+    counts = np.bincount(generator.sample(4000, random_state=0)[:, 0].astype(int))
+    assert counts.min() > 900
+
+
+class Conditional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(3, 4)
+
+    def forward(self, z, index):
+        return self.table(index) + z.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "conditional"),
+    [(Conditional(), True), ([nn.Linear(2, 4) for _ in range(3)], False)],
+)
+def test_pretrained_modules_are_used_as_they_are(module, conditional):
+    generator = PretrainedGenerator(module, 2, conditional=conditional).fit(X, LABELS)
+    z = np.random.RandomState(0).randn(3, 2).astype(np.float32)
+    generated = generator.decode(z, LABELS[[0, 60, 140]])
+    with torch.no_grad():
+        if conditional:
+            expected = module(torch.tensor(z), torch.arange(3)).numpy()
+        else:
+            expected = np.stack(
+                [m(torch.tensor(row)).numpy() for m, row in zip(module, z, strict=True)]
+            )
+    np.testing.assert_allclose(generated, expected, rtol=1e-5)
+    with pytest.raises(AttributeError, match="no encoder"):
+        generator.encode(X, LABELS)
+
+
+def test_pretrained_from_module_needs_no_fit():
+    generator = PretrainedGenerator.from_module(
+        Conditional(), 2, classes=["a", "b", "c"], conditional=True, prior="uniform"
+    )
+    assert generator.n_features_in_ == 4
+    assert np.abs(generator._draw(np.random.RandomState(0), 50)).max() <= 1
+    z = np.array([[0.5, -1.0], [0.5, 1.5]])
+    np.testing.assert_allclose(generator.log_prior(z), [-2 * np.log(2), -np.inf])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"module": nn.Linear(2, 5), "latent_dim": 2}, "generates 5 features"),
+        ({"module": nn.Linear(2, 4), "latent_dim": 3}, "latent_dim"),
+        ({"module": nn.Linear(2, 4), "latent_dim": 2, "prior": "cauchy"}, "prior"),
+        ({"module": nn.Linear(2, 4), "latent_dim": 2, "noise_variance": -1}, "noise_variance"),
+        ({"module": [nn.Linear(2, 4)] * 2, "latent_dim": 2}, "2 module"),
+    ],
+)
+def test_pretrained_errors(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainedGenerator(**parameters).fit(X)
+
+
+def test_log_prior_is_the_standard_normal():
+    generator = PCAGenerator(n_components=2).fit(X)
+    z = np.random.RandomState(0).randn(5, 2)
+    expected = multivariate_normal(np.zeros(2)).logpdf(z)
+    np.testing.assert_allclose(generator.log_prior(z), expected)
+
+
+def test_stacked_networks_are_independent_networks():
+    stacked = stacked_mlp(3, (2, 8, 5))
+    x = torch.randn(3, 4, 2)
+    for k in range(3):
+        hidden = torch.relu(x[k] @ stacked[0].weight[k] + stacked[0].bias[k])
+        expected = hidden @ stacked[2].weight[k] + stacked[2].bias[k]
+        torch.testing.assert_close(stacked(x)[k], expected)
+
+
+def test_stacked_convolutions_train_like_single_ones():
+    modules = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten()) for _ in range(2)]
+    stacked = StackedModule(modules)
+    x = torch.randn(2, 4, 1, 5, 5)
+    stacked(x).square().sum().backward()
+    for k, module in enumerate(modules):
+        torch.testing.assert_close(stacked(x)[k], module(x[k]))
+        module(x[k]).square().sum().backward()
+        torch.testing.assert_close(
+            stacked.get_parameter("0/weight").grad[k], module[0].weight.grad
+        )

@@ -1,0 +1,193 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+from sklearn_ood.generators import GAN, VAE
+from sklearn_ood.generators._training import StackedRows
+from sklearn_ood.nets._training import Arrays
+
+X, Y = load_iris(return_X_y=True)
+TINY = {"latent_dim": 2, "hidden_layer_sizes": (8,), "max_epochs": 2, "random_state": 0}
+IMAGES = np.random.RandomState(0).rand(24, 1, 7, 6).astype(np.float32)
+IMAGE_LABELS = np.arange(24) % 3
+
+
+@parametrize_with_checks([VAE(**TINY), GAN(**TINY)])
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("generator", [VAE(**TINY), GAN(**TINY)], ids=["vae", "gan"])
+class TestBoth:
+    def test_same_seed_same_generator_and_global_state_untouched(self, generator):
+        before = torch.get_rng_state()
+        one, two = clone(generator).fit(X, Y), clone(generator).fit(X, Y)
+        z = np.random.RandomState(0).uniform(-1, 1, (150, 2))
+        np.testing.assert_array_equal(one.decode(z, Y), two.decode(z, Y))
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_pickle(self, generator):
+        fitted = clone(generator).fit(X, Y)
+        copy = pickle.loads(pickle.dumps(fitted))
+        z = np.zeros((150, 2))
+        np.testing.assert_array_equal(copy.decode(z, Y), fitted.decode(z, Y))
+
+    def test_classes_of_very_unequal_size_and_smaller_than_a_batch(self, generator):
+        labels = np.r_[np.zeros(140), np.ones(9), 2.0]
+        fitted = clone(generator).fit(np.r_[X, X[:1]][:150], labels)
+        assert np.isfinite(fitted.sample(10, 2.0, random_state=0)).all()
+
+    def test_constant_features_and_more_latents_than_features(self, generator):
+        rows = np.column_stack([X, np.ones(150)])
+        fitted = clone(generator).set_params(latent_dim=9).fit(rows, Y)
+        assert fitted.sample(4, 1, random_state=0).shape == (4, 5)
+
+    def test_images(self, generator):
+        fitted = clone(generator).set_params(input_shape=(1, 7, 6)).fit(IMAGES, IMAGE_LABELS)
+        assert fitted.sample(5, 2, random_state=0).shape == (5, 42)
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"latent_dim": 0}, "latent_dim"),
+            ({"input_shape": (1, 2, 3)}, "input_shape"),
+            ({"device": "abacus"}, "device"),
+            ({"lr": 0.0}, "lr"),
+        ],
+    )
+    def test_errors(self, generator, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            clone(generator).set_params(**parameters).fit(X, Y)
+
+    def test_divergence_raises(self, generator):
+        with pytest.raises(ValueError, match="diverged"):
+            clone(generator).set_params(lr=1e30, max_epochs=5).fit(1e3 * X, Y)
+
+
+@pytest.mark.parametrize("kind", [VAE, GAN])
+def test_convolutional_generators_pickle(kind):
+    X = np.random.default_rng(0).random((24, 64), dtype=np.float32)
+    generator = kind(input_shape=(1, 8, 8), latent_dim=2, max_epochs=1, random_state=0).fit(X)
+    copy = pickle.loads(pickle.dumps(generator))
+    np.testing.assert_array_equal(
+        copy.sample(3, random_state=0), generator.sample(3, random_state=0)
+    )
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder", "generator", "discriminator"])
+def test_networks_of_the_users_own(name):
+    model = GAN(**TINY) if name in ("generator", "discriminator") else VAE(**TINY)
+    n_in, n_out = {
+        "encoder": (4, 4),
+        "decoder": (2, 4),
+        "generator": (2, 4),
+        "discriminator": (4, 1),
+    }[name]
+    for network in (nn.Linear(n_in, n_out), nn.Linear):
+        fitted = clone(model).set_params(**{name: network}).fit(X, Y)
+        assert fitted.sample(3, 1, random_state=0).shape == (3, 4)
+    with pytest.raises(ValueError, match="expected"):
+        clone(model).set_params(**{name: nn.Linear(n_in, n_out + 1)}).fit(X, Y)
+    with pytest.raises(ValueError, match="cannot take"):
+        clone(model).set_params(**{name: nn.Linear(n_in + 1, n_out)}).fit(X, Y)
+    with pytest.raises(ValueError, match="images"):
+        clone(model).set_params(**{name: "conv"}).fit(X, Y)
+    with pytest.raises(ValueError, match=name):
+        clone(model).set_params(**{name: "transformer"}).fit(X, Y)
+    with pytest.raises(TypeError, match="callable"):
+        clone(model).set_params(**{name: 3}).fit(X, Y)
+
+
+def test_vae_learns_a_curve():
+    rng = np.random.RandomState(0)
+    angle = rng.uniform(0, np.pi, 600)
+    rows = np.column_stack([np.cos(angle), np.sin(angle)]) + 0.02 * rng.randn(600, 2)
+    vae = VAE(1, hidden_layer_sizes=(32,), max_epochs=60, lr=5e-3, random_state=0).fit(rows)
+    error = vae.decode(vae.encode(rows)) - rows
+    assert np.mean(error**2) < 0.1 * rows.var(0).mean()
+    radius = np.linalg.norm(vae.sample(200, random_state=0), axis=1)
+    assert np.abs(radius - 1).mean() < 0.2
+    assert vae.noise_variance_[0] < 0.1
+    assert vae.loss_curve_[-1] < vae.loss_curve_[0]
+
+
+def test_gan_learns_where_the_rows_are():
+    rng = np.random.RandomState(0)
+    rows = np.r_[rng.randn(300, 2) * 0.1 + 3, rng.randn(300, 2) * 0.1 - 3]
+    labels = np.repeat(["high", "low"], 300)
+    gan = GAN(2, hidden_layer_sizes=(32,), max_epochs=80, lr=2e-3, random_state=0)
+    gan.fit(rows, labels)
+    assert np.abs(gan.sample(100, "high", random_state=0) - 3).mean() < 0.6
+    assert np.abs(gan.sample(100, "low", random_state=0) + 3).mean() < 0.6
+    assert set(gan.net_.history[-1]) >= {"train_loss", "train_generator_loss"}
+
+
+def test_a_class_is_trained_as_it_would_be_alone():
+    """Adam on the summed loss moves each class's weights by its own gradient only."""
+    vae = VAE(noise_variance=0.1, **TINY).fit(X, Y)
+    other = X.copy()
+    other[Y == 2] += 5.0
+    changed = VAE(noise_variance=0.1, **TINY)
+    changed.fit(np.r_[other[:100], X[100:] * 1.0], Y)
+    z = np.zeros((1, 2))
+    np.testing.assert_array_equal(vae.decode(z, 0), changed.decode(z, 0))
+
+
+def test_every_batch_has_equal_shares_of_unequal_classes():
+    labels = np.array([0, 1, 1, 0, 1, 1, 1])
+    stacked = StackedRows(Arrays(np.arange(7.0)[:, None], labels), 2)
+    assert len(stacked) == 5
+    _, rows = stacked.batch(slice(0, 5))
+    assert rows[0, :, 0].tolist() == [0.0, 3.0, 0.0, 3.0, 0.0]
+    assert rows[1, :, 0].tolist() == [1.0, 2.0, 4.0, 5.0, 6.0]
+
+
+def test_bernoulli_likelihood_stays_between_zero_and_one():
+    rows = (np.random.RandomState(0).rand(60, 5) > 0.5).astype(float)
+    vae = VAE(likelihood="bernoulli", **TINY).fit(rows)
+    generated = vae.sample(50, random_state=0)
+    assert 0 < generated.min() < generated.max() < 1
+    with pytest.raises(ValueError, match="bernoulli"):
+        VAE(likelihood="bernoulli", **TINY).fit(2 * rows)
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    parameters = {**TINY, "max_epochs": 200, "lr": 0.1}
+    vae = VAE(early_stopping=True, n_iter_no_change=2, **parameters).fit(X, Y)
+    assert len(vae.loss_curve_) < 200
+    with pytest.raises(ValueError, match="hold"):
+        VAE(early_stopping=True, **TINY).fit(X[:3], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"likelihood": "poisson"}, {"noise_variance": 0}, {"noise_variance": "low"}]
+)
+def test_vae_errors(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        VAE(**parameters).fit(X)
+
+
+@pytest.mark.parametrize("parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}])
+def test_gan_errors(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        GAN(**parameters).fit(X)
+
+
+def test_vae_density_is_the_bound_in_closed_form():
+    vae = VAE(noise_variance=0.3, **TINY).fit(X, Y)
+    rows = torch.tensor(X, dtype=torch.float32)
+    density = vae._log_density(rows).detach().numpy()
+    mean, log_variance = vae.net_.module_.encode(rows.expand(3, -1, -1))
+    for k in range(3):
+        latent = mean[k].detach().numpy()
+        misfit = ((X - vae.decode(latent, k)) ** 2).sum(1) / 0.3 + 4 * np.log(2 * np.pi * 0.3)
+        posterior = torch.distributions.Normal(mean[k], torch.exp(0.5 * log_variance[k]))
+        prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+        divergence = torch.distributions.kl_divergence(posterior, prior).sum(1).detach().numpy()
+        np.testing.assert_allclose(density[:, k], -0.5 * misfit - divergence, rtol=1e-4)

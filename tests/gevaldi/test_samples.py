@@ -1,0 +1,381 @@
+import numpy as np
+import pytest
+from scipy.stats import binomtest, chi2
+from sklearn.cluster import DBSCAN
+from sklearn.datasets import load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
+
+from sklearn_ood import GeValDi, SoftmaxClassifier
+from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.gevaldi._comparison import compare_accuracy, holm, mcnemar
+from sklearn_ood.gevaldi._disagreement import kl_matrix
+from sklearn_ood.gevaldi._regions import dbscan_labels
+from sklearn_ood.metrics import prediction_set_distance
+
+X, Y = load_iris(return_X_y=True)
+X = X.astype(np.float32)
+LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
+NET = {"hidden_layer_sizes": (16,), "max_epochs": 15, "lr": 1e-2, "batch_size": 16}
+
+
+def make(members, **parameters):
+    settings = {"n_steps": 30, "prior_weight": 1e-3, "random_state": 0} | parameters
+    return GeValDi(members, GaussianMixtureGenerator(1), **settings).fit(X, LABELS)
+
+
+@pytest.fixture(scope="module")
+def nets():
+    return make([("a", SoftmaxClassifier(**NET)), ("b", SoftmaxClassifier(**NET))])
+
+
+@pytest.fixture(scope="module")
+def three():
+    members = [
+        ("forest", RandomForestClassifier(10, random_state=0)),
+        ("boosting", HistGradientBoostingClassifier(max_iter=5, random_state=0)),
+        ("bayes", GaussianNB()),
+    ]
+    return make(members, n_steps=10)
+
+
+@pytest.fixture(scope="module")
+def found(nets):
+    return nets.maximally_different_samples(60, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def unlabelled(nets):
+    generator = PCAGenerator(2).fit(X)
+    members = list(nets.named_estimators_.items())
+    gevaldi = GeValDi(members, generator, prefit=True, n_steps=5).fit(X, LABELS)
+    return gevaldi, gevaldi.maximally_different_samples(6, random_state=0)
+
+
+class TestSamples:
+    def test_are_what_their_latents_generate(self, nets, found):
+        generator = nets.generator_
+        np.testing.assert_allclose(generator.decode(found.latents, found.y), found.samples)
+        np.testing.assert_allclose(
+            generator.decode(found.start_latents, found.y), found.start_samples
+        )
+        np.testing.assert_allclose(generator.log_prior(found.latents), found.log_prior)
+        drift = np.linalg.norm(found.latents - found.start_latents, axis=1)
+        drift /= np.linalg.norm(found.latents, axis=1)
+        np.testing.assert_allclose(found.drift, drift, rtol=1e-5)
+
+    def test_differ_more_than_at_their_start(self, nets, found):
+        assert found.divergence.mean() > 2 * found.start_divergence.mean()
+        np.testing.assert_allclose(
+            found.divergence, -nets.score_samples(found.samples), rtol=1e-3, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            found.start_divergence,
+            -nets.score_samples(found.start_samples),
+            rtol=1e-3,
+            atol=1e-6,
+        )
+        for member, answers in zip(nets.estimators_, found.predictions, strict=True):
+            assert (member.predict(found.samples) == answers).all()
+        assert (found.differ == (found.predictions[0] != found.predictions[1])).all()
+        assert len(found) == 60
+
+    def test_classes_are_those_asked_for(self, nets):
+        assert np.unique(nets.maximally_different_samples(9).y, return_counts=True)[
+            1
+        ].tolist() == [
+            3,
+            3,
+            3,
+        ]
+        only = nets.maximally_different_samples(4, y="setosa")
+        assert only.y.tolist() == ["setosa"] * 4
+        each = nets.maximally_different_samples(2, y=["virginica", "setosa"])
+        assert each.y.tolist() == ["virginica", "setosa"]
+        with pytest.raises(ValueError, match="'tulip'"):
+            nets.maximally_different_samples(1, y="tulip")
+
+    def test_several_starts_climb_higher(self, nets, found):
+        more = make(list(nets.named_estimators_.items()), n_starts=5)
+        best = more.maximally_different_samples(60, random_state=0)
+        assert len(best) == 60
+        assert best.divergence.mean() > found.divergence.mean()
+
+    def test_a_heavier_prior_keeps_them_nearer_to_what_is_common(self, nets):
+        members = list(nets.named_estimators_.items())
+        light, heavy = (
+            make(members, prior_weight=weight).maximally_different_samples(40, random_state=0)
+            for weight in (0.0, 0.2)
+        )
+        assert heavy.log_prior.mean() > light.log_prior.mean()
+        assert heavy.divergence.mean() < light.divergence.mean()
+
+    def test_are_among_the_likeliest_latents(self, nets):
+        members = list(nets.named_estimators_.items())
+        for optimizer in ("adam", "evolution"):
+            free, bound = (
+                make(
+                    members, prior_mass=mass, prior_weight=0, lr=0.2, optimizer=optimizer
+                ).maximally_different_samples(40, random_state=0)
+                for mass in (1, 0.5)
+            )
+            radius = chi2.ppf(0.5, free.latents.shape[1]) ** 0.5
+            assert np.linalg.norm(free.latents, axis=1).max() > radius
+            for z in (bound.latents, bound.start_latents):
+                assert np.linalg.norm(z, axis=1).max() < radius * (1 + 1e-6)
+
+    def test_evolution_does_as_well_as_gradients(self, nets, found):
+        members = list(nets.named_estimators_.items())
+        evolution = make(members, optimizer="evolution")
+        other = evolution.maximally_different_samples(60, random_state=0)
+        assert other.divergence.mean() > 0.9 * found.divergence.mean()
+
+    def test_forests_can_be_set_apart(self, three):
+        pair = three.maximally_different_samples(
+            30, pair=("forest", "boosting"), random_state=0
+        )
+        assert pair.names == ["forest", "boosting"]
+        assert pair.divergence.mean() > 1.5 * pair.start_divergence.mean()
+        assert (np.diff(pair.divergence_path.mean(1)) > -1e-3).all()
+
+    def test_kl_takes_the_pair_in_its_order(self, nets):
+        kl = make(list(nets.named_estimators_.items()), divergence="kl", n_steps=10)
+        for pair in (("a", "b"), ("b", "a")):
+            samples = kl.maximally_different_samples(12, pair=pair, random_state=0)
+            first, second = samples.proba
+            expected = (first * np.log(first / second)).sum(1)
+            np.testing.assert_allclose(samples.divergence, expected, rtol=1e-3, atol=1e-6)
+
+    def test_any_callable_can_be_the_divergence(self, nets):
+        def total_variation(log_proba):
+            return 0.5 * (log_proba[0].exp() - log_proba[1].exp()).abs().sum(-1)
+
+        gevaldi = make(list(nets.named_estimators_.items()), divergence=total_variation)
+        samples = gevaldi.maximally_different_samples(12, random_state=0)
+        expected = 0.5 * np.abs(samples.proba[0] - samples.proba[1]).sum(1)
+        np.testing.assert_allclose(samples.divergence, expected, rtol=1e-3, atol=1e-6)
+        assert samples.divergence.mean() > samples.start_divergence.mean()
+
+    def test_a_network_can_be_set_apart_from_trees(self):
+        mixed = make(
+            [("net", SoftmaxClassifier(**NET)), ("forest", RandomForestClassifier(10))],
+            n_steps=10,
+        )
+        assert mixed.optimizer_ == "evolution"
+        samples = mixed.maximally_different_samples(12, random_state=0)
+        assert samples.divergence.mean() > 1.5 * samples.start_divergence.mean()
+
+    @pytest.mark.parametrize("pair", [("a",), ("a", "a"), ("a", "c"), ("a", "b", "a")])
+    def test_a_wrong_pair_is_an_error(self, nets, pair):
+        with pytest.raises(ValueError, match="two different members from"):
+            nets.maximally_different_samples(1, pair=pair)
+
+    @pytest.mark.parametrize("n_samples", [0, 1.5])
+    def test_a_wrong_number_is_an_error(self, nets, n_samples):
+        with pytest.raises(ValueError, match=f"n_samples={n_samples}"):
+            nets.maximally_different_samples(n_samples)
+
+    def test_frame(self, found):
+        frame = found.to_frame()
+        assert len(frame) == 60
+        assert (frame["a"].to_numpy() == found.predictions[0]).all()
+        assert (frame["condition"].to_numpy() == found.y).all()
+        np.testing.assert_array_equal(frame["b_proba"], found.proba[1].max(1))
+
+    def test_set_distance_along_the_way(self, found):
+        tree = {"small": ["setosa"], "large": ["versicolor", "virginica"]}
+        path = found.set_distance_path(tree, n=(1, 2))
+        assert path.shape == (11, 60, 2)
+        last = prediction_set_distance(
+            *found.proba, tree, n=(1, 2), classes=["setosa", "versicolor", "virginica"]
+        )
+        np.testing.assert_allclose(path[-1], last)
+        learned = found.set_distance_path(n=1)
+        assert learned[-1].mean() > learned[0].mean()
+
+
+class TestWithoutLabels:
+    def test_samples_have_none(self, unlabelled):
+        gevaldi, found = unlabelled
+        assert found.y is None
+        assert found.to_frame()["condition"].isna().all()
+        with pytest.raises(ValueError, match="fitted without labels"):
+            gevaldi.maximally_different_samples(2, y="setosa")
+
+    def test_what_needs_them_says_so(self, unlabelled):
+        gevaldi, found = unlabelled
+        for needs in (found.compare_accuracy, lambda: gevaldi.refit_with(found, X, LABELS)):
+            with pytest.raises(ValueError, match="without condition labels"):
+                needs()
+
+
+class TestPairs:
+    def test_matrix_has_both_orders(self, three):
+        matrix = three.disagreement_matrix(12, random_state=0)
+        assert matrix.names == ["forest", "boosting", "bayes"]
+        assert (np.diag(matrix.divergence) == 0).all()
+        off = ~np.eye(3, dtype=bool)
+        assert (matrix.divergence[off] > 0).all()
+        assert not np.allclose(matrix.divergence, matrix.divergence.T)
+        real = three.disagreement_matrix(X=X)
+        assert (matrix.divergence[off] > real.divergence[off]).all()
+        assert matrix.to_frame().loc["forest", "bayes"] == matrix.divergence[0, 2]
+        assert three.divergence == "js"
+
+    def test_matrix_on_rows_is_the_mean_divergence(self):
+        p = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 20))
+        matrix = kl_matrix(["a", "b", "c"], np.log(p))
+        expected = (p[1] * np.log(p[1] / p[2])).sum(1).mean()
+        assert matrix.divergence[1, 2] == pytest.approx(expected)
+        assert matrix.different[0, 1] == (p[0].argmax(1) != p[1].argmax(1)).mean()
+        with np.errstate(divide="ignore"):
+            certain = np.log(np.eye(2)[:, None])
+        assert np.isfinite(kl_matrix(["a", "b"], certain).divergence).all()
+
+    def test_mcnemar_is_the_binomial_test(self):
+        for b, c in ((0, 0), (5, 5), (1, 9), (12, 3)):
+            expected = binomtest(b, b + c).pvalue if b + c else 1.0
+            assert mcnemar(b, c) == pytest.approx(expected)
+
+    def test_holm_by_hand(self):
+        np.testing.assert_allclose(holm([0.01, 0.02, 0.9]), [0.03, 0.04, 0.9])
+        np.testing.assert_allclose(holm([0.5, 0.6]), [1.0, 1.0])
+
+    def test_comparison_finds_a_real_difference_and_no_other(self):
+        rng = np.random.default_rng(0)
+        correct = rng.random((3, 400)) < np.array([[0.9], [0.6], [0.6]])
+        pairs = {
+            (pair.first, pair.second): pair
+            for pair in compare_accuracy(correct, ["a", "b", "c"], random_state=0)
+        }
+        assert len(pairs) == 3
+        better, same = pairs["a", "b"], pairs["b", "c"]
+        assert better.difference == pytest.approx(correct[0].mean() - correct[1].mean())
+        assert better.adjusted_p_value < 1e-6
+        assert better.adjusted_p_value >= better.p_value
+        assert better.low > 0
+        assert same.low < 0 < same.high
+        assert same.adjusted_p_value > 0.05
+
+    def test_interval_covers_as_often_as_it_says(self):
+        rng = np.random.default_rng(1)
+        hits = 0
+        for _ in range(200):
+            correct = rng.random((2, 100)) < np.array([[0.8], [0.7]])
+            (pair,) = compare_accuracy(correct, ["a", "b"], n_resamples=500, random_state=0)
+            hits += pair.low <= 0.1 <= pair.high
+        assert 180 <= hits <= 200
+
+    def test_of_samples(self, found):
+        (pair,) = found.compare_accuracy(random_state=0)
+        assert (pair.first, pair.second) == ("a", "b")
+        assert pair.first_accuracy == (found.predictions[0] == found.y).mean()
+        with pytest.raises(ValueError, match="confidence_level=2"):
+            found.compare_accuracy(confidence_level=2)
+
+
+class TestRegions:
+    @pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
+    @pytest.mark.parametrize("space", ["latent", "probability", "input", "auto"])
+    def test_regions_are_disjoint_parts(self, nets, found, method, space):
+        regions = nets.failure_regions(found, method=method, space=space, min_samples=5)
+        index = np.concatenate([region.index for region in regions] or [[]])
+        assert len(np.unique(index)) == len(index) <= 60
+        assert sorted((r.size for r in regions), reverse=True) == [r.size for r in regions]
+        for region in regions:
+            assert set(region.representatives) <= set(region.index)
+            assert region.mean_divergence == found.divergence[region.index].mean()
+            assert set(region.confusable) <= set(LABELS)
+            assert region.name == "-".join(region.confusable)
+
+    def test_confusable_classes_are_those_that_the_members_name(self, nets, found):
+        regions = nets.failure_regions(found, space="probability", min_samples=5)
+        assert regions
+        answers = found.predictions[:, regions[0].index]
+        labels, counts = np.unique(answers, return_counts=True)
+        assert regions[0].confusable[0] == labels[counts.argmax()]
+
+    def test_grid_finds_clusters_of_any_scale(self):
+        rng = np.random.RandomState(0)
+        centres = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+        points = np.repeat(centres, 30, axis=0) + rng.normal(size=(120, 2))
+        for scale in (1e-3, 1.0, 1e3):
+            labels = dbscan_labels(scale * points, 5)
+            assert labels.max() == 3
+            assert (labels >= 0).mean() > 0.8
+        expected = DBSCAN(eps=1.0, min_samples=5).fit_predict(points)
+        assert (dbscan_labels(points, 5, eps=1.0) == expected).all()
+
+    def test_few_or_equal_points_are_no_error(self):
+        assert dbscan_labels(np.zeros((6, 2)), 3).tolist() == [0] * 6
+        assert len(dbscan_labels(np.random.RandomState(0).normal(size=(3, 2)), 10)) == 3
+        assert dbscan_labels(np.zeros((1, 2)), 10).tolist() == [-1]
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"method": "kmeans"}, "method='kmeans'"),
+            ({"space": "pixels"}, "space='pixels'"),
+            ({"min_samples": 1}, "min_samples=1"),
+            ({"eps": 0}, "eps=0"),
+        ],
+    )
+    def test_wrong_parameters(self, nets, found, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            nets.failure_regions(found, **parameters)
+
+
+def test_refit_learns_from_the_samples(nets, found):
+    fresh = nets.maximally_different_samples(60, random_state=1)
+    sets = {"train": (X, LABELS), "fresh": (fresh.samples, fresh.y)}
+    refit = nets.refit_with(found, X, LABELS, evaluate=sets)
+    assert refit.before["train"] == nets.score(X, LABELS)
+    assert refit.after["fresh"] == refit.estimator.score(fresh.samples, fresh.y)
+    assert refit.after["fresh"] > refit.before["fresh"]
+    assert refit.after["train"] > 0.9
+    assert refit.estimator.generator_ is nets.generator_
+    assert refit.estimator.estimators_[0] is not nets.estimators_[0]
+
+
+class TestDisplays:
+    @pytest.fixture(autouse=True)
+    def _needs_matplotlib(self):
+        pytest.importorskip("matplotlib")
+
+    def test_before_and_after(self, found):
+        figure = found.plot_samples(max_samples=3)
+        assert len(figure.axes) == 6
+        most = found.divergence.argmax()
+        title = figure.axes[1].get_title()
+        for answer in found.predictions[:, most]:
+            assert str(answer) in title
+
+    def test_curves(self, found):
+        figure = found.plot_ascent(n=(1, 2))
+        assert [axis.get_ylabel() for axis in figure.axes] == [
+            "Divergence (nats)",
+            "Drift",
+            "Prediction set distance",
+        ]
+        np.testing.assert_allclose(
+            figure.axes[0].lines[0].get_ydata(), found.divergence_path.mean(1)
+        )
+
+    def test_map_and_regions(self, nets, found):
+        regions = nets.failure_regions(found, space="probability", min_samples=5)
+        figure = found.plot_map(regions, X, LABELS)
+        assert len(figure.axes) == 2
+        labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+        assert f"{regions[0].name} ({regions[0].size})" in labels
+        assert len(found.plot_map(regions).axes) == 1
+        assert found.plot_regions(regions).axes
+        assert found.plot_regions([]).axes
+
+    def test_changes(self, found):
+        figure = found.plot_changes(feature_names=["a", "b", "c", "d"], max_features=2)
+        change = np.abs(found.samples - found.start_samples).mean(0)
+        change /= found.start_samples.std(0)
+        largest = np.array(["a", "b", "c", "d"])[change.argmax()]
+        assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] == largest
+        with pytest.raises(ValueError, match="1 feature_names"):
+            found.plot_changes(feature_names=["a"])

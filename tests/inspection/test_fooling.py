@@ -1,0 +1,224 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
+from sklearn_ood._response import confidence_of
+from sklearn_ood.inspection import (
+    FoolingDisplay,
+    FoolingGenerator,
+    fooling_rate,
+    fooling_rate_on,
+)
+from sklearn_ood.metrics import selective_scorer
+
+TINY = {"hidden_layer_sizes": (32,), "max_epochs": 15, "random_state": 0}
+QUICK = {"n_trials": 3, "lr": 1e-3, "max_updates": 60, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+@pytest.fixture(scope="module")
+def softmax(digits):
+    return SoftmaxClassifier(**TINY).fit(*digits)
+
+
+@pytest.fixture(scope="module")
+def dae(digits):
+    parameters = TINY | {"hidden_layer_sizes": (64,), "max_epochs": 30}
+    return DAEConfidence(curvature="off", **parameters).fit(*digits)
+
+
+def test_generator_is_a_dense_layer_trained_with_adam():
+    torch.manual_seed(0)
+    n_features, goal = 7, torch.rand(7, dtype=torch.float64)
+    layer = torch.nn.Linear(n_features, n_features).double()
+    signs = (torch.randint(0, 2, (n_features,)) * 2 - 1).double()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    generator = FoolingGenerator(1, n_features, lr=1e-3)
+    generator._activation = layer(signs).detach().numpy()[None].astype(np.float32)
+    for _ in range(200):
+        optimizer.zero_grad()
+        rows = torch.sigmoid(layer(signs))
+        np.testing.assert_allclose(generator.rows()[0], rows.detach(), atol=1e-5)
+        ((rows - goal) ** 3).sum().backward()
+        gradient = 3 * (rows.detach() - goal) ** 2
+        optimizer.step()
+        generator.update(gradient.numpy()[None])
+
+
+def test_generators_start_like_a_dense_layer():
+    activation = FoolingGenerator(50, 400, random_state=0)._activation
+    assert activation.var() == pytest.approx(1 / 3 + 1 / 1200, rel=0.05)
+
+
+def test_result_is_what_the_classifier_says(softmax):
+    result = fooling_rate(softmax, threshold=np.log(0.9), **QUICK)
+    assert result.rate == result.fooled.mean() > 0.8
+    assert result.updates[result.fooled].max() <= 60
+    np.testing.assert_array_equal(
+        softmax.predict(result.rows)[result.fooled], result.targets[result.fooled]
+    )
+    np.testing.assert_array_equal(
+        softmax.score_samples(result.rows) >= np.log(0.9), result.fooled
+    )
+    assert result.rows.min() >= 0
+    assert result.rows.max() <= 1
+    assert result.images.shape == (30, 64)
+    assert result.mean_updates == result.updates[result.fooled].mean()
+
+
+def test_a_batch_of_trials_is_the_trials_one_by_one(softmax):
+    together = fooling_rate(softmax, threshold=np.log(0.99), **QUICK)
+    random_state = np.random.RandomState(0)
+    starts = FoolingGenerator(30, 64, random_state=random_state)._activation
+    for trial in (0, 11, 29):
+        generator = FoolingGenerator(1, 64, lr=1e-3)
+        generator._activation = starts[[trial]].copy()
+        for update in range(61):
+            batch = torch.as_tensor(generator.rows()).requires_grad_()
+            outputs = softmax._log_outputs(batch)[0]
+            if outputs[trial // 3] >= np.log(0.99) or update == 60:
+                break
+            generator.update(torch.autograd.grad(-outputs[trial // 3], batch)[0].numpy())
+        assert update == together.updates[trial]
+        np.testing.assert_allclose(generator.rows()[0], together.rows[trial], atol=1e-4)
+
+
+def test_higher_thresholds_are_harder(softmax):
+    low, high = (
+        fooling_rate(softmax, threshold=np.log(share), **QUICK) for share in (0.6, 0.999)
+    )
+    assert (low.updates <= high.updates).all()
+
+
+def test_denoising_autoencoder_is_not_fooled_where_the_network_is(softmax, dae):
+    attack = QUICK | {"threshold": np.log(0.9), "max_updates": 150}
+    assert fooling_rate(softmax, **attack).rate > 0.9
+    assert fooling_rate(dae, **attack).rate < 0.1
+    assert fooling_rate(dae, method="evolution", **attack | {"max_updates": 15}).rate < 0.1
+
+
+@pytest.mark.parametrize("target", ["unscaled", "scaled"])
+def test_every_net_classifier(digits, target, dae):
+    cool = COOLClassifier(n_units_per_class=2, **TINY).fit(*digits)
+    for classifier in (cool, dae):
+        result = fooling_rate(classifier, threshold=-1e9, target=target, **QUICK)
+        assert result.rate > 0.9
+
+
+def test_scaled_attack_reaches_a_higher_confidence(dae):
+    attack = QUICK | {"threshold": 0.1, "n_trials": 2, "max_updates": 200, "lr": 1e-4}
+    plain, scaled = (
+        dae.score_samples(fooling_rate(dae, target=target, **attack).rows)
+        for target in ("unscaled", "scaled")
+    )
+    assert scaled.mean() > plain.mean()
+
+
+@pytest.mark.parametrize("target", ["unscaled", "scaled"])
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        RandomForestClassifier(n_estimators=10, random_state=0),
+    ],
+)
+def test_evolution_fools_any_classifier(classifier, target):
+    X, y = load_iris(return_X_y=True)
+    classifier.fit(X, y)
+    bounds = (X.min(axis=0), X.max(axis=0))
+    result = fooling_rate(
+        classifier,
+        threshold=0.8,
+        target=target,
+        bounds=bounds,
+        n_trials=4,
+        max_updates=100,
+        random_state=0,
+    )
+    assert result.rate > 0.9
+    assert (result.rows >= bounds[0] - 1e-6).all()
+    assert (result.rows <= bounds[1] + 1e-6).all()
+    answered = classifier.predict(result.rows) == result.targets
+    accepted = confidence_of(classifier, result.rows) >= 0.8
+    np.testing.assert_array_equal(answered & accepted, result.fooled)
+
+
+def test_same_seed_same_result(softmax):
+    for method in ("gradient", "evolution"):
+        attack = {"threshold": np.log(0.9), "method": method} | QUICK | {"max_updates": 5}
+        first, second = fooling_rate(softmax, **attack), fooling_rate(softmax, **attack)
+        np.testing.assert_array_equal(first.rows, second.rows)
+
+
+def test_nothing_fooled(softmax):
+    result = fooling_rate(softmax, threshold=1.0, **QUICK | {"max_updates": 2})
+    assert result.rate == 0
+    assert np.isnan(result.mean_updates)
+    assert (result.updates == 2).all()
+    assert "rate=0.000" in repr(result)
+
+
+def test_rate_as_a_scorer():
+    X, y = load_iris(return_X_y=True)
+    scorer = selective_scorer("fooling_rate", n_trials=2, max_updates=30)
+    scores = cross_val_score(LogisticRegression(max_iter=500), X, y, scoring=scorer, cv=2)
+    classifier = LogisticRegression(max_iter=500).fit(X, y)
+    assert ((scores <= 0) & (scores >= -1)).all()
+    with_unknown = np.vstack([X, 100 * X]), np.append(y, np.full(150, 9))
+    rate = fooling_rate_on(classifier, X, n_trials=2, max_updates=30)
+    assert scorer(classifier, *with_unknown) == -rate
+
+
+def test_display_of_images(digits):
+    pytest.importorskip("matplotlib").use("Agg")
+    X, y = digits
+    classifier = SoftmaxClassifier(input_shape=(1, 8, 8), **TINY | {"max_epochs": 1}).fit(X, y)
+    result = fooling_rate(classifier, threshold=0.5, **QUICK | {"max_updates": 2})
+    display = FoolingDisplay(result).plot(n_rows=2)
+    assert display.ax_.images[0].get_array().shape == (16, 80)
+
+
+def test_display_of_a_table(softmax):
+    result = fooling_rate(softmax, threshold=1.0, **QUICK | {"max_updates": 1})
+    with pytest.raises(ValueError, match=r"\(C, H, W\)"):
+        FoolingDisplay(result).plot()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"target": "both"},
+        {"method": "random"},
+        {"n_trials": 0},
+        {"max_updates": 1.5},
+        {"n_offspring": 0},
+        {"lr": 0.0},
+        {"bounds": (1.0, 0.0)},
+    ],
+)
+def test_bad_parameters_are_named(parameters, softmax):
+    (name,) = parameters
+    with pytest.raises(ValueError, match=f"Got {name}="):
+        fooling_rate(softmax, threshold=0.0, **parameters)
+
+
+def test_estimators_that_cannot_be_searched():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(TypeError, match="no gradient"):
+        fooling_rate(
+            LogisticRegression(max_iter=500).fit(X, y), threshold=0.5, method="gradient"
+        )
+    with pytest.raises(TypeError, match="predict_proba"):
+        fooling_rate(RidgeClassifier().fit(X, y), threshold=0.5)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from sklearn_ood.nets._modules import NETWORKS, build_module
+
+
+def layers_of(module, kind):
+    return [layer for layer in module.modules() if isinstance(layer, kind)]
+
+
+def n_weights(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape"),
+    [
+        ("mlp", (7,)),
+        ("mlp", (1, 8, 8)),
+        ("small_cnn", (1, 8, 8)),
+        ("small_cnn", (3, 32, 32)),
+        ("cnn", (1, 28, 28)),
+        ("vgg13", (3, 32, 32)),
+        ("alexnet", (3, 32, 32)),
+    ],
+)
+def test_named_networks_give_one_logit_a_class(name, input_shape):
+    size = int(np.prod(input_shape))
+    module = build_module(name, size, 5, input_shape=input_shape)
+    assert module(torch.zeros(2, *input_shape)).shape == (2, 5)
+    children = dict(module.named_children())
+    assert "hidden" in children
+    assert "output" in children
+    assert ("conv" in children) == (name != "mlp")
+
+
+def test_auto_follows_the_shape():
+    table = build_module("auto", 4, 3, input_shape=(4,))
+    image = build_module("auto", 64, 3, input_shape=(1, 8, 8))
+    assert [type(layer).__name__ for layer in table.hidden] == ["Linear", "ReLU"]
+    assert isinstance(image.conv[0], torch.nn.Conv2d)
+
+
+def test_the_denoising_papers_net_has_its_number_of_weights():
+    convolutions = 32 * 25 + 32 + 64 * 32 * 25 + 64
+    dense = 7 * 7 * 64 * 400 + 400 + 400 * 10 + 10
+    network = build_module("cnn", 784, 10, input_shape=(1, 28, 28))
+    assert n_weights(network) == convolutions + dense == 1_310_906
+
+
+def test_vgg13_has_ten_convolutions_and_three_dense_layers():
+    module = build_module("vgg13", 3072, 10, input_shape=(3, 32, 32))
+    convolutions = [layer.out_channels for layer in layers_of(module, torch.nn.Conv2d)]
+    dense = [layer.out_features for layer in layers_of(module, torch.nn.Linear)]
+    assert convolutions == [64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
+    assert dense == [512, 512, 10]
+    assert len(layers_of(module, torch.nn.Dropout)) == 2
+
+
+def test_alexnet_has_the_papers_layers():
+    module = build_module("alexnet", 3072, 10, input_shape=(3, 32, 32))
+    convolutions = [layer.out_channels for layer in layers_of(module, torch.nn.Conv2d)]
+    dense = [layer.out_features for layer in layers_of(module, torch.nn.Linear)]
+    assert convolutions == [64, 192, 384, 256, 256]
+    assert dense == [2048, 1024, 10]
+
+
+def test_hidden_layers_and_dropout():
+    module = build_module(
+        "mlp", 4, 2, input_shape=(4,), hidden_layer_sizes=(8, 6), dropout=0.25
+    )
+    dropouts = [layer.p for layer in layers_of(module, torch.nn.Dropout)]
+    assert dropouts == [0.25, 0.25]
+    assert module.output.in_features == 6
+    linear = build_module("mlp", 4, 2, input_shape=(4,), hidden_layer_sizes=())
+    assert n_weights(linear) == 4 * 2 + 2
+
+
+def test_a_callable_gets_features_and_outputs():
+    module = build_module(torch.nn.Linear, 4, 3, input_shape=(4,))
+    assert (module.in_features, module.out_features) == (4, 3)
+
+
+def test_too_small_images_are_named():
+    with pytest.raises(ValueError, match=r"\(1, 28, 28\).*too small.*vgg13 needs 32x32"):
+        build_module("vgg13", 784, 10, input_shape=(1, 28, 28))
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="resnet.*alexnet.*vgg13"):
+        build_module("resnet", 4, 2, input_shape=(4,))
+    assert set(NETWORKS) == {"mlp", "small_cnn", "cnn", "vgg13", "alexnet"}

@@ -1,0 +1,209 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.utils import check_random_state
+
+from sklearn_ood import (
+    BoundaryOutliers,
+    GANOutliers,
+    MixupOutliers,
+    NoiseOutliers,
+    UniformOutliers,
+)
+from sklearn_ood.data._rows import OUTLIER, TrainingData
+from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
+from sklearn_ood.outliers._boundary import within_class_whitening
+from sklearn_ood.outliers._sources import resolve_sources, sample_bank
+
+MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
+SOURCES = [BoundaryOutliers(), UniformOutliers(), MixupOutliers(), NoiseOutliers()]
+
+
+def sectors_covered(points, center, reach, n_sectors=36):
+    """How many of the sectors around a centre have a point within reach."""
+    x, y = (points - center).T
+    near = np.hypot(x, y) <= reach
+    angle = np.arctan2(y[near], x[near])
+    return len(np.unique(np.floor((angle + np.pi) / (2 * np.pi) * n_sectors).clip(max=35)))
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+def test_boundary_covers_the_whole_ring_of_every_class(sigma):
+    X, y = make_two_gaussians(1000, sigma=sigma, random_state=0)
+    outliers = BoundaryOutliers()(X, y, 4000, random_state=1)
+    covered = [sectors_covered(outliers, mean, 4.5 * sigma) for mean in MEANS]
+    assert covered == [36, 36]
+
+
+def test_boundary_lies_outside_and_leaves_the_chosen_share_inside():
+    X, y = make_two_gaussians(4000, random_state=0)
+    train, held_out = X[::2], X[1::2]
+    outliers = BoundaryOutliers(quantile=0.9, between=0.0)(train, y[::2], 2000, 0)
+    center = MEANS[(outliers[:, 0] > 0).astype(int)]
+    radius = np.linalg.norm(outliers - center, axis=1)
+    own = np.linalg.norm(held_out - MEANS[(held_out[:, 0] > 0).astype(int)], axis=1)
+    assert abs((own < np.quantile(radius, 0.05)).mean() - 0.9) < 0.04
+    assert radius.max() > 4.0
+    tight, wide = (
+        inside_two_gaussians(BoundaryOutliers(quantile=q)(train, y[::2], 2000, 0)).mean()
+        for q in (0.9, 0.99)
+    )
+    assert wide < 0.5 * tight
+
+
+def test_boundary_keeps_out_of_other_classes():
+    rng = np.random.RandomState(0)
+    X = np.concatenate([rng.normal([center, 0], 1.0, (500, 2)) for center in (-8, 0, 8)])
+    y = np.repeat([0, 1, 2], 500)
+    outliers = BoundaryOutliers(between=1.0)(X, y, 1000, 0)
+    assert (np.linalg.norm(outliers, axis=1) < 1.5).sum() == 0
+
+
+def test_boundary_in_many_correlated_dimensions_is_farther_than_the_data():
+    rng = np.random.RandomState(0)
+    mixing = rng.normal(size=(12, 12))
+    X = rng.normal(size=(600, 12)) @ mixing
+    outliers = BoundaryOutliers()(X, np.zeros(600), 600, 0)
+    to_white = np.linalg.inv(mixing)
+    assert np.median(((outliers @ to_white) ** 2).sum(1)) > 12
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_same_seed_same_rows_and_global_state_untouched(source):
+    X, y = make_two_gaussians(100, random_state=0)
+    state = check_random_state(None).get_state()[1].copy()
+    first, again, other = (source(X, y, 50, seed) for seed in (3, 3, 4))
+    assert first.shape == (50, 2)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(check_random_state(None).get_state()[1], state)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_constant_features_and_tiny_classes_work(source):
+    X = np.array([[0.0, 1.0], [2.0, 1.0], [5.0, 1.0]])
+    assert np.isfinite(source(X, np.array([0, 0, 1]), 20, 0)).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), n=st.integers(1, 40), n_classes=st.integers(2, 5))
+def test_mixup_lies_between_rows_of_two_classes(seed, n, n_classes):
+    codes = np.random.RandomState(seed).permutation(np.arange(30) % n_classes)
+    corners = np.eye(n_classes)[codes]
+    mixed = MixupOutliers(low=0.3)(corners, codes, n, seed)
+    assert mixed.shape == (n, n_classes)
+    assert np.allclose(mixed.sum(axis=1), 1.0)
+    assert ((mixed > 0).sum(axis=1) == 2).all()
+    assert mixed.max() <= 0.7 + 1e-12
+
+
+def test_mixup_of_one_class_is_refused():
+    with pytest.raises(ValueError, match="one class"):
+        MixupOutliers()(np.zeros((3, 2)), [0, 0, 0], 1, 0)
+
+
+def test_uniform_fills_the_box_scaled_to_the_data_or_given():
+    X = np.array([[0.0, 10.0], [1.0, 30.0]])
+    wide = UniformOutliers(margin=0.5)(X, [0, 1], 5000, 0)
+    assert np.allclose(wide.min(axis=0), [-0.5, 0.0], atol=0.05)
+    assert np.allclose(wide.max(axis=0), [1.5, 40.0], atol=0.05)
+    given_box = UniformOutliers(low=-1, high=[1, 2])(X, [0, 1], 5000, 0)
+    assert np.allclose(given_box.min(axis=0), -1, atol=0.01)
+    assert np.allclose(given_box.max(axis=0), [1, 2], atol=0.01)
+
+
+def test_noise_has_the_moments_of_the_data():
+    X = np.random.RandomState(0).gamma(2.0, [1.0, 9.0], size=(500, 2))
+    noise = NoiseOutliers(scale=2.0)(X, None, 20000, 0)
+    assert np.allclose(noise.mean(axis=0), X.mean(axis=0), rtol=0.05)
+    assert np.allclose(noise.std(axis=0), 2 * X.std(axis=0), rtol=0.05)
+
+
+def test_whitening_inverts_and_ignores_the_distance_between_classes():
+    rng = np.random.RandomState(0)
+    codes = np.repeat([0, 1], 2000)
+    X = rng.normal(size=(4000, 3)) @ rng.normal(size=(3, 3)) + 100.0 * codes[:, None]
+    to_white, from_white = within_class_whitening(X, codes)
+    assert np.allclose(to_white @ from_white, np.eye(3))
+    assert np.allclose(np.cov(X[codes == 1] @ to_white, rowvar=False), np.eye(3), atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (BoundaryOutliers(quantile=1.0), "quantile=1.0"),
+        (BoundaryOutliers(between=1.5), "between=1.5"),
+        (BoundaryOutliers(scales=(2, 1)), "scales"),
+        (BoundaryOutliers(n_neighbors=0), "n_neighbors=0"),
+        (UniformOutliers(low=2, high=1), "low=2 and high=1"),
+        (MixupOutliers(low=0.6), "low=0.6"),
+        (NoiseOutliers(scale=0), "scale=0"),
+    ],
+)
+def test_parameters_out_of_range_are_named(source, message):
+    with pytest.raises(ValueError, match=message):
+        source(*make_two_gaussians(20, random_state=0), 5, 0)
+
+
+def test_a_dict_mixes_sources():
+    def mine(X, y, n, random_state):
+        return X[:n]
+
+    sources, weights = resolve_sources({"given": 1, mine: 3})
+    assert sources[1] is mine
+    assert weights == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("outliers", "message"),
+    [
+        ("nowhere", "outliers='nowhere'"),
+        ({}, "at least one source"),
+        ({"boundary": 0}, "weight 0"),
+        ({"boundary": "much"}, "weight 'much'"),
+        ({"gan": 1, GANOutliers(pull_away=1.0): 1}, "at most one GAN"),
+        (3, "outliers=3"),
+    ],
+)
+def test_unusable_sources_are_named(outliers, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_sources(outliers)
+
+
+def training_data(known=0):
+    codes = np.array([0, 1] * 5 + [OUTLIER] * known)
+    rows = np.arange(2.0 * len(codes)).reshape(-1, 2).astype(np.float32)
+    return TrainingData(rows, codes, np.array(["a", "b"]), (2,))
+
+
+def test_a_callable_gets_the_known_rows_with_their_labels():
+    def source(X, y, n, random_state):
+        assert X.shape == (10, 2)
+        assert set(y) == {"a", "b"}
+        return X[:n].reshape(-1, 1, 1, 2)
+
+    bank = sample_bank(source, training_data(known=3), 4, 0)
+    assert bank.shape == (4, 2)
+    assert bank.dtype == np.float32
+
+
+def test_given_takes_the_labelled_rows():
+    sources, _ = resolve_sources("given")
+    assert np.array_equal(
+        sample_bank(sources[0], training_data(known=3), 99, 0)[:, 0], [20, 22, 24]
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.zeros((4, 3)), r"shape \(4, 3\)"),
+        (np.zeros(4), r"shape \(4,\)"),
+        (np.zeros((0, 2)), r"shape \(0, 2\)"),
+        (np.full((4, 2), np.nan), "NaN or infinite"),
+    ],
+)
+def test_unusable_rows_of_a_callable_are_named(rows, message):
+    with pytest.raises(ValueError, match=message):
+        sample_bank(lambda X, y, n, random_state: rows, training_data(), 4, 0)

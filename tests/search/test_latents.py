@@ -1,0 +1,181 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from sklearn_ood.search._latents import (
+    absolute_distance,
+    cubic_distance,
+    minimize_batched,
+    nearest_in_bank,
+    search_latents,
+    squared_distance,
+)
+
+
+def decoder(n_classes, latent_dim, hidden, n_features, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    sizes = [latent_dim, hidden, n_features]
+    weights = [
+        torch.randn(n_classes, a, b, generator=rng, dtype=torch.float64) / a**0.5
+        for a, b in pairwise(sizes)
+    ]
+    return lambda z: torch.tanh(z @ weights[0]) @ weights[1]
+
+
+@given(
+    n=st.integers(1, 12),
+    m=st.integers(1, 6),
+    seed=st.integers(0, 2**16),
+    history_size=st.integers(1, 10),
+)
+@settings(max_examples=25, deadline=None)
+def test_quadratics_reach_their_closed_form_minimum(n, m, seed, history_size):
+    rng = torch.Generator().manual_seed(seed)
+    root = torch.randn(n, m, m, generator=rng, dtype=torch.float64)
+    hessian = root @ root.mT + 0.5 * torch.eye(m, dtype=torch.float64)
+    centre = torch.randn(n, m, generator=rng, dtype=torch.float64)
+
+    def bind(index):
+        def function(z):
+            difference = z - centre[index]
+            return torch.einsum("bi,bij,bj->b", difference, hessian[index], difference)
+
+        return function
+
+    found = minimize_batched(
+        bind,
+        torch.zeros(n, m, dtype=torch.float64),
+        max_iter=500,
+        history_size=history_size,
+        gtol=1e-9,
+        ftol=0.0,
+    )
+    torch.testing.assert_close(found.z, centre, atol=1e-6, rtol=1e-6)
+
+
+def test_as_low_as_scipy_on_a_nonlinear_decoder():
+    decode = decoder(3, 4, 16, 12)
+    x = decode(torch.randn(3, 5, 4, dtype=torch.float64)).reshape(-1, 12)
+    x = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    start = torch.zeros(3, len(x), 4, dtype=torch.float64)
+
+    def penalty(z):
+        return 0.01 * z.square().sum(-1)
+
+    ours = search_latents(
+        decode, x, [start], penalty=penalty, max_iter=200, gtol=1e-8, ftol=1e-12
+    )
+
+    def objective(flat, k, row):
+        z = torch.tensor(flat, requires_grad=True)
+        latents = torch.zeros(3, 1, 4, dtype=torch.float64).index_put(
+            (torch.tensor(k),), z[None]
+        )
+        value = (squared_distance(row, decode(latents)) + penalty(latents))[k, 0]
+        value.backward()
+        return value.item(), z.grad.numpy()
+
+    scipys = np.array(
+        [
+            [
+                minimize(objective, np.zeros(4), (k, row), jac=True, method="L-BFGS-B").fun
+                for k in range(3)
+            ]
+            for row in x
+        ]
+    )
+    assert ours.objective.mean() <= scipys.mean() + 1e-4
+    # Both may fall into different local minima; most problems must agree.
+    assert np.mean(np.abs(ours.objective.numpy() - scipys) < 1e-4) > 0.8
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 3, 100])
+def test_a_linear_decoder_has_the_least_squares_solution(chunk_rows):
+    rng = np.random.RandomState(0)
+    axes = rng.randn(2, 3, 8)
+    x = rng.randn(7, 8)
+    match = search_latents(
+        lambda z: z @ torch.tensor(axes),
+        torch.tensor(x),
+        [torch.zeros(2, 7, 3, dtype=torch.float64)],
+        max_iter=200,
+        gtol=1e-10,
+        ftol=0.0,
+        max_elements=chunk_rows * 2 * 8,
+    )
+    for k in range(2):
+        z, *_ = np.linalg.lstsq(axes[k].T, x.T, rcond=None)
+        np.testing.assert_allclose(match.z[:, k], z.T, atol=1e-6)
+        np.testing.assert_allclose(
+            match.distance[:, k], ((x - z.T @ axes[k]) ** 2).mean(1), atol=1e-10
+        )
+
+
+def test_a_row_does_not_depend_on_its_batch():
+    decode = decoder(2, 3, 8, 6)
+    x = torch.randn(9, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    start = torch.zeros(2, 9, 3, dtype=torch.float64)
+    together = search_latents(decode, x, [start])
+    alone = search_latents(decode, x[4:5], [start[:, 4:5]])
+    torch.testing.assert_close(together.distance[4:5], alone.distance)
+    torch.testing.assert_close(together.z[4:5], alone.z)
+
+
+@pytest.mark.parametrize("distance", [squared_distance, absolute_distance, cubic_distance])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_never_above_the_start(distance, dtype):
+    rng = torch.Generator().manual_seed(3)
+    weight = torch.randn(4, 5, 20, generator=rng, dtype=dtype)
+    x = torch.randn(30, 20, generator=rng, dtype=dtype)
+    starts = [torch.randn(4, 30, 5, generator=rng, dtype=dtype) for _ in range(3)]
+    match = search_latents(lambda z: torch.relu(z @ weight), x, starts, distance=distance)
+    assert (match.objective <= match.start_objective).all()
+    assert (match.objective < match.start_objective).any()
+    values = torch.stack([distance(x, torch.relu(z @ weight)) for z in starts])
+    torch.testing.assert_close(match.start_objective, values.amin(0).T)
+
+
+def test_no_steps_takes_the_best_start():
+    decode = decoder(2, 3, 8, 6)
+    x = torch.zeros(4, 6, dtype=torch.float64)
+    starts = [torch.ones(2, 4, 3, dtype=torch.float64), torch.zeros(2, 4, 3).double()]
+    match = search_latents(decode, x, starts, max_iter=0)
+    assert (match.z == 0).all()
+    torch.testing.assert_close(match.objective, match.start_objective)
+
+
+def test_values_that_are_not_finite_are_stepped_back_from():
+    def bind(index):
+        return lambda z: torch.where(z[:, 0] > 0.5, torch.inf, (z[:, 0] - 0.4).square())
+
+    found = minimize_batched(bind, torch.tensor([[-1.0], [0.0], [0.49]]))
+    torch.testing.assert_close(found.z, torch.full((3, 1), 0.4), atol=1e-3, rtol=0)
+
+
+def test_problems_that_have_converged_are_not_evaluated_again():
+    seen = []
+
+    def bind(index):
+        seen.append(len(index))
+        return lambda z: (z - index[:, None]).square().sum(1)
+
+    start = torch.arange(10.0)[:, None].clone()
+    start[-1] += 3.0
+    minimize_batched(bind, start)
+    assert seen[0] == 10
+    assert seen[1] == 1
+
+
+def test_the_bank_agrees_with_brute_force():
+    rng = torch.Generator().manual_seed(4)
+    x = torch.randn(11, 6, generator=rng, dtype=torch.float64)
+    bank = torch.randn(3, 20, 6, generator=rng, dtype=torch.float64)
+    index, distance = nearest_in_bank(x, bank, max_elements=130)
+    brute = (x[None, :, None] - bank[:, None]).square().mean(-1)
+    torch.testing.assert_close(distance, brute.amin(2))
+    assert (index == brute.argmin(2)).all()

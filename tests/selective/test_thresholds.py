@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.metrics import accuracy_score
+
+from sklearn_ood.selective._thresholds import (
+    coverage_threshold,
+    ood_threshold,
+    risk_threshold,
+    upper_bound,
+)
+
+N_REPEATS = 1000
+
+
+def within_binomial_tolerance(n_broken, delta, n_repeats=N_REPEATS):
+    """A promise kept with probability 1 - delta is broken so often with p > 1e-4."""
+    return n_broken <= binom.ppf(1 - 1e-4, n_repeats, delta)
+
+
+def draw(rng, n_rows, ties):
+    """Confidence uniform (or on ten values), error probability .3 (1 - confidence)^2."""
+    confidence = rng.random(n_rows)
+    if ties:
+        confidence = np.floor(confidence * 10) / 10
+    return confidence, rng.random(n_rows) < 0.3 * (1 - confidence) ** 2
+
+
+def true_risk(threshold, ties):
+    if not ties:
+        return 0.1 * (1 - max(threshold, 0.0)) ** 2
+    values = np.arange(10) / 10
+    return (0.3 * (1 - values[values >= threshold]) ** 2).mean()
+
+
+def test_upper_bound_inverts_the_binomial():
+    bound = upper_bound(np.array([0, 3, 10]), np.array([50, 50, 10]), 0.05)
+    np.testing.assert_allclose(binom.cdf([0, 3], 50, bound[:2]), 0.05, rtol=1e-10)
+    assert bound[2] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("risk", "n_rows"), [(0.03, 1500), (0.06, 500)])
+def test_risk_promise_is_kept(risk, n_rows, ties):
+    rng, delta, broken, kept = np.random.default_rng(0), 0.1, 0, 0
+    for _ in range(N_REPEATS):
+        try:
+            threshold, _ = risk_threshold(*draw(rng, n_rows, ties), risk, delta)
+        except ValueError:
+            continue
+        kept += 1
+        broken += true_risk(threshold, ties) > risk
+    assert kept > 0.8 * N_REPEATS
+    assert within_binomial_tolerance(broken, delta)
+
+
+@pytest.mark.slow
+def test_risk_promise_is_kept_where_confidence_is_noise():
+    """With a useless confidence every threshold has risk .1: any promise of .09 is broken."""
+    rng, delta = np.random.default_rng(1), 0.1
+    promised = 0
+    for _ in range(N_REPEATS):
+        try:
+            risk_threshold(rng.random(500), rng.random(500) < 0.1, 0.09, delta)
+            promised += 1
+        except ValueError:
+            continue
+    assert within_binomial_tolerance(promised, delta)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ties", [False, True])
+def test_ood_promise_is_kept(ties):
+    rng, delta, limit, broken = np.random.default_rng(2), 0.1, 0.1, 0
+    for _ in range(N_REPEATS):
+        confidence = rng.random(100)
+        if ties:
+            confidence = np.floor(confidence * 20) / 20
+        threshold, _ = ood_threshold(confidence, limit, delta)
+        acceptance = 1 - threshold
+        if ties:
+            acceptance = (np.arange(20) / 20 >= threshold).mean()
+        broken += acceptance > limit
+    assert within_binomial_tolerance(broken, delta)
+    assert ties or broken > 0.05 * N_REPEATS  # not merely cautious
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ties", [False, True])
+def test_joint_promise_is_kept(ties):
+    rng, delta, risk, limit, broken, kept = np.random.default_rng(3), 0.1, 0.06, 0.3, 0, 0
+    for _ in range(N_REPEATS):
+        confidence, error = draw(rng, 1000, ties)
+        outliers = rng.random(200) ** 2  # P(outlier confidence >= t) = 1 - sqrt(t)
+        if ties:
+            outliers = np.floor(outliers * 10) / 10
+        try:
+            at_least, _ = ood_threshold(outliers, limit, delta / 2)
+            threshold, _ = risk_threshold(confidence, error, risk, delta / 2, at_least=at_least)
+        except ValueError:
+            continue
+        kept += 1
+        accepted = 1 - np.sqrt(np.ceil(threshold * 10) / 10 if ties else threshold)
+        broken += (true_risk(threshold, ties) > risk) | (accepted > limit)
+    assert kept > 0.8 * N_REPEATS
+    assert within_binomial_tolerance(broken, delta)
+
+
+def test_risk_threshold_separates_a_clean_top_from_a_wrong_bottom():
+    confidence = np.arange(1000.0)
+    error = confidence < 200
+    threshold, guarantee = risk_threshold(confidence, error, 0.05, 0.05)
+    accepted = confidence >= threshold
+    assert 0.05 > error[accepted].mean() > 0
+    assert guarantee.n_accepted == accepted.sum()
+    assert guarantee.n_errors == error[accepted].sum()
+    assert guarantee.bound <= 0.05
+
+
+def test_all_rows_right_accepts_everything():
+    threshold, guarantee = risk_threshold(np.arange(100.0), np.zeros(100, bool), 0.05, 0.05)
+    assert threshold == -np.inf
+    assert guarantee.n_accepted == 100
+
+
+def test_equal_confidences_stay_together():
+    confidence = np.repeat([1.0, 0.5], 200)
+    error = np.repeat([False, True], 200)
+    threshold, guarantee = risk_threshold(confidence, error, 0.05, 0.05)
+    assert 0.5 < threshold <= 1.0
+    assert guarantee.n_accepted == 200
+
+
+def test_unreachable_risk_names_the_best_bound():
+    with pytest.raises(ValueError, match=r"risk=0\.01 .*best reachable bound is 0\.0\d+"):
+        risk_threshold(np.arange(100.0), np.zeros(100, bool), 0.01, 0.05)
+
+
+def test_too_few_outliers_names_how_many_are_needed():
+    with pytest.raises(ValueError, match=r"from 10 outlier rows.*at least 59 outlier rows"):
+        ood_threshold(np.arange(10.0), 0.05, 0.05)
+    threshold, guarantee = ood_threshold(np.arange(59.0), 0.05, 0.05)
+    assert threshold > 58
+    assert guarantee.bound <= 0.05
+
+
+@pytest.mark.parametrize("coverage", [0.01, 0.37, 0.8, 1.0])
+def test_coverage_threshold_is_the_largest_that_covers(coverage):
+    confidence = np.random.default_rng(0).integers(0, 30, 200).astype(float)
+    threshold = coverage_threshold(confidence, coverage)
+    assert (confidence >= threshold).mean() >= coverage
+    assert (confidence > threshold).mean() < coverage
+
+
+@pytest.mark.slow
+def test_guarantee_holds_for_a_classifier_end_to_end():
+    """True risk of accepted answers, measured on fresh rows, over repeated calibrations."""
+    from sklearn.linear_model import LogisticRegression
+
+    from sklearn_ood import SelectiveClassifier
+
+    rng, delta, broken, n_repeats = np.random.default_rng(4), 0.2, 0, 100
+
+    def sample(n_rows):
+        X = rng.normal(size=(n_rows, 1))
+        return X, (X[:, 0] + rng.normal(size=n_rows) > 0).astype(int)
+
+    classifier = LogisticRegression().fit(*sample(500))
+    X_new, y_new = sample(50_000)
+    for _ in range(n_repeats):
+        selective = SelectiveClassifier(classifier, risk=0.2, delta=delta, calibration="prefit")
+        selective.fit(*sample(400))
+        accepted = selective.accept(X_new)
+        broken += 1 - accuracy_score(y_new[accepted], selective.predict(X_new)[accepted]) > 0.2
+    assert within_binomial_tolerance(broken, delta, n_repeats)
