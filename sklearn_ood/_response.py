@@ -1,7 +1,52 @@
-"""How trustworthy is each answer of a classifier: one rule for the whole package."""
+"""What any fitted estimator answers: its class, its probabilities, its confidence."""
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+
+SMALLEST_PROBA = np.finfo(np.float64).tiny
+
+
+def unwrap(estimator, X=None):
+    """What is inside pipelines, searches and frozen estimators, and the rows as it gets them.
+
+    These pass on only the method names that scikit-learn knows; the others (``accept``,
+    ``answers``) have to be asked of the innermost estimator itself.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator; fitted where X is given.
+    X : array-like of shape (n_samples, n_features), default=None
+        Rows as the outermost estimator takes them.
+
+    Returns
+    -------
+    inner : object
+        ``estimator`` itself when nothing wraps it.
+    X_inner : array-like or None
+        ``X`` after the steps before it.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import MaxAbsScaler
+    >>> from sklearn_ood._response import unwrap
+    >>> pipe = make_pipeline(MaxAbsScaler(), LogisticRegression())
+    >>> unwrap(pipe.fit([[0.0], [4.0]], [0, 1]), [[2.0]])
+    (LogisticRegression(), array([[0.5]]))
+    """
+    if isinstance(estimator, Pipeline):
+        if X is not None and len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+        return unwrap(estimator[-1], X)
+    if isinstance(estimator, FrozenEstimator):
+        return unwrap(estimator.estimator, X)
+    if hasattr(estimator, "best_estimator_"):
+        return unwrap(estimator.best_estimator_, X)
+    return estimator, X
 
 
 def confidence_of(estimator, X):
@@ -9,9 +54,10 @@ def confidence_of(estimator, X):
 
     The first of these that the estimator has:
 
-    1. ``score_samples(X)``;
-    2. the largest column of ``predict_proba(X)``;
-    3. the margin of ``decision_function(X)``: its absolute value for two classes, the
+    1. ``confidence(X)``;
+    2. ``score_samples(X)``;
+    3. the largest column of ``predict_proba(X)``;
+    4. the margin of ``decision_function(X)``: its absolute value for two classes, the
        largest minus the second largest column for more.
 
     Parameters
@@ -23,13 +69,13 @@ def confidence_of(estimator, X):
 
     Returns
     -------
-    confidence : ndarray of shape (n_samples,), dtype float64
+    confidence : ndarray of shape (n_samples,), float64
         Higher = more trustworthy. The unit is that of the method it came from.
 
     Raises
     ------
     TypeError
-        If the estimator has none of the three methods.
+        If the estimator has none of these methods.
     ValueError
         If the method returns an array of another shape.
 
@@ -41,10 +87,13 @@ def confidence_of(estimator, X):
     >>> confidence_of(classifier, [[0.5], [9.0]]).round(2)
     array([0.5 , 0.98])
     """
+    if callable(getattr(unwrap(estimator)[0], "confidence", None)):
+        inner, X_inner = unwrap(estimator, X)
+        return _one_column(inner, "confidence", inner.confidence(X_inner))
     if hasattr(estimator, "score_samples"):
         return _one_column(estimator, "score_samples", estimator.score_samples(X))
     if hasattr(estimator, "predict_proba"):
-        return _proba_confidence(estimator, estimator.predict_proba(X))
+        return _two_dimensional(estimator, estimator.predict_proba(X)).max(axis=1)
     if hasattr(estimator, "decision_function"):
         return _margin(estimator, estimator.decision_function(X))
     raise TypeError(
@@ -77,67 +126,103 @@ def answers_of(estimator, X):
     >>> answers_of(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), [[0.1], [9.0]])
     array([0, 1])
     """
-    last, X_last = last_step(estimator, X)
-    if hasattr(last, "answers"):
-        return np.asarray(last.answers(X_last))
+    if hasattr(unwrap(estimator)[0], "answers"):
+        inner, X_inner = unwrap(estimator, X)
+        return np.asarray(inner.answers(X_inner))
     return np.asarray(estimator.predict(X))
 
 
-def last_step(estimator, X):
-    """Classifier inside pipelines and searches, and the rows as they reach it.
-
-    Pipelines and searches pass on only the method names that scikit-learn knows; the
-    others (``accept``, ``answers``) have to be asked of the classifier itself.
+def log_proba(classifier, X):
+    """Logarithms of a fitted classifier's probabilities, all finite.
 
     Parameters
     ----------
-    estimator : object
-        A fitted estimator.
+    classifier : object
+        Its own ``predict_log_proba`` is taken where that is exact: for classifiers that also
+        have a ``confidence``. A probability of zero is read as the smallest normal float.
     X : array-like of shape (n_samples, n_features)
-        Rows as the outermost estimator takes them.
 
     Returns
     -------
-    last : object
-        The innermost classifier; ``estimator`` itself when nothing wraps it.
-    X_last : array-like
-        ``X`` after the steps before it.
+    ndarray of shape (n_samples, n_classes), float64
+
+    Raises
+    ------
+    TypeError
+        If the classifier has no probabilities.
+    """
+    inner, _ = unwrap(classifier)
+    if hasattr(inner, "predict_log_proba") and callable(getattr(inner, "confidence", None)):
+        return classifier.predict_log_proba(X)
+    if not hasattr(classifier, "predict_proba"):
+        raise TypeError(
+            f"Got {classifier!r}, which has no predict_proba, but its probabilities are "
+            "needed; calibrate it (CalibratedClassifierCV), or take another classifier."
+        )
+    proba = _two_dimensional(classifier, classifier.predict_proba(X))
+    return np.log(np.maximum(proba, SMALLEST_PROBA))
+
+
+def log_softmax(evidence):
+    """Log-probabilities that keep their precision where the probability is nearly one.
+
+    Parameters
+    ----------
+    evidence : ndarray of shape (n_samples, n_classes)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), float64
+        For the largest column ``-log1p(sum of the others' odds)``, which is exact down to
+        1e-308, where ``log(1 - tiny)`` would be 0.
 
     Examples
     --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import MaxAbsScaler
-    >>> from sklearn_ood._response import last_step
-    >>> pipe = make_pipeline(MaxAbsScaler(), LogisticRegression())
-    >>> last_step(pipe.fit([[0.0], [4.0]], [0, 1]), [[2.0]])
-    (LogisticRegression(), array([[0.5]]))
+    >>> import numpy as np
+    >>> from sklearn_ood._response import log_softmax
+    >>> log_softmax(np.array([[100.0, 0.0]]))[0, 0] < 0
+    np.True_
     """
-    if isinstance(estimator, Pipeline):
-        X_last = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        return last_step(estimator[-1], X_last)
-    if hasattr(estimator, "best_estimator_"):
-        return last_step(estimator.best_estimator_, X)
-    return estimator, X
+    evidence = np.asarray(evidence, dtype=np.float64)
+    top = evidence.argmax(axis=1)[:, None]
+    shifted = evidence - np.take_along_axis(evidence, top, axis=1)
+    odds = np.exp(shifted)
+    np.put_along_axis(odds, top, 0.0, axis=1)
+    return shifted - np.log1p(odds.sum(axis=1, keepdims=True))
 
 
-def scores_log_p_value(estimator):
-    """Whether ``score_samples`` is the logarithm of a calibrated p-value.
+def clone_completed(estimator, *, random_state=None, input_shape=None):
+    """An unfitted clone in which what was left open is filled in.
 
     Parameters
     ----------
-    estimator : object
-        An estimator, fitted or not, or a pipeline or search that ends in one.
+    estimator : estimator
+    random_state : int, RandomState or None, default=None
+        For every ``random_state`` that is None, also inside of pipelines: the same int, or
+        a seed of its own drawn from the RandomState.
+    input_shape : tuple of int, default=None
+        For every ``input_shape`` that is None, where it is an image's (C, H, W).
 
     Returns
     -------
-    bool
+    estimator
     """
-    if isinstance(estimator, Pipeline):
-        return scores_log_p_value(estimator[-1])
-    if hasattr(estimator, "best_estimator_"):
-        return scores_log_p_value(estimator.best_estimator_)
-    return getattr(estimator, "_score_is_log_p_value", False)
+    filled = {}
+    for name, value in sorted(estimator.get_params(deep=True).items()):
+        parameter = name.rpartition("__")[2]
+        if value is not None:
+            continue
+        if parameter == "random_state" and random_state is not None:
+            filled[name] = _seed(random_state)
+        if parameter == "input_shape" and len(input_shape or ()) == 3:
+            filled[name] = input_shape
+    return clone(estimator).set_params(**filled)
+
+
+def _seed(random_state):
+    if isinstance(random_state, np.random.RandomState):
+        return random_state.randint(np.iinfo(np.int32).max)
+    return random_state
 
 
 def _one_column(estimator, method, values):
@@ -150,14 +235,14 @@ def _one_column(estimator, method, values):
     return values
 
 
-def _proba_confidence(estimator, proba):
+def _two_dimensional(estimator, proba):
     if isinstance(proba, list) or np.ndim(proba) != 2:
         raise ValueError(
             f"Got predict_proba of {type(estimator).__name__} that is no array of shape "
             "(n_samples, n_classes), but a confidence needs one class label a row; "
             "multi-output classifiers are not supported."
         )
-    return np.asarray(proba, dtype=np.float64).max(axis=1)
+    return np.asarray(proba, dtype=np.float64)
 
 
 def _margin(estimator, decision):

@@ -1,24 +1,27 @@
 """The contract of every classifier here, and what estimators around others have in common."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import _BaseComposition
 
+from sklearn_ood._parameters import Parameterized
+from sklearn_ood._response import log_softmax
 from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
-from sklearn_ood.nets._heads import log_softmax
 
 
-class OODClassifier(ClassifierMixin, BaseEstimator):
+class OODClassifier(ClassifierMixin, Parameterized):
     """A classifier that also says how in-distribution a row is.
 
-    A method supplies ``fit`` (which sets ``classes_`` last) and ``_evidence``; it overrides
-    ``_log_proba`` and ``_scores`` where they are not the softmax and the maximum of it.
+    A method supplies ``fit`` (which sets ``classes_`` last) and the hook ``_evidence``, from
+    flat rows to one number for each class; it overrides ``_log_proba`` and ``_scores`` where
+    they are not the softmax and the maximum of it.
     """
 
-    # Whether fit, and what scores, work on tensors where they are; else in host memory.
-    _learns_tensors = _scores_tensors = False
+    # Whether tensors are scored where they are; else in host memory.
+    _keeps_tensors = False
 
     @block_by_block
     def predict(self, X):
@@ -33,7 +36,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Labels from ``classes_``.
         """
-        evidence = self._evidence(validate_rows(self, X))
+        evidence = self._evidence(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)]
 
     @block_by_block
@@ -49,7 +52,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        return np.exp(self._log_proba(validate_rows(self, X)))
+        return np.exp(self._log_proba(self._validate_rows(X)))
 
     @block_by_block
     def predict_log_proba(self, X):
@@ -63,7 +66,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return self._log_proba(validate_rows(self, X))
+        return self._log_proba(self._validate_rows(X))
 
     @block_by_block
     def decision_function(self, X):
@@ -78,7 +81,7 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
             For two classes the evidence for the second less that for the first.
         """
-        evidence = self._evidence(validate_rows(self, X))
+        evidence = self._evidence(self._validate_rows(X))
         return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
 
     @block_by_block
@@ -93,16 +96,64 @@ class OODClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        return self._scores(validate_rows(self, X))
+        return self._scores(self._validate_rows(X))
 
-    def _evidence(self, rows):
-        raise TypeError(f"{type(self).__name__} must define _evidence.")
+    @block_by_block
+    def confidence(self, X):
+        """How likely the answer to each row is right: higher is more.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``score_samples``, unless the method knows better.
+        """
+        return self.score_samples(X)
+
+    def class_score_samples(self, X, y):
+        """How in-distribution each row is, were it of a given class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        y : array-like of shape (n_samples,)
+            A label from ``classes_`` for each row.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The evidence for that class where the score is the best class's evidence, else
+            ``score_samples``.
+
+        Raises
+        ------
+        ValueError
+            For labels that are not in ``classes_``.
+        """
+        rows = self._validate_rows(X)
+        codes = codes_in(self.classes_, y)
+        if (codes == OUTLIER).any():
+            unknown = np.unique(np.asarray(y)[codes == OUTLIER]).tolist()
+            raise ValueError(
+                f"Got {type(self).__name__}, which was not taught the classes {unknown} of y; "
+                f"expected labels from classes_={self.classes_.tolist()}."
+            )
+        return self._class_scores(rows, codes)
+
+    def _validate_rows(self, X):
+        return validate_rows(self, X, keep_tensors=self._keeps_tensors)
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows))
 
     def _scores(self, rows):
         return self._evidence(rows).max(axis=1)
+
+    def _class_scores(self, rows, codes):
+        return self._evidence(rows)[np.arange(len(codes)), codes]
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sklearn_ood._response import answers_of, confidence_of, last_step
+from sklearn_ood._response import answers_of, confidence_of, unwrap
 
 X, y = load_iris(return_X_y=True)
 
@@ -75,11 +75,11 @@ def test_answers_look_behind_a_rejection_through_pipeline_and_search():
     assert np.array_equal(answers_of(plain, X), plain.predict(X))
 
 
-def test_last_step_transforms_on_the_way():
+def test_unwrap_transforms_on_the_way():
     pipe = make_pipeline(
         StandardScaler(), make_pipeline(StandardScaler(), LogisticRegression())
     )
-    last, rows = last_step(pipe.fit(X, y), X)
+    last, rows = unwrap(pipe.fit(X, y), X)
     assert isinstance(last, LogisticRegression)
     assert np.allclose(rows.mean(axis=0), 0)
     assert np.array_equal(last.predict(rows), pipe.predict(X))

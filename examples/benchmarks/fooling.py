@@ -3,9 +3,9 @@
 200 trials on the paper's convolutional network: ``sklearn_ood.inspection`` updates all that
 have not fooled yet at once, and needs no weights of the generators; the protocol as it is
 usually written trains one dense layer with Adam, one image at a time. Both make the same
-number of updates of the same network at a threshold that is never reached, so that no trial drops out;
-the time of trial by trial is extrapolated from a few trials. A second line shows what
-dropping out saves at a threshold that is reached.
+number of updates of the same network at a threshold that is never reached, so that no trial
+drops out; the time of trial by trial is extrapolated from a few trials. A second line shows
+what dropping out saves at a threshold that is reached.
 
     python examples/benchmarks/fooling.py
 """

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_ood._response import log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
-from sklearn_ood.nets._heads import log_softmax
 from sklearn_ood.nets._training import forward
 
 

@@ -4,12 +4,11 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.class_weight import compute_sample_weight
 
+from sklearn_ood._response import log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
-from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_weights
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
-from sklearn_ood.nets._heads import log_softmax
 from sklearn_ood.nets._modules import build_module
 from sklearn_ood.nets._training import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._typicality import class_codes, unusual_codes
@@ -302,7 +301,7 @@ class DAEConfidence(NetClassifier):
             ``typicality=True``, ``code_distance``: d(x)^2, per code unit, and
             ``code_norm_deviation``: z(x)^2. ``log_confidence``: log c(x).
         """
-        _, components = self._components(validate_rows(self, X))
+        _, components = self._components(self._validate_rows(X))
         return components
 
     @property
@@ -310,7 +309,7 @@ class DAEConfidence(NetClassifier):
         return self.estimator is None
 
     @property
-    def _scores_tensors(self):
+    def _keeps_tensors(self):
         return not hasattr(self, "estimator_")
 
     def __sklearn_tags__(self):

@@ -7,8 +7,10 @@ import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._rows import stratified_holdout, validate_rows, validate_training_data
+from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.generators import (
     GAN,
     VAE,
@@ -18,7 +20,7 @@ from sklearn_ood.generators import (
 )
 from sklearn_ood.generators._matching import candidate_bank, is_refined, match_rows
 from sklearn_ood.inspection._explanation import Explanation, draw_explanation
-from sklearn_ood.nets._heads import fit_temperature, log_softmax
+from sklearn_ood.nets._heads import fit_temperature
 from sklearn_ood.nets._training import map_batches, rows_per_batch
 from sklearn_ood.search._latents import absolute_distance, cubic_distance, squared_distance
 
@@ -284,7 +286,7 @@ class GenerativeClassifier(OODClassifier):
         fraction, counts = self.validation_fraction, np.bincount(codes)
         if not np.minimum(np.round(fraction * counts), counts - 1).any():
             return (rows, codes), _some(rows, codes, seed)
-        held_out = stratified_holdout(codes, fraction, seed)
+        held_out = hold_out_each_class(codes, fraction, seed)
         return (rows[~held_out], codes[~held_out]), _some(rows[held_out], codes[held_out], seed)
 
     def _make_generator(self, data, seed):

@@ -4,11 +4,13 @@ import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
+from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import take_rows
-from sklearn_ood.data._rows import stratified_holdout, validate_rows, validate_training_data
+from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
-from sklearn_ood.nets._heads import CONFIDENCES, fit_temperature, log_softmax
+from sklearn_ood.nets._heads import CONFIDENCES, fit_temperature
 from sklearn_ood.nets._modules import InputShape, build_module
 from sklearn_ood.nets._training import Net, forward, make_net, seeded, train
 
@@ -20,7 +22,7 @@ class NetClassifier(OODClassifier):
     lists them again in its own ``__init__``, as scikit-learn's ``get_params`` wants it.
     """
 
-    _learns_tensors = _scores_tensors = True
+    _keeps_tensors = _learns_tensors = True
     _net_class = Net
     _min_classes = 2
     _confidences = (*CONFIDENCES, "odin")
@@ -38,7 +40,9 @@ class NetClassifier(OODClassifier):
         -------
         self
         """
-        data = validate_training_data(self, X, y, min_classes=self._min_classes)
+        data = validate_training_data(
+            self, X, y, min_classes=self._min_classes, keep_tensors=self._learns_tensors
+        )
         with seeded(self.random_state) as seed:
             training, held_out = self._hold_out(data, seed)
             net = self._build(data)
@@ -61,7 +65,7 @@ class NetClassifier(OODClassifier):
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, C, H, W), float64
         """
-        rows = validate_rows(self, X)
+        rows = self._validate_rows(X)
         if hasattr(self, "estimator_"):
             raise TypeError(
                 f"Got a {type(self).__name__} whose classes come from another estimator, but "
@@ -95,7 +99,7 @@ class NetClassifier(OODClassifier):
         rows, codes = data.in_distribution
         if not self._needs_holdout:
             return (rows, codes), None
-        held_out = stratified_holdout(codes, self.validation_fraction, seed)
+        held_out = hold_out_each_class(codes, self.validation_fraction, seed)
         return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
 
     def _build(self, data):
@@ -201,6 +205,9 @@ class NetClassifier(OODClassifier):
             return CONFIDENCES[self.confidence](self._logits(rows))
         shifted = odin_rows(self.net_, rows, self._log_max_proba, self.epsilon)
         return CONFIDENCES["max_proba"](self._logits(shifted))
+
+    def _class_scores(self, rows, codes):
+        return self._scores(rows)
 
     def _log_max_proba(self, outputs):
         return torch.log_softmax(outputs / self.temperature_, dim=1).max(dim=1).values

@@ -3,9 +3,9 @@ import torch
 from scipy.special import logsumexp
 from torch.nn.functional import softplus
 
+from sklearn_ood._response import log_softmax
 from sklearn_ood.classifiers._outlier import OutlierClassifier
 from sklearn_ood.nets._gradients import odin_rows
-from sklearn_ood.nets._heads import log_softmax
 
 
 def reject_loss(logits):

@@ -5,6 +5,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood._response import log_proba
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.combined._calibration import check_calibration, check_enough, split_rows
 from sklearn_ood.combined._conformal import (
@@ -22,12 +23,12 @@ from sklearn_ood.combined._members import (
     default_detectors,
     draw_p_values,
     is_word,
-    log_proba,
     member_scores,
     own_confidence,
 )
 from sklearn_ood.data._blocks import block_by_block
-from sklearn_ood.data._rows import OUTLIER, class_codes, validate_rows, validate_training_data
+from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.metrics import aurc_score
 from sklearn_ood.model_selection import LeaveClassesOut
 
@@ -142,7 +143,6 @@ class CombinedDetector(Composition, OODClassifier):
     """
 
     _composed = "detectors"
-    _score_is_log_p_value = True
 
     def __init__(
         self,
@@ -330,7 +330,7 @@ class CombinedDetector(Composition, OODClassifier):
         if not self._is_prefit or self.classifier is None:
             return rows, codes, data.classes
         classes = np.asarray(self.classifier.classes_)
-        codes = class_codes(data.classes[codes], classes)
+        codes = codes_in(classes, data.classes[codes])
         inside = codes != OUTLIER
         return rows[inside], codes[inside], classes
 

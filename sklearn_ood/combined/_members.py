@@ -11,11 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from sklearn_ood._plotting import pyplot
-from sklearn_ood._response import confidence_of, last_step
-from sklearn_ood.base import OODClassifier
+from sklearn_ood._response import confidence_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.data._rows import OUTLIER, class_codes, validate_rows
+from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors._features import NetFeatures
 from sklearn_ood.detectors._neighbors import DistinctLocalOutlierFactor, NeighborDistance
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
@@ -159,13 +158,9 @@ def member_scores(member, X, labels=None):
     >>> member_scores(member, [[9.0]], [0]) < member_scores(member, [[9.0]], [1])
     array([ True])
     """
-    last, X_last = last_step(member, X)
-    while isinstance(last, FrozenEstimator):
-        last, X_last = last_step(last.estimator, X_last)
+    last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
         return last.class_score_samples(X_last, labels)
-    if labels is not None and _scores_its_best_class(last):
-        return _at_labels(last._evidence(validate_rows(last, X_last)), last, labels)
     if labels is not None and is_classifier(last) and not hasattr(last, "score_samples"):
         return _at_labels(log_proba(last, X_last), last, labels)
     if hasattr(last, "decision_scores_"):
@@ -184,25 +179,8 @@ def own_confidence(classifier, X, log_proba):
     return log_proba.max(axis=1)
 
 
-def log_proba(classifier, X):
-    """Logarithms of a classifier's probabilities, all finite."""
-    if isinstance(classifier, OODClassifier):
-        return classifier.predict_log_proba(X)
-    if not hasattr(classifier, "predict_proba"):
-        raise TypeError(
-            f"Got {classifier!r}, which has no predict_proba, but its probabilities are "
-            "needed; calibrate it (CalibratedClassifierCV), or take another classifier."
-        )
-    proba = np.asarray(classifier.predict_proba(X), dtype=np.float64)
-    return np.log(np.maximum(proba, np.finfo(np.float64).tiny))
-
-
-def _scores_its_best_class(member):
-    return isinstance(member, OODClassifier) and type(member)._scores is OODClassifier._scores
-
-
 def _at_labels(evidence, member, labels):
-    codes = class_codes(labels, member.classes_)
+    codes = codes_in(member.classes_, labels)
     if (codes == OUTLIER).any():
         missing = np.unique(np.asarray(labels)[codes == OUTLIER]).tolist()
         raise ValueError(

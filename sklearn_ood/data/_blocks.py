@@ -10,7 +10,6 @@ import tempfile
 from functools import partial, wraps
 
 import numpy as np
-import torch
 from sklearn.utils import _safe_indexing
 
 # Of one block of rows, and of the pages that may stay in memory.
@@ -45,6 +44,12 @@ def row_blocks(X):
     for start in range(0, len(X), size):
         yield np.array(X[start : start + size])
         give_back(X)
+
+
+def is_tensor(X):
+    """Whether X is a tensor of torch, which is not loaded to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(X, torch.Tensor)
 
 
 def is_mapped(X):
@@ -105,8 +110,8 @@ def take_rows(X, mask):
     """The rows where ``mask`` holds; those of a mapped file in a temporary one."""
     if is_mapped(X):
         return _spilled(X, mask, X.dtype)
-    if isinstance(X, torch.Tensor):
-        return X[torch.as_tensor(mask, device=X.device)]
+    if is_tensor(X):
+        return X[sys.modules["torch"].as_tensor(mask, device=X.device)]
     return _safe_indexing(X, np.flatnonzero(mask))
 
 

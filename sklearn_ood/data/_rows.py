@@ -1,17 +1,11 @@
-"""From whatever the user has to flat float32 rows and integer classes, or a clear error.
+"""From whatever the user has to flat float32 rows and integer codes, or a clear error."""
 
-The only module that knows labels: behind it a class is its index in ``classes_`` and an
-outlier is :data:`OUTLIER`.
-"""
-
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
-from sklearn.utils import assert_all_finite, check_random_state
-from sklearn.utils._missing import is_pandas_na, is_scalar_nan
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import (
     _num_samples,
     check_consistent_length,
@@ -20,9 +14,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_ood.data._blocks import as_float32, is_mapped, row_blocks, take_rows
-
-OUTLIER = -1
+from sklearn_ood.data._blocks import as_float32, is_mapped, is_tensor, row_blocks, take_rows
+from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, encode_labels
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class TrainingData:
         return take_rows(self.rows, self.codes == OUTLIER)
 
 
-def validate_training_data(estimator, X, y, *, min_classes=2):
+def validate_training_data(estimator, X, y, *, min_classes=2, keep_tensors=False):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
 
     Parameters
@@ -73,6 +66,8 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
         ``min_classes=1``.
     min_classes : int, default=2
         How many in-distribution classes the method needs.
+    keep_tensors : bool, default=False
+        Whether tensors stay where they are; else they become arrays in host memory.
 
     Returns
     -------
@@ -84,12 +79,12 @@ def validate_training_data(estimator, X, y, *, min_classes=2):
         For anything that could not be trained on; the message says what came.
     """
     forget(estimator)
-    X, y = as_native(X, tensors=getattr(estimator, "_learns_tensors", False)), as_native(y)
+    X, y = as_native(X, keep_tensors=keep_tensors), as_native(y)
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
     check_no_label_missing(y)
-    if isinstance(X, torch.Tensor):
+    if is_tensor(X):
         rows = _tensor_rows(estimator, X, reset=True)
         y = _check_targets(rows, y)
     else:
@@ -106,10 +101,10 @@ def forget(estimator):
     estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
-def validate_rows(estimator, X):
+def validate_rows(estimator, X, *, keep_tensors=False):
     """Check ``X`` for a fitted estimator and return its rows, flat and float32.
 
-    Tensors stay tensors, where they are, for an estimator that scores them there.
+    Tensors stay tensors, where they are, with ``keep_tensors=True``.
 
     Raises
     ------
@@ -119,7 +114,7 @@ def validate_rows(estimator, X):
         If the width or the image shape is not that of ``fit``; the message names both.
     """
     check_is_fitted(estimator)
-    X = as_native(X, tensors=getattr(estimator, "_scores_tensors", False))
+    X = as_native(X, keep_tensors=keep_tensors)
     image_shape = _image_shape(X)
     if image_shape is not None and image_shape != tuple(estimator.input_shape_):
         raise ValueError(
@@ -127,7 +122,7 @@ def validate_rows(estimator, X):
             f"fitted on inputs of shape {tuple(estimator.input_shape_)}; resize or convert "
             "the images as for fit."
         )
-    if isinstance(X, torch.Tensor):
+    if is_tensor(X):
         return _tensor_rows(estimator, X, reset=False)
     rows = validate_data(
         estimator, _flat(X), dtype=np.float32, order="C", reset=False, ensure_all_finite=False
@@ -136,14 +131,14 @@ def validate_rows(estimator, X):
     return rows
 
 
-def as_native(X, *, tensors=False):
+def as_native(X, *, keep_tensors=False):
     """Tensors and CUDA arrays as tensors, without a copy, or as arrays; all else as it is.
 
     Parameters
     ----------
     X : anything
-    tensors : bool, default=False
-        Whether tensors may stay where they are; else they become arrays in host memory.
+    keep_tensors : bool, default=False
+        Whether tensors stay where they are; else they become arrays in host memory.
 
     Returns
     -------
@@ -156,123 +151,13 @@ def as_native(X, *, tensors=False):
     >>> as_native(torch.ones(2))
     array([1., 1.], dtype=float32)
     """
-    if not isinstance(X, torch.Tensor):
+    if not is_tensor(X):
         if not hasattr(X, "__cuda_array_interface__"):
             return X
+        import torch  # loaded only where it is used: it is large
+
         X = torch.as_tensor(X, device="cuda")
-    return X if tensors else X.detach().cpu().numpy()
-
-
-def encode_labels(y, ood_label=None):
-    """Integer codes for labels: positions in the sorted classes, ``OUTLIER`` for outliers.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-    ood_label : label or None
-        Rows with this label are outliers and form no class.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_samples,), int64
-    classes : ndarray of shape (n_classes,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.data._rows import encode_labels
-    >>> codes, classes = encode_labels(np.array([3, -1, 5, 3]), ood_label=-1)
-    >>> codes.tolist(), classes.tolist()
-    ([0, -1, 1, 0], [3, 5])
-    """
-    check_classification_targets(y)
-    outlier = is_label(y, ood_label)
-    classes, inside = np.unique(y[~outlier], return_inverse=True)
-    codes = np.full(len(y), OUTLIER, dtype=np.int64)
-    codes[~outlier] = inside
-    return codes, classes
-
-
-def check_no_label_missing(y):
-    """Raise where a frame's missing label came along as None, NaN or pandas' NA."""
-    y = np.asarray(y)
-    missing = sum(map(_is_missing, y)) if y.dtype == object and y.ndim == 1 else 0
-    if missing:
-        raise ValueError(
-            f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
-            "these rows, or give them the label of known outliers (ood_label)."
-        )
-
-
-def is_label(y, label):
-    """Mask of the rows of ``y`` that carry ``label``; nothing carries None.
-
-    Labels of another kind than ``y`` (a string among numbers) are simply not found.
-    """
-    if label is None:
-        return np.zeros(len(y), dtype=bool)
-    y = np.asarray(y)
-    same_kind = (y.dtype.kind in "US") == isinstance(label, str)
-    if y.dtype.kind != "O" and not same_kind:
-        return np.zeros(len(y), dtype=bool)
-    return np.asarray(y == label, dtype=bool)
-
-
-def class_codes(y, classes):
-    """Position of each label in the sorted ``classes``; ``OUTLIER`` where it is not one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.data._rows import class_codes
-    >>> class_codes(["b", "x", "a"], np.array(["a", "b"])).tolist()
-    [1, -1, 0]
-    """
-    y, classes = np.asarray(y), np.asarray(classes)
-    numeric = {kind: kind in "biuf" for kind in (y.dtype.kind, classes.dtype.kind)}
-    if "O" in numeric or len(set(numeric.values())) > 1:
-        position = {label: code for code, label in enumerate(classes.tolist())}
-        return np.array([position.get(label, OUTLIER) for label in y.tolist()], dtype=np.int64)
-    found = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-    return np.where(classes[found] == y, found, OUTLIER).astype(np.int64)
-
-
-def stratified_holdout(codes, fraction, random_state, *, parameter="validation_fraction"):
-    """Mask of rows to hold out: the same share of every class, and never all of one.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples,)
-        Integer strata; outliers may be one of them.
-    fraction : float in (0, 1)
-    random_state : int, RandomState or None
-    parameter : str
-        What the user calls the fraction, for the error.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        If the fraction is out of range or holds out no row at all.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"Got {parameter}={fraction!r}, but expected a fraction in (0, 1).")
-    shuffled = check_random_state(random_state).permutation(len(codes))
-    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    _, start, counts = np.unique(codes[by_class], return_index=True, return_counts=True)
-    rank = np.arange(len(codes)) - np.repeat(start, counts)
-    quota = np.minimum(np.round(fraction * counts), counts - 1)
-    held_out = np.zeros(len(codes), dtype=bool)
-    held_out[by_class[rank < np.repeat(quota, counts)]] = True
-    if not held_out.any():
-        raise ValueError(
-            f"Got {parameter}={fraction!r} for {len(codes)} rows, which holds out no row at "
-            f"all; give more rows for each class or a larger {parameter}."
-        )
-    return held_out
+    return X if keep_tensors else X.detach().cpu().numpy()
 
 
 def _array_rows(estimator, X, y):
@@ -296,6 +181,8 @@ def _array_rows(estimator, X, y):
 def _tensor_rows(estimator, X, *, reset):
     """A tensor's rows, flat and float32, where they are: what scikit-learn checks of arrays."""
     name = type(estimator).__name__
+    import torch
+
     if X.layout != torch.strided or X.is_complex():
         raise ValueError(
             f"Got X as a tensor of layout {X.layout} and type {X.dtype}, but {name} needs real "
@@ -327,13 +214,10 @@ def _check_targets(rows, y):
     return y
 
 
-def _is_missing(label):
-    return label is None or is_pandas_na(label) or is_scalar_nan(label)
-
-
 def _check_finite(estimator, rows):
     """scikit-learn's check, first tried by torch's sum, which takes all cores."""
-    if rows.flags.writeable and torch.from_numpy(rows).sum().isfinite():
+    torch = sys.modules.get("torch")
+    if torch and rows.flags.writeable and torch.from_numpy(rows).sum().isfinite():
         return
     assert_all_finite(rows, estimator_name=type(estimator).__name__, input_name="X")
 

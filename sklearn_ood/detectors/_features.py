@@ -59,8 +59,6 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> detector = make_pipeline(NetFeatures(net), LocalOutlierFactor(novelty=True)).fit(X, y)
     """
 
-    _scores_tensors = True
-
     def __init__(self, estimator=None, layer="hidden", *, pooling=POOLED_SIDE):
         self.estimator = estimator
         self.layer = layer
@@ -118,7 +116,7 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         ndarray of shape (n_samples, n_activations), float32
         """
-        return self._features(validate_rows(self, X))
+        return self._features(validate_rows(self, X, keep_tensors=True))
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")

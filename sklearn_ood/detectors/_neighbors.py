@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.utils import check_random_state
 
+from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._rows import class_codes, validate_rows, validate_training_data
-from sklearn_ood.nets._heads import log_softmax
+from sklearn_ood.data._rows import validate_training_data
 
 # The search squares in float32: what overflows is this far, so that classes still compare.
 FARTHEST = 1e150
@@ -82,36 +82,18 @@ class NeighborDistance(OODClassifier):
         self.classes_ = data.classes
         return self
 
-    def class_score_samples(self, X, y):
-        """Minus the distance to the neighbours of one class only.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        y : array-like of shape (n_samples,)
-            The class of ``classes_`` to compare each row with.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        rows = validate_rows(self, X)
-        codes = class_codes(y, self.classes_)
-        if (codes < 0).any():
-            raise ValueError(
-                f"Got y with labels that are not in classes_={self.classes_.tolist()}."
-            )
-        scores = np.empty(len(rows))
-        for code in np.unique(codes):
-            scores[codes == code] = self._distances(rows[codes == code], code)
-        return -scores
-
     def _evidence(self, rows):
         codes = range(len(self.classes_))
         return -np.column_stack([self._distances(rows, code) for code in codes])
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self._scale)
+
+    def _class_scores(self, rows, codes):
+        scores = np.empty(len(rows))
+        for code in np.unique(codes):
+            scores[codes == code] = -self._distances(rows[codes == code], code)
+        return scores
 
     def _distances(self, rows, code):
         distances = self.neighbors_[code].kneighbors(rows)[0][:, -1]

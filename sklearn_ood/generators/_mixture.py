@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from sklearn_ood.data._rows import stratified_holdout
+from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import BaseGenerator
 
 # Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.
@@ -147,7 +147,7 @@ class GaussianMixtureGenerator(BaseGenerator):
         candidates = [c for c in CANDIDATES if c[0] == 1 or c[0] * 20 <= counts.max()]
         if len(candidates) == 1 or counts.min() < 2:
             return CANDIDATES[0] if counts.max() >= 4 * scaled.shape[1] else (1, 1e-2)
-        held_out = stratified_holdout(codes, 0.3, seed)
+        held_out = hold_out_each_class(codes, 0.3, seed)
         scores = []
         for self.n_components_, self.reg_covar_ in candidates:
             mixtures = self._fit_mixtures(scaled[~held_out], codes[~held_out], seed)

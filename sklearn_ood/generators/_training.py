@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sklearn_ood.data._rows import stratified_holdout
+from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._training import Net, make_net, resolve_device, seeded, train
 
@@ -80,7 +80,7 @@ class NetGenerator(BaseGenerator):
         """Rows and codes to train on and to stop early by (None without)."""
         if not getattr(self, "early_stopping", False):
             return (rows, codes), None
-        held_out = stratified_holdout(codes, self.validation_fraction, seed)
+        held_out = hold_out_each_class(codes, self.validation_fraction, seed)
         present = np.unique(codes[held_out])
         if len(present) < self.n_classes_:
             raise ValueError(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_ood._plotting import pyplot
-from sklearn_ood._response import answers_of, confidence_of, last_step
+from sklearn_ood._response import answers_of, confidence_of, unwrap
 from sklearn_ood.metrics._blocks import as_labels, as_numbers, differs
 from sklearn_ood.metrics._open_set import is_known
 from sklearn_ood.metrics._scorer import classes_of
@@ -371,7 +371,7 @@ class ConfidenceHistogramDisplay:
 
 
 def _classifier_in(estimator, X):
-    return last_step(estimator, X[:1])[0]
+    return unwrap(estimator, X[:1])[0]
 
 
 def _axes(ax):

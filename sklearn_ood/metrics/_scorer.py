@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sklearn_ood._response import answers_of, confidence_of, last_step
+from sklearn_ood._response import answers_of, confidence_of, unwrap
 from sklearn_ood.metrics import _calibration, _ood, _open_set, _selective
 from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 
@@ -162,7 +162,7 @@ def classes_of(estimator, X):
     """Labels that the estimator was taught."""
     if hasattr(estimator, "classes_"):
         return np.asarray(estimator.classes_)
-    last, _ = last_step(estimator, X)
+    last, _ = unwrap(estimator, X)
     if not hasattr(last, "classes_"):
         raise TypeError(
             f"Got estimator={estimator!r} without classes_, but the labels it was taught are "
@@ -181,7 +181,7 @@ def _probability(estimator, X):
 
 
 def _decision_score(metric, estimator, X, y, sample_weight=None):
-    last, X_last = last_step(estimator, X)
+    last, X_last = unwrap(estimator, X)
     if not hasattr(last, "accept"):
         raise TypeError(
             f"Got estimator={estimator!r} without accept, but {metric} judges its decisions; "

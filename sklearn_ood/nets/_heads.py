@@ -8,33 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-
-def log_softmax(logits):
-    """Log-probabilities that keep their precision where the probability is nearly one.
-
-    Parameters
-    ----------
-    logits : ndarray of shape (n_samples, n_classes)
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), float64
-        For the largest logit ``-log1p(sum of the others' odds)``, which is exact down to
-        1e-308, where ``log(1 - tiny)`` would be 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.nets._heads import log_softmax
-    >>> log_softmax(np.array([[100.0, 0.0]]))[0, 0] < 0
-    np.True_
-    """
-    logits = np.asarray(logits, dtype=np.float64)
-    top = logits.argmax(axis=1)[:, None]
-    shifted = logits - np.take_along_axis(logits, top, axis=1)
-    odds = np.exp(shifted)
-    np.put_along_axis(odds, top, 0.0, axis=1)
-    return shifted - np.log1p(odds.sum(axis=1, keepdims=True))
+from sklearn_ood._response import log_softmax
 
 
 def max_proba(logits):

@@ -135,9 +135,9 @@ class Net(NeuralNet):
         loss.backward()
         return {"loss": loss}
 
+    @torch.no_grad()
     def validation_step(self, batch, **fit_params):
-        with torch.no_grad():
-            return {"loss": self.batch_loss(batch)}
+        return {"loss": self.batch_loss(batch)}
 
     def batch_loss(self, batch):
         """Loss of one batch ``(inputs, targets)``; the usual place for a method's own."""

@@ -67,9 +67,9 @@ class OutlierNet(Net):
         losses["loss"].backward()
         return losses
 
+    @torch.no_grad()
     def validation_step(self, batch, **fit_params):
-        with torch.no_grad():
-            return self.losses(batch)
+        return self.losses(batch)
 
 
 class GANOutlierNet(OutlierNet):
@@ -135,10 +135,10 @@ class GANOutlierNet(OutlierNet):
         latents = torch.randn(n, self.latent_dim, device=self.device)
         return self.generator_(latents).flatten(1)
 
+    @torch.no_grad()
     def generate_detached(self, n):
         """The same for the classifier, which does not teach the generator."""
-        with torch.no_grad():
-            return self.generate(n)
+        return self.generate(n)
 
     def train_step(self, batch, **fit_params):
         fakes = self.generate(max(2, len(batch[0])))

@@ -10,16 +10,15 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from sklearn_ood._response import answers_of, confidence_of
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._rows import (
+from sklearn_ood.data._labels import (
     OUTLIER,
-    as_native,
     check_no_label_missing,
-    class_codes,
+    codes_in,
     encode_labels,
-    forget,
+    hold_out_each_class,
     is_label,
-    stratified_holdout,
 )
+from sklearn_ood.data._rows import as_native, forget
 from sklearn_ood.selective._thresholds import coverage_threshold, ood_threshold, risk_threshold
 
 
@@ -352,7 +351,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
             return everything, ~everything
         codes, _ = encode_labels(y, self.ood_label)
         random_state = check_random_state(self.random_state)
-        held_out = stratified_holdout(
+        held_out = hold_out_each_class(
             codes, self.calibration, random_state, parameter="calibration"
         )
         return ~held_out, held_out
@@ -390,7 +389,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
         self.threshold_ = threshold
 
     def _calibrated_threshold(self, X, y, calibrating):
-        truth = class_codes(y, self.classes_)
+        truth = codes_in(self.classes_, y)
         outliers = self._unseen_outliers(truth, calibrating)
         index = np.flatnonzero(calibrating | outliers)
         rows = X if len(index) == len(y) else take_rows(X, calibrating | outliers)
@@ -424,7 +423,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
             )
         if self.risk is not None:
             answers = in_blocks(partial(answers_of, self.estimator_), rows)
-            error = class_codes(answers, self.classes_) != truth
+            error = codes_in(self.classes_, answers) != truth
             threshold, self.guarantee_["risk"] = risk_threshold(
                 confidence[calibrating],
                 error[calibrating],

@@ -5,10 +5,11 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sklearn_ood._response import confidence_of, scores_log_p_value
+from sklearn_ood._response import confidence_of, unwrap
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._rows import as_native, forget, stratified_holdout
+from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood.data._rows import as_native, forget
 
 
 class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
@@ -161,13 +162,13 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
 
     def _hold_out(self, X, y):
         n_rows = _num_samples(X)
-        calibrated = scores_log_p_value(self.estimator)
+        calibrated = hasattr(unwrap(self.estimator)[0], "p_values")
         if calibrated or self.contamination != "auto" or n_rows < 1 / self._REFUSED:
             return np.zeros(n_rows, dtype=bool)
         strata = np.zeros(n_rows, dtype=int)
         if y is not None:
             _, strata = np.unique(np.asarray(y), return_inverse=True)
-        return stratified_holdout(strata, self._HELD_OUT, self.random_state)
+        return hold_out_each_class(strata, self._HELD_OUT, self.random_state)
 
     def _fit_on(self, X, y, rows):
         index = np.flatnonzero(rows)
@@ -185,7 +186,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
     def _place_offset(self, estimator, X, held_out):
         is_auto = self.contamination == "auto"
         share = self._REFUSED if is_auto else self.contamination
-        if scores_log_p_value(estimator):
+        if hasattr(unwrap(estimator)[0], "p_values"):
             return float(np.log(share))
         scores = in_blocks(partial(confidence_of, estimator), X)
         return float(np.quantile(scores[held_out] if held_out.any() else scores, share))

@@ -228,7 +228,7 @@ def test_neighbors_beyond_the_class_and_a_subsample(blobs):
     np.testing.assert_allclose(proba.sum(1), 1)
     with pytest.raises(ValueError, match="n_neighbors=0"):
         NeighborDistance(0).fit(X, y)
-    with pytest.raises(ValueError, match="not in classes_"):
+    with pytest.raises(ValueError, match="not taught the classes"):
         few.class_score_samples(X[:1], ["z"])
 
 

@@ -114,14 +114,14 @@ def test_every_estimator_takes_tensors(estimator):
 
 def test_rows_are_the_tensor_itself_and_so_is_what_is_trained_on():
     rows, classifier = torch.from_numpy(X.copy()), SoftmaxClassifier(**NET)
-    data = validate_training_data(classifier, rows, Y)
+    data = validate_training_data(classifier, rows, Y, keep_tensors=True)
     (stored,) = Arrays(data.in_distribution[0]).arrays
     assert stored.data_ptr() == data.rows.data_ptr() == rows.data_ptr()
     classifier.fit(X, Y)
-    assert validate_rows(classifier, rows).data_ptr() == rows.data_ptr()
+    assert validate_rows(classifier, rows, keep_tensors=True).data_ptr() == rows.data_ptr()
     images = SoftmaxClassifier(**NET | {"max_epochs": 1}).fit(X.reshape(-1, 1, 8, 8), Y)
     unflat = rows.reshape(-1, 1, 8, 8)
-    assert validate_rows(images, unflat).data_ptr() == rows.data_ptr()
+    assert validate_rows(images, unflat, keep_tensors=True).data_ptr() == rows.data_ptr()
     with pytest.raises(ValueError, match=r"\(1, 4, 16\).*\(1, 8, 8\)"):
         images.predict(rows.reshape(-1, 1, 4, 16))
 
@@ -197,4 +197,4 @@ def test_other_cuda_arrays_are_read_where_they_are():
 
     rows = torch.from_numpy(X).cuda()
     fitted = SoftmaxClassifier(**NET).fit(Foreign(rows), Y)
-    assert validate_rows(fitted, Foreign(rows)).data_ptr() == rows.data_ptr()
+    assert validate_rows(fitted, Foreign(rows), keep_tensors=True).data_ptr() == rows.data_ptr()

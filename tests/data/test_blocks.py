@@ -26,8 +26,8 @@ from sklearn_ood import (
     RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
-    _streaming,
 )
+from sklearn_ood.data import _blocks
 
 X, Y = load_digits(return_X_y=True)
 X, Y = (X[:600] / 16).astype(np.float32), Y[:600]
@@ -68,8 +68,8 @@ METHODS = [
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 96 rows of the digits, and pages given back after each."""
-    monkeypatch.setattr(_streaming, "BLOCK_BYTES", 96 * X[0].nbytes)
-    monkeypatch.setattr(_streaming, "RESIDENT_BYTES", 2**16)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 96 * X[0].nbytes)
+    monkeypatch.setattr(_blocks, "RESIDENT_BYTES", 2**16)
 
 
 def mapped(path, rows, mode="r"):
@@ -141,10 +141,10 @@ def test_a_bad_row_in_a_late_block_is_found(tmp_path, small_blocks, bad):
 def test_what_is_mapped_and_what_is_not(tmp_path):
     rows = mapped(tmp_path / "rows.npy", X)
     for view in (rows, rows[5:], rows[::2], rows.T, np.asarray(rows).reshape(-1, 8, 8)):
-        assert _streaming.is_mapped(view)
+        assert _blocks.is_mapped(view)
     for copy in (X, rows[[1, 2]], rows + 1, np.array(rows), X.tolist(), None):
-        assert not _streaming.is_mapped(copy)
-    empty = _streaming.take_rows(rows, np.zeros(len(rows), dtype=bool))
+        assert not _blocks.is_mapped(copy)
+    empty = _blocks.take_rows(rows, np.zeros(len(rows), dtype=bool))
     assert empty.shape == (0, 64)
     with pytest.raises(ValueError, match="0 sample"):
         SoftmaxClassifier(**NET).fit(X, Y).predict(rows[:0])
@@ -152,10 +152,10 @@ def test_what_is_mapped_and_what_is_not(tmp_path):
 
 def test_pages_go_back_before_too_many_are_resident(tmp_path, monkeypatch):
     given_back = []
-    monkeypatch.setattr(_streaming, "give_back", given_back.append)
-    monkeypatch.setattr(_streaming, "RESIDENT_BYTES", 100 * X[0].nbytes)
-    monkeypatch.setattr(_streaming, "BYTES_AROUND_A_ROW", 9 * X[0].nbytes)
-    rows = _streaming.PagedRows(mapped(tmp_path / "rows.npy", X))
+    monkeypatch.setattr(_blocks, "give_back", given_back.append)
+    monkeypatch.setattr(_blocks, "RESIDENT_BYTES", 100 * X[0].nbytes)
+    monkeypatch.setattr(_blocks, "BYTES_AROUND_A_ROW", 9 * X[0].nbytes)
+    rows = _blocks.PagedRows(mapped(tmp_path / "rows.npy", X))
     np.testing.assert_array_equal(rows.read(slice(0, 100)), X[:100])
     assert not given_back
     np.testing.assert_array_equal(rows.read(slice(100, 101)), X[100:101])
@@ -169,13 +169,14 @@ LARGE = """
     import sys
     from pathlib import Path
     import numpy as np
-    from sklearn_ood import SelectiveClassifier, SoftmaxClassifier, _streaming
+    from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+    from sklearn_ood.data import _blocks
 
     def resident(name):
         status = Path("/proc/self/status").read_text()
         return int(status.split(name + ":")[1].split()[0]) / 1024
 
-    _streaming.BLOCK_BYTES, _streaming.RESIDENT_BYTES = 2**23, 2**25
+    _blocks.BLOCK_BYTES, _blocks.RESIDENT_BYTES = 2**23, 2**25
     path, n_features = sys.argv[1], 256
     model = SelectiveClassifier(
         SoftmaxClassifier(

@@ -3,14 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_ood.data._rows import (
+from sklearn_ood._response import log_softmax
+from sklearn_ood.data._labels import (
     OUTLIER,
-    class_codes,
+    codes_in,
     encode_labels,
+    hold_out_each_class,
     is_label,
-    stratified_holdout,
 )
-from sklearn_ood.nets._heads import fit_temperature, log_softmax
+from sklearn_ood.nets._heads import fit_temperature
 
 
 @pytest.mark.parametrize(
@@ -33,17 +34,17 @@ def test_outlier_labels_of_every_kind(y, ood_label, n_outliers):
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1), st.sets(st.integers(-3, 3), min_size=1))
-def test_class_codes_are_positions_or_outliers(labels, classes):
+def test_codes_are_positions_or_outliers(labels, classes):
     classes = np.array(sorted(classes))
-    codes = class_codes(np.array(labels), classes)
+    codes = codes_in(classes, labels)
     for label, code in zip(labels, codes, strict=True):
         assert (classes[code] == label) if code != OUTLIER else label not in classes
 
 
-def test_class_codes_across_kinds():
-    assert class_codes(np.array(["a", "?"]), np.array([0, 1])).tolist() == [OUTLIER, OUTLIER]
+def test_codes_across_kinds():
+    assert codes_in([0, 1], ["a", "?"]).tolist() == [OUTLIER, OUTLIER]
     mixed = np.array([0, "unknown", 1], dtype=object)
-    assert class_codes(mixed, np.array([0, 1])).tolist() == [0, OUTLIER, 1]
+    assert codes_in([0, 1], mixed).tolist() == [0, OUTLIER, 1]
 
 
 @given(
@@ -53,11 +54,11 @@ def test_class_codes_across_kinds():
 )
 def test_holdout_takes_its_share_of_every_class_and_never_all(codes, fraction, seed):
     codes = np.array(codes)
-    held_out = stratified_holdout(codes, fraction, seed)
+    held_out = hold_out_each_class(codes, fraction, seed)
     for code in np.unique(codes):
         taken, count = held_out[codes == code].sum(), (codes == code).sum()
         assert taken == min(np.round(fraction * count), count - 1)
-    np.testing.assert_array_equal(held_out, stratified_holdout(codes, fraction, seed))
+    np.testing.assert_array_equal(held_out, hold_out_each_class(codes, fraction, seed))
 
 
 def test_log_softmax_keeps_tiny_odds():

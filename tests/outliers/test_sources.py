@@ -11,7 +11,8 @@ from sklearn_ood import (
     NoiseOutliers,
     UniformOutliers,
 )
-from sklearn_ood.data._rows import OUTLIER, TrainingData
+from sklearn_ood.data._labels import OUTLIER
+from sklearn_ood.data._rows import TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
 from sklearn_ood.outliers._boundary import within_class_whitening
 from sklearn_ood.outliers._sources import resolve_sources, sample_bank

@@ -1,0 +1,138 @@
+"""Parameters of estimators: one line each, with type, range and default; checked at fit.
+
+An estimator lists its parameters as annotated class attributes. They become the signature,
+scikit-learn's own constraints, and the entries of the docstring that a subclass inherits.
+"""
+
+import re
+from dataclasses import dataclass, field, fields
+from inspect import get_annotations, signature
+from numbers import Integral, Real
+from types import NoneType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    make_constraint,
+)
+
+Positive = Annotated[float, Interval(Real, 0, None, closed="neither")]
+NonNegative = Annotated[float, Interval(Real, 0, None, closed="left")]
+Share = Annotated[float, Interval(Real, 0, 1, closed="neither")]
+Count = Annotated[int, Interval(Integral, 1, None, closed="left")]
+RandomState = Annotated[Any, "random_state"]
+Estimator = Annotated[Any, HasMethods("fit")]
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+class Parameterized(BaseEstimator):
+    """An estimator whose parameters are its annotated class attributes.
+
+    All are keyword-only but one that says ``field(default=..., kw_only=False)``.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if get_annotations(cls):
+            _declare(cls)
+        if cls.__doc__:
+            cls.__doc__ = _with_inherited_entries(cls, signature(cls).parameters)
+
+    def _validate_params(self):
+        """Raise for the first parameter that is out of its range."""
+        for name, value in self.get_params(deep=False).items():
+            constraints = self._parameter_constraints.get(name, [])
+            allowed = [make_constraint(each) for each in constraints]
+            if allowed and not any(each.is_satisfied_by(value) for each in allowed):
+                raise InvalidParameterError(
+                    f"Got {name}={value!r} for {type(self).__name__}, but expected "
+                    f"{' or '.join(map(_shown, allowed))}."
+                )
+
+
+def _declare(cls):
+    """Make the annotated attributes of a class its parameters, beside those of its parents."""
+    own_init = "__init__" in vars(cls)
+    dataclass(cls, eq=False, repr=False, kw_only=True)
+    names = [each.name for each in fields(cls)]
+    hints = get_type_hints(cls, include_extras=True)
+    cls._parameter_constraints = {name: _constraints(hints[name]) for name in names}
+    if not own_init:
+        plain = get_type_hints(cls)
+        cls.__init__.__annotations__ = {name: plain[name] for name in names}
+
+
+def _shown(constraint):
+    """What a constraint expects, in words."""
+    if isinstance(constraint, Options):
+        return f"one of {', '.join(sorted(map(repr, constraint.options)))}"
+    return str(constraint)
+
+
+def _constraints(hint):
+    """scikit-learn's constraints in an annotation; none where anything is allowed."""
+    if hint is Any:
+        return []
+    if get_origin(hint) is Annotated:
+        return list(get_args(hint)[1:])
+    if get_origin(hint) is Literal:
+        return [Options(object, set(get_args(hint)))]
+    if hint is NoneType:
+        return [None]
+    if hint in (bool, int, float):
+        return [{bool: "boolean", int: Integral, float: Real}[hint]]
+    if isinstance(hint, type):
+        return [hint]
+    parts = [_constraints(part) for part in get_args(hint)]
+    return [each for part in parts for each in part] if all(parts) else []
+
+
+def _with_inherited_entries(cls, names):
+    """The docstring, with the entries on parameters and attributes that only parents have."""
+    text = cls.__doc__
+    for section in ("Parameters", "Attributes"):
+        entries = {}
+        for parent in reversed(cls.__mro__):
+            entries |= _entries(parent.__doc__ or "", section)
+        if section == "Parameters":  # in the order of the signature
+            entries = {name: entries[name] for name in names if name in entries}
+        if entries:
+            text = _with_section(text, section, "".join(entries.values()))
+    return text
+
+
+def _section(title):
+    """Pattern of a numpydoc section: its heading, then its body as group 2."""
+    following = r"(?=\n    \w[\w ]*\n    -{3,}|\n? *\Z)"
+    return re.compile(rf"(    {title}\n    -+\n)(.*?){following}", flags=re.DOTALL)
+
+
+def _entries(text, title):
+    """Entries of a section of a docstring, by name."""
+    found = _section(title).search(text)
+    if not found:
+        return {}
+    parts = re.split(r"(?m)^(?=    \S)", found[2].rstrip("\n") + "\n")
+    return {re.match(r" *(\w+)", part)[1]: part for part in parts if part.strip()}
+
+
+def _with_section(text, title, body):
+    """A docstring with a section's body replaced; where it has none, after the Parameters."""
+    if _section(title).search(text):
+        return _section(title).sub(lambda found: found[1] + body, text)
+    heading = f"    {title}\n    {'-' * len(title)}\n{body}"
+    after = _section("Parameters").search(text)
+    place = after.end() if after else len(text.rstrip())
+    return text[:place].rstrip() + "\n\n" + heading + text[place:]

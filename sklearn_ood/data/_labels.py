@@ -1,0 +1,164 @@
+"""Labels and the integer codes behind them: nothing but numpy.
+
+Behind this file a class is its position in ``classes_`` and an outlier is :data:`OUTLIER`.
+"""
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
+from sklearn.utils.multiclass import check_classification_targets
+
+OUTLIER = -1
+
+
+def encode_labels(y, ood_label=None):
+    """Integer codes for labels: positions in the sorted classes, ``OUTLIER`` for outliers.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+    ood_label : label or None
+        Rows with this label are outliers and form no class.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int64
+    classes : ndarray of shape (n_classes,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.data._labels import encode_labels
+    >>> codes, classes = encode_labels(np.array([3, -1, 5, 3]), ood_label=-1)
+    >>> codes.tolist(), classes.tolist()
+    ([0, -1, 1, 0], [3, 5])
+    """
+    check_classification_targets(y)
+    outlier = is_label(y, ood_label)
+    classes, inside = np.unique(y[~outlier], return_inverse=True)
+    codes = np.full(len(y), OUTLIER, dtype=np.int64)
+    codes[~outlier] = inside
+    return codes, classes
+
+
+def codes_in(classes, labels):
+    """Position of each label in ``classes``; ``OUTLIER`` where it is not one.
+
+    Text and numbers are never equal.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,)
+        In any order.
+    labels : array-like of shape (n_samples,)
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int64
+
+    Examples
+    --------
+    >>> from sklearn_ood.data._labels import codes_in
+    >>> codes_in(["b", "a"], ["b", "x", "a"]).tolist()
+    [0, -1, 1]
+    """
+    classes, labels = np.asarray(classes), np.asarray(labels)
+    both_numbers = classes.dtype.kind in "biuf" and labels.dtype.kind in "biuf"
+    both_text = classes.dtype.kind == labels.dtype.kind == "U"
+    if not (both_numbers or both_text):
+        position = {label: code for code, label in enumerate(classes.tolist())}
+        found = (position.get(label, OUTLIER) for label in labels.tolist())
+        return np.fromiter(found, dtype=np.int64, count=labels.size)
+    order = np.argsort(classes, kind="stable")
+    place = order[np.searchsorted(classes[order], labels).clip(max=len(classes) - 1)]
+    return np.where(classes[place] == labels, place, OUTLIER).astype(np.int64)
+
+
+def is_label(y, label):
+    """Mask of the rows of ``y`` that carry ``label``; nothing carries None.
+
+    A label of another kind than ``y`` (a string among numbers) is simply not found.
+    """
+    if label is None:
+        return np.zeros(len(y), dtype=bool)
+    y = np.asarray(y)
+    same_kind = (y.dtype.kind in "US") == isinstance(label, str)
+    if y.dtype.kind != "O" and not same_kind:
+        return np.zeros(len(y), dtype=bool)
+    return np.asarray(y == label, dtype=bool)
+
+
+def check_no_label_missing(y):
+    """Raise where a frame's missing label came along as None, NaN or pandas' NA."""
+    y = np.asarray(y)
+    missing = sum(map(_is_missing, y)) if y.dtype == object and y.ndim == 1 else 0
+    if missing:
+        raise ValueError(
+            f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
+            "these rows, or give them the label of known outliers (ood_label)."
+        )
+
+
+def rank_in_class(codes):
+    """How many rows of its own class come before each row.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ood.data._labels import rank_in_class
+    >>> rank_in_class(np.array([5, 7, 5, 5, 7])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(codes, kind="stable")
+    _, start, counts = np.unique(codes[order], return_index=True, return_counts=True)
+    rank = np.empty(len(codes), dtype=np.int64)
+    rank[order] = np.arange(len(codes)) - np.repeat(start, counts)
+    return rank
+
+
+def hold_out_each_class(codes, fraction, random_state, *, parameter="validation_fraction"):
+    """Mask of rows to hold out: the same share of every class, and never all of one.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Integer strata; outliers may be one of them.
+    fraction : float in (0, 1)
+    random_state : int, RandomState or None
+    parameter : str
+        What the user calls the fraction, for the error.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If the fraction is out of range or holds out no row at all.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"Got {parameter}={fraction!r}, but expected a fraction in (0, 1).")
+    shuffled = check_random_state(random_state).permutation(len(codes))
+    _, stratum, counts = np.unique(codes[shuffled], return_inverse=True, return_counts=True)
+    quota = np.minimum(np.round(fraction * counts), counts - 1)
+    held_out = np.zeros(len(codes), dtype=bool)
+    held_out[shuffled] = rank_in_class(stratum) < quota[stratum]
+    if not held_out.any():
+        raise ValueError(
+            f"Got {parameter}={fraction!r} for {len(codes)} rows, which holds out no row at "
+            f"all; give more rows for each class or a larger {parameter}."
+        )
+    return held_out
+
+
+def _is_missing(label):
+    return label is None or is_pandas_na(label) or is_scalar_nan(label)
