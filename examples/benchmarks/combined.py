@@ -19,7 +19,7 @@ import torch
 from sklearn_ood import CombinedDetector, SoftmaxClassifier
 from sklearn_ood.combined._members import CLASSIFIER, is_word, member_scores
 from sklearn_ood.datasets import load_images
-from sklearn_ood.nets._training import forward
+from sklearn_ood.nets._evaluation import forward
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "combined_benchmark.json"
 # Enough for the 10,000 images that the nearest neighbours remember.

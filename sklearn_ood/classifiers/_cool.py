@@ -4,7 +4,7 @@ from torch import nn
 
 from sklearn_ood._response import log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
-from sklearn_ood.nets._training import forward
+from sklearn_ood.nets._evaluation import forward
 
 
 class CompetitiveCrossEntropy(nn.Module):

@@ -9,8 +9,8 @@ from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_weights
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
+from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._modules import build_module
-from sklearn_ood.nets._training import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._typicality import class_codes, unusual_codes
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the

@@ -20,8 +20,8 @@ from sklearn_ood.generators import (
 )
 from sklearn_ood.generators._matching import candidate_bank, is_refined, match_rows
 from sklearn_ood.inspection._explanation import Explanation, draw_explanation
+from sklearn_ood.nets._evaluation import map_batches, rows_per_batch
 from sklearn_ood.nets._heads import fit_temperature
-from sklearn_ood.nets._training import map_batches, rows_per_batch
 from sklearn_ood.search._latents import absolute_distance, cubic_distance, squared_distance
 
 GENERATORS = {

@@ -9,10 +9,11 @@ from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import take_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
+from sklearn_ood.nets._evaluation import forward
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import CONFIDENCES, fit_temperature
 from sklearn_ood.nets._modules import InputShape, build_module
-from sklearn_ood.nets._training import Net, forward, make_net, seeded, train
+from sklearn_ood.nets._training import Net, make_net, seeded, train
 
 
 class NetClassifier(OODClassifier):

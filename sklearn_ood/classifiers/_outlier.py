@@ -5,8 +5,9 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood.classifiers._network import NetClassifier
+from sklearn_ood.nets._evaluation import map_batches
 from sklearn_ood.nets._gan import build_discriminator, build_generator
-from sklearn_ood.nets._training import Net, map_batches, seeded
+from sklearn_ood.nets._training import Net, seeded
 from sklearn_ood.outliers._sources import GANOutliers, resolve_sources, sample_bank
 from sklearn_ood.outliers._training import GANOutlierNet, OutlierNet
 

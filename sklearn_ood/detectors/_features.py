@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import forget, validate_rows
-from sklearn_ood.nets._training import evaluate
+from sklearn_ood.nets._evaluation import evaluate
 
 POOLED_SIDE = 3
 LARGEST_FLOAT = np.finfo(np.float32).max

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklearn_ood.data._rows import forget
-from sklearn_ood.nets._training import map_batches
+from sklearn_ood.nets._evaluation import map_batches
 
 PRIORS = ("normal", "uniform")
 

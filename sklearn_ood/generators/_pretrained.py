@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from sklearn_ood.generators._base import PRIORS, BaseGenerator
+from sklearn_ood.nets._evaluation import resolve_device
 from sklearn_ood.nets._stacked import StackedModule
-from sklearn_ood.nets._training import resolve_device
 
 
 class PretrainedGenerator(BaseGenerator):

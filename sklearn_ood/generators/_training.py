@@ -6,7 +6,8 @@ from torch.utils.data import Dataset
 
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._training import Net, make_net, resolve_device, seeded, train
+from sklearn_ood.nets._evaluation import resolve_device
+from sklearn_ood.nets._training import Net, make_net, seeded, train
 
 
 class StackedRows(Dataset):

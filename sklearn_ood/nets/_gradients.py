@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_ood.nets._training import map_batches
+from sklearn_ood.nets._evaluation import map_batches
 
 
 def class_gradients(net, rows, class_logits, *, guided=False):

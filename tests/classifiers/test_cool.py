@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 
 from sklearn_ood import COOLClassifier
 from sklearn_ood.classifiers._cool import CompetitiveCrossEntropy, class_agreement
-from sklearn_ood.nets._training import forward
+from sklearn_ood.nets._evaluation import forward
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ood import SoftmaxClassifier
-from sklearn_ood.nets._training import forward
+from sklearn_ood.nets._evaluation import forward
 
 
 @pytest.fixture(scope="module")

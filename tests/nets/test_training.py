@@ -4,18 +4,14 @@ import torch
 
 from sklearn_ood import SoftmaxClassifier
 from sklearn_ood.data._blocks import PagedRows
-from sklearn_ood.nets._training import (
+from sklearn_ood.nets._evaluation import (
     ROW_BLOCK,
-    ArrayBatches,
-    Arrays,
     forward,
-    make_net,
     map_batches,
     resolve_device,
     rows_per_batch,
-    seeded,
-    train,
 )
+from sklearn_ood.nets._training import ArrayBatches, Arrays, make_net, seeded, train
 
 
 def data(n_rows=100, n_features=3):

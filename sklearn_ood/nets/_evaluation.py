@@ -1,0 +1,148 @@
+"""Batched evaluation of networks, in bounded memory, on the device that they are on."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+
+from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
+
+# Matrix products take another path for fewer rows than a register block, which changes the
+# last bits: every batch is padded to a multiple of this, so that a row's outputs do not
+# depend on the rows beside it.
+ROW_BLOCK = 16
+FLOATS_PER_BATCH = 2**20
+MAX_ROWS_PER_BATCH = 4096
+
+
+def map_batches(function, rows, *, device="cpu", max_rows=None):
+    """Apply ``function`` to batches of rows and join its results, in bounded memory.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a float32 tensor ``(n, n_features)`` on ``device`` and returns a tensor, or a
+        tuple of tensors, with n rows. A row's result must not depend on the other rows.
+    rows : ndarray or tensor of shape (n_samples, n_features)
+    device : str or torch.device
+    max_rows : int, default=None
+        Rows at a time; by default from their width.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray, with n_samples rows
+    """
+    size = max_rows or rows_per_batch(rows.shape[1])
+    size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
+    rows = PagedRows(rows) if is_mapped(rows) else rows
+    parts, start = [], 0
+    while start < len(rows):
+        stop = min(start + size, len(rows))
+        batch = take_batch(rows, slice(start, stop), torch.device(device))
+        try:
+            results = function(_pad(batch))
+        except torch.OutOfMemoryError:
+            if size == ROW_BLOCK:
+                raise
+            size = max(ROW_BLOCK, size // 2 // ROW_BLOCK * ROW_BLOCK)
+            continue
+        results = results if isinstance(results, tuple) else (results,)
+        parts.append([result[: stop - start].detach().cpu().numpy() for result in results])
+        start = stop
+    joined = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    return joined if len(joined) > 1 else joined[0]
+
+
+def forward(net, rows):
+    """Outputs of the trained net for flat rows: float64, of shape (n_samples, n_outputs)."""
+    return evaluate(net, lambda module, batch: module(batch), rows).astype(np.float64)
+
+
+def evaluate(net, read, rows):
+    """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows.
+
+    Parameters
+    ----------
+    net : Net
+    read : callable
+        Takes the net's module, which is given rows of its own dtype, and a batch of rows.
+    rows : ndarray or tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray with n_samples rows
+        Float64 where any row overflowed, else of the net's dtype.
+
+    Raises
+    ------
+    ValueError
+        If it is NaN or infinite even so.
+    """
+
+    def by(module, rows, dtype):
+        @torch.no_grad()
+        def of_batch(batch):
+            return read(module, batch.to(dtype))
+
+        return map_batches(of_batch, rows, device=net.device)
+
+    outputs = by(net.module_, rows, torch.float32)
+    overflown = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    if not overflown.any():
+        return outputs
+    outputs = outputs.astype(np.float64)
+    outputs[overflown] = by(
+        deepcopy(net.module_).double(), take_rows(rows, overflown), torch.float64
+    )
+    if np.isfinite(outputs).all():
+        return outputs
+    raise ValueError(
+        f"Got NaN or infinite outputs from the network for some of {overflown.sum()} rows; "
+        "scale them as the rows that it was trained on, or look for NaN among its weights."
+    )
+
+
+def rows_per_batch(n_features):
+    """How many rows of this width are evaluated at once."""
+    return max(ROW_BLOCK, min(MAX_ROWS_PER_BATCH, FLOATS_PER_BATCH // n_features))
+
+
+def resolve_device(device):
+    """``torch.device`` for a name; "auto" is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or another torch "
+            f"device: {error}"
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"Got device={device!r}, but torch sees no CUDA device here; use device='auto'."
+        )
+    return resolved
+
+
+def take_batch(array, index, device):
+    """Rows ``index`` (slice or index tensor) of an array, a tensor or a mapped file."""
+    if isinstance(array, PagedRows):
+        part = torch.from_numpy(
+            array.read(index if isinstance(index, slice) else index.numpy())
+        )
+    elif isinstance(array, np.ndarray):
+        rows = array[index if isinstance(index, slice) else index.numpy()]
+        part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
+    elif isinstance(index, slice):
+        part = array[index]
+    else:
+        part = array.index_select(0, index.to(array.device))
+    return part.to(device)
+
+
+def _pad(batch):
+    missing = -len(batch) % ROW_BLOCK
+    if not missing:
+        return batch
+    return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
