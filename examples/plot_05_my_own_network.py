@@ -40,7 +40,7 @@ for _ in range(60):
 # to ``fit`` only choose the threshold.
 
 classifier = SoftmaxClassifier.from_module(
-    network, classes=range(10), input_shape=(1, 8, 8), confidence="margin"
+    network, classes=range(10), input_shape=(1, 8, 8), score_function="margin"
 )
 X_calibration, X_new, y_calibration, y_new = train_test_split(X_test, y_test, random_state=0)
 selective = SelectiveClassifier(classifier, risk=0.02, calibration="prefit")
@@ -56,14 +56,14 @@ print(f"{(selective.predict(X_new)[accepted] == y_new[accepted]).mean():.1%}")
 # The confidence is a parameter of the wrapper, not of the network: compare them on new rows.
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for confidence in ["max_proba", "margin", "energy"]:
-    classifier.set_params(confidence=confidence)
-    RiskCoverageDisplay.from_estimator(classifier, X_new, y_new, name=confidence, ax=ax)
+for score_function in ["max_proba", "margin", "energy"]:
+    classifier.set_params(score_function=score_function)
+    RiskCoverageDisplay.from_estimator(classifier, X_new, y_new, name=score_function, ax=ax)
 
 # %%
 # The digits of which it is least sure, with its answers.
 
-classifier.set_params(confidence="margin")
+classifier.set_params(score_function="margin")
 least = np.argsort(classifier.score_samples(X_new))[:8]
 fig, axes = plt.subplots(1, 8, figsize=(8, 1.5))
 for ax, row, answer in zip(axes, least, classifier.predict(X_new[least]), strict=True):

@@ -3,7 +3,7 @@
 from sklearn_ood._version import __version__
 from sklearn_ood.classifiers._confident import ConfidentClassifier
 from sklearn_ood.classifiers._cool import COOLClassifier
-from sklearn_ood.classifiers._dae import DAEConfidence
+from sklearn_ood.classifiers._dae import DAEClassifier, DAEConfidence
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._reject import RejectClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
@@ -14,9 +14,10 @@ from sklearn_ood.export import to_onnx
 from sklearn_ood.generators._similarity import SiameseSimilarity
 from sklearn_ood.gevaldi._gevaldi import GeValDi
 from sklearn_ood.inspection._gradients import InputGradientsDisplay
-from sklearn_ood.outliers._boundary import BoundaryOutliers
-from sklearn_ood.outliers._sources import (
+from sklearn_ood.outliers import (
+    BoundaryOutliers,
     GANOutliers,
+    GivenOutliers,
     MixupOutliers,
     NoiseOutliers,
     UniformOutliers,
@@ -30,10 +31,12 @@ __all__ = [
     "COOLClassifier",
     "CombinedDetector",
     "ConfidentClassifier",
+    "DAEClassifier",
     "DAEConfidence",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",
+    "GivenOutliers",
     "InputGradientsDisplay",
     "MixupOutliers",
     "NeighborDistance",

@@ -8,11 +8,12 @@ import re
 from dataclasses import dataclass, field, fields
 from inspect import get_annotations, signature
 from numbers import Integral, Real
-from types import NoneType
+from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
     Literal,
+    Union,
     dataclass_transform,
     get_args,
     get_origin,
@@ -57,8 +58,8 @@ class Parameterized(BaseEstimator):
             allowed = [make_constraint(each) for each in constraints]
             if allowed and not any(each.is_satisfied_by(value) for each in allowed):
                 raise InvalidParameterError(
-                    f"Got {name}={value!r} for {type(self).__name__}, but expected "
-                    f"{' or '.join(map(_shown, allowed))}."
+                    f"Got {name}={value!r}, but expected "
+                    f"{' or '.join(map(_shown, allowed))} for {type(self).__name__}."
                 )
 
 
@@ -93,10 +94,10 @@ def _constraints(hint):
         return [None]
     if hint in (bool, int, float):
         return [{bool: "boolean", int: Integral, float: Real}[hint]]
-    if isinstance(hint, type):
-        return [hint]
-    parts = [_constraints(part) for part in get_args(hint)]
-    return [each for part in parts for each in part] if all(parts) else []
+    if get_origin(hint) in (Union, UnionType):
+        parts = [_constraints(part) for part in get_args(hint)]
+        return [each for part in parts for each in part] if all(parts) else []
+    return [get_origin(hint) or hint]
 
 
 def _with_inherited_entries(cls, names):
@@ -129,10 +130,11 @@ def _entries(text, title):
 
 
 def _with_section(text, title, body):
-    """A docstring with a section's body replaced; where it has none, after the Parameters."""
+    """A docstring with a section's body replaced, or with a new one in numpydoc's order."""
     if _section(title).search(text):
         return _section(title).sub(lambda found: found[1] + body, text)
+    before = _section("Parameters").search(text) if title == "Attributes" else None
+    after = re.search(r"\n    \w[\w ]*\n    -{3,}|\Z", text)
+    place = before.end() if before else after.start()
     heading = f"    {title}\n    {'-' * len(title)}\n{body}"
-    after = _section("Parameters").search(text)
-    place = after.end() if after else len(text.rstrip())
     return text[:place].rstrip() + "\n\n" + heading + text[place:]

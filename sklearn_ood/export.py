@@ -5,10 +5,8 @@ import json
 import math
 import warnings
 from dataclasses import dataclass, field
-from functools import singledispatch
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -19,11 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_ood._version import __version__
-from sklearn_ood.classifiers._confident import ConfidentClassifier
-from sklearn_ood.classifiers._cool import COOLClassifier
-from sklearn_ood.classifiers._dae import DAEConfidence
-from sklearn_ood.classifiers._reject import RejectClassifier
-from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.selective._classifier import SelectiveClassifier
 
 __all__ = ["to_onnx"]
@@ -67,8 +60,8 @@ def to_onnx(estimator, path=None):
         If the packages of the extra "onnx" are missing, or torch is older than 2.9.
     TypeError
         If a part has no ONNX form; the message names it: other estimators, a step that
-        skl2onnx does not know, scores that need gradients (``confidence="odin"``,
-        ``epsilon > 0``, the curvature of DAEConfidence).
+        skl2onnx does not know, scores that need gradients (``epsilon > 0``, the curvature of
+        DAEConfidence).
 
     See Also
     --------
@@ -154,108 +147,22 @@ def _resolve(estimator):
 
 
 def _check_exportable(classifier):
-    """Raise where the classifier is none of those that are one net, or needs gradients."""
+    """Raise where the classifier is not one network, or its score needs gradients."""
     name = type(classifier).__name__
-    if answer_tensors.dispatch(type(classifier)) is answer_tensors.dispatch(object):
+    if not hasattr(classifier, "scored_network_"):
         raise TypeError(
             f"Got {name}, which has no ONNX form here, but expected a classifier that is one "
             "network (SoftmaxClassifier, ConfidentClassifier, RejectClassifier, "
             "COOLClassifier, DAEConfidence) or a SelectiveClassifier, pipeline or search "
             "around one."
         )
-    odin = getattr(classifier, "confidence", None) == "odin"
-    if odin or (isinstance(classifier, RejectClassifier) and classifier.epsilon):
-        raise TypeError(
-            f"Got {name}(confidence={classifier.confidence!r}, epsilon={classifier.epsilon}), "
-            "whose score needs gradients, which ONNX has not; take another confidence, or "
-            "epsilon=0."
-        )
-    if isinstance(classifier, DAEConfidence):
-        if classifier.curvature != "off":
+    for parameter, without in (("epsilon", 0), ("curvature", "off")):
+        value = getattr(classifier, parameter, without)
+        if value != without:
             raise TypeError(
-                f"Got DAEConfidence(curvature={classifier.curvature!r}), whose score needs "
-                "gradients, which ONNX has not; fit with curvature='off'."
+                f"Got {name}({parameter}={value!r}), whose score needs gradients, which ONNX "
+                f"has not; take {parameter}={without!r}."
             )
-        if hasattr(classifier, "estimator_"):
-            raise TypeError(
-                f"Got DAEConfidence(estimator={classifier.estimator!r}), whose classes come "
-                "from another estimator, which has no ONNX form here; fit with estimator=None."
-            )
-
-
-@singledispatch
-def answer_tensors(classifier, batch):
-    """What a classifier says of a tensor of rows, in operations that ONNX has.
-
-    Parameters
-    ----------
-    classifier : fitted classifier
-        Not one whose score needs gradients.
-    batch : tensor of shape (n_samples, n_features), float32
-
-    Returns
-    -------
-    evidence : tensor of shape (n_samples, n_classes), float64
-        Its softmax is ``predict_proba``.
-    scores : tensor of shape (n_samples,), float64
-    """
-
-
-@answer_tensors.register(SoftmaxClassifier)
-@answer_tensors.register(ConfidentClassifier)
-def _(classifier, batch):
-    logits = classifier.net_.module_(batch).double() / classifier.temperature_
-    return logits, TENSOR_CONFIDENCES[classifier.confidence](logits)
-
-
-@answer_tensors.register
-def _(classifier: RejectClassifier, batch):
-    logits = classifier.net_.module_(batch).double() / classifier.temperature_
-    evidence = logits[:, :-1] - logits[:, -1:]
-    if classifier.confidence == "margin":
-        return evidence, evidence.amax(dim=1)
-    odds = evidence.logsumexp(dim=1)
-    return evidence, odds.clamp(max=0) - _log1p(torch.exp(-odds.abs()))
-
-
-@answer_tensors.register(COOLClassifier)
-@answer_tensors.register(DAEConfidence)
-def _(classifier, batch):
-    evidence = classifier._log_outputs(batch, scaled=True)
-    return evidence, evidence.amax(dim=1)
-
-
-def _max_proba(logits):
-    """As ``_scores.max_proba``: exact also where the probability is nearly 1."""
-    shifted = logits - logits.amax(dim=1, keepdim=True)
-    top = shifted == 0
-    odds = torch.where(top, 0.0, shifted.exp()).sum(dim=1)
-    return -_log1p(odds + (top.double().sum(dim=1) - 1))
-
-
-def _entropy(logits):
-    log_p = torch.log_softmax(logits, dim=1)
-    return (log_p.exp() * log_p).sum(dim=1)
-
-
-def _margin(logits):
-    top = logits.topk(2, dim=1).values
-    return top[:, 0] - top[:, 1]
-
-
-TENSOR_CONFIDENCES = {
-    "max_proba": _max_proba,
-    "entropy": _entropy,
-    "margin": _margin,
-    "max_logit": lambda logits: logits.amax(dim=1),
-    "energy": lambda logits: logits.logsumexp(dim=1),
-}
-
-
-def _log1p(x):
-    """ONNX has no log1p, and log(1 + x) is zero where x is small (Kahan's correction)."""
-    y = 1 + x
-    return torch.where(y == 1, x, y.log() * x / torch.where(y == 1, 1.0, y - 1))
 
 
 class _Answers(nn.Module):
@@ -263,12 +170,10 @@ class _Answers(nn.Module):
 
     def __init__(self, classifier):
         super().__init__()
-        self.module = copy.deepcopy(classifier.net_.module_).cpu().eval()
-        self.classifier = copy.copy(classifier)
-        self.classifier.net_ = SimpleNamespace(module_=self.module, device="cpu")
+        self.scored = copy.deepcopy(classifier.scored_network_).cpu().eval()
 
     def forward(self, rows):
-        evidence, scores = answer_tensors(self.classifier, rows)
+        evidence, scores = self.scored(rows)
         return evidence.argmax(dim=1), torch.softmax(evidence, dim=1), scores
 
 

@@ -20,6 +20,7 @@ from sklearn.utils.fixes import parse_version
 from sklearn_ood import (
     ConfidentClassifier,
     COOLClassifier,
+    DAEClassifier,
     DAEConfidence,
     GenerativeClassifier,
     RejectClassifier,
@@ -28,7 +29,8 @@ from sklearn_ood import (
     to_onnx,
 )
 from sklearn_ood.datasets import load_images
-from sklearn_ood.export import OLDEST_TORCH, _log1p
+from sklearn_ood.export import OLDEST_TORCH
+from sklearn_ood.nets._heads import log1p
 
 for package in ("onnx", "onnxscript", "skl2onnx"):
     pytest.importorskip(package)
@@ -72,7 +74,7 @@ def softmax():
     "confidence", ["max_proba", "entropy", "margin", "max_logit", "energy"]
 )
 def test_every_confidence_of_a_softmax(softmax, confidence):
-    softmax.set_params(confidence=confidence)
+    softmax.set_params(score_function=confidence)
     answers = agrees(softmax, X[800:])
     assert answers["accepted"].all()
 
@@ -82,7 +84,7 @@ def test_every_confidence_of_a_softmax(softmax, confidence):
     [
         ConfidentClassifier(outliers="boundary", temperature="calibrate", **SMALL),
         RejectClassifier(outliers="boundary", **SMALL),
-        RejectClassifier(outliers="boundary", confidence="1-reject", **SMALL),
+        RejectClassifier(outliers="boundary", score_function="1-reject", **SMALL),
         COOLClassifier(n_units_per_class=3, **SMALL),
         DAEConfidence(curvature="off", **SMALL),
         DAEConfidence(curvature="off", typicality=True, decoder="free", **SMALL),
@@ -164,7 +166,7 @@ def test_the_scores_on_mnist_and_on_its_outliers(real_data):
 
 
 def test_a_row_of_nan_is_not_accepted(softmax):
-    softmax.set_params(confidence="max_proba")
+    softmax.set_params(score_function="max_proba")
     selective = SelectiveClassifier(softmax, calibration="prefit", threshold=-50.0)
     model = to_onnx(selective.fit(X[:10], Y[:10]))
     answers = run(model, np.full((1, 64), np.nan, dtype=np.float32))
@@ -174,7 +176,7 @@ def test_a_row_of_nan_is_not_accepted(softmax):
 
 def test_log1p_is_exact_where_its_argument_is_tiny():
     x = torch.tensor([0.0, 1e-300, 1e-20, 1e-9, 0.3, 9.0], dtype=torch.float64)
-    np.testing.assert_allclose(_log1p(x).numpy(), np.log1p(x.numpy()), rtol=1e-14)
+    np.testing.assert_allclose(log1p(x).numpy(), np.log1p(x.numpy()), rtol=1e-14)
 
 
 class Branching(torch.nn.Linear):
@@ -192,10 +194,13 @@ class Length(torch.nn.Linear):
     [
         (LogisticRegression(), "Got LogisticRegression, which has no ONNX form"),
         (SelectiveClassifier(GenerativeClassifier("pca")), "Got GenerativeClassifier"),
-        (SoftmaxClassifier(confidence="odin", **SMALL), "confidence='odin'.*gradients"),
+        (SoftmaxClassifier(epsilon=0.2, **SMALL), r"epsilon=0\.2.*gradients"),
         (RejectClassifier(outliers="boundary", epsilon=0.1, **SMALL), r"epsilon=0\.1"),
         (DAEConfidence(**SMALL), "curvature='auto'.*curvature='off'"),
-        (DAEConfidence(LogisticRegression(), curvature="off", **SMALL), "another estimator"),
+        (
+            DAEClassifier(LogisticRegression(), curvature="off", **SMALL),
+            "DAEClassifier, which has no",
+        ),
         (SoftmaxClassifier(Branching, **SMALL), "Branching.*torch.onnx cannot export"),
         (SoftmaxClassifier(Length, **SMALL), r"x\.shape\[0\] in place of len\(x\)"),
         (

@@ -1,8 +1,11 @@
 import math
+from typing import Any
 
 import torch
 
+from sklearn_ood._parameters import NonNegative
 from sklearn_ood.classifiers._outlier import OutlierClassifier
+from sklearn_ood.outliers._training import OutlierLoss
 
 
 def uniform_divergence(logits):
@@ -26,6 +29,12 @@ def uniform_divergence(logits):
     return -torch.log_softmax(logits, dim=1).mean() - math.log(logits.shape[1])
 
 
+class ConfidenceLoss(OutlierLoss):
+    """Cross entropy of rows, and the divergence of outliers from the uniform distribution."""
+
+    outlier_loss = staticmethod(uniform_divergence)
+
+
 class ConfidentClassifier(OutlierClassifier):
     """Neural network that is taught to be unsure of outliers, given or made.
 
@@ -36,94 +45,11 @@ class ConfidentClassifier(OutlierClassifier):
 
     Parameters
     ----------
-    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
-            default="auto"
-        The network, as for :class:`SoftmaxClassifier`.
     beta : float >= 0, default=1.0
         Weight of the divergence on outliers. 0 trains, bit for bit, what
         :class:`SoftmaxClassifier` trains.
-    outliers : str, callable, GANOutliers, or dict of these to weights, default="gan"
-        Where training takes its outliers from. "given": the rows labelled ``ood_label``.
-        "gan": a GAN trained in turns with the classifier, and "original_gan", one that only
-        imitates the data (:class:`GANOutliers`). "boundary": just outside the classes
-        (:class:`BoundaryOutliers`); "uniform", "mixup", "noise": see
-        :class:`UniformOutliers`, :class:`MixupOutliers`, :class:`NoiseOutliers`. A callable
-        ``(X, y, n, random_state) -> X_out`` gets the in-distribution rows and labels. A
-        dict mixes sources: ``{"boundary": 0.7, "given": 0.3}``.
-    outlier_ratio : float > 0, default=1.0
-        Outliers for each in-distribution row of a training step.
-    hidden_layer_sizes : tuple of int, default=(128,)
-        Dense layers of "mlp" and "small_cnn".
-    dropout : float in [0, 1), default=0.0
-        Dropout after each of these layers.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image where X has flat rows, as in a pipeline.
-    confidence : {"max_proba", "entropy", "margin", "max_logit", "energy", "odin"}, \
-            default="max_proba"
-        Formula of ``score_samples``, as for :class:`SoftmaxClassifier`.
-    temperature : float or "calibrate", default=1.0
-        Divides the logits. "calibrate" fits it on a held-out part by maximum likelihood.
-    epsilon : float, default=0.0
-        ODIN's step towards the predicted class, in the units of X.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the cross entropy.
-    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
-        The classifier's; its further arguments go into ``net_params`` as
-        ``optimizer__<name>``.
-    lr : float, default=1e-3
-        The classifier's learning rate.
-    lr_schedule : {None, "cosine", "step"}, default=None
-        "cosine" decays to zero over ``max_epochs``; "step" goes on with a tenth after 60 %.
-        A GAN's learning rate follows it.
-    weight_decay : float, default=0.0
-        L2 penalty, as the optimizer takes it.
-    max_epochs : int, default=100
-        Passes over the data.
-    batch_size : int, default=64
-        In-distribution rows in each step. Halved where the device's memory runs out.
-    early_stopping : bool, default=False
-        Stop when the loss on a held-out part, and on fresh outliers, has not improved for
-        ``n_iter_no_change`` epochs, and keep the best epoch's weights.
-    validation_fraction : float in (0, 1), default=0.1
-        Share of every class held out for early stopping and for ``temperature="calibrate"``.
-    n_iter_no_change : int, default=10
-        Patience of early stopping, in epochs.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers: they form no class. The source "given"
-        trains on them; other sources leave them out.
-    net_params : dict, default=None
-        Passed to ``skorch.NeuralNet``: callbacks, ``optimizer__betas`` and so on.
-    device : {"auto"} or torch device, default="auto"
-        "auto" is CUDA where there is one.
-    random_state : int, RandomState or None, default=None
-        Seed of weights, batches, outliers and held-out rows. On a CPU the same seed gives
-        the same bits; torch's and numpy's global generators are left as they were.
-    verbose : int, default=0
-        1 shows a progress bar.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        The in-distribution labels.
-    net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` is the torch module, which takes flat rows. With a
-        GAN also ``net_.generator_`` and ``net_.discriminator_``. ``net_.history`` has the
-        course of every loss: ``train_loss``, ``train_class_loss``, ``train_outlier_loss``,
-        ``train_discriminator_loss`` and ``train_generator_loss``.
-    temperature_ : float
-        The temperature in use.
-    loss_curve_ : list of float
-        Training loss of each epoch.
-    validation_loss_curve_ : list of float
-        Held-out loss of each epoch, with ``early_stopping=True``.
-    n_iter_ : int
-        Epochs trained.
-    input_shape_ : tuple of int
-        Shape of one input.
-    n_features_in_ : int
-        Number of features, C * H * W for images.
-    feature_names_in_ : ndarray of str
-        Where X has column names.
+    outliers : str, callable, OutlierSource, or dict of these to weights, default="gan"
+        Where training takes its outliers from, as for :class:`RejectClassifier`.
 
     See Also
     --------
@@ -149,59 +75,8 @@ class ConfidentClassifier(OutlierClassifier):
     True
     """
 
-    _outlier_loss = staticmethod(uniform_divergence)
+    beta: NonNegative = 1.0
+    outliers: Any = "gan"
 
-    def __init__(
-        self,
-        module="auto",
-        *,
-        beta=1.0,
-        outliers="gan",
-        outlier_ratio=1.0,
-        hidden_layer_sizes=(128,),
-        dropout=0.0,
-        input_shape=None,
-        confidence="max_proba",
-        temperature=1.0,
-        epsilon=0.0,
-        class_weight=None,
-        optimizer="adam",
-        lr=1e-3,
-        lr_schedule=None,
-        weight_decay=0.0,
-        max_epochs=100,
-        batch_size=64,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        ood_label=None,
-        net_params=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.module = module
-        self.beta = beta
-        self.outliers = outliers
-        self.outlier_ratio = outlier_ratio
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.dropout = dropout
-        self.input_shape = input_shape
-        self.confidence = confidence
-        self.temperature = temperature
-        self.epsilon = epsilon
-        self.class_weight = class_weight
-        self.optimizer = optimizer
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.weight_decay = weight_decay
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.ood_label = ood_label
-        self.net_params = net_params
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    def make_loss(self, class_weights):
+        return ConfidenceLoss(class_weights)

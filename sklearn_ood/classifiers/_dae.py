@@ -1,28 +1,27 @@
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any, Literal
+
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.class_weight import compute_sample_weight
 
-from sklearn_ood._response import log_softmax
+from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Share
+from sklearn_ood._response import clone_completed, log_proba, log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_weights
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
+from sklearn_ood.nets._heads import ConfidenceHead, ScoredNetwork
 from sklearn_ood.nets._modules import build_module
-from sklearn_ood.nets._typicality import class_codes, unusual_codes
+from sklearn_ood.nets._typicality import LARGEST_FLOAT, CodeStatistics, ConfidenceNetwork
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the
 # chosen share of held-out rows.
 THRESHOLD = 0.9
 LARGEST_EXACT_TRACE = 64
-CHOICES = {
-    "decoder": ("tied", "free"),
-    "curvature": ("auto", "exact", "hutchinson", "off"),
-}
-LARGEST_FLOAT = torch.finfo(torch.float32).max
-SMALLEST_PROBA = np.finfo(np.float32).tiny
 
 
 class DAEConfidence(NetClassifier):
@@ -43,16 +42,12 @@ class DAEConfidence(NetClassifier):
     classes: in (-inf, 0], the logarithm of a confidence in (0, 1]. Far from the training data
     it falls without bound, as minus the squared distance.
 
-    Three ways to use it. A neural network and its autoencoder share one encoder and are
-    trained jointly (``estimator=None``). Any other classifier keeps its own predictions, and
-    an autoencoder of its own supplies the confidence (``estimator=RandomForestClassifier()``).
-    Without ``y``, or with one class, it is a model of that class: p_1 = 1.
+    A neural network and its autoencoder share one encoder and are trained jointly. Without
+    ``y``, or with one class, it is a model of that class: p_1 = 1. For any other classifier
+    take :class:`DAEClassifier`.
 
     Parameters
     ----------
-    estimator : classifier with ``predict_proba``, default=None
-        Is cloned and fitted on the in-distribution rows, flat and in float32. None trains the
-        classifier jointly with the autoencoder.
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Sequential or \
             callable, default="auto"
         The classifier network, as in :class:`SoftmaxClassifier`. All layers but the last are
@@ -87,46 +82,13 @@ class DAEConfidence(NetClassifier):
         ``alpha="auto"`` is. It closes the blind spot described in the notes. Each factor by
         itself keeps 0.9 for the share ``coverage`` of rows, the product for fewer: choose a
         threshold from held-out rows, as :class:`SelectiveClassifier` does.
-    hidden_layer_sizes : tuple of int, default=(128,)
-        Dense layers of "mlp" and "small_cnn".
     dropout : float in [0, 1), default=0.0
         Dropout after each of these layers, in the encoder.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image where X has flat rows.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the cross entropy; with ``estimator``, the sample weights
-        that its ``fit`` gets.
-    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
-        Its further arguments go into ``net_params`` as ``optimizer__<name>``.
-    lr : float, default=1e-3
-        Learning rate.
-    lr_schedule : {None, "cosine", "step"}, default=None
-        "cosine" decays to zero over ``max_epochs``; "step" goes on with a tenth after 60 %.
-    weight_decay : float, default=0.0
-        L2 penalty, as the optimizer takes it.
-    max_epochs : int, default=100
-        Passes over the data.
-    batch_size : int, default=64
-        Rows in each step.
-    early_stopping : bool, default=False
-        Stop when the loss on a held-out part has not improved for ``n_iter_no_change``
-        epochs, and keep the best epoch's weights.
     validation_fraction : float in (0, 1), default=0.1
         Share of every class held out for ``alpha="auto"``, ``typicality`` and early stopping.
         Where no class has rows enough for that, the training rows are used instead.
-    n_iter_no_change : int, default=10
-        Patience of early stopping, in epochs.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers, which this method leaves out.
-    net_params : dict, default=None
-        Passed to ``skorch.NeuralNet``.
-    device : {"auto"} or torch device, default="auto"
-        "auto" is CUDA where there is one.
     random_state : int, RandomState or None, default=None
-        Seed of weights, noise, batches, held-out rows and probes, and of an ``estimator``
-        that has none of its own.
-    verbose : int, default=0
-        1 shows a progress bar.
+        Seed of weights, noise, batches, held-out rows and probes.
 
     Attributes
     ----------
@@ -136,25 +98,17 @@ class DAEConfidence(NetClassifier):
         The weight of the reconstruction error in use.
     typicality_weights_ : ndarray of shape (2,)
         The weights v and w, with ``typicality=True``.
-    class_codes_ : ClassCodes
-        What is typical of the codes, with ``typicality=True``.
     probes_ : ndarray of shape (n_probes, n_features)
         The random signs of "hutchinson".
-    estimator_ : classifier
-        The fitted clone of ``estimator``.
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` has ``encode``, ``decode`` and ``reconstruct`` for
         tensors of flat rows. ``net_.history`` has both losses of each epoch.
-    loss_curve_ : list of float
-        Training loss of each epoch.
-    n_iter_ : int
-        Epochs trained.
-    input_shape_ : tuple of int
-        Shape of one input.
-    n_features_in_ : int
-        Number of features, C * H * W for images.
-    feature_names_in_ : ndarray of str
-        Where X has column names.
+    code_statistics_ : CodeStatistics or None
+        What is typical of the codes, with ``typicality=True``.
+
+    See Also
+    --------
+    DAEClassifier : The confidence for any other classifier.
 
     Notes
     -----
@@ -187,71 +141,34 @@ class DAEConfidence(NetClassifier):
     True
     """
 
-    _net_class = DenoisingNet
-    _min_classes = 1
+    decoder: Literal["tied", "free"] = "tied"
+    noise: Positive = 0.2
+    reconstruction_weight: Positive = 1.0
+    alpha: Positive | Literal["auto"] = "auto"
+    coverage: Share = 0.95
+    beta: NonNegative = 10.0
+    curvature: Literal["auto", "exact", "hutchinson", "off"] = "auto"
+    n_probes: Count = 4
+    typicality: bool = False
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        module="auto",
-        decoder="tied",
-        noise=0.2,
-        reconstruction_weight=1.0,
-        alpha="auto",
-        coverage=0.95,
-        beta=10.0,
-        curvature="auto",
-        n_probes=4,
-        typicality=False,
-        hidden_layer_sizes=(128,),
-        dropout=0.0,
-        input_shape=None,
-        class_weight=None,
-        optimizer="adam",
-        lr=1e-3,
-        lr_schedule=None,
-        weight_decay=0.0,
-        max_epochs=100,
-        batch_size=64,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        ood_label=None,
-        net_params=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.estimator = estimator
-        self.module = module
-        self.decoder = decoder
-        self.noise = noise
-        self.reconstruction_weight = reconstruction_weight
-        self.alpha = alpha
-        self.coverage = coverage
-        self.beta = beta
-        self.curvature = curvature
-        self.n_probes = n_probes
-        self.typicality = typicality
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.dropout = dropout
-        self.input_shape = input_shape
-        self.class_weight = class_weight
-        self.optimizer = optimizer
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.weight_decay = weight_decay
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.ood_label = ood_label
-        self.net_params = net_params
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _min_classes = 1
+    _learns_classes = True  # else the network is an autoencoder alone
+
+    def make_network(self, n_classes, input_shape):
+        network = build_module(
+            self.module,
+            int(np.prod(input_shape)),
+            n_classes,
+            input_shape=input_shape,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            dropout=self.dropout,
+        )
+        tied = self.decoder == "tied"
+        n_classes = n_classes if self._learns_classes else 1
+        autoencoder = Autoencoder(network, input_shape, tied, n_classes=n_classes)
+        if isinstance(self.module, str):
+            balance_weights(autoencoder)
+        return autoencoder
 
     def fit(self, X, y=None):
         """Train the autoencoder and the classifier on the in-distribution rows.
@@ -305,38 +222,21 @@ class DAEConfidence(NetClassifier):
         return components
 
     @property
-    def _learns_tensors(self):
-        return self.estimator is None
+    def scored_network_(self):
+        """The network, its distances and the head, without the curvature.
 
-    @property
-    def _keeps_tensors(self):
-        return not hasattr(self, "estimator_")
+        The gradient of the curvature is zero for ReLU nets.
+        """
+        return ScoredNetwork(self._confidence_network(self.net_), self.head_)
+
+    def make_head(self):
+        n_classes = len(self.classes_) if self._learns_classes else 1
+        return ConfidenceHead(n_classes, [self.alpha_, *self.typicality_weights_])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
-
-    def _check_parameters(self):
-        for name in ("noise", "reconstruction_weight"):
-            _check(name, getattr(self, name), lambda value: value > 0, "a number > 0")
-        _check("beta", self.beta, lambda value: value >= 0, "a number >= 0")
-        _check("coverage", self.coverage, lambda value: 0 < value < 1, "a share in (0, 1)")
-        _check(
-            "n_probes", self.n_probes, lambda n: n >= 1 and int(n) == n, "a whole number >= 1"
-        )
-        if not (isinstance(self.alpha, str) and self.alpha == "auto"):
-            _check("alpha", self.alpha, lambda value: value > 0, "a number > 0 or 'auto'")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"Got {name}={getattr(self, name)!r}, but expected one of {[*choices]}."
-                )
-        if self.estimator is not None and not hasattr(self.estimator, "predict_proba"):
-            raise TypeError(
-                f"Got estimator={self.estimator!r}, which has no predict_proba, but the "
-                "confidence multiplies probabilities; wrap it in CalibratedClassifierCV."
-            )
 
     @property
     def _needs_holdout(self):
@@ -345,90 +245,39 @@ class DAEConfidence(NetClassifier):
     def _hold_out(self, data, seed):
         rows, codes = data.in_distribution
         if 0 < self.validation_fraction * np.bincount(codes).max() <= 0.5:
-            self._check_parameters()
             return (rows, codes), (rows, codes)
         return super()._hold_out(data, seed)
 
-    def _network(self, data):
-        network = build_module(
-            self.module,
-            data.rows.shape[1],
-            self._n_outputs(data),
-            input_shape=data.input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
+    def _make_net(self, data):
+        weight = self.reconstruction_weight / _mean_variance(data.in_distribution[0])
+        return super()._make_net(
+            data, net_class=DenoisingNet, noise=self.noise, reconstruction_weight=weight
         )
-        joint = self.estimator is None and len(data.classes) > 1
-        tied = self.decoder == "tied"
-        autoencoder = Autoencoder(network, data.input_shape, tied, classify=joint)
-        if isinstance(self.module, str):
-            balance_weights(autoencoder)
-        return autoencoder
-
-    def _net_parameters(self, data):
-        return super()._net_parameters(data) | {
-            "noise": self.noise,
-            "reconstruction_weight": self.reconstruction_weight
-            / _mean_variance(data.in_distribution[0]),
-        }
 
     def _train(self, net, data, training, held_out):
         super()._train(net, data, training, held_out)
         signs = torch.randint(0, 2, (int(self.n_probes), data.rows.shape[1]))
         self.probes_ = (2 * signs - 1).numpy().astype(np.float32)
-        if self.estimator is not None and len(data.classes) > 1:
-            self.estimator_ = self._fit_estimator(data)
+        self.code_statistics_ = None
         if self.typicality:
             rows, codes = training
-            self.class_codes_ = class_codes(_codes(net, rows), codes)
+            code = _read(net.module_.encode, rows, net.device)
+            self.code_statistics_ = CodeStatistics.fit(code, codes).to(net.device)
 
-    def _fit_estimator(self, data):
-        rows, codes = data.in_distribution
-        estimator, y = _seeded_clone(self.estimator), data.classes[codes]
-        rows = rows.astype(np.float64)
-        if self.class_weight is None:
-            return estimator.fit(rows, y)
-        return estimator.fit(rows, y, sample_weight=compute_sample_weight(self.class_weight, y))
+    def _calibrate(self, net, held_out):
+        weights = [self.alpha]
+        if self.typicality or self.alpha == "auto":
+            outputs = _read(self._confidence_network(net), held_out[0], net.device)
+            weights = _weights(outputs[:, net.module_.n_classes :], self.coverage)
+        self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
+        self.typicality_weights_ = np.asarray(weights[1:])
 
-    def _calibrate(self, net, data, held_out):
-        self.alpha_ = self.alpha
-        if not self._needs_holdout:
-            return
-        _, distances = self._outputs(net, held_out[0])
-        weights = _weights(distances, self.coverage)
-        if self.alpha == "auto":
-            self.alpha_ = float(weights[0])
-        if self.typicality:
-            self.typicality_weights_ = weights[1:]
-
-    def _outputs(self, net, rows):
-        """Logits, and the distances that lower the confidence: (n, 1), or (n, 3)."""
-
-        @torch.no_grad()
-        def measured(batch):
-            return self._measure(net.module_, batch)
-
-        return map_batches(measured, rows, device=net.device)
-
-    def _measure(self, module, batch, *, detached=False):
-        code = module.encode(batch)
-        logits = _without_overflow(module.classify(code), nan=0.0).double()
-        if detached:  # no gradient of the distances
-            code, batch = code.detach(), batch.detach()
-        residual = _without_overflow(module.decode(code) - batch).double()
-        error = residual.square().mean(dim=1, keepdim=True)
-        if not self.typicality:
-            return logits, error
-        unusual = unusual_codes(_without_overflow(code).double(), self.class_codes_)
-        return logits, torch.cat([error, unusual], dim=1)
-
-    @property
-    def _distance_weights(self):
-        return np.array([self.alpha_, *(self.typicality_weights_ if self.typicality else ())])
+    def _confidence_network(self, net):
+        return ConfidenceNetwork(net.module_, self.code_statistics_)
 
     def _gamma(self, rows):
-        module = self.net_.module_
-        n_features = rows.shape[1]
+        """Mean of dr_i/dx_i - 1 for each row."""
+        module, n_features = self.net_.module_, rows.shape[1]
 
         def exact(batch):
             return exact_trace(
@@ -457,10 +306,13 @@ class DAEConfidence(NetClassifier):
 
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        logits, distances = self._outputs(self.net_, rows)
+        network = self._confidence_network(self.net_)
+        outputs = _read(network, rows, self.net_.device)
+        head = self.make_head()
+        logits, distances = np.split(outputs, [head.n_classes], axis=1)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))
-        log_confidence = -distances @ self._distance_weights
+        log_confidence = -distances @ head.weights.numpy()
         if self.curvature != "off":
             components.gamma = self._gamma(rows)
             penalty = self.beta * np.maximum(components.gamma, 0.0)
@@ -470,60 +322,123 @@ class DAEConfidence(NetClassifier):
         return self._class_log_proba(rows, logits), components
 
     def _class_log_proba(self, rows, logits):
-        if self.estimator is None or len(self.classes_) == 1:
-            return log_softmax(logits)
-        # In float32 scikit-learn's probabilities depend on the rows beside a row.
-        proba = self.estimator_.predict_proba(rows.astype(np.float64))
-        return np.log(np.maximum(proba, SMALLEST_PROBA))
+        return log_softmax(logits)
 
     def _evidence(self, rows):
         log_proba, components = self._components(rows)
         return log_proba + components.log_confidence[:, None]
 
-    def _log_proba(self, rows):
-        logits = None
-        if self.estimator is None or len(self.classes_) == 1:
-            largest = float(LARGEST_FLOAT)
-            logits = np.nan_to_num(forward(self.net_, rows), posinf=largest, neginf=-largest)
-        return self._class_log_proba(rows, logits)
-
     def _scores(self, rows):
         return self._evidence(rows).max(axis=1)
 
-    def _log_outputs(self, batch, *, scaled=False):
-        """The scaled outputs leave out the curvature: its gradient is zero for ReLU nets."""
-        self._check_gradient()
-        module = self.net_.module_
-        if not scaled:
-            return torch.log_softmax(module.classify(module.encode(batch)).double(), dim=1)
-        return self._scaled_outputs(*self._measure(module, batch))
+    def _log_proba(self, rows):
+        largest = float(LARGEST_FLOAT)
+        logits = np.nan_to_num(forward(self.net_, rows), posinf=largest, neginf=-largest)
+        return self._class_log_proba(rows, logits)
 
-    def _bounded_outputs(self, batch, *, scaled=False):
-        """The bound is the score without the curvature, from the same pass."""
-        self._check_gradient()
-        logits, distances = self._measure(self.net_.module_, batch, detached=not scaled)
-        outputs = self._scaled_outputs(logits, distances)
-        bounds = outputs.detach().max(dim=1).values
-        return outputs if scaled else torch.log_softmax(logits, dim=1), bounds
 
-    def _scaled_outputs(self, logits, distances):
-        weights = torch.as_tensor(self._distance_weights, device=logits.device)
-        return torch.log_softmax(logits, dim=1) - (distances @ weights)[:, None]
+class DAEClassifier(DAEConfidence):
+    """Any classifier, with the confidence of a denoising autoencoder beside it.
 
-    def _check_gradient(self):
-        if self.estimator is not None and len(self.classes_) > 1:
+    The classifier keeps its own predictions; its probabilities are multiplied with the
+    confidence c(x) of an autoencoder that is trained on the same rows and has no classes of
+    its own (:class:`DAEConfidence` has the formula).
+
+    Parameters
+    ----------
+    estimator : classifier with ``predict_proba``
+        Is cloned and fitted on the in-distribution rows, flat and in float64.
+    class_weight : dict, "balanced" or None, default=None
+        Sample weights that the classifier's ``fit`` gets.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, noise, batches, held-out rows and probes, and of an ``estimator``
+        that has none of its own.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted clone of ``estimator``, for more than one class.
+
+    See Also
+    --------
+    DAEConfidence : A network that is trained jointly with its autoencoder.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_ood import DAEClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = DAEClassifier(LogisticRegression(), random_state=0).fit(X, y)
+    >>> classifier.score(X, y) > 0.9
+    True
+    >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
+    True
+    """
+
+    estimator: Estimator = field(kw_only=False)
+    module: Any = "auto"
+
+    _learns_classes = False
+    _learns_tensors = _keeps_tensors = False  # the classifier may be anybody's
+
+    @property
+    def scored_network_(self):
+        raise AttributeError(
+            f"Got DAEClassifier(estimator={self.estimator!r}), whose outputs have no gradient."
+        )
+
+    def _validate_params(self):
+        super()._validate_params()
+        if not hasattr(self.estimator, "predict_proba"):
             raise TypeError(
-                f"Got DAEConfidence(estimator={self.estimator!r}), whose outputs have no "
-                "gradient; use a gradient-free search."
+                f"Got estimator={self.estimator!r}, which has no predict_proba, but the "
+                "confidence multiplies probabilities; wrap it in CalibratedClassifierCV."
             )
 
+    def input_gradients(self, X, *, guided=False):
+        """Not for a classifier whose classes come from another estimator.
 
-def _codes(net, rows):
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            f"Got a {type(self).__name__} whose classes come from another estimator, but "
+            "input gradients need a net of its own."
+        )
+
+    def _train(self, net, data, training, held_out):
+        super()._train(net, data, training, held_out)
+        if len(data.classes) == 1:
+            return
+        rows, codes = data.in_distribution
+        y, weights = data.classes[codes], {}
+        if self.class_weight is not None:
+            weights["sample_weight"] = compute_sample_weight(self.class_weight, y)
+        random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
+        estimator = clone_completed(self.estimator, random_state=random_state)
+        self.estimator_ = estimator.fit(rows.astype(np.float64), y, **weights)
+
+    def _class_log_proba(self, rows, logits):
+        if len(self.classes_) == 1:
+            return np.zeros((len(rows), 1))
+        # In float32 scikit-learn's probabilities depend on the rows beside a row.
+        return log_proba(self.estimator_, rows.astype(np.float64))
+
+    def _log_proba(self, rows):
+        return self._class_log_proba(rows, None)
+
+
+def _read(function: Callable, rows, device):
+    """What a function of tensors gives for all rows, without gradients."""
+
     @torch.no_grad()
-    def encoded(batch):
-        return net.module_.encode(batch)
+    def read(batch):
+        return function(batch)
 
-    return map_batches(encoded, rows, device=net.device)
+    return map_batches(read, rows, device=device)
 
 
 def _mean_variance(rows, most=10_000):
@@ -538,23 +453,3 @@ def _weights(distances, coverage):
     """w such that exp(-w d) is the threshold where the share ``coverage`` lies below d."""
     quantiles = np.quantile(distances, coverage, axis=0, method="higher")
     return -np.log(THRESHOLD) / np.maximum(quantiles, np.finfo(np.float64).eps)
-
-
-def _without_overflow(values, nan=LARGEST_FLOAT):
-    return torch.nan_to_num(values, nan=nan, posinf=LARGEST_FLOAT, neginf=-LARGEST_FLOAT)
-
-
-def _seeded_clone(estimator):
-    """A clone whose open seeds are drawn from torch's generator, which ``fit`` has seeded."""
-    estimator = clone(estimator)
-    seeds = {
-        name: int(torch.randint(2**31 - 1, ()))
-        for name, value in sorted(estimator.get_params().items())
-        if name.rpartition("__")[2] == "random_state" and value is None
-    }
-    return estimator.set_params(**seeds)
-
-
-def _check(name, value, holds, expected):
-    if isinstance(value, str) or not holds(value):
-        raise ValueError(f"Got {name}={value!r}, but expected {expected}.")

@@ -1,32 +1,200 @@
-"""The template of the classifiers that hold one net."""
+"""The template of the classifiers that hold one net: a network, a loss and a head."""
+
+from collections.abc import Iterable
+from dataclasses import field
+from numbers import Real
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 
-from sklearn_ood._response import log_softmax
+from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, Share
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import take_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._evaluation import forward
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
-from sklearn_ood.nets._heads import CONFIDENCES, fit_temperature
+from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, build_module
 from sklearn_ood.nets._training import Net, make_net, seeded, train
 
+TRAINING_PARAMETERS = (
+    "optimizer",
+    "lr",
+    "lr_schedule",
+    "weight_decay",
+    "max_epochs",
+    "batch_size",
+    "early_stopping",
+    "n_iter_no_change",
+    "device",
+    "verbose",
+)
+
 
 class NetClassifier(OODClassifier):
-    """A classifier that holds one trained skorch net, ``net_``.
+    """Template of a classifier that holds one trained net.
 
-    The flat parameters are documented on :class:`sklearn_ood.SoftmaxClassifier`; a method
-    lists them again in its own ``__init__``, as scikit-learn's ``get_params`` wants it.
+    A method overrides ``n_outputs``, ``make_loss`` and ``make_head`` where it differs from
+    cross entropy on one output a class.
+
+    Parameters
+    ----------
+    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
+            default="auto"
+        The network. "auto" is an MLP for flat rows and a small convolutional net for images
+        (see ``input_shape``); "cnn" is the network of 1.31 million weights of Spigler, "vgg13"
+        and "alexnet" are those of Lee et al. A ``nn.Module`` is copied, and training goes on
+        from its weights; a callable gets ``(n_features_in, n_outputs)`` and returns one.
+    hidden_layer_sizes : tuple of int, default=(128,)
+        Dense layers of "mlp" and "small_cnn".
+    dropout : float in [0, 1), default=0.0
+        Dropout after each of these layers.
+    input_shape : tuple (C, H, W), default=None
+        Shape of one image where X has flat rows, as in a pipeline. Not needed where X is
+        (n_samples, C, H, W).
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss.
+    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
+        Its further arguments go into ``net_params`` as ``optimizer__<name>``.
+    lr : float > 0, default=1e-3
+        Learning rate.
+    lr_schedule : {None, "cosine", "step"}, default=None
+        "cosine" decays to zero over ``max_epochs``; "step" goes on with a tenth after 60 %.
+    weight_decay : float >= 0, default=0.0
+        L2 penalty, as the optimizer takes it.
+    max_epochs : int, default=100
+        Passes over the data.
+    batch_size : int, default=64
+        Rows in each step. Halved where the device's memory runs out.
+    early_stopping : bool, default=False
+        Stop when the loss on a held-out part has not improved for ``n_iter_no_change``
+        epochs, and keep the best epoch's weights.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of every class held out for early stopping and what else needs held-out rows.
+    n_iter_no_change : int, default=10
+        Patience of early stopping, in epochs.
+    ood_label : label, default=None
+        Rows of ``y`` with this label are outliers: they form no class, and methods that do
+        not learn from outliers leave them out of training.
+    net_params : dict, default=None
+        Passed to ``skorch.NeuralNet``: callbacks, ``optimizer__betas`` and so on.
+    device : {"auto"} or torch device, default="auto"
+        "auto" is CUDA where there is one.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, batches and held-out rows. On a CPU the same seed gives the same
+        bits; torch's and numpy's global generators are left as they were.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The in-distribution labels.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module, which takes flat rows.
+    head_ : nn.Module
+        From the net's outputs to the evidence for each class and the score.
+    loss_curve_ : list of float
+        Training loss of each epoch; ``net_.history`` has all that was recorded.
+    validation_loss_curve_ : list of float
+        Held-out loss of each epoch, with ``early_stopping=True``.
+    n_iter_ : int
+        Epochs trained.
+    input_shape_ : tuple of int
+        Shape of one input.
+    n_features_in_ : int
+        Number of features, C * H * W for images.
+    feature_names_in_ : ndarray of str
+        Where X has column names.
     """
 
+    module: Any = field(default="auto", kw_only=False)
+    hidden_layer_sizes: Iterable[int] | int = (128,)
+    dropout: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.0
+    input_shape: Any = None
+    class_weight: dict | Literal["balanced"] | None = None
+    optimizer: Literal["adam", "adamw", "sgd"] | type = "adam"
+    lr: Positive = 1e-3
+    lr_schedule: Literal["cosine", "step"] | None = None
+    weight_decay: NonNegative = 0.0
+    max_epochs: Count = 100
+    batch_size: Count = 64
+    early_stopping: bool = False
+    validation_fraction: Share = 0.1
+    n_iter_no_change: Count = 10
+    ood_label: Any = None
+    net_params: dict | None = None
+    device: Any = "auto"
+    random_state: RandomState = None
+    verbose: int = 0
+
     _keeps_tensors = _learns_tensors = True
-    _net_class = Net
     _min_classes = 2
-    _confidences = (*CONFIDENCES, "odin")
+
+    def n_outputs(self, n_classes):
+        """Outputs of the network.
+
+        Parameters
+        ----------
+        n_classes : int
+
+        Returns
+        -------
+        int
+        """
+        return n_classes
+
+    def make_network(self, n_classes, input_shape):
+        """The untrained network.
+
+        Parameters
+        ----------
+        n_classes : int
+        input_shape : tuple of int
+            ``(n_features,)`` or ``(C, H, W)``.
+
+        Returns
+        -------
+        nn.Module
+            From flat rows to the outputs.
+        """
+        network = build_module(
+            self.module,
+            int(np.prod(input_shape)),
+            self.n_outputs(n_classes),
+            input_shape=input_shape,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            dropout=self.dropout,
+        )
+        return InputShape(network, input_shape)
+
+    def make_loss(self, class_weights):
+        """What training minimises.
+
+        Parameters
+        ----------
+        class_weights : tensor of shape (n_classes,) or None
+
+        Returns
+        -------
+        nn.Module
+            From outputs and integer targets to a loss.
+        """
+        return nn.CrossEntropyLoss(class_weights)
+
+    def make_head(self):
+        """What the outputs say: made anew where it is asked for, from fitted attributes.
+
+        Returns
+        -------
+        sklearn_ood.classifiers.Head
+        """
+        return SoftmaxHead()
 
     def fit(self, X, y):
         """Train the network on the in-distribution rows.
@@ -41,14 +209,15 @@ class NetClassifier(OODClassifier):
         -------
         self
         """
+        self._validate_params()
         data = validate_training_data(
             self, X, y, min_classes=self._min_classes, keep_tensors=self._learns_tensors
         )
         with seeded(self.random_state) as seed:
             training, held_out = self._hold_out(data, seed)
-            net = self._build(data)
+            net = self._make_net(data)
             self._train(net, data, training, held_out)
-        self._calibrate(net, data, held_out)
+        self._calibrate(net, held_out)
         self.net_, self.classes_ = net, data.classes
         return self
 
@@ -67,13 +236,18 @@ class NetClassifier(OODClassifier):
         ndarray of shape (n_samples, n_features) or (n_samples, C, H, W), float64
         """
         rows = self._validate_rows(X)
-        if hasattr(self, "estimator_"):
-            raise TypeError(
-                f"Got a {type(self).__name__} whose classes come from another estimator, but "
-                "input gradients need a net of its own."
-            )
-        gradients = class_gradients(self.net_, rows, self._class_logits, guided=guided)
+        gradients = class_gradients(self.net_, rows, self.head_.logits, guided=guided)
         return gradients.reshape(-1, *self.input_shape_)
+
+    @property
+    def head_(self):
+        """From the net's outputs to the evidence for each class and the score: a module."""
+        return self.make_head().to(self.net_.device)
+
+    @property
+    def scored_network_(self):
+        """The network and its head: a module from flat rows to evidence and score."""
+        return ScoredNetwork(self.net_.module_, self.head_)
 
     @property
     def loss_curve_(self):
@@ -92,67 +266,31 @@ class NetClassifier(OODClassifier):
 
     @property
     def _needs_holdout(self):
-        return self.early_stopping or self.temperature == "calibrate"
+        return self.early_stopping
 
     def _hold_out(self, data, seed):
         """In-distribution rows and codes: to train on, and held out (None if not needed)."""
-        self._check_parameters()
         rows, codes = data.in_distribution
         if not self._needs_holdout:
             return (rows, codes), None
         held_out = hold_out_each_class(codes, self.validation_fraction, seed)
         return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
 
-    def _build(self, data):
+    def _make_net(self, data, *, net_class=Net, make_loss=None, **options):
+        """A net ready to be trained; ``options`` are the net class's own parameters."""
         return make_net(
-            self._network(data),
-            net_class=self._net_class,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            lr_schedule=self.lr_schedule,
-            weight_decay=self.weight_decay,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            early_stopping=self.early_stopping,
-            n_iter_no_change=self.n_iter_no_change,
-            device=self.device,
-            verbose=self.verbose,
-            net_params=self._net_parameters(data) | dict(self.net_params or {}),
+            self.make_network(len(data.classes), data.input_shape),
+            criterion=(make_loss or self.make_loss)(self._class_weights(data)),
+            net_class=net_class,
+            net_params=options | dict(self.net_params or {}),
+            **{name: getattr(self, name) for name in TRAINING_PARAMETERS},
         )
-
-    def _network(self, data):
-        """The torch module to train; it takes flat rows."""
-        module = build_module(
-            self.module,
-            data.rows.shape[1],
-            self._n_outputs(data),
-            input_shape=data.input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-        )
-        return InputShape(module, data.input_shape)
-
-    def _net_parameters(self, data):
-        """What the method itself passes to skorch; the user's ``net_params`` win over it."""
-        return {"criterion__weight": self._class_weights(data)}
 
     def _train(self, net, data, training, held_out):
         train(net, *training, validation=held_out if self.early_stopping else None)
 
-    def _calibrate(self, net, data, held_out):
-        if self.temperature == "calibrate":
-            rows, codes = held_out
-            logits = forward(net, rows)[:, : len(data.classes)]
-            self.temperature_ = fit_temperature(logits, codes)
-        else:
-            self.temperature_ = float(self.temperature)
-
-    def _n_outputs(self, data):
-        return len(data.classes)
-
-    def _class_logits(self, outputs):
-        """One column for each class, of a tensor of the net's outputs."""
-        return outputs[:, : len(self.classes_)]
+    def _calibrate(self, net, held_out):
+        """Learn what the head needs beside the outputs."""
 
     def _class_weights(self, data):
         if self.class_weight is None:
@@ -163,52 +301,72 @@ class NetClassifier(OODClassifier):
         )
         return torch.as_tensor(weights, dtype=torch.float32)
 
-    def _check_parameters(self):
-        if self.confidence not in self._confidences:
-            raise ValueError(
-                f"Got confidence={self.confidence!r}, but expected one of "
-                f"{list(self._confidences)}."
-            )
-        if self.temperature != "calibrate" and not self.temperature > 0:
-            raise ValueError(
-                f"Got temperature={self.temperature!r}, but expected a number > 0 or "
-                "'calibrate'."
-            )
-        if not self.epsilon >= 0:
-            raise ValueError(f"Got epsilon={self.epsilon!r}, but expected a number >= 0.")
-
-    def _logits(self, rows):
-        """Logits of the classes, divided by the temperature."""
-        return forward(self.net_, rows) / self.temperature_
-
     def _evidence(self, rows):
-        return log_softmax(self._logits(rows))
-
-    def _log_proba(self, rows):
-        return self._evidence(rows)
-
-    def _log_outputs(self, batch, *, scaled=False):
-        """Log-output of every class for a tensor of rows, differentiable in the rows.
-
-        Unscaled it is what the network says, scaled what the method makes of it; the two
-        differ where a confidence multiplies the probabilities.
-        """
-        logits = self.net_.module_(batch)[:, : len(self.classes_)].double()
-        return torch.log_softmax(logits / self.temperature_, dim=1)
-
-    def _bounded_outputs(self, batch, *, scaled=False):
-        """``_log_outputs``, and what the score of each row cannot exceed, without gradient."""
-        outputs = self._log_outputs(batch, scaled=scaled)
-        return outputs, torch.full_like(outputs[:, 0].detach(), np.inf)
+        return self._read(self.head_.evidence, rows)
 
     def _scores(self, rows):
-        if self.confidence != "odin":
-            return CONFIDENCES[self.confidence](self._logits(rows))
-        shifted = odin_rows(self.net_, rows, self._log_max_proba, self.epsilon)
-        return CONFIDENCES["max_proba"](self._logits(shifted))
+        return self._read(self.head_.score, rows)
 
     def _class_scores(self, rows, codes):
+        if self.head_.scores_best_class:
+            return super()._class_scores(rows, codes)
         return self._scores(rows)
 
-    def _log_max_proba(self, outputs):
-        return torch.log_softmax(outputs / self.temperature_, dim=1).max(dim=1).values
+    @torch.no_grad()
+    def _read(self, say, rows):
+        """What a function of the head says of the outputs, all of which are in memory."""
+        outputs = torch.from_numpy(forward(self.net_, rows))
+        return say(outputs.to(self.net_.device)).cpu().numpy()
+
+
+class LogitClassifier(NetClassifier):
+    """Template of the methods whose outputs are logits.
+
+    Parameters
+    ----------
+    score_function : {"max_proba", "entropy", "margin", "max_logit", "energy"}, \
+            default="max_proba"
+        Formula of ``score_samples``, with f the logits divided by ``temperature`` and p their
+        softmax: log max p; sum p log p; the difference of the two largest log p; max f;
+        logsumexp f.
+    temperature : float > 0 or "calibrate", default=1.0
+        Divides the logits. "calibrate" fits it on a held-out part by maximum likelihood, so
+        that the probabilities mean what they say.
+    epsilon : float >= 0, default=0.0
+        Step of ODIN, in the units of X: rows are scored after a step of this length in every
+        feature towards a higher score (Liang et al., 2018, with "max_proba").
+
+    Attributes
+    ----------
+    temperature_ : float
+        The temperature in use.
+    """
+
+    score_function: Annotated[str, StrOptions(set(SCORE_FUNCTIONS))] = "max_proba"
+    temperature: Positive | Literal["calibrate"] = 1.0
+    epsilon: NonNegative = 0.0
+
+    def make_head(self):
+        """As for :class:`NetClassifier`."""
+        return SoftmaxHead(self.score_function, self.temperature_)
+
+    @property
+    def _needs_holdout(self):
+        return super()._needs_holdout or self.temperature == "calibrate"
+
+    def _calibrate(self, net, held_out):
+        self.temperature_ = 1.0
+        if self.temperature == "calibrate":
+            rows, codes = held_out
+            logits = self.make_head().logits(torch.from_numpy(forward(net, rows)))
+            self.temperature_ = fit_temperature(logits.numpy(), codes)
+        else:
+            self.temperature_ = float(self.temperature)
+
+    def _scores(self, rows):
+        if self.epsilon:
+            rows = odin_rows(self.net_, rows, self.head_.score, self.epsilon)
+        return super()._scores(rows)
+
+    def _class_scores(self, rows, codes):
+        return self._scores(rows) if self.epsilon else super()._class_scores(rows, codes)

@@ -1,14 +1,16 @@
 """The template of classifiers whose net learns from outliers."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood.classifiers._network import NetClassifier
+from sklearn_ood._parameters import NonNegative, Positive
+from sklearn_ood.classifiers._network import LogitClassifier
 from sklearn_ood.nets._evaluation import map_batches
-from sklearn_ood.nets._gan import build_discriminator, build_generator
-from sklearn_ood.nets._training import Net, seeded
-from sklearn_ood.outliers._sources import GANOutliers, resolve_sources, sample_bank
+from sklearn_ood.nets._training import seeded
+from sklearn_ood.outliers._sources import GANOutliers, resolve_sources
 from sklearn_ood.outliers._training import GANOutlierNet, OutlierNet
 
 # Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
@@ -20,11 +22,41 @@ COLLAPSED = 1e-3
 N_COLLAPSE_SAMPLES = 256
 
 
-class OutlierClassifier(NetClassifier):
-    """A net classifier with the parameters ``beta``, ``outliers`` and ``outlier_ratio``.
+class OutlierClassifier(LogitClassifier):
+    """Template of a classifier that is taught by outliers, given or made.
 
-    A method supplies ``_outlier_loss``, from outputs on outliers to a loss.
+    A method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`, from
+    outputs on rows, their targets, and outputs on outliers to two losses.
+
+    Parameters
+    ----------
+    beta : float >= 0, default=1.0
+        Weight of the loss on outliers.
+    outliers : str, callable, OutlierSource, or dict of these to weights, default="boundary"
+        Where training takes its outliers from. "given": the rows labelled ``ood_label``.
+        "gan": a GAN trained in turns with the classifier, and "original_gan", one that only
+        imitates the data (:class:`GANOutliers`). "boundary": just outside the classes
+        (:class:`BoundaryOutliers`); "uniform", "mixup", "noise": see
+        :class:`UniformOutliers`, :class:`MixupOutliers`, :class:`NoiseOutliers`. A callable
+        ``(X, y, n, random_state) -> X_out`` gets the in-distribution rows and labels. A
+        dict mixes sources: ``{"boundary": 0.7, "given": 0.3}``.
+    outlier_ratio : float > 0, default=1.0
+        Outliers for each in-distribution row of a training step.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module, which takes flat rows. With a
+        GAN also ``net_.generator_`` and ``net_.discriminator_``. ``net_.history`` has the
+        course of every loss: ``train_loss``, ``train_class_loss``, ``train_outlier_loss``,
+        ``train_discriminator_loss`` and ``train_generator_loss``.
     """
+
+    beta: NonNegative = 1.0
+    outliers: Any = "boundary"
+    outlier_ratio: Positive = 1.0
+
+    _learns_tensors = False  # the sources of outliers make arrays
 
     def sample_outliers(self, n_samples=1, *, random_state=None):
         """Samples of the trained generator.
@@ -52,97 +84,41 @@ class OutlierClassifier(NetClassifier):
                 "beta > 0, or call the source itself: BoundaryOutliers()(X, y, n)."
             )
         with seeded(random_state):
-            latents = torch.randn(n_samples, self.net_.latent_dim)
-        return _generate(self.net_, latents).reshape(-1, *self.input_shape_)
+            latents = torch.randn(n_samples, self.net_.gan.latent_dim)
+        generator = self.net_.generator_.eval()
 
-    _learns_tensors = False  # the sources of outliers make arrays
+        @torch.no_grad()
+        def rows(batch):
+            return generator(batch).flatten(1)
 
-    @property
-    def _net_class(self):
+        made = map_batches(rows, latents, device=self.net_.device)
+        return made.reshape(-1, *self.input_shape_)
+
+    def _make_net(self, data):
+        sources, weights = resolve_sources(self.outliers)
         if not self.beta:
-            return Net
-        return GANOutlierNet if self._gan is not None else OutlierNet
-
-    @property
-    def _gan(self):
-        sources, _ = resolve_sources(self.outliers)
-        return next((source for source in sources if isinstance(source, GANOutliers)), None)
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        if not 0 <= self.beta < np.inf:
-            raise ValueError(f"Got beta={self.beta!r}, but expected a finite number >= 0.")
-        if not 0 < self.outlier_ratio < np.inf:
-            raise ValueError(
-                f"Got outlier_ratio={self.outlier_ratio!r}, but expected a number > 0: "
-                "outliers for each in-distribution row of a step."
-            )
-
-    def _net_parameters(self, data):
-        parameters = super()._net_parameters(data)
-        if self.beta:
-            parameters |= {
-                "beta": float(self.beta),
-                "outlier_loss": self._outlier_loss,
-                "outlier_ratio": float(self.outlier_ratio),
-            }
-            parameters |= self._gan_parameters(data)
-        return parameters
-
-    def _gan_parameters(self, data):
-        gan = self._gan
-        if gan is None:
-            return {}
-        check_gan(gan)
+            return super()._make_net(data, make_loss=super().make_loss)
+        gans = [source for source in sources if isinstance(source, GANOutliers)]
+        options = {"gan": gans[0]} if gans else {}
+        net = super()._make_net(
+            data,
+            net_class=GANOutlierNet if gans else OutlierNet,
+            beta=float(self.beta),
+            outlier_ratio=float(self.outlier_ratio),
+            **options,
+        )
         rows, _ = data.in_distribution
-        sizes = {"hidden_layer_sizes": gan.hidden_layer_sizes, "n_channels": gan.n_channels}
-        shape = data.input_shape
-        return {
-            "networks": (
-                build_generator(gan.generator, gan.latent_dim, shape, rows, **sizes),
-                build_discriminator(gan.discriminator, shape, rows, **sizes),
-            ),
-            "latent_dim": gan.latent_dim,
-            "gan_lr": gan.lr,
-            "guided": gan.guided,
-            "pull_away": gan.pull_away,
-        }
+        if gans:
+            net.networks = gans[0].make_networks(data.input_shape, rows)
+        n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
+        seed = torch.initial_seed()
+        net.supply([source.supply(net, data, n, seed) for source in sources], weights)
+        return net
 
     def _train(self, net, data, training, held_out):
-        if self.beta:
-            self._supply(net, data, seed=torch.initial_seed())
         super()._train(net, data, training, held_out)
-        if self.beta:
-            net.release()
-        if self.beta and self._gan is not None:
+        if isinstance(net, GANOutlierNet):
             check_spread(net, training[0])
-
-    def _supply(self, net, data, seed):
-        sources, weights = resolve_sources(self.outliers)
-        rows, _ = data.in_distribution
-        n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
-        net.supply(
-            [
-                net.generate_detached
-                if isinstance(source, GANOutliers)
-                else sample_bank(source, data, n, seed)
-                for source in sources
-            ],
-            weights,
-        )
-
-
-def check_gan(gan):
-    """Raise for parameters of :class:`GANOutliers` that are out of range."""
-    if not gan.lr > 0:
-        raise ValueError(f"Got GANOutliers lr={gan.lr!r}, but expected a number > 0.")
-    if not gan.pull_away >= 0:
-        raise ValueError(f"Got pull_away={gan.pull_away!r}, but expected a number >= 0.")
-    for name in ("latent_dim", "n_channels"):
-        if not getattr(gan, name) >= 1:
-            raise ValueError(
-                f"Got GANOutliers {name}={getattr(gan, name)!r}, but expected an integer >= 1."
-            )
 
 
 def check_spread(net, rows):
@@ -155,13 +131,3 @@ def check_spread(net, rows):
             f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, or "
             "take outliers='boundary', which needs no generator."
         )
-
-
-def _generate(net, latents):
-    generator = net.generator_.eval()
-
-    @torch.no_grad()
-    def rows(batch):
-        return generator(batch).flatten(1)
-
-    return map_batches(rows, latents, device=net.device)

@@ -7,7 +7,6 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.generators import BaseGenerator
 from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA, resolve_divergence
@@ -17,8 +16,7 @@ from sklearn_ood.search._evolution import evolve
 
 def is_differentiable(classifier):
     """Whether the probabilities of a fitted classifier have a gradient."""
-    wraps_another = getattr(classifier, "estimator", None) is not None
-    return isinstance(classifier, NetClassifier) and not wraps_another
+    return hasattr(classifier, "scored_network_")
 
 
 def log_proba(classifiers, rows):
@@ -61,7 +59,7 @@ def log_proba_tensor(classifiers, x):
     """
     if all(is_differentiable(classifier) for classifier in classifiers):
         outputs = [
-            classifier._log_outputs(x.to(classifier.net_.device), scaled=True)
+            classifier.scored_network_(x.to(classifier.net_.device))[0]
             for classifier in classifiers
         ]
         return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])

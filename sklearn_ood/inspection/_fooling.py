@@ -146,7 +146,7 @@ def fooling_rate(
     check_is_fitted(estimator)
     _check_parameters(target, method, bounds, n_trials, max_updates, lr, n_offspring)
     if method == "auto":
-        method = "gradient" if _has_gradient(estimator) else "evolution"
+        method = "gradient" if hasattr(estimator, "scored_network_") else "evolution"
     _check_estimator(estimator, method)
     random_state = check_random_state(random_state)
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
@@ -271,10 +271,6 @@ class FoolingDisplay:
         return self
 
 
-def _has_gradient(estimator):
-    return hasattr(estimator, "_log_outputs") and getattr(estimator, "estimator", None) is None
-
-
 def _n_features(estimator):
     if hasattr(estimator, "n_features_in_"):
         return int(estimator.n_features_in_)
@@ -285,7 +281,7 @@ def _n_features(estimator):
 
 
 def _check_estimator(estimator, method):
-    if method == "gradient" and not _has_gradient(estimator):
+    if method == "gradient" and not hasattr(estimator, "scored_network_"):
         raise TypeError(
             f"Got method='gradient' for {type(estimator).__name__}, whose outputs have no "
             "gradient; use method='evolution'."

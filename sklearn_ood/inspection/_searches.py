@@ -115,16 +115,19 @@ class GradientSearch:
 
     def _backward(self, rows):
         """Gradient of the cross entropy, the class predicted, and a bound of its confidence."""
+        network = self.estimator.scored_network_
         device, parts = self.estimator.net_.device, []
         for start in range(0, len(rows), ROWS_PER_GRADIENT):
             part = slice(start, start + ROWS_PER_GRADIENT)
             with torch.enable_grad():
                 batch = torch.as_tensor(rows[part], device=device).requires_grad_()
-                outputs, bounds = self.estimator._bounded_outputs(batch, scaled=self.scaled)
+                outputs = network.network(batch).double()
+                evidence, scores = network.head(outputs)
+                attacked = evidence if self.scaled else network.head.log_outputs(outputs)
                 index = torch.as_tensor(self.classes[part], device=device)[:, None]
-                (gradient,) = torch.autograd.grad(-outputs.gather(1, index).sum(), batch)
-            predicted = outputs.detach().argmax(dim=1)
-            parts.append([value.cpu().numpy() for value in (gradient, predicted, bounds)])
+                (gradient,) = torch.autograd.grad(-attacked.gather(1, index).sum(), batch)
+            found = (gradient, attacked.argmax(dim=1), scores)
+            parts.append([value.detach().cpu().numpy() for value in found])
         return map(np.concatenate, zip(*parts, strict=True))
 
 

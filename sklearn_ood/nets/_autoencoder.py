@@ -1,6 +1,7 @@
 """A classifier network and the denoising autoencoder that shares its encoder."""
 
 import copy
+from functools import singledispatch
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from sklearn_ood.nets._training import Net
 
-_ACTIVATIONS = (
+ACTIVATIONS = (
     nn.ReLU,
     nn.LeakyReLU,
     nn.ELU,
@@ -18,7 +19,7 @@ _ACTIVATIONS = (
     nn.Tanh,
     nn.Sigmoid,
 )
-_NO_INVERSE_NEEDED = (nn.Dropout, nn.Dropout2d, nn.Identity)
+NO_MIRROR_NEEDED = (nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
 class Autoencoder(nn.Module):
@@ -31,8 +32,8 @@ class Autoencoder(nn.Module):
     input_shape : tuple of int
     tied : bool
         Whether the decoder uses the encoder's weights, transposed.
-    classify : bool, default=True
-        Without, the output layer is left out and there are no logits.
+    n_classes : int
+        For one class the output layer is left out: it has that class with certainty.
 
     Raises
     ------
@@ -40,12 +41,13 @@ class Autoencoder(nn.Module):
         If the network has no encoder, or a tied decoder cannot transpose it.
     """
 
-    def __init__(self, network, input_shape, tied, *, classify=True):
+    def __init__(self, network, input_shape, tied, *, n_classes):
         super().__init__()
         self.input_shape = tuple(input_shape)
         self.encoder, output = _split(network)
         self.decoder = make_decoder(self.encoder, self.input_shape, tied)
-        self.output = output if classify else None
+        self.output = output if n_classes > 1 else None
+        self.n_classes = n_classes
         self.code_size = torch.Size(_shapes(_layers(self.encoder), input_shape)[-1]).numel()
         self.code_is_relu = isinstance(_layers(self.encoder)[-1], nn.ReLU)
 
@@ -86,16 +88,8 @@ class DenoisingNet(Net):
         self.reconstruction_weight = reconstruction_weight
         super().__init__(*args, **kwargs)
 
-    def train_step_single(self, batch, **fit_params):
-        losses = self._losses(batch)
-        losses["loss"].backward()
-        return losses
-
-    def validation_step(self, batch, **fit_params):
-        with torch.no_grad():
-            return self._losses(batch)
-
-    def _losses(self, batch):
+    def losses(self, batch):
+        """Both losses of a batch, reconstructed from rows with fresh noise."""
         inputs, targets = batch
         code = self.module_.encode(inputs + self.noise * torch.randn_like(inputs))
         reconstruction = functional.mse_loss(self.module_.decode(code), inputs)
@@ -162,12 +156,12 @@ def make_decoder(encoder, input_shape, tied):
         return nn.Sequential(
             nn.Linear(code_size, hidden), nn.ReLU(), nn.Linear(hidden, input_size)
         )
-    start = len(layers) - isinstance(layers[-1], _ACTIVATIONS)
+    start = len(layers) - isinstance(layers[-1], ACTIVATIONS)
     mirrored = [
         _mirror(layers[i], shapes[i], shapes[i + 1], tied) for i in reversed(range(start))
     ]
     unflatten = nn.Unflatten(1, shapes[-1]) if len(shapes[-1]) > 1 else nn.Identity()
-    return nn.Sequential(unflatten, *(layer for layer in mirrored if layer is not None))
+    return nn.Sequential(unflatten, *mirrored)
 
 
 class TransposedLinear(nn.Module):
@@ -215,7 +209,7 @@ def _split(network):
 def _layers(module):
     """Layers in the order of the computation, without the nesting."""
     if not isinstance(module, nn.Sequential):
-        return [] if isinstance(module, _NO_INVERSE_NEEDED) else [module]
+        return [] if isinstance(module, NO_MIRROR_NEEDED) else [module]
     return [layer for child in module for layer in _layers(child)]
 
 
@@ -231,31 +225,44 @@ def _shapes(layers, input_shape):
     return shapes
 
 
+@singledispatch
+def _mirror(layer, before, after, tied):
+    """A layer from the shape ``after`` back to ``before``; none for layers not listed here."""
+
+
+@_mirror.register
+def _(layer: nn.Linear, before, after, tied):
+    return TransposedLinear(layer) if tied else nn.Linear(after[-1], before[-1])
+
+
+@_mirror.register
+def _(layer: nn.Conv2d, before, after, tied):
+    padding = _output_padding(layer, before, after)
+    if tied:
+        return TransposedConv2d(layer, padding)
+    channels = (layer.out_channels, layer.in_channels)
+    return nn.ConvTranspose2d(*channels, layer.kernel_size, **_geometry(layer, padding))
+
+
+@_mirror.register
+def _(layer: nn.Flatten, before, after, tied):
+    return nn.Unflatten(1, before) if len(before) > 1 else nn.Identity()
+
+
+@_mirror.register(nn.MaxPool2d)
+@_mirror.register(nn.AvgPool2d)
+def _(layer, before, after, tied):
+    return nn.Upsample(before[1:])
+
+
+for _activation in ACTIVATIONS:
+    _mirror.register(_activation, lambda layer, before, after, tied: copy.deepcopy(layer))
+
+
 def _has_mirror(layer):
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return isinstance(layer, (nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, *_ACTIVATIONS))
-
-
-def _mirror(layer, before, after, tied):
-    """A layer from the shape ``after`` back to the shape ``before``."""
-    if isinstance(layer, nn.Linear):
-        return TransposedLinear(layer) if tied else nn.Linear(after[-1], before[-1])
-    if isinstance(layer, nn.Conv2d):
-        padding = _output_padding(layer, before, after)
-        if tied:
-            return TransposedConv2d(layer, padding)
-        return nn.ConvTranspose2d(
-            layer.out_channels,
-            layer.in_channels,
-            layer.kernel_size,
-            **_geometry(layer, padding),
-        )
-    if isinstance(layer, nn.Flatten):
-        return nn.Unflatten(1, before) if len(before) > 1 else None
-    if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
-        return nn.Upsample(before[1:])
-    return copy.deepcopy(layer)
+    return _mirror.dispatch(type(layer)) is not _mirror.dispatch(object)
 
 
 def _geometry(layer, output_padding):

@@ -1,50 +1,198 @@
-"""From logits to log-probabilities and confidences: pure functions in float64.
+"""Heads: from a network's outputs to the evidence for each class and the score of a row.
 
-All confidences are higher for inputs that look more in-distribution, and all are computed
-in log space: a softmax saturates at 1.0, where thousands of rows could not be told apart.
+A head is a module of plain tensor operations in float64, so that one formula, written once,
+scores rows, is differentiated (ODIN, fooling, ascent) and is exported (ONNX). Scores are
+higher for rows that look more in-distribution, and in log space: a softmax saturates at 1,
+where thousands of rows could not be told apart.
 """
 
-import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+import math
 
-from sklearn_ood._response import log_softmax
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import nn
+
+from sklearn_ood import _response
+
+
+class Head(nn.Module):
+    """Evidence of shape (n, n_classes) of outputs (n, n_outputs); the score is the best one's.
+
+    A method overrides ``evidence``, and what differs from it.
+    """
+
+    # Whether the score is the evidence for the best class, in the same unit.
+    scores_best_class = True
+
+    def evidence(self, outputs):
+        """One number for each class, whose argmax is the answer and whose softmax is p."""
+        return log_softmax(outputs)
+
+    def score(self, outputs):
+        """One number for each row."""
+        return self.evidence(outputs).amax(dim=1)
+
+    def logits(self, outputs):
+        """What training pushes up for the class of a row: one column for each class."""
+        return outputs
+
+    def log_outputs(self, outputs):
+        """What the network says, before the method's confidence scales it."""
+        return torch.log_softmax(self.logits(outputs), dim=1)
+
+    def forward(self, outputs):
+        outputs = outputs.double()
+        return self.evidence(outputs), self.score(outputs)
+
+
+class SoftmaxHead(Head):
+    """Log-probabilities of logits divided by ``temperature``, and a classic score of them."""
+
+    def __init__(self, score_function="max_proba", temperature=1.0):
+        super().__init__()
+        self.score_function = score_function
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float64))
+
+    @property
+    def scores_best_class(self):
+        return self.score_function == "max_proba"
+
+    def evidence(self, outputs):
+        return log_softmax(outputs / self.temperature)
+
+    def score(self, outputs):
+        return SCORE_FUNCTIONS[self.score_function](outputs / self.temperature)
+
+    def log_outputs(self, outputs):
+        return super().log_outputs(outputs / self.temperature)
+
+
+class RejectHead(SoftmaxHead):
+    """Log-odds of each class against the last output (Vernekar et al., 2019)."""
+
+    @property
+    def scores_best_class(self):
+        return self.score_function == "margin"
+
+    def evidence(self, outputs):
+        logits = outputs / self.temperature
+        return logits[:, :-1] - logits[:, -1:]
+
+    def score(self, outputs):
+        evidence = self.evidence(outputs)
+        if self.score_function == "margin":
+            return evidence.amax(dim=1)
+        odds = evidence.logsumexp(dim=1)  # log(1 - p_reject) = -log(1 + exp(-odds))
+        return odds.clamp(max=0) - log1p(torch.exp(-odds.abs()))
+
+    def logits(self, outputs):
+        return outputs[:, :-1]
+
+
+class AgreementHead(Head):
+    """Agreement of each class's units: the sum of log(w p_j) over the w units of a class.
+
+    In (-inf, 0]; 0 where they share the whole probability equally (Kardan & Stanley, 2017).
+    """
+
+    def __init__(self, n_units):
+        super().__init__()
+        self.n_units = n_units
+
+    def evidence(self, outputs):
+        return self.log_outputs(outputs).clamp(max=0) * self.n_units
+
+    def logits(self, outputs):
+        return outputs.unflatten(1, (-1, self.n_units)).sum(dim=2)
+
+    def log_outputs(self, outputs):
+        """The mean log-share of the units, which training maximises."""
+        log_units = log_softmax(outputs).unflatten(1, (-1, self.n_units))
+        return (log_units + math.log(self.n_units)).mean(dim=2)
+
+
+class ConfidenceHead(Head):
+    """Log-probabilities, lowered by distances that follow the logits in the outputs.
+
+    Parameters
+    ----------
+    n_classes : int
+    weights : array-like of shape (n_distances,)
+        The confidence is exp of minus the weighted sum of the distances (Spigler, eq. 5).
+    """
+
+    def __init__(self, n_classes, weights):
+        super().__init__()
+        self.n_classes = n_classes
+        self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
+
+    def evidence(self, outputs):
+        distances = outputs[:, self.n_classes :]
+        return log_softmax(self.logits(outputs)) - (distances @ self.weights)[:, None]
+
+    def logits(self, outputs):
+        return outputs[:, : self.n_classes]
+
+
+class ScoredNetwork(nn.Module):
+    """A trained network and its head: flat rows to evidence and score, differentiable."""
+
+    def __init__(self, network, head):
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    def forward(self, rows):
+        return self.head(self.network(rows))
+
+    def log_outputs(self, rows):
+        """What the network says of rows, before the method's confidence scales it."""
+        return self.head.log_outputs(self.network(rows).double())
+
+
+def log_softmax(logits):
+    """Exact also where a probability is nearly one: for the largest, -log1p(others' odds)."""
+    top = logits.argmax(dim=1, keepdim=True)
+    shifted = logits - logits.gather(1, top)
+    odds = shifted.exp().scatter(1, top, 0.0)
+    return shifted - log1p(odds.sum(dim=1, keepdim=True))
+
+
+def log1p(x):
+    """Of ``x >= 0``, by Kahan's correction of log(1 + x): ONNX has no log1p."""
+    y = 1 + x
+    return torch.where(y == 1, x, y.log() * x / torch.where(y == 1, 1.0, y - 1))
 
 
 def max_proba(logits):
     """Logarithm of the largest probability, in (-inf, 0] (Hendrycks & Gimpel, 2017)."""
-    # As log_softmax, for the largest logit alone; one row a class is kinder to the memory.
-    shifted = np.array(np.transpose(logits), dtype=np.float64, order="C")
-    shifted -= shifted.max(axis=0)
-    top = shifted == 0
-    odds = np.exp(shifted, out=shifted)
-    odds[top] = 0
-    return -np.log1p(odds.sum(axis=0) + (top.sum(axis=0) - 1))
+    return log_softmax(logits).amax(dim=1)
 
 
 def entropy(logits):
     """Minus the entropy of the probabilities in nats, in [-log(n_classes), 0]."""
     log_p = log_softmax(logits)
-    return (np.exp(log_p) * log_p).sum(axis=1)
+    return (log_p.exp() * log_p).sum(dim=1)
 
 
 def margin(logits):
     """Difference of the two largest log-probabilities, in [0, inf)."""
-    top = np.partition(logits, -2, axis=1)[:, -2:]
-    return top[:, 1] - top[:, 0]
+    top = logits.topk(2, dim=1).values
+    return top[:, 0] - top[:, 1]
 
 
 def max_logit(logits):
     """The largest logit, in (-inf, inf)."""
-    return logits.max(axis=1)
+    return logits.amax(dim=1)
 
 
 def energy(logits):
     """Minus the free energy, logsumexp of the logits, in (-inf, inf) (Liu et al., 2020)."""
-    return logsumexp(logits, axis=1)
+    return logits.logsumexp(dim=1)
 
 
-CONFIDENCES = {
+SCORE_FUNCTIONS = {
     "max_proba": max_proba,
     "entropy": entropy,
     "margin": margin,
@@ -80,7 +228,7 @@ def fit_temperature(logits, codes):
     rows = np.arange(len(codes))
 
     def cross_entropy(log_temperature):
-        return -log_softmax(logits / np.exp(log_temperature))[rows, codes].mean()
+        return -_response.log_softmax(logits / np.exp(log_temperature))[rows, codes].mean()
 
     bound = np.log(50.0)
     best = minimize_scalar(cross_entropy, bounds=(-bound, bound), method="bounded")

@@ -124,12 +124,16 @@ class Net(NeuralNet):
         return step
 
     def train_step_single(self, batch, **fit_params):
-        loss = self.batch_loss(batch)
-        loss.backward()
-        return {"loss": loss}
+        losses = self.losses(batch)
+        losses["loss"].backward()
+        return losses
 
     @torch.no_grad()
     def validation_step(self, batch, **fit_params):
+        return self.losses(batch)
+
+    def losses(self, batch):
+        """The loss of one batch and what else is to be recorded of it."""
         return {"loss": self.batch_loss(batch)}
 
     def batch_loss(self, batch):

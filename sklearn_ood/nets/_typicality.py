@@ -1,87 +1,128 @@
-"""What is typical of a network's codes, class by class, and how far a code is from it."""
-
-from typing import NamedTuple
+"""A denoising autoencoder's outputs and distances: what its confidence is made of."""
 
 import numpy as np
 import torch
+from torch import nn
+
+LARGEST_FLOAT = torch.finfo(torch.float32).max
 
 
-class ClassCodes(NamedTuple):
-    """What is typical of the codes of each class.
+class CodeStatistics(nn.Module):
+    """What is typical of the codes of each class, and how far a code is from it.
+
+    Parameters
+    ----------
+    n_classes, n_units : int
 
     Attributes
     ----------
-    means : ndarray of shape (n_classes, n_units)
+    means : tensor of shape (n_classes, n_units)
         Class means of the whitened codes.
-    whitening : ndarray of shape (n_units, n_units)
+    whitening : tensor of shape (n_units, n_units)
         ``code @ whitening`` has, within the classes, the identity as its covariance.
-    log_norms : ndarray of shape (n_classes,)
+    log_norms : tensor of shape (n_classes,)
         Class means of the logarithm of the squared norm.
-    log_norm_scale : float
+    log_norm_scale : tensor, a scalar
         Its standard deviation within the classes.
     """
 
-    means: np.ndarray
-    whitening: np.ndarray
-    log_norms: np.ndarray
-    log_norm_scale: float
+    def __init__(self, n_classes, n_units):
+        super().__init__()
+        shapes = {
+            "means": (n_classes, n_units),
+            "whitening": (n_units, n_units),
+            "log_norms": (n_classes,),
+            "log_norm_scale": (),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+
+    @classmethod
+    def fit(cls, code, classes):
+        """Learn what is typical of the codes of each class.
+
+        Parameters
+        ----------
+        code : ndarray of shape (n_samples, n_units)
+        classes : ndarray of shape (n_samples,)
+            Integers from 0.
+
+        Returns
+        -------
+        CodeStatistics
+            With one covariance for all classes, with shrinkage (Ledoit and Wolf, 2004).
+        """
+        code = code.astype(np.float64)
+        members = np.eye(classes.max() + 1)[classes]
+        shares = members / members.sum(axis=0)
+        means = shares.T @ code
+        from sklearn.covariance import ledoit_wolf  # slow to import
+
+        covariance, _ = ledoit_wolf(code - means[classes], assume_centered=True)
+        floor = np.finfo(np.float32).eps * max(np.trace(covariance) / len(covariance), 1e-12)
+        factor = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))
+        whitening = np.linalg.inv(factor).T
+        log_norm = log_squared_norm(torch.from_numpy(code)).numpy()
+        log_norms = shares.T @ log_norm
+        scale = max(np.std(log_norm - log_norms[classes]), np.finfo(np.float32).eps)
+        statistics = cls(len(means), code.shape[1])
+        learned = (means @ whitening, whitening, log_norms, np.float64(scale))
+        for buffer, values in zip(statistics.buffers(), learned, strict=True):
+            buffer.copy_(torch.as_tensor(values))
+        return statistics
+
+    def forward(self, code):
+        """Squared distances from what is typical of the nearest class.
+
+        Parameters
+        ----------
+        code : tensor of shape (n, n_units), float64
+
+        Returns
+        -------
+        tensor of shape (n, 2)
+            The squared Mahalanobis distance per unit, and the squared deviation of the
+            logarithm of the norm in standard deviations: about 1 for typical codes.
+        """
+        white = code @ self.whitening
+        distances = torch.stack([(white - mean).square().sum(dim=1) for mean in self.means])
+        deviation = (log_squared_norm(code)[:, None] - self.log_norms).abs().amin(dim=1)
+        return torch.stack(
+            [distances.amin(dim=0) / code.shape[1], (deviation / self.log_norm_scale).square()],
+            dim=1,
+        )
 
 
-def class_codes(code, classes):
-    """Learn what is typical of the codes of each class.
+class ConfidenceNetwork(nn.Module):
+    """Logits of the classes, then the distances that lower the confidence.
 
     Parameters
     ----------
-    code : ndarray of shape (n_samples, n_units)
-    classes : ndarray of shape (n_samples,)
-        Integers from 0.
-
-    Returns
-    -------
-    ClassCodes
-        With one covariance for all classes, estimated with shrinkage (Ledoit and Wolf, 2004).
+    autoencoder : Autoencoder
+    statistics : CodeStatistics or None
+        None leaves the reconstruction error, ||r(x) - x||^2 / D, as the one distance.
     """
-    code = code.astype(np.float64)
-    members = np.eye(classes.max() + 1)[classes]
-    shares = members / members.sum(axis=0)
-    means = shares.T @ code
-    from sklearn.covariance import ledoit_wolf  # slow to import
 
-    covariance, _ = ledoit_wolf(code - means[classes], assume_centered=True)
-    floor = np.finfo(np.float32).eps * max(np.trace(covariance) / len(covariance), 1e-12)
-    factor = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))
-    whitening = np.linalg.inv(factor).T
-    log_norm = _log_norm(torch.from_numpy(code)).numpy()
-    log_norms = shares.T @ log_norm
-    scale = max(np.std(log_norm - log_norms[classes]), np.finfo(np.float32).eps)
-    return ClassCodes(means @ whitening, whitening, log_norms, float(scale))
+    def __init__(self, autoencoder, statistics):
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.statistics = statistics
 
-
-def unusual_codes(code, typical):
-    """Squared distances of codes from what is typical of the nearest class.
-
-    Parameters
-    ----------
-    code : tensor of shape (n, n_units), float64
-    typical : ClassCodes
-
-    Returns
-    -------
-    tensor of shape (n, 2)
-        The squared Mahalanobis distance per unit, and the squared deviation of the logarithm
-        of the norm in standard deviations: about 1 for typical codes.
-    """
-    means, whitening, log_norms = (
-        torch.as_tensor(part, device=code.device) for part in typical[:3]
-    )
-    white = code @ whitening
-    distances = torch.stack([(white - mean).square().sum(dim=1) for mean in means])
-    deviation = (_log_norm(code)[:, None] - log_norms).abs().min(dim=1).values
-    return torch.stack(
-        [distances.amin(dim=0) / code.shape[1], (deviation / typical.log_norm_scale).square()],
-        dim=1,
-    )
+    def forward(self, rows):
+        code = self.autoencoder.encode(rows)
+        logits = without_overflow(self.autoencoder.classify(code), nan=0.0).double()
+        residual = without_overflow(self.autoencoder.decode(code) - rows).double()
+        parts = [logits, residual.square().mean(dim=1, keepdim=True)]
+        if self.statistics is not None:
+            parts.append(self.statistics(without_overflow(code).double()))
+        return torch.cat(parts, dim=1)
 
 
-def _log_norm(code):
+def log_squared_norm(code):
+    """Logarithm of the squared norm of each code."""
     return torch.log(code.square().sum(dim=1).clamp_min(np.finfo(np.float32).tiny))
+
+
+def without_overflow(values, nan=LARGEST_FLOAT):
+    """Infinite values as the largest of float32."""
+    return torch.nan_to_num(values, nan=nan, posinf=LARGEST_FLOAT, neginf=-LARGEST_FLOAT)

@@ -1,17 +1,23 @@
 """Where outliers come from: made from the data alone, by a GAN, or given."""
 
+from sklearn_ood.outliers._base import OutlierSource
 from sklearn_ood.outliers._boundary import BoundaryOutliers
 from sklearn_ood.outliers._sources import (
     GANOutliers,
+    GivenOutliers,
     MixupOutliers,
     NoiseOutliers,
     UniformOutliers,
 )
+from sklearn_ood.outliers._training import OutlierLoss
 
 __all__ = [
     "BoundaryOutliers",
     "GANOutliers",
+    "GivenOutliers",
     "MixupOutliers",
     "NoiseOutliers",
+    "OutlierLoss",
+    "OutlierSource",
     "UniformOutliers",
 ]

@@ -1,9 +1,15 @@
 """Outliers just outside the classes, made from the data alone."""
 
+from numbers import Real
+from typing import Annotated
+
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from sklearn_ood._parameters import Count, Share
+from sklearn_ood.outliers._base import OutlierSource, rows_and_codes
 
 MAX_WALK = 40
 GROWTH = 1.25
@@ -15,7 +21,7 @@ BETWEEN_LOW = 0.2
 POOLED_SHARE = 0.2
 
 
-class BoundaryOutliers(BaseEstimator):
+class BoundaryOutliers(OutlierSource):
     """Rows just outside the classes, all around each of them and between them.
 
     A share ``between`` of the rows lies on segments between rows of two classes. The others
@@ -60,20 +66,11 @@ class BoundaryOutliers(BaseEstimator):
     True
     """
 
-    def __init__(
-        self,
-        *,
-        quantile=0.95,
-        n_neighbors=10,
-        scales=(0.2, 2.0),
-        between=0.25,
-        max_reference=10_000,
-    ):
-        self.quantile = quantile
-        self.n_neighbors = n_neighbors
-        self.scales = scales
-        self.between = between
-        self.max_reference = max_reference
+    quantile: Share = 0.95
+    n_neighbors: Count = 10
+    scales: tuple | list = (0.2, 2.0)
+    between: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.25
+    max_reference: Count = 10_000
 
     def __call__(self, X, y, n, random_state=None):
         """Draw n outliers.
@@ -91,25 +88,17 @@ class BoundaryOutliers(BaseEstimator):
         -------
         ndarray of shape (n, n_features)
         """
-        self._check_parameters()
+        self._validate_params()
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(
+                f"Got scales={self.scales!r}, but expected (low, high) with 0 < low <= high."
+            )
         rng = check_random_state(random_state)
         X, codes = rows_and_codes(X, y)
         region = _Region(X, codes, self.quantile, self.n_neighbors, self.max_reference, rng)
         between = region.between(round(self.between * n) if codes.max() else 0, rng)
         around = region.walk_out(n - len(between), self.scales, rng)
         return rng.permutation(np.concatenate([around, between]))
-
-    def _check_parameters(self):
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"Got quantile={self.quantile!r}, but expected one in (0, 1).")
-        if not 0 <= self.between <= 1:
-            raise ValueError(f"Got between={self.between!r}, but expected a share in [0, 1].")
-        if not 0 < self.scales[0] <= self.scales[1]:
-            raise ValueError(
-                f"Got scales={self.scales!r}, but expected (low, high) with 0 < low <= high."
-            )
-        if not self.n_neighbors >= 1:
-            raise ValueError(f"Got n_neighbors={self.n_neighbors!r}, but expected >= 1.")
 
 
 class _Region:
@@ -168,25 +157,6 @@ class _Region:
         """At most n rows outside, on segments between rows of two classes."""
         rows = mixup_rows(self.X, self.codes, n, BETWEEN_LOW, rng)
         return rows[~self.contains(rows)]
-
-
-def rows_and_codes(X, y):
-    """Rows in float64 and integer classes, checked, for a source of outliers.
-
-    Examples
-    --------
-    >>> from sklearn_ood.outliers._boundary import rows_and_codes
-    >>> rows_and_codes([[1, 2], [3, 4]], ["b", "a"])
-    (array([[1., 2.],
-           [3., 4.]]), array([1, 0]))
-    """
-    check_array(X, dtype=np.float32)  # whose range the outliers must not leave
-    X = check_array(X, dtype=np.float64)
-    if y is None:
-        return X, np.zeros(len(X), dtype=np.int64)
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
-    return X, np.unique(y, return_inverse=True)[1]
 
 
 def within_class_whitening(X, codes):

@@ -4,16 +4,22 @@ A source is a callable ``(X, y, n, random_state) -> X_out``; the classes here ar
 callables with parameters, and a name stands for one with its defaults.
 """
 
+from collections.abc import Callable
+from dataclasses import field
 from numbers import Real
+from typing import Annotated, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 
-from sklearn_ood.outliers._boundary import BoundaryOutliers, mixup_rows, rows_and_codes
+from sklearn_ood._parameters import Count, NonNegative, Positive
+from sklearn_ood.nets._gan import build_discriminator, build_generator
+from sklearn_ood.outliers._base import OutlierSource, rows_and_codes
+from sklearn_ood.outliers._boundary import BoundaryOutliers, mixup_rows
 
 
-class UniformOutliers(BaseEstimator):
+class UniformOutliers(OutlierSource):
     """Rows spread evenly over a box.
 
     Parameters
@@ -30,13 +36,13 @@ class UniformOutliers(BaseEstimator):
     (4, 2)
     """
 
-    def __init__(self, low=None, high=None, *, margin=0.5):
-        self.low = low
-        self.high = high
-        self.margin = margin
+    low: Any = field(default=None, kw_only=False)
+    high: Any = field(default=None, kw_only=False)
+    margin: NonNegative = 0.5
 
     def __call__(self, X, y, n, random_state=None):
         """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
+        self._validate_params()
         X, _ = rows_and_codes(X, y)
         smallest, largest = X.min(axis=0), X.max(axis=0)
         reach = self.margin * (largest - smallest)
@@ -50,7 +56,7 @@ class UniformOutliers(BaseEstimator):
         return check_random_state(random_state).uniform(low, high, size=(n, X.shape[1]))
 
 
-class MixupOutliers(BaseEstimator):
+class MixupOutliers(OutlierSource):
     """Rows on the segments between rows of two classes.
 
     Parameters
@@ -69,18 +75,16 @@ class MixupOutliers(BaseEstimator):
     array([[0.5, 0.5]])
     """
 
-    def __init__(self, *, low=0.2):
-        self.low = low
+    low: Annotated[float, Interval(Real, 0, 0.5, closed="right")] = 0.2
 
     def __call__(self, X, y, n, random_state=None):
         """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
-        if not 0 < self.low <= 0.5:
-            raise ValueError(f"Got low={self.low!r}, but expected a share in (0, 0.5].")
+        self._validate_params()
         X, codes = rows_and_codes(X, y)
         return mixup_rows(X, codes, n, self.low, check_random_state(random_state))
 
 
-class NoiseOutliers(BaseEstimator):
+class NoiseOutliers(OutlierSource):
     """Gaussian noise with the mean and the standard deviation of each feature.
 
     Parameters
@@ -95,19 +99,17 @@ class NoiseOutliers(BaseEstimator):
     array([5., 5., 5.])
     """
 
-    def __init__(self, *, scale=1.0):
-        self.scale = scale
+    scale: Positive = 1.0
 
     def __call__(self, X, y, n, random_state=None):
         """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
-        if not self.scale > 0:
-            raise ValueError(f"Got scale={self.scale!r}, but expected a number > 0.")
+        self._validate_params()
         X, _ = rows_and_codes(X, y)
         noise = check_random_state(random_state).normal(size=(n, X.shape[1]))
         return X.mean(axis=0) + self.scale * X.std(axis=0) * noise
 
 
-class GANOutliers(BaseEstimator):
+class GANOutliers(OutlierSource):
     """Samples of a GAN that is trained in turns with the classifier.
 
     Parameters
@@ -138,35 +140,94 @@ class GANOutliers(BaseEstimator):
        loss is the non-saturating one.
     """
 
-    def __init__(
-        self,
-        *,
-        guided=True,
-        pull_away=0.0,
-        latent_dim=100,
-        lr=2e-4,
-        hidden_layer_sizes=(500, 500),
-        n_channels=128,
-        generator="auto",
-        discriminator="auto",
-    ):
-        self.guided = guided
-        self.pull_away = pull_away
-        self.latent_dim = latent_dim
-        self.lr = lr
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.n_channels = n_channels
-        self.generator = generator
-        self.discriminator = discriminator
+    guided: bool = True
+    pull_away: NonNegative = 0.0
+    latent_dim: Count = 100
+    lr: Positive = 2e-4
+    hidden_layer_sizes: tuple | list = (500, 500)
+    n_channels: Count = 128
+    generator: Any = "auto"
+    discriminator: Any = "auto"
+
+    def make_networks(self, input_shape, rows):
+        """Untrained generator and discriminator.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+        rows : ndarray of shape (n_samples, n_features)
+            Whose location and scale, or range for images, the generator begins with.
+
+        Returns
+        -------
+        tuple of nn.Module
+        """
+        self._validate_params()
+        sizes = {"hidden_layer_sizes": self.hidden_layer_sizes, "n_channels": self.n_channels}
+        return (
+            build_generator(self.generator, self.latent_dim, input_shape, rows, **sizes),
+            build_discriminator(self.discriminator, input_shape, rows, **sizes),
+        )
+
+    def supply(self, net, data, n, random_state):
+        """Fresh samples of the generator that is trained beside the classifier."""
+        return net.generate_detached
 
 
-def _given(X, y, n, random_state=None):
-    """The rows labelled ``ood_label``: stands in the table, is never called."""
-    raise TypeError("The source 'given' takes its rows from y.")
+class GivenOutliers(OutlierSource):
+    """Rows that are known to be outliers.
+
+    Parameters
+    ----------
+    rows : array-like of shape (n_outliers, n_features), default=None
+        None takes the rows of y that are labelled ``ood_label``.
+
+    Examples
+    --------
+    >>> from sklearn_ood import GivenOutliers
+    >>> GivenOutliers([[9.0, 9.0]])([[0.0, 0.0], [1.0, 1.0]], [0, 1], 5)
+    array([[9., 9.]])
+    """
+
+    rows: Any = field(default=None, kw_only=False)
+
+    def __call__(self, X, y, n, random_state=None):
+        """All given rows, however many are asked for."""
+        if self.rows is None or not len(self.rows):
+            raise ValueError(
+                "Got outliers='given', but y has no row labelled ood_label; set ood_label to "
+                "the label of the known outliers, or take outliers that are made, such as "
+                "'boundary'."
+            )
+        return np.asarray(self.rows)
+
+    def sample(self, data, n, random_state):
+        """The given rows, or those of the data that are labelled as outliers."""
+        if self.rows is None:
+            return GivenOutliers(data.outliers).sample(data, n, random_state)
+        return super().sample(data, n, random_state)
+
+
+class CallableOutliers(OutlierSource):
+    """What a function ``(X, y, n, random_state) -> X_out`` makes.
+
+    Parameters
+    ----------
+    function : callable
+    """
+
+    function: Callable = field(kw_only=False)
+
+    def __call__(self, X, y, n, random_state=None):
+        """Call the function."""
+        return self.function(X, y, n, random_state)
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return getattr(self.function, "__name__", type(self.function).__name__)
 
 
 SOURCES = {
-    "given": _given,
+    "given": GivenOutliers(),
     "gan": GANOutliers(),
     "original_gan": GANOutliers(guided=False),
     "boundary": BoundaryOutliers(),
@@ -181,12 +242,12 @@ def resolve_sources(outliers):
 
     Parameters
     ----------
-    outliers : str, callable, GANOutliers, or dict of these to weights
+    outliers : str, callable, OutlierSource, or dict of these to weights
 
     Returns
     -------
-    sources : list
-        Callables, "given" as :func:`_given`, and at most one :class:`GANOutliers`.
+    sources : list of OutlierSource
+        At most one of them a :class:`GANOutliers`.
     weights : list of float
 
     Raises
@@ -203,7 +264,7 @@ def resolve_sources(outliers):
     pairs = list(outliers.items()) if isinstance(outliers, dict) else [(outliers, 1.0)]
     if not pairs:
         raise ValueError("Got outliers={}, but expected at least one source.")
-    sources = [_source(outliers, name) for name, _ in pairs]
+    sources = [_source(outliers, source) for source, _ in pairs]
     if sum(isinstance(source, GANOutliers) for source in sources) > 1:
         raise ValueError(f"Got outliers={outliers!r}, but expected at most one GAN.")
     for source, weight in pairs:
@@ -215,58 +276,15 @@ def resolve_sources(outliers):
     return sources, [float(weight) for _, weight in pairs]
 
 
-def sample_bank(source, data, n, random_state):
-    """n outlier rows of one source, or all given ones, checked.
-
-    Parameters
-    ----------
-    source : callable
-    data : TrainingData
-    n : int
-    random_state : int or RandomState
-
-    Returns
-    -------
-    ndarray of shape (n_outliers, n_features), float32
-
-    Raises
-    ------
-    ValueError
-        If there are none, or they have the wrong width or values that are not finite.
-    """
-    if source is _given:
-        return _known_outliers(data)
-    rows, codes = data.in_distribution
-    outliers = np.asarray(source(rows, data.classes[codes], n, random_state))
-    name = getattr(source, "__name__", type(source).__name__)
-    if outliers.ndim < 2 or not len(outliers) or outliers[0].size != rows.shape[1]:
-        raise ValueError(
-            f"Got outliers of shape {outliers.shape} from {name}, but expected "
-            f"({n}, {rows.shape[1]}): rows as wide as X."
-        )
-    outliers = outliers.reshape(len(outliers), -1).astype(np.float32)
-    if not np.isfinite(outliers).all():
-        raise ValueError(
-            f"Got NaN or infinite outliers from {name}, but expected finite numbers."
-        )
-    return outliers
-
-
-def _source(outliers, name):
-    if isinstance(name, str) and name in SOURCES:
-        return SOURCES[name]
-    if callable(name) or isinstance(name, GANOutliers):
-        return name
+def _source(outliers, source):
+    """The source that a name or a callable stands for."""
+    if isinstance(source, str) and source in SOURCES:
+        return SOURCES[source]
+    if isinstance(source, OutlierSource):
+        return source
+    if callable(source):
+        return CallableOutliers(source)
     raise ValueError(
         f"Got outliers={outliers!r}, but expected one of {sorted(SOURCES)}, a callable "
         "(X, y, n, random_state) -> X_out, GANOutliers(...), or a dict of these to weights."
-    )
-
-
-def _known_outliers(data):
-    if len(data.outliers):
-        return data.outliers
-    raise ValueError(
-        "Got outliers='given', but y has no row labelled ood_label; set ood_label to the "
-        "label of the known outliers, or take outliers that are made, such as 'boundary'."
     )

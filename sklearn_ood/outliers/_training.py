@@ -2,45 +2,79 @@
 
 import numpy as np
 import torch
-from torch.nn.functional import softplus
+from torch import nn
+from torch.nn.functional import cross_entropy, softplus
 
 from sklearn_ood.nets._training import Arrays, Net
 
 GAN_BETAS = (0.5, 0.999)
 
 
+class OutlierLoss(nn.Module):
+    """Cross entropy on rows, and a loss on outliers.
+
+    A method defines ``outlier_loss``, from outputs on outliers to a scalar; one whose loss on
+    rows is another overrides ``forward``.
+
+    Parameters
+    ----------
+    weight : tensor of shape (n_outputs,), default=None
+        Weights of the classes.
+    """
+
+    def __init__(self, weight=None):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, outputs, targets, on_outliers):
+        """Loss on rows with integer targets, and on outliers, which the net weighs."""
+        return cross_entropy(outputs, targets, self.weight), self.outlier_loss(on_outliers)
+
+
+class Bank:
+    """Draws from outliers that were made beforehand.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_outliers, n_features)
+    device : torch.device
+    """
+
+    def __init__(self, rows, device):
+        self.arrays = Arrays(rows, device=device)
+
+    def __call__(self, n):
+        (rows,) = self.arrays.batch(torch.randint(len(self.arrays), (n,)))
+        return rows
+
+
 class OutlierNet(Net):
-    """Adds ``beta`` times the loss on outliers to the classifier's loss.
+    """Adds ``beta`` times the loss on outliers to the loss on rows.
 
     Parameters
     ----------
     module : nn.Module
     beta : float
         Weight of the loss on outliers.
-    outlier_loss : callable
-        From the outputs on outliers to a loss.
     outlier_ratio : float
         Outliers for each in-distribution row of a step.
     **kwargs
-        Passed to ``skorch.NeuralNet``.
+        Passed to ``skorch.NeuralNet``; ``criterion`` is an :class:`OutlierLoss`.
     """
 
-    def __init__(self, module, *args, beta, outlier_loss, outlier_ratio, **kwargs):
+    def __init__(self, module, *args, beta, outlier_ratio, **kwargs):
         super().__init__(module, *args, **kwargs)
         self.beta = beta
-        self.outlier_loss = outlier_loss
         self.outlier_ratio = outlier_ratio
 
-    def supply(self, banks, weights):
-        """Draw outliers from ``banks`` (arrays of rows), in the ratio of ``weights``."""
-        self.draws_ = [
-            bank if callable(bank) else _uniform_draw(Arrays(bank, device=self.device))
-            for bank in banks
-        ]
+    def supply(self, draws, weights):
+        """Take outliers from functions of how many, in the ratio of ``weights``."""
+        self.draws_ = draws
         self.shares_ = np.cumsum(weights) / np.sum(weights)
 
-    def release(self):
-        """Forget the banks: a trained net does not carry training data."""
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """A trained net does not carry training data."""
+        super().on_train_end(net, X=X, y=y, **kwargs)
         self.draws_ = self.shares_ = None
 
     def draw(self, n):
@@ -50,26 +84,18 @@ class OutlierNet(Net):
         return torch.cat([draw(int(count)) for draw, count in parts if count])
 
     def losses(self, batch):
-        """All terms of the classifier's loss on one batch and as many fresh outliers."""
+        """All terms of the loss on one batch and as many fresh outliers."""
         inputs, targets = batch
         outliers = self.draw(max(1, round(self.outlier_ratio * len(inputs))))
         outputs = self.module_(torch.cat([inputs, outliers]))
-        class_loss = self.criterion_(outputs[: len(inputs)], targets)
-        outlier_loss = self.outlier_loss(outputs[len(inputs) :])
+        class_loss, outlier_loss = self.criterion_(
+            outputs[: len(inputs)], targets, outputs[len(inputs) :]
+        )
         return {
             "loss": class_loss + self.beta * outlier_loss,
             "class_loss": class_loss,
             "outlier_loss": outlier_loss,
         }
-
-    def train_step_single(self, batch, **fit_params):
-        losses = self.losses(batch)
-        losses["loss"].backward()
-        return losses
-
-    @torch.no_grad()
-    def validation_step(self, batch, **fit_params):
-        return self.losses(batch)
 
 
 class GANOutlierNet(OutlierNet):
@@ -79,34 +105,16 @@ class GANOutlierNet(OutlierNet):
     ----------
     module, **kwargs
         As for :class:`OutlierNet`.
+    gan : GANOutliers
+        How generator and discriminator are trained.
     networks : tuple of nn.Module
         Generator, from latents to inputs, and discriminator, from inputs to one logit.
-    latent_dim : int
-    gan_lr : float
-        Learning rate of both; it follows the classifier's schedule.
-    guided : bool
-        Whether the loss on outliers enters the generator's loss.
-    pull_away : float
-        Weight of the pull-away term in the generator's loss.
     """
 
-    def __init__(
-        self,
-        module,
-        *args,
-        networks,
-        latent_dim,
-        gan_lr,
-        guided,
-        pull_away,
-        **kwargs,
-    ):
+    def __init__(self, module, *args, gan, networks=None, **kwargs):
         super().__init__(module, *args, **kwargs)
         self.networks = networks
-        self.latent_dim = latent_dim
-        self.gan_lr = gan_lr
-        self.guided = guided
-        self.pull_away = pull_away
+        self.gan = gan
 
     def initialize_module(self):
         super().initialize_module()
@@ -119,7 +127,7 @@ class GANOutlierNet(OutlierNet):
         )
         self.optimizer_ = self.optimizer(*args, **kwargs)
         self.generator_optimizer_, self.discriminator_optimizer_ = (
-            torch.optim.Adam(network.parameters(), self.gan_lr, betas=GAN_BETAS)
+            torch.optim.Adam(network.parameters(), self.gan.lr, betas=GAN_BETAS)
             for network in (self.generator_, self.discriminator_)
         )
         return self
@@ -128,11 +136,11 @@ class GANOutlierNet(OutlierNet):
         super().on_epoch_begin(net, **kwargs)
         decay = self.optimizer_.param_groups[0]["lr"] / self.lr
         for optimizer in (self.generator_optimizer_, self.discriminator_optimizer_):
-            optimizer.param_groups[0]["lr"] = decay * self.gan_lr
+            optimizer.param_groups[0]["lr"] = decay * self.gan.lr
 
     def generate(self, n):
         """n fresh samples of the generator, as flat rows."""
-        latents = torch.randn(n, self.latent_dim, device=self.device)
+        latents = torch.randn(n, self.gan.latent_dim, device=self.device)
         return self.generator_(latents).flatten(1)
 
     @torch.no_grad()
@@ -155,10 +163,11 @@ class GANOutlierNet(OutlierNet):
 
     def _step_generator(self, fakes):
         loss = softplus(-self._realness(fakes)).mean()
-        if self.guided:
-            loss = loss + self.beta * self.outlier_loss(self.module_(fakes))
-        if self.pull_away:
-            loss = loss + self.pull_away * pull_away_term(fakes)
+        if self.gan.guided:
+            on_fakes = self.criterion_.outlier_loss(self.module_(fakes))
+            loss = loss + self.beta * on_fakes
+        if self.gan.pull_away:
+            loss = loss + self.gan.pull_away * pull_away_term(fakes)
         return _step(self.generator_optimizer_, self.generator_, loss)
 
     def _realness(self, rows):
@@ -187,14 +196,6 @@ def pull_away_term(rows):
     squared = (unit @ unit.T).square()
     n = len(rows)
     return (squared.sum() - squared.diagonal().sum()) / (n * (n - 1))
-
-
-def _uniform_draw(bank):
-    def draw(n):
-        (rows,) = bank.batch(torch.randint(len(bank), (n,)))
-        return rows
-
-    return draw
 
 
 def _step(optimizer, network, loss):

@@ -27,7 +27,7 @@ GAN = {"hidden_layer_sizes": (16,), "latent_dim": 4}
     [
         {},
         {"early_stopping": True, "temperature": "calibrate"},
-        {"dropout": 0.3, "class_weight": "balanced", "confidence": "odin", "epsilon": 0.01},
+        {"dropout": 0.3, "class_weight": "balanced", "epsilon": 0.01},
     ],
 )
 def test_beta_zero_is_softmax_bit_for_bit(parameters):
@@ -173,7 +173,7 @@ def test_one_outlier_among_many_sources():
         ({"outliers": GANOutliers(lr=0)}, "lr=0"),
         ({"outliers": GANOutliers(pull_away=-1)}, "pull_away=-1"),
         ({"outliers": GANOutliers(latent_dim=0)}, "latent_dim=0"),
-        ({"confidence": "1-reject"}, "confidence='1-reject'"),
+        ({"score_function": "1-reject"}, "score_function='1-reject'"),
         (
             {"outliers": GANOutliers(generator=lambda latent_dim, shape: nn.Linear(100, 3))},
             "a generator that maps 2 inputs",

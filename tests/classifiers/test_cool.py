@@ -7,8 +7,9 @@ from scipy.special import log_softmax, softmax
 from sklearn.datasets import load_iris
 
 from sklearn_ood import COOLClassifier
-from sklearn_ood.classifiers._cool import CompetitiveCrossEntropy, class_agreement
+from sklearn_ood.classifiers._cool import CompetitiveCrossEntropy
 from sklearn_ood.nets._evaluation import forward
+from sklearn_ood.nets._heads import AgreementHead
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,6 @@ def test_score_is_the_product_of_the_normalised_units(fitted, iris):
     np.testing.assert_allclose(fitted.predict_proba(X), expected, rtol=1e-6)
 
 
-def test_geometric_mean_ranks_as_the_product(fitted, iris):
-    X, y = iris
-    mean = COOLClassifier(
-        n_units_per_class=4, normalization="geometric_mean", max_epochs=60, random_state=0
-    ).fit(X, y)
-    np.testing.assert_allclose(4 * mean.decision_function(X), fitted.decision_function(X))
-
-
 def test_classes_are_learned_and_far_rows_score_lower(fitted, iris):
     X, y = iris
     assert fitted.score(X, y) > 0.9
@@ -47,16 +40,22 @@ def test_classes_are_learned_and_far_rows_score_lower(fitted, iris):
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**16))
 def test_agreement_is_zero_only_for_equal_shares(n_classes, n_units, seed):
+    head = AgreementHead(n_units)
     logits = np.random.default_rng(seed).normal(size=(3, n_classes * n_units))
+    evidence, score = head(torch.from_numpy(logits))
+    assert (evidence <= 0).all()
     log_units = log_softmax(logits, axis=1).reshape(3, n_classes, n_units)
-    assert (class_agreement(log_units) <= 0).all()
-    equal = np.full((1, 1, n_units), -np.log(n_units))
-    np.testing.assert_allclose(class_agreement(equal), 0, atol=1e-14)
+    expected = (log_units + np.log(n_units)).sum(axis=2)
+    np.testing.assert_allclose(evidence, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(score, evidence.amax(dim=1))
+    equal, _ = head(torch.zeros(1, n_units))
+    np.testing.assert_allclose(equal, 0, atol=1e-14)
 
 
 def test_agreement_stays_finite_where_the_product_underflows():
-    log_units = np.full((1, 2, 10), -200.0)
-    assert class_agreement(log_units)[0, 0] == pytest.approx(10 * (np.log(10) - 200))
+    outputs = torch.tensor([[0.0] * 10 + [-200.0] * 10])
+    evidence, _ = AgreementHead(10)(outputs)
+    assert evidence[0, 1] == pytest.approx(-2000)
 
 
 def test_loss_is_cross_entropy_with_shared_targets():
@@ -69,12 +68,12 @@ def test_loss_is_cross_entropy_with_shared_targets():
     torch.testing.assert_close(CompetitiveCrossEntropy(2)(outputs, targets), expected)
 
 
-def test_log_outputs_are_the_evidence(fitted, iris):
+def test_log_outputs_are_the_evidence_of_one_unit(fitted, iris):
     batch = torch.as_tensor(iris[0], dtype=torch.float32)
     with torch.no_grad():
-        scaled = fitted._log_outputs(batch, scaled=True)
-        unscaled = fitted._log_outputs(batch)
-    np.testing.assert_allclose(scaled, fitted._evidence(iris[0].astype(np.float32)), atol=1e-9)
+        scaled, _ = fitted.scored_network_(batch)
+        unscaled = fitted.scored_network_.log_outputs(batch)
+    np.testing.assert_allclose(scaled, fitted.decision_function(iris[0]), atol=1e-9)
     torch.testing.assert_close(4 * unscaled, scaled)
 
 
@@ -93,7 +92,7 @@ def test_class_weight_and_early_stopping_reach_the_net(iris):
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"n_units_per_class": 0}, {"n_units_per_class": 1.5}, {"normalization": "sum"}],
+    [{"n_units_per_class": 0}, {"n_units_per_class": 1.5}],
 )
 def test_bad_parameters_are_named(parameters, iris):
     (name,) = parameters

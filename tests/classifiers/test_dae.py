@@ -13,10 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sklearn_ood import DAEConfidence, NoveltyDetector
+from sklearn_ood import DAEClassifier, DAEConfidence, NoveltyDetector
 from sklearn_ood.nets._autoencoder import Autoencoder, make_decoder
 from sklearn_ood.nets._modules import cnn
-from sklearn_ood.nets._typicality import class_codes, unusual_codes
+from sklearn_ood.nets._typicality import CodeStatistics
 
 TINY = {
     "hidden_layer_sizes": (16,),
@@ -118,7 +118,7 @@ def test_far_rows_score_low_and_finite(iris, scale, typicality):
 def test_any_estimator_keeps_its_own_predictions(iris):
     X, y = iris
     forest = RandomForestClassifier(n_estimators=10, random_state=1)
-    classifier = DAEConfidence(forest, **TINY).fit(X, y)
+    classifier = DAEClassifier(forest, **TINY).fit(X, y)
     alone = clone(forest).fit(X.astype(np.float32), y)
     np.testing.assert_array_equal(classifier.predict(X), alone.predict(X))
     np.testing.assert_allclose(classifier.predict_proba(X), alone.predict_proba(X), atol=1e-30)
@@ -128,17 +128,20 @@ def test_any_estimator_keeps_its_own_predictions(iris):
 def test_open_seeds_of_the_estimator_are_set(iris):
     X, y = iris
     forest = RandomForestClassifier(n_estimators=3)
-    first, second = (DAEConfidence(forest, **TINY).fit(X, y) for _ in range(2))
+    first, second = (DAEClassifier(forest, **TINY).fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(first.decision_function(X), second.decision_function(X))
 
 
 @pytest.mark.parametrize("y", [None, "one"])
-@pytest.mark.parametrize("estimator", [None, LogisticRegression()])
-def test_one_class(iris, y, estimator):
+@pytest.mark.parametrize(
+    "classifier",
+    [DAEConfidence(**TINY), DAEClassifier(LogisticRegression(), **TINY)],
+)
+def test_one_class(iris, y, classifier):
     X, labels = iris
     inside = labels == "a"
     y = None if y is None else labels[inside]
-    classifier = DAEConfidence(estimator, **TINY).fit(X[inside], y)
+    classifier = clone(classifier).fit(X[inside], y)
     assert classifier.classes_.tolist() == ([1] if y is None else ["a"])
     np.testing.assert_array_equal(classifier.predict_proba(X), 1)
     assert roc_auc_score(inside, classifier.score_samples(X)) > 0.99
@@ -227,7 +230,8 @@ def test_tied_decoder_is_the_transpose():
     code = torch.rand(2, 3)
     torch.testing.assert_close(decoder(code), code @ encoder[0].weight)
     n_weights = sum(
-        p.numel() for p in Autoencoder(cnn((1, 28, 28), 10), (1, 28, 28), True).parameters()
+        p.numel()
+        for p in Autoencoder(cnn((1, 28, 28), 10), (1, 28, 28), True, n_classes=10).parameters()
     )
     assert 1.30e6 < n_weights < 1.35e6
 
@@ -281,7 +285,7 @@ def test_module_without_an_encoder(module, message, iris):
 
 def test_estimator_without_probabilities(iris):
     with pytest.raises(TypeError, match="predict_proba"):
-        DAEConfidence(Perceptron()).fit(*iris)
+        DAEClassifier(Perceptron()).fit(*iris)
 
 
 @pytest.mark.parametrize(
@@ -312,48 +316,36 @@ def test_typical_codes_have_distances_of_one():
     classes = np.arange(3000) % 3
     code = generator.normal(size=(3000, 4)) @ generator.normal(size=(4, 4))
     code += 5 * classes[:, None] + 20
-    typical = class_codes(code, classes)
-    white = code @ typical.whitening - typical.means[classes]
+    typical = CodeStatistics.fit(code, classes)
+    whitening, means = typical.whitening.numpy(), typical.means.numpy()
+    white = code @ whitening - means[classes]
     np.testing.assert_allclose(np.cov(white.T), np.eye(4), atol=0.1)
-    unusual = unusual_codes(torch.from_numpy(code), typical)
-    nearest = ((code[:, None] @ typical.whitening - typical.means) ** 2).sum(axis=2).min(axis=1)
+    unusual = typical(torch.from_numpy(code))
+    nearest = ((code[:, None] @ whitening - means) ** 2).sum(axis=2).min(axis=1)
     np.testing.assert_allclose(unusual[:, 0], nearest[:, None].mean(axis=1) / 4, rtol=1e-9)
     np.testing.assert_allclose(unusual.mean(dim=0), 1, atol=0.4)
-    assert unusual_codes(torch.zeros(1, 4).double(), typical)[0, 1] > 100
+    assert typical(torch.zeros(1, 4).double())[0, 1] > 100
 
 
-def test_unscaled_and_scaled_log_outputs(typical_digits, digits):
+def test_log_outputs_and_scaled_outputs(typical_digits, digits):
     batch = torch.as_tensor(digits[0][1200:1250])
     with torch.no_grad():
-        unscaled = typical_digits._log_outputs(batch)
-        scaled = typical_digits._log_outputs(batch, scaled=True)
+        unscaled = typical_digits.scored_network_.log_outputs(batch)
+        scaled, scores = typical_digits.scored_network_(batch)
     parts = typical_digits.confidence_components(batch.numpy())
     np.testing.assert_allclose(unscaled, typical_digits.predict_log_proba(batch.numpy()))
     factor = np.log(parts.curvature_factor)
     expected = typical_digits.decision_function(batch.numpy()) - factor[:, None]
     np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+    bound = typical_digits.score_samples(batch.numpy()) - factor
+    np.testing.assert_allclose(scores, bound, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("scaled", [True, False])
-def test_bound_of_the_score(typical_digits, digits, scaled):
-    batch = torch.as_tensor(digits[0][1200:1250]).requires_grad_()
-    outputs, bounds = typical_digits._bounded_outputs(batch, scaled=scaled)
-    torch.testing.assert_close(outputs, typical_digits._log_outputs(batch, scaled=scaled))
-    assert not bounds.requires_grad
-    scores = typical_digits.score_samples(batch.detach().numpy())
-    factor = typical_digits.confidence_components(batch.detach().numpy()).curvature_factor
-    np.testing.assert_allclose(bounds, scores - np.log(factor), rtol=1e-5, atol=1e-5)
-    gradients = [
-        torch.autograd.grad(values.sum(), batch)[0]
-        for values in (outputs, typical_digits._log_outputs(batch, scaled=scaled))
-    ]
-    torch.testing.assert_close(*gradients)
-
-
-def test_log_outputs_of_another_estimator_have_no_gradient(iris):
-    classifier = DAEConfidence(LogisticRegression(), **TINY).fit(*iris)
-    with pytest.raises(TypeError, match="no gradient"):
-        classifier._log_outputs(torch.zeros(1, 4))
+def test_another_estimator_has_no_gradient(iris):
+    classifier = DAEClassifier(LogisticRegression(), **TINY).fit(*iris)
+    assert not hasattr(classifier, "scored_network_")
+    with pytest.raises(AttributeError, match="no gradient"):
+        _ = classifier.scored_network_
 
 
 def test_pickle_keeps_the_scores(typical_digits, digits):

@@ -40,7 +40,7 @@ def test_margin_is_negative_exactly_where_reject_wins(iris):
 
 
 def test_one_minus_reject_is_the_log_probability_of_any_class(iris):
-    other = pickle.loads(pickle.dumps(iris)).set_params(confidence="1-reject")
+    other = pickle.loads(pickle.dumps(iris)).set_params(score_function="1-reject")
     logits = forward(iris.net_, X.astype(np.float32))
     expected = logsumexp(logits[:, :3], axis=1) - logsumexp(logits, axis=1)
     assert np.allclose(other.score_samples(X), expected, atol=1e-9)
@@ -48,7 +48,7 @@ def test_one_minus_reject_is_the_log_probability_of_any_class(iris):
 
 @pytest.mark.parametrize("confidence", ["margin", "1-reject"])
 def test_epsilon_raises_the_score(iris, confidence):
-    other = pickle.loads(pickle.dumps(iris)).set_params(confidence=confidence)
+    other = pickle.loads(pickle.dumps(iris)).set_params(score_function=confidence)
     before = other.score_samples(X)
     moved = other.set_params(epsilon=1e-3).score_samples(X) - before
     assert (moved > 0).mean() > 0.99
@@ -131,9 +131,9 @@ def test_same_seed_same_bits_and_generators_left_alone():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"beta": 0}, "SoftmaxClassifier instead"),
+        ({"beta": 0}, "beta=0, but expected"),
         ({"beta": -1.0}, "beta=-1.0"),
-        ({"confidence": "max_proba"}, "confidence='max_proba'"),
+        ({"score_function": "max_proba"}, "score_function='max_proba'"),
         ({"outliers": "given"}, "no row labelled ood_label"),
         ({"outliers": "nowhere"}, "outliers='nowhere'"),
         ({"outlier_ratio": 0}, "outlier_ratio=0"),

@@ -53,15 +53,15 @@ def test_confidences_are_their_formulas(iris, fitted):
         "energy": logsumexp(logits, axis=1),
     }
     for confidence, value in expected.items():
-        scores = fitted.set_params(confidence=confidence).score_samples(X)
+        scores = fitted.set_params(score_function=confidence).score_samples(X)
         np.testing.assert_allclose(scores, value, rtol=1e-9, atol=1e-12)
-    fitted.set_params(confidence="max_proba")
+    fitted.set_params(score_function="max_proba")
     np.testing.assert_allclose(fitted.decision_function(X).max(axis=1), top[:, -1], atol=1e-12)
 
 
 def test_odin_is_the_score_at_the_moved_input(iris, fitted):
     X, _ = iris
-    odin = copy.deepcopy(fitted).set_params(confidence="odin", epsilon=0.05)
+    odin = copy.deepcopy(fitted).set_params(epsilon=0.05)
     odin.temperature_ = 10.0
     inputs = torch.from_numpy(X).requires_grad_()
     log_p = torch.log_softmax(odin.net_.module_(inputs) / 10, dim=1).max(dim=1).values
@@ -260,7 +260,7 @@ def test_from_module_is_fitted_and_agrees_with_the_network(digits):
     X, _ = digits
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     classifier = SoftmaxClassifier.from_module(
-        network, classes=list("abcdefghij"), input_shape=(1, 8, 8), confidence="energy"
+        network, classes=list("abcdefghij"), input_shape=(1, 8, 8), score_function="energy"
     )
     with torch.no_grad():
         logits = network(torch.from_numpy(X).reshape(-1, 1, 8, 8)).numpy()
@@ -290,13 +290,13 @@ def test_from_module_checks_what_it_gets(arguments, message):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"lr": 0.0}, r"lr=0\.0, but expected a number > 0"),
+        ({"lr": 0.0}, r"lr=0\.0, but expected a float in the range"),
         ({"max_epochs": 0}, "max_epochs=0"),
-        ({"batch_size": 2.5}, r"batch_size=2\.5, but expected a whole number"),
+        ({"batch_size": 2.5}, r"batch_size=2\.5, but expected an int in the range"),
         ({"weight_decay": -1.0}, r"weight_decay=-1\.0"),
         ({"optimizer": "adagrad"}, "optimizer='adagrad', but expected one of"),
         ({"lr_schedule": "linear"}, "lr_schedule='linear'"),
-        ({"confidence": "certainty"}, "confidence='certainty', but expected one of"),
+        ({"score_function": "certainty"}, "score_function='certainty', but expected one of"),
         ({"temperature": 0.0}, r"temperature=0\.0"),
         ({"epsilon": -0.1}, r"epsilon=-0\.1"),
         ({"module": "resnet"}, "module='resnet', but expected 'auto' or one of"),

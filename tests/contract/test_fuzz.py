@@ -72,7 +72,6 @@ ESTIMATORS = {
         **TINY,
         early_stopping=True,
         temperature="calibrate",
-        confidence="odin",
         epsilon=0.1,
         class_weight="balanced",
     ),

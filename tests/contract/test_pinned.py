@@ -33,8 +33,10 @@ SMALL_GAN = GANOutliers(n_channels=4, latent_dim=4)
 
 ON_IMAGES = {
     "softmax": SoftmaxClassifier("small_cnn", **TINY),
-    "softmax_energy": SoftmaxClassifier(confidence="energy", temperature="calibrate", **TINY),
-    "odin": SoftmaxClassifier(epsilon=0.1, confidence="odin", **TINY),
+    "softmax_energy": SoftmaxClassifier(
+        score_function="energy", temperature="calibrate", **TINY
+    ),
+    "odin": SoftmaxClassifier(epsilon=0.1, **TINY),
     "cool": COOLClassifier(n_units_per_class=3, **TINY),
     "confident": ConfidentClassifier(outliers="boundary", **TINY),
     "confident_gan": ConfidentClassifier(outliers=SMALL_GAN, **TINY),

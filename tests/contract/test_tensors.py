@@ -11,6 +11,7 @@ from sklearn_ood import (
     CombinedDetector,
     ConfidentClassifier,
     COOLClassifier,
+    DAEClassifier,
     DAEConfidence,
     GenerativeClassifier,
     GeValDi,
@@ -42,10 +43,10 @@ DIRECT = [
     NetFeatures(SoftmaxClassifier(**NET)),
 ]
 THROUGH_ARRAYS = [
-    SoftmaxClassifier(confidence="odin", epsilon=0.01, **NET),  # the moved rows are arrays
+    SoftmaxClassifier(epsilon=0.01, **NET),  # the moved rows are arrays
     ConfidentClassifier(outliers="boundary", **NET),
     RejectClassifier(outliers="given", **HOLDING_OUT),
-    DAEConfidence(LogisticRegression(max_iter=1000), curvature="off", **NET),
+    DAEClassifier(LogisticRegression(max_iter=1000), curvature="off", **NET),
     GenerativeClassifier("pca", random_state=0),
     NeighborDistance(),
     CombinedDetector(LogisticRegression(), [("near", NeighborDistance())], random_state=0),

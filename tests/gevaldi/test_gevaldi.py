@@ -113,9 +113,6 @@ class TestEveryMember:
         [
             SoftmaxClassifier(temperature=2.5, random_state=0, **NET),
             COOLClassifier(n_units_per_class=2, random_state=0, **NET),
-            COOLClassifier(
-                n_units_per_class=2, normalization="geometric_mean", random_state=0, **NET
-            ),
             DAEConfidence(random_state=0, **NET),
         ],
     )

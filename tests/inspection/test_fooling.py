@@ -87,7 +87,7 @@ def test_a_batch_of_trials_is_the_trials_one_by_one(softmax):
         generator._activation = starts[[trial]].copy()
         for update in range(61):
             batch = torch.as_tensor(generator.rows()).requires_grad_()
-            outputs = softmax._log_outputs(batch)[0]
+            outputs = softmax.scored_network_.log_outputs(batch)[0]
             if outputs[trial // 3] >= np.log(0.99) or update == 60:
                 break
             generator.update(torch.autograd.grad(-outputs[trial // 3], batch)[0].numpy())

@@ -7,6 +7,7 @@ from torch import nn
 
 from sklearn_ood import (
     COOLClassifier,
+    DAEClassifier,
     DAEConfidence,
     InputGradientsDisplay,
     RejectClassifier,
@@ -94,6 +95,6 @@ def test_other_net_classifiers_have_them_too(kind):
 
 
 def test_no_net_no_gradients():
-    classifier = DAEConfidence(LogisticRegression(max_iter=500), max_epochs=1).fit(X, y)
+    classifier = DAEClassifier(LogisticRegression(max_iter=500), max_epochs=1).fit(X, y)
     with pytest.raises(TypeError, match="net of its own"):
         classifier.input_gradients(X)

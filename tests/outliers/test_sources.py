@@ -15,7 +15,7 @@ from sklearn_ood.data._labels import OUTLIER
 from sklearn_ood.data._rows import TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
 from sklearn_ood.outliers._boundary import within_class_whitening
-from sklearn_ood.outliers._sources import resolve_sources, sample_bank
+from sklearn_ood.outliers._sources import resolve_sources
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 SOURCES = [BoundaryOutliers(), UniformOutliers(), MixupOutliers(), NoiseOutliers()]
@@ -152,7 +152,7 @@ def test_a_dict_mixes_sources():
         return X[:n]
 
     sources, weights = resolve_sources({"given": 1, mine: 3})
-    assert sources[1] is mine
+    assert sources[1].function is mine
     assert weights == [1.0, 3.0]
 
 
@@ -184,16 +184,15 @@ def test_a_callable_gets_the_known_rows_with_their_labels():
         assert set(y) == {"a", "b"}
         return X[:n].reshape(-1, 1, 1, 2)
 
-    bank = sample_bank(source, training_data(known=3), 4, 0)
+    ((source,), _) = resolve_sources(source)
+    bank = source.sample(training_data(known=3), 4, 0)
     assert bank.shape == (4, 2)
     assert bank.dtype == np.float32
 
 
 def test_given_takes_the_labelled_rows():
     sources, _ = resolve_sources("given")
-    assert np.array_equal(
-        sample_bank(sources[0], training_data(known=3), 99, 0)[:, 0], [20, 22, 24]
-    )
+    assert np.array_equal(sources[0].sample(training_data(known=3), 99, 0)[:, 0], [20, 22, 24])
 
 
 @pytest.mark.parametrize(
@@ -206,5 +205,6 @@ def test_given_takes_the_labelled_rows():
     ],
 )
 def test_unusable_rows_of_a_callable_are_named(rows, message):
+    ((source,), _) = resolve_sources(lambda X, y, n, random_state: rows)
     with pytest.raises(ValueError, match=message):
-        sample_bank(lambda X, y, n, random_state: rows, training_data(), 4, 0)
+        source.sample(training_data(), 4, 0)
