@@ -258,6 +258,7 @@ def _convert_net(classifier):
     _package("onnxscript")  # torch.onnx needs it
     runtime = _package("onnxruntime")
     answers = _Answers(classifier).eval()
+    network = answers.scored.network
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own deprecations
@@ -272,23 +273,23 @@ def _convert_net(classifier):
                 verbose=False,
             )
         model = program.model_proto
-        _check_same(answers, model, runtime)
+        _check_same(answers, model, classifier.n_features_in_, runtime)
     except Exception as error:  # of torch.onnx or of onnxruntime
         raise TypeError(
             f"Got {type(classifier).__name__} whose network "
-            f"({type(getattr(answers.module, 'network', answers.module)).__name__}) torch.onnx "
-            "cannot export for any number of rows; write its forward with tensor operations "
-            f"alone, and with x.shape[0] in place of len(x): {error}"
+            f"({type(getattr(network, 'network', network)).__name__}) torch.onnx cannot export "
+            "for any number of rows; write its forward with tensor operations alone, and with "
+            f"x.shape[0] in place of len(x): {error}"
         ) from error
     return model
 
 
-def _check_same(answers, model, runtime):
+def _check_same(answers, model, n_features, runtime):
     """Raise unless a graph gives what a module gives, for another number of rows.
 
     The trace of a network may silently hold the number of rows that it was made with.
     """
-    rows = torch.randn(5, answers.classifier.n_features_in_, generator=torch.Generator())
+    rows = torch.randn(5, n_features, generator=torch.Generator())
     session = runtime.InferenceSession(model.SerializeToString())
     _, probabilities, scores = session.run(None, {"rows": rows.numpy()})
     with torch.no_grad():
