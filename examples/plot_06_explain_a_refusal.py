@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     GenerativeClassifier,
     NeighborDistance,
     NoveltyDetector,
@@ -32,7 +32,7 @@ members = [
     ("nearest row", NeighborDistance()),
 ]
 network = SoftmaxClassifier(input_shape=(1, 8, 8), max_epochs=40, random_state=0)
-detector = CombinedDetector(network, members, random_state=0)
+detector = CombinedClassifier(network, members, random_state=0)
 at_five_percent = NoveltyDetector(detector, contamination=0.05).fit(X[known], y[known])
 print(f"refused: {(at_five_percent.predict(X[~known]) == -1).mean():.1%} of the unknown digits")
 
