@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn_ood import (
     CombinedClassifier,
     GenerativeClassifier,
+    MemberPValuesDisplay,
     NeighborDistance,
     NoveltyDetector,
     SoftmaxClassifier,
@@ -42,7 +43,7 @@ print(f"refused: {(at_five_percent.predict(X[~known]) == -1).mean():.1%} of the 
 
 fitted = at_five_percent.estimator_
 rows = np.flatnonzero(~known)[:8]
-display = fitted.plot_member_p_values(X[rows], y[rows])
+display = MemberPValuesDisplay.from_estimator(fitted, X[rows], y[rows])
 
 # %%
 # What the class generators make of the same rows: the nearest that each class can generate

@@ -7,7 +7,7 @@ from sklearn_ood.classifiers._dae import DAEConfidence
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._reject import RejectClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.combined._classifier import CombinedClassifier
+from sklearn_ood.combined import CombinedClassifier, MemberPValuesDisplay
 from sklearn_ood.detectors._features import NetFeatures
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.export import to_onnx
@@ -35,6 +35,7 @@ __all__ = [
     "GeValDi",
     "GenerativeClassifier",
     "InputGradientsDisplay",
+    "MemberPValuesDisplay",
     "MixupOutliers",
     "NeighborDistance",
     "NetFeatures",

@@ -133,7 +133,7 @@ class CombinedClassifier(Composition, OODClassifier):
     --------
     SelectiveClassifier : Answers, or refuses with a guarantee on the risk.
     NoveltyDetector : Takes the p-value as it is: ``contamination`` is its level.
-    sklearn_ood.combined.MemberPValuesDisplay : Draws which member speaks against which row.
+    MemberPValuesDisplay : Draws which member speaks against which row.
 
     Examples
     --------

@@ -52,8 +52,7 @@ class MemberPValuesDisplay:
         --------
         >>> from sklearn.datasets import load_iris
         >>> from sklearn.linear_model import LogisticRegression
-        >>> from sklearn_ood import CombinedClassifier, NeighborDistance
-        >>> from sklearn_ood.combined import MemberPValuesDisplay
+        >>> from sklearn_ood import CombinedClassifier, MemberPValuesDisplay, NeighborDistance
         >>> X, y = load_iris(return_X_y=True)
         >>> members = [("confidence", "classifier"), ("near", NeighborDistance())]
         >>> fitted = CombinedClassifier(LogisticRegression(), members).fit(X, y)

@@ -6,8 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ood import CombinedClassifier, NeighborDistance
-from sklearn_ood.combined import MemberPValuesDisplay
+from sklearn_ood import CombinedClassifier, MemberPValuesDisplay, NeighborDistance
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
