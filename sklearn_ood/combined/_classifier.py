@@ -192,8 +192,9 @@ class CombinedClassifier(Composition, OODClassifier):
         calibration = "all" if self._is_frozen(classes) else self.calibration
         training, calibrating = split_rows(codes, calibration, random_state)
         seed = random_state.randint(LARGEST_SEED)
-        self._fit_members(rows[training], classes[codes[training]], classes, seed)
-        self.method_ = self._choose_method(rows[training], classes[codes[training]], seed)
+        taught, labels = rows[training], classes[codes[training]]
+        self._fit_members(taught, labels, classes, seed)
+        self.method_ = self._choose_method(taught, labels, seed)
         self._calibrate(rows[calibrating])
         self.classes_ = classes
         return self
@@ -276,13 +277,13 @@ class CombinedClassifier(Composition, OODClassifier):
             return np.zeros((len(rows), 1))
         return log_proba(self.classifier_, rows)
 
-    _log_proba = _evidence
+    _log_proba = _evidence  # the evidence for a class is its log-probability
 
     def _scores(self, rows):
         return self.scale_.log_p(self._typicality(rows))
 
     def _class_scores(self, rows, codes):
-        return self._scores(rows)
+        return self._scores(rows)  # one score, whatever the class
 
     def _typicality(self, rows):
         return -combine(self._member_log_p(rows), self.method_)
