@@ -177,17 +177,18 @@ def two_models(results):
 ROWS = [
     (
         "a table, and classes to come that nobody labelled",
-        ":class:`CombinedDetector`, the default",
+        ":class:`CombinedClassifier`, the default",
         table_with_unknown_classes,
     ),
     (
         "a table of one class",
-        ":class:`NoveltyDetector` around :class:`CombinedDetector`, or :class:`DAEConfidence`",
+        ":class:`NoveltyDetector` around :class:`CombinedClassifier`, or "
+        ":class:`DAEConfidence`",
         table_of_one_class,
     ),
     (
         "images",
-        ":class:`CombinedDetector` with ``input_shape=(C, H, W)``, or a network with "
+        ":class:`CombinedClassifier` with ``input_shape=(C, H, W)``, or a network with "
         ":class:`GenerativeClassifier` as ``detector=``",
         images,
     ),

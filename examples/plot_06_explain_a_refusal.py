@@ -14,8 +14,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     GenerativeClassifier,
+    MemberPValuesDisplay,
     NeighborDistance,
     NoveltyDetector,
     SoftmaxClassifier,
@@ -32,7 +33,7 @@ members = [
     ("nearest row", NeighborDistance()),
 ]
 network = SoftmaxClassifier(input_shape=(1, 8, 8), max_epochs=40, random_state=0)
-detector = CombinedDetector(network, members, random_state=0)
+detector = CombinedClassifier(network, members, random_state=0)
 at_five_percent = NoveltyDetector(detector, contamination=0.05).fit(X[known], y[known])
 print(f"refused: {(at_five_percent.predict(X[~known]) == -1).mean():.1%} of the unknown digits")
 
@@ -42,7 +43,7 @@ print(f"refused: {(at_five_percent.predict(X[~known]) == -1).mean():.1%} of the 
 
 fitted = at_five_percent.estimator_
 rows = np.flatnonzero(~known)[:8]
-display = fitted.plot_member_p_values(X[rows], y[rows])
+display = MemberPValuesDisplay.from_estimator(fitted, X[rows], y[rows])
 
 # %%
 # What the class generators make of the same rows: the nearest that each class can generate

@@ -17,7 +17,7 @@ from scipy.stats import betabinom
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from sklearn_ood import CombinedDetector, GenerativeClassifier, NeighborDistance
+from sklearn_ood import CombinedClassifier, GenerativeClassifier, NeighborDistance
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -40,7 +40,7 @@ def stream(seed=0):
         yield rows, unknown
 
 
-detector = CombinedDetector(
+detector = CombinedClassifier(
     GenerativeClassifier("pca"),
     [("reconstruction", GenerativeClassifier("pca")), ("nearest row", NeighborDistance())],
     calibration=0.5,

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     GenerativeClassifier,
     NeighborDistance,
     SelectiveClassifier,
@@ -64,7 +64,7 @@ def models(input_shape, epochs):
         ("reconstruction", GenerativeClassifier("pca")),
         ("nearest row", NeighborDistance()),
     ]
-    combined = CombinedDetector(cnn, members, random_state=0)
+    combined = CombinedClassifier(cnn, members, random_state=0)
     refuse = {"coverage": 0.95, "random_state": 0}
     return {
         "softmax": SelectiveClassifier(cnn, **refuse),

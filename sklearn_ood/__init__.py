@@ -7,7 +7,7 @@ from sklearn_ood.classifiers._dae import DAEClassifier, DAEConfidence
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._reject import RejectClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.combined._classifier import CombinedDetector
+from sklearn_ood.combined import CombinedClassifier, MemberPValuesDisplay
 from sklearn_ood.detectors._features import NetFeatures
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.export import to_onnx
@@ -29,7 +29,7 @@ from sklearn_ood.selective._novelty import NoveltyDetector
 __all__ = [
     "BoundaryOutliers",
     "COOLClassifier",
-    "CombinedDetector",
+    "CombinedClassifier",
     "ConfidentClassifier",
     "DAEClassifier",
     "DAEConfidence",
@@ -38,6 +38,7 @@ __all__ = [
     "GenerativeClassifier",
     "GivenOutliers",
     "InputGradientsDisplay",
+    "MemberPValuesDisplay",
     "MixupOutliers",
     "NeighborDistance",
     "NetFeatures",

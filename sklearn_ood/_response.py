@@ -216,7 +216,10 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
             filled[name] = _seed(random_state)
         if parameter == "input_shape" and len(input_shape or ()) == 3:
             filled[name] = input_shape
-    return clone(estimator).set_params(**filled)
+    completed = clone(estimator)
+    if filled:  # what is frozen has nothing to set
+        completed.set_params(**filled)
+    return completed
 
 
 def _seed(random_state):

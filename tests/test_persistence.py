@@ -38,7 +38,7 @@ from sklearn.svm import SVC
 from torch import nn
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     GenerativeClassifier,
     NetFeatures,
     NoveltyDetector,
@@ -76,7 +76,7 @@ OTHERS = [
         LogisticRegression(), detector=NoveltyDetector(GaussianMixture(2)), coverage=0.9
     ),
     SelectiveClassifier(SOFTMAX, risk=0.9, random_state=0),
-    CombinedDetector(
+    CombinedClassifier(
         RandomForestClassifier(5),
         [("forest", IsolationForest(n_estimators=5)), ("net", SHORT)],
         random_state=0,

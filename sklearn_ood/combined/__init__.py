@@ -1,1 +1,6 @@
 """Several scores as one p-value and one confidence."""
+
+from sklearn_ood.combined._classifier import CombinedClassifier
+from sklearn_ood.combined._displays import MemberPValuesDisplay
+
+__all__ = ["CombinedClassifier", "MemberPValuesDisplay"]

@@ -1,19 +1,92 @@
-"""From scores to p-values, from several p-values to one: pure functions.
+"""Split conformal prediction: rows that calibrate, scores as p-values, several as one.
 
 A score is higher for what looks more like the calibration rows; a statistic of combined
 evidence is higher for what looks less like them.
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from scipy.special import logsumexp
 
+MIN_CALIBRATION, MIN_HALVES = 20, 2
+AUTO_SHARE, AUTO_LEAST, AUTO_MOST = 0.2, 100, 10_000
 TAIL_SHARE = 0.1
 TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.
 SMALL_LOG_P = -20.0
 LARGEST_EXCESS = 1e150
+
+
+def split_rows(codes, calibration, random_state):
+    """Positions of the rows to train on and to calibrate on, both in random order.
+
+    The split is not stratified, so that calibration rows and new rows are exchangeable. A
+    class that chance would leave untrained is trained on, and not calibrated on.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Class of each row.
+    calibration : "auto", "all", float or int
+        A share or a number of rows; "all" trains on none.
+    random_state : RandomState
+
+    Returns
+    -------
+    training, calibrating : ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If members and combination cannot have a calibration row each.
+    """
+    order = random_state.permutation(len(codes))
+    n_calibration = calibration_size(calibration, len(codes))
+    training, calibrating = order[n_calibration:], order[:n_calibration]
+    if calibration != "all":
+        unseen = ~np.isin(codes[calibrating], codes[training])
+        training = np.append(training, calibrating[unseen])
+        calibrating = calibrating[~unseen]
+    if len(calibrating) < MIN_HALVES:
+        raise ValueError(
+            f"Got n_samples={len(codes)} in-distribution rows with "
+            f"calibration={calibration!r}, but members and combination need rows of "
+            "their own to calibrate, and every class a row to train on; give more rows."
+        )
+    if calibration != "auto":
+        check_enough(len(calibrating))
+    return training, calibrating
+
+
+def calibration_size(calibration, n_rows):
+    """How many of ``n_rows`` rows calibrate.
+
+    Examples
+    --------
+    >>> from sklearn_ood.combined._conformal import calibration_size
+    >>> [calibration_size("auto", n) for n in (60, 400, 10_000, 60_000)]
+    [30, 100, 2000, 10000]
+    """
+    if calibration == "auto":
+        least = min(AUTO_LEAST, n_rows // 2)
+        return int(min(max(AUTO_SHARE * n_rows, least), AUTO_MOST))
+    if calibration == "all":
+        return n_rows
+    if isinstance(calibration, Integral):
+        return min(int(calibration), n_rows)
+    return round(calibration * n_rows)
+
+
+def check_enough(n_rows):
+    """Raise if so few rows calibrate that p-values would say next to nothing."""
+    if n_rows < MIN_CALIBRATION:
+        raise ValueError(
+            f"Got {n_rows} calibration rows, but p-values need at least {MIN_CALIBRATION}: "
+            "half of them for the members, half for the combination. Give more rows or a "
+            "larger calibration."
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +130,7 @@ class ConformalScale:
     --------
     >>> import numpy as np
     >>> from sklearn_ood.combined._conformal import ConformalScale
-    >>> scale = ConformalScale.of(np.arange(99.0))
+    >>> scale = ConformalScale.fit(np.arange(99.0))
     >>> scale.p_values(np.array([-50.0, 0.0, 49.0, 98.0]))
     array([0.01, 0.02, 0.51, 1.  ])
     >>> near, far = scale.log_p(np.array([-50.0, -100.0]))
@@ -73,15 +146,15 @@ class ConformalScale:
     tail_shape: float
 
     @classmethod
-    def of(cls, scores):
+    def fit(cls, scores):
         """The scale of calibration scores.
 
         Parameters
         ----------
         scores : ndarray of shape (n_samples,)
-            At least one; minus infinity counts as the lowest finite number.
+            At least one, finite.
         """
-        values, counts = np.unique(finite(scores), return_counts=True)
+        values, counts = np.unique(scores, return_counts=True)
         levels = (1 + np.cumsum(counts)) / (len(scores) + 1)
         return cls(values, levels, len(scores), *fit_tail(np.repeat(values, counts)))
 
@@ -97,7 +170,7 @@ class ConformalScale:
         ndarray of shape (n,)
             In [1 / (n_samples + 1), 1].
         """
-        below = np.searchsorted(self.values, finite(scores), side="right")
+        below = np.searchsorted(self.values, scores, side="right")
         return np.append(1 / (self.n_samples + 1), self.levels)[below]
 
     def log_p(self, scores):
@@ -113,12 +186,13 @@ class ConformalScale:
             In (-inf, 0], non-decreasing in the score, strictly below the highest
             calibration score.
         """
-        scores = finite(scores)
-        inside = np.log(np.interp(scores, self.values, self.levels))
+        level = np.interp(scores, self.values, self.levels)
+        above = np.searchsorted(self.values, scores).clip(max=len(self.values) - 1)
+        inside = np.log(np.minimum(level, self.levels[above]))  # rounding may exceed it
         lowest = self.values[0]
         first = np.log(min(self.levels[0], 2 / (self.n_samples + 1)))
         beyond = self._log_survival(np.minimum(scores, lowest)) - self._log_survival(lowest)
-        return np.where(scores < lowest, first + beyond, inside)
+        return np.where(scores < lowest, first + np.minimum(beyond, 0.0), inside)
 
     def _log_survival(self, scores):
         with np.errstate(over="ignore"):  # infinitely far is clipped, too
@@ -167,11 +241,6 @@ def fit_tail(scores):
     variance = mean**2 * float(((excess / mean - 1) ** 2).mean())
     shape = float(np.clip(0.5 * (1 - mean**2 / variance), 0, 0.5)) if variance > 0 else 0.0
     return start, mean * (1 - shape), shape
-
-
-def finite(scores):
-    """Scores as float64, with infinities replaced by the largest and smallest number."""
-    return np.nan_to_num(np.asarray(scores, dtype=np.float64), nan=np.nan)
 
 
 def fisher(log_p):
@@ -235,39 +304,3 @@ def combine(log_p, method):
     array([0.69, 6.91])
     """
     return COMBINATIONS[method](np.asarray(log_p, dtype=np.float64))
-
-
-def benjamini_hochberg(p_values, alpha):
-    """Which hypotheses to reject so that at most a share alpha is rejected wrongly.
-
-    Parameters
-    ----------
-    p_values : ndarray of shape (n,)
-        Independent, or positively dependent as conformal p-values from one calibration set.
-    alpha : float in (0, 1)
-        Limit of the false discovery rate: the expected share of true hypotheses among the
-        rejected.
-
-    Returns
-    -------
-    ndarray of bool of shape (n,)
-
-    References
-    ----------
-    .. [1] Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 1995.
-    .. [2] S. Bates et al., "Testing for outliers with conformal p-values", Annals of
-       Statistics 2023, theorem 2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.combined._conformal import benjamini_hochberg
-    >>> benjamini_hochberg(np.array([0.01, 0.6, 0.04, 0.9]), alpha=0.1)
-    array([ True, False,  True, False])
-    """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    ranked = np.sort(p_values)
-    passes = np.flatnonzero(ranked <= alpha * np.arange(1, len(ranked) + 1) / len(ranked))
-    if not len(passes):
-        return np.zeros(len(p_values), dtype=bool)
-    return p_values <= ranked[passes[-1]]

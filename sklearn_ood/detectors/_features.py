@@ -1,11 +1,15 @@
-from numbers import Integral
+"""What a network says of each row, as features for any other method."""
+
+from dataclasses import field
 from threading import get_ident
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
 from torch.nn.functional import adaptive_avg_pool2d
 
+from sklearn_ood._parameters import Count, Estimator, Parameterized
+from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import forget, validate_rows
 from sklearn_ood.nets._evaluation import evaluate
@@ -14,7 +18,7 @@ POOLED_SIDE = 3
 LARGEST_FLOAT = np.finfo(np.float32).max
 
 
-class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Parameterized):
     """What a network's layer says about each row, as features for any other method.
 
     Put it first in a pipeline, and a density, a generative classifier or an outlier detector
@@ -22,10 +26,9 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    estimator : classifier with a net, default=None
+    estimator : classifier with a net
         A classifier of this package that has ``net_`` once fitted. It is cloned and fitted;
-        ``sklearn.frozen.FrozenEstimator(classifier)`` takes a fitted one as it is. None
-        stands for the classifier of the :class:`CombinedDetector` around it.
+        ``sklearn.frozen.FrozenEstimator(classifier)`` takes a fitted one as it is.
     layer : str, default="hidden"
         Whose output to take: "conv" (the convolutions), "hidden" (the dense layers but the
         last), "output" (the logits), where the network is one of those known by name, or the
@@ -44,7 +47,7 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     See Also
     --------
-    CombinedDetector : Uses features at two depths by default.
+    CombinedClassifier : Takes the last feature maps of its net by default.
 
     Examples
     --------
@@ -59,10 +62,9 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> detector = make_pipeline(NetFeatures(net), LocalOutlierFactor(novelty=True)).fit(X, y)
     """
 
-    def __init__(self, estimator=None, layer="hidden", *, pooling=POOLED_SIDE):
-        self.estimator = estimator
-        self.layer = layer
-        self.pooling = pooling
+    estimator: Estimator = field(kw_only=False)
+    layer: str = "hidden"
+    pooling: Count | None = POOLED_SIDE
 
     def fit(self, X, y=None):
         """Fit the classifier, unless it is frozen.
@@ -85,7 +87,7 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             If the net has no such layer.
         """
         forget(self)
-        self._check_parameters()
+        self._validate_params()
         estimator = clone(self.estimator).fit(X, y)
         if not hasattr(estimator, "net_"):
             raise TypeError(
@@ -95,13 +97,6 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         find_layer(estimator.net_.module_, self.layer)
         self.estimator_ = estimator
-        self.n_features_in_ = estimator.n_features_in_
-        self.input_shape_ = tuple(estimator.input_shape_)
-        if hasattr(estimator, "feature_names_in_"):
-            self.feature_names_in_ = estimator.feature_names_in_
-        self._n_features_out = self._features(
-            np.zeros((1, self.n_features_in_), dtype=np.float32)
-        ).shape[1]
         return self
 
     @block_by_block
@@ -124,22 +119,17 @@ class NetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
-        if self.estimator is not None:
-            tags.input_tags = get_tags(self.estimator).input_tags
-            tags.target_tags.required = get_tags(self.estimator).target_tags.required
+        tags.target_tags.required = get_tags(self.estimator).target_tags.required
         return tags
 
-    def _check_parameters(self):
-        if self.estimator is None:
-            raise ValueError(
-                "Got estimator=None, which stands for the classifier of a CombinedDetector, "
-                "but these features are not inside one; pass a classifier with a net."
-            )
-        is_size = isinstance(self.pooling, Integral) and not isinstance(self.pooling, bool)
-        if self.pooling is not None and not (is_size and self.pooling >= 1):
-            raise ValueError(
-                f"Got pooling={self.pooling!r}, but expected None or a whole number >= 1."
-            )
+    @property
+    def input_shape_(self):
+        """Shape of one input."""
+        return tuple(self.estimator_.input_shape_)
+
+    @property
+    def _n_features_out(self):
+        return self._features(np.zeros((1, self.n_features_in_), dtype=np.float32)).shape[1]
 
     def _features(self, rows):
         def read(module, batch):
@@ -176,12 +166,16 @@ def find_layer(module, name):
     >>> find_layer(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), "1")
     ReLU()
     """
-    layers = dict(getattr(module, "network", module).named_modules())
-    if not name or name not in layers:
-        raise ValueError(
-            f"Got layer={name!r}, but expected one of {sorted(filter(None, layers))}."
-        )
+    layers = layers_of(module)
+    if name not in layers:
+        raise ValueError(f"Got layer={name!r}, but expected one of {sorted(layers)}.")
     return layers[name]
+
+
+def layers_of(module):
+    """The layers in a net's module by name."""
+    named = getattr(module, "network", module).named_modules()
+    return {name: layer for name, layer in named if name}
 
 
 def output_of(layer, module, batch):

@@ -1,9 +1,13 @@
-from numbers import Integral
+"""How far it is to the training rows of each class."""
+
+from dataclasses import field
+from typing import Any
 
 import numpy as np
-from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
+from sklearn_ood._parameters import Count, RandomState
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._rows import validate_training_data
@@ -33,13 +37,15 @@ class NeighborDistance(OODClassifier):
     classes_ : ndarray of shape (n_classes,)
     neighbors_ : list of sklearn.neighbors.NearestNeighbors
         One a class: a tree for up to 15 features, else a product of matrices in chunks.
+    scale_ : float
+        Root of the training rows' total variance.
     n_features_in_ : int
 
     Notes
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
-    scale the features first. ``predict_proba`` is the softmax of the evidence divided by the
-    root of the training rows' total variance, and not calibrated.
+    scale the features first. ``predict_proba`` is the softmax of the evidence divided by
+    ``scale_``, and not calibrated.
 
     Examples
     --------
@@ -51,11 +57,10 @@ class NeighborDistance(OODClassifier):
     array([-5.5, -2. ])
     """
 
-    def __init__(self, n_neighbors=1, *, max_samples=None, ood_label=None, random_state=None):
-        self.n_neighbors = n_neighbors
-        self.max_samples = max_samples
-        self.ood_label = ood_label
-        self.random_state = random_state
+    n_neighbors: Count = field(default=1, kw_only=False)
+    max_samples: Count | None = None
+    ood_label: Any = None
+    random_state: RandomState = None
 
     def fit(self, X, y=None):
         """Remember the training rows.
@@ -70,15 +75,15 @@ class NeighborDistance(OODClassifier):
         -------
         self
         """
+        self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
-        self._check_parameters()
         rows, codes = self._subsample(*data.in_distribution)
         by_class = [rows[codes == code] for code in range(len(data.classes))]
         self.neighbors_ = [
             NearestNeighbors(n_neighbors=min(self.n_neighbors, len(part))).fit(part)
             for part in by_class
         ]
-        self._scale = float(np.sqrt(rows.var(axis=0, dtype=np.float64).sum())) or 1.0
+        self.scale_ = float(np.sqrt(rows.var(axis=0, dtype=np.float64).sum())) or 1.0
         self.classes_ = data.classes
         return self
 
@@ -87,7 +92,7 @@ class NeighborDistance(OODClassifier):
         return -np.column_stack([self._distances(rows, code) for code in codes])
 
     def _log_proba(self, rows):
-        return log_softmax(self._evidence(rows) / self._scale)
+        return log_softmax(self._evidence(rows) / self.scale_)
 
     def _class_scores(self, rows, codes):
         scores = np.empty(len(rows))
@@ -107,27 +112,7 @@ class NeighborDistance(OODClassifier):
         kept = np.union1d(order[first], order[: self.max_samples])
         return rows[kept], codes[kept]
 
-    def _check_parameters(self):
-        for name in ("n_neighbors", "max_samples"):
-            value = getattr(self, name)
-            if name == "max_samples" and value is None:
-                continue
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"Got {name}={value!r}, but expected a whole number >= 1.")
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
-
-
-class DistinctLocalOutlierFactor(LocalOutlierFactor):
-    """scikit-learn's local outlier factor, of the distinct training rows.
-
-    Where rows are repeated more often than there are neighbours, their density is infinite
-    and all rows beside them seem outliers.
-    """
-
-    def fit(self, X, y=None):
-        """Fit to every distinct row once; see `sklearn.neighbors.LocalOutlierFactor`."""
-        return super().fit(np.unique(X, axis=0))

@@ -28,7 +28,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
         of the rows is held out of training, and ``offset_`` is their 5 % quantile, so that
         about one in twenty new inliers is refused. Prefer it for methods that remember
-        their training rows, such as nearest neighbours. A :class:`CombinedDetector` has
+        their training rows, such as nearest neighbours. A :class:`CombinedClassifier` has
         calibrated itself on held-out rows: ``contamination`` (0.05 for "auto") is then the
         level of its p-value, the largest share of new inliers that is refused, whatever the
         share of the training rows.

@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
@@ -17,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     GenerativeClassifier,
     NeighborDistance,
     NetFeatures,
@@ -25,12 +26,11 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
-from sklearn_ood.combined._calibration import split_rows
-from sklearn_ood.combined._members import default_classifier, member_scores
-from sklearn_ood.detectors._neighbors import DistinctLocalOutlierFactor
+from sklearn_ood.combined._members import default_classifier
 from sklearn_ood.metrics import auroc, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
 
+FROZEN = FrozenEstimator(LogisticRegression().fit([[0.0], [1.0]], ["0.0", "1.0"]))
 METHODS = ["fisher", "cauchy", "min"]
 PIXELS = GenerativeClassifier("pca", validation_fraction=0)
 
@@ -75,8 +75,8 @@ def members():
 
 
 def combined(**parameters):
-    parameters = {"detectors": members(), "random_state": 0} | parameters
-    return CombinedDetector(LogisticRegression(max_iter=500), **parameters)
+    parameters = {"members": members(), "random_state": 0} | parameters
+    return CombinedClassifier(LogisticRegression(max_iter=500), **parameters)
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +128,11 @@ def test_score_is_the_log_of_the_p_value(blobs, fitted):
 def test_p_values_are_valid_for_exchangeable_rows(method, ties):
     rng = np.random.default_rng(0)
     change = np.round if ties else None
-    names = [(str(j), FirstColumn(j, change)) for j in (0, 1, 2)]
+    names = [(str(j), FrozenEstimator(FirstColumn(j, change))) for j in (0, 1, 2)]
     alphas, refused = np.array([0.05, 0.2]), np.zeros((200, 2))
     for repeat in range(200):
         X = rng.normal(size=(80, 3)) + rng.normal(size=(80, 1))
-        detector = CombinedDetector(None, names, method=method, calibration="prefit")
+        detector = CombinedClassifier(None, names, method=method)
         p = detector.fit(X[:60]).p_values(X[60:])
         refused[repeat] = (p[:, None] <= alphas + 1e-12).mean(0)
     error = refused.std(0) / np.sqrt(200)
@@ -142,11 +142,11 @@ def test_p_values_are_valid_for_exchangeable_rows(method, ties):
 @pytest.mark.slow
 def test_false_discoveries_are_few():
     rng = np.random.default_rng(1)
-    names = [("0", FirstColumn(0)), ("1", FirstColumn(1))]
+    names = [(str(j), FrozenEstimator(FirstColumn(j))) for j in (0, 1)]
     false = []
     for _ in range(200):
         X = rng.normal(size=(400, 2))
-        detector = CombinedDetector(None, names, calibration="prefit").fit(X)
+        detector = CombinedClassifier(None, names).fit(X)
         new = np.concatenate([rng.normal(size=(40, 2)), rng.normal(-6, size=(10, 2))])
         called = detector.outliers_fdr(new, alpha=0.2)
         false.append(called[:40].sum() / max(called.sum(), 1))
@@ -163,7 +163,7 @@ def test_novelty_detector_takes_the_p_value_as_it_is(blobs):
     np.testing.assert_array_equal(refused, inner.score_samples(X) < np.log(0.1))
     assert (inner.p_values(X)[refused] <= 0.1).all()
     assert refused[400:].mean() < 0.2
-    pipe = make_pipeline(StandardScaler(), combined(detectors=members()[1:]))
+    pipe = make_pipeline(StandardScaler(), combined(members=members()[1:]))
     piped = NoveltyDetector(pipe).fit(X)
     assert piped.offset_ == pytest.approx(np.log(0.05))
 
@@ -184,73 +184,32 @@ def test_members_may_be_anything_with_a_score(blobs):
         ("pipeline", make_pipeline(PCA(2), GaussianMixture())),
         ("other", LogisticRegression(C=0.1)),
     ]
-    detector = combined(detectors=names).fit(X, y)
+    detector = combined(members=names).fit(X, y)
     far = X[0] + np.full((1, 4), 100.0)
     pyod, lof, _, _ = detector.member_p_values(far)[0]
     assert max(pyod, lof) == pytest.approx(1 / 61)
     assert detector.score_samples(far) < detector.score_samples(X).min()
 
 
-def test_class_scores_are_read_at_the_predicted_class(blobs):
-    X, y = blobs
-    labels = np.roll(np.unique(y), 1)[np.unique(y, return_inverse=True)[1]]
-    pca = clone(PIXELS).fit(X, y)
-    evidence = pca.decision_function(X)
-    codes = np.searchsorted(pca.classes_, labels)
-    np.testing.assert_allclose(
-        member_scores(pca, X, labels), evidence[np.arange(len(X)), codes], rtol=1e-5
-    )
-    np.testing.assert_allclose(member_scores(pca, X), pca.score_samples(X))
-    near = NeighborDistance().fit(X, y)
-    evidence = near.decision_function(X)[np.arange(len(X)), codes]
-    np.testing.assert_allclose(member_scores(near, X, labels), evidence)
-    # A row in the middle of class b is no evidence against itself, unless called "a".
-    pair = combined(detectors=[("pca", PIXELS)], conditional="none").fit(X, y)
-    assert pair.conditional == "none"
-
-
-def test_two_classes_are_read_at_the_predicted_one_too(blobs):
-    X, y = blobs
-    two = np.isin(y, ["a", "b"])
-    near = NeighborDistance().fit(X[two], y[two])
-    at_a = member_scores(near, X, np.full(len(X), "a"))
-    expected = NeighborDistance().fit(X[y == "a"]).score_samples(X)
-    np.testing.assert_allclose(at_a, expected, atol=1e-4)
-
-
-def test_neighbors_beyond_the_class_and_a_subsample(blobs):
-    X, y = blobs
-    few = NeighborDistance(n_neighbors=5, max_samples=8, random_state=0).fit(X, y)
-    kept = sum(len(part._fit_X) for part in few.neighbors_)
-    assert 8 <= kept <= 12
-    assert np.isfinite(few.score_samples(X)).all()
-    proba = NeighborDistance().fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(proba.sum(1), 1)
-    with pytest.raises(ValueError, match="n_neighbors=0"):
-        NeighborDistance(0).fit(X, y)
-    with pytest.raises(ValueError, match="not taught the classes"):
-        few.class_score_samples(X[:1], ["z"])
-
-
 def test_one_class_needs_no_classifier():
     X = np.random.default_rng(0).normal(size=(300, 3))
     detector = combined().fit(X)
     assert detector.classifier_ is None
-    assert list(detector.detectors_) == ["pca", "neighbors", "density"]
+    assert list(detector.members_) == ["pca", "neighbors", "density"]
     np.testing.assert_array_equal(detector.predict_proba(X[:2]), [[1.0], [1.0]])
-    default = CombinedDetector(random_state=0).fit(X)
-    assert list(default.detectors_) == ["mixture", "neighbors", "lof"]
+    default = CombinedClassifier(random_state=0).fit(X)
+    assert list(default.members_) == ["mixture", "neighbors", "lof"]
     assert default.score_samples([[9.0, 0, 0]]) < np.log(0.03)
     with pytest.raises(ValueError, match="leaves no member"):
-        combined(detectors=[("confidence", "classifier")]).fit(X)
+        combined(members=[("confidence", "classifier")]).fit(X)
 
 
 @pytest.mark.slow
 def test_defaults_for_a_table():
     X, y = load_iris(return_X_y=True)
     vote = default_classifier((4,)).set_params(net__softmaxclassifier__max_epochs=5)
-    detector = CombinedDetector(vote, random_state=0).fit(X, y)
-    assert list(detector.detectors_) == [
+    detector = CombinedClassifier(vote, random_state=0).fit(X, y)
+    assert list(detector.members_) == [
         "confidence",
         "mixture",
         "mixture_8",
@@ -263,8 +222,8 @@ def test_defaults_for_images():
     X, y = load_digits(n_class=4, return_X_y=True)
     images = (X / 16).reshape(-1, 1, 8, 8).astype(np.float32)
     net = SoftmaxClassifier(max_epochs=3, hidden_layer_sizes=(16,))
-    detector = CombinedDetector(net, random_state=0).fit(images, y)
-    assert list(detector.detectors_) == ["confidence", "neighbors", "pixels"]
+    detector = CombinedClassifier(net, random_state=0).fit(images, y)
+    assert list(detector.members_) == ["confidence", "neighbors", "pixels"]
     assert detector.score(images, y) > 0.9
     flipped = images[:, :, ::-1]
     assert (
@@ -282,12 +241,25 @@ def test_features_of_a_frozen_net():
     X, y = load_digits(n_class=3, return_X_y=True)
     X = X / 16
     net = SoftmaxClassifier(max_epochs=3, random_state=0).fit(X[:200], y[:200])
-    names = [("hidden", make_pipeline(NetFeatures(), PIXELS)), ("own", "classifier")]
-    detector = CombinedDetector(FrozenEstimator(net), names, random_state=0)
+
+    def hidden(classifier):
+        return make_pipeline(NetFeatures(classifier), PIXELS)
+
+    names = [("hidden", hidden), ("own", "classifier")]
+    detector = CombinedClassifier(FrozenEstimator(net), names, random_state=0)
     detector.fit(X[200:], y[200:])
-    features = detector.detectors_["hidden"][0]
+    features = detector.members_["hidden"][0]
     assert features.estimator_.net_ is net.net_
-    assert names[0][1][0].estimator is None
+    one_class = CombinedClassifier(None, [*names, ("pixels", PIXELS)]).fit(X)
+    assert list(one_class.members_) == ["pixels"]
+
+
+def test_member_scores_are_p_values_that_go_on_beyond_the_calibration_rows(blobs, fitted):
+    X, _ = blobs
+    p, score = fitted.member_p_values(X), fitted.member_score_samples(X)
+    assert (np.exp(score) >= p - 1e-12)[p > 1 / 61].all()
+    far = X[0] + np.geomspace(30, 1e4, 20)[:, None]
+    assert (np.diff(fitted.member_score_samples(far)[:, 2]) < 0).all()
 
 
 def test_same_seed_same_bits_pickled_and_row_by_row(blobs, fitted):
@@ -309,7 +281,7 @@ def test_grid_search_over_members_and_their_parameters(blobs):
     search.fit(X, y)
     assert len(search.cv_results_["params"]) == 4
     dropped = combined().set_params(density="drop").fit(X, y)
-    assert "density" not in dropped.detectors_
+    assert "density" not in dropped.members_
 
 
 def test_method_chosen_by_classes_held_out(blobs):
@@ -329,17 +301,31 @@ def test_known_outliers_neither_train_nor_calibrate(blobs, fitted):
     np.testing.assert_array_equal(detector.score_samples(X), fitted.score_samples(X))
 
 
-def test_prefit_members_calibrate_on_all_rows(blobs):
+def test_frozen_members_calibrate_on_all_rows(blobs):
     X, y = blobs
     classifier = LogisticRegression().fit(X[:300], y[:300])
-    pca = clone(PIXELS).fit(X[:300], y[:300])
-    detector = CombinedDetector(
-        classifier, [("own", "classifier"), ("pca", pca)], calibration="prefit"
-    )
+    pca = FrozenEstimator(clone(PIXELS).fit(X[:300], y[:300]))
+    members = [("own", "classifier"), ("pca", pca)]
+    detector = CombinedClassifier(FrozenEstimator(classifier), members)
     detector.fit(np.concatenate([X[300:], X[:9]]), np.append(y[300:], ["z"] * 9))
     assert detector.n_calibration_ == 150
-    assert detector.classifier_ is classifier
+    assert detector.classifier_.estimator is classifier
+    assert detector.members_["pca"] is pca
     assert detector.classes_.tolist() == ["a", "b", "c", "d"]
+
+
+def test_the_classes_are_those_of_a_frozen_classifier(blobs):
+    X, y = blobs
+    known = y != "d"
+    classifier = FrozenEstimator(LogisticRegression().fit(X[known], y[known]))
+    members = [("own", "classifier"), ("near", NeighborDistance())]
+    detector = CombinedClassifier(classifier, members, random_state=0).fit(X, y)
+    assert detector.classes_.tolist() == ["a", "b", "c"]
+    assert detector.members_["near"].classes_.tolist() == ["a", "b", "c"]
+    assert detector.n_calibration_ == 50
+    assert CombinedClassifier(classifier, members).fit(X).classifier_ is None
+    with pytest.raises(NotFittedError):
+        CombinedClassifier(FrozenEstimator(LogisticRegression()), members).fit(X, y)
 
 
 def test_a_class_with_a_single_row_is_trained_on(blobs):
@@ -354,12 +340,12 @@ def test_a_class_with_a_single_row_is_trained_on(blobs):
 def test_constant_and_infinite_scores_give_right_numbers(blobs):
     X, y = blobs
     constant = ("constant", FirstColumn(0, np.zeros_like))
-    detector = combined(detectors=[*members(), constant]).fit(X, y)
+    detector = combined(members=[*members(), constant]).fit(X, y)
     np.testing.assert_array_equal(detector.member_p_values(X)[:, -1], 1.0)
-    alone = combined(detectors=[constant]).fit(X, y)
+    alone = combined(members=[constant]).fit(X, y)
     np.testing.assert_array_equal(alone.p_values(X), 1.0)
     lost = ("lost", FirstColumn(0, lambda scores: np.where(scores > 0, 0, -np.inf)))
-    assert np.isfinite(combined(detectors=[lost]).fit(X, y).score_samples(X)).all()
+    assert np.isfinite(combined(members=[lost]).fit(X, y).score_samples(X)).all()
 
 
 def test_few_rows_rank_but_have_no_p_values():
@@ -372,29 +358,23 @@ def test_few_rows_rank_but_have_no_p_values():
         combined(calibration=0.2).fit(X, y)
 
 
-def test_table_of_evidence(blobs, fitted):
-    figure = fitted.plot_member_p_values(blobs[0], blobs[1], max_rows=3)
-    axes = figure.axes[0]
-    assert len(axes.texts) == 3 * 5
-    assert axes.get_xticklabels()[-1].get_text() == "combined"
-
-
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
         ({"method": "stouffer"}, ValueError, "method='stouffer'"),
         ({"calibration": 1.5}, ValueError, "calibration=1.5"),
-        ({"calibration": 10}, ValueError, "rows >= 20"),
-        ({"calibration": "prefit", "detectors": None}, ValueError, "fitted ones"),
-        ({"calibration": "prefit", "method": "auto"}, ValueError, "name the method"),
+        ({"calibration": 10}, ValueError, "calibration=10 .*20"),
+        ({"classifier": FROZEN, "method": "auto"}, ValueError, "name the method"),
+        ({"calibration": "prefit"}, ValueError, "calibration='prefit'"),
         ({"conditional": "true"}, ValueError, "conditional='true'"),
-        ({"detectors": []}, ValueError, "list of pairs"),
-        ({"detectors": [KernelDensity()]}, ValueError, "list of pairs"),
-        ({"detectors": [("a", "unknown")]}, TypeError, "member 'a'"),
-        ({"detectors": [("a", PIXELS), ("a", PIXELS)]}, ValueError, "not unique"),
-        ({"detectors": [("a", LocalOutlierFactor())]}, TypeError, "no score_samples"),
-        ({"detectors": [("a", LinearRegression())]}, TypeError, "no score_samples"),
-        ({"detectors": [("a", FirstColumn(0, lambda s: s * np.nan))]}, ValueError, "NaN"),
+        ({"members": []}, ValueError, "list of pairs"),
+        ({"members": [KernelDensity()]}, ValueError, "list of pairs"),
+        ({"members": [("a", "unknown")]}, TypeError, "member 'a'"),
+        ({"members": [("a", lambda classifier: "pca")]}, TypeError, "member 'a'"),
+        ({"members": [("a", PIXELS), ("a", PIXELS)]}, ValueError, "not unique"),
+        ({"members": [("a", LocalOutlierFactor())]}, TypeError, "no score_samples"),
+        ({"members": [("a", LinearRegression())]}, TypeError, "no score_samples"),
+        ({"members": [("a", FirstColumn(0, lambda s: s * np.nan))]}, ValueError, "NaN"),
         ({"classifier": LinearSVC()}, TypeError, "no predict_proba"),
     ],
 )
@@ -408,32 +388,9 @@ def test_members_of_other_widths_or_classes(blobs):
     X, y = blobs
     narrow = FrozenEstimator(clone(PIXELS).fit(X[:, :2], y))
     with pytest.raises(ValueError, match="fitted on 2"):
-        combined(detectors=[("narrow", narrow)]).fit(X, y)
+        combined(members=[("narrow", narrow)]).fit(X, y)
     known = FrozenEstimator(clone(PIXELS).fit(X[y != "a"], y[y != "a"]))
     with pytest.raises(ValueError, match="not taught the classes"):
-        combined(detectors=[("known", known)]).fit(X, y)
+        combined(members=[("known", known)]).fit(X, y)
     with pytest.raises(ValueError, match="alpha=2"):
         combined().fit(X, y).outliers_fdr(X, alpha=2)
-
-
-def test_calibration_rows_are_spared_for_classes_without_others():
-    rng = np.random.RandomState(0)
-    codes = np.array([0] * 50 + [1])
-    for _ in range(20):
-        training, calibrating = split_rows(codes, 0.5, rng)
-        assert 50 in training
-        assert sorted([*training, *calibrating]) == list(range(51))
-    with pytest.raises(ValueError, match="n_samples=9"):
-        split_rows(np.arange(9), "auto", rng)
-    training, calibrating = split_rows(codes, 30, rng)
-    assert len(calibrating) in (29, 30)
-
-
-def test_repeated_rows_do_not_make_their_neighbours_outliers():
-    rng = np.random.default_rng(0)
-    X = np.concatenate([rng.normal(size=(300, 2)), np.zeros((60, 2))])
-    near = rng.normal(scale=0.05, size=(20, 2))
-    plain = LocalOutlierFactor(novelty=True).fit(X)
-    distinct = DistinctLocalOutlierFactor(novelty=True).fit(X)
-    assert np.median(plain.score_samples(near)) < -100
-    assert np.median(distinct.score_samples(near)) > -1.5

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -10,9 +10,9 @@ from scipy import stats
 from sklearn_ood.combined._conformal import (
     COMBINATIONS,
     ConformalScale,
-    benjamini_hochberg,
     combine,
     fit_tail,
+    split_rows,
 )
 
 METHODS = sorted(COMBINATIONS)
@@ -39,13 +39,13 @@ def draw_scores(kind, n_rows, rng):
 def pooled_scale(calibration, method):
     """Scales of the members from the first half, of the combination from the second."""
     half = len(calibration) // 2
-    members = [ConformalScale.of(column) for column in calibration[:half].T]
+    members = [ConformalScale.fit(column) for column in calibration[:half].T]
 
     def statistic(scores):
         columns = [scale.log_p(column) for scale, column in zip(members, scores.T, strict=True)]
         return -combine(np.column_stack(columns), method)
 
-    return ConformalScale.of(statistic(calibration[half:])), statistic
+    return ConformalScale.fit(statistic(calibration[half:])), statistic
 
 
 @pytest.mark.slow
@@ -80,7 +80,9 @@ def test_false_discovery_rate_is_at_most_its_level(share_of_outliers):
         scores = draw_scores("dependent", 400 + n_rows, rng)
         scores[400 : 400 + n_outliers] -= 6
         scale, statistic = pooled_scale(scores[:400], "fisher")
-        rejected = benjamini_hochberg(scale.p_values(statistic(scores[400:])), alpha)
+        rejected = (
+            stats.false_discovery_control(scale.p_values(statistic(scores[400:]))) <= alpha
+        )
         false[repeat] = rejected[n_outliers:].sum() / max(rejected.sum(), 1)
         found[repeat] = rejected[:n_outliers].mean() if n_outliers else 1
     assert false.mean() <= alpha + 3 * false.std() / np.sqrt(REPEATS)
@@ -92,19 +94,21 @@ def test_p_value_is_the_share_of_rows_as_low():
     calibration = rng.integers(20, size=150).astype(float)
     new = rng.integers(-3, 24, size=60) / 1.0
     expected = (1 + (calibration <= new[:, None]).sum(1)) / 151
-    np.testing.assert_allclose(ConformalScale.of(calibration).p_values(new), expected)
+    np.testing.assert_allclose(ConformalScale.fit(calibration).p_values(new), expected)
 
 
 finite_floats = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
 @settings(max_examples=100, deadline=None)
+@example(np.array([-51.0, 1.0, *[7.55e-205] * 31]), np.zeros(2))
+@example(np.array([-51.0, 1.0, *[0.0] * 31]), np.array([-1.4e-45, 0.0]))
 @given(
     arrays(float, st.integers(1, 60), elements=finite_floats),
     arrays(float, st.integers(2, 60), elements=finite_floats),
 )
 def test_log_p_is_monotone_and_never_below_the_staircase(calibration, new):
-    scale = ConformalScale.of(calibration)
+    scale = ConformalScale.fit(calibration)
     new = np.sort(np.concatenate([new, calibration]))
     p, log_p = scale.p_values(new), scale.log_p(new)
     assert (np.diff(log_p) >= 0).all()
@@ -135,7 +139,7 @@ def test_no_overflow_however_far(method, worst):
 
 
 def test_constant_scores_calibrate_to_one():
-    scale = ConformalScale.of(np.full(50, 7.0))
+    scale = ConformalScale.fit(np.full(50, 7.0))
     np.testing.assert_allclose(scale.p_values(np.array([7.0, 8.0, 6.9])), [1, 1, 1 / 51])
     np.testing.assert_allclose(scale.log_p(np.array([7.0, 8.0])), 0)
     assert np.all(np.diff(scale.log_p(np.array([6.0, 6.9]))) > 0)
@@ -176,9 +180,16 @@ def test_tail_of_a_generalised_pareto_distribution():
     assert scale == pytest.approx(3.0 + 0.2 * -start, rel=0.05)  # a tail of it is one again
 
 
-def test_benjamini_hochberg_against_scipy():
-    p = np.random.default_rng(8).beta(0.5, 2, size=200)
-    for alpha in (0.05, 0.2):
-        expected = stats.false_discovery_control(p) <= alpha
-        np.testing.assert_array_equal(benjamini_hochberg(p, alpha), expected)
-    assert not benjamini_hochberg(np.ones(3), 0.1).any()
+def test_calibration_rows_are_spared_for_classes_without_others():
+    rng = np.random.RandomState(0)
+    codes = np.array([0] * 50 + [1])
+    for _ in range(20):
+        training, calibrating = split_rows(codes, 0.5, rng)
+        assert 50 in training
+        assert sorted([*training, *calibrating]) == list(range(51))
+    with pytest.raises(ValueError, match="n_samples=9"):
+        split_rows(np.arange(9), "auto", rng)
+    training, calibrating = split_rows(codes, 30, rng)
+    assert len(calibrating) in (29, 30)
+    training, calibrating = split_rows(codes, "all", rng)
+    assert (len(training), len(calibrating)) == (0, 51)

@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     ConfidentClassifier,
     COOLClassifier,
     DAEClassifier,
@@ -64,7 +64,7 @@ TAUGHT_BY_OUTLIERS = [
     }.items()
     for source in sources
 ]
-COMBINED = CombinedDetector(
+COMBINED = CombinedClassifier(
     LogisticRegression(),
     [
         ("confidence", "classifier"),

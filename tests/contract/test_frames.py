@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     DAEConfidence,
     GenerativeClassifier,
     GeValDi,
@@ -56,7 +56,7 @@ ESTIMATORS = [
     DAEConfidence(**NET),
     GenerativeClassifier("pca", random_state=0),
     NeighborDistance(),
-    CombinedDetector(
+    CombinedClassifier(
         LogisticRegression(),
         [("neighbors", NeighborDistance()), ("own", "classifier")],
         random_state=0,

@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import (
     BoundaryOutliers,
-    CombinedDetector,
+    CombinedClassifier,
     ConfidentClassifier,
     COOLClassifier,
     DAEConfidence,
@@ -93,8 +93,8 @@ ESTIMATORS = {
         for generator in GENERATORS
     },
     "NeighborDistance": NeighborDistance(2),
-    "CombinedDetector": CombinedDetector(LogisticRegression(), MEMBERS, random_state=0),
-    "CombinedDetector, defaults": CombinedDetector(SOFTMAX, random_state=0),
+    "CombinedClassifier": CombinedClassifier(LogisticRegression(), MEMBERS, random_state=0),
+    "CombinedClassifier, defaults": CombinedClassifier(SOFTMAX, random_state=0),
     "GeValDi": GeValDi(
         [("net", SOFTMAX), ("linear", LogisticRegression())],
         GaussianMixtureGenerator(1),

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     ConfidentClassifier,
     COOLClassifier,
     DAEConfidence,
@@ -46,12 +46,12 @@ ON_IMAGES = {
     "pca": GenerativeClassifier("pca", random_state=0),
     "vae": GenerativeClassifier(VAE(2, max_epochs=3, random_state=0), random_state=0),
     "gan": GenerativeClassifier(GAN(2, max_epochs=3, random_state=0), random_state=0),
-    "combined": CombinedDetector(random_state=0),
+    "combined": CombinedClassifier(random_state=0),
     "selective": SelectiveClassifier(SoftmaxClassifier(**TINY), coverage=0.8, random_state=0),
 }
 ON_ROWS = {
-    "default": CombinedDetector(random_state=0),
-    "one_class": NoveltyDetector(CombinedDetector(random_state=0), random_state=0),
+    "default": CombinedClassifier(random_state=0),
+    "one_class": NoveltyDetector(CombinedClassifier(random_state=0), random_state=0),
     **{f"common_{i:02}": estimator for i, estimator in enumerate(ESTIMATORS)},
 }
 CASES = [*(("rows", name) for name in ON_ROWS), *(("images", name) for name in ON_IMAGES)]

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood import CombinedDetector, GenerativeClassifier
+from sklearn_ood import CombinedClassifier, GenerativeClassifier
 
 N_THREADS, N_CALLS = 8, 2
 N_INTERRUPTS = 6
@@ -74,7 +74,7 @@ IN_THREADS = {
     or name.startswith(("DAE", "Generative", "Combined", "Selective", "Novelty", "Neighbor"))
 }
 ON_IMAGES = {
-    "features of a network": CombinedDetector(SOFTMAX, random_state=0),
+    "features of a network": CombinedClassifier(SOFTMAX, random_state=0),
     "convolutional generators": GenerativeClassifier(
         clone(SMALL_VAE).set_params(encoder="conv", decoder="conv"), search="both", max_iter=2
     ),

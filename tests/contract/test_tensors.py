@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     ConfidentClassifier,
     COOLClassifier,
     DAEClassifier,
@@ -49,7 +49,7 @@ THROUGH_ARRAYS = [
     DAEClassifier(LogisticRegression(max_iter=1000), curvature="off", **NET),
     GenerativeClassifier("pca", random_state=0),
     NeighborDistance(),
-    CombinedDetector(LogisticRegression(), [("near", NeighborDistance())], random_state=0),
+    CombinedClassifier(LogisticRegression(), [("near", NeighborDistance())], random_state=0),
     GeValDi(
         [("net", SoftmaxClassifier(**NET)), ("pca", GenerativeClassifier("pca"))],
         GaussianMixtureGenerator(1),

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ood import (
-    CombinedDetector,
+    CombinedClassifier,
     COOLClassifier,
     DAEConfidence,
     GenerativeClassifier,
@@ -39,7 +39,7 @@ ESTIMATORS = [
     DAEConfidence(curvature="off", **HOLDING_OUT),
     RejectClassifier(outliers={"given": 1, "uniform": 1}, **HOLDING_OUT),
     GenerativeClassifier("pca", random_state=0),
-    CombinedDetector(
+    CombinedClassifier(
         LogisticRegression(), [("near", NeighborDistance())], ood_label=9, random_state=0
     ),
     NetFeatures(SoftmaxClassifier(**NET)),

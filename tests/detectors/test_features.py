@@ -40,20 +40,20 @@ def test_layers_of_a_frozen_classifier_are_those_of_its_module(images, fitted):
     frozen = FrozenEstimator(fitted)
     expected = {"conv": conv, "hidden": hidden, "output": logits, "conv.0": network.conv[0]}
     for layer in ("conv", "hidden", "output"):
-        features = NetFeatures(frozen, layer).fit(X).transform(X)
+        features = NetFeatures(frozen, layer=layer).fit(X).transform(X)
         torch.testing.assert_close(
             torch.from_numpy(features), expected[layer].flatten(1), rtol=1e-4, atol=1e-5
         )
-    inner = NetFeatures(frozen, "conv.0", pooling=2).fit(X).transform(X.reshape(40, -1))
+    inner = NetFeatures(frozen, layer="conv.0", pooling=2).fit(X).transform(X.reshape(40, -1))
     assert inner.shape == (40, 32 * 4)
     assert NetFeatures(frozen).fit(X).estimator_.net_ is fitted.net_
 
 
 def test_whole_feature_maps_without_pooling(images, fitted):
     X, _ = images
-    whole = NetFeatures(FrozenEstimator(fitted), "conv.0", pooling=None).fit_transform(X)
+    whole = NetFeatures(FrozenEstimator(fitted), layer="conv.0", pooling=None).fit_transform(X)
     assert whole.shape == (40, 32 * 144)
-    averages = NetFeatures(FrozenEstimator(fitted), "conv.0", pooling=1).fit_transform(X)
+    averages = NetFeatures(FrozenEstimator(fitted), layer="conv.0", pooling=1).fit_transform(X)
     np.testing.assert_allclose(averages, whole.reshape(40, 32, 144).mean(2), atol=1e-5)
 
 
@@ -64,7 +64,7 @@ def test_pooling_leaves_small_maps_alone():
 
 def test_a_row_does_not_depend_on_its_batch(images, fitted):
     X, _ = images
-    features = NetFeatures(FrozenEstimator(fitted), "conv").fit(X)
+    features = NetFeatures(FrozenEstimator(fitted), layer="conv").fit(X)
     np.testing.assert_array_equal(features.transform(X)[7:8], features.transform(X[7:8]))
 
 
@@ -95,7 +95,7 @@ def test_users_own_network(images):
     X, _ = images
     network = nn.Sequential(nn.Flatten(), nn.Linear(144, 5), nn.Tanh(), nn.Linear(5, 2))
     classifier = SoftmaxClassifier.from_module(network, ["bar", "dot"], (1, 12, 12))
-    features = NetFeatures(FrozenEstimator(classifier), "2").fit_transform(X)
+    features = NetFeatures(FrozenEstimator(classifier), layer="2").fit_transform(X)
     assert features.shape == (40, 5)
     assert np.abs(features).max() <= 1
 
@@ -103,9 +103,13 @@ def test_users_own_network(images):
 @pytest.mark.parametrize(
     ("features", "error", "message"),
     [
-        (NetFeatures(), ValueError, "CombinedDetector"),
+        (NetFeatures(None), ValueError, "estimator=None"),
         (NetFeatures(LogisticRegression()), TypeError, "no net_"),
-        (NetFeatures(SoftmaxClassifier(max_epochs=1), "deep"), ValueError, "layer='deep'"),
+        (
+            NetFeatures(SoftmaxClassifier(max_epochs=1), layer="deep"),
+            ValueError,
+            "layer='deep'",
+        ),
         (NetFeatures(SoftmaxClassifier(max_epochs=1), pooling=0), ValueError, "pooling=0"),
     ],
 )

@@ -1,0 +1,55 @@
+"""How far it is to the training rows of each class."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+
+import sklearn_ood
+from sklearn_ood import NeighborDistance
+
+WITHOUT_TORCH = """
+import sys
+from types import ModuleType
+
+package = sys.modules["sklearn_ood"] = ModuleType("sklearn_ood")
+package.__path__ = [sys.argv[1]]
+from sklearn_ood import detectors
+from sklearn_ood.detectors import DistinctLocalOutlierFactor, NeighborDistance
+
+NeighborDistance().fit([[0.0], [1.0]], [0, 1]).score_samples([[2.0]])
+DistinctLocalOutlierFactor(n_neighbors=1, novelty=True).fit([[0.0], [1.0]])
+assert "torch" not in sys.modules
+assert "NetFeatures" in dir(detectors)
+assert detectors.NetFeatures.__name__ == "NetFeatures"
+assert "torch" in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    X, y = make_blobs(600, centers=4, n_features=4, random_state=0)
+    return X, np.array(["a", "b", "c", "d"])[y]
+
+
+def test_neighbors_beyond_the_class_and_a_subsample(blobs):
+    X, y = blobs
+    few = NeighborDistance(n_neighbors=5, max_samples=8, random_state=0).fit(X, y)
+    kept = sum(len(part._fit_X) for part in few.neighbors_)
+    assert 8 <= kept <= 12
+    assert np.isfinite(few.score_samples(X)).all()
+    proba = NeighborDistance().fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    with pytest.raises(ValueError, match="n_neighbors=0"):
+        NeighborDistance(0).fit(X, y)
+    with pytest.raises(ValueError, match="max_samples=0"):
+        NeighborDistance(max_samples=0).fit(X, y)
+    with pytest.raises(ValueError, match="not taught the classes"):
+        few.class_score_samples(X[:1], ["z"])
+
+
+def test_usable_without_loading_torch():
+    command = [sys.executable, "-c", WITHOUT_TORCH, sklearn_ood.__path__[0]]
+    subprocess.run(command, check=True, timeout=120)
