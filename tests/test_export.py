@@ -17,6 +17,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.fixes import parse_version
 
+from data import load_images
 from sklearn_ood import (
     ConfidentClassifier,
     COOLClassifier,
@@ -27,7 +28,6 @@ from sklearn_ood import (
     SoftmaxClassifier,
     to_onnx,
 )
-from sklearn_ood.datasets import load_images
 from sklearn_ood.export import OLDEST_TORCH, _log1p
 
 for package in ("onnx", "onnxscript", "skl2onnx"):
