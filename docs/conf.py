@@ -95,6 +95,4 @@ def write_benchmark_page(path, results):
 
 write_benchmark_page(HERE / "benchmarks.rst", HERE / "results")
 sys.path.insert(0, str(HERE))
-importlib.import_module("decision_table").write_decision_table(
-    HERE / "decision_table.rst", HERE / "results"
-)
+importlib.import_module("decision_table").write_decision_table(HERE / "decision_table.rst")
