@@ -110,11 +110,11 @@ def far_away():
 def attackers():
     names = {"softmax": "softmax", "COOL": "COOL", "autoencoder": "DAE tied"}
     fooled = ", ".join(
-        f"{label} {mean('spigler', method, 'fooled at 90 %, unscaled'):.0%}"
+        f"{label} {mean('spigler', method, 'fooled at 90%, unscaled'):.0%}"
         for label, method in names.items()
     )
     right = ", ".join(
-        f"{mean('spigler', method, 'accuracy at 90 %'):.1%}" for method in names.values()
+        f"{mean('spigler', method, 'accuracy at 90%'):.1%}" for method in names.values()
     )
     return (
         f"attacks that fool an MNIST network: {fooled}; digits answered rightly at the same "

@@ -1,4 +1,4 @@
-"""What the papers' scripts share: one store of results, the data, networks kept, a command line."""
+"""What the scripts share: one store of results, the data, models kept, a command line."""
 
 import argparse
 import csv
@@ -11,11 +11,16 @@ from pathlib import Path
 import joblib
 import numpy as np
 
+from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
+
 sys.path.append(str(Path(__file__).parents[1]))
-from data import load_images, load_tabular
+import data
 
-__all__ = ["RESULTS", "Store", "kept", "load_images", "load_tabular", "parser", "timed"]
-
+CLASS_TABLES = ("pendigits_multiclass", "letter_recognition", "dry_bean")
+ANOMALY_TABLES = (
+    *("cardio", "cover", "letter", "mammography", "musk"),
+    *("pendigits", "satimage-2", "shuttle", "thyroid"),
+)
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 KEYS = ("experiment", "data", "method", "seed", "settings")
 
@@ -59,8 +64,10 @@ class Store:
             for metric, value in metrics.items():
                 values = np.ravel(value).tolist() if np.ndim(value) else [value]
                 self.lines[(*key, metric)] = [str(each) for each in values]
-            shown = {name: value for name, value in metrics.items() if not np.ndim(value)}
-            print(experiment, data, method, seed, shown, flush=True)
+            shown = [
+                f"{name} {value:.4g}" for name, value in metrics.items() if not np.ndim(value)
+            ]
+            print(", ".join([experiment, data, method, str(seed), *shown]), flush=True)
         curves = {key for key, values in self.lines.items() if len(values) > 1}
         for file, is_curve in zip(self.files, (False, True), strict=True):
             rows = [[*k, *v] for k, v in self.lines.items() if (k in curves) == is_curve]
@@ -94,6 +101,40 @@ def replace(file, rows):
     os.replace(unfinished, file)
 
 
+def table(name, n_rows=None):
+    """A table with its labels; for a trial, a random part of it."""
+    X, y = data.load_tabular(name, return_X_y=True)
+    return some_rows(X, y, n_rows) if n_rows else (X, y)
+
+
+def images(name, split="train"):
+    """Images of a set, and their labels."""
+    return data.load_images(name, split=split, return_X_y=True)
+
+
+def test_images(name):
+    """The test part of a set; Omniglot teaches nobody here, so that all of it tests."""
+    return images(name, "all" if name == "omniglot" else "test")
+
+
+def some_rows(X, y, n_rows, seed=0):
+    """A random part of the rows, at most ``n_rows``; None is all of them, shuffled."""
+    chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]
+    return X[chosen], y[chosen]
+
+
+def measured(inside, score, y=None, answers=None):
+    """AUROC and TNR at 95 % TPR; with labels and answers also the AURC."""
+    found = {"auroc": auroc(inside, score), "tnr95": tnr_at_tpr(inside, score)}
+    return found if y is None else found | {"aurc": aurc_score(y, answers, score)}
+
+
+def sectors(offsets, n_sectors=36):
+    """Which sector of the plane a point is in, seen from the origin."""
+    share = (np.arctan2(offsets[:, 1], offsets[:, 0]) + np.pi) / (2 * np.pi)
+    return (share * n_sectors).astype(int) % n_sectors
+
+
 def timed(compute):
     """What ``compute()`` returns, and the seconds it took."""
     start = time.perf_counter()
@@ -118,7 +159,6 @@ def parser(doc, name):
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
-    made.add_argument(
-        "--cache", type=Path, default=Path(tempfile.gettempdir()) / f"sklearn_ood_{name}"
-    )
+    cache = Path(tempfile.gettempdir()) / f"sklearn_ood_{name}"
+    made.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
     return made
