@@ -61,9 +61,8 @@ def read_files(tidy, curves):
     frame = frame.astype({"value": float})
     if curves.exists():
         with curves.open(newline="") as stream:
-            lines = [
-                [*line[:6], [*map(float, line[6:])]] for line in list(csv.reader(stream))[1:]
-            ]
+            _, *lines = csv.reader(stream)
+        lines = [[*line[:6], [*map(float, line[6:])]] for line in lines]
         frame = pd.concat([frame, pd.DataFrame(lines, columns=frame.columns)])
     return frame
 
