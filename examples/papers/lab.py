@@ -43,6 +43,10 @@ class Store:
         folder = Path(folder)
         self.files = folder / f"{name}.csv", folder / f"{name}_curves.csv"
         self.lines = {}
+        self.load()
+
+    def load(self):
+        """Read what is on record; another process may have written."""
         for file in self.files:
             if file.exists():
                 with file.open(newline="") as stream:
@@ -59,6 +63,7 @@ class Store:
 
     def put(self, scores, experiment, data="", seed=0, **settings):
         """Write ``{method: {metric: value}}`` over what was there, and print it."""
+        self.load()
         for method, metrics in scores.items():
             key = (experiment, data, method, str(seed), written(settings))
             for metric, value in metrics.items():
