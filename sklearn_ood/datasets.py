@@ -1,5 +1,6 @@
 """Toy problems of the papers, in the plane, whose true support is known in closed form."""
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -75,6 +76,16 @@ def _uniform_annulus(n, inner, outer, random_state):
     return _polar(np.sqrt(random_state.uniform(inner**2, outer**2, size=n)), random_state)
 
 
+def _uniform_box(box, random_state, n):
+    return random_state.uniform(-box, box, size=(n, 2))
+
+
+def _uniform_boundary(sigma, ring_width, random_state, n):
+    inner = GAUSSIAN_REACH * sigma
+    means = GAUSSIAN_MEANS[random_state.randint(2, size=n)]
+    return means + _uniform_annulus(n, inner, inner + ring_width, random_state)
+
+
 def _truncated_gaussian(n, sigma, random_state):
     # The radius of a 2-D Gaussian is Rayleigh, whose distribution function inverts in closed
     # form: cutting it at 3 sigma needs no rejection.
@@ -84,7 +95,7 @@ def _truncated_gaussian(n, sigma, random_state):
 
 
 def _outside(n, draw, inside):
-    """``n`` points that ``draw(size)`` makes and that are not inside."""
+    """``n`` points that ``draw(n)`` makes and that are not inside."""
     kept = np.empty((0, 2))
     while len(kept) < n:
         candidates = draw(2 * (n - len(kept)) + 16)
@@ -211,18 +222,12 @@ def make_two_gaussians(
     random_state = check_random_state(random_state)
     y = np.arange(n_samples) * len(GAUSSIAN_MEANS) // n_samples
     X = GAUSSIAN_MEANS[y] + _truncated_gaussian(n_samples, sigma, random_state)
-    inner = GAUSSIAN_REACH * sigma
-
-    def on_boundary(size):
-        means = GAUSSIAN_MEANS[random_state.randint(2, size=size)]
-        return means + _uniform_annulus(size, inner, inner + ring_width, random_state)
-
-    def in_box(size):
-        return random_state.uniform(-box, box, size=(size, 2))
-
-    draw = {"boundary": on_boundary, "box": in_box}.get(outliers)
+    draw = {
+        "boundary": partial(_uniform_boundary, sigma, ring_width, random_state),
+        "box": partial(_uniform_box, box, random_state),
+    }.get(outliers)
     n_outliers = n_outliers if draw else 0
-    points = _outside(n_outliers, draw, lambda rows: inside_two_gaussians(rows, sigma=sigma))
+    points = _outside(n_outliers, draw, partial(inside_two_gaussians, sigma=sigma))
     return _with_outliers(X, y, points, ood_label, shuffle, random_state)
 
 
@@ -250,9 +255,8 @@ def inside_rings(X, *, inner_radius=0.6, thickness=0.1):
     array([ True, False, False])
     """
     _check_rings(inner_radius, thickness)
-    distances = _distances(X, RING_CENTERS)
-    on_ring = (distances >= inner_radius) & (distances <= inner_radius + thickness)
-    return on_ring.any(axis=1)
+    radii = _distances(X, RING_CENTERS)
+    return ((radii >= inner_radius) & (radii <= inner_radius + thickness)).any(axis=1)
 
 
 def make_rings(
@@ -326,9 +330,6 @@ def make_rings(
     y = np.arange(n_samples) * len(RING_CENTERS) // n_samples
     outer_radius = inner_radius + thickness
     X = RING_CENTERS[y] + _uniform_annulus(n_samples, inner_radius, outer_radius, random_state)
-    points = _outside(
-        n_outliers,
-        lambda size: random_state.uniform(-box, box, size=(size, 2)),
-        lambda rows: inside_rings(rows, inner_radius=inner_radius, thickness=thickness),
-    )
+    inside = partial(inside_rings, inner_radius=inner_radius, thickness=thickness)
+    points = _outside(n_outliers, partial(_uniform_box, box, random_state), inside)
     return _with_outliers(X, y, points, ood_label, shuffle, random_state)
