@@ -262,12 +262,12 @@ def main():
     cli.add_argument("--rows", type=int, help="of a table, for a trial")
     cli.add_argument("--threads", type=int, default=2)
     args = cli.parse_args()
-    torch.set_num_threads(args.threads)
     if args.taught == "tables":
         run_tables(args.model, args)
     elif args.model == "judge":
         judge(args.taught, args)
     else:
+        torch.set_num_threads(args.threads)
         run(args.taught, args.model, args)
 
 
