@@ -39,7 +39,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_\d+_",
-    "ignore_pattern": r"(quickstart|papers|benchmarks)",
+    "ignore_pattern": r"(quickstart|papers|benchmarks|/data\.py)",
     "nested_sections": False,
     "within_subsection_order": "FileNameSortKey",
     "copyfile_regex": r".*\.rst",
@@ -54,7 +54,7 @@ PUBLIC_MODULES = {
     "sklearn_ood.metrics": "Metrics",
     "sklearn_ood.model_selection": "Model selection",
     "sklearn_ood.inspection": "Inspection",
-    "sklearn_ood.datasets": "Data sets",
+    "sklearn_ood.datasets": "Toy data",
 }
 
 
@@ -95,6 +95,4 @@ def write_benchmark_page(path, results):
 
 write_benchmark_page(HERE / "benchmarks.rst", HERE / "results")
 sys.path.insert(0, str(HERE))
-importlib.import_module("decision_table").write_decision_table(
-    HERE / "decision_table.rst", HERE / "results"
-)
+importlib.import_module("decision_table").write_decision_table(HERE / "decision_table.rst")

@@ -1,177 +1,140 @@
-"""The user guide's table of what to use when, with numbers read from ``docs/results``.
+"""The user guide's table of what to use when: a query on the results in ``docs/results``.
 
-``conf.py`` writes it anew for every build: a number here cannot be older than its result file,
-and where a run is not on record the table says so.
+``conf.py`` writes it anew for every build: no number here is older than the results, and a
+number that is not there fails the build.
 """
 
 import json
-from statistics import mean
+
+from render import RESULTS, read
 
 HEADER = ("I have", "use", "measured")
+CLASSES_LEFT_OUT = {
+    "combined": "combined",
+    "its mixture alone": "member: mixture",
+    "local outlier factor": "local outlier factor",
+    "random forest": "random forest",
+    "a network's largest probability": "MLP, max softmax",
+}
+ONE_CLASS = {
+    "combined": "combined",
+    "5 nearest neighbours": "k-NN (5)",
+    "one-class SVM": "one-class SVM",
+    "isolation forest": "isolation forest",
+}
+IMAGES = {
+    "PCA a class, likelihood": "pca, likelihood",
+    "nearest rows in a network's features": "cnn conv features, knn",
+    "the network's probability": "cnn",
+    "its energy": "cnn, energy",
+}
+MADE_OUTLIERS = {
+    "confident": "confident, boundary",
+    "reject": "reject, boundary",
+    "without outliers": "max softmax",
+    "a Gaussian mixture a class, no network": "GaussianMixture(4) a class",
+}
 
 
-def read(results, name):
-    """A result file's content."""
-    return json.loads((results / f"{name}.json").read_text())
+def mean(page, method, metric, **where):
+    """The mean of a metric over all that is on record of a method."""
+    lines = read(page)
+    where |= {"method": method}
+    chosen = (lines[list(where)] == list(where.values())).all(axis=1)
+    found = lines[chosen & lines["metric"].str.fullmatch(metric)]["value"]
+    if found.empty:
+        raise LookupError(f"{page}.csv has no {metric!r} of {where}. Run examples/papers.")
+    return found.mean()
 
 
-def average(results, name, prefix, *path):
-    """Mean of one number over all runs whose name begins with ``prefix``."""
-    runs = [run for key, run in read(results, name).items() if key.startswith(prefix)]
-    if not runs:
-        raise KeyError(f"{name}.json has no run that begins with {prefix!r}.")
-    values = []
-    for run in runs:
-        for key in path:
-            run = run[key]
-        values.append(run)
-    return mean(values)
-
-
-def names(results, name, prefix):
-    """What the runs whose name begins with ``prefix`` are called, without group and seed."""
-    runs = [key for key in read(results, name) if key.startswith(prefix)]
-    return sorted({run.split("/")[1] for run in runs})
-
-
-def scores(results, name, prefix, numbers):
-    """``label value, label value, ...`` of mean scores; ``numbers`` maps labels to paths."""
+def scores(labels, page, metric, **where):
+    """``label value, label value``, each a mean."""
     return ", ".join(
-        f"{label} {average(results, name, prefix, *path):.3f}"
-        for label, path in numbers.items()
+        f"{label} {mean(page, method, metric, **where):.3f}" for label, method in labels.items()
     )
 
 
-def table_with_unknown_classes(results):
-    def auroc(score):
-        return "scores", score, "auroc"
-
-    tables = names(results, "combined", "tables/")
-    return f"mean AUROC with classes left out of {', '.join(tables)}: " + scores(
-        results,
-        "combined",
-        "tables/",
-        {
-            "combined": auroc("combined"),
-            "its mixture alone": auroc("member: mixture"),
-            "local outlier factor": auroc("local outlier factor"),
-            "random forest": auroc("random forest"),
-            "a network's largest probability": auroc("MLP, max softmax"),
-        },
-    )
+def data_of(page, **where):
+    """The data sets on record."""
+    lines = read(page)
+    for column, value in where.items():
+        lines = lines[lines[column] == value]
+    return sorted(set(lines["data"]))
 
 
-def table_of_one_class(results):
-    def auroc(score):
-        return "scores", score, "auroc"
+def table_with_unknown_classes():
+    tables = ", ".join(data_of("combined", experiment="tables"))
+    values = scores(CLASSES_LEFT_OUT, "combined", "auroc", experiment="tables")
+    return f"mean AUROC with classes left out of {tables}: {values}"
 
-    combined = scores(
-        results,
-        "combined",
-        "anomalies/",
-        {
-            "combined": auroc("combined"),
-            "5 nearest neighbours": auroc("k-NN (5)"),
-            "one-class SVM": auroc("one-class SVM"),
-            "isolation forest": auroc("isolation forest"),
-        },
-    )
-    autoencoder = read(results, "dae")["adbench"]["summary"]["DAE with typicality"]
+
+def table_of_one_class():
+    values = scores(ONE_CLASS, "combined", "auroc", experiment="anomalies")
+    own = mean("spigler", "DAE with typicality", "auroc", experiment="anomalies")
     return (
-        f"mean AUROC on {len(names(results, 'combined', 'anomalies/'))} anomaly tables: "
-        f"{combined}; in runs of its own "
-        f"``DAEConfidence(typicality=True)`` {autoencoder['mean_auroc']:.3f}"
+        f"mean AUROC on {len(data_of('combined', experiment='anomalies'))} anomaly tables: "
+        f"{values}; in runs of its own ``DAEConfidence(typicality=True)`` {own:.3f}"
     )
 
 
-def images(results):
-    unknown = ("fashion_mnist", "omniglot", "notmnist")
-    mnist = read(results, "generative")["mnist"]
-    labels = {
-        "PCA a class, likelihood": "pca, likelihood",
-        "nearest rows in a network's features": "cnn conv features, knn",
-        "the network's probability": "cnn",
-        "its energy": "cnn, energy",
-    }
-    parts = [
-        f"{label} {mean(mnist[run][key]['auroc'] for key in unknown):.3f}"
-        for label, run in labels.items()
-    ]
-    text = (
-        f"MNIST taught ({mnist['cnn']['training_rows']} images), mean AUROC against "
-        f"Fashion-MNIST, Omniglot and notMNIST: {', '.join(parts)}"
-    )
-    runs = names(results, "combined", "images/mnist")
-    if not runs:
-        return text
-    largest = max(runs, key=lambda run: int(run.split()[-1]))
-
-    def auroc(score):
-        run = f"images/{largest}/"
-        return mean(
-            average(results, "combined", run, "scores", score, f"{key} auroc")
-            for key in unknown
-        )
-
+def images():
+    taught = {"experiment": "images", "data": "mnist"}
+    rows = mean("generative", "cnn", "training_rows", **taught)
+    both = {"combined": "combined", "its network's probability": "member: confidence"}
     return (
-        f"{text}; {largest.split()[-1]} images taught: combined {auroc('combined'):.3f}, its "
-        f"network's probability {auroc('member: confidence'):.3f}"
+        f"MNIST taught ({rows:.0f} images), mean AUROC against Fashion-MNIST, Omniglot and "
+        f"notMNIST: {scores(IMAGES, 'generative', '.* auroc', **taught)}; "
+        f"60000 images taught: {scores(both, 'combined', '.* auroc', **taught)}"
     )
 
 
-def made_outliers(results):
-    numbers = {
-        "confident": ("confident, boundary", "auroc"),
-        "reject": ("reject, boundary", "auroc"),
-        "without outliers": ("max softmax", "auroc"),
-        "a Gaussian mixture a class, no network": ("GaussianMixture(4) a class", "auroc"),
-    }
-    tables = sorted({run.split(",")[0] for run in read(results, "outlier_tables")})
-    parts = [
-        f"{table}: {scores(results, 'outlier_tables', table, numbers)}" for table in tables
+def made_outliers():
+    values = [
+        f"{table}: {scores(MADE_OUTLIERS, 'outlier_tables', 'auroc', data=table)}"
+        for table in data_of("outlier_tables")
     ]
-    return f"AUROC with classes left out; {'; '.join(parts)}"
+    return f"AUROC with classes left out; {'; '.join(values)}"
 
 
-def far_away(results):
-    def answered(prefix):
-        return average(results, "vernekar", prefix, "box answered")
-
+def far_away():
+    reject, confident = (
+        mean("vernekar", method, "box answered", data="boundary sampler")
+        for method in ("reject", "confident")
+    )
     return (
         "share of a wide box around two classes that is answered: reject "
-        f"{answered('reject, boundary'):.1%}, confident {answered('confident, boundary'):.1%}"
+        f"{reject:.1%}, confident {confident:.1%}"
     )
 
 
-def attackers(results):
-    runs = read(results, "dae")["fooling cnn"]
-
-    def fooled(name):
-        return f"{runs[name]['fooled at 0.9 unscaled']['rate']:.0%}"
-
-    def right(name):
-        return f"{runs[name]['accuracy at 0.9']:.1%}"
-
+def attackers():
+    names = {"softmax": "softmax", "COOL": "COOL", "autoencoder": "DAE tied"}
+    fooled = ", ".join(
+        f"{label} {mean('spigler', method, 'fooled at 90%, unscaled'):.0%}"
+        for label, method in names.items()
+    )
+    right = ", ".join(
+        f"{mean('spigler', method, 'accuracy at 90%'):.1%}" for method in names.values()
+    )
     return (
-        f"attacks that fool an MNIST network: softmax {fooled('softmax')}, COOL "
-        f"{fooled('COOL')}, "
-        f"autoencoder {fooled('DAE tied')}; digits answered rightly at the same thresholds: "
-        f"{right('softmax')}, {right('COOL')}, {right('DAE tied')}"
+        f"attacks that fool an MNIST network: {fooled}; digits answered rightly at the same "
+        f"thresholds: {right}"
     )
 
 
-def trained_network(results):
-    scoring = read(results, "training_benchmark")["scoring"]["score_samples"]["ratio"]
-    training = read(results, "training_benchmark")["training"]["SoftmaxClassifier"]["ratio"]
+def trained_network():
+    ratios = json.loads((RESULTS / "training_benchmark.json").read_text())
+    scoring = ratios["scoring"]["score_samples"]["ratio"]
+    training = ratios["training"]["SoftmaxClassifier"]["ratio"]
     return (
         f"``score_samples`` takes {scoring:.2f} times the bare network's time, training "
         f"{training:.2f} times that of a hand-written loop"
     )
 
 
-def two_models(results):
-    path = read(results, "gevaldi")["pair"]["js"]["divergence_at_tenths"]
-    return f"divergence of two MNIST networks {path[-1] / path[0]:.0f} times that at the start"
+def two_models():
+    growth = mean("gevaldi", "js", "growth", experiment="pair")
+    return f"divergence of two MNIST networks {growth:.0f} times that at the start"
 
 
 ROWS = [
@@ -221,25 +184,9 @@ ROWS = [
 ]
 
 
-def measured(measure, results):
-    """A row's numbers, or that there are none."""
-    try:
-        return measure(results)
-    except (KeyError, FileNotFoundError):
-        return "no run on record"
-
-
-def write_decision_table(path, results):
-    """A list-table for the user guide.
-
-    Parameters
-    ----------
-    path : Path
-        Of the file to write.
-    results : Path
-        Folder of the result files.
-    """
+def write_decision_table(path):
+    """Write the rows as a list-table for the user guide."""
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 35 45", ""]
-    for row in (HEADER, *((have, use, measured(what, results)) for have, use, what in ROWS)):
+    for row in (HEADER, *((have, use, measured()) for have, use, measured in ROWS)):
         lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
     path.write_text("\n".join(lines) + "\n")

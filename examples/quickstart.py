@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from data import load_images
 from sklearn_ood import (
     CombinedClassifier,
     GenerativeClassifier,
@@ -22,7 +23,6 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
-from sklearn_ood.datasets import load_images
 from sklearn_ood.metrics import RiskCoverageDisplay
 
 UNKNOWN = -1

@@ -17,6 +17,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.fixes import parse_version
 
+from data import load_images
 from sklearn_ood import (
     ConfidentClassifier,
     COOLClassifier,
@@ -28,7 +29,6 @@ from sklearn_ood import (
     SoftmaxClassifier,
     to_onnx,
 )
-from sklearn_ood.datasets import load_images
 from sklearn_ood.export import OLDEST_TORCH
 from sklearn_ood.nets._heads import log1p
 

@@ -9,6 +9,7 @@ Run with ``python examples/benchmarks/combined.py [--rows 10000]``.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -16,10 +17,10 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from sklearn_ood import CombinedDetector, SoftmaxClassifier
-from sklearn_ood.combined._members import CLASSIFIER, is_word, member_scores
-from sklearn_ood.datasets import load_images
-from sklearn_ood.nets._evaluation import forward
+from sklearn_ood import CombinedClassifier, SoftmaxClassifier
+
+sys.path.append(str(Path(__file__).parents[1]))
+from data import load_images
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "combined_benchmark.json"
 # Enough for the 10,000 images that the nearest neighbours remember.
@@ -68,20 +69,19 @@ def main():
     X, y = X[:N_ROWS].astype(np.float32), y[:N_ROWS]
     shape = (1, 28, 28)
     net = SoftmaxClassifier(input_shape=shape, max_epochs=1, random_state=0)
-    detector = CombinedDetector(net, input_shape=shape, random_state=0).fit(X, y)
+    detector = CombinedClassifier(net, input_shape=shape, random_state=0).fit(X, y)
     rows = np.resize(X, (settings.rows, X.shape[1]))
     fitted = detector.classifier_
-    labels = detector.predict(rows)
     times = {
         "bare forward": seconds(lambda: bare_forward(fitted.net_, rows), settings.repeats),
-        "forward in batches": seconds(lambda: forward(fitted.net_, rows), settings.repeats),
+        "forward in batches": seconds(lambda: fitted.decision_function(rows), settings.repeats),
         "one distance product": seconds(lambda: product(settings.rows), 1),
         "score_samples": seconds(lambda: detector.score_samples(rows), settings.repeats),
     }
-    for name, member in detector.detectors_.items():
-        member = fitted if is_word(member, CLASSIFIER) else member
+    for name, member in detector.members_.items():
+        member = fitted if isinstance(member, str) else member
         times[f"member {name}"] = seconds(
-            lambda member=member: member_scores(member, rows, labels), settings.repeats
+            lambda member=member: member.score_samples(rows), settings.repeats
         )
     limit = 10 * times["bare forward"] + times["one distance product"]
     times["limit"] = limit

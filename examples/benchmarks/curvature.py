@@ -11,6 +11,7 @@ Hutchinson's estimate is printed for a rising number of probes.
 import argparse
 import copy
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -18,8 +19,10 @@ import numpy as np
 import torch
 
 from sklearn_ood import DAEConfidence
-from sklearn_ood.datasets import load_images
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
+
+sys.path.append(str(Path(__file__).parents[1]))
+from data import load_images
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "curvature_benchmark.json"
 PROBES = (1, 4, 16, 64)

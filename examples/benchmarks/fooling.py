@@ -12,6 +12,7 @@ what dropping out saves at a threshold that is reached.
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import numpy as np
 import torch
 
 from sklearn_ood import SoftmaxClassifier
-from sklearn_ood.datasets import load_images
 from sklearn_ood.inspection import fooling_rate
+
+sys.path.append(str(Path(__file__).parents[1]))
+from data import load_images
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "fooling_benchmark.json"
 

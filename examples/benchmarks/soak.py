@@ -18,7 +18,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from sklearn_ood import CombinedDetector, DAEConfidence, SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import (
+    CombinedClassifier,
+    DAEConfidence,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+)
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "soak_benchmark.json"
 IMAGE = (1, 8, 8)
@@ -34,9 +39,9 @@ def resident_mib():
 def estimators():
     """The classifiers that are asked, unfitted."""
     network = SoftmaxClassifier(input_shape=IMAGE, max_epochs=3, random_state=0)
-    combined = CombinedDetector(network, input_shape=IMAGE, random_state=0)
+    combined = CombinedClassifier(network, input_shape=IMAGE, random_state=0)
     return {
-        "SelectiveClassifier(CombinedDetector)": SelectiveClassifier(
+        "SelectiveClassifier(CombinedClassifier)": SelectiveClassifier(
             combined, coverage=0.9, random_state=0
         ),
         "DAEConfidence": DAEConfidence(max_epochs=3, typicality=True, random_state=0),

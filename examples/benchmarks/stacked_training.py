@@ -11,14 +11,17 @@ Run ``python examples/benchmarks/stacked_training.py [--rows 1000] [--epochs 3]`
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from sklearn_ood.datasets import load_images
 from sklearn_ood.generators import VAE
+
+sys.path.append(str(Path(__file__).parents[1]))
+from data import load_images
 
 
 def main():

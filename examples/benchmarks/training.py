@@ -23,7 +23,9 @@ from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
 
 from sklearn_ood import SoftmaxClassifier
-from sklearn_ood.datasets import load_images
+
+sys.path.append(str(Path(__file__).parents[1]))
+from data import load_images
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "training_benchmark.json"
 EPOCHS, BATCH, REPEATS = 1, 128, 5

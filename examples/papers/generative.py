@@ -5,36 +5,40 @@ that it was never taught: 31,460 Omniglot characters, notMNIST's letters, clothe
 Every answer to one of those is an error. The generative classifiers, a convolutional network,
 simple scores and the hybrid (the network answers where the generative score is high) are
 judged by risk-coverage curves, as in the paper's figure 9, and by AUROC and TNR at 95 % TPR.
-
-Each model is one run, and keeps its scores in the folder ``--cache``:
+Each model is one run, and keeps its scores in the folder ``--cache``; ``judge`` makes results
+of what has been run:
 
     python examples/papers/generative.py mnist vae
     python examples/papers/generative.py mnist cnn
-    python examples/papers/generative.py report
+    python examples/papers/generative.py mnist judge
+    python examples/papers/figures.py generative
 
-``report`` judges what has been run and writes ``docs/results/generative.json`` and
-``generative.md``. The data are read from ``$SKLEARN_OOD_DATA``.
+On tables, five splits leave 30 % of the classes out of training; their rows and 30 % of the
+others' are the test. Features are standardised on the training part. The area under the
+risk-coverage curve (AURC) is with one network's labels, an answer to a class left out being an
+error. ``auto`` is ``GenerativeClassifier()`` as it comes: its mixture is chosen by classes held
+out of the training part.
+
+    python examples/papers/generative.py tables dry_bean   # and the other tables
 """
 
-import argparse
 import copy
-import time
-from pathlib import Path
+from functools import partial
 
 import joblib
 import numpy as np
 import torch
-from generative_report import write_report
-from net_peers import VirtualLogit, odin
-from sklearn.ensemble import IsolationForest
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
-from sklearn_ood._scores import energy, max_proba
+from sklearn.preprocessing import Normalizer, StandardScaler
 
+from lab import CLASS_TABLES, Store, images, kept, measured, parser, table, test_images, timed
+from peers import ClassMixtures, LitPixels, VirtualLogit, detectors, odin, rescored, score
 from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
-from sklearn_ood.datasets import load_images
-from sklearn_ood.generators import GAN, VAE, PCAGenerator
+from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.metrics import aurc_score, coverage_at_risk, risk_coverage_curve
+from sklearn_ood.model_selection import LeaveClassesOut
 
 OUTSIDE = {
     "mnist": ("fashion_mnist", "omniglot", "notmnist"),
@@ -42,22 +46,11 @@ OUTSIDE = {
 }
 IMAGE = (1, 28, 28)
 FULL = {"validation_fraction": 0, "random_state": 0}
+COVERAGES = np.linspace(0.02, 1, 50)
 
 
-class LitPixels:
-    """How little light an image has: the crudest score of all."""
-
-    def fit(self, X, y):
-        self.typical_ = np.median(X.sum(1))
-        return self
-
-    def score_samples(self, X):
-        return -np.abs(X.sum(1) - self.typical_).astype(np.float64)
-
-
-def models(epochs, trained=None):
+def models(epochs=0, trained=None):
     """Everything that can be run, by name; ``trained`` gives the network of an earlier run."""
-    conv = {"input_shape": IMAGE, "random_state": 0}
     return {
         "cnn": lambda: SoftmaxClassifier(
             module="small_cnn",
@@ -68,25 +61,14 @@ def models(epochs, trained=None):
             lr_schedule="cosine",
             random_state=0,
         ),
-        "mlp": lambda: SoftmaxClassifier(
-            hidden_layer_sizes=(256, 128),
-            max_epochs=epochs or 8,
-            batch_size=256,
-            random_state=0,
-        ),
         "vae": lambda: GenerativeClassifier(
             VAE(max_epochs=epochs or 20, random_state=0), **FULL
-        ),
-        "vae, conv": lambda: GenerativeClassifier(VAE(max_epochs=epochs or 10, **conv), **FULL),
-        "vae, searched": lambda: GenerativeClassifier(
-            VAE(max_epochs=epochs or 20, random_state=0), search="both", max_iter=15, **FULL
         ),
         "gan": lambda: GenerativeClassifier(
             GAN(max_epochs=epochs or 30, random_state=0), n_candidates=1024, max_iter=6, **FULL
         ),
         "knn": lambda: GenerativeClassifier("knn", **FULL),
         "pca, likelihood": lambda: GenerativeClassifier("pca", **FULL),
-        "pca, l2": lambda: GenerativeClassifier("pca", "l2", **FULL),
         "pca 64, l2": lambda: GenerativeClassifier(PCAGenerator(64), "l2", **FULL),
         "isolation forest": lambda: IsolationForest(random_state=0),
         "lit pixels": LitPixels,
@@ -98,140 +80,195 @@ def models(epochs, trained=None):
     }
 
 
-class NetScores:
+def in_its_layers(net, X, y):
     """A trained network's scores, and those of others in the space of its layers."""
-
-    def __init__(self, name, net, X, y):
-        self.name, self.net = name, net
-        hidden = NetFeatures(FrozenEstimator(net))
-        one_class = NeighborDistance(50).fit(
-            Normalizer().fit_transform(hidden.fit_transform(X))
-        )
-        self.others = {
-            f"{name}, ODIN": odin(net),
-            f"{name}, ViM": VirtualLogit(net).fit(X),
-            f"{name} features, 50-NN": make_pipeline(hidden, Normalizer(), one_class),
-            f"{name} features, pca": generated_in(hidden).fit(X, y),
-        }
-        if name == "cnn":
-            conv = NetFeatures(FrozenEstimator(net), "conv")
-            self.others[f"{name} conv features, pca"] = generated_in(conv).fit(X, y)
-
-    def scores(self, X):
-        """Labels, and the name and values of each score."""
-        logits = self.net._logits(X)
-        return logits.argmax(1), {
-            self.name: max_proba(logits),
-            f"{self.name}, energy": energy(logits),
-        } | {name: other.score_samples(X) for name, other in self.others.items()}
+    hidden, conv = (NetFeatures(FrozenEstimator(net), layer) for layer in ("hidden", "conv"))
+    nearest = make_pipeline(hidden, Normalizer(), NeighborDistance(50))
+    dense, local = (
+        make_pipeline(features, GenerativeClassifier("pca", **FULL)).fit(X, y)
+        for features in (hidden, conv)
+    )
+    return {
+        "cnn": net,
+        "cnn, energy": rescored(net, score_function="energy"),
+        "cnn, ODIN": odin(net),
+        "cnn, ViM": VirtualLogit(net).fit(X),
+        "cnn features, 50-NN": nearest.fit(X, np.ones(len(X))),
+        "cnn features, pca": dense,
+        "cnn conv features, pca": local,
+    }
 
 
-def generated_in(features):
-    """One linear generator a class, in the space of a network's features."""
-    return make_pipeline(features, GenerativeClassifier("pca", **FULL))
+def bound(vae):
+    """A VAE's other similarity: the evidence lower bound."""
+    vae = copy.copy(vae)
+    vae.similarity_ = "likelihood"
+    return vae
 
 
-def test_sets(taught):
-    yield taught, load_images(taught, split="test", return_X_y=True)[0]
-    for name in OUTSIDE[taught]:
-        split = "all" if name == "omniglot" else "test"
-        yield name, load_images(name, split=split, return_X_y=True)[0]
+def answered(model, rows):
+    """Scores, and labels where the model has any, of one test set."""
+    if not hasattr(model, "predict_proba"):
+        return {"score": model.score_samples(rows)}
+    evidence = model.decision_function(rows)
+    return {"score": evidence.max(axis=1), "label": model.classes_[evidence.argmax(axis=1)]}
 
 
-def run(taught, name, cache, epochs, rows_a_class, sets):
-    """Fit and score one model, going on where an earlier run was stopped."""
-    X, y = load_images(taught, split="train", return_X_y=True)
-    if rows_a_class:
-        chosen = np.concatenate([np.flatnonzero(y == k)[:rows_a_class] for k in range(10)])
-        X, y = X[chosen], y[chosen]
-    file = cache / f"{taught}-{name.replace(' ', '_')}"
+def run(taught, name, args):
+    """Fit one model and keep its scores of every test set, going on where it was stopped."""
+    X, y = images(taught)
+    if args.rows_a_class:
+        chosen = [np.flatnonzero(y == k)[: args.rows_a_class] for k in range(10)]
+        X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
 
     def trained(net):
-        return joblib.load(cache / f"{taught}-{net}.joblib")[0]
+        return joblib.load(args.cache / f"{taught}-{net}.joblib")[0]
 
-    model, seconds = fitted(models(epochs, trained)[name], X, y, file.with_suffix(".joblib"))
-    kept = read(file) or {"fit_seconds": seconds, "score_seconds": 0.0, "rows": len(X)}
-    scored = NetScores(name, model, X, y) if name in ("cnn", "mlp") else None
-    for test_name, rows in test_sets(taught):
-        if f"score_{test_name}" in kept or (sets and test_name not in sets):
-            continue
-        begin = time.perf_counter()
-        if scored is None:
-            found = {name: judged(model, test_name, rows)} | bound(model, test_name, rows)
-        else:
-            labels, scores = scored.scores(rows)
-            found = {
-                other: {f"score_{test_name}": score, f"label_{test_name}": labels}
-                for other, score in scores.items()
-            }
-        kept["score_seconds"] = float(kept["score_seconds"]) + time.perf_counter() - begin
-        for other in sorted(found, key=lambda other: other == name):
-            beside = cache / f"{taught}-{other.replace(' ', '_')}"
-            seconds = {"score_seconds": kept["score_seconds"]}
-            save(beside, kept | read(beside) | seconds | found[other])
-        kept = read(file)
-        print(test_name, "done", flush=True)
-    if f"label_{taught}" in kept:
-        truth = load_images(taught, split="test", return_X_y=True)[1]
-        print("accuracy", np.mean(kept[f"label_{taught}"] == truth))
+    make = models(args.epochs, trained)[name]
+    model, fit_seconds = kept(args.cache / f"{taught}-{name}.joblib", lambda: make().fit(X, y))
+    variants = in_its_layers(model, X, y) if name == "cnn" else {name: model}
+    if name == "vae":
+        variants["vae, likelihood"] = bound(model)
+    for variant, scorer in variants.items():
+        path = args.cache / f"{taught}-{variant}.scores"
+        found = joblib.load(path) if path.exists() else {"score_seconds": 0.0}
+        found |= {"fit_seconds": fit_seconds, "training_rows": len(X)}
+        for outside in (taught, *OUTSIDE[taught]):
+            if outside not in found:
+                rows = test_images(outside)[0][: args.test_rows]
+                found[outside], seconds = timed(partial(answered, scorer, rows))
+                if "cnn" in variants:
+                    found[outside]["label"] = model.predict(rows)
+                found["score_seconds"] += seconds
+                joblib.dump(found, path)
+                print(variant, outside, "done", flush=True)
 
 
-def bound(model, test_name, rows):
-    """A VAE's other similarity: the evidence lower bound."""
-    if not isinstance(model, GenerativeClassifier) or not isinstance(model.generator_, VAE):
-        return {}
-    model = copy.copy(model)
-    model.similarity_ = "likelihood"
-    return {"vae, likelihood": judged(model, test_name, rows)}
-
-
-def judged(model, test_name, rows):
-    """Scores, and labels where the model has any, of one test set."""
-    if hasattr(model, "predict_proba"):
-        evidence = model.decision_function(rows)
-        return {
-            f"score_{test_name}": evidence.max(1),
-            f"label_{test_name}": model.classes_[evidence.argmax(1)],
+def scored(taught, cache):
+    """What ``run`` has kept, by model; the network also as float32 has it."""
+    files = sorted(cache.glob(f"{taught}-*.scores"))
+    found = {file.stem.removeprefix(f"{taught}-"): joblib.load(file) for file in files}
+    if "cnn" in found:
+        found["cnn, float32"] = {
+            key: value | {"score": np.exp(value["score"]).astype(np.float32)}
+            if isinstance(value, dict)
+            else value
+            for key, value in found["cnn"].items()
         }
-    return {f"score_{test_name}": model.score_samples(rows)}
+    return found
 
 
-def fitted(make, X, y, file):
-    if file.exists():
-        return joblib.load(file)
-    begin = time.perf_counter()
-    model = make().fit(X, y)
-    kept = model, time.perf_counter() - begin
-    joblib.dump(kept, file)
-    print(f"fitted in {kept[1]:.1f} s", flush=True)
-    return kept
+def judge(taught, args):
+    """All metrics of all models that were taught one data set."""
+    store = Store("generative", args.results)
+    truth = test_images(taught)[1][: args.test_rows]
+    found = scored(taught, args.cache)
+    for outside in OUTSIDE[taught]:
+        curves = {}
+        for name, model in found.items():
+            if outside not in model:
+                continue
+            inside, others = model[taught], model[outside]
+            values = np.r_[inside["score"], others["score"]]
+            labels = np.r_[truth, np.full(len(others["score"]), -1)]
+            found_here = measured(labels >= 0, values)
+            model |= {f"{outside} {metric}": value for metric, value in found_here.items()}
+            if "label" in inside:
+                model["accuracy"] = (inside["label"] == truth).mean()
+                answers = np.r_[inside["label"], others["label"]]
+                curves[name] = selective(labels, answers, values)
+            if outside in found.get("cnn", ()):
+                answers = np.r_[found["cnn"][taught]["label"], found["cnn"][outside]["label"]]
+                hybrid = selective(labels, answers, values)
+                model[f"{outside} aurc"] = hybrid["aurc"]
+                if hybrid != curves.get(name):
+                    name = f"{name} + cnn's labels"
+                curves[name] = hybrid | {"most above the network": 0.0}
+        for curve in curves.values():
+            if "most above the network" in curve and "cnn" in curves:
+                above = np.subtract(curve["risk"], curves["cnn"]["risk"]).max()
+                curve["most above the network"] = max(above, 0.0)
+        store.put(curves, "risk", f"{taught} and {outside}")
+    for model in found.values():
+        for kept_scores in (taught, *OUTSIDE[taught]):
+            model.pop(kept_scores, None)
+    store.put(found, "images", taught)
 
 
-def read(file):
-    file = file.with_suffix(".npz")
-    return dict(np.load(file)) if file.exists() else {}
+def selective(labels, answers, score):
+    """The risk-coverage curve at 50 coverages, and what is read off it."""
+    coverage, risk, _ = risk_coverage_curve(labels, answers, score)
+    # A tied block is taken whole.
+    first = int(np.searchsorted(coverage, 0.05 * (1 - 1e-9)))
+    return {
+        "aurc": aurc_score(labels, answers, score),
+        "lowest risk": risk.min(),
+        "coverage without error": coverage_at_risk(labels, answers, score, risk=0.0),
+        "errors in the first 5 %": round(coverage[first] * risk[first] * len(labels)),
+        "coverage at 1 % risk": coverage_at_risk(labels, answers, score, risk=0.01),
+        "risk": np.interp(COVERAGES, coverage, risk).round(5).tolist(),
+    }
 
 
-def save(file, kept):
-    np.savez(file.with_suffix(".npz"), **kept)
+def table_models(seed):
+    """Ours and peers, by the name they have in the results."""
+    four = GaussianMixtureGenerator(4, reg_covar=1e-3)
+    names = ("isolation forest", "local outlier factor", "nearest row")
+    return {
+        "GaussianMixture(1) a class": ClassMixtures(1, seed),
+        "GaussianMixture(4) a class": ClassMixtures(4, seed),
+        "MLP, max softmax": SoftmaxClassifier(
+            hidden_layer_sizes=(128, 128), max_epochs=60, batch_size=128, random_state=seed
+        ),
+        "random forest": RandomForestClassifier(200, random_state=seed),
+        "auto": GenerativeClassifier(random_state=seed),
+        "gmm, 4 components": GenerativeClassifier(four, random_state=seed),
+        "knn": GenerativeClassifier("knn", random_state=seed),
+        "pca, l2": GenerativeClassifier("pca", "l2", random_state=seed),
+        "pca, likelihood": GenerativeClassifier("pca", random_state=seed),
+    } | {name: detectors(seed)[name] for name in names}
+
+
+def run_table(X, y, train, test, seed):
+    """One split of a table: every model's score, judged with the network's answers."""
+    scaler = StandardScaler().fit(X[train])
+    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
+    fitted = {name: model.fit(rows, y[train]) for name, model in table_models(seed).items()}
+    inside, answers = np.isin(y[test], y[train]), fitted["MLP, max softmax"].predict(queries)
+    found = {}
+    for name, model in fitted.items():
+        found[name] = measured(inside, score(model, queries), y[test], answers)
+        if hasattr(model, "predict_proba"):
+            found[name]["accuracy"] = (model.predict(queries) == y[test])[inside].mean()
+    return found
+
+
+def run_tables(name, args):
+    """All splits of a table."""
+    X, y = table(name, args.rows)
+    store = Store("generative", args.results)
+    for seed, split in enumerate(LeaveClassesOut(0.3, n_splits=5, random_state=0).split(X, y)):
+        compute = partial(run_table, X, y, *split, seed)
+        store.run(compute, "tables", name, seed=seed, rows=args.rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("taught", choices=[*OUTSIDE, "report"])
-    parser.add_argument("model", nargs="?", choices=list(models(0)))
-    parser.add_argument("--epochs", type=int, default=0, help="other than the model's own")
-    parser.add_argument("--rows-a-class", type=int, default=0, help="train on fewer")
-    parser.add_argument("--sets", nargs="*", help="score only these test sets now")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cache", type=Path, default=Path("scores"))
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    args.cache.mkdir(parents=True, exist_ok=True)
-    if args.taught == "report":
-        write_report(args.cache)
-        return
-    run(args.taught, args.model, args.cache, args.epochs, args.rows_a_class, args.sets)
+    cli = parser(__doc__, "generative")
+    cli.add_argument("taught", choices=[*OUTSIDE, "tables"])
+    cli.add_argument("model", choices=[*models(), "judge", *CLASS_TABLES])
+    cli.add_argument("--epochs", type=int, default=0, help="other than the model's own")
+    cli.add_argument("--rows-a-class", type=int, default=0, help="train on fewer images")
+    cli.add_argument("--test-rows", type=int, help="images of each test set, for a trial")
+    cli.add_argument("--rows", type=int, help="of a table, for a trial")
+    cli.add_argument("--threads", type=int, default=2)
+    args = cli.parse_args()
+    if args.taught == "tables":
+        run_tables(args.model, args)
+    elif args.model == "judge":
+        judge(args.taught, args)
+    else:
+        torch.set_num_threads(args.threads)
+        run(args.taught, args.model, args)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,8 @@ class CombinedClassifier(Composition, OODClassifier):
         From the combined evidence to the p-value.
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
+    calibration_indices_ : ndarray of int
+        Which of the in-distribution rows given to ``fit`` calibrated; they trained nothing.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -196,7 +198,7 @@ class CombinedClassifier(Composition, OODClassifier):
         self._fit_members(taught, labels, classes, seed)
         self.method_ = self._choose_method(taught, labels, seed)
         self._calibrate(rows[calibrating])
-        self.classes_ = classes
+        self.calibration_indices_, self.classes_ = calibrating, classes
         return self
 
     @block_by_block

@@ -1,17 +1,22 @@
-"""Loaders for real images kept as npz files."""
+"""Loaders for the real data of the papers: images and tables kept as npz files.
+
+The files lie in the folder that ``data_home`` or ``$SKLEARN_OOD_DATA`` names, else in
+scikit-learn's. ``help(load_images)`` and ``help(load_tabular)`` say what they hold.
+"""
 
 import io
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import MappingProxyType
+from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import fetch_openml
+from sklearn.datasets import fetch_openml, get_data_home
 from sklearn.utils import Bunch
 
-from sklearn_ood.datasets._files import check_split, data_folder, listed, look_up, missing
-
-DROP_DIGITS = MappingProxyType({True: "looks_like_digit", "maybe": "maybe_digit", False: None})
+DATA_VARIABLE = "SKLEARN_OOD_DATA"
+SPLITS = ("train", "test", "all")
+DROP_DIGITS = {True: "looks_like_digit", "maybe": "maybe_digit", False: None}
 DIGITS = tuple("0123456789")
 FASHION = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -24,52 +29,132 @@ CIFAR = (
 
 
 @dataclass(frozen=True)
-class _OpenML:
+class OpenML:
+    """A set on OpenML, and how to tell that its rows are in their order."""
+
     name: str
     n_train: int
     test_counts: tuple
 
 
 @dataclass(frozen=True)
-class _Images:
+class ImageSet:
+    """Files of an image set, the first that is there counts, and what they hold."""
+
     files: tuple
     input_shape: tuple
     parts: tuple
     target_names: tuple
-    openml: _OpenML | None = None
+    openml: OpenML | None = None
 
 
 MNIST_TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 
 IMAGES = {
-    "mnist": _Images(
+    "mnist": ImageSet(
         ("mnist.npz",),
         (1, 28, 28),
         ("train", "test"),
         DIGITS,
-        _OpenML("mnist_784", 60_000, MNIST_TEST_COUNTS),
+        OpenML("mnist_784", 60_000, MNIST_TEST_COUNTS),
     ),
-    "fashion_mnist": _Images(
+    "fashion_mnist": ImageSet(
         ("fashion_mnist.npz",),
         (1, 28, 28),
         ("train", "test"),
         FASHION,
-        _OpenML("Fashion-MNIST", 60_000, (1000,) * 10),
+        OpenML("Fashion-MNIST", 60_000, (1000,) * 10),
     ),
-    "omniglot": _Images(("omniglot28.npz",), (1, 28, 28), ("train", "test"), ()),
-    "notmnist": _Images(("notmnist.npz",), (1, 28, 28), ("test",), tuple("ABCDEFGHIJ")),
-    "cifar10": _Images(
+    "omniglot": ImageSet(("omniglot28.npz",), (1, 28, 28), ("train", "test"), ()),
+    "notmnist": ImageSet(("notmnist.npz",), (1, 28, 28), ("test",), tuple("ABCDEFGHIJ")),
+    "cifar10": ImageSet(
         ("cifar10.npz", "cifar10_jpeg.npz"),
         (3, 32, 32),
         ("train", "test"),
         CIFAR,
-        _OpenML("CIFAR_10", 50_000, (1000,) * 10),
+        OpenML("CIFAR_10", 50_000, (1000,) * 10),
     ),
-    "tinyimagenet": _Images(("tinyimagenet32_jpeg.npz",), (3, 32, 32), ("test",), ()),
+    "tinyimagenet": ImageSet(("tinyimagenet32_jpeg.npz",), (3, 32, 32), ("test",), ()),
 }
 
 
-def _read(path, keys):
+@dataclass(frozen=True)
+class Table:
+    """File of a table; its first ``n_train`` rows are the training part, where it has one."""
+
+    file: str
+    n_train: int | None = None
+    target_names: tuple = ()
+
+
+TABLES = {
+    "letter_recognition": Table("tabular/letter_recognition.npz", n_train=16_000),
+    "pendigits_multiclass": Table(
+        "tabular/pendigits_multiclass.npz", n_train=7_494, target_names=DIGITS
+    ),
+    "wine_quality": Table("tabular/wine_quality.npz"),
+    "dry_bean": Table("tabular/dry_bean.npz"),
+    **{
+        file.partition("_")[2]: Table(f"adbench/{file}.npz", target_names=("normal", "anomaly"))
+        for file in (
+            "6_cardio",
+            "10_cover",
+            "20_letter",
+            "23_mammography",
+            "25_musk",
+            "28_pendigits",
+            "31_satimage-2",
+            "32_shuttle",
+            "38_thyroid",
+        )
+    },
+}
+
+
+def listed(names):
+    """Names in quotes, by commas."""
+    return ", ".join(repr(name) for name in names)
+
+
+def look_up(name, known):
+    """What is known under a name."""
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"Got name={name!r}, but expected one of {listed(known)}.")
+    return known[name]
+
+
+def check_split(split, available, name):
+    """Refuse a part that the set has not."""
+    if split not in SPLITS:
+        raise ValueError(f"Got split={split!r}, but expected one of {listed(SPLITS)}.")
+    if split != "all" and split not in available:
+        offered = (*available, "all")
+        raise ValueError(
+            f"Got split={split!r}, but {name!r} has no such part. Take split= one of "
+            f"{listed(offered)}."
+        )
+
+
+def data_folder(data_home):
+    """Where data files lie: the argument, the environment's folder, scikit-learn's."""
+    if data_home is not None:
+        return Path(data_home).expanduser()
+    if os.environ.get(DATA_VARIABLE):
+        return Path(os.environ[DATA_VARIABLE]).expanduser()
+    return Path(get_data_home())
+
+
+def missing(loader, name, folder, files, advice=""):
+    """The error that says which file belongs where."""
+    return FileNotFoundError(
+        f"{loader}({name!r}) found no file {' or '.join(files)} in {str(folder)!r}. Put it "
+        f"there, pass the folder that has it as data_home, or set ${DATA_VARIABLE} to that "
+        f"folder. help({loader}) says what the file holds.{advice}"
+    )
+
+
+def read(path, keys):
+    """Some arrays of a file; all must be there."""
     with np.load(path, allow_pickle=False) as archive:
         absent = [key for key in keys if key not in archive]
         if absent:
@@ -80,7 +165,8 @@ def _read(path, keys):
         return {key: archive[key] for key in keys}
 
 
-def _decode_jpegs(stream, offsets, input_shape):
+def decode_jpegs(stream, offsets, input_shape):
+    """Pixels, channels first, of images that lie end to end in a stream."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -96,36 +182,39 @@ def _decode_jpegs(stream, offsets, input_shape):
     return pixels.transpose(0, 3, 1, 2)
 
 
-def _read_part(path, part, spec):
+def read_part(path, part, spec):
+    """Pixels and labels of the training or the test part."""
     labels = (f"y_{part}",) if spec.target_names else ()
     if path.stem.endswith("_jpeg"):
         keys = (f"x_{part}_jpeg", f"x_{part}_offsets")
-        arrays = _read(path, keys + labels)
-        pixels = _decode_jpegs(arrays[keys[0]], arrays[keys[1]], spec.input_shape)
+        arrays = read(path, keys + labels)
+        pixels = decode_jpegs(arrays[keys[0]], arrays[keys[1]], spec.input_shape)
     else:
-        arrays = _read(path, (f"x_{part}", *labels))
+        arrays = read(path, (f"x_{part}", *labels))
         pixels = arrays[f"x_{part}"]
     pixels = pixels.reshape(len(pixels), -1)
     target = arrays[labels[0]].astype(np.int64) if labels else np.full(len(pixels), -1)
     return pixels, target
 
 
-def _read_parts(path, split, spec):
+def read_parts(path, split, spec):
+    """Pixels and labels of one part, or of training then test."""
     wanted = spec.parts if split == "all" else (split,)
-    pixels, targets = zip(*(_read_part(path, part, spec) for part in wanted), strict=True)
+    pixels, targets = zip(*(read_part(path, part, spec) for part in wanted), strict=True)
     if len(wanted) == 1:
         return pixels[0], targets[0]
     return np.concatenate(pixels), np.concatenate(targets)
 
 
-def _read_omniglot(path, split, drop_digits):
+def read_omniglot(path, split, drop_digits):
+    """Pixels, characters, their names, and what else the file says of them."""
     if drop_digits not in DROP_DIGITS:
         raise ValueError(
             f'Got drop_digits={drop_digits!r}, but expected True, "maybe" or False.'
         )
     keys = ("x", "background", "alphabet", "alphabet_names", "character", "character_uid")
     flag = DROP_DIGITS[drop_digits]
-    arrays = _read(path, keys + ("drawer", "similar_digit") + ((flag,) if flag else ()))
+    arrays = read(path, keys + ("drawer", "similar_digit") + ((flag,) if flag else ()))
     keep = np.ones(len(arrays["x"]), dtype=bool) if flag is None else ~arrays[flag]
     if split != "all":
         keep &= arrays["background"] == (split == "train")
@@ -142,7 +231,8 @@ def _read_omniglot(path, split, drop_digits):
     return pixels, arrays["character_uid"][keep].astype(np.int64), target_names, extra
 
 
-def _download(name, spec, folder):
+def fetch(name, spec, folder):
+    """Take a set from OpenML and keep it as a file."""
     source = spec.openml
     # Parsing without pandas takes far more time and memory, but needs no further package.
     parser = "auto" if find_spec("pandas") else "liac-arff"
@@ -172,7 +262,8 @@ def _download(name, spec, folder):
     return path
 
 
-def _find_images(name, spec, data_home, download):
+def find_images(name, spec, data_home, download):
+    """The set's file, fetched where that is wanted."""
     folder = data_folder(data_home)
     for file in spec.files:
         if (folder / file).is_file():
@@ -182,7 +273,7 @@ def _find_images(name, spec, data_home, download):
     if not download:
         advice = " With download=True it is fetched from OpenML and kept there."
         raise missing("load_images", name, folder, spec.files, advice)
-    return _download(name, spec, folder)
+    return fetch(name, spec, folder)
 
 
 def load_images(
@@ -259,19 +350,19 @@ def load_images(
 
     Examples
     --------
-    >>> from sklearn_ood.datasets import load_images
+    >>> from data import load_images
     >>> X, y = load_images("mnist", split="test", return_X_y=True)  # doctest: +SKIP
     >>> X.shape  # doctest: +SKIP
     (10000, 784)
     """
     spec = look_up(name, IMAGES)
     check_split(split, spec.parts, name)
-    path = _find_images(name, spec, data_home, download)
+    path = find_images(name, spec, data_home, download)
     target_names, extra = list(spec.target_names), {}
     if name == "omniglot":
-        pixels, target, target_names, extra = _read_omniglot(path, split, drop_digits)
+        pixels, target, target_names, extra = read_omniglot(path, split, drop_digits)
     else:
-        pixels, target = _read_parts(path, split, spec)
+        pixels, target = read_parts(path, split, spec)
     data = np.divide(pixels, 255, dtype=np.float32)
     if return_X_y:
         return data, target
@@ -282,4 +373,100 @@ def load_images(
         target_names=target_names,
         filename=str(path),
         **extra,
+    )
+
+
+def read_table(path):
+    """The arrays of a file, its parts joined."""
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = dict(archive)
+    if "X_train" in arrays:
+        arrays["X"] = np.concatenate([arrays["X_train"], arrays["X_test"]])
+        arrays["y"] = np.concatenate([arrays["y_train"], arrays["y_test"]])
+    return arrays
+
+
+def load_tabular(name, *, split="all", data_home=None, return_X_y=False):
+    """Load a table with classes, or with normal rows and anomalies.
+
+    With several classes, from the files ``tabular/<name>.npz``: ``letter_recognition`` (26
+    letters), ``pendigits_multiclass`` (10 digits; other writers in test than in train),
+    ``wine_quality`` (quality 3 to 9; ``is_red`` can serve as a shift) and ``dry_bean`` (7
+    kinds, sorted: shuffle).
+
+    With labels 0 for normal and 1 for an anomaly, from the files
+    ``adbench/<number>_<name>.npz`` of [1]_: ``cardio``, ``cover``, ``letter``,
+    ``mammography``, ``musk``, ``pendigits``, ``satimage-2``, ``shuttle`` and ``thyroid``. The
+    two ``pendigits`` are the same measurements and must not count as independent; the two
+    letter sets have different features.
+
+    A file holds the rows ``X`` and integer labels ``y``, or ``X_train``, ``y_train``,
+    ``X_test`` and ``y_test``; ``feature_names`` and ``class_names`` are optional.
+
+    Parameters
+    ----------
+    name : str
+        The set, as named above.
+    split : {"train", "test", "all"}, default="all"
+        The part. Only ``letter_recognition`` (the first 16,000 rows train) and
+        ``pendigits_multiclass`` have a usual train and test part.
+    data_home : str or path, default=None
+        Folder that has ``tabular`` and ``adbench``. None means the environment variable
+        ``SKLEARN_OOD_DATA``, and where that is not set scikit-learn's
+        :func:`~sklearn.datasets.get_data_home`.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` instead of a Bunch.
+
+    Returns
+    -------
+    data : Bunch
+        With ``data`` of shape (n_samples, n_features) and dtype float64; ``target`` of shape
+        (n_samples,) and dtype int64; ``feature_names``, empty where the file has none;
+        ``target_names``, which ``target`` indexes, empty where the labels are numbers of their
+        own; ``filename``; for ``wine_quality`` also ``is_red``.
+    (data, target) : tuple
+        If ``return_X_y``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says which file belongs where.
+    ValueError
+        If the name is not known or the set lacks the split.
+
+    References
+    ----------
+    .. [1] Han, Hu, Huang, Jiang and Zhao, "ADBench: Anomaly Detection Benchmark", NeurIPS
+       2022.
+
+    Examples
+    --------
+    >>> from data import load_tabular
+    >>> X, y = load_tabular("dry_bean", return_X_y=True)  # doctest: +SKIP
+    >>> X.shape  # doctest: +SKIP
+    (13611, 16)
+    """
+    spec = look_up(name, TABLES)
+    check_split(split, () if spec.n_train is None else ("train", "test"), name)
+    folder = data_folder(data_home)
+    path = folder / spec.file
+    if not path.is_file():
+        raise missing("load_tabular", name, folder, (spec.file,))
+    arrays = read_table(path)
+    rows = {
+        "train": slice(None, spec.n_train),
+        "test": slice(spec.n_train, None),
+        "all": slice(None),
+    }[split]
+    data = arrays["X"][rows].astype(np.float64)
+    target = arrays["y"][rows].astype(np.int64)
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        feature_names=list(arrays.get("feature_names", ())),
+        target_names=list(arrays.get("class_names", spec.target_names)),
+        filename=str(path),
+        **({"is_red": arrays["is_red"]} if "is_red" in arrays else {}),
     )

@@ -1,0 +1,238 @@
+"""The papers' figures, drawn into ``docs/results``.
+
+    python examples/papers/figures.py vernekar    # trains six nets
+    python examples/papers/figures.py lee         # trains six nets
+    python examples/papers/figures.py generative  # from the scores kept by generative.py
+    python examples/papers/figures.py spigler     # from results and nets kept by spigler.py
+
+Models and scores that the protocols keep are read from their folder, or from ``--cache``.
+"""
+
+import sys
+
+import joblib
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import generative
+import lee
+import spigler
+import vernekar
+from lab import Store, images, parser, test_images
+from sklearn_ood.datasets import make_two_gaussians
+from sklearn_ood.inspection import FoolingDisplay
+from sklearn_ood.metrics import RiskCoverageDisplay
+
+BOX = (-50, 50, -50, 50)
+DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+CURVES = {
+    "cnn, float32": "network, float32",
+    "cnn": "network",
+    "vae": "VAE, its own labels",
+    "pca, likelihood": "PCA, its own labels",
+    "cnn conv features, knn": "nearest rows in features, its own labels",
+}
+BEST, MAX_SHOWN = "cnn conv features, knn", 12
+
+
+def panels(n, size, **layout):
+    """A row of axes."""
+    return plt.subplots(1, n, figsize=size, layout="constrained", **layout)
+
+
+def plane(function, ax):
+    """Values of a function on the box [-50, 50]^2, as a picture."""
+    axis = np.linspace(-50, 50, 201)
+    values = function(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
+    image = ax.imshow(values.reshape(201, 201), extent=BOX, origin="lower")
+    ax.figure.colorbar(image, ax=ax)
+
+
+def draw_vernekar(args):
+    """Figures 3, 4 and 5: one classifier of each kind, and what the sources make."""
+    settings = {"seed": 0, "sigma": 2.0, "epochs": args.epochs or 60}
+    for number, source in ((3, "ring"), (4, "box")):
+        figure, axes = panels(3, (10, 3.2))
+        outliers = {"ring": "boundary"}.get(source, source)
+        X, y = make_two_gaussians(1000, sigma=2.0, outliers=outliers, random_state=0)
+        axes[0].scatter(*X.T, c=y, s=2, cmap="viridis")
+        axes[0].set(title=f"training data, {source}", xlim=(-50, 50), ylim=(-50, 50))
+        confident, reject = (
+            vernekar.fit(kind, source, **settings) for kind in ("confident", "reject")
+        )
+        plane(lambda rows, net=confident: vernekar.largest_proba(net, rows), axes[1])
+        plane(
+            lambda rows, net=reject: np.where(
+                vernekar.rejected(net, rows), 2, net.predict(rows)
+            ),
+            axes[2],
+        )
+        axes[1].set_title("confident: largest probability")
+        axes[2].set_title("reject: class (2: reject)")
+        yield f"vernekar_figure{number}", figure, 70
+    figure, axes = panels(2, (8, 3.4))
+    X, y = make_two_gaussians(1000, sigma=2.0, random_state=0)
+    gan = vernekar.fit("confident", "joint GAN", **settings)
+    for ax, source in zip(axes, ("joint GAN", "boundary sampler"), strict=True):
+        ax.scatter(*X.T, c=y, s=2, cmap="viridis")
+        ax.scatter(*vernekar.made(gan, source, 0, 2.0).T, s=3, color="tab:red")
+        ax.set(title=source, xlim=(-25, 25), ylim=(-15, 15))
+    yield "vernekar_figure5", figure, 70
+
+
+def draw_lee(args):
+    """Figure 1, the largest probability; figure 3, samples over the data."""
+    epochs = args.epochs or 100
+    figure, axes = panels(2, (8, 3.4))
+    for ax, box in zip(axes, (50, 20), strict=True):
+        net = lee.confident(box, 0, epochs)
+        plane(lambda rows, net=net: np.exp(net.score_samples(rows)), ax)
+        ax.set_title(f"100 outliers of [-{box}, {box}]²")
+    yield "lee_figure1", figure, 70
+    figure, axes = panels(2, (8, 3.4))
+    for ax, guided in zip(axes, (False, True), strict=True):
+        samples, X, y = lee.generated(guided, 0, epochs)
+        ax.scatter(*X[:1000].T, c=y[:1000], s=2)
+        ax.scatter(*samples[:1000].T, s=3, color="tab:red")
+        ax.set_title("joint GAN" if guided else "original GAN")
+    yield "lee_figure3", figure, 70
+
+
+def draw_generative(args):
+    """Figure 9 on MNIST and Omniglot, and the characters among the first 5 % of all rows."""
+    kept = generative.scored("mnist", args.cache)
+    n_digits = len(kept["cnn"]["mnist"]["score"])
+    truth = test_images("mnist")[1][:n_digits]
+    labels = np.r_[truth, np.full(len(kept["cnn"]["omniglot"]["score"]), -1)]
+
+    def joined(name, kind):
+        return np.r_[kept[name]["mnist"][kind], kept[name]["omniglot"][kind]]
+
+    answers, score = joined("cnn", "label"), joined(BEST, "score")
+    figure, axes = panels(1, (6.4, 4.2))
+    curves = {
+        title: (joined(name, "label"), joined(name, "score"), "--")
+        for name, title in CURVES.items()
+        if "omniglot" in kept.get(name, ())
+    } | {"hybrid: network, nearest rows in features": (answers, score, "-")}
+    for title, (predicted, values, style) in curves.items():
+        RiskCoverageDisplay.from_predictions(
+            labels, predicted, values, name=title, ax=axes, optimal=False, linestyle=style
+        )
+    axes.set(yscale="log", ylim=(3e-4, 1), ylabel="Selective risk (0 is not drawn)")
+    axes.set_title("MNIST test and 31,460 Omniglot characters")
+    axes.legend(fontsize=8)
+    yield "generative_figure9", figure, 80
+    first = np.argsort(-score, kind="stable")[: int(0.05 * len(score))]
+    wrong = first[labels[first] == -1][:MAX_SHOWN]
+    characters = images("omniglot", "all")[0]
+    figure, axes = plt.subplots(
+        1, max(1, len(wrong)), figsize=(1.3 * max(2, len(wrong)), 1.6), squeeze=False
+    )
+    for ax, row in zip(axes[0], wrong, strict=False):
+        ax.imshow(characters[row - n_digits].reshape(28, 28), cmap="gray_r")
+        ax.set_title(f"as {answers[row]}", fontsize=9)
+    for ax in axes[0]:
+        ax.axis("off")
+    yield "generative_confident_errors", figure, 80
+
+
+def draw_spigler(args):
+    """Figures 2 to 5: the rings, what fooled the networks, the open set, ROC curves."""
+    nets = spigler.options().parse_args(["--network", "cnn", "--cache", str(args.cache)])
+    classifier, _ = spigler.fit_rings(nets)
+    points = spigler.square()
+    parts = classifier.confidence_components(points)
+    shown = {
+        "log c(x) p(y|x)": classifier.score_samples(points),
+        "unscaled labels": classifier.predict(points),
+        "reconstruction": -classifier.alpha_ * parts.reconstruction_error,
+        "curvature factor": parts.curvature_factor,
+    }
+    figure, axes = panels(4, (14, 3.5))
+    for ax, (title, values) in zip(axes, shown.items(), strict=True):
+        ax.pcolormesh(*points.reshape(200, 200, 2).transpose(2, 0, 1), values.reshape(200, 200))
+        ax.set(title=title, aspect="equal")
+        ax.collections[0].set_clim(max(values.min(), -5))
+    yield "spigler_figure2", figure, 120
+    figure, axes = plt.subplots(3, 1, figsize=(6, 6.5), layout="constrained")
+    attacks = (
+        ("softmax", 0.9, "unscaled"),
+        ("COOL", 0.9, "unscaled"),
+        ("DAE tied", 0.99, "scaled"),
+    )
+    for ax, (name, threshold, target) in zip(axes, attacks, strict=True):
+        file = f"fooled-cnn-{name}-at {threshold:.0%}, {target}.joblib"
+        result = joblib.load(args.cache / file)
+        FoolingDisplay(result).plot(ax)
+        title = f"{name}, {target} output at {threshold}: {result.rate:.1%} fooled"
+        ax.set(title=title, xlabel="")
+    yield "spigler_figure3", figure, 120
+    store = Store("spigler", args.results)
+    yield "spigler_figure4", open_set(store), 120
+    yield "spigler_figure5", one_class(store), 120
+
+
+def open_set(store):
+    """F-measure against openness, with standard deviations, from the results."""
+    figure, axes = plt.subplots(
+        2, 2, figsize=(10, 7), layout="constrained", sharex=True, sharey=True
+    )
+    for row, (data, name) in zip(axes, DATA.items(), strict=True):
+        curves = {}
+        for (experiment, level, method, *_), values in store.lines.items():
+            if experiment == f"open set {data}":
+                curves.setdefault(method, {}).setdefault(float(level), []).append(
+                    float(values[0])
+                )
+        for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
+            for method, curve in sorted(curves.items()):
+                label, at = method.split(" at ")
+                if float(at) == threshold:
+                    means, stds = ([f(v) for v in curve.values()] for f in (np.mean, np.std))
+                    ax.errorbar(list(curve), means, stds, label=label, capsize=2)
+            ax.set(title=f"{name}, threshold {threshold}", ylim=(0, 1))
+            ax.set(xlabel="Openness", ylabel="F-measure")
+            ax.label_outer()
+    axes[0, 0].legend(fontsize="small")
+    return figure
+
+
+def one_class(store):
+    """ROC curves, averaged over the ten classes, from the results."""
+    figure, axes = panels(2, (9, 4), sharey=True)
+    for ax, (data, name) in zip(axes, DATA.items(), strict=True):
+        for (experiment, _, method, _, _, metric), values in store.lines.items():
+            if experiment == f"one class {data}" and metric == "hits":
+                hits = np.array(values, dtype=float)
+                ax.plot(np.linspace(0, 1, len(hits)), hits, label=method)
+        ax.set(xlabel="False positive rate", title=name, xlim=(0, 1), ylim=(0, 1.01))
+    axes[0].set_ylabel("True positive rate")
+    axes[0].legend(loc="lower right")
+    return figure
+
+
+DRAW = {
+    "vernekar": draw_vernekar,
+    "lee": draw_lee,
+    "generative": draw_generative,
+    "spigler": draw_spigler,
+}
+
+
+def main():
+    cli = parser(__doc__, sys.argv[1] if len(sys.argv) > 1 else "")
+    cli.add_argument("paper", choices=DRAW)
+    cli.add_argument("--epochs", type=int, help="fewer, for a trial")
+    args = cli.parse_args()
+    for name, figure, dpi in DRAW[args.paper](args):
+        figure.savefig(args.results / f"{name}.png", dpi=dpi)
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

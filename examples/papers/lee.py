@@ -1,0 +1,278 @@
+"""Training confidence-calibrated classifiers: the experiments of Lee et al. (2018).
+
+``toys``, over several seeds. Figure 1: two Gaussians and only 100 outliers, from the box
+[-50, 50]^2 or, nearer to the data, from [-20, 20]^2: how much of the large box does the
+confident net still answer with more than .95? Figure 3: a net taught with outliers of
+[-10, 10]^2 is held fixed while a GAN learns the data; guided by the net, it should make points
+on the boundary. Measured: how far its points are from the nearest mean, and how many of the
+two rings' 72 sectors they reach.
+
+``images``, tables 1, 2, 3, 5 and 6, by name. One net a way of training: cross entropy, the
+confidence loss with known outliers ("explicit"), with an original GAN, with the joint GAN, with
+the joint GAN and the pull-away term, and the K + 1 class net with known outliers. Each is
+judged by its own confidence and by ODIN. beta and ODIN's temperature and step are chosen by
+AUROC on two classes held out of the training rows, for the GANs once, with the joint GAN: no
+outlier of a test set is seen before the test. ``--seen`` names the set whose first half (or
+training part, where it has one) supplies the known outliers; its other half is tested too.
+
+    python examples/papers/lee.py toys
+    python examples/papers/lee.py images --in mnist --rows 2000 --epochs 4 --channels 16 \\
+        --test-rows 1000 --lr 1e-3
+
+The paper's run is ``lee.py images --in cifar10 --net vgg13``, with the defaults.
+"""
+
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from lab import Store, images, parser, sectors, test_images, timed
+from peers import rescored
+from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier
+from sklearn_ood.datasets import make_two_gaussians
+from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
+from sklearn_ood.model_selection import LeaveClassesOut
+
+OOD = -1
+MEANS = np.array([[-5.0, 0.0], [5.0, 0.0]])
+TOY_NET = {"hidden_layer_sizes": (500, 500), "ood_label": OOD}
+# A learning rate that leaves the net as it is.
+FIXED = 1e-12
+METHODS = ("cross entropy", "explicit", "original GAN", "joint GAN", "joint GAN + PT", "K+1")
+BETAS = (0.1, 1.0)
+TEMPERATURES = (1.0, 1000.0)
+STEPS = (0.0, 1e-3, 1e-2)
+
+
+def confident(box, seed, epochs):
+    """A net that learns 100 outliers of a box."""
+    X, y = make_two_gaussians(1000, outliers="box", n_outliers=100, box=box, random_state=seed)
+    classifier = ConfidentClassifier(
+        outliers="given", max_epochs=epochs, batch_size=128, random_state=seed, **TOY_NET
+    )
+    return classifier.fit(X, y)
+
+
+def figure_1(box, seed, epochs):
+    """Shares of points that are answered with more than .95."""
+    classifier = confident(box, seed, epochs)
+    X, y = make_two_gaussians(2000, outliers="box", n_outliers=20_000, random_state=1000 + seed)
+    sure = np.exp(classifier.score_samples(X)) > 0.95
+    inside = y != OOD
+    near = ~inside & (np.abs(X) <= 20).all(axis=1)
+    return {
+        "accuracy": classifier.score(X[inside], y[inside]),
+        "box confident": sure[~inside].mean(),
+        "known confident": sure[inside].mean(),
+        "near box confident": sure[near].mean(),
+    }
+
+
+def pretrained(seed):
+    """The net of figure 3, taught with the box [-10, 10]^2: half the scale of our toy."""
+    X, y = make_two_gaussians(
+        4000, sigma=2.0, outliers="box", box=20.0, n_outliers=4000, random_state=seed
+    )
+    classifier = ConfidentClassifier(
+        outliers="given", max_epochs=20, batch_size=400, random_state=seed, **TOY_NET
+    )
+    return classifier.fit(X / 2, y), X[y != OOD] / 2, y[y != OOD]
+
+
+def generated(guided, seed, epochs):
+    """2,000 samples of a GAN that learns beside the fixed net, and the data."""
+    taught, X, y = pretrained(seed)
+    gan = ConfidentClassifier(
+        taught.net_.module_,
+        outliers=GANOutliers(guided=guided, lr=2e-3),
+        lr=FIXED,
+        max_epochs=epochs,
+        batch_size=400,
+        random_state=seed,
+        **TOY_NET,
+    )
+    return gan.fit(X, y).sample_outliers(2000, random_state=seed), X, y
+
+
+def figure_3(guided, seed, epochs):
+    """Where a GAN's samples are: shares by distance, and the sectors that they reach."""
+    samples, _, _ = generated(guided, seed, epochs)
+    radius = np.hypot(*(samples[:, None] - MEANS).transpose(2, 0, 1))
+    nearest, distance = radius.argmin(axis=1), radius.min(axis=1)
+    ring = (distance > 3) & (distance <= 5)
+    reached = [
+        len(np.unique(sectors(samples[ring & (nearest == k)] - mean)))
+        for k, mean in enumerate(MEANS)
+    ]
+    return {
+        "farther": (distance > 5).mean(),
+        "inside": (distance <= 3).mean(),
+        "ring": ring.mean(),
+        "sectors": sum(reached),
+    }
+
+
+def toys(args):
+    """Figures 1 and 3, every seed."""
+    store = Store("lee", args.results)
+    settings = {"epochs": args.epochs}
+    for seed in range(args.seeds):
+        for box in (50, 20):
+            data = f"100 outliers of [-{box}, {box}]^2"
+            compute = partial(figure_1, box, seed, **settings)
+            store.run(compute, "figure 1", data, "confident", seed, **settings)
+        for guided, method in ((False, "original GAN"), (True, "joint GAN")):
+            compute = partial(figure_3, guided, seed, **settings)
+            store.run(compute, "figure 3", "box [-10, 10]^2", method, seed, **settings)
+
+
+def known_outliers(seen):
+    """Rows to train on, and rows to test on."""
+    if seen == "tinyimagenet":
+        rows, _ = images(seen, "test")
+        return rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    return images(seen)[0], images(seen, "test")[0]
+
+
+def network(method, beta, args):
+    """One way of training."""
+    gan = {"n_channels": args.channels, "lr": args.lr}
+    shared = {
+        "input_shape": (1, 28, 28) if args.inside == "mnist" else (3, 32, 32),
+        "max_epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "lr": args.lr,
+        "lr_schedule": "step",
+        "ood_label": OOD,
+        "random_state": args.seed,
+    }
+    if method == "K+1":
+        return RejectClassifier(
+            args.net, outliers="given", beta=1.0, score_function="1-reject", **shared
+        )
+    outliers = {
+        "original GAN": GANOutliers(guided=False, **gan),
+        "joint GAN": GANOutliers(**gan),
+        "joint GAN + PT": GANOutliers(pull_away=1.0, **gan),
+    }.get(method, "given")
+    return ConfidentClassifier(args.net, beta=beta, outliers=outliers, **shared)
+
+
+def scores(classifier, X, temperature=1.0, step=0.0):
+    """The net's own confidence, or with another temperature or a step what ODIN makes of it."""
+    if (temperature, step) == (1.0, 0.0):
+        return classifier.score_samples(X)
+    if isinstance(classifier, ConfidentClassifier):
+        odin = rescored(classifier, temperature=temperature, epsilon=step)
+        return odin.score_samples(X)
+    classifier.set_params(epsilon=step).temperature_ = temperature
+    found = classifier.score_samples(X)
+    classifier.set_params(epsilon=0.0).temperature_ = 1.0
+    return found
+
+
+def training_rows(args):
+    """A random part of the set and as many known outliers, which only two methods read."""
+    X, y = images(args.inside)
+    chosen = np.random.RandomState(args.seed).permutation(len(X))[: args.rows]
+    outliers, _ = known_outliers(args.seen)
+    outliers = outliers[: len(chosen)]
+    rows = np.concatenate([X[chosen], outliers])
+    return rows, np.concatenate([y[chosen], np.full(len(outliers), OOD)])
+
+
+def unknown(args):
+    """Rows of every set, a random part of each."""
+    sets = {name: test_images(name)[0] for name in args.out}
+    sets[args.seen] = known_outliers(args.seen)[1]
+    order = np.random.RandomState(args.seed)
+    return {
+        name: rows[order.permutation(len(rows))[: args.test_rows]]
+        for name, rows in sets.items()
+    }
+
+
+def choose(method, args):
+    """beta, temperature and step with which two classes, held out of training, rank lowest."""
+    X, y = training_rows(args)
+    held_out = LeaveClassesOut(
+        n_out=2, n_splits=1, test_size=0.1, ood_label=OOD, random_state=args.seed
+    )
+    train, judged = next(held_out.split(X, y))
+    inside = np.isin(y[judged], y[train])
+
+    def area(classifier, *odin):
+        return auroc(inside, scores(classifier, X[judged], *odin))
+
+    betas = {"cross entropy": (0.0,), "K+1": (1.0,)}.get(method, BETAS)
+    fitted = {beta: network(method, beta, args).fit(X[train], y[train]) for beta in betas}
+    beta = max(betas, key=lambda beta: area(fitted[beta]))
+    odin = max(product(TEMPERATURES, STEPS), key=lambda pair: area(fitted[beta], *pair))
+    return {"beta": beta, "temperature": odin[0], "step": odin[1]}
+
+
+def judge(method, chosen, args):
+    """Accuracy, calibration, and every set of outliers by the net's confidence and by ODIN."""
+    classifier = network(method, chosen["beta"], args)
+    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
+    X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
+    probabilities = classifier.predict_proba(X)
+    answers = classifier.classes_[probabilities.argmax(axis=1)]
+    ece = expected_calibration_error(y, answers, probabilities.max(axis=1), n_bins=20)
+    metrics = chosen | {"accuracy": (answers == y).mean(), "ece": ece, "seconds": seconds}
+    sets = unknown(args)
+    odin = chosen["temperature"], chosen["step"]
+    for detector, settings in (("baseline", ()), ("ODIN", odin)):
+        inside = scores(classifier, X, *settings)
+        for name, rows in sets.items():
+            both = np.concatenate([inside, scores(classifier, rows, *settings)])
+            is_in = np.arange(len(both)) < len(inside)
+            report = ood_report(is_in, both)
+            metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
+    return metrics
+
+
+def image_tables(args):
+    """Every way of training, its settings chosen first."""
+    gray = args.inside == "mnist"
+    args.seen = args.seen or ("fashion_mnist" if gray else "tinyimagenet")
+    args.out = args.out or (["notmnist", "omniglot"] if gray else ["tinyimagenet"])
+    store = Store("lee", args.results)
+    keys = ("net", "rows", "test_rows", "epochs", "batch_size", "lr", "channels", "seen")
+    settings = {key: getattr(args, key) for key in keys}
+    for method in args.methods:
+        like = "joint GAN" if "GAN" in method else method
+        where = "images, choice", args.inside, like, args.seed
+        store.run(partial(choose, like, args), *where, **settings)
+        choices = store.find("images, choice", args.inside, args.seed, **settings)
+        chosen = {key: float(text) for key, text in choices[like].items()}
+        compute = partial(judge, method, chosen, args)
+        store.run(compute, "images", args.inside, method, args.seed, **settings)
+
+
+PARTS = {"toys": toys, "images": image_tables}
+
+
+def main():
+    cli = parser(__doc__, "lee")
+    cli.add_argument("part", choices=PARTS)
+    cli.add_argument("--epochs", type=int, default=100)
+    cli.add_argument("--seeds", type=int, default=5, help="of toys")
+    cli.add_argument("--in", dest="inside", default="mnist", choices=("mnist", "cifar10"))
+    cli.add_argument("--out", nargs="+", help="names of test outliers")
+    cli.add_argument("--seen", help="the set of the known outliers")
+    cli.add_argument("--net", default="small_cnn")
+    cli.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    cli.add_argument("--rows", type=int)
+    cli.add_argument("--test-rows", type=int, help="of every test set")
+    cli.add_argument("--batch-size", type=int, default=64)
+    cli.add_argument("--lr", type=float, default=2e-4)
+    cli.add_argument("--channels", type=int, default=128)
+    cli.add_argument("--seed", type=int, default=0, help="of images")
+    args = cli.parse_args()
+    PARTS[args.part](args)
+
+
+if __name__ == "__main__":
+    main()

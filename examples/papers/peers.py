@@ -1,0 +1,136 @@
+"""What people would pick instead: every competitor once, with settings of its package or paper.
+
+All have ``fit`` and one of the scores that ``score`` knows, higher for more in-distribution.
+"""
+
+from importlib.util import find_spec
+
+import numpy as np
+from sklearn.ensemble import IsolationForest
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from sklearn_ood import NeighborDistance, NetFeatures, SoftmaxClassifier
+
+
+def score(estimator, X):
+    """How in-distribution rows are, by whatever method the estimator has."""
+    if hasattr(estimator, "decision_scores_"):  # PyOD: higher is more outlying
+        return -estimator.decision_function(X)
+    if hasattr(estimator, "score_samples"):
+        return estimator.score_samples(X)
+    return np.asarray(estimator.predict_proba(X)).max(axis=1)
+
+
+def scaled(estimator):
+    """The estimator behind a standardisation."""
+    return make_pipeline(StandardScaler(), estimator)
+
+
+def detectors(seed):
+    """Detectors of one class, on rows as they come."""
+    return {
+        "isolation forest": IsolationForest(random_state=seed),
+        "local outlier factor": LocalOutlierFactor(novelty=True),
+        "one-class SVM": OneClassSVM(),
+        "nearest row": NeighborDistance(),
+        "k-NN (5)": NeighborDistance(5),
+    } | pyod(seed)
+
+
+def pyod(seed):
+    """PyOD's autoencoder and ECOD, where PyOD is installed."""
+    if not find_spec("pyod"):
+        return {}
+    from pyod.models.auto_encoder import AutoEncoder
+    from pyod.models.ecod import ECOD
+
+    return {
+        "PyOD AutoEncoder": AutoEncoder(random_state=seed, verbose=0),
+        "PyOD ECOD": ECOD(),
+    }
+
+
+class ClassMixtures:
+    """A Gaussian mixture of scikit-learn a class, scored by the best class's density."""
+
+    def __init__(self, n_components, random_state=None):
+        self.n_components, self.random_state = n_components, random_state
+
+    def fit(self, X, y):
+        self.mixtures_ = [
+            GaussianMixture(self.n_components, random_state=self.random_state).fit(X[y == k])
+            for k in np.unique(y)
+        ]
+        return self
+
+    def score_samples(self, X):
+        return np.max([mixture.score_samples(X) for mixture in self.mixtures_], axis=0)
+
+
+class DistinctLocalOutlierFactor(LocalOutlierFactor):
+    """The local outlier factor of distinct rows: repeated ones have an infinite density."""
+
+    def fit(self, X, y=None):
+        return super().fit(np.unique(X, axis=0))
+
+
+class LitPixels:
+    """How far an image's light is from what is usual: the crudest score of all."""
+
+    def fit(self, X, y=None):
+        self.typical_ = np.median(X.sum(axis=1))
+        return self
+
+    def score_samples(self, X):
+        return -np.abs(X.sum(axis=1) - self.typical_).astype(np.float64)
+
+
+def rescored(net, **settings):
+    """A trained network with another score."""
+    return SoftmaxClassifier.from_module(
+        net.net_.module_, net.classes_, net.input_shape_, **settings
+    )
+
+
+def odin(net):
+    """ODIN, with settings of its authors (not tuned here)."""
+    return rescored(net, temperature=1000.0, epsilon=0.0014)
+
+
+class VirtualLogit:
+    """ViM: the energy less the scaled residual of the last hidden features.
+
+    H. Wang et al., "ViM: out-of-distribution with virtual-logit matching", CVPR 2022. The
+    network has a layer ``output``, as those known by name have.
+    """
+
+    def __init__(self, net, n_components=64):
+        self.features = NetFeatures(FrozenEstimator(net))
+        self.net, self.n_components = net, n_components
+
+    def fit(self, X, y=None):
+        """Learn the residual space, and its scale beside the largest logits."""
+        layers = dict(self.net.net_.module_.named_modules())
+        output = next(layer for name, layer in layers.items() if name.endswith("output"))
+        weight, bias = (p.detach().double().numpy() for p in (output.weight, output.bias))
+        self.origin_ = -np.linalg.pinv(weight) @ bias
+        self.features.fit(X)
+        centred = self.features.transform(X).astype(np.float64) - self.origin_
+        _, axes = np.linalg.eigh(centred.T @ centred)
+        self.residual_ = axes[:, : -self.n_components]
+        self.scale_ = rescored(self.net, score_function="max_logit").score_samples(X).mean()
+        self.scale_ /= np.linalg.norm(centred @ self.residual_, axis=1).mean()
+        return self
+
+    def score_samples(self, X):
+        centred = self.features.transform(X).astype(np.float64) - self.origin_
+        residual = np.linalg.norm(centred @ self.residual_, axis=1)
+        return (
+            rescored(self.net, score_function="energy").score_samples(X)
+            - self.scale_ * residual
+        )
