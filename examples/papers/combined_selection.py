@@ -129,7 +129,7 @@ def judge_images(X, y, learn, judge, seed):
         for name, m in image_members(net).items()
     ]
     detector = CombinedClassifier(
-        FrozenEstimator(net), members, calibration="prefit", input_shape=IMAGE
+        FrozenEstimator(net), members, input_shape=IMAGE
     ).fit(X[calibrate], y[calibrate])
     candidates = *IMAGE_CANDIDATES, *dict(members)
     return judged(candidates, detector, X[calibrate], y[calibrate], X[judge], y[judge])

@@ -363,7 +363,7 @@ def test_few_rows_rank_but_have_no_p_values():
     [
         ({"method": "stouffer"}, ValueError, "method='stouffer'"),
         ({"calibration": 1.5}, ValueError, "calibration=1.5"),
-        ({"calibration": 10}, ValueError, "calibration=10 .*20"),
+        ({"calibration": 10}, ValueError, "calibration=10, .*20"),
         ({"classifier": FROZEN, "method": "auto"}, ValueError, "name the method"),
         ({"calibration": "prefit"}, ValueError, "calibration='prefit'"),
         ({"conditional": "true"}, ValueError, "conditional='true'"),

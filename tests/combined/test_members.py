@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
+from contract.estimators import COOL, TAUGHT_BY_OUTLIERS, TINY_DAE
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ood import CombinedClassifier, GenerativeClassifier, NeighborDistance
+from sklearn_ood import (
+    CombinedClassifier,
+    DAEConfidence,
+    GenerativeClassifier,
+    NeighborDistance,
+)
 from sklearn_ood.combined._members import member_scores
 
 PIXELS = GenerativeClassifier("pca", validation_fraction=0)
@@ -33,6 +39,16 @@ def test_class_scores_are_read_at_the_predicted_class(blobs):
     near = NeighborDistance().fit(X, y)
     evidence = near.decision_function(X)[np.arange(len(X)), codes]
     np.testing.assert_allclose(member_scores(near, X, labels), evidence)
+
+
+@pytest.mark.parametrize("member", [COOL, TAUGHT_BY_OUTLIERS[-1], DAEConfidence(**TINY_DAE)])
+def test_our_classifiers_are_read_at_the_given_class_not_at_their_own_best(member):
+    X, y = make_blobs(200, centers=3, n_features=4, random_state=0)
+    fitted, others = clone(member).fit(X, y), (y + 1) % 3
+    evidence = fitted.decision_function(X)[np.arange(len(X)), others]
+    np.testing.assert_allclose(member_scores(fitted, X, others), evidence)
+    own = member_scores(fitted, X, fitted.predict(X))
+    np.testing.assert_allclose(own, fitted.score_samples(X))
 
 
 def test_members_are_read_at_their_own_best_class_where_that_is_asked(blobs):
