@@ -61,8 +61,8 @@ def give_back(X):
     """Let the system take back the pages of a mapped file; they are read again when needed."""
     mapped = _mapped_file(X)
     # Changed pages of a private mapping ("c") would be lost.
-    if mapped is not None and mapped.mode != "c" and hasattr(mapped._mmap, "madvise"):
-        mapped._mmap.madvise(mmap.MADV_DONTNEED)
+    if mapped is not None and mapped.mode != "c" and hasattr(mapped.base, "madvise"):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
 
 
 class PagedRows:
@@ -142,7 +142,10 @@ def lazily(estimator, method, X):
         One block for each block of rows of X.
     """
     if hasattr(X, "map_partitions"):
-        example = _example(estimator, method, X._meta_nonempty.iloc[:1] * 0)
+        import pandas as pd
+
+        zeros = {name: pd.Series([0], dtype=dtype) for name, dtype in X.dtypes.items()}
+        example = _example(estimator, method, pd.DataFrame(zeros))
         return X.map_partitions(partial(_of_block, estimator, method, example), meta=example)
     import dask.array as da
 
@@ -170,7 +173,7 @@ def _of_block(estimator, method, example, block):
 
 def _mapped_file(X):
     while isinstance(X, np.ndarray):
-        if isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None:
+        if isinstance(X, np.memmap) and isinstance(X.base, mmap.mmap):
             return X
         X = X.base
     return None
