@@ -20,7 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "decision_table.rst"]
+exclude_patterns = ["_build", "decision_table.rst", "house_table.md"]
 # A paper's run and its benchmark may share a name; neither is in the gallery.
 suppress_warnings = ["sphinx_gallery.duplicate_filename"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
@@ -96,3 +96,4 @@ def write_benchmark_page(path, results):
 write_benchmark_page(HERE / "benchmarks.rst", HERE / "results")
 sys.path.insert(0, str(HERE))
 importlib.import_module("decision_table").write_decision_table(HERE / "decision_table.rst")
+importlib.import_module("house").write_house(HERE, HERE.parent / "pyproject.toml")

@@ -128,9 +128,9 @@ def judge_images(X, y, learn, judge, seed):
         (name, m if isinstance(m, str) else FrozenEstimator(m.fit(X[learn], y[learn])))
         for name, m in image_members(net).items()
     ]
-    detector = CombinedClassifier(
-        FrozenEstimator(net), members, input_shape=IMAGE
-    ).fit(X[calibrate], y[calibrate])
+    detector = CombinedClassifier(FrozenEstimator(net), members, input_shape=IMAGE).fit(
+        X[calibrate], y[calibrate]
+    )
     candidates = *IMAGE_CANDIDATES, *dict(members)
     return judged(candidates, detector, X[calibrate], y[calibrate], X[judge], y[judge])
 

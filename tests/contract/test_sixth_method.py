@@ -7,8 +7,6 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
-
-# begin of the method
 from torch.nn.functional import relu
 
 from sklearn_ood import (
@@ -62,8 +60,6 @@ class EnergyClassifier(OutlierClassifier):
     def make_loss(self, class_weights):
         return EnergyLoss(class_weights, self.margin_in, self.margin_out)
 
-
-# end of the method
 
 X, Y = load_iris(return_X_y=True)
 SMALL = {
