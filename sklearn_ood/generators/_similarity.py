@@ -1,10 +1,13 @@
 """A similarity learned from pairs of rows of the same and of different classes."""
 
+from dataclasses import field
+from typing import Any
+
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
+from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackedNet
 from sklearn_ood.nets._modules import InputShape, build_module
@@ -45,7 +48,7 @@ def _mean_loss(logit, chosen):
     return (F.softplus(-logit) * chosen).sum() / chosen.sum().clamp_min(1)
 
 
-class SiameseSimilarity(BaseEstimator):
+class SiameseSimilarity(Parameterized):
     """Similarity of rows after an embedding that brings rows of one class together.
 
     A network is trained to tell pairs of the same class from pairs of different classes by
@@ -57,10 +60,10 @@ class SiameseSimilarity(BaseEstimator):
     embedding_dim : int >= 1, default=16
         Length of an embedding.
     module : str, nn.Module or callable, default="auto"
-        The embedding network, as in `SoftmaxClassifier`.
+        The embedding network, as in ``SoftmaxClassifier``.
     hidden_layer_sizes : tuple of int, default=(128,)
         Dense hidden layers.
-    input_shape : tuple (C, H, W), optional
+    input_shape : tuple (C, H, W), default=None
         Shape of one image.
     max_epochs : int, default=10
         Passes over the largest class.
@@ -97,27 +100,15 @@ class SiameseSimilarity(BaseEstimator):
     True
     """
 
-    def __init__(
-        self,
-        embedding_dim=16,
-        module="auto",
-        hidden_layer_sizes=(128,),
-        input_shape=None,
-        max_epochs=10,
-        batch_size=16,
-        lr=1e-3,
-        device="auto",
-        random_state=None,
-    ):
-        self.embedding_dim = embedding_dim
-        self.module = module
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.input_shape = input_shape
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.device = device
-        self.random_state = random_state
+    embedding_dim: Count = field(default=16, kw_only=False)
+    module: Any = "auto"
+    hidden_layer_sizes: Any = (128,)
+    input_shape: Any = None
+    max_epochs: Count = 10
+    batch_size: Count = 16
+    lr: Positive = 1e-3
+    device: Any = "auto"
+    random_state: RandomState = None
 
     def fit(self, X, y):
         """Learn the embedding.
@@ -133,6 +124,7 @@ class SiameseSimilarity(BaseEstimator):
         -------
         self : object
         """
+        self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
         if len(data.classes) < 2:
             raise ValueError(

@@ -8,8 +8,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from sklearn_ood.nets._modules import Crop, check_generation, doubled, halved, size_of
+
 # ``functional_call`` puts other weights into a module that all threads share.
 SWAPPING = Lock()
+CHANNELS = (64, 32)
 
 
 class StackedLinear(nn.Module):
@@ -95,3 +98,218 @@ class StackedModule(nn.Module):
 
         with SWAPPING:
             return vmap(call, randomness="different")(state, x)
+
+
+class StackedNetwork(nn.Module):
+    """A stack of networks that takes and returns flat rows, (K, c, p) to (K, c, q).
+
+    Parameters
+    ----------
+    stack : nn.Module
+        Maps (K, c, ...) to (K, c, ...).
+    input_shape : tuple of int
+        The shape in which one row enters the stack.
+    """
+
+    def __init__(self, stack, input_shape):
+        super().__init__()
+        self.stack = stack
+        self.input_shape = tuple(input_shape)
+
+    def forward(self, x):
+        return self.stack(x.reshape(*x.shape[:2], *self.input_shape)).flatten(2)
+
+
+class GaussianEncoder(nn.Module):
+    """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (K, c, d) to (K, c, 2 m), means and log variances.
+    n_features : int
+        ``mean``, zero at first, is taken off an input.
+    """
+
+    def __init__(self, network, n_features):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def distribution(self, x):
+        """Mean and log variance of the latents."""
+        return self.network(x - self.mean).chunk(2, dim=2)
+
+    def forward(self, x):
+        return self.distribution(x)[0]
+
+
+class Decoder(nn.Module):
+    """From latents (K, c, m) to inputs (K, c, d).
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (K, c, m) to (K, c, d).
+    n_features : int
+        ``mean``, zero at first, is added to what the network makes.
+    sigmoid : bool, default=False
+        Whether the network makes logits of inputs between 0 and 1.
+    """
+
+    def __init__(self, network, n_features, *, sigmoid=False):
+        super().__init__()
+        self.network = network
+        self.sigmoid = sigmoid
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def forward(self, z):
+        outputs = self.network(z)
+        return torch.sigmoid(outputs) if self.sigmoid else outputs + self.mean
+
+
+def encoder_network(
+    network,
+    n_classes,
+    input_shape,
+    n_outputs,
+    *,
+    hidden_layer_sizes,
+    normalize=False,
+    parameter="encoder",
+):
+    """From inputs to latents, or to a discriminator's logit.
+
+    Parameters
+    ----------
+    network : {"auto", "mlp", "conv"}, nn.Module or callable
+        "auto" is "conv" for images, else "mlp". A module is copied for every class, a
+        callable is called with (n_inputs, n_outputs) for every class.
+    n_classes : int
+    input_shape : tuple of int
+        (n_features,) or (C, H, W).
+    n_outputs : int
+    hidden_layer_sizes : tuple of int
+        Of "mlp".
+    normalize : bool, default=False
+        Weight normalisation.
+    parameter : str, default="encoder"
+        What the user calls the network, for errors.
+
+    Returns
+    -------
+    StackedNetwork
+    """
+    n_inputs, name = size_of(input_shape), _name(network, input_shape, parameter)
+    if name == "mlp":
+        stack = stacked_mlp(n_classes, (n_inputs, *hidden_layer_sizes, n_outputs), normalize)
+        return StackedNetwork(stack, (n_inputs,))
+    if name == "conv":
+        modules = [_convolutions(input_shape, n_outputs, normalize) for _ in range(n_classes)]
+        return StackedNetwork(StackedModule(modules), input_shape)
+    shape = input_shape if isinstance(network, nn.Module) else (n_inputs,)
+    return _users_network(network, n_classes, shape, n_outputs, parameter)
+
+
+def decoder_network(
+    network,
+    n_classes,
+    latent_dim,
+    input_shape,
+    *,
+    hidden_layer_sizes,
+    normalize=False,
+    parameter="decoder",
+):
+    """From latents to inputs; the parameters are those of ``encoder_network``.
+
+    "conv" is a small DCGAN: a dense layer, then two transposed convolutions that double
+    the image's size, cut to the right one.
+    """
+    n_outputs, name = size_of(input_shape), _name(network, input_shape, parameter)
+    if name == "mlp":
+        sizes = (latent_dim, *reversed(hidden_layer_sizes), n_outputs)
+        return StackedNetwork(stacked_mlp(n_classes, sizes, normalize), (latent_dim,))
+    if name == "conv":
+        modules = [
+            _transposed_convolutions(latent_dim, input_shape, normalize)
+            for _ in range(n_classes)
+        ]
+        return StackedNetwork(StackedModule(modules), (latent_dim,))
+    return _users_network(network, n_classes, (latent_dim,), n_outputs, parameter)
+
+
+class WeightNormalized(nn.Module):
+    """A layer with weight normalisation: a learned length for each unit's direction.
+
+    torch's own parametrizations cannot be pickled.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.length = nn.Parameter(self._norm(layer.weight.detach()))
+
+    def forward(self, x):
+        weight = self.layer.weight
+        weight = weight * (self.length / self._norm(weight))
+        return functional_call(self.layer, {"weight": weight}, (x,))
+
+    def _norm(self, weight):
+        return weight.flatten(1).norm(dim=1).view(-1, *(1,) * (weight.dim() - 1))
+
+
+def _name(network, input_shape, parameter):
+    """Which of our networks is meant; None is one of the user's."""
+    is_image = len(input_shape) == 3
+    if network == "conv" and not is_image:
+        raise ValueError(
+            f"Got {parameter}='conv' for rows of {input_shape[0]} features, but "
+            "convolutions need images; pass input_shape=(C, H, W)."
+        )
+    if not isinstance(network, str):
+        return None
+    return network if network != "auto" else "conv" if is_image else "mlp"
+
+
+def _users_network(network, n_classes, input_shape, n_outputs, parameter):
+    """One of the user's modules a class: copies, or what a callable returns."""
+    if isinstance(network, nn.Module):
+        modules = [copy.deepcopy(network) for _ in range(n_classes)]
+    else:
+        modules = [network(size_of(input_shape), n_outputs) for _ in range(n_classes)]
+    check_generation(modules[0], input_shape, (n_outputs,), name=parameter)
+    return StackedNetwork(StackedModule(modules), input_shape)
+
+
+def _convolutions(input_shape, n_outputs, normalize):
+    """Two convolutions that halve the image's size, padded to a multiple of 4, then dense."""
+    channels, height, width = input_shape
+    wide, narrow = CHANNELS
+    norm = WeightNormalized if normalize else nn.Identity()
+    return nn.Sequential(
+        nn.ZeroPad2d((0, -width % 4, 0, -height % 4)),
+        norm(halved(channels, narrow)),
+        nn.LeakyReLU(0.2),
+        norm(halved(narrow, wide)),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        norm(nn.Linear(wide * -(-height // 4) * -(-width // 4), n_outputs)),
+    )
+
+
+def _transposed_convolutions(latent_dim, input_shape, normalize):
+    """The reverse: dense, two convolutions that double the size, and the padding cut off."""
+    channels, height, width = input_shape
+    wide, narrow = CHANNELS
+    norm = WeightNormalized if normalize else nn.Identity()
+    size = (wide, -(-height // 4), -(-width // 4))
+    return nn.Sequential(
+        norm(nn.Linear(latent_dim, size_of(size))),
+        nn.ReLU(),
+        nn.Unflatten(1, size),
+        norm(doubled(wide, narrow)),
+        nn.ReLU(),
+        norm(doubled(narrow, channels)),
+        Crop(height, width),
+    )

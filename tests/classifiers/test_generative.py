@@ -143,8 +143,10 @@ def test_optimizing_is_no_worse_than_the_encoder_alone():
 
 @pytest.mark.parametrize("similarity", ["l1", "l3"])
 def test_other_distances_refine_the_closed_form(similarity):
-    projected = GenerativeClassifier("pca", similarity, random_state=0).fit(X, Y)
-    refined = GenerativeClassifier("pca", similarity, "optimize", prior_weight=0.0)
+    projected = GenerativeClassifier("pca", similarity=similarity, random_state=0).fit(X, Y)
+    refined = GenerativeClassifier(
+        "pca", similarity=similarity, search="optimize", prior_weight=0.0
+    )
     refined.set_params(random_state=0).fit(X, Y)
     rows = X.astype(np.float32)
     assert (refined._evidence(rows) - projected._evidence(rows)).min() >= -0.01
@@ -181,7 +183,7 @@ def test_a_pretrained_generator_is_searched():
             [m(torch.tensor(rng.randn(20, 2), dtype=torch.float32)).numpy() for m in modules]
         )
     labels = np.repeat([0, 1, 2], 20)
-    generator = PretrainedGenerator(modules, 2, noise_variance=0.0)
+    generator = PretrainedGenerator(modules, latent_dim=2, noise_variance=0.0)
     classifier = GenerativeClassifier(generator, n_candidates=32, random_state=0)
     classifier.fit(rows, labels)
     assert classifier.score(rows, labels) > 0.95
@@ -192,19 +194,19 @@ def test_a_callable_similarity():
     def cosine(x, generated):
         return torch.cosine_similarity(x, generated, dim=-1)
 
-    classifier = GenerativeClassifier("pca", cosine, random_state=0).fit(X, Y)
+    classifier = GenerativeClassifier("pca", similarity=cosine, random_state=0).fit(X, Y)
     assert classifier.score(X, Y) > 0.8
     assert classifier.score_samples(X).max() <= 1 + 1e-6
-    named = GenerativeClassifier("pca", "l2", random_state=0).fit(X, Y)
+    named = GenerativeClassifier("pca", similarity="l2", random_state=0).fit(X, Y)
     own = GenerativeClassifier(
-        "pca", lambda x, g: -(x - g).square().mean(-1), random_state=0
+        "pca", similarity=lambda x, g: -(x - g).square().mean(-1), random_state=0
     ).fit(X, Y)
     assert_allclose(named.score_samples(X), own.score_samples(X))
 
 
 def test_a_learned_similarity():
     similarity = SiameseSimilarity(hidden_layer_sizes=(16,), max_epochs=30, lr=0.01)
-    classifier = GenerativeClassifier("knn", similarity, random_state=0)
+    classifier = GenerativeClassifier("knn", similarity=similarity, random_state=0)
     classifier = make_pipeline(StandardScaler(), classifier).fit(X, Y)
     assert classifier.score(X, Y) > 0.9
     learned = classifier[-1].similarity_
@@ -275,7 +277,10 @@ def test_the_generator_is_chosen_by_the_width():
         ({"max_iter": -1}, "max_iter"),
         ({"prior_weight": -0.5}, "prior_weight"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
-        ({"generator": PretrainedGenerator([nn.Linear(2, 9)] * 3, 2)}, "generates 9 features"),
+        (
+            {"generator": PretrainedGenerator([nn.Linear(2, 9)] * 3, latent_dim=2)},
+            "generates 9 features",
+        ),
         ({"generator": PCAGenerator(7)}, "n_components=7"),
     ],
 )

@@ -182,8 +182,8 @@ def test_gan_errors(parameters):
 def test_vae_density_is_the_bound_in_closed_form():
     vae = VAE(noise_variance=0.3, **TINY).fit(X, Y)
     rows = torch.tensor(X, dtype=torch.float32)
-    density = vae._log_density(rows).detach().numpy()
-    mean, log_variance = vae.net_.module_.encode(rows.expand(3, -1, -1))
+    density = vae.core_.log_density(rows).detach().numpy()
+    mean, log_variance = vae.core_.encode.distribution(rows.expand(3, -1, -1))
     for k in range(3):
         latent = mean[k].detach().numpy()
         misfit = ((X - vae.decode(latent, k)) ** 2).sum(1) / 0.3 + 4 * np.log(2 * np.pi * 0.3)

@@ -10,11 +10,11 @@ from scipy.optimize import minimize
 from sklearn_ood.search._latents import (
     absolute_distance,
     cubic_distance,
-    minimize_batched,
     nearest_in_bank,
     search_latents,
     squared_distance,
 )
+from sklearn_ood.search._lbfgs import minimize_batched
 
 
 def decoder(n_classes, latent_dim, hidden, n_features, seed=0):
