@@ -25,12 +25,7 @@ from sklearn_ood.generators import (
 from sklearn_ood.inspection._explanation import Explanation, draw_explanation
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import fit_temperature
-from sklearn_ood.search._latents import (
-    absolute_distance,
-    cubic_distance,
-    match,
-    squared_distance,
-)
+from sklearn_ood.search._latents import DISTANCES, match, squared_distance
 
 GENERATORS = {
     "vae": VAE,
@@ -39,7 +34,6 @@ GENERATORS = {
     "pca": PCAGenerator,
     "gmm": GaussianMixtureGenerator,
 }
-DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distance}
 MIXTURE_MAX_FEATURES = 64
 MAX_CALIBRATION_ROWS = 2000
 # Where a square or a density overflows; a number, so that classes still compare.
@@ -252,69 +246,53 @@ class GenerativeClassifier(OODClassifier):
 
     def _similarity(self, x):
         """Similarity (n, K) of rows to the nearest generation of each class."""
-        if self._is_likelihood:
+        if self.similarity_ == "likelihood":
             return self.generator_.core_.log_density(x) / x.shape[1]
         return self._nearest(x)[0]
 
     def _nearest(self, x):
         """Similarity (n, K), and the latents (n, K, m) that it was reached with."""
         core = self.generator_.core_
-        if self._is_likelihood:
+        if self.similarity_ == "likelihood":
             return self._similarity(x), self._encoded(x).transpose(0, 1)
+        guess = self._encoded if self.search != "optimize" and hasattr(core, "encode") else None
         if hasattr(core, "nearest"):
             guess = partial(core.nearest, prior_weight=self.prior_weight)
-        else:
-            guess = self._encoded if self._asks_encoder else None
-        distance, z = match(
-            core,
-            x,
-            self._distance,
-            guess=guess,
-            bank=self.bank_,
-            penalty=self.penalty_,
-            max_iter=self.steps_,
-        )
+        search = {"bank": self.bank_, "penalty": self.penalty_, "max_iter": self.steps_}
+        distance, z = match(core, x, self._distance, guess=guess, **search)
         return -distance, z
 
     def _encoded(self, x):
         core = self.generator_.core_
         return core.encode(x.expand(core.n_classes, -1, -1))
 
-    @property
-    def _asks_encoder(self):
-        return self.search != "optimize" and hasattr(self.generator_.core_, "encode")
+    def _prepare_search(self, seed):
+        """Set what a search of latents needs; nothing where the nearest is known without."""
+        core = self.generator_.core_
+        exact = hasattr(core, "nearest")
+        known = exact or hasattr(core, "encode")
+        refined = core.is_differentiable and (self.search in ("optimize", "both") or not known)
+        solved = exact and self._distance is squared_distance
+        searched = self.similarity_ != "likelihood" and refined and not solved
+        self.steps_ = self.max_iter if searched else 0
+        self.bank_ = self._candidates(seed) if searched and not exact else None
+        # Of minus the log prior, in units of the mean squared error.
+        self.penalty_ = self.prior_weight * self.generator_.noise_variance_ / core.n_features
 
-    @property
-    def _is_likelihood(self):
-        return isinstance(self.similarity_, str) and self.similarity_ == "likelihood"
+    def _candidates(self, seed):
+        """Random latents (K, b, m) and their generations (K, b, d)."""
+        core, b = self.generator_.core_, self.n_candidates
+        z = self.generator_.draw_latents(core.n_classes * b, seed)
+        z = z.reshape(core.n_classes, b, -1)
+        with torch.no_grad():
+            return z, core.decode(torch.as_tensor(z, device=device_of(core))).cpu().numpy()
 
     @property
     def _distance(self):
+        """From rows and generations to how far they are apart."""
         if isinstance(self.similarity_, str):
-            return DISTANCES[self.similarity_]
+            return DISTANCES.get(self.similarity_)
         return lambda x, generated: -self.similarity_(x, generated)
-
-    def _prepare_search(self, seed):
-        """Set what a search of latents needs; nothing where the core knows the nearest."""
-        generator, core = self.generator_, self.generator_.core_
-        exact = hasattr(core, "nearest")
-        known = exact or hasattr(core, "encode")
-        refined = self.search in ("optimize", "both") or not known
-        self.steps_, self.bank_, self.penalty_ = 0, None, None
-        if self._is_likelihood or not refined or not core.is_differentiable:
-            return
-        if not exact:
-            z = generator.draw_latents(core.n_classes * self.n_candidates, seed)
-            z = torch.as_tensor(z).view(core.n_classes, self.n_candidates, -1)
-            with torch.no_grad():
-                generations = core.decode(z.to(device_of(core))).cpu()
-            self.bank_ = z.numpy(), generations.numpy()
-        if not exact or self._distance is not squared_distance:
-            self.steps_ = self.max_iter
-        # Minus the log prior in units of the mean squared error; a uniform one says nothing.
-        penalty = self.prior_weight * generator.noise_variance_ / core.n_features
-        if core.prior == "normal" and penalty.any():
-            self.penalty_ = penalty
 
     def _hold_out(self, rows, codes, seed):
         """Rows to learn from, and rows to calibrate on."""
@@ -335,28 +313,26 @@ class GenerativeClassifier(OODClassifier):
         return clone_completed(generator, random_state=seed, input_shape=data.input_shape)
 
     def _make_similarity(self, rows, codes, seed):
-        if isinstance(self.similarity, str):
-            auto = self.generator_.default_similarity
-            return auto if self.similarity == "auto" else self.similarity
+        if self.similarity == "auto":
+            return self.generator_.default_similarity
         if hasattr(self.similarity, "fit"):
             return clone_completed(self.similarity, random_state=seed).fit(rows, codes)
         return self.similarity
 
     def _check_capabilities(self):
         """Raise where the generator cannot do what is asked of it."""
-        generator, core = self.generator_, self.generator_.core_
-        name = type(generator).__name__
+        core, name = self.generator_.core_, type(self.generator_).__name__
         if self.search == "encoder" and not hasattr(core, "encode"):
             raise ValueError(
                 f"Got search='encoder', but {name} has no encoder; use search='optimize'."
             )
-        asked = self.similarity if isinstance(self.similarity, str) else "callable"
-        if asked == "likelihood" and not hasattr(core, "log_density"):
+        if self.similarity == "likelihood" and not hasattr(core, "log_density"):
             raise ValueError(
                 f"Got similarity='likelihood' with {name}, which has no density; use 'l2', or "
                 "the generator 'pca', 'gmm' or 'vae'."
             )
-        if asked not in ("auto", "likelihood") and not generator.has_manifold:
+        manifold = self.generator_.has_manifold
+        if not manifold and self.similarity not in ("auto", "likelihood"):
             raise ValueError(
                 f"Got similarity={self.similarity!r} with {name}, which generates every "
                 "point, so that every distance is 0; use 'likelihood'."

@@ -1,6 +1,7 @@
 """What every generator can do, written once."""
 
 from abc import ABC, abstractmethod
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -49,11 +50,25 @@ class Core(nn.Module):
         self.n_classes, self.n_features = n_classes, n_features
         self.floats_per_row = n_classes * n_features
 
+    def reserve(self, dtype=torch.float64, **shapes):
+        """Buffers of zeros, for what will be learned."""
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
-def filled(core, **arrays):
-    """The core with what was learned in place of its zeros."""
-    core.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
-    return core
+    def keep(self, **arrays):
+        """Buffers that follow from the arguments, so that a file need not hold them."""
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.as_tensor(array), persistent=False)
+
+    def filled(self, **arrays):
+        """Itself, with what was learned in place of the zeros."""
+        self.load_state_dict({name: torch.as_tensor(a) for name, a in arrays.items()})
+        return self
+
+
+def learned(name):
+    """A fitted attribute that shows a buffer of the core."""
+    return property(lambda self: getattr(self.core_, name).cpu().numpy())
 
 
 class BaseGenerator(Parameterized, ABC):
@@ -87,6 +102,9 @@ class BaseGenerator(Parameterized, ABC):
     is_quick = True
     # Some inputs cannot be generated, so that a distance says something.
     has_manifold = True
+    # As its core: how the latents are distributed, whether gradients reach them.
+    prior = property(attrgetter("core_.prior"))
+    is_differentiable = property(attrgetter("core_.is_differentiable"))
 
     @abstractmethod
     def make_core(self):
@@ -298,16 +316,6 @@ class BaseGenerator(Parameterized, ABC):
                 f"expected labels from classes_={self.classes_.tolist()}."
             )
         return codes
-
-    @property
-    def prior(self):
-        """Distribution of the latents, "normal" or "uniform"."""
-        return self.core_.prior
-
-    @property
-    def is_differentiable(self):
-        """Whether gradients of a generation reach its latent."""
-        return self.core_.is_differentiable
 
     @property
     def noise_variance_(self):

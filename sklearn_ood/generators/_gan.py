@@ -1,6 +1,7 @@
 """Generative adversarial nets of all classes, trained as one stacked net."""
 
 from dataclasses import field
+from functools import partial
 from numbers import Real
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from sklearn_ood._parameters import Count, NonNegative, Positive
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
 from sklearn_ood.nets._modules import size_of
-from sklearn_ood.nets._stacked import Decoder, decoder_network, encoder_network
+from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 
 class GANCore(Core):
@@ -141,15 +142,14 @@ class GAN(NetGenerator):
     lr: Positive = 5e-4
 
     def make_core(self):
-        options = {"hidden_layer_sizes": tuple(self.hidden_layer_sizes), "normalize": True}
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
+        sizes = tuple(self.hidden_layer_sizes)
+        network = partial(stacked_network, normalize=True)
         return GANCore(
             k,
             shape,
-            decoder_network(self.generator, k, m, shape, parameter="generator", **options),
-            encoder_network(
-                self.discriminator, k, shape, 1, parameter="discriminator", **options
-            ),
+            network(self.generator, k, (m,), shape, sizes[::-1], parameter="generator"),
+            network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
         )
 
     def _net_options(self, rows):

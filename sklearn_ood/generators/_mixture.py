@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class, rank_in_class
-from sklearn_ood.generators._base import BaseGenerator, Core, filled
+from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 # Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.
 CANDIDATES = ((1, 1e-6), (4, 1e-3), (4, 1e-2), (8, 1e-2), (16, 1e-2))
@@ -38,23 +38,12 @@ class MixtureCore(Core):
         super().__init__(len(sizes), n_features)
         n, d, self.width = len(owner), n_features, int(sizes.max())
         self.floats_per_row = 4 * n * d
-        for name, value in {
-            "owner": owner,
-            "place": rank_in_class(owner),  # of each component among those of its class
-            "size": sizes[:, None],
-            "first": (np.cumsum(sizes) - sizes)[:, None],
-        }.items():
-            self.register_buffer(name, torch.as_tensor(value), persistent=False)
-        for name, shape in {
-            "means": (n, d),
-            "weights": (n,),
-            "precision_root": (n, d, d),
-            "covariance_root": (n, d, d),
-            "upper": (len(sizes), self.width),  # cumulated weights, padded with ones
-            "centre": (d,),
-            "scale": (d,),
-        }.items():
-            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        first, place = np.cumsum(sizes) - sizes, rank_in_class(owner)
+        self.keep(owner=owner, place=place, size=sizes[:, None], first=first[:, None])
+        self.reserve(means=(n, d), weights=(n,), centre=(d,), scale=(d,))
+        self.reserve(precision_root=(n, d, d), covariance_root=(n, d, d))
+        # Cumulated weights of each class, padded with ones.
+        self.reserve(upper=(len(sizes), self.width))
 
     def decode(self, z):
         """The last latent picks a component by the normal quantiles of the weights."""
@@ -154,6 +143,8 @@ class GaussianMixtureGenerator(BaseGenerator):
     default_similarity = "likelihood"
     has_manifold = False
 
+    weights_ = learned("weights")
+
     n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
     reg_covar: Positive = 1e-2
     max_iter: Count = 100
@@ -222,10 +213,6 @@ class GaussianMixtureGenerator(BaseGenerator):
         core = self.core_
         return (core.means * core.scale + core.centre).cpu().numpy()
 
-    @property
-    def weights_(self):
-        return self.core_.weights.cpu().numpy()
-
 
 def _owner(mixtures):
     """Class of each component of all mixtures."""
@@ -237,8 +224,7 @@ def _learned(core, mixtures, centre, scale):
     weights = np.concatenate([each.weights_ for each in mixtures])
     upper = np.zeros(core.upper.shape)
     upper[core.owner.numpy(), core.place.numpy()] = weights
-    return filled(
-        core,
+    return core.filled(
         means=np.concatenate([each.means_ for each in mixtures]),
         weights=weights,
         precision_root=np.concatenate([each.precisions_cholesky_ for each in mixtures]),

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sklearn_ood.generators._base import BaseGenerator, Core, filled
+from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 
 class NeighborCore(Core):
@@ -24,10 +24,8 @@ class NeighborCore(Core):
         n_rows = int(offsets[-1])
         self.offsets = offsets
         self.floats_per_row = max(n_rows * n_features // 64, self.floats_per_row)
-        for name, value in {"first": offsets[:-1], "count": np.diff(offsets)}.items():
-            self.register_buffer(name, torch.as_tensor(value)[:, None], persistent=False)
-        self.register_buffer("rows", torch.zeros(n_rows, n_features))
-        self.register_buffer("half_norm", torch.zeros(n_rows))
+        self.keep(first=offsets[:-1, None], count=np.diff(offsets)[:, None])
+        self.reserve(torch.float32, rows=(n_rows, n_features), half_norm=(n_rows,))
 
     def decode(self, z):
         place = ((z[:, :, 0] + 1) / 2 * self.count).floor().clamp_min(0)
@@ -89,6 +87,8 @@ class NearestNeighborGenerator(BaseGenerator):
     array([[5.]], dtype=float32)
     """
 
+    rows_ = learned("rows")
+
     def make_core(self):
         return NeighborCore(self.offsets_, self.n_features_in_)
 
@@ -97,9 +97,5 @@ class NearestNeighborGenerator(BaseGenerator):
         counts = np.bincount(codes, minlength=self.n_classes_)
         self.offsets_ = np.concatenate([[0], np.cumsum(counts)])
         half_norm = 0.5 * (rows**2).sum(1)
-        self.core_ = filled(self.make_core(), rows=rows, half_norm=half_norm)
+        self.core_ = self.make_core().filled(rows=rows, half_norm=half_norm)
         self.latent_dim_ = 1
-
-    @property
-    def rows_(self):
-        return self.core_.rows.cpu().numpy()

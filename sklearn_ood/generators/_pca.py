@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sklearn_ood._parameters import Count
-from sklearn_ood.generators._base import BaseGenerator, Core, filled
+from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 AUTO_COMPONENTS = 100
 PRIOR_ROWS = 10.0
@@ -25,13 +25,12 @@ class PCACore(Core):
 
     def __init__(self, n_classes, n_features, latent_dim):
         super().__init__(n_classes, n_features)
-        for name, shape in {
-            "mean": (n_classes, n_features),
-            "components": (n_classes, latent_dim, n_features),
-            "variance": (n_classes, latent_dim),  # squared lengths of the components
-            "noise_variance": (n_classes,),
-        }.items():
-            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.reserve(
+            mean=(n_classes, n_features),
+            components=(n_classes, latent_dim, n_features),
+            variance=(n_classes, latent_dim),  # squared lengths of the components
+            noise_variance=(n_classes,),
+        )
 
     def decode(self, z):
         return torch.baddbmm(self.mean.to(z)[:, None], z, self.components.to(z))
@@ -107,6 +106,10 @@ class PCAGenerator(BaseGenerator):
 
     default_similarity = "likelihood"
 
+    mean_ = learned("mean")
+    components_ = learned("components")
+    noise_variance_ = learned("noise_variance")
+
     n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
 
     def make_core(self):
@@ -120,8 +123,7 @@ class PCAGenerator(BaseGenerator):
             *(principal_axes(part, n_components) for part in parts), strict=True
         )
         axes, counts = np.stack(axes), np.bincount(codes, minlength=self.n_classes_)
-        self.core_ = filled(
-            self.make_core(),
+        self.core_ = self.make_core().filled(
             mean=np.stack(means),
             components=axes,
             variance=(axes**2).sum(2),
@@ -139,18 +141,6 @@ class PCAGenerator(BaseGenerator):
                 "have more dimensions than the data; use fewer, or 'auto'."
             )
         return int(self.n_components)
-
-    @property
-    def mean_(self):
-        return self.core_.mean.cpu().numpy()
-
-    @property
-    def components_(self):
-        return self.core_.components.cpu().numpy()
-
-    @property
-    def noise_variance_(self):
-        return self.core_.noise_variance.cpu().numpy()
 
 
 def principal_axes(X, n_components):

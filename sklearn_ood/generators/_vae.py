@@ -13,12 +13,7 @@ from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
 from sklearn_ood.nets._modules import size_of
-from sklearn_ood.nets._stacked import (
-    Decoder,
-    GaussianEncoder,
-    decoder_network,
-    encoder_network,
-)
+from sklearn_ood.nets._stacked import Decoder, GaussianEncoder, stacked_network
 
 
 class VAECore(Core):
@@ -159,13 +154,13 @@ class VAE(NetGenerator):
     n_iter_no_change: Count = 5
 
     def make_core(self):
-        sizes = {"hidden_layer_sizes": tuple(self.hidden_layer_sizes)}
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
+        sizes = tuple(self.hidden_layer_sizes)
         return VAECore(
             k,
             shape,
-            encoder_network(self.encoder, k, shape, 2 * m, **sizes),
-            decoder_network(self.decoder, k, m, shape, **sizes),
+            stacked_network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),
+            stacked_network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder"),
             noise_variance=None if self.noise_variance == "fit" else self.noise_variance,
             is_bernoulli=self.likelihood == "bernoulli",
         )

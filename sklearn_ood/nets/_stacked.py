@@ -168,75 +168,60 @@ class Decoder(nn.Module):
         return torch.sigmoid(outputs) if self.sigmoid else outputs + self.mean
 
 
-def encoder_network(
+def stacked_network(
     network,
     n_classes,
     input_shape,
-    n_outputs,
+    output_shape,
+    hidden_layer_sizes=(),
     *,
-    hidden_layer_sizes,
     normalize=False,
-    parameter="encoder",
+    parameter="network",
 ):
-    """From inputs to latents, or to a discriminator's logit.
+    """A network for every class, from rows to rows; either may be images.
 
     Parameters
     ----------
     network : {"auto", "mlp", "conv"}, nn.Module or callable
-        "auto" is "conv" for images, else "mlp". A module is copied for every class, a
-        callable is called with (n_inputs, n_outputs) for every class.
+        "auto" is "conv" for images, else "mlp". "conv" is half of a small DCGAN: two
+        convolutions and a dense layer, or the reverse where images are made. A module is
+        copied for every class, a callable is called with (n_inputs, n_outputs) for every class.
     n_classes : int
-    input_shape : tuple of int
+    input_shape, output_shape : tuple of int
         (n_features,) or (C, H, W).
-    n_outputs : int
-    hidden_layer_sizes : tuple of int
+    hidden_layer_sizes : sequence of int, default=()
         Of "mlp".
     normalize : bool, default=False
         Weight normalisation.
-    parameter : str, default="encoder"
+    parameter : str, default="network"
         What the user calls the network, for errors.
 
     Returns
     -------
     StackedNetwork
     """
-    n_inputs, name = size_of(input_shape), _name(network, input_shape, parameter)
-    if name == "mlp":
+    n_inputs, n_outputs = size_of(input_shape), size_of(output_shape)
+    sees_images, makes_images = len(input_shape) == 3, len(output_shape) == 3
+    if network == "auto":
+        network = "conv" if sees_images or makes_images else "mlp"
+    if network == "mlp":
         stack = stacked_mlp(n_classes, (n_inputs, *hidden_layer_sizes, n_outputs), normalize)
         return StackedNetwork(stack, (n_inputs,))
-    if name == "conv":
-        modules = [_convolutions(input_shape, n_outputs, normalize) for _ in range(n_classes)]
-        return StackedNetwork(StackedModule(modules), input_shape)
-    shape = input_shape if isinstance(network, nn.Module) else (n_inputs,)
-    return _users_network(network, n_classes, shape, n_outputs, parameter)
-
-
-def decoder_network(
-    network,
-    n_classes,
-    latent_dim,
-    input_shape,
-    *,
-    hidden_layer_sizes,
-    normalize=False,
-    parameter="decoder",
-):
-    """From latents to inputs; the parameters are those of ``encoder_network``.
-
-    "conv" is a small DCGAN: a dense layer, then two transposed convolutions that double
-    the image's size, cut to the right one.
-    """
-    n_outputs, name = size_of(input_shape), _name(network, input_shape, parameter)
-    if name == "mlp":
-        sizes = (latent_dim, *reversed(hidden_layer_sizes), n_outputs)
-        return StackedNetwork(stacked_mlp(n_classes, sizes, normalize), (latent_dim,))
-    if name == "conv":
-        modules = [
-            _transposed_convolutions(latent_dim, input_shape, normalize)
-            for _ in range(n_classes)
-        ]
-        return StackedNetwork(StackedModule(modules), (latent_dim,))
-    return _users_network(network, n_classes, (latent_dim,), n_outputs, parameter)
+    if network == "conv":
+        if not (sees_images or makes_images):
+            raise ValueError(
+                f"Got {parameter}='conv' from {n_inputs} numbers to {n_outputs}, but "
+                "convolutions need images; pass input_shape=(C, H, W)."
+            )
+        build = _convolutions if sees_images else _transposed_convolutions
+        modules = [build(input_shape, output_shape, normalize) for _ in range(n_classes)]
+    elif isinstance(network, nn.Module):
+        modules = [copy.deepcopy(network) for _ in range(n_classes)]
+    else:
+        input_shape = (n_inputs,)
+        modules = [network(n_inputs, n_outputs) for _ in range(n_classes)]
+    check_generation(modules[0], input_shape, output_shape, name=parameter)
+    return StackedNetwork(StackedModule(modules), input_shape)
 
 
 class WeightNormalized(nn.Module):
@@ -259,30 +244,7 @@ class WeightNormalized(nn.Module):
         return weight.flatten(1).norm(dim=1).view(-1, *(1,) * (weight.dim() - 1))
 
 
-def _name(network, input_shape, parameter):
-    """Which of our networks is meant; None is one of the user's."""
-    is_image = len(input_shape) == 3
-    if network == "conv" and not is_image:
-        raise ValueError(
-            f"Got {parameter}='conv' for rows of {input_shape[0]} features, but "
-            "convolutions need images; pass input_shape=(C, H, W)."
-        )
-    if not isinstance(network, str):
-        return None
-    return network if network != "auto" else "conv" if is_image else "mlp"
-
-
-def _users_network(network, n_classes, input_shape, n_outputs, parameter):
-    """One of the user's modules a class: copies, or what a callable returns."""
-    if isinstance(network, nn.Module):
-        modules = [copy.deepcopy(network) for _ in range(n_classes)]
-    else:
-        modules = [network(size_of(input_shape), n_outputs) for _ in range(n_classes)]
-    check_generation(modules[0], input_shape, (n_outputs,), name=parameter)
-    return StackedNetwork(StackedModule(modules), input_shape)
-
-
-def _convolutions(input_shape, n_outputs, normalize):
+def _convolutions(input_shape, output_shape, normalize):
     """Two convolutions that halve the image's size, padded to a multiple of 4, then dense."""
     channels, height, width = input_shape
     wide, narrow = CHANNELS
@@ -294,18 +256,18 @@ def _convolutions(input_shape, n_outputs, normalize):
         norm(halved(narrow, wide)),
         nn.LeakyReLU(0.2),
         nn.Flatten(),
-        norm(nn.Linear(wide * -(-height // 4) * -(-width // 4), n_outputs)),
+        norm(nn.Linear(wide * -(-height // 4) * -(-width // 4), size_of(output_shape))),
     )
 
 
-def _transposed_convolutions(latent_dim, input_shape, normalize):
+def _transposed_convolutions(input_shape, output_shape, normalize):
     """The reverse: dense, two convolutions that double the size, and the padding cut off."""
-    channels, height, width = input_shape
+    channels, height, width = output_shape
     wide, narrow = CHANNELS
     norm = WeightNormalized if normalize else nn.Identity()
     size = (wide, -(-height // 4), -(-width // 4))
     return nn.Sequential(
-        norm(nn.Linear(latent_dim, size_of(size))),
+        norm(nn.Linear(*input_shape, size_of(size))),
         nn.ReLU(),
         nn.Unflatten(1, size),
         norm(doubled(wide, narrow)),

@@ -45,6 +45,9 @@ def cubic_distance(x, generated):
     return (difference * difference.square()).mean(-1)
 
 
+DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distance}
+
+
 class ClassBlocks:
     """Rows that have a class each, laid out as one block a class, all of one width.
 
@@ -229,7 +232,7 @@ def _minimum_of_each_class(objective, x, starts, **options):
     )
 
 
-def match(core, x, distance, *, guess=None, bank=None, penalty=None, max_iter=0):
+def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
     """The nearest generation of every class to every row.
 
     Parameters
@@ -244,8 +247,9 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=None, max_iter=0)
         encoder's; a start where there are L-BFGS steps.
     bank : tuple of arrays of shapes (K, b, m) and (K, b, d), default=None
         Further starts: latents and their generations, of which the nearest is taken.
-    penalty : array of shape (K,), default=None
-        Weight of the squared length of a latent beside the distance.
+    penalty : float or array of shape (K,), default=0.0
+        Weight of the squared length of a latent beside the distance; a uniform prior has
+        none.
     max_iter : int >= 0, default=0
         L-BFGS steps.
 
@@ -262,9 +266,8 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=None, max_iter=0)
         latents, generations = (torch.as_tensor(part, device=x.device) for part in bank)
         index, _ = nearest_in_bank(x, generations)
         starts.append(torch.take_along_dim(latents, index[:, :, None], dim=1))
-    if penalty is not None:
-        weight = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)[:, None]
     in_box = core.prior == "uniform"
+    weight = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)[..., None]
 
     def inside(z):
         return torch.tanh(z) if in_box else z
@@ -274,7 +277,7 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=None, max_iter=0)
         x,
         [torch.atanh(z.clamp(-EDGE, EDGE)) if in_box else z for z in starts],
         distance=distance,
-        penalty=None if penalty is None else lambda z: weight * z.square().sum(-1),
+        penalty=None if in_box else lambda z: weight * z.square().sum(-1),
         max_iter=max_iter,
     )
     return found.distance, inside(found.z)
