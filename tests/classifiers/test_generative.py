@@ -1,4 +1,6 @@
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+import sklearn_ood
 from sklearn_ood import GenerativeClassifier, SelectiveClassifier, SiameseSimilarity
 from sklearn_ood.generators import (
     GAN,
@@ -315,3 +318,26 @@ def test_the_hybrid_answers_with_another_classifier():
     assert hybrid.accept(X).mean() > 0.8
     expected = hybrid.estimator_.predict(X[hybrid.accept(X)])
     assert_array_equal(hybrid.predict(X)[hybrid.accept(X)], expected)
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        GenerativeClassifier(),
+        GenerativeClassifier("pca", similarity="l1", search="optimize"),
+        GenerativeClassifier("knn"),
+        GenerativeClassifier(TINY_VAE, search="both", max_iter=3),
+        GenerativeClassifier(TINY_GAN, max_iter=3),
+    ],
+    ids=["auto", "pca-l1", "knn", "vae-both", "gan"],
+)
+def test_a_prediction_crosses_few_files(classifier):
+    classifier = clone(classifier).set_params(random_state=0).fit(X, Y)
+    files = set()
+    sys.setprofile(lambda frame, event, argument: files.add(frame.f_code.co_filename))
+    try:
+        classifier.predict(X)
+    finally:
+        sys.setprofile(None)
+    package = Path(sklearn_ood.__file__).parent
+    assert len([file for file in files if package in Path(file).parents]) <= 8

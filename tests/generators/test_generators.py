@@ -20,7 +20,6 @@ from sklearn_ood.generators import (
     PretrainedGenerator,
 )
 from sklearn_ood.generators._mixture import held_out_class_scores
-from sklearn_ood.nets._stacked import StackedModule, stacked_mlp
 
 X, Y = load_iris(return_X_y=True)
 LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -285,25 +284,3 @@ def test_log_prior_is_the_standard_normal():
     z = np.random.RandomState(0).randn(5, 2)
     expected = multivariate_normal(np.zeros(2)).logpdf(z)
     np.testing.assert_allclose(generator.log_prior(z), expected)
-
-
-def test_stacked_networks_are_independent_networks():
-    stacked = stacked_mlp(3, (2, 8, 5))
-    x = torch.randn(3, 4, 2)
-    for k in range(3):
-        hidden = torch.relu(x[k] @ stacked[0].weight[k] + stacked[0].bias[k])
-        expected = hidden @ stacked[2].weight[k] + stacked[2].bias[k]
-        torch.testing.assert_close(stacked(x)[k], expected)
-
-
-def test_stacked_convolutions_train_like_single_ones():
-    modules = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten()) for _ in range(2)]
-    stacked = StackedModule(modules)
-    x = torch.randn(2, 4, 1, 5, 5)
-    stacked(x).square().sum().backward()
-    for k, module in enumerate(modules):
-        torch.testing.assert_close(stacked(x)[k], module(x[k]))
-        module(x[k]).square().sum().backward()
-        torch.testing.assert_close(
-            stacked.get_parameter("0/weight").grad[k], module[0].weight.grad
-        )
