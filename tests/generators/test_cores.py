@@ -1,4 +1,4 @@
-"""What every generator's core is for: built again from plain values, asked for what it can do."""
+"""Cores: built again from plain values, asked what they can do."""
 
 import inspect
 
