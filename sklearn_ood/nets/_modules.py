@@ -78,8 +78,8 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         network.train(training)
     if tuple(outputs.shape) != (2, n_outputs):
         raise ValueError(
-            f"Got a {name} whose output for 2 inputs of shape {tuple(input_shape)} has shape "
-            f"{tuple(outputs.shape)}, but expected (2, {n_outputs}): {n_outputs} for each."
+            f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to "
+            f"{tuple(outputs.shape)}, but expected (2, {n_outputs})."
         )
 
 

@@ -63,7 +63,7 @@ def test_networks_of_the_users_own_are_copied_or_called_for_every_class():
     for k in range(3):
         torch.testing.assert_close(copied(x)[k], module(x[k]))
     assert not torch.equal(called.stack.get_parameter("weight")[0], called.stack.weight[1])
-    with pytest.raises(ValueError, match=r"a critic whose output.*expected \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"a critic that maps 2 inputs.*expected \(2, 2\)"):
         stacked_network(nn.Linear(12, 3), 1, (12,), (2,), parameter="critic")
     with pytest.raises(TypeError, match=r"a critic callable that returned int"):
         stacked_network(lambda n_in, n_out: 3, 1, (12,), (2,), parameter="critic")
