@@ -12,6 +12,7 @@ from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._training import Net, make_net, seeded, train
 
+TRAINING_PARAMETERS = ("lr", "max_epochs", "batch_size", "device", "verbose")
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
@@ -116,11 +117,7 @@ class NetGenerator(BaseGenerator):
             net = make_net(
                 self.make_core().started(training[0]),
                 net_class=self._net_class,
-                lr=self.lr,
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                device=self.device,
-                verbose=self.verbose,
+                **{name: getattr(self, name) for name in TRAINING_PARAMETERS},
                 **self._net_options(training[0]),
             )
             self.net_ = train(net, *training, validation=validation)
