@@ -171,13 +171,16 @@ class VAE(NetGenerator):
             return super().noise_variance_
         return self.core_.log_noise.detach().cpu().double().exp().numpy()
 
-    def _hold_out(self, rows, codes, seed):
+    def _fit(self, rows, codes):
         if self.likelihood == "bernoulli" and not (0 <= rows.min() <= rows.max() <= 1):
             raise ValueError(
                 f"Got X with values from {rows.min():.3g} to {rows.max():.3g} and "
                 "likelihood='bernoulli', but expected values in [0, 1]; scale X or use "
                 "'gaussian'."
             )
+        super()._fit(rows, codes)
+
+    def _hold_out(self, rows, codes, seed):
         if not self.early_stopping:
             return super()._hold_out(rows, codes, seed)
         held_out = hold_out_each_class(codes, self.validation_fraction, seed)
