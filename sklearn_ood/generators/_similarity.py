@@ -10,17 +10,16 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackedNet
-from sklearn_ood.nets._modules import InputShape, build_module
+from sklearn_ood.nets._modules import InputShape, build_module, size_of
 from sklearn_ood.nets._training import make_net, seeded, train
 
 
 class PairNet(nn.Module):
     """An embedding, and the distance at which a pair is as likely of one class as of two."""
 
-    def __init__(self, embedding, n_classes):
+    def __init__(self, embedding):
         super().__init__()
         self.embedding = embedding
-        self.n_classes = n_classes
         self.threshold = nn.Parameter(torch.ones(()))
         self.log_scale = nn.Parameter(torch.zeros(()))
 
@@ -110,6 +109,27 @@ class SiameseSimilarity(Parameterized):
     device: Any = "auto"
     random_state: RandomState = None
 
+    def make_network(self, input_shape):
+        """An untrained network, into which the state of a trained one fits.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+
+        Returns
+        -------
+        nn.Module
+            From flat rows to embeddings.
+        """
+        embedding = build_module(
+            self.module,
+            size_of(input_shape),
+            self.embedding_dim,
+            input_shape=input_shape,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+        )
+        return PairNet(InputShape(embedding, input_shape))
+
     def fit(self, X, y):
         """Learn the embedding.
 
@@ -131,24 +151,16 @@ class SiameseSimilarity(Parameterized):
                 f"Got y with {len(data.classes)} class, but SiameseSimilarity needs at least "
                 "two to learn what makes rows different; use similarity='l2'."
             )
-        rows, shape = data.rows, data.input_shape
         with seeded(self.random_state):
-            embedding = build_module(
-                self.module,
-                rows.shape[1],
-                self.embedding_dim,
-                input_shape=shape,
-                hidden_layer_sizes=self.hidden_layer_sizes,
-            )
             net = make_net(
-                PairNet(InputShape(embedding, shape), len(data.classes)),
+                self.make_network(data.input_shape),
                 net_class=SiameseNet,
                 lr=self.lr,
                 max_epochs=self.max_epochs,
                 batch_size=self.batch_size,
                 device=self.device,
             )
-            self.net_ = train(net, rows, data.codes)
+            self.net_ = train(net, data.rows, data.codes)
         return self
 
     def __call__(self, x, generated):

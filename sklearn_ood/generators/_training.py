@@ -25,15 +25,14 @@ class StackedRows(Dataset):
     Parameters
     ----------
     arrays : Arrays
-        Rows and their integer classes.
-    n_classes : int
+        Rows and their integer classes, each of which has a row.
     """
 
-    def __init__(self, arrays, n_classes):
+    def __init__(self, arrays):
         self.arrays = arrays
         codes = torch.as_tensor(arrays.arrays[1])
         self._order = torch.argsort(codes, stable=True)
-        self._count = torch.bincount(codes, minlength=n_classes)[:, None]
+        self._count = torch.bincount(codes)[:, None]
         self._first = torch.cumsum(self._count, 0) - self._count
         self._length = int(self._count.max())
 
@@ -54,8 +53,7 @@ class StackedNet(Net):
     """A net whose batches hold the same number of rows of every class."""
 
     def get_iterator(self, dataset, training=False):
-        stacked = StackedRows(dataset, self.module_.n_classes)
-        return super().get_iterator(stacked, training=training)
+        return super().get_iterator(StackedRows(dataset), training=training)
 
 
 class NetGenerator(BaseGenerator):

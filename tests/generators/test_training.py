@@ -141,7 +141,7 @@ def test_a_class_is_trained_as_it_would_be_alone():
 
 def test_every_batch_has_equal_shares_of_unequal_classes():
     labels = np.array([0, 1, 1, 0, 1, 1, 1])
-    stacked = StackedRows(Arrays(np.arange(7.0)[:, None], labels), 2)
+    stacked = StackedRows(Arrays(np.arange(7.0)[:, None], labels))
     assert len(stacked) == 5
     _, rows = stacked.batch(slice(0, 5))
     assert rows[0, :, 0].tolist() == [0.0, 3.0, 0.0, 3.0, 0.0]
