@@ -33,6 +33,7 @@ Positive = Annotated[float, Interval(Real, 0, None, closed="neither")]
 NonNegative = Annotated[float, Interval(Real, 0, None, closed="left")]
 Share = Annotated[float, Interval(Real, 0, 1, closed="neither")]
 Count = Annotated[int, Interval(Integral, 1, None, closed="left")]
+Natural = Annotated[int, Interval(Integral, 0, None, closed="left")]
 RandomState = Annotated[Any, "random_state"]
 Estimator = Annotated[Any, HasMethods("fit")]
 

@@ -72,8 +72,8 @@ def combinations(detector, X, y):
 
 def table_peers(seed):
     """What people would pick for a table with classes."""
-    four = GaussianMixtureGenerator(4, 1e-2, random_state=seed)
-    one = GaussianMixtureGenerator(1, 1e-6, random_state=seed)
+    four = GaussianMixtureGenerator(4, reg_covar=1e-2, random_state=seed)
+    one = GaussianMixtureGenerator(1, reg_covar=1e-6, random_state=seed)
     net = SoftmaxClassifier(batch_size=256, max_epochs=60, random_state=seed)
     known = detectors(seed)
     return {

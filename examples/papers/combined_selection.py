@@ -79,7 +79,7 @@ def table_members():
         "pca": scaled(generated("pca")),
         "local outlier factor": scaled(DistinctLocalOutlierFactor(novelty=True)),
     } | {
-        name: generated(GaussianMixtureGenerator(int(name.split()[1]), ridge))
+        name: generated(GaussianMixtureGenerator(int(name.split()[1]), reg_covar=ridge))
         for name, ridge in SIZES.items()
     }
 

@@ -69,7 +69,7 @@ def models(epochs=0, trained=None):
         ),
         "knn": lambda: GenerativeClassifier("knn", **FULL),
         "pca, likelihood": lambda: GenerativeClassifier("pca", **FULL),
-        "pca 64, l2": lambda: GenerativeClassifier(PCAGenerator(64), "l2", **FULL),
+        "pca 64, l2": lambda: GenerativeClassifier(PCAGenerator(64), similarity="l2", **FULL),
         "isolation forest": lambda: IsolationForest(random_state=0),
         "lit pixels": LitPixels,
         "cnn conv features, knn": lambda: make_pipeline(
@@ -224,7 +224,7 @@ def table_models(seed):
         "auto": GenerativeClassifier(random_state=seed),
         "gmm, 4 components": GenerativeClassifier(four, random_state=seed),
         "knn": GenerativeClassifier("knn", random_state=seed),
-        "pca, l2": GenerativeClassifier("pca", "l2", random_state=seed),
+        "pca, l2": GenerativeClassifier("pca", similarity="l2", random_state=seed),
         "pca, likelihood": GenerativeClassifier("pca", random_state=seed),
     } | {name: detectors(seed)[name] for name in names}
 

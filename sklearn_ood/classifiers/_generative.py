@@ -1,13 +1,17 @@
 """Classify by what can be generated: one generator a class, latents searched in one batch."""
 
-from numbers import Integral, Real
+from dataclasses import field
+from functools import partial
+from numbers import Real
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._response import log_softmax
+from sklearn_ood._parameters import Count, Estimator, Natural, NonNegative, RandomState
+from sklearn_ood._response import clone_completed, log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data
@@ -18,11 +22,10 @@ from sklearn_ood.generators import (
     NearestNeighborGenerator,
     PCAGenerator,
 )
-from sklearn_ood.generators._matching import candidate_bank, is_refined, match_rows
 from sklearn_ood.inspection._explanation import Explanation, draw_explanation
-from sklearn_ood.nets._evaluation import map_batches, rows_per_batch
+from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import fit_temperature
-from sklearn_ood.search._latents import absolute_distance, cubic_distance, squared_distance
+from sklearn_ood.search._latents import DISTANCES, match, squared_distance
 
 GENERATORS = {
     "vae": VAE,
@@ -31,8 +34,6 @@ GENERATORS = {
     "pca": PCAGenerator,
     "gmm": GaussianMixtureGenerator,
 }
-DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distance}
-SEARCHES = ("auto", "encoder", "optimize", "both")
 MIXTURE_MAX_FEATURES = 64
 MAX_CALIBRATION_ROWS = 2000
 # Where a square or a density overflows; a number, so that classes still compare.
@@ -49,7 +50,7 @@ class GenerativeClassifier(OODClassifier):
     Parameters
     ----------
     generator : {"auto", "pca", "gmm", "knn", "vae", "gan"} or generator, default="auto"
-        What to learn for each class; an object from `sklearn_ood.generators` to set its
+        What to learn for each class; an object from ``sklearn_ood.generators`` to set its
         parameters. "auto" is a Gaussian mixture, of a size chosen by held-out classes, for
         up to 64 features, and PCA for more.
     similarity : {"auto", "likelihood", "l2", "l1", "l3"}, callable or estimator, default="auto"
@@ -58,12 +59,12 @@ class GenerativeClassifier(OODClassifier):
         "likelihood" is the log density a feature, in nats, for generators that have one (PCA
         and mixtures) or a lower bound on it (VAE, at the encoder's latent). A callable gets
         the rows and the generations, torch tensors of shape (..., n_features), and reduces
-        the last axis. An estimator, such as `SiameseSimilarity`, is first fitted to the
+        the last axis. An estimator, such as ``SiameseSimilarity``, is first fitted to the
         training rows. "auto" is the likelihood for PCA and mixtures, else "l2".
     search : {"auto", "encoder", "optimize", "both"}, default="auto"
         How the nearest generation is found where no closed form is known (PCA and
         neighbours have one). "encoder" takes the encoder's latent as it is; "optimize"
-        refines the best of `n_candidates` random generations with L-BFGS; "both" refines
+        refines the best of ``n_candidates`` random generations with L-BFGS; "both" refines
         the better of the two. "auto" is "encoder" where there is one, else "optimize".
     n_candidates : int >= 1, default=256
         Random generations of each class that a search may start from.
@@ -73,13 +74,13 @@ class GenerativeClassifier(OODClassifier):
         Weight of the latent's prior in the search, in units of the generator's own noise: 1
         looks for the most probable latent, 0 for the nearest generation at any price.
     validation_fraction : float in [0, 1), default=0.1
-        Part of each class that the generators do not see, on which `predict_proba` is
+        Part of each class that the generators do not see, on which ``predict_proba`` is
         calibrated; generators that are quick to fit (all but VAE and GAN) then learn from all
         rows. With 0, or where no row can be spared, it is calibrated on the training rows and
         overconfident.
-    input_shape : tuple (C, H, W), optional
+    input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
-    ood_label : label, optional
+    ood_label : label, default=None
         Rows of this label are known outliers; they are left out.
     device : str, default="auto"
         Where a generator given by name runs; "auto" is CUDA where there is one.
@@ -95,7 +96,7 @@ class GenerativeClassifier(OODClassifier):
     similarity_ : str, callable or estimator
         The similarity used.
     temperature_ : float
-        What the similarities are divided by before the softmax of `predict_proba`.
+        What the similarities are divided by before the softmax of ``predict_proba``.
     n_features_in_ : int
         Number of features.
     input_shape_ : tuple of int
@@ -125,31 +126,21 @@ class GenerativeClassifier(OODClassifier):
     True
     """
 
-    def __init__(
-        self,
-        generator="auto",
-        similarity="auto",
-        search="auto",
-        n_candidates=256,
-        max_iter=50,
-        prior_weight=1.0,
-        validation_fraction=0.1,
-        input_shape=None,
-        ood_label=None,
-        device="auto",
-        random_state=None,
-    ):
-        self.generator = generator
-        self.similarity = similarity
-        self.search = search
-        self.n_candidates = n_candidates
-        self.max_iter = max_iter
-        self.prior_weight = prior_weight
-        self.validation_fraction = validation_fraction
-        self.input_shape = input_shape
-        self.ood_label = ood_label
-        self.device = device
-        self.random_state = random_state
+    generator: Literal["auto", "pca", "gmm", "knn", "vae", "gan"] | Estimator = field(
+        default="auto", kw_only=False
+    )
+    similarity: (
+        Literal["auto", "likelihood", "l2", "l1", "l3"] | Annotated[Any, callable] | Estimator
+    ) = "auto"
+    search: Literal["auto", "encoder", "optimize", "both"] = "auto"
+    n_candidates: Count = 256
+    max_iter: Natural = 50
+    prior_weight: NonNegative = 1.0
+    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
+    input_shape: Any = None
+    ood_label: Any = None
+    device: Any = "auto"
+    random_state: RandomState = None
 
     def fit(self, X, y=None):
         """Learn a generator for every class.
@@ -166,19 +157,20 @@ class GenerativeClassifier(OODClassifier):
         self : object
             The fitted classifier.
         """
+        self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
-        self._check_parameters()
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3)
-        everything = data.in_distribution
-        (rows, codes), held_out = self._hold_out(*everything, seeds[0])
-        self.generator_ = self._make_generator(data, seeds[1]).fit(rows, data.classes[codes])
-        self.similarity_ = self._make_similarity(rows, codes, seeds[1])
-        self._check_search()
-        self._bank = self._make_bank(seeds[2])
+        split_seed, seed, bank_seed = seeds
+        rows, codes = data.in_distribution
+        (learned, of_class), held_out = self._hold_out(rows, codes, split_seed)
+        self.generator_ = self._make_generator(data, seed).fit(learned, data.classes[of_class])
+        self._check_capabilities()
+        self.similarity_ = self._make_similarity(learned, of_class, seed)
+        self._prepare_search(bank_seed)
         self.temperature_ = _calibrated_temperature(self._evidence(held_out[0]), held_out[1])
-        if self.generator_.is_quick and len(rows) < len(everything[0]):
-            self.generator_.fit(everything[0], data.classes[everything[1]])
-            self._bank = self._make_bank(seeds[2])
+        if self.generator_.is_quick and len(learned) < len(rows):
+            self.generator_.fit(rows, data.classes[codes])
+            self._prepare_search(bank_seed)
         self.classes_ = data.classes
         return self
 
@@ -199,7 +191,7 @@ class GenerativeClassifier(OODClassifier):
             tell how far out it lies.
         """
         rows = validate_rows(self, X)
-        similarity, z = self._match(rows)
+        similarity, z = self._map(self._nearest, rows)
         n, n_classes, m = z.shape
         labels = np.tile(self.classes_, n)
         generations = self.generator_.decode(z.reshape(-1, m), labels).reshape(n, n_classes, -1)
@@ -213,8 +205,8 @@ class GenerativeClassifier(OODClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Rows; the first `max_rows` are drawn.
-        y : array-like of shape (n_samples,), optional
+            Rows; the first ``max_rows`` are drawn.
+        y : array-like of shape (n_samples,), default=None
             Their labels, to be written beside them.
         max_rows : int, default=10
             Largest number of rows drawn.
@@ -235,50 +227,71 @@ class GenerativeClassifier(OODClassifier):
 
     @property
     def n_iter_(self):
-        """Largest number of steps that a search takes: `max_iter`, 1 for a closed form."""
-        return 1 if self._bank is None else max(1, self.max_iter)
+        """Largest number of steps that a search takes, 1 for a closed form."""
+        return max(1, self.steps_)
 
     def _evidence(self, rows):
-        similarity = self._match(rows, with_latents=False).astype(np.float64)
+        similarity = self._map(self._similarity, rows).astype(np.float64)
         return np.maximum(similarity, LEAST_SIMILARITY)
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.temperature_)
 
-    def _match(self, rows, with_latents=True):
+    def _map(self, function, rows):
+        """Apply a function of row tensors to rows, batch by batch."""
+        core = self.generator_.core_
+        size = rows_per_batch(max(1, core.floats_per_row // 4))
+        with torch.no_grad():
+            return map_batches(function, rows, device=device_of(core), max_rows=size)
+
+    def _similarity(self, x):
+        """Similarity (n, K) of rows to the nearest generation of each class."""
+        if self.similarity_ == "likelihood":
+            return self.generator_.core_.log_density(x) / x.shape[1]
+        return self._nearest(x)[0]
+
+    def _nearest(self, x):
         """Similarity (n, K), and the latents (n, K, m) that it was reached with."""
-        generator = self.generator_
+        core = self.generator_.core_
+        if self.similarity_ == "likelihood":
+            return self._similarity(x), self._encoded(x).transpose(0, 1)
+        guess = self._encoded if self.search != "optimize" and hasattr(core, "encode") else None
+        if hasattr(core, "nearest"):
+            guess = partial(core.nearest, prior_weight=self.prior_weight)
+        search = {"bank": self.bank_, "penalty": self.penalty_, "max_iter": self.steps_}
+        distance, z = match(core, x, self._distance, guess=guess, **search)
+        return -distance, z
 
-        @torch.no_grad()
-        def of_batch(x):
-            if self._is_likelihood:
-                similarity = generator._log_density(x) / x.shape[1]
-                if not with_latents:
-                    return similarity
-                stacked = x.expand(generator.n_classes_, -1, -1)
-                return similarity, generator._encode_stack(stacked).transpose(0, 1)
-            match = match_rows(
-                generator,
-                x,
-                self._distance,
-                search=self.search,
-                bank=self._bank,
-                max_iter=self.max_iter,
-                prior_weight=self.prior_weight,
-            )
-            return (-match.distance, match.z) if with_latents else -match.distance
+    def _encoded(self, x):
+        core = self.generator_.core_
+        return core.encode(x.expand(core.n_classes, -1, -1))
 
-        max_rows = rows_per_batch(max(1, generator._floats_per_row() // 4))
-        return map_batches(of_batch, rows, device=generator._device, max_rows=max_rows)
+    def _prepare_search(self, seed):
+        """Set what a search of latents needs; nothing where the nearest is known without."""
+        core = self.generator_.core_
+        exact = hasattr(core, "nearest")
+        known = exact or hasattr(core, "encode")
+        refined = core.is_differentiable and (self.search in ("optimize", "both") or not known)
+        solved = exact and self._distance is squared_distance
+        searched = self.similarity_ != "likelihood" and refined and not solved
+        self.steps_ = self.max_iter if searched else 0
+        self.bank_ = self._candidates(seed) if searched and not exact else None
+        # Of minus the log prior, in units of the mean squared error.
+        self.penalty_ = self.prior_weight * self.generator_.noise_variance_ / core.n_features
 
-    @property
-    def _is_likelihood(self):
-        return isinstance(self.similarity_, str) and self.similarity_ == "likelihood"
+    def _candidates(self, seed):
+        """Random latents (K, b, m) and their generations (K, b, d)."""
+        core, b = self.generator_.core_, self.n_candidates
+        z = self.generator_.draw_latents(core.n_classes * b, seed)
+        z = z.reshape(core.n_classes, b, -1)
+        with torch.no_grad():
+            return z, core.decode(torch.as_tensor(z, device=device_of(core))).cpu().numpy()
 
     @property
     def _distance(self):
+        """From rows and generations to how far they are apart."""
         if isinstance(self.similarity_, str):
-            return DISTANCES[self.similarity_]
+            return DISTANCES.get(self.similarity_)
         return lambda x, generated: -self.similarity_(x, generated)
 
     def _hold_out(self, rows, codes, seed):
@@ -290,81 +303,39 @@ class GenerativeClassifier(OODClassifier):
         return (rows[~held_out], codes[~held_out]), _some(rows[held_out], codes[held_out], seed)
 
     def _make_generator(self, data, seed):
-        if not isinstance(self.generator, str):
-            generator = clone(self.generator)
-            return _fill_in(generator, random_state=seed, input_shape=_image(data.input_shape))
-        name = self.generator
-        if name == "auto":
-            name = "gmm" if data.rows.shape[1] <= MIXTURE_MAX_FEATURES else "pca"
-        generator = _fill_in(
-            GENERATORS[name](), random_state=seed, input_shape=_image(data.input_shape)
-        )
-        if "device" in generator.get_params():
-            generator.set_params(device=self.device)
-        return generator
+        generator = self.generator
+        if isinstance(generator, str):
+            small = data.rows.shape[1] <= MIXTURE_MAX_FEATURES
+            name = generator if generator != "auto" else "gmm" if small else "pca"
+            generator = GENERATORS[name]()
+            if "device" in generator.get_params():
+                generator.set_params(device=self.device)
+        return clone_completed(generator, random_state=seed, input_shape=data.input_shape)
 
     def _make_similarity(self, rows, codes, seed):
-        similarity = self.similarity
-        if isinstance(similarity, str):
-            if similarity == "auto":
-                return self.generator_.default_similarity
-            if similarity == "likelihood" and not self.generator_.has_density:
-                raise ValueError(
-                    f"Got similarity='likelihood' with {type(self.generator_).__name__}, "
-                    "which has no density; use 'l2', or the generator 'pca', 'gmm' or 'vae'."
-                )
-            if similarity != "likelihood" and not self.generator_.has_manifold:
-                raise ValueError(
-                    f"Got similarity={similarity!r} with {type(self.generator_).__name__}, "
-                    "which generates every point, so that every distance is 0; use "
-                    "'likelihood'."
-                )
-            return similarity
-        if hasattr(similarity, "fit"):
-            return _fill_in(clone(similarity), random_state=seed).fit(rows, codes)
-        return similarity
+        if self.similarity == "auto":
+            return self.generator_.default_similarity
+        if hasattr(self.similarity, "fit"):
+            return clone_completed(self.similarity, random_state=seed).fit(rows, codes)
+        return self.similarity
 
-    def _make_bank(self, seed):
-        if self._is_likelihood or not is_refined(self.generator_, self.search):
-            return None
-        return candidate_bank(self.generator_, self.n_candidates, np.random.RandomState(seed))
-
-    def _check_parameters(self):
-        if isinstance(self.generator, str) and self.generator not in ("auto", *GENERATORS):
+    def _check_capabilities(self):
+        """Raise where the generator cannot do what is asked of it."""
+        core, name = self.generator_.core_, type(self.generator_).__name__
+        if self.search == "encoder" and not hasattr(core, "encode"):
             raise ValueError(
-                f"Got generator={self.generator!r}, but expected 'auto', one of "
-                f"{sorted(GENERATORS)} or an object from sklearn_ood.generators."
+                f"Got search='encoder', but {name} has no encoder; use search='optimize'."
             )
-        names = ("auto", "likelihood", *DISTANCES)
-        known = self.similarity in names if isinstance(self.similarity, str) else True
-        if not known or not (isinstance(self.similarity, str) or callable(self.similarity)):
+        if self.similarity == "likelihood" and not hasattr(core, "log_density"):
             raise ValueError(
-                f"Got similarity={self.similarity!r}, but expected one of {names}, a callable "
-                "(x, generated) -> similarity or an estimator that is one once fitted."
+                f"Got similarity='likelihood' with {name}, which has no density; use 'l2', or "
+                "the generator 'pca', 'gmm' or 'vae'."
             )
-        if self.search not in SEARCHES:
-            raise ValueError(f"Got search={self.search!r}, but expected one of {SEARCHES}.")
-        for name, smallest in (("n_candidates", 1), ("max_iter", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < smallest:
-                raise ValueError(
-                    f"Got {name}={value!r}, but expected a whole number >= {smallest}."
-                )
-        if not isinstance(self.prior_weight, Real) or not self.prior_weight >= 0:
+        manifold = self.generator_.has_manifold
+        if not manifold and self.similarity not in ("auto", "likelihood"):
             raise ValueError(
-                f"Got prior_weight={self.prior_weight!r}, but expected a number >= 0."
-            )
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(
-                f"Got validation_fraction={self.validation_fraction!r}, but expected a number "
-                "in [0, 1)."
-            )
-
-    def _check_search(self):
-        if self.search == "encoder" and not self.generator_.has_encoder:
-            raise ValueError(
-                f"Got search='encoder', but {type(self.generator_).__name__} has no encoder; "
-                "use search='optimize'."
+                f"Got similarity={self.similarity!r} with {name}, which generates every "
+                "point, so that every distance is 0; use 'likelihood'."
             )
 
 
@@ -374,22 +345,6 @@ def _some(rows, codes, seed):
         return rows, codes
     chosen = np.random.RandomState(seed).choice(len(rows), MAX_CALIBRATION_ROWS, replace=False)
     return rows[chosen], codes[chosen]
-
-
-def _image(input_shape):
-    return tuple(input_shape) if len(input_shape) == 3 else None
-
-
-def _fill_in(estimator, **defaults):
-    """Set those parameters that the estimator has and the user left at None."""
-    parameters = estimator.get_params(deep=False)
-    return estimator.set_params(
-        **{
-            name: value
-            for name, value in defaults.items()
-            if name in parameters and parameters[name] is None
-        }
-    )
 
 
 def _calibrated_temperature(evidence, codes):

@@ -1,7 +1,8 @@
 """A Gaussian mixture a class, evaluated for all classes and components at once."""
 
 import warnings
-from numbers import Integral, Real
+from dataclasses import field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,8 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from sklearn_ood.data._labels import hold_out_each_class
-from sklearn_ood.generators._base import BaseGenerator
+from sklearn_ood._parameters import Count, Positive, RandomState
+from sklearn_ood.data._labels import hold_out_each_class, rank_in_class
+from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 # Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.
 CANDIDATES = ((1, 1e-6), (4, 1e-3), (4, 1e-2), (8, 1e-2), (16, 1e-2))
@@ -21,10 +23,75 @@ STANDARD_ERRORS = 1.645
 ROWS_A_COMPONENT = 10
 
 
+class MixtureCore(Core):
+    """The components of all classes' mixtures in one list, in units of the features' spread.
+
+    Parameters
+    ----------
+    owner : ndarray of int of shape (n_mixtures,)
+        Class of each component, sorted.
+    n_features : int
+    """
+
+    def __init__(self, owner, n_features):
+        sizes = np.bincount(owner)
+        super().__init__(len(sizes), n_features)
+        n, d, self.width = len(owner), n_features, int(sizes.max())
+        self.floats_per_row = 4 * n * d
+        first, place = np.cumsum(sizes) - sizes, rank_in_class(owner)
+        self.keep(owner=owner, place=place, size=sizes[:, None], first=first[:, None])
+        self.reserve(means=(n, d), weights=(n,), centre=(d,), scale=(d,))
+        self.reserve(precision_root=(n, d, d), covariance_root=(n, d, d))
+        # Cumulated weights of each class, padded with ones.
+        self.reserve(upper=(len(sizes), self.width))
+
+    def decode(self, z):
+        """The last latent picks a component by the normal quantiles of the weights."""
+        quantile = torch.special.ndtr(z[..., -1].detach().double())
+        inside = (quantile[..., None] > self.upper[:, None]).sum(-1).clamp_max(self.width - 1)
+        chosen = self.first + torch.minimum(inside, self.size - 1)
+        root, mean = self.covariance_root[chosen].to(z), self.means[chosen].to(z)
+        scaled = mean + (root @ z[..., :-1, None])[..., 0]
+        return self.centre.to(z) + self.scale.to(z) * scaled
+
+    def encode(self, x):
+        """The position in the likeliest component, and the middle of its quantiles."""
+        n_classes, n, d = x.shape
+        scaled = self._standardised(x.reshape(-1, d))
+        label = torch.arange(n_classes, device=x.device).repeat_interleave(n)
+        other = self.owner[None] != label[:, None]
+        chosen = self._component_log_density(scaled).masked_fill(other, -torch.inf).argmax(1)
+        root = self.precision_root[chosen]
+        position = torch.einsum("nd,nde->ne", scaled - self.means[chosen], root)
+        lower = torch.nn.functional.pad(self.upper, (1, 0))[:, :-1]
+        owner, place = self.owner[chosen], self.place[chosen]
+        middle = 0.5 * (lower[owner, place] + self.upper[owner, place])
+        z = torch.cat([position, torch.special.ndtri(middle)[:, None]], 1)
+        return z.view(n_classes, n, d + 1).to(x)
+
+    def log_density(self, x):
+        component = self._component_log_density(self._standardised(x))
+        grouped = component.new_full((len(x), self.n_classes, self.width), -torch.inf)
+        grouped[:, self.owner, self.place] = component
+        return torch.logsumexp(grouped, 2) - self.scale.log().sum()
+
+    def _standardised(self, x):
+        return (x.double() - self.centre) / self.scale
+
+    def _component_log_density(self, x):
+        """Weighted log density of (n, d) rows under each component, in one matrix product."""
+        d, root = x.shape[1], self.precision_root
+        offset = torch.einsum("kd,kde->ke", self.means, root)
+        white = (x @ root.permute(1, 0, 2).reshape(d, -1)).view(len(x), -1, d) - offset
+        log_determinant = torch.diagonal(root, dim1=1, dim2=2).log().sum(1)
+        constant = self.weights.log() + log_determinant
+        return constant - 0.5 * (white.square().sum(2) + d * float(np.log(2 * np.pi)))
+
+
 class GaussianMixtureGenerator(BaseGenerator):
     """Generate the rows of each class from a mixture of Gaussians.
 
-    Every class has scikit-learn's `GaussianMixture` with full covariances. A latent has
+    Every class has scikit-learn's ``GaussianMixture`` with full covariances. A latent has
     one number a feature, the position in a component in units of its covariance, and one
     number more, which chooses the component by the mixture's weights; all are standard
     normal. A mixture generates every point of the space, so that its similarity to an
@@ -57,11 +124,9 @@ class GaussianMixtureGenerator(BaseGenerator):
     weights_ : ndarray of shape (n_mixtures,)
         Weight of each in its class.
     owner_ : ndarray of shape (n_mixtures,)
-        Position in `classes_` of the class that it belongs to.
+        Position in ``classes_`` of the class that it belongs to.
     n_components_, reg_covar_ : int, float
         What was used.
-    noise_variance_ : ndarray of shape (n_classes,)
-        Zeros.
     latent_dim_ : int
         Number of features plus one.
 
@@ -76,25 +141,18 @@ class GaussianMixtureGenerator(BaseGenerator):
     """
 
     default_similarity = "likelihood"
+    has_manifold = False
 
-    def __init__(
-        self,
-        n_components="auto",
-        reg_covar=1e-2,
-        max_iter=100,
-        n_jobs=None,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.reg_covar = reg_covar
-        self.max_iter = max_iter
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    weights_ = learned("weights")
 
-    @property
-    def has_manifold(self):
-        """Whether some inputs cannot be generated: none."""
-        return False
+    n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
+    reg_covar: Positive = 1e-2
+    max_iter: Count = 100
+    n_jobs: Any = None
+    random_state: RandomState = None
+
+    def make_core(self):
+        return MixtureCore(self.owner_, self.n_features_in_)
 
     def class_log_density(self, X):
         """Log density of every row under every class.
@@ -109,150 +167,74 @@ class GaussianMixtureGenerator(BaseGenerator):
         log_density : ndarray of shape (n_samples, n_classes)
             In nats, for X in its own units.
         """
-        rows = self._rows(X)
-        return self._log_density(torch.from_numpy(rows)).numpy()
+        return self.core_.log_density(torch.from_numpy(self._rows(X))).numpy()
 
     def _fit(self, rows, codes):
-        self._check_parameters()
-        rng = check_random_state(self.random_state)
-        seed = rng.randint(np.iinfo(np.int32).max)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rows = rows.astype(np.float64)
-        spread = rows.std(0)
-        self._scale = np.where(spread > 0, spread, 1.0)
-        self._centre = rows.mean(0)
-        scaled = (rows - self._centre) / self._scale
+        spread, centre = rows.std(0), rows.mean(0)
+        scale = np.where(spread > 0, spread, 1.0)
+        scaled = (rows - centre) / scale
         self.n_components_, self.reg_covar_ = self.n_components, self.reg_covar
         if self.n_components == "auto":
-            self.n_components_, self.reg_covar_ = self._choose(scaled, codes, seed)
-        self._set_mixtures(self._fit_mixtures(scaled, codes, seed))
-        self.noise_variance_ = np.zeros(self.n_classes_)
+            self.n_components_, self.reg_covar_ = self._best_candidate(scaled, codes, seed)
+        mixtures = self._mixtures(scaled, codes, self.n_components_, self.reg_covar_, seed)
+        self.owner_ = _owner(mixtures)
+        self.core_ = _learned(self.make_core(), mixtures, centre, scale)
         self.latent_dim_ = rows.shape[1] + 1
 
-    def _check_parameters(self):
-        auto = self.n_components == "auto"
-        if not auto and not (isinstance(self.n_components, Integral) and self.n_components > 0):
-            raise ValueError(
-                f"Got n_components={self.n_components!r}, but expected 'auto' or a whole "
-                "number >= 1."
-            )
-        if not isinstance(self.reg_covar, Real) or not self.reg_covar > 0:
-            raise ValueError(
-                f"Got reg_covar={self.reg_covar!r}, but expected a number > 0 in units of the "
-                "features' variance."
-            )
-
-    def _choose(self, scaled, codes, seed):
+    def _best_candidate(self, scaled, codes, seed):
         """The candidate that tells held-out classes from the others best."""
-        counts = np.bincount(codes)
+        counts, d = np.bincount(codes), scaled.shape[1]
         candidates = [c for c in CANDIDATES if c[0] == 1 or c[0] * 20 <= counts.max()]
         if len(candidates) == 1 or counts.min() < 2:
-            return CANDIDATES[0] if counts.max() >= 4 * scaled.shape[1] else (1, 1e-2)
+            return CANDIDATES[0] if counts.max() >= 4 * d else (1, 1e-2)
         held_out = hold_out_each_class(codes, 0.3, seed)
         scores = []
-        for self.n_components_, self.reg_covar_ in candidates:
-            mixtures = self._fit_mixtures(scaled[~held_out], codes[~held_out], seed)
-            self._set_mixtures(mixtures)
-            density = self._scaled_log_density(torch.from_numpy(scaled[held_out])).numpy()
+        for candidate in candidates:
+            mixtures = self._mixtures(scaled[~held_out], codes[~held_out], *candidate, seed)
+            core = MixtureCore(_owner(mixtures), d)
+            _learned(core, mixtures, centre=np.zeros(d), scale=np.ones(d))
+            density = core.log_density(torch.from_numpy(scaled[held_out])).numpy()
             scores.append(held_out_class_scores(density, codes[held_out]))
         return candidates[simplest_of_the_best(np.array(scores))]
 
-    def _fit_mixtures(self, scaled, codes, seed):
-        fit_one = delayed(_fit_mixture)
+    def _mixtures(self, scaled, codes, n_components, reg_covar, seed):
+        """A mixture for every class."""
         return Parallel(n_jobs=self.n_jobs)(
-            fit_one(
-                scaled[codes == k], self.n_components_, self.reg_covar_, self.max_iter, seed
+            delayed(_fit_mixture)(
+                scaled[codes == k], n_components, reg_covar, self.max_iter, seed
             )
             for k in range(self.n_classes_)
         )
 
-    def _set_mixtures(self, mixtures):
-        """All components of all classes in one list; precisions as Cholesky factors."""
-        sizes = [len(mixture.weights_) for mixture in mixtures]
-        self.owner_ = np.repeat(np.arange(len(mixtures)), sizes)
-        self.weights_ = np.concatenate([mixture.weights_ for mixture in mixtures])
-        self._means = np.concatenate([mixture.means_ for mixture in mixtures])
-        self._root = np.concatenate([mixture.precisions_cholesky_ for mixture in mixtures])
-        self._covariance_root = np.linalg.cholesky(
-            np.concatenate([mixture.covariances_ for mixture in mixtures])
-        )
-        self.means_ = self._means * self._scale + self._centre
-
-    def _scaled_log_density(self, x):
-        """(n, K) from the densities of all components in one matrix product."""
-        component = self._component_log_density(x)
-        grouped = x.new_full((len(x), self.n_classes_, self._width), -torch.inf)
-        grouped[:, torch.as_tensor(self.owner_), torch.as_tensor(self._place)] = component
-        return torch.logsumexp(grouped, 2)
-
     @property
-    def _place(self):
-        """Number of each component within its class."""
-        return np.arange(len(self.owner_)) - np.searchsorted(self.owner_, self.owner_)
+    def means_(self):
+        core = self.core_
+        return (core.means * core.scale + core.centre).cpu().numpy()
 
-    @property
-    def _width(self):
-        return int(np.bincount(self.owner_).max())
 
-    def _component_log_density(self, x):
-        """Weighted log density of (n, d) rows under each component, (n, n_mixtures)."""
-        d = x.shape[1]
-        root = torch.as_tensor(self._root)
-        offset = torch.einsum("kd,kde->ke", torch.as_tensor(self._means), root)
-        white = (x @ root.permute(1, 0, 2).reshape(d, -1)).view(len(x), -1, d) - offset
-        log_determinant = torch.diagonal(root, dim1=1, dim2=2).log().sum(1)
-        constant = torch.as_tensor(np.log(self.weights_)) + log_determinant
-        return constant - 0.5 * (white.square().sum(2) + d * float(np.log(2 * np.pi)))
+def _owner(mixtures):
+    """Class of each component of all mixtures."""
+    return np.repeat(np.arange(len(mixtures)), [len(each.weights_) for each in mixtures])
 
-    def _floats_per_row(self):
-        return 4 * len(self.owner_) * self.n_features_in_
 
-    def _standardise(self, x):
-        return (x.double().cpu() - torch.as_tensor(self._centre)) / torch.as_tensor(self._scale)
-
-    def _log_density(self, x):
-        density = self._scaled_log_density(self._standardise(x))
-        return density - float(np.log(self._scale).sum())
-
-    def _decode_stack(self, z):
-        """The last latent picks a component by the normal quantiles of the weights."""
-        place = torch.special.ndtr(z[..., -1].detach().double().cpu())
-        edge = torch.as_tensor(self._upper_edges())
-        owner = torch.as_tensor(self._first())[:, None]
-        inside = (place[..., None] > edge[:, None]).sum(-1).clamp_max(self._width - 1)
-        size = torch.as_tensor(np.bincount(self.owner_))[:, None]
-        chosen = owner + torch.minimum(inside, size - 1)
-        root = torch.as_tensor(self._covariance_root)[chosen].to(z)
-        mean = torch.as_tensor(self._means)[chosen].to(z)
-        scaled = mean + (root @ z[..., :-1, None])[..., 0]
-        centre, scale = (torch.as_tensor(a).to(z) for a in (self._centre, self._scale))
-        return centre + scale * scaled
-
-    def _encode_stack(self, x):
-        n_classes, n, d = x.shape
-        scaled = self._standardise(x.reshape(-1, d))
-        own = torch.as_tensor(self.owner_)[None] == torch.arange(n_classes).repeat_interleave(
-            n
-        ).unsqueeze(1)
-        density = self._component_log_density(scaled).masked_fill(~own, -torch.inf)
-        chosen = density.argmax(1)
-        centred = scaled - torch.as_tensor(self._means)[chosen]
-        root = torch.as_tensor(self._root)[chosen]
-        position = torch.einsum("nd,nde->ne", centred, root)
-        upper = torch.as_tensor(self._upper_edges())
-        lower = torch.nn.functional.pad(upper, (1, 0))[:, :-1]
-        owner, place = (torch.as_tensor(a)[chosen] for a in (self.owner_, self._place))
-        middle = 0.5 * (lower[owner, place] + upper[owner, place])
-        z = torch.cat([position, torch.special.ndtri(middle)[:, None]], 1)
-        return z.view(n_classes, n, d + 1).to(x)
-
-    def _first(self):
-        return np.searchsorted(self.owner_, np.arange(self.n_classes_))
-
-    def _upper_edges(self):
-        """Cumulated weights of each class, (K, width), padded with ones."""
-        edges = np.zeros((self.n_classes_, self._width))
-        edges[self.owner_, self._place] = self.weights_
-        return np.minimum(np.cumsum(edges, axis=1), 1.0)
+def _learned(core, mixtures, centre, scale):
+    """The core with the components of all mixtures; precisions as Cholesky factors."""
+    weights = np.concatenate([each.weights_ for each in mixtures])
+    upper = np.zeros(core.upper.shape)
+    upper[core.owner.numpy(), core.place.numpy()] = weights
+    return core.filled(
+        means=np.concatenate([each.means_ for each in mixtures]),
+        weights=weights,
+        precision_root=np.concatenate([each.precisions_cholesky_ for each in mixtures]),
+        covariance_root=np.linalg.cholesky(
+            np.concatenate([each.covariances_ for each in mixtures])
+        ),
+        upper=np.minimum(np.cumsum(upper, axis=1), 1.0),
+        centre=centre,
+        scale=scale,
+    )
 
 
 def held_out_class_scores(density, codes):

@@ -1,16 +1,66 @@
 """A linear generator a class: principal component analysis."""
 
-from numbers import Integral
+from dataclasses import field
+from typing import Literal
 
 import numpy as np
 import torch
 
-from sklearn_ood.generators._base import BaseGenerator
+from sklearn_ood._parameters import Count
+from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 AUTO_COMPONENTS = 100
 PRIOR_ROWS = 10.0
 # Tables may have nearly collinear features; for images single precision is enough.
 DOUBLE_MAX_FEATURES = 256
+
+
+class PCACore(Core):
+    """Subspaces of all classes, in float64; computed in the precision of what comes.
+
+    Parameters
+    ----------
+    n_classes, n_features, latent_dim : int
+    """
+
+    def __init__(self, n_classes, n_features, latent_dim):
+        super().__init__(n_classes, n_features)
+        self.reserve(
+            mean=(n_classes, n_features),
+            components=(n_classes, latent_dim, n_features),
+            variance=(n_classes, latent_dim),  # squared lengths of the components
+            noise_variance=(n_classes,),
+        )
+
+    def decode(self, z):
+        return torch.baddbmm(self.mean.to(z)[:, None], z, self.components.to(z))
+
+    def encode(self, x):
+        return self._project(x, 0.0)
+
+    def nearest(self, x, prior_weight=0.0):
+        return self._project(x.expand(self.n_classes, -1, -1), prior_weight)
+
+    def log_density(self, x):
+        """Eq. 4 of Tipping & Bishop through the matrix determinant and Woodbury lemmas."""
+        d = x.shape[1]
+        x = x.double() if d <= DOUBLE_MAX_FEATURES else x
+        variance, noise = self.variance.to(x), self.noise_variance.to(x)
+        centred = x[None] - self.mean.to(x)[:, None]
+        inner = torch.bmm(centred, self.components.to(x).mT)
+        explained = (inner.square() / (variance + noise[:, None])[:, None]).sum(2)
+        distance = ((centred.square().sum(2) - explained) / noise[:, None]).double()
+        distance = distance.where(distance.isfinite(), torch.inf)  # a sum overflowed
+        log_determinant = (variance / noise[:, None]).log1p().sum(1) + d * noise.log()
+        return -0.5 * (distance + log_determinant[:, None] + d * np.log(2 * np.pi)).T
+
+    def _project(self, x, prior_weight):
+        """Ridge regression on orthogonal axes, one division a coordinate."""
+        ridge = prior_weight * self.noise_variance.to(x)[:, None]
+        inner = torch.bmm(x - self.mean.to(x)[:, None], self.components.to(x).mT)
+        length = self.variance.to(x) + ridge
+        shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
+        return inner * shrink[:, None]
 
 
 class PCAGenerator(BaseGenerator):
@@ -56,78 +106,41 @@ class PCAGenerator(BaseGenerator):
 
     default_similarity = "likelihood"
 
-    def __init__(self, n_components="auto"):
-        self.n_components = n_components
+    mean_ = learned("mean")
+    components_ = learned("components")
+    noise_variance_ = learned("noise_variance")
+
+    n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
+
+    def make_core(self):
+        return PCACore(self.n_classes_, self.n_features_in_, self._resolved_components())
 
     def _fit(self, rows, codes):
-        d = rows.shape[1]
-        n_components = self._resolve_components(d)
+        n_components = self._resolved_components()
         rows = rows.astype(np.float64)
         parts = [rows[codes == k] for k in range(self.n_classes_)]
         means, axes, residuals = zip(
             *(principal_axes(part, n_components) for part in parts), strict=True
         )
-        counts = np.bincount(codes, minlength=self.n_classes_)
-        self.noise_variance_ = _shrunk_noise(np.array(residuals), counts, d, n_components)
-        self.mean_, self.components_ = np.stack(means), np.stack(axes)
-        self._factorise()
+        axes, counts = np.stack(axes), np.bincount(codes, minlength=self.n_classes_)
+        self.core_ = self.make_core().filled(
+            mean=np.stack(means),
+            components=axes,
+            variance=(axes**2).sum(2),
+            noise_variance=_shrunk_noise(np.array(residuals), counts),
+        )
         self.latent_dim_ = n_components
 
-    def _resolve_components(self, d):
+    def _resolved_components(self):
+        d = self.n_features_in_
         if self.n_components == "auto":
             return min(AUTO_COMPONENTS, max(1, d // 2))
-        if not isinstance(self.n_components, Integral) or self.n_components < 1:
-            raise ValueError(
-                f"Got n_components={self.n_components!r}, but expected 'auto' or a whole "
-                "number >= 1."
-            )
         if self.n_components > d:
             raise ValueError(
                 f"Got n_components={self.n_components} for {d} features, but a subspace cannot "
                 "have more dimensions than the data; use fewer, or 'auto'."
             )
         return int(self.n_components)
-
-    def _factorise(self):
-        """The squared lengths of the axes: they are orthogonal."""
-        self._variance = (self.components_**2).sum(2)
-
-    def _decode_stack(self, z):
-        mean, components = (_like(z, a) for a in (self.mean_, self.components_))
-        return torch.baddbmm(mean[:, None], z, components)
-
-    def _encode_stack(self, x):
-        return self._project(x, 0.0)
-
-    def _nearest_stack(self, x, prior_weight):
-        return self._project(x.expand(self.n_classes_, -1, -1), prior_weight)
-
-    def _project(self, x, prior_weight):
-        """Ridge regression on orthogonal axes, one division a coordinate."""
-        mean, components, variance = (
-            _like(x, a) for a in (self.mean_, self.components_, self._variance)
-        )
-        ridge = prior_weight * _like(x, self.noise_variance_)[:, None]
-        inner = torch.bmm(x - mean[:, None], components.mT)
-        length = variance + ridge
-        shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
-        return inner * shrink[:, None]
-
-    def _log_density(self, x):
-        """Eq. 4 of Tipping & Bishop through the matrix determinant and Woodbury lemmas."""
-        d = x.shape[1]
-        x = x.double() if d <= DOUBLE_MAX_FEATURES else x
-        mean, components, variance = (
-            _like(x, a) for a in (self.mean_, self.components_, self._variance)
-        )
-        noise = _like(x, self.noise_variance_)
-        centred = x[None] - mean[:, None]
-        inner = torch.bmm(centred, components.mT)
-        explained = (inner.square() / (variance + noise[:, None])[:, None]).sum(2)
-        distance = ((centred.square().sum(2) - explained) / noise[:, None]).double()
-        distance = distance.where(distance.isfinite(), torch.inf)  # a sum overflowed
-        log_determinant = (variance / noise[:, None]).log1p().sum(1) + d * noise.log()
-        return -0.5 * (distance + log_determinant[:, None] + d * np.log(2 * np.pi)).T
 
 
 def principal_axes(X, n_components):
@@ -168,13 +181,9 @@ def principal_axes(X, n_components):
     return mean, scaled, noise
 
 
-def _shrunk_noise(residuals, counts, d, n_components):
+def _shrunk_noise(residuals, counts):
     """Noise of each class; one with few rows leans on all, and none is exactly zero."""
     pooled = np.average(residuals, weights=counts)
     noise = (counts * residuals + PRIOR_ROWS * pooled) / (counts + PRIOR_ROWS)
     floor = 1e-6 if pooled == 0 else 1e-3 * pooled
     return np.maximum(noise, max(floor, np.finfo(np.float32).tiny))
-
-
-def _like(tensor, array):
-    return torch.as_tensor(array, dtype=tensor.dtype, device=tensor.device)

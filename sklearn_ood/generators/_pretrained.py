@@ -2,20 +2,53 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from sklearn_ood.generators._base import PRIORS, BaseGenerator
-from sklearn_ood.nets._evaluation import resolve_device
-from sklearn_ood.nets._stacked import StackedModule
+from sklearn_ood._parameters import Count, NonNegative
+from sklearn_ood.generators._base import BaseGenerator, Core
+from sklearn_ood.nets._evaluation import device_of, resolve_device
+from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
+
+
+class ConditionalNetwork(nn.Module):
+    """A network that takes class indices, (K, c, m) to (K, c, d)."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, z):
+        n_classes, n, _ = z.shape
+        index = torch.arange(n_classes, device=z.device).repeat_interleave(n)
+        return self.network(z.flatten(0, 1), index).reshape(n_classes, n, -1)
+
+
+class PretrainedCore(Core):
+    """Networks of all classes, and the prior that they were trained with.
+
+    Parameters
+    ----------
+    decode : nn.Module
+        Maps (K, c, m) to (K, c, d).
+    n_classes, n_features : int
+    prior : {"normal", "uniform"}
+    """
+
+    def __init__(self, decode, n_classes, n_features, prior):
+        super().__init__(n_classes, n_features)
+        self.decode = decode
+        self.prior = prior
 
 
 class PretrainedGenerator(BaseGenerator):
     """Generate with a network that is trained already.
 
-    `fit` trains nothing: it notes the classes and checks that the network's output has the
+    ``fit`` trains nothing: it notes the classes and checks that the network's output has the
     width of the data.
 
     Parameters
@@ -38,11 +71,8 @@ class PretrainedGenerator(BaseGenerator):
 
     Attributes
     ----------
-    module_ : nn.Module
-        A copy in evaluation mode.
-    classes_ : ndarray of shape (n_classes,) or None
-    latent_dim_ : int
     noise_variance_ : ndarray of shape (n_classes,)
+        As given.
 
     Examples
     --------
@@ -53,21 +83,12 @@ class PretrainedGenerator(BaseGenerator):
     (4, 3)
     """
 
-    def __init__(
-        self,
-        module,
-        latent_dim,
-        prior="normal",
-        conditional=False,
-        noise_variance=0.01,
-        device="auto",
-    ):
-        self.module = module
-        self.latent_dim = latent_dim
-        self.prior = prior
-        self.conditional = conditional
-        self.noise_variance = noise_variance
-        self.device = device
+    module: Any = field(kw_only=False)
+    latent_dim: Count
+    prior: Literal["normal", "uniform"] = "normal"
+    conditional: bool = False
+    noise_variance: NonNegative = 0.01
+    device: Any = "auto"
 
     @classmethod
     def from_module(cls, module, latent_dim, *, classes=None, **parameters):
@@ -79,7 +100,7 @@ class PretrainedGenerator(BaseGenerator):
             As for the class.
         latent_dim : int >= 1
             Length of a latent vector.
-        classes : array-like of shape (n_classes,), optional
+        classes : array-like of shape (n_classes,), default=None
             Sorted labels, for a conditional module or one module a class.
         **parameters
             The other parameters of the class.
@@ -89,17 +110,40 @@ class PretrainedGenerator(BaseGenerator):
         PretrainedGenerator
             Fitted.
         """
-        generator = cls(module, latent_dim, **parameters)
+        generator = cls(module, latent_dim=latent_dim, **parameters)
         generator.classes_ = None if classes is None else np.asarray(classes)
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
-        generator._prepare()
-        generator.n_features_in_ = generator._output_width()
-        generator.latent_dim_ = generator.latent_dim
+        generator.core_ = generator.make_core()
+        generator.n_features_in_ = generator.core_.n_features
+        generator.latent_dim_ = latent_dim
         return generator
 
+    def make_core(self):
+        self._validate_params()  # here, for ``from_module``
+        network = copy.deepcopy(self.module)
+        several = isinstance(network, (Sequence, nn.ModuleList))
+        n_modules = len(network) if several else 1
+        if not self.conditional and n_modules != self.n_classes_:
+            raise ValueError(
+                f"Got {n_modules} module(s) for {self.n_classes_} classes, but expected a "
+                "sequence of one module a class, or a module that takes class indices with "
+                "conditional=True."
+            )
+        if self.conditional:
+            decode = ConditionalNetwork(network)
+        else:
+            parts = [part.eval() for part in (network if several else [network])]
+            decode = StackedNetwork(StackedModule(parts), (self.latent_dim,))
+        decode = decode.eval().requires_grad_(False).to(resolve_device(self.device))
+        return PretrainedCore(decode, self.n_classes_, self._width(decode), self.prior)
+
+    @property
+    def noise_variance_(self):
+        return np.full(self.n_classes_, float(self.noise_variance))
+
     def _fit(self, rows, codes):
-        self._prepare()
-        width = self._output_width()
+        self.core_ = self.make_core()
+        width = self.core_.n_features
         if width != rows.shape[1]:
             raise ValueError(
                 f"Got a module that generates {width} features, but X has {rows.shape[1]}; "
@@ -107,47 +151,15 @@ class PretrainedGenerator(BaseGenerator):
             )
         self.latent_dim_ = self.latent_dim
 
-    def _prepare(self):
-        if self.prior not in PRIORS:
-            raise ValueError(f"Got prior={self.prior!r}, but expected one of {PRIORS}.")
-        if not self.noise_variance >= 0:
-            raise ValueError(
-                f"Got noise_variance={self.noise_variance!r}, but expected a number >= 0."
-            )
-        module = copy.deepcopy(self.module)
-        several = isinstance(module, (Sequence, nn.ModuleList))
-        n_modules = len(module) if several else 1
-        if not self.conditional and n_modules != self.n_classes_:
-            raise ValueError(
-                f"Got {n_modules} module(s) for {self.n_classes_} classes, but expected a "
-                "sequence of one module a class, or a module that takes class indices with "
-                "conditional=True."
-            )
-        if not self.conditional:
-            module = StackedModule([part.eval() for part in (module if several else [module])])
-        device = resolve_device(self.device)
-        self.module_ = module.eval().requires_grad_(False).to(device)
-        self.noise_variance_ = np.full(self.n_classes_, float(self.noise_variance))
-
-    def _output_width(self):
-        z = torch.zeros(self.n_classes_, 2, self.latent_dim, device=self._device)
+    def _width(self, decode):
+        """Length of a generation."""
+        device = device_of(decode)
         try:
             with torch.no_grad():
-                return self._decode_stack(z).shape[2]
+                z = torch.zeros(self.n_classes_, 2, self.latent_dim, device=device)
+                return decode(z).shape[2]
         except RuntimeError as error:
             raise ValueError(
                 f"Got a module that cannot take latents of shape (2, {self.latent_dim}): "
                 f"{error} Check latent_dim and the module's first layer."
             ) from error
-
-    @property
-    def _device(self):
-        parameter = next(self.module_.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
-
-    def _decode_stack(self, z):
-        n_classes, n, _ = z.shape
-        if not self.conditional:
-            return self.module_(z).flatten(2)
-        index = torch.arange(n_classes, device=z.device).repeat_interleave(n)
-        return self.module_(z.flatten(0, 1), index).reshape(n_classes, n, -1)

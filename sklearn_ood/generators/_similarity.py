@@ -1,23 +1,25 @@
 """A similarity learned from pairs of rows of the same and of different classes."""
 
+from dataclasses import field
+from typing import Any
+
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
+from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackedNet
-from sklearn_ood.nets._modules import InputShape, build_module
+from sklearn_ood.nets._modules import InputShape, build_module, size_of
 from sklearn_ood.nets._training import make_net, seeded, train
 
 
 class PairNet(nn.Module):
     """An embedding, and the distance at which a pair is as likely of one class as of two."""
 
-    def __init__(self, embedding, n_classes):
+    def __init__(self, embedding):
         super().__init__()
         self.embedding = embedding
-        self.n_classes = n_classes
         self.threshold = nn.Parameter(torch.ones(()))
         self.log_scale = nn.Parameter(torch.zeros(()))
 
@@ -45,7 +47,7 @@ def _mean_loss(logit, chosen):
     return (F.softplus(-logit) * chosen).sum() / chosen.sum().clamp_min(1)
 
 
-class SiameseSimilarity(BaseEstimator):
+class SiameseSimilarity(Parameterized):
     """Similarity of rows after an embedding that brings rows of one class together.
 
     A network is trained to tell pairs of the same class from pairs of different classes by
@@ -57,10 +59,10 @@ class SiameseSimilarity(BaseEstimator):
     embedding_dim : int >= 1, default=16
         Length of an embedding.
     module : str, nn.Module or callable, default="auto"
-        The embedding network, as in `SoftmaxClassifier`.
+        The embedding network, as in ``SoftmaxClassifier``.
     hidden_layer_sizes : tuple of int, default=(128,)
         Dense hidden layers.
-    input_shape : tuple (C, H, W), optional
+    input_shape : tuple (C, H, W), default=None
         Shape of one image.
     max_epochs : int, default=10
         Passes over the largest class.
@@ -97,27 +99,36 @@ class SiameseSimilarity(BaseEstimator):
     True
     """
 
-    def __init__(
-        self,
-        embedding_dim=16,
-        module="auto",
-        hidden_layer_sizes=(128,),
-        input_shape=None,
-        max_epochs=10,
-        batch_size=16,
-        lr=1e-3,
-        device="auto",
-        random_state=None,
-    ):
-        self.embedding_dim = embedding_dim
-        self.module = module
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.input_shape = input_shape
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.device = device
-        self.random_state = random_state
+    embedding_dim: Count = field(default=16, kw_only=False)
+    module: Any = "auto"
+    hidden_layer_sizes: Any = (128,)
+    input_shape: Any = None
+    max_epochs: Count = 10
+    batch_size: Count = 16
+    lr: Positive = 1e-3
+    device: Any = "auto"
+    random_state: RandomState = None
+
+    def make_network(self, input_shape):
+        """An untrained network, into which the state of a trained one fits.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+
+        Returns
+        -------
+        nn.Module
+            From flat rows to embeddings.
+        """
+        embedding = build_module(
+            self.module,
+            size_of(input_shape),
+            self.embedding_dim,
+            input_shape=input_shape,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+        )
+        return PairNet(InputShape(embedding, input_shape))
 
     def fit(self, X, y):
         """Learn the embedding.
@@ -133,30 +144,23 @@ class SiameseSimilarity(BaseEstimator):
         -------
         self : object
         """
+        self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
         if len(data.classes) < 2:
             raise ValueError(
                 f"Got y with {len(data.classes)} class, but SiameseSimilarity needs at least "
                 "two to learn what makes rows different; use similarity='l2'."
             )
-        rows, shape = data.rows, data.input_shape
         with seeded(self.random_state):
-            embedding = build_module(
-                self.module,
-                rows.shape[1],
-                self.embedding_dim,
-                input_shape=shape,
-                hidden_layer_sizes=self.hidden_layer_sizes,
-            )
             net = make_net(
-                PairNet(InputShape(embedding, shape), len(data.classes)),
+                self.make_network(data.input_shape),
                 net_class=SiameseNet,
                 lr=self.lr,
                 max_epochs=self.max_epochs,
                 batch_size=self.batch_size,
                 device=self.device,
             )
-            self.net_ = train(net, rows, data.codes)
+            self.net_ = train(net, data.rows, data.codes)
         return self
 
     def __call__(self, x, generated):

@@ -1,13 +1,19 @@
 """Training of the networks of all classes at once: what VAE and GAN have in common."""
 
-import numpy as np
+from dataclasses import field
+from operator import attrgetter
+from typing import Annotated, Any, Literal
+
 import torch
 from torch.utils.data import Dataset
 
-from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood._parameters import Count, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._evaluation import resolve_device
+from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._training import Net, make_net, seeded, train
+
+TRAINING_PARAMETERS = ("lr", "max_epochs", "batch_size", "device", "verbose")
+Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
 class StackedRows(Dataset):
@@ -19,15 +25,14 @@ class StackedRows(Dataset):
     Parameters
     ----------
     arrays : Arrays
-        Rows and their integer classes.
-    n_classes : int
+        Rows and their integer classes, each of which has a row.
     """
 
-    def __init__(self, arrays, n_classes):
+    def __init__(self, arrays):
         self.arrays = arrays
         codes = torch.as_tensor(arrays.arrays[1])
         self._order = torch.argsort(codes, stable=True)
-        self._count = torch.bincount(codes, minlength=n_classes)[:, None]
+        self._count = torch.bincount(codes)[:, None]
         self._first = torch.cumsum(self._count, 0) - self._count
         self._length = int(self._count.max())
 
@@ -48,79 +53,87 @@ class StackedNet(Net):
     """A net whose batches hold the same number of rows of every class."""
 
     def get_iterator(self, dataset, training=False):
-        stacked = StackedRows(dataset, self.module_.n_classes)
-        return super().get_iterator(stacked, training=training)
+        return super().get_iterator(StackedRows(dataset), training=training)
 
 
 class NetGenerator(BaseGenerator):
-    """A generator that holds one trained net, `net_`, for all classes."""
+    """A generator that holds one trained net, ``net_``, for all classes.
+
+    Parameters
+    ----------
+    latent_dim : int >= 1
+        Length of a latent.
+    hidden_layer_sizes : tuple of int, default=(256, 256)
+        Hidden layers of an "mlp" that looks at inputs; those of one that makes them are
+        reversed.
+    input_shape : tuple (C, H, W), default=None
+        Shape of one image.
+    max_epochs : int, default=30
+        Passes over the largest class.
+    batch_size : int, default=64
+        Rows of each class in a batch.
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    device : str, default="auto"
+        "auto" is CUDA where there is one.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, batches and noise.
+
+    Attributes
+    ----------
+    net_ : skorch net
+        The trained net, of which ``core_`` is the module.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    """
 
     is_quick = False
     _net_class = StackedNet
 
+    latent_dim: Count = field(default=10, kw_only=False)
+    hidden_layer_sizes: Any = (256, 256)
+    input_shape: Any = None
+    max_epochs: Count = 30
+    batch_size: Count = 64
+    lr: Positive = 1e-3
+    device: Any = "auto"
+    verbose: Any = 0
+    random_state: RandomState = None
+
+    core_ = property(attrgetter("net_.module_"))
+
+    @property
+    def loss_curve_(self):
+        return self.net_.history[:, "train_loss"]
+
     def _fit(self, rows, codes):
-        self._check_parameters()
         self.input_shape_ = self._resolve_input_shape(rows.shape[1])
         with seeded(self.random_state) as seed:
             training, validation = self._hold_out(rows, codes, seed)
             net = make_net(
-                self._build(training[0], training[1]),
+                self.make_core().started(training[0]),
                 net_class=self._net_class,
-                lr=self.lr,
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                device=self.device,
-                verbose=self.verbose,
-                **self._net_options(),
+                **{name: getattr(self, name) for name in TRAINING_PARAMETERS},
+                **self._net_options(training[0]),
             )
             self.net_ = train(net, *training, validation=validation)
-        self.noise_variance_ = self._noise_variance()
         self.latent_dim_ = int(self.latent_dim)
 
     def _hold_out(self, rows, codes, seed):
-        """Rows and codes to train on and to stop early by (None without)."""
-        if not getattr(self, "early_stopping", False):
-            return (rows, codes), None
-        held_out = hold_out_each_class(codes, self.validation_fraction, seed)
-        present = np.unique(codes[held_out])
-        if len(present) < self.n_classes_:
-            raise ValueError(
-                f"Got early_stopping=True with validation_fraction={self.validation_fraction}, "
-                "but a class is too small to hold rows out; use early_stopping=False."
-            )
-        return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
+        """Rows and codes to train on, and those to stop early by: none."""
+        return (rows, codes), None
 
-    def _net_options(self):
+    def _net_options(self, rows):
+        """Further arguments of ``make_net``."""
         return {}
-
-    def _noise_variance(self):
-        return np.zeros(self.n_classes_)
 
     def _resolve_input_shape(self, n_features):
         shape = (n_features,) if self.input_shape is None else tuple(self.input_shape)
-        if int(np.prod(shape)) != n_features:
+        if size_of(shape) != n_features:
             raise ValueError(
                 f"Got input_shape={self.input_shape} for X with {n_features} features; they "
                 "must hold the same number of values."
             )
         return shape
-
-    def _check_parameters(self):
-        latent_dim = self.latent_dim
-        if int(latent_dim) != latent_dim or latent_dim < 1:
-            raise ValueError(
-                f"Got latent_dim={latent_dim!r}, but expected a whole number >= 1."
-            )
-        resolve_device(self.device)
-
-    @property
-    def loss_curve_(self):
-        """Training loss of each epoch, a list."""
-        return self.net_.history[:, "train_loss"]
-
-    @property
-    def _device(self):
-        return torch.device(self.net_.device)
-
-    def _decode_stack(self, z):
-        return self.net_.module_.generate(z)

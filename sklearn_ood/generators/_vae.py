@@ -1,67 +1,76 @@
 """Variational autoencoders of all classes, trained as one stacked net."""
 
-from numbers import Real
+from dataclasses import field
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklearn_ood.generators._training import NetGenerator, StackedNet
-from sklearn_ood.nets._stacked_networks import decoder_network, encoder_network
+from sklearn_ood._parameters import Count, Natural, Positive, Share
+from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood.generators._base import Core
+from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
+from sklearn_ood.nets._modules import size_of
+from sklearn_ood.nets._stacked import Decoder, GaussianEncoder, stacked_network
 
-LIKELIHOODS = ("gaussian", "bernoulli")
 
-
-class StackedVAE(nn.Module):
+class VAECore(Core):
     """Encoders, decoders and the noise of all classes.
 
     Parameters
     ----------
-    encoder, decoder : StackedNetwork
+    n_classes : int
+    input_shape : tuple of int
+    encoder, decoder : nn.Module
         (K, c, d) to (K, c, 2 m), and (K, c, m) to (K, c, d).
-    log_noise : tensor of shape (K,)
-        Log variance of a feature around its generation.
-    fit_noise : bool
-    likelihood : {"gaussian", "bernoulli"}
-    mean : tensor of shape (d,)
-        Taken off an input before the encoder sees it.
-    kl_warmup_epochs : int
+    noise_variance : float or None
+        Of a feature around its generation; None learns it.
+    is_bernoulli : bool
+        Whether the decoders make logits.
     """
 
     def __init__(
-        self, encoder, decoder, log_noise, fit_noise, likelihood, mean, kl_warmup_epochs
+        self, n_classes, input_shape, encoder, decoder, *, noise_variance, is_bernoulli
     ):
-        super().__init__()
-        self.kl_warmup_epochs = kl_warmup_epochs
-        self.encoder, self.decoder = encoder, decoder
+        n_features = size_of(input_shape)
+        super().__init__(n_classes, n_features)
+        self.encode = GaussianEncoder(encoder, n_features)
+        self.decode = Decoder(decoder, n_features, sigmoid=is_bernoulli)
+        self.is_bernoulli = is_bernoulli
+        fit_noise = noise_variance is None and not is_bernoulli
+        log_noise = torch.full((n_classes,), float(np.log(noise_variance or 1.0)))
         self.log_noise = nn.Parameter(log_noise, requires_grad=fit_noise)
-        self.likelihood = likelihood
-        self.n_classes = len(log_noise)
-        self.register_buffer("mean", mean)
 
-    def encode(self, x):
-        """Mean and log variance of the latents of (K, c, d) inputs."""
-        return self.encoder(x - self.mean).chunk(2, dim=2)
+    @torch.no_grad()
+    def started(self, rows):
+        """Itself, with location and noise of the training rows as a start."""
+        if not self.is_bernoulli:
+            for network in (self.encode, self.decode):
+                network.mean.copy_(torch.as_tensor(rows.mean(0)))
+        if self.log_noise.requires_grad:
+            self.log_noise.fill_(float(np.log(max(float(rows.var(0).mean()), 1e-6))))
+        return self
 
-    def generate(self, z):
-        """Mean of the inputs of (K, c, m) latents."""
-        output = self.decoder(z)
-        return torch.sigmoid(output) if self.likelihood == "bernoulli" else output + self.mean
+    def log_density(self, x):
+        """The evidence lower bound, with the reconstruction of the encoder's mean."""
+        bound = self.negative_elbo(x.expand(self.n_classes, -1, -1), sample=False)
+        return -x.shape[1] * bound.T.double()
 
     def negative_elbo(self, x, kl_weight=1.0, *, sample=True):
         """Minus the evidence lower bound in nats a feature, for each class and row.
 
         With ``sample=False`` the latent is the encoder's mean rather than a draw around it.
         """
-        mean, log_variance = self.encode(x)
+        mean, log_variance = self.encode.distribution(x)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean) if sample else mean
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(2)
-        if self.likelihood == "bernoulli":
-            output = self.decoder(z)
-            misfit = F.binary_cross_entropy_with_logits(output, x, reduction="none").sum(2)
+        if self.is_bernoulli:
+            logits = self.decode.network(z)
+            misfit = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(2)
         else:
-            squared = (x - self.generate(z)).square().sum(2)
+            squared = (x - self.decode(z)).square().sum(2)
             log_noise = self.log_noise.clamp_min(-14.0)[:, None]
             constant = log_noise + float(np.log(2 * np.pi))
             misfit = 0.5 * (squared * torch.exp(-log_noise) + x.shape[2] * constant)
@@ -71,8 +80,12 @@ class StackedVAE(nn.Module):
 class VAENet(StackedNet):
     """Maximises the evidence lower bound, the Kullback-Leibler term warmed up."""
 
+    def __init__(self, module, *args, kl_warmup_epochs, **kwargs):
+        super().__init__(module, *args, **kwargs)
+        self.kl_warmup_epochs = kl_warmup_epochs
+
     def batch_loss(self, batch):
-        warmup = self.module_.kl_warmup_epochs if self.module_.training else 0
+        warmup = self.kl_warmup_epochs if self.module_.training else 0
         weight = min(1.0, len(self.history) / (warmup + 1))
         losses = self.module_.negative_elbo(batch[1], weight).mean(1)
         # The sum keeps each class's gradient what it would be on its own.
@@ -95,42 +108,22 @@ class VAE(NetGenerator):
         Variance of the Gaussian likelihood: smaller follows the data more closely, larger
         keeps the latents closer to their prior. "fit" learns one a class.
     encoder, decoder : {"auto", "mlp", "conv"}, nn.Module or callable, default="auto"
-        "auto" is "conv" where `input_shape` says images, else "mlp". A module is copied for
+        "auto" is "conv" where ``input_shape`` says images, else "mlp". A module is copied for
         every class; a callable is called with (n_inputs, n_outputs) for every class. The
         encoder has ``2 * latent_dim`` outputs, means and log variances.
-    hidden_layer_sizes : tuple of int, default=(256, 256)
-        Hidden layers of an "mlp" encoder; the decoder has them reversed.
-    input_shape : tuple (C, H, W), optional
-        Shape of one image.
     kl_warmup_epochs : int >= 0, default=3
         Epochs over which the weight of the latents' divergence rises to 1.
-    max_epochs : int, default=30
-        Passes over the largest class.
-    batch_size : int, default=64
-        Rows of each class in a batch.
-    lr : float, default=1e-3
-        Learning rate of Adam.
     early_stopping : bool, default=False
         Hold out a part of each class, stop when its bound no longer rises.
     validation_fraction : float, default=0.1
         The part held out.
     n_iter_no_change : int, default=5
         Epochs without progress before stopping.
-    device : str, default="auto"
-        "auto" is CUDA where there is one.
-    verbose : int, default=0
-        1 shows a progress bar.
-    random_state : int, RandomState instance or None, default=None
-        Determines weights, batches and latent noise.
 
     Attributes
     ----------
-    net_ : skorch net
-        The trained stack.
     noise_variance_ : ndarray of shape (n_classes,)
         Given or fitted; zeros for "bernoulli".
-    classes_, n_classes_, latent_dim_, n_features_in_
-        As for every generator.
     loss_curve_ : list of float
         Minus the evidence lower bound in nats a feature, summed over the classes.
 
@@ -143,105 +136,64 @@ class VAE(NetGenerator):
     >>> import numpy as np
     >>> from sklearn_ood.generators import VAE
     >>> X = np.random.RandomState(0).rand(60, 4)
-    >>> vae = VAE(latent_dim=2, hidden_layer_sizes=(8,), max_epochs=2, random_state=0).fit(X)
+    >>> vae = VAE(2, hidden_layer_sizes=(8,), max_epochs=2, random_state=0).fit(X)
     >>> vae.decode(vae.encode(X)).shape
     (60, 4)
     """
 
     _net_class = VAENet
 
-    def __init__(
-        self,
-        latent_dim=10,
-        likelihood="gaussian",
-        noise_variance="fit",
-        encoder="auto",
-        decoder="auto",
-        hidden_layer_sizes=(256, 256),
-        input_shape=None,
-        kl_warmup_epochs=3,
-        max_epochs=30,
-        batch_size=64,
-        lr=1e-3,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        device="auto",
-        verbose=0,
-        random_state=None,
-    ):
-        self.latent_dim = latent_dim
-        self.likelihood = likelihood
-        self.noise_variance = noise_variance
-        self.encoder = encoder
-        self.decoder = decoder
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.input_shape = input_shape
-        self.kl_warmup_epochs = kl_warmup_epochs
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.device = device
-        self.verbose = verbose
-        self.random_state = random_state
+    latent_dim: Count = field(default=10, kw_only=False)
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    noise_variance: Positive | Literal["fit"] = "fit"
+    encoder: Network = "auto"
+    decoder: Network = "auto"
+    kl_warmup_epochs: Natural = 3
+    early_stopping: bool = False
+    validation_fraction: Share = 0.1
+    n_iter_no_change: Count = 5
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        if self.likelihood not in LIKELIHOODS:
-            raise ValueError(
-                f"Got likelihood={self.likelihood!r}, but expected one of {LIKELIHOODS}."
-            )
-        fit = isinstance(self.noise_variance, str) and self.noise_variance == "fit"
-        if not fit and not (isinstance(self.noise_variance, Real) and self.noise_variance > 0):
-            raise ValueError(
-                f"Got noise_variance={self.noise_variance!r}, but expected 'fit' or a number "
-                "> 0."
-            )
+    def make_core(self):
+        k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
+        sizes = tuple(self.hidden_layer_sizes)
+        return VAECore(
+            k,
+            shape,
+            stacked_network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),
+            stacked_network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder"),
+            noise_variance=None if self.noise_variance == "fit" else self.noise_variance,
+            is_bernoulli=self.likelihood == "bernoulli",
+        )
 
-    def _build(self, rows, codes):
+    @property
+    def noise_variance_(self):
+        if self.likelihood == "bernoulli":
+            return super().noise_variance_
+        return self.core_.log_noise.detach().cpu().double().exp().numpy()
+
+    def _fit(self, rows, codes):
         if self.likelihood == "bernoulli" and not (0 <= rows.min() <= rows.max() <= 1):
             raise ValueError(
                 f"Got X with values from {rows.min():.3g} to {rows.max():.3g} and "
                 "likelihood='bernoulli', but expected values in [0, 1]; scale X or use "
                 "'gaussian'."
             )
-        options = {"hidden_layer_sizes": tuple(self.hidden_layer_sizes)}
-        k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        fit_noise = self.noise_variance == "fit" and self.likelihood == "gaussian"
-        if fit_noise:
-            noise = np.full(k, max(float(rows.var(0).mean()), 1e-6))
-        else:
-            noise = np.full(k, 1.0 if self.noise_variance == "fit" else self.noise_variance)
-        mean = rows.mean(0) if self.likelihood == "gaussian" else np.zeros(rows.shape[1])
-        return StackedVAE(
-            encoder_network(self.encoder, k, shape, 2 * m, **options),
-            decoder_network(self.decoder, k, m, shape, **options),
-            torch.as_tensor(np.log(noise), dtype=torch.float32),
-            fit_noise,
-            self.likelihood,
-            torch.as_tensor(mean, dtype=torch.float32),
-            self.kl_warmup_epochs,
-        )
+        super()._fit(rows, codes)
 
-    def _net_options(self):
+    def _hold_out(self, rows, codes, seed):
+        if not self.early_stopping:
+            return super()._hold_out(rows, codes, seed)
+        held_out = hold_out_each_class(codes, self.validation_fraction, seed)
+        if len(np.unique(codes[held_out])) < self.n_classes_:
+            raise ValueError(
+                f"Got early_stopping=True with validation_fraction={self.validation_fraction}, "
+                "but a class is too small to hold rows out; use early_stopping=False."
+            )
+        return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
+
+    def _net_options(self, rows):
         return {
             "early_stopping": self.early_stopping,
             "n_iter_no_change": self.n_iter_no_change,
+            "net_params": {"kl_warmup_epochs": self.kl_warmup_epochs},
         }
-
-    def _noise_variance(self):
-        if self.likelihood == "bernoulli":
-            return np.zeros(self.n_classes_)
-        return self.net_.module_.log_noise.detach().cpu().double().exp().numpy()
-
-    def _log_density(self, x):
-        """The evidence lower bound, with the reconstruction of the encoder's mean."""
-        stacked = x.expand(self.n_classes_, -1, -1)
-        bound = self.net_.module_.negative_elbo(stacked, sample=False)
-        return -x.shape[1] * bound.T.double()
-
-    def _encode_stack(self, x):
-        return self.net_.module_.encode(x)[0]

@@ -31,6 +31,7 @@ from sklearn_ood.gevaldi._members import (
 )
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples
+from sklearn_ood.nets._evaluation import device_of
 from sklearn_ood.search._ascent import likeliest
 
 MIXTURE_MAX_FEATURES = 64
@@ -233,8 +234,8 @@ class GeValDi(Composition, OODClassifier):
         codes = self._condition(n_samples, y, rng)
         repeated = np.repeat(codes, self.n_starts)
         project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
-        drawn = torch.from_numpy(generator._draw(rng, len(repeated))).to(generator._device)
-        start = project(drawn)
+        drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
+        start = project(drawn.to(device_of(generator.core_)))
         ascent = climb(self, members, start, repeated, project, rng)
         kept = ascent.objective.view(n_samples, self.n_starts).argmax(1)
         kept = kept + self.n_starts * torch.arange(n_samples, device=kept.device)
@@ -423,4 +424,4 @@ class GeValDi(Composition, OODClassifier):
         generator = self.generator_
         if y is None:
             return rng.permutation(np.arange(n_samples) % generator.n_classes_)
-        return generator._codes(y, n_samples)
+        return generator.class_index(y, n_samples)

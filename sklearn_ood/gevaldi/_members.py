@@ -178,7 +178,7 @@ def climb(settings, members, start, codes, project, rng):
             rng=proposals,
         )
 
-    floats = generator._floats_per_row() * (settings.population_size if by_evolution else 1)
+    floats = generator.core_.floats_per_row * (settings.population_size if by_evolution else 1)
     return in_chunks(climb_chunk, start, floats_per_row=floats, codes=codes)
 
 

@@ -89,15 +89,16 @@ class DifferentSamples:
         DifferentSamples
         """
         latents, start_latents = (z[kept].cpu().numpy() for z in (ascent.z, start))
+        y = None if generator.classes_ is None else generator.classes_[codes]
         samples, start_samples = (
-            generator._decode(z, codes).astype(np.float32) for z in (latents, start_latents)
+            generator.decode(z, y).astype(np.float32) for z in (latents, start_latents)
         )
         return cls(
             samples=samples,
             start_samples=start_samples,
             latents=latents,
             start_latents=start_latents,
-            y=None if generator.classes_ is None else generator.classes_[codes],
+            y=y,
             names=list(names),
             classes=estimator.classes_,
             log_proba=log_proba(members, samples),

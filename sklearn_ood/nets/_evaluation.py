@@ -1,6 +1,7 @@
 """Batched evaluation of networks, in bounded memory, on the device that they are on."""
 
 from copy import deepcopy
+from itertools import chain
 
 import numpy as np
 import torch
@@ -105,6 +106,12 @@ def evaluate(net, read, rows):
 def rows_per_batch(n_features):
     """How many rows of this width are evaluated at once."""
     return max(ROW_BLOCK, min(MAX_ROWS_PER_BATCH, FLOATS_PER_BATCH // n_features))
+
+
+def device_of(module):
+    """Where the tensors of a module are; the CPU where it has none."""
+    tensors = chain(module.parameters(), module.buffers())
+    return next(tensors, torch.empty(0)).device
 
 
 def resolve_device(device):

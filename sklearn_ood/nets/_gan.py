@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from sklearn_ood.nets._modules import mlp
+from sklearn_ood.nets._modules import Crop, check_generation, doubled, halved, mlp
 
 MIN_IMAGE_SIZE = 8
 
@@ -35,9 +35,9 @@ def build_generator(
     nn.Module
     """
     if generator != "auto":
-        return _checked(
-            generator(latent_dim, input_shape), "generator", (latent_dim,), input_shape
-        )
+        network = generator(latent_dim, input_shape)
+        check_generation(network, (latent_dim,), input_shape, name="generator")
+        return network
     if len(input_shape) == 3:
         low, high = float(rows.min()), float(rows.max())
         return nn.Sequential(
@@ -66,7 +66,9 @@ def build_discriminator(
     nn.Module
     """
     if discriminator != "auto":
-        return _checked(discriminator(input_shape), "discriminator", input_shape, (1,))
+        network = discriminator(input_shape)
+        check_generation(network, input_shape, (1,), name="discriminator")
+        return network
     if len(input_shape) == 3:
         return dcgan_discriminator(input_shape, n_channels)
     scale = rows.std(axis=0)
@@ -87,19 +89,6 @@ class Affine(nn.Module):
         return self.shift + self.scale * inputs
 
 
-class Crop(nn.Module):
-    """The middle ``height`` x ``width`` of an image."""
-
-    def __init__(self, height, width):
-        super().__init__()
-        self.height, self.width = height, width
-
-    def forward(self, images):
-        top = (images.shape[2] - self.height) // 2
-        left = (images.shape[3] - self.width) // 2
-        return images[:, :, top : top + self.height, left : left + self.width]
-
-
 def dcgan_generator(latent_dim, input_shape, n_channels=128):
     """The generator of Lee et al., appendix B, for images of any size from 8x8 on.
 
@@ -115,10 +104,12 @@ def dcgan_generator(latent_dim, input_shape, n_channels=128):
     for n_inputs, n_outputs in ((4, 2), (2, 1)):
         layers += [
             *(nn.BatchNorm2d(n_inputs * n_channels), nn.ReLU()),
-            _up(n_inputs * n_channels, n_outputs * n_channels),
+            doubled(n_inputs * n_channels, n_outputs * n_channels, bias=False),
         ]
-    layers += [nn.BatchNorm2d(n_channels), nn.ReLU(), _up(n_channels, channels)]
-    return _dcgan_weights(nn.Sequential(*layers, Crop(height, width)))
+    layers += [nn.BatchNorm2d(n_channels), nn.ReLU()]
+    layers += [doubled(n_channels, channels, bias=False)]
+    top, left = (8 * start[0] - height) // 2, (8 * start[1] - width) // 2
+    return _dcgan_weights(nn.Sequential(*layers, Crop(height, width, top, left)))
 
 
 def dcgan_discriminator(input_shape, n_channels=128):
@@ -127,22 +118,16 @@ def dcgan_discriminator(input_shape, n_channels=128):
     slope = 0.2
     return _dcgan_weights(
         nn.Sequential(
-            *(_down(channels, n_channels), nn.LeakyReLU(slope)),
-            *(_down(n_channels, 2 * n_channels), nn.BatchNorm2d(2 * n_channels)),
-            *(nn.LeakyReLU(slope), _down(2 * n_channels, 4 * n_channels)),
+            halved(channels, n_channels, bias=False),
+            nn.LeakyReLU(slope),
+            halved(n_channels, 2 * n_channels, bias=False),
+            *(nn.BatchNorm2d(2 * n_channels), nn.LeakyReLU(slope)),
+            halved(2 * n_channels, 4 * n_channels, bias=False),
             *(nn.BatchNorm2d(4 * n_channels), nn.LeakyReLU(slope)),
             nn.Conv2d(4 * n_channels, 1, (height // 8, width // 8), bias=False),
             nn.Flatten(),
         )
     )
-
-
-def _up(n_inputs, n_outputs):
-    return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, bias=False)
-
-
-def _down(n_inputs, n_outputs):
-    return nn.Conv2d(n_inputs, n_outputs, 4, 2, 1, bias=False)
 
 
 def _dcgan_weights(network):
@@ -162,22 +147,3 @@ def _image_size(input_shape):
             "callables to GANOutliers, or use outliers='boundary'."
         )
     return input_shape
-
-
-def _checked(network, name, input_shape, output_shape):
-    """The user's network, or an error that says which shape it should map to which."""
-    if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"Got a {name} callable that returned {type(network).__name__}, but expected an "
-            "nn.Module."
-        )
-    training = network.training
-    with torch.no_grad():
-        outputs = network.eval()(torch.zeros(2, *input_shape))
-    network.train(training)
-    if outputs[0].numel() != math.prod(output_shape):
-        raise ValueError(
-            f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to "
-            f"{tuple(outputs.shape)}, but expected (2, *{tuple(output_shape)})."
-        )
-    return network

@@ -53,17 +53,17 @@ def build_module(
             f"Got module={module!r}, but expected 'auto', one of {sorted(NETWORKS)}, an "
             "nn.Module or a callable (n_features_in, n_outputs) -> nn.Module."
         )
-    if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"Got a module callable that returned {type(network).__name__}, but expected an "
-            "nn.Module."
-        )
     check_outputs(network, input_shape, n_outputs)
     return network
 
 
-def check_outputs(network, input_shape, n_outputs):
-    """Raise unless ``network`` maps two inputs of ``input_shape`` to (2, n_outputs)."""
+def check_outputs(network, input_shape, n_outputs, *, name="module"):
+    """Raise unless a user's network maps two inputs of ``input_shape`` to (2, n_outputs)."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"Got a {name} callable that returned {type(network).__name__}, but expected an "
+            "nn.Module."
+        )
     training = network.training
     try:
         with torch.no_grad():
@@ -71,16 +71,23 @@ def check_outputs(network, input_shape, n_outputs):
             outputs = network.eval()(torch.zeros(2, *input_shape, device=parameter.device))
     except RuntimeError as error:
         raise ValueError(
-            f"Got a module that cannot take inputs of shape {tuple(input_shape)}: {error} "
+            f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
             "Check input_shape and the network's first layers."
         ) from error
     finally:
         network.train(training)
     if tuple(outputs.shape) != (2, n_outputs):
         raise ValueError(
-            f"Got a module whose output for 2 inputs has shape {tuple(outputs.shape)}, but "
-            f"expected (2, {n_outputs}): one logit for each class."
+            f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to outputs of "
+            f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})."
         )
+
+
+def check_generation(network, input_shape, output_shape, *, name):
+    """Raise unless a user's network maps inputs to as many numbers as the shape holds."""
+    if isinstance(network, nn.Module):
+        network = nn.Sequential(network, nn.Flatten()).train(network.training)
+    check_outputs(network, input_shape, size_of(output_shape), name=name)
 
 
 class InputShape(nn.Module):
@@ -95,9 +102,20 @@ class InputShape(nn.Module):
         return self.network(rows.reshape(rows.shape[0], *self.input_shape))
 
 
+class Crop(nn.Module):
+    """The ``height`` x ``width`` part of images that begins at (``top``, ``left``)."""
+
+    def __init__(self, height, width, top=0, left=0):
+        super().__init__()
+        self.top, self.left, self.bottom, self.right = top, left, top + height, left + width
+
+    def forward(self, images):
+        return images[..., self.top : self.bottom, self.left : self.right]
+
+
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
     """Dense layers with ReLU."""
-    n_inputs = _size(input_shape)
+    n_inputs = size_of(input_shape)
     hidden, width = _dense(n_inputs, hidden_layer_sizes, dropout)
     return _network(flatten=nn.Flatten(), hidden=hidden, output=nn.Linear(width, n_outputs))
 
@@ -105,14 +123,14 @@ def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
 def small_cnn(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
     """Two 3x3 convolutions (32 and 64 channels), each pooled by 2, then dense layers."""
     conv = nn.Sequential(*_conv_block(input_shape[0], 32, 3), *_conv_block(32, 64, 3))
-    hidden, width = _dense(_conv_size(conv, input_shape), hidden_layer_sizes, dropout)
+    hidden, width = _dense(_convsize_of(conv, input_shape), hidden_layer_sizes, dropout)
     return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
 
 
 def cnn(input_shape, n_outputs):
     """The network of Spigler: two 5x5 convolutions (32 and 64 channels), dense 400."""
     conv = nn.Sequential(*_conv_block(input_shape[0], 32, 5), *_conv_block(32, 64, 5))
-    hidden, width = _dense(_conv_size(conv, input_shape), (400,), 0.0)
+    hidden, width = _dense(_convsize_of(conv, input_shape), (400,), 0.0)
     return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
 
 
@@ -125,7 +143,7 @@ def vgg13(input_shape, n_outputs):
             channels = width
         layers.append(nn.MaxPool2d(2))
     conv = nn.Sequential(*layers)
-    hidden, width = _dense(_conv_size(conv, input_shape), (512, 512), 0.5)
+    hidden, width = _dense(_convsize_of(conv, input_shape), (512, 512), 0.5)
     return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
 
 
@@ -142,7 +160,7 @@ def alexnet(input_shape, n_outputs):
         *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
         *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
     )
-    hidden, width = _dense(_conv_size(conv, input_shape), (2048, 1024), 0.5)
+    hidden, width = _dense(_convsize_of(conv, input_shape), (2048, 1024), 0.5)
     return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
 
 
@@ -185,6 +203,16 @@ def _conv_block(n_inputs, n_outputs, kernel_size):
     return conv, nn.ReLU(), nn.MaxPool2d(2)
 
 
+def halved(n_inputs, n_outputs, **options):
+    """A convolution that halves height and width."""
+    return nn.Conv2d(n_inputs, n_outputs, 4, 2, 1, **options)
+
+
+def doubled(n_inputs, n_outputs, **options):
+    """A transposed convolution that doubles height and width."""
+    return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, **options)
+
+
 def _dense(n_inputs, sizes, dropout):
     widths = (n_inputs, *_layer_sizes(sizes))
     layers = []
@@ -205,7 +233,7 @@ def _layer_sizes(sizes):
     return tuple(int(size) for size in sizes)
 
 
-def _conv_size(conv, input_shape):
+def _convsize_of(conv, input_shape):
     """Width of the flattened output of ``conv``, or an error for too small images."""
     try:
         with torch.no_grad():
@@ -217,5 +245,6 @@ def _conv_size(conv, input_shape):
         ) from error
 
 
-def _size(shape):
+def size_of(shape):
+    """How many numbers an input of this shape holds."""
     return int(torch.Size(shape).numel())

@@ -8,8 +8,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from sklearn_ood.nets._modules import Crop, check_generation, doubled, halved, size_of
+
 # ``functional_call`` puts other weights into a module that all threads share.
 SWAPPING = Lock()
+CHANNELS = (64, 32)
 
 
 class StackedLinear(nn.Module):
@@ -95,3 +98,180 @@ class StackedModule(nn.Module):
 
         with SWAPPING:
             return vmap(call, randomness="different")(state, x)
+
+
+class StackedNetwork(nn.Module):
+    """A stack of networks that takes and returns flat rows, (K, c, p) to (K, c, q).
+
+    Parameters
+    ----------
+    stack : nn.Module
+        Maps (K, c, ...) to (K, c, ...).
+    input_shape : tuple of int
+        The shape in which one row enters the stack.
+    """
+
+    def __init__(self, stack, input_shape):
+        super().__init__()
+        self.stack = stack
+        self.input_shape = tuple(input_shape)
+
+    def forward(self, x):
+        return self.stack(x.reshape(*x.shape[:2], *self.input_shape)).flatten(2)
+
+
+class GaussianEncoder(nn.Module):
+    """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (K, c, d) to (K, c, 2 m), means and log variances.
+    n_features : int
+        ``mean``, zero at first, is taken off an input.
+    """
+
+    def __init__(self, network, n_features):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def distribution(self, x):
+        """Mean and log variance of the latents."""
+        return self.network(x - self.mean).chunk(2, dim=2)
+
+    def forward(self, x):
+        return self.distribution(x)[0]
+
+
+class Decoder(nn.Module):
+    """From latents (K, c, m) to inputs (K, c, d).
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (K, c, m) to (K, c, d).
+    n_features : int
+        ``mean``, zero at first, is added to what the network makes.
+    sigmoid : bool, default=False
+        Whether the network makes logits of inputs between 0 and 1.
+    """
+
+    def __init__(self, network, n_features, *, sigmoid=False):
+        super().__init__()
+        self.network = network
+        self.sigmoid = sigmoid
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def forward(self, z):
+        outputs = self.network(z)
+        return torch.sigmoid(outputs) if self.sigmoid else outputs + self.mean
+
+
+def stacked_network(
+    network,
+    n_classes,
+    input_shape,
+    output_shape,
+    hidden_layer_sizes=(),
+    *,
+    normalize=False,
+    parameter="network",
+):
+    """A network for every class, from rows to rows; either may be images.
+
+    Parameters
+    ----------
+    network : {"auto", "mlp", "conv"}, nn.Module or callable
+        "auto" is "conv" for images, else "mlp". "conv" is half of a small DCGAN: two
+        convolutions and a dense layer, or the reverse where images are made. A module is
+        copied for every class, a callable is called with (n_inputs, n_outputs) for every class.
+    n_classes : int
+    input_shape, output_shape : tuple of int
+        (n_features,) or (C, H, W).
+    hidden_layer_sizes : sequence of int, default=()
+        Of "mlp".
+    normalize : bool, default=False
+        Weight normalisation.
+    parameter : str, default="network"
+        What the user calls the network, for errors.
+
+    Returns
+    -------
+    StackedNetwork
+    """
+    n_inputs, n_outputs = size_of(input_shape), size_of(output_shape)
+    sees_images, makes_images = len(input_shape) == 3, len(output_shape) == 3
+    if network == "auto":
+        network = "conv" if sees_images or makes_images else "mlp"
+    if network == "mlp":
+        stack = stacked_mlp(n_classes, (n_inputs, *hidden_layer_sizes, n_outputs), normalize)
+        return StackedNetwork(stack, (n_inputs,))
+    if network == "conv":
+        if not (sees_images or makes_images):
+            raise ValueError(
+                f"Got {parameter}='conv' from {n_inputs} numbers to {n_outputs}, but "
+                "convolutions need images; pass input_shape=(C, H, W)."
+            )
+        build = _convolutions if sees_images else _transposed_convolutions
+        modules = [build(input_shape, output_shape, normalize) for _ in range(n_classes)]
+    elif isinstance(network, nn.Module):
+        modules = [copy.deepcopy(network) for _ in range(n_classes)]
+    else:
+        input_shape = (n_inputs,)
+        modules = [network(n_inputs, n_outputs) for _ in range(n_classes)]
+    check_generation(modules[0], input_shape, output_shape, name=parameter)
+    return StackedNetwork(StackedModule(modules), input_shape)
+
+
+class WeightNormalized(nn.Module):
+    """A layer with weight normalisation: a learned length for each unit's direction.
+
+    torch's own parametrizations cannot be pickled.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.length = nn.Parameter(self._norm(layer.weight.detach()))
+
+    def forward(self, x):
+        weight = self.layer.weight
+        weight = weight * (self.length / self._norm(weight))
+        return functional_call(self.layer, {"weight": weight}, (x,))
+
+    def _norm(self, weight):
+        return weight.flatten(1).norm(dim=1).view(-1, *(1,) * (weight.dim() - 1))
+
+
+def _convolutions(input_shape, output_shape, normalize):
+    """Two convolutions that halve the image's size, padded to a multiple of 4, then dense."""
+    channels, height, width = input_shape
+    wide, narrow = CHANNELS
+    norm = WeightNormalized if normalize else nn.Identity()
+    return nn.Sequential(
+        nn.ZeroPad2d((0, -width % 4, 0, -height % 4)),
+        norm(halved(channels, narrow)),
+        nn.LeakyReLU(0.2),
+        norm(halved(narrow, wide)),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        norm(nn.Linear(wide * -(-height // 4) * -(-width // 4), size_of(output_shape))),
+    )
+
+
+def _transposed_convolutions(input_shape, output_shape, normalize):
+    """The reverse: dense, two convolutions that double the size, and the padding cut off."""
+    channels, height, width = output_shape
+    wide, narrow = CHANNELS
+    norm = WeightNormalized if normalize else nn.Identity()
+    size = (wide, -(-height // 4), -(-width // 4))
+    return nn.Sequential(
+        norm(nn.Linear(*input_shape, size_of(size))),
+        nn.ReLU(),
+        nn.Unflatten(1, size),
+        norm(doubled(wide, narrow)),
+        nn.ReLU(),
+        norm(doubled(narrow, channels)),
+        Crop(height, width),
+    )

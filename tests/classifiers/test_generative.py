@@ -1,4 +1,6 @@
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+import sklearn_ood
 from sklearn_ood import GenerativeClassifier, SelectiveClassifier, SiameseSimilarity
 from sklearn_ood.generators import (
     GAN,
@@ -136,19 +139,20 @@ def test_optimizing_is_no_worse_than_the_encoder_alone():
     options = {"prior_weight": 0.0, "n_candidates": 8, "random_state": 0}
     encoder = GenerativeClassifier(vae, search="encoder", **options).fit(X, Y)
     both = GenerativeClassifier(vae, search="both", **options).fit(X, Y)
-    gained = both._evidence(X.astype("f4")) - encoder._evidence(X.astype("f4"))
+    gained = both.decision_function(X) - encoder.decision_function(X)
     assert gained.min() >= -1e-6
     assert gained.mean() > 0
 
 
 @pytest.mark.parametrize("similarity", ["l1", "l3"])
 def test_other_distances_refine_the_closed_form(similarity):
-    projected = GenerativeClassifier("pca", similarity, random_state=0).fit(X, Y)
-    refined = GenerativeClassifier("pca", similarity, "optimize", prior_weight=0.0)
+    projected = GenerativeClassifier("pca", similarity=similarity, random_state=0).fit(X, Y)
+    refined = GenerativeClassifier(
+        "pca", similarity=similarity, search="optimize", prior_weight=0.0
+    )
     refined.set_params(random_state=0).fit(X, Y)
-    rows = X.astype(np.float32)
-    assert (refined._evidence(rows) - projected._evidence(rows)).min() >= -0.01
-    assert refined._evidence(rows).mean() > projected._evidence(rows).mean()
+    assert (refined.decision_function(X) - projected.decision_function(X)).min() >= -0.01
+    assert refined.decision_function(X).mean() > projected.decision_function(X).mean()
 
 
 def test_the_prior_keeps_latents_small():
@@ -181,7 +185,7 @@ def test_a_pretrained_generator_is_searched():
             [m(torch.tensor(rng.randn(20, 2), dtype=torch.float32)).numpy() for m in modules]
         )
     labels = np.repeat([0, 1, 2], 20)
-    generator = PretrainedGenerator(modules, 2, noise_variance=0.0)
+    generator = PretrainedGenerator(modules, latent_dim=2, noise_variance=0.0)
     classifier = GenerativeClassifier(generator, n_candidates=32, random_state=0)
     classifier.fit(rows, labels)
     assert classifier.score(rows, labels) > 0.95
@@ -192,19 +196,19 @@ def test_a_callable_similarity():
     def cosine(x, generated):
         return torch.cosine_similarity(x, generated, dim=-1)
 
-    classifier = GenerativeClassifier("pca", cosine, random_state=0).fit(X, Y)
+    classifier = GenerativeClassifier("pca", similarity=cosine, random_state=0).fit(X, Y)
     assert classifier.score(X, Y) > 0.8
     assert classifier.score_samples(X).max() <= 1 + 1e-6
-    named = GenerativeClassifier("pca", "l2", random_state=0).fit(X, Y)
+    named = GenerativeClassifier("pca", similarity="l2", random_state=0).fit(X, Y)
     own = GenerativeClassifier(
-        "pca", lambda x, g: -(x - g).square().mean(-1), random_state=0
+        "pca", similarity=lambda x, g: -(x - g).square().mean(-1), random_state=0
     ).fit(X, Y)
     assert_allclose(named.score_samples(X), own.score_samples(X))
 
 
 def test_a_learned_similarity():
     similarity = SiameseSimilarity(hidden_layer_sizes=(16,), max_epochs=30, lr=0.01)
-    classifier = GenerativeClassifier("knn", similarity, random_state=0)
+    classifier = GenerativeClassifier("knn", similarity=similarity, random_state=0)
     classifier = make_pipeline(StandardScaler(), classifier).fit(X, Y)
     assert classifier.score(X, Y) > 0.9
     learned = classifier[-1].similarity_
@@ -275,7 +279,10 @@ def test_the_generator_is_chosen_by_the_width():
         ({"max_iter": -1}, "max_iter"),
         ({"prior_weight": -0.5}, "prior_weight"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
-        ({"generator": PretrainedGenerator([nn.Linear(2, 9)] * 3, 2)}, "generates 9 features"),
+        (
+            {"generator": PretrainedGenerator([nn.Linear(2, 9)] * 3, latent_dim=2)},
+            "generates 9 features",
+        ),
         ({"generator": PCAGenerator(7)}, "n_components=7"),
     ],
 )
@@ -310,3 +317,26 @@ def test_the_hybrid_answers_with_another_classifier():
     assert hybrid.accept(X).mean() > 0.8
     expected = hybrid.estimator_.predict(X[hybrid.accept(X)])
     assert_array_equal(hybrid.predict(X)[hybrid.accept(X)], expected)
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        GenerativeClassifier(),
+        GenerativeClassifier("pca", similarity="l1", search="optimize"),
+        GenerativeClassifier("knn"),
+        GenerativeClassifier(TINY_VAE, search="both", max_iter=3),
+        GenerativeClassifier(TINY_GAN, max_iter=3),
+    ],
+    ids=["auto", "pca-l1", "knn", "vae-both", "gan"],
+)
+def test_a_prediction_crosses_few_files(classifier):
+    classifier = clone(classifier).set_params(random_state=0).fit(X, Y)
+    files = set()
+    sys.setprofile(lambda frame, event, argument: files.add(frame.f_code.co_filename))
+    try:
+        classifier.predict(X)
+    finally:
+        sys.setprofile(None)
+    package = Path(sklearn_ood.__file__).parent
+    assert len([file for file in files if package in Path(file).parents]) <= 8

@@ -336,7 +336,7 @@ def check_generator(generator, X):
     if drawn is not None:
         assert drawn.shape == (3, generator.n_features_in_)
         check_numbers(drawn, 3)
-    if generator.has_encoder:
+    if hasattr(generator.core_, "encode"):
         y = None if generator.classes_ is None else generator.classes_[0]
         latents = answer(generator.encode, X, y)
         if latents is not None:

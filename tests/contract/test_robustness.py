@@ -43,8 +43,10 @@ def answers(model, rows):
 
 
 def _methods(model):
-    has_latents = getattr(model, "has_encoder", True)
-    return [m for m in METHODS if hasattr(model, m) and (m != "encode" or has_latents)]
+    methods = [method for method in METHODS if hasattr(model, method)]
+    if "encode" in methods and is_fitted(model) and not hasattr(model.core_, "encode"):
+        methods.remove("encode")
+    return methods
 
 
 def _arguments(model, name, rows):

@@ -20,7 +20,6 @@ from sklearn_ood.generators import (
     PretrainedGenerator,
 )
 from sklearn_ood.generators._mixture import held_out_class_scores
-from sklearn_ood.nets._stacked import StackedModule, stacked_mlp
 
 X, Y = load_iris(return_X_y=True)
 LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -115,7 +114,7 @@ def test_pca_nearest_generation_is_the_projection():
 
 def test_pca_penalised_search_is_ridge_regression():
     generator = PCAGenerator(n_components=2).fit(X, Y)
-    z = generator._nearest_stack(torch.tensor(X), 3.0)[1].numpy()
+    z = generator.core_.nearest(torch.tensor(X), 3.0)[1].numpy()
     axes = generator.components_[1].T
     ridge = axes.T @ axes + 3.0 * generator.noise_variance_[1] * np.eye(2)
     expected = np.linalg.solve(ridge, axes.T @ (X - generator.mean_[1]).T).T
@@ -124,7 +123,7 @@ def test_pca_penalised_search_is_ridge_regression():
 
 def test_pca_density_agrees_with_scipy():
     generator = PCAGenerator(n_components=2).fit(X, Y)
-    density = generator._log_density(torch.tensor(X)).numpy()
+    density = generator.core_.log_density(torch.tensor(X)).numpy()
     for k in range(3):
         axes = generator.components_[k]
         covariance = axes.T @ axes + generator.noise_variance_[k] * np.eye(4)
@@ -152,7 +151,8 @@ def test_mixture_density_agrees_with_scikit_learn():
         mixture = GaussianMixture(3)
         mixture.weights_ = generator.weights_[own]
         mixture.means_ = generator.means_[own]
-        root = generator._covariance_root[own] * generator._scale[:, None]
+        core = generator.core_
+        root = core.covariance_root.numpy()[own] * core.scale.numpy()[:, None]
         mixture.covariances_ = root @ root.mT
         mixture.precisions_cholesky_ = np.linalg.inv(
             np.linalg.cholesky(mixture.covariances_)
@@ -237,7 +237,9 @@ class Conditional(nn.Module):
     [(Conditional(), True), ([nn.Linear(2, 4) for _ in range(3)], False)],
 )
 def test_pretrained_modules_are_used_as_they_are(module, conditional):
-    generator = PretrainedGenerator(module, 2, conditional=conditional).fit(X, LABELS)
+    generator = PretrainedGenerator(module, latent_dim=2, conditional=conditional).fit(
+        X, LABELS
+    )
     z = np.random.RandomState(0).randn(3, 2).astype(np.float32)
     generated = generator.decode(z, LABELS[[0, 60, 140]])
     with torch.no_grad():
@@ -257,7 +259,7 @@ def test_pretrained_from_module_needs_no_fit():
         Conditional(), 2, classes=["a", "b", "c"], conditional=True, prior="uniform"
     )
     assert generator.n_features_in_ == 4
-    assert np.abs(generator._draw(np.random.RandomState(0), 50)).max() <= 1
+    assert np.abs(generator.draw_latents(50, random_state=0)).max() <= 1
     z = np.array([[0.5, -1.0], [0.5, 1.5]])
     np.testing.assert_allclose(generator.log_prior(z), [-2 * np.log(2), -np.inf])
 
@@ -282,25 +284,3 @@ def test_log_prior_is_the_standard_normal():
     z = np.random.RandomState(0).randn(5, 2)
     expected = multivariate_normal(np.zeros(2)).logpdf(z)
     np.testing.assert_allclose(generator.log_prior(z), expected)
-
-
-def test_stacked_networks_are_independent_networks():
-    stacked = stacked_mlp(3, (2, 8, 5))
-    x = torch.randn(3, 4, 2)
-    for k in range(3):
-        hidden = torch.relu(x[k] @ stacked[0].weight[k] + stacked[0].bias[k])
-        expected = hidden @ stacked[2].weight[k] + stacked[2].bias[k]
-        torch.testing.assert_close(stacked(x)[k], expected)
-
-
-def test_stacked_convolutions_train_like_single_ones():
-    modules = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten()) for _ in range(2)]
-    stacked = StackedModule(modules)
-    x = torch.randn(2, 4, 1, 5, 5)
-    stacked(x).square().sum().backward()
-    for k, module in enumerate(modules):
-        torch.testing.assert_close(stacked(x)[k], module(x[k]))
-        module(x[k]).square().sum().backward()
-        torch.testing.assert_close(
-            stacked.get_parameter("0/weight").grad[k], module[0].weight.grad
-        )

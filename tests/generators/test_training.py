@@ -141,7 +141,7 @@ def test_a_class_is_trained_as_it_would_be_alone():
 
 def test_every_batch_has_equal_shares_of_unequal_classes():
     labels = np.array([0, 1, 1, 0, 1, 1, 1])
-    stacked = StackedRows(Arrays(np.arange(7.0)[:, None], labels), 2)
+    stacked = StackedRows(Arrays(np.arange(7.0)[:, None], labels))
     assert len(stacked) == 5
     _, rows = stacked.batch(slice(0, 5))
     assert rows[0, :, 0].tolist() == [0.0, 3.0, 0.0, 3.0, 0.0]
@@ -182,8 +182,8 @@ def test_gan_errors(parameters):
 def test_vae_density_is_the_bound_in_closed_form():
     vae = VAE(noise_variance=0.3, **TINY).fit(X, Y)
     rows = torch.tensor(X, dtype=torch.float32)
-    density = vae._log_density(rows).detach().numpy()
-    mean, log_variance = vae.net_.module_.encode(rows.expand(3, -1, -1))
+    density = vae.core_.log_density(rows).detach().numpy()
+    mean, log_variance = vae.core_.encode.distribution(rows.expand(3, -1, -1))
     for k in range(3):
         latent = mean[k].detach().numpy()
         misfit = ((X - vae.decode(latent, k)) ** 2).sum(1) / 0.3 + 4 * np.log(2 * np.pi * 0.3)

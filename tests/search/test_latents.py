@@ -3,14 +3,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from sklearn_ood.generators import PCAGenerator, PretrainedGenerator
 from sklearn_ood.search._latents import (
+    ClassBlocks,
     absolute_distance,
+    by_class,
     cubic_distance,
-    minimize_batched,
+    match,
     nearest_in_bank,
     search_latents,
     squared_distance,
@@ -25,37 +26,6 @@ def decoder(n_classes, latent_dim, hidden, n_features, seed=0):
         for a, b in pairwise(sizes)
     ]
     return lambda z: torch.tanh(z @ weights[0]) @ weights[1]
-
-
-@given(
-    n=st.integers(1, 12),
-    m=st.integers(1, 6),
-    seed=st.integers(0, 2**16),
-    history_size=st.integers(1, 10),
-)
-@settings(max_examples=25, deadline=None)
-def test_quadratics_reach_their_closed_form_minimum(n, m, seed, history_size):
-    rng = torch.Generator().manual_seed(seed)
-    root = torch.randn(n, m, m, generator=rng, dtype=torch.float64)
-    hessian = root @ root.mT + 0.5 * torch.eye(m, dtype=torch.float64)
-    centre = torch.randn(n, m, generator=rng, dtype=torch.float64)
-
-    def bind(index):
-        def function(z):
-            difference = z - centre[index]
-            return torch.einsum("bi,bij,bj->b", difference, hessian[index], difference)
-
-        return function
-
-    found = minimize_batched(
-        bind,
-        torch.zeros(n, m, dtype=torch.float64),
-        max_iter=500,
-        history_size=history_size,
-        gtol=1e-9,
-        ftol=0.0,
-    )
-    torch.testing.assert_close(found.z, centre, atol=1e-6, rtol=1e-6)
 
 
 def test_as_low_as_scipy_on_a_nonlinear_decoder():
@@ -149,28 +119,6 @@ def test_no_steps_takes_the_best_start():
     torch.testing.assert_close(match.objective, match.start_objective)
 
 
-def test_values_that_are_not_finite_are_stepped_back_from():
-    def bind(index):
-        return lambda z: torch.where(z[:, 0] > 0.5, torch.inf, (z[:, 0] - 0.4).square())
-
-    found = minimize_batched(bind, torch.tensor([[-1.0], [0.0], [0.49]]))
-    torch.testing.assert_close(found.z, torch.full((3, 1), 0.4), atol=1e-3, rtol=0)
-
-
-def test_problems_that_have_converged_are_not_evaluated_again():
-    seen = []
-
-    def bind(index):
-        seen.append(len(index))
-        return lambda z: (z - index[:, None]).square().sum(1)
-
-    start = torch.arange(10.0)[:, None].clone()
-    start[-1] += 3.0
-    minimize_batched(bind, start)
-    assert seen[0] == 10
-    assert seen[1] == 1
-
-
 def test_the_bank_agrees_with_brute_force():
     rng = torch.Generator().manual_seed(4)
     x = torch.randn(11, 6, generator=rng, dtype=torch.float64)
@@ -179,3 +127,44 @@ def test_the_bank_agrees_with_brute_force():
     brute = (x[None, :, None] - bank[:, None]).square().mean(-1)
     torch.testing.assert_close(distance, brute.amin(2))
     assert (index == brute.argmin(2)).all()
+
+
+def test_rows_come_back_from_their_class_blocks():
+    rng = torch.Generator().manual_seed(5)
+    label = torch.randint(4, (23,), generator=rng)
+    rows = torch.randn(23, 3, generator=rng)
+    blocks = ClassBlocks(label, 4, multiple_of=16)
+    padded = blocks.pad(rows)
+    assert padded.shape == (4, 16, 3)
+    assert torch.equal(blocks.rows(padded), rows)
+    for k in range(4):
+        own = rows[label == k]
+        assert torch.equal(padded[k, : len(own)], own)
+        assert not padded[k, len(own) :].any()
+    scale = torch.arange(1.0, 5.0).view(4, 1, 1)
+    scaled = by_class(lambda x: scale * x, rows, label, 4)
+    assert torch.equal(scaled, scale[label, 0] * rows)
+
+
+def test_a_search_finds_what_the_closed_form_knows():
+    X = np.random.RandomState(0).randn(60, 5) @ np.random.RandomState(1).randn(5, 5)
+    core = PCAGenerator(2).fit(X, np.arange(60) % 2).core_
+    x = torch.as_tensor(X, dtype=torch.float32)
+    known, z = match(core, x, squared_distance, guess=core.nearest)
+    bank = core.nearest(x).numpy(), core.decode(core.nearest(x)).detach().numpy()
+    far = tuple(part[:, :5] for part in bank)
+    found, latents = match(core, x, squared_distance, bank=far, max_iter=100)
+    torch.testing.assert_close(found, known, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(latents, z, rtol=1e-2, atol=1e-2)
+
+
+def test_uniform_latents_are_searched_inside_their_box_and_not_penalised():
+    core = PretrainedGenerator.from_module(torch.nn.Linear(2, 3), 2, prior="uniform").core_
+    x = 50 * torch.randn(7, 3, generator=torch.Generator().manual_seed(6))
+    z = np.zeros((1, 4, 2), dtype=np.float32)
+    bank = z, core.decode(torch.as_tensor(z)).numpy()
+    _, free = match(core, x, squared_distance, bank=bank, max_iter=20)
+    _, weighted = match(core, x, squared_distance, bank=bank, max_iter=20, penalty=1e6)
+    assert free.abs().max() <= 1
+    assert free.abs().max() > 0.9
+    assert torch.equal(free, weighted)
