@@ -1,4 +1,4 @@
-"""Climbing without gradients: one evolution strategy a sample, all of them at once."""
+"""Climbing without gradients: one evolution strategy a problem, all of them at once."""
 
 import numpy as np
 import torch
@@ -9,12 +9,10 @@ MAX_STEP = 10.0
 
 
 def evolve(objective, start, *, n_steps=100, population_size=20, step_size=0.5, rng):
-    """Maximise by the separable CMA evolution strategy, every latent with its own.
+    """Maximise by evolution, every latent on its own.
 
-    One step draws `population_size` proposals around each latent, evaluates those of all
-    latents together, and moves mean, step size and the spread of every coordinate towards
-    the better half. The best proposal so far is what the step has reached, so that the
-    objective never falls.
+    One step evaluates the proposals for all latents together. The best proposal so far is
+    what the step has reached, so that the objective never falls.
 
     Parameters
     ----------
@@ -22,21 +20,12 @@ def evolve(objective, start, *, n_steps=100, population_size=20, step_size=0.5, 
         Need not be differentiable, nor continuous.
     start : tensor of shape (n, m)
     n_steps : int >= 0, default=100
-    population_size : int >= 4, default=20
-        Proposals in each step for each latent.
-    step_size : float > 0, default=0.5
-        Standard deviation of the first proposals.
-    rng : torch.Generator
-        Determines the proposals; on the device of `start`.
+    population_size, step_size, rng
+        As for :class:`Evolution`.
 
     Returns
     -------
     Ascent
-
-    References
-    ----------
-    R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
-    space complexity, section 2.
 
     Examples
     --------
@@ -53,55 +42,137 @@ def evolve(objective, start, *, n_steps=100, population_size=20, step_size=0.5, 
     >>> evolve(peak, torch.zeros(1, 2), rng=rng).z.round(decimals=3)
     tensor([[3., 3.]])
     """
-    n, m = start.shape
-    rates = Rates(population_size, m)
-    weights = torch.as_tensor(rates.weights, dtype=start.dtype, device=start.device)
     record = Record(start, n_steps)
     with torch.no_grad():
-        best_value, best_divergence, best_log_proba = objective(start)
-        best = start.clone()
-        record.note(best, best_divergence, best_log_proba)
-        mean, variance = start.clone(), torch.ones_like(start)
-        sigma = torch.full((n, 1), step_size, dtype=start.dtype, device=start.device)
-        sigma_path, variance_path = torch.zeros_like(start), torch.zeros_like(start)
-        for step in range(1, n_steps + 1):
-            drawn = torch.randn(
-                n, population_size, m, generator=rng, dtype=start.dtype, device=start.device
-            )
-            root = variance.sqrt()
-            proposals = mean[:, None] + (sigma * root)[:, None] * drawn
-            proposals = objective.project(proposals)
-            value, divergence, log_proba = objective(proposals.flatten(0, 1))
-            value = value.view(n, population_size)
+        value, divergence, log_proba = objective(start)
+        record.note(start, divergence, log_proba)
+        strategy = Evolution(
+            start, value, population_size=population_size, step_size=step_size, rng=rng
+        )
+        for _ in range(n_steps):
+            proposals = objective.project(strategy.ask())
+            value, proposed_divergence, proposed = objective(proposals.flatten(0, 1))
+            improved, place = strategy.tell(proposals, value.view(len(start), -1))
+            divergence = torch.where(improved, proposed_divergence[place], divergence)
+            log_proba = torch.where(improved[:, None], proposed[:, place], log_proba)
+            record.note(strategy.best, divergence, log_proba)
+    return record.ascent(strategy.best, strategy.best_value)
 
-            order = value.argsort(dim=1, descending=True)
-            improved = value.gather(1, order[:, :1])[:, 0] > best_value
-            flat = order[:, 0] + population_size * torch.arange(n, device=start.device)
-            best[improved] = proposals.flatten(0, 1)[flat][improved]
-            best_value = torch.where(improved, value.flatten()[flat], best_value)
-            best_divergence = torch.where(improved, divergence[flat], best_divergence)
-            best_log_proba = torch.where(improved[:, None], log_proba[:, flat], best_log_proba)
-            record.note(best, best_divergence, best_log_proba)
 
-            chosen = order[:, : len(weights), None].expand(-1, -1, m)
-            # What was evaluated, not what was drawn: a bound may have cut it.
-            steps = (proposals.gather(1, chosen) - mean[:, None]) / sigma[:, None]
-            move = (weights[:, None] * steps).sum(1)
-            mean = mean + sigma * move
-            sigma_path = rates.keep_sigma * sigma_path + rates.add_sigma * move / root
-            length = sigma_path.norm(dim=1, keepdim=True)
-            warm = (1 - rates.keep_sigma ** (2 * step)) ** 0.5
-            steady = (length / warm < (1.4 + 2 / (m + 1)) * rates.length).to(start.dtype)
-            variance_path = rates.keep_path * variance_path + steady * rates.add_path * move
-            lost = (1 - steady) * rates.rank_one * (1 - rates.keep_path**2)
-            variance = (
-                (1 - rates.rank_one - rates.rank_mu + lost) * variance
-                + rates.rank_one * variance_path.square()
-                + rates.rank_mu * (weights[:, None] * steps.square()).sum(1)
-            )
-            growth = rates.sigma_rate * (length / rates.length - 1)
-            sigma = (sigma * growth.exp()).clamp_max(MAX_STEP)
-    return record.ascent(best, best_value)
+class Evolution:
+    """The separable CMA evolution strategy, for n maximisations side by side.
+
+    ``ask`` draws proposals around every mean; ``tell`` moves mean, step size and the spread
+    of every coordinate towards the better half of them.
+
+    Parameters
+    ----------
+    start : tensor of shape (n, m)
+    value : tensor of shape (n,)
+        What is maximised, at the start.
+    population_size : int >= 2, default=20
+        Proposals in each step for each problem.
+    step_size : float > 0, default=0.5
+        Standard deviation of the first proposals.
+    rng : torch.Generator
+        Determines the proposals; on the device of ``start``.
+
+    Attributes
+    ----------
+    best : tensor of shape (n, m)
+        The best proposal of each problem so far.
+    best_value : tensor of shape (n,)
+
+    References
+    ----------
+    R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
+    space complexity, section 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.search._evolution import Evolution
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> strategy = Evolution(torch.zeros(1, 2), torch.tensor([-18.0]), rng=rng)
+    >>> for _ in range(100):
+    ...     proposals = strategy.ask()
+    ...     improved, place = strategy.tell(proposals, -(proposals - 3).square().sum(-1))
+    >>> strategy.best.round(decimals=3)
+    tensor([[3., 3.]])
+    """
+
+    def __init__(self, start, value, *, population_size=20, step_size=0.5, rng):
+        self.rates, self.rng = Rates(population_size, start.shape[1]), rng
+        self.population_size, self.n_steps = population_size, 0
+        self.best, self.best_value, self.mean = start.clone(), value, start
+        self.variance = torch.ones_like(start)
+        self.sigma = torch.full_like(start[:, :1], step_size)
+        self.sigma_path, self.variance_path = torch.zeros_like(start), torch.zeros_like(start)
+
+    def ask(self):
+        """Proposals, (n, population_size, m); they may be moved before they are told."""
+        n, m = self.mean.shape
+        size = n, self.population_size, m
+        kind = {"dtype": self.mean.dtype, "device": self.mean.device}
+        drawn = torch.randn(size, generator=self.rng, **kind)
+        return self.mean[:, None] + (self.sigma * self.variance.sqrt())[:, None] * drawn
+
+    def tell(self, proposals, value):
+        """Learn from evaluated proposals.
+
+        Parameters
+        ----------
+        proposals : tensor of shape (n, population_size, m)
+        value : tensor of shape (n, population_size)
+
+        Returns
+        -------
+        improved : tensor of bool of shape (n,)
+            Where the best proposal is better than all before.
+        place : tensor of int of shape (n,)
+            Its position among all proposals, flattened.
+        """
+        order = value.argsort(dim=1, descending=True)
+        rows = torch.arange(len(value), device=value.device)
+        highest = value[rows, order[:, 0]]
+        improved = highest > self.best_value
+        self.best[improved] = proposals[rows, order[:, 0]][improved]
+        self.best_value = torch.where(improved, highest, self.best_value)
+        self._move(proposals, order)
+        return improved, order[:, 0] + self.population_size * rows
+
+    def keep(self, mask):
+        """Drop the problems where ``mask`` is False."""
+        for name, state in vars(self).items():
+            if isinstance(state, torch.Tensor):
+                setattr(self, name, state[mask])
+
+    def _move(self, proposals, order):
+        """Mean, step size and spread after a step, from the better half of its proposals."""
+        self.n_steps += 1
+        rates, m = self.rates, self.mean.shape[1]
+        weights = torch.as_tensor(rates.weights).to(self.mean)[:, None]
+        chosen = order[:, : len(weights), None].expand(-1, -1, m)
+        # What was evaluated, not what was drawn: a bound may have cut it.
+        steps = (proposals.gather(1, chosen) - self.mean[:, None]) / self.sigma[:, None]
+        move = (weights * steps).sum(1)
+        self.mean = self.mean + self.sigma * move
+        whitened = rates.add_sigma * move / self.variance.sqrt()
+        self.sigma_path = rates.keep_sigma * self.sigma_path + whitened
+        length = self.sigma_path.norm(dim=1, keepdim=True)
+        warm = (1 - rates.keep_sigma ** (2 * self.n_steps)) ** 0.5
+        steady = (length / warm < (1.4 + 2 / (m + 1)) * rates.length).to(steps.dtype)
+        self.variance_path = (
+            rates.keep_path * self.variance_path + steady * rates.add_path * move
+        )
+        lost = (1 - steady) * rates.rank_one * (1 - rates.keep_path**2)
+        self.variance = (
+            (1 - rates.rank_one - rates.rank_mu + lost) * self.variance
+            + rates.rank_one * self.variance_path.square()
+            + rates.rank_mu * (weights * steps.square()).sum(1)
+        )
+        growth = rates.sigma_rate * (length / rates.length - 1)
+        self.sigma = (self.sigma * growth.exp()).clamp_max(MAX_STEP)
 
 
 class Rates:
