@@ -53,6 +53,7 @@ PUBLIC_MODULES = {
     "sklearn_ood.generators": "Generators",
     "sklearn_ood.metrics": "Metrics",
     "sklearn_ood.model_selection": "Model selection",
+    "sklearn_ood.gevaldi": "Where classifiers differ",
     "sklearn_ood.inspection": "Inspection",
     "sklearn_ood.datasets": "Toy data",
 }

@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_ood import GeValDi, SoftmaxClassifier
 from sklearn_ood.generators import PCAGenerator
+from sklearn_ood.gevaldi import plot_ascent, plot_regions, plot_samples
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -27,7 +28,7 @@ members = [
     ("dense", SoftmaxClassifier(hidden_layer_sizes=(64,), max_epochs=40)),
     ("convolutional", SoftmaxClassifier(input_shape=(1, 8, 8), max_epochs=20)),
 ]
-compared = GeValDi(members, PCAGenerator(8), input_shape=(1, 8, 8), random_state=0)
+compared = GeValDi(members, generator=PCAGenerator(8), input_shape=(1, 8, 8), random_state=0)
 compared.fit(X_train, y_train)
 answers = {name: model.predict(X_test) for name, model in compared.named_estimators_.items()}
 for name, labels in answers.items():
@@ -39,15 +40,15 @@ print(f"different answers to {np.not_equal(*answers.values()).mean():.1%} of the
 # networks' probabilities.
 
 found = compared.maximally_different_samples(200, random_state=0)
-drawn = np.not_equal(*found.start_predictions)
+drawn = np.not_equal(*found.start.predictions)
 print(f"different answers to {drawn.mean():.1%} of the digits as drawn,", end=" ")
 print(f"to {found.differ.mean():.1%} after the ascent")
-figure = found.plot_ascent()
+figure = plot_ascent(found)
 
 # %%
 # The pairs on which they differ most: as drawn, and after the ascent, with both answers.
 
-figure = found.plot_samples(max_samples=4)
+figure = plot_samples(found, max_samples=4)
 
 # %%
 # Which network is right more often there, if the class that a digit was drawn for is its
@@ -64,7 +65,7 @@ print(f"difference {pair.difference:.1%}, 95 % interval [{pair.low:.1%}, {pair.h
 
 regions = compared.failure_regions(found)
 regions.sort(key=lambda region: -region.mean_divergence)
-figure = found.plot_regions(regions, max_regions=4)
+figure = plot_regions(found, regions, max_regions=4)
 
 # %%
 # As an estimator it is the consensus of both, as confident as they agree: where it is wrong,

@@ -1,4 +1,4 @@
-"""Where all pictures begin."""
+"""What all pictures share."""
 
 
 def pyplot():
@@ -11,3 +11,19 @@ def pyplot():
             'pip install "sklearn-ood[plot]".'
         ) from error
     return matplotlib.pyplot
+
+
+def axes_of(ax=None):
+    """The given axes, or new ones, and their figure."""
+    ax = pyplot().subplots()[1] if ax is None else ax
+    return ax, ax.figure
+
+
+def draw_row(axis, row, input_shape):
+    """One row: an image as an image, any other as a line over its features."""
+    axis.set(xticks=[], yticks=[])
+    if len(input_shape) == 3:
+        image = row.reshape(input_shape).transpose(1, 2, 0)
+        axis.imshow(image.clip(0, 1).squeeze(), cmap="gray" if image.shape[2] == 1 else None)
+    else:
+        axis.plot(row, linewidth=0.8)

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from sklearn_ood import GeValDi, SoftmaxClassifier
@@ -50,7 +51,8 @@ def make_gevaldi(n_steps):
     generator = PretrainedGenerator.from_module(
         decoders, LATENT_DIM, classes=classes, device="cpu"
     )
-    return GeValDi(members, generator, n_steps=n_steps, prefit=True).fit()
+    frozen = [(name, FrozenEstimator(member)) for name, member in members]
+    return GeValDi(frozen, generator=FrozenEstimator(generator), n_steps=n_steps).fit()
 
 
 def seconds(function):

@@ -1,4 +1,4 @@
-"""Is one classifier really better than another on the same samples?"""
+"""How far classifiers lie apart, and whether one is really better than another."""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -6,6 +6,50 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 from sklearn.utils import check_random_state
+
+from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA
+
+
+class Disagreement(NamedTuple):
+    """How far every member lies from every other.
+
+    Attributes
+    ----------
+    names : list of str
+    divergence : ndarray of shape (n_members, n_members)
+        Entry (a, b) is the mean of ``KL(p_a || p_b)`` in nats; 0 on the diagonal.
+    different : ndarray of shape (n_members, n_members)
+        Share of the samples to which a and b give different answers.
+    """
+
+    names: list
+    divergence: np.ndarray
+    different: np.ndarray
+
+    def to_frame(self):
+        """The divergences as a pandas DataFrame, first member down, second across.
+
+        Returns
+        -------
+        DataFrame
+        """
+        return import_pandas().DataFrame(self.divergence, self.names, self.names)
+
+
+class Refit(NamedTuple):
+    """Members fitted again with further rows.
+
+    Attributes
+    ----------
+    estimator : GeValDi
+        With the new members, frozen.
+    before, after : dict of str to float
+        Accuracy of the consensus on each set that was to be evaluated.
+    """
+
+    estimator: object
+    before: dict
+    after: dict
 
 
 class PairedAccuracy(NamedTuple):
@@ -93,15 +137,15 @@ def compare_accuracy(
     adjusted = holm(p_values)
     return [
         PairedAccuracy(
-            names[a],
-            names[b],
-            float(accuracy[a]),
-            float(accuracy[b]),
-            float((only_first[i] - only_second[i]) / n),
-            float(ends[0, i]),
-            float(ends[1, i]),
-            float(p_values[i]),
-            float(adjusted[i]),
+            first=names[a],
+            second=names[b],
+            first_accuracy=float(accuracy[a]),
+            second_accuracy=float(accuracy[b]),
+            difference=float((only_first[i] - only_second[i]) / n),
+            low=float(ends[0, i]),
+            high=float(ends[1, i]),
+            p_value=float(p_values[i]),
+            adjusted_p_value=float(adjusted[i]),
         )
         for i, (a, b) in enumerate(pairs)
     ]
@@ -136,3 +180,37 @@ def holm(p_values):
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factor * p_values[order]))
     return adjusted
+
+
+def kl_matrix(names, log_proba):
+    """Mean divergence of every ordered pair on given rows.
+
+    Parameters
+    ----------
+    names : list of str
+    log_proba : ndarray of shape (n_members, n_samples, n_classes)
+
+    Returns
+    -------
+    Disagreement
+    """
+    log_proba = np.maximum(log_proba, MIN_LOG_PROBA)
+    proba = np.exp(log_proba)
+    n = log_proba.shape[1]
+    crossed = np.tensordot(proba, log_proba, axes=((1, 2), (1, 2))) / n
+    divergence = np.maximum(np.diag(crossed)[:, None] - crossed, 0.0)
+    answers = log_proba.argmax(axis=2)
+    different = (answers[:, None] != answers).mean(axis=2)
+    return Disagreement(list(names), divergence, different)
+
+
+def import_pandas():
+    """pandas, or an error that says what it is for."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "to_frame makes a pandas DataFrame, but pandas is not installed; install it, or "
+            "use the attributes."
+        ) from error
+    return pandas

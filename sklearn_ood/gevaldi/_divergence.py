@@ -1,10 +1,13 @@
-"""How far the predictions of several classifiers lie apart: pure functions of tensors.
+"""How far the predictions of several classifiers lie apart, of tensors and of latents.
 
 Predictions are log-probabilities of shape (n_members, n_samples, n_classes).
 """
 
 import numpy as np
 import torch
+
+from sklearn_ood.gevaldi._members import log_proba
+from sklearn_ood.search._ascent import Objective
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -88,3 +91,67 @@ def resolve_divergence(divergence):
         "callable from log-probabilities, a tensor of shape (n_members, n_samples, "
         "n_classes), to one number a sample."
     )
+
+
+def is_differentiable(classifier):
+    """Whether the probabilities of a fitted classifier have a gradient."""
+    return hasattr(classifier, "scored_network_")
+
+
+def resolve_optimizer(optimizer, classifiers, generator):
+    """What "auto" means for fitted members; an error where gradients are missing."""
+    smooth = generator.is_differentiable and all(map(is_differentiable, classifiers))
+    if optimizer in ("adam", "sgd") and not smooth:
+        raise ValueError(
+            f"Got optimizer={optimizer!r}, but a member or the generator has no gradients; use "
+            "'evolution', or 'auto' to have it chosen."
+        )
+    automatic = "adam" if smooth else "evolution"
+    return automatic if optimizer == "auto" else optimizer
+
+
+def log_proba_tensor(classifiers, x):
+    """Predictions for a tensor of rows: with gradients, where every member has them.
+
+    Parameters
+    ----------
+    classifiers : sequence of estimators
+    x : tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    tensor of shape (n_members, n_samples, n_classes), float64, on the device of ``x``
+    """
+    if not all(map(is_differentiable, classifiers)):
+        predictions = log_proba(classifiers, x.detach().cpu().numpy())
+        return torch.from_numpy(predictions).to(x.device)
+    outputs = [
+        classifier.scored_network_(x.to(classifier.net_.device))[0]
+        for classifier in classifiers
+    ]
+    return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
+
+
+def latent_objective(classifiers, generator, class_index, divergence, **options):
+    """The divergence of what latents of given classes generate.
+
+    Parameters
+    ----------
+    classifiers : sequence of estimators
+    generator : generator
+    class_index : long tensor of shape (n,)
+        Position of each latent's class; of n * m latents, m in a row have the same.
+    divergence : callable
+    **options
+        Further fields of the objective.
+
+    Returns
+    -------
+    Objective
+    """
+
+    def predict(z):
+        index = class_index.repeat_interleave(len(z) // len(class_index))
+        return log_proba_tensor(classifiers, generator.decode_tensor(z, index))
+
+    return Objective(predict, divergence, generator.log_prior_tensor, **options)

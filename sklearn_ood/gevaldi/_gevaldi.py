@@ -1,40 +1,45 @@
 """Where do classifiers differ? Samples on the data's manifold that set them apart most."""
 
-from copy import copy
-from numbers import Integral
+from collections.abc import Callable
+from dataclasses import field
+from functools import partial
+from itertools import permutations
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState
 from sklearn_ood.base import Composition, OODClassifier
-from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
-from sklearn_ood.generators import VAE, GaussianMixtureGenerator
-from sklearn_ood.gevaldi._checks import (
-    check_generator,
-    check_member,
-    check_names,
-    check_parameters,
+from sklearn_ood.gevaldi._comparison import Disagreement, Refit, kl_matrix
+from sklearn_ood.gevaldi._divergence import (
+    latent_objective,
+    resolve_divergence,
+    resolve_optimizer,
 )
-from sklearn_ood.gevaldi._disagreement import Disagreement, Refit, accuracy_of, kl_matrix
-from sklearn_ood.gevaldi._divergence import resolve_divergence
 from sklearn_ood.gevaldi._members import (
+    check_frozen,
+    check_generator,
+    check_members,
+    checked_pair,
     class_means,
-    climb,
+    default_members,
     fit_clones,
-    fitted_member,
-    is_differentiable,
+    fit_parts,
+    image_shape,
     log_proba,
+    names_of,
 )
 from sklearn_ood.gevaldi._regions import find_regions
-from sklearn_ood.gevaldi._samples import DifferentSamples
-from sklearn_ood.nets._evaluation import device_of
-from sklearn_ood.search._ascent import likeliest
-
-MIXTURE_MAX_FEATURES = 64
+from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
+from sklearn_ood.search._ascent import FLOATS_PER_CHUNK, gradient_ascent, in_chunks, likeliest
+from sklearn_ood.search._evolution import evolve
 
 
 class GeValDi(Composition, OODClassifier):
@@ -49,12 +54,12 @@ class GeValDi(Composition, OODClassifier):
     ----------
     estimators : list of (str, classifier), default=None
         At least two, with ``predict_proba``. Members with gradients (this package's networks,
-        torch modules) are climbed along them, any other by evolution. With ``prefit=True`` a
-        torch module that returns logits may stand for a classifier. None is a wide and a
-        deep network.
+        torch modules) are climbed along them, any other by evolution. One in
+        :class:`~sklearn.frozen.FrozenEstimator` is taken as it is, as is a torch module,
+        which returns logits. None is a wide and a deep network.
     generator : generator or None, default=None
-        From `sklearn_ood.generators`. None is a Gaussian mixture a class for up to 64
-        features, a `VAE` for more.
+        From :mod:`sklearn_ood.generators`, frozen or not. None is a Gaussian mixture a class
+        for up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
     divergence : {"js", "kl"} or callable, default="js"
         What is maximised: the Jensen-Shannon divergence of all members, or the
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
@@ -66,11 +71,10 @@ class GeValDi(Composition, OODClassifier):
     prior_mass : float in (0, 1], default=0.9
         Latents start and stay among the likeliest ones, which hold this share of the prior:
         for a normal prior in a ball around its mode. This is what keeps samples on the data's
-        manifold; with 1 a positive `prior_weight` has to.
+        manifold; with 1 a positive ``prior_weight`` has to.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
-        "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate,
-        "evolution" needs no gradients. "auto" is "adam" where members and generator are
-        differentiable, else "evolution".
+        "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate.
+        "auto" is "adam" where members and generator are differentiable, else "evolution".
     lr : float > 0, default=0.05
         Learning rate of "adam" and "sgd".
     n_steps : int >= 0, default=100
@@ -81,9 +85,6 @@ class GeValDi(Composition, OODClassifier):
         "evolution": proposals in each step for each latent.
     step_size : float > 0, default=0.5
         "evolution": standard deviation of the first proposals.
-    prefit : bool, default=False
-        Whether members and generator are fitted already and taken as they are. `fit` may be
-        called without data then.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
     ood_label : label, default=None
@@ -105,7 +106,7 @@ class GeValDi(Composition, OODClassifier):
     optimizer_ : str
         What "auto" has chosen.
     class_means_ : ndarray of shape (n_classes, n_features), or None
-        Mean of each class's training rows; None where `fit` saw no data.
+        Mean of each class's training rows; None where ``fit`` saw no data.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -131,74 +132,62 @@ class GeValDi(Composition, OODClassifier):
     >>> X, y = load_iris(return_X_y=True)
     >>> members = [("linear", LogisticRegression(max_iter=500)), ("bayes", GaussianNB())]
     >>> generator = GaussianMixtureGenerator(1)
-    >>> gevaldi = GeValDi(members, generator, n_steps=10, random_state=0).fit(X, y)
-    >>> found = gevaldi.maximally_different_samples(20, random_state=0)
-    >>> bool(found.divergence.mean() > 2 * found.start_divergence.mean())
+    >>> gevaldi = GeValDi(members, generator=generator, n_steps=10, random_state=0)
+    >>> found = gevaldi.fit(X, y).maximally_different_samples(20, random_state=0)
+    >>> bool(found.end.divergence.mean() > 2 * found.start.divergence.mean())
     True
     """
 
-    def __init__(
-        self,
-        estimators=None,
-        generator=None,
-        *,
-        divergence="js",
-        prior_weight=0.0,
-        prior_mass=0.9,
-        optimizer="auto",
-        lr=0.05,
-        n_steps=100,
-        n_starts=1,
-        population_size=20,
-        step_size=0.5,
-        prefit=False,
-        input_shape=None,
-        ood_label=None,
-        n_jobs=None,
-        random_state=None,
-    ):
-        self.estimators = estimators
-        self.generator = generator
-        self.divergence = divergence
-        self.prior_weight = prior_weight
-        self.prior_mass = prior_mass
-        self.optimizer = optimizer
-        self.lr = lr
-        self.n_steps = n_steps
-        self.n_starts = n_starts
-        self.population_size = population_size
-        self.step_size = step_size
-        self.prefit = prefit
-        self.input_shape = input_shape
-        self.ood_label = ood_label
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    estimators: Any = field(default=None, kw_only=False)
+    generator: Any = None
+    divergence: Literal["js", "kl"] | Annotated[Callable, callable] = "js"
+    prior_weight: NonNegative = 0.0
+    prior_mass: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.9
+    optimizer: Literal["auto", "adam", "sgd", "evolution"] = "auto"
+    lr: Positive = 0.05
+    n_steps: Annotated[int, Interval(Integral, 0, None, closed="left")] = 100
+    n_starts: Count = 1
+    population_size: Annotated[int, Interval(Integral, 4, None, closed="left")] = 20
+    step_size: Positive = 0.5
+    input_shape: Any = None
+    ood_label: Any = None
+    n_jobs: int | None = None
+    random_state: RandomState = None
 
     def fit(self, X=None, y=None):
-        """Fit clones of the members and of the generator, or take them as they are.
+        """Fit clones of the members and of the generator; frozen ones are taken as they are.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            May be left out, with y, where ``prefit=True``.
+            May be left out, with y, where all are frozen.
         y : array-like of shape (n_samples,)
 
         Returns
         -------
         self
         """
-        check_parameters(self)
-        data = self._validate(X, y)
-        named = self._default_members() if self.estimators is None else self.estimators
-        names = check_names(named, self.get_params(deep=False))
-        members, generator = (
-            self._take(named, data) if self.prefit else self._train(named, data)
+        self._validate_params()
+        named = default_members() if self.estimators is None else self.estimators
+        names = names_of(named)
+        self._validate_names(names)
+        data = self._validate_data([*named, ("generator", self.generator)], X, y)
+        *members, generator = fit_parts(
+            named,
+            self.generator,
+            data,
+            input_shape=self.input_shape_,
+            random_state=check_random_state(self.random_state),
+            n_jobs=self.n_jobs,
         )
-        self._check_together(names, members, generator)
+        classes = members[0].classes_ if data is None else data.classes
+        check_members(names, members, classes, self.n_features_in_)
+        check_generator(generator, classes, self.n_features_in_)
+        self.input_shape_ = image_shape(members) or self.input_shape_
         self.estimator_names_, self.estimators_, self.generator_ = names, members, generator
-        self.optimizer_ = self._resolve_optimizer()
+        self.optimizer_ = resolve_optimizer(self.optimizer, members, generator)
         self.class_means_ = None if data is None else class_means(data)
-        self.classes_ = members[0].classes_ if data is None else data.classes
+        self.classes_ = classes
         return self
 
     @property
@@ -207,7 +196,7 @@ class GeValDi(Composition, OODClassifier):
         return Bunch(**dict(zip(self.estimator_names_, self.estimators_, strict=True)))
 
     def maximally_different_samples(
-        self, n_samples=100, *, pair=None, y=None, random_state=None
+        self, n_samples=100, *, pair=None, y=None, divergence=None, random_state=None
     ):
         """Generate samples on which the members differ most.
 
@@ -219,6 +208,8 @@ class GeValDi(Composition, OODClassifier):
             all of them.
         y : label or array-like of shape (n_samples,), default=None
             Class whose generator is climbed; None takes all in equal shares.
+        divergence : {"js", "kl"} or callable, default=None
+            What is maximised; None is the parameter ``divergence``.
         random_state : int, RandomState instance or None, default=None
             Determines where the ascent starts and evolution's proposals.
 
@@ -226,21 +217,40 @@ class GeValDi(Composition, OODClassifier):
         -------
         DifferentSamples
         """
-        check_is_fitted(self)
-        names, members = self._members(pair)
+        check_is_fitted(self, "generator_")
+        known = self.estimator_names_
+        names = known if pair is None else checked_pair(pair, known)
+        members = [self.named_estimators_[name] for name in names]
+        divergence = resolve_divergence(divergence or self.divergence)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"Got n_samples={n_samples!r}, but expected a whole number >= 1.")
         rng, generator = check_random_state(random_state), self.generator_
-        codes = self._condition(n_samples, y, rng)
+        equal_shares = np.arange(n_samples) % generator.n_classes_
+        codes = rng.permutation(equal_shares) if y is None else generator._codes(y, n_samples)
         repeated = np.repeat(codes, self.n_starts)
         project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
-        drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
-        start = project(drawn.to(device_of(generator.core_)))
-        ascent = climb(self, members, start, repeated, project, rng)
-        kept = ascent.objective.view(n_samples, self.n_starts).argmax(1)
-        kept = kept + self.n_starts * torch.arange(n_samples, device=kept.device)
-        return DifferentSamples.from_ascent(
-            ascent, start, kept, names, members, generator, codes, self
+        drawn = torch.from_numpy(generator._draw(rng, len(repeated)))
+        start = project(drawn.to(generator._device))
+        ascend, evaluations = self._optimizer(start.device, rng)
+
+        def climb(z, labels):
+            prior = {"prior_weight": self.prior_weight, "project": project}
+            objective = latent_objective(members, generator, labels, divergence, **prior)
+            return ascend(objective, z)
+
+        floats = generator._floats_per_row() * evaluations
+        ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
+        ascent = ascent.best_of(self.n_starts)
+        return DifferentSamples(
+            start=self._snapshot(ascent.start, codes, ascent, 0),
+            end=self._snapshot(ascent.z, codes, ascent, -1),
+            y=None if generator.classes_ is None else generator.classes_[codes],
+            names=list(names),
+            divergence_path=ascent.divergence.double().cpu().numpy(),
+            drift_path=ascent.drift.double().cpu().numpy(),
+            log_proba_path=ascent.log_proba.cpu().numpy(),
+            input_shape=self.input_shape_,
+            class_means=self.class_means_,
         )
 
     def disagreement_matrix(self, n_samples=100, *, X=None, random_state=None):
@@ -259,29 +269,25 @@ class GeValDi(Composition, OODClassifier):
         Disagreement
         """
         check_is_fitted(self)
+        names = self.estimator_names_
         if X is not None:
-            return kl_matrix(
-                self.estimator_names_, log_proba(self.estimators_, validate_rows(self, X))
-            )
+            return kl_matrix(names, log_proba(self.estimators_, validate_rows(self, X)))
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        pairwise = copy(self)
-        pairwise.divergence = "kl"
-        return Disagreement.of_pairs(
-            self.estimator_names_,
-            lambda pair: pairwise.maximally_different_samples(
-                n_samples, pair=pair, random_state=seed
-            ),
-        )
+        divergence, different = np.zeros((2, len(names), len(names)))
+        for a, b in permutations(range(len(names)), 2):
+            found = self.maximally_different_samples(
+                n_samples, pair=(names[a], names[b]), divergence="kl", random_state=seed
+            )
+            divergence[a, b] = found.end.divergence.mean()
+            different[a, b] = found.differ.mean()
+        return Disagreement(list(names), divergence, different)
 
-    def failure_regions(
-        self, samples, *, method="dbscan", space="auto", min_samples=10, eps=None
-    ):
+    def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
 
         Parameters
         ----------
         samples : DifferentSamples
-        method : {"dbscan", "hdbscan"}, default="dbscan"
         space : {"auto", "latent", "probability", "input"}, default="auto"
             Where samples are near each other: in their latents, in the members'
             probabilities (square roots, so that distances are Hellinger's), or as inputs on
@@ -289,10 +295,9 @@ class GeValDi(Composition, OODClassifier):
             one latent space, as in a conditional network; with a generator for each class a
             latent means something else in each, and "auto" is "probability".
         min_samples : int >= 2, default=10
-            Neighbours that make a dense point; the smallest region of "hdbscan".
-        eps : float, default=None
-            Radius of "dbscan"; None chooses one from a grid by silhouette times the share of
-            the samples in a cluster.
+            The smallest region; for DBSCAN, neighbours that make a dense point.
+        eps : float > 0, default=None
+            Radius of DBSCAN; None is HDBSCAN, which needs none.
 
         Returns
         -------
@@ -302,7 +307,7 @@ class GeValDi(Composition, OODClassifier):
         shared = getattr(self.generator_, "conditional", self.generator_.n_classes_ == 1)
         if space == "auto":
             space = "latent" if shared else "probability"
-        return find_regions(samples, method, space, min_samples, eps)
+        return find_regions(samples, space=space, min_samples=min_samples, eps=eps)
 
     def refit_with(self, samples, X, y, *, evaluate=None):
         """Fit the members again with different samples as further training rows.
@@ -322,106 +327,74 @@ class GeValDi(Composition, OODClassifier):
         Returns
         -------
         Refit
-            The estimator, and its accuracies before and after.
+            The estimator, whose members are frozen, and the accuracies before and after.
         """
         check_is_fitted(self)
-        data = validate_training_data(clone(self), X, y)
+        parameters = self.get_params(deep=False)
+        data = validate_training_data(type(self)(**parameters), X, y)
         rows, codes = data.in_distribution
-        rows = np.concatenate([rows, samples.samples]).astype(np.float32)
+        rows = np.concatenate([rows, samples.end.samples]).astype(np.float32)
         labels = np.concatenate([data.classes[codes], samples.condition()])
-        refitted = copy(self)
-        refitted.estimators_ = fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
-        judged = dict(evaluate or {})
-        return Refit(refitted, accuracy_of(self, judged), accuracy_of(refitted, judged))
+        members = fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
+        frozen = map(FrozenEstimator, members)
+        parameters["estimators"] = list(zip(self.estimator_names_, frozen, strict=True))
+        parameters["generator"] = FrozenEstimator(self.generator_)
+        refitted = type(self)(**parameters).fit(X, y)
+        before, after = (
+            {name: float(each.score(*rows)) for name, rows in (evaluate or {}).items()}
+            for each in (self, refitted)
+        )
+        return Refit(refitted, before, after)
 
     def _evidence(self, rows):
         return self._log_proba(rows)
 
     def _log_proba(self, rows):
-        return np.logaddexp.reduce(log_proba(self.estimators_, rows), axis=0) - np.log(
-            len(self.estimators_)
-        )
+        each = log_proba(self.estimators_, rows)
+        return np.logaddexp.reduce(each, axis=0) - np.log(len(each))
 
     def _scores(self, rows):
         predictions = torch.from_numpy(log_proba(self.estimators_, rows))
         return -resolve_divergence(self.divergence)(predictions).double().numpy()
 
-    def _validate(self, X, y):
-        if X is not None or not self.prefit:
+    def _class_scores(self, rows, codes):
+        return self._scores(rows)
+
+    def _validate_data(self, parts, X, y):
+        """Training rows; None where there are none, and all parts are frozen."""
+        if X is not None:
             return validate_training_data(self, X, y)
+        check_frozen(parts)
         forget(self)
+        self.n_features_in_ = self.generator.n_features_in_
+        self.input_shape_ = self.input_shape or (self.n_features_in_,)
         return None
 
-    def _default_members(self):
-        deep = SoftmaxClassifier(hidden_layer_sizes=(64, 64))
-        return [("wide", SoftmaxClassifier()), ("deep", deep)]
+    def _optimizer(self, device, rng):
+        """Climbs an objective from given latents; and how many it evaluates of each at once."""
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        if self.optimizer_ != "evolution":
+            options = {"lr": self.lr, "method": self.optimizer_}
+            return partial(gradient_ascent, n_steps=self.n_steps, **options), 1
+        size = self.population_size
+        proposals = torch.Generator(device=device).manual_seed(seed)
+        options = {"population_size": size, "step_size": self.step_size, "rng": proposals}
+        return partial(evolve, n_steps=self.n_steps, **options), size
 
-    def _train(self, named, data):
-        """Clones of members and generator, fitted to the in-distribution rows."""
-        rows, codes = data.in_distribution
-        labels = data.classes[codes]
-        generator = self.generator
-        if generator is None:
-            small = rows.shape[1] <= MIXTURE_MAX_FEATURES
-            generator = GaussianMixtureGenerator() if small else VAE()
-        *members, generator = fit_clones(
-            [*(member for _, member in named), generator],
-            rows,
-            labels,
-            input_shape=data.input_shape,
-            random_state=check_random_state(self.random_state),
-            n_jobs=self.n_jobs,
-        )
-        return members, generator
-
-    def _take(self, named, data):
-        """Members and generator as they are; their widths and shapes are then ours."""
-        generator = self.generator
-        check_generator(generator)
-        self.n_features_in_ = generator.n_features_in_ if data is None else data.rows.shape[1]
-        classes = generator.classes_ if data is None else data.classes
-        known = [self.input_shape, None if data is None else data.input_shape]
-        known += [getattr(member, "input_shape_", None) for _, member in named]
-        images = [shape for shape in known if shape is not None and len(shape) == 3]
-        self.input_shape_ = tuple(images[0]) if images else (self.n_features_in_,)
-        members = [fitted_member(*pair, classes, self.input_shape_) for pair in named]
-        return members, generator
-
-    def _check_together(self, names, members, generator):
-        classes = members[0].classes_
-        for name, member in zip(names, members, strict=True):
-            check_member(name, member, classes, self.n_features_in_)
-        check_generator(generator, classes, self.n_features_in_)
-
-    def _resolve_optimizer(self):
-        smooth = self.generator_.is_differentiable and all(
-            is_differentiable(member) for member in self.estimators_
-        )
-        if self.optimizer in ("adam", "sgd") and not smooth:
-            raise ValueError(
-                f"Got optimizer={self.optimizer!r}, but a member or the generator has no "
-                "gradients; use 'evolution', or 'auto' to have it chosen."
-            )
-        return (
-            ("adam" if smooth else "evolution") if self.optimizer == "auto" else self.optimizer
-        )
-
-    def _members(self, pair):
-        """Names and estimators to set apart."""
-        if pair is None:
-            return self.estimator_names_, self.estimators_
-        names = list(pair)
-        known = self.named_estimators_
-        if len(names) != 2 or names[0] == names[1] or not set(names) <= set(known):
-            raise ValueError(
-                f"Got pair={pair!r}, but expected the names of two different members from "
-                f"{self.estimator_names_}."
-            )
-        return names, [known[name] for name in names]
-
-    def _condition(self, n_samples, y, rng):
-        """Position of each sample's class among those of the generator."""
+    def _snapshot(self, z, codes, ascent, step):
+        """What latents generate, and what the members said of it at a step."""
         generator = self.generator_
-        if y is None:
-            return rng.permutation(np.arange(n_samples) % generator.n_classes_)
-        return generator.class_index(y, n_samples)
+        size = max(1, FLOATS_PER_CHUNK // generator._floats_per_row())
+        labels = torch.as_tensor(codes, device=z.device)
+        with torch.no_grad():
+            parts = zip(z.split(size), labels.split(size), strict=True)
+            rows = torch.cat([generator.decode_tensor(*part) for part in parts])
+            log_prior = generator.log_prior_tensor(z.double())
+        return Snapshot(
+            latents=z.cpu().numpy(),
+            samples=rows.float().cpu().numpy(),
+            log_proba=ascent.log_proba[step].cpu().numpy(),
+            log_prior=log_prior.cpu().numpy(),
+            divergence=ascent.divergence[step].double().cpu().numpy(),
+            classes=self.classes_,
+        )

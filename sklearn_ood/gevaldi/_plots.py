@@ -2,42 +2,57 @@
 
 import numpy as np
 
-from sklearn_ood._plotting import pyplot
-from sklearn_ood.inspection._explanation import draw_row
+from sklearn_ood._plotting import draw_row, pyplot
+from sklearn_ood.metrics._set_distance import set_sizes
 
 
-def new_figure(width, height):
-    """An empty figure."""
-    return pyplot().figure(figsize=(width, height), layout="constrained")
+def plot_samples(found, *, max_samples=8):
+    """Draw the most divergent samples before and after the ascent (figure 1).
 
+    Parameters
+    ----------
+    found : DifferentSamples
+    max_samples : int, default=8
 
-def draw_before_and_after(found, max_samples):
-    """Samples before and after the ascent, the most divergent first, with all answers."""
-    index = np.argsort(-found.divergence, kind="stable")[:max_samples]
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two columns, before and after, with the members' answers.
+    """
+    index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
     figure = new_figure(4.2, 1.5 * len(index))
     axes = figure.subplots(len(index), 2, squeeze=False)
-    before, after = found.start_proba, found.proba
-    for line, i in zip(axes, index, strict=True):
-        for axis, rows, proba in (
-            (line[0], found.start_samples, before),
-            (line[1], found.samples, after),
-        ):
-            draw_row(axis, rows[i], found.input_shape)
-            best = proba[:, i].argmax(axis=1)
-            answers = [
-                f"{name}: {found.classes[k]} ({proba[m, i, k]:.2f})"
-                for m, (name, k) in enumerate(zip(found.names, best, strict=True))
-            ]
-            axis.set_title("\n".join(answers), fontsize=6)
-        if found.y is not None:
-            line[0].set_ylabel(str(found.y[i]), fontweight="bold", rotation=0, labelpad=10)
+    for column, moment in zip(axes.T, (found.start, found.end), strict=True):
+        answers, best = moment.predictions, moment.proba.max(axis=2)
+        for axis, i in zip(column, index, strict=True):
+            draw_row(axis, moment.samples[i], found.input_shape)
+            named = zip(found.names, answers[:, i], best[:, i], strict=True)
+            title = "\n".join(f"{name}: {answer} ({p:.2f})" for name, answer, p in named)
+            axis.set_title(title, fontsize=6)
+    if found.y is not None:
+        for axis, label in zip(axes[:, 0], found.y[index], strict=True):
+            axis.set_ylabel(str(label), fontweight="bold", rotation=0, labelpad=10)
     return figure
 
 
-def draw_curves(found, set_distances, sizes):
-    """Mean and middle half of divergence and drift, and mean set distances, step by step."""
-    figure = new_figure(10 if set_distances is not None else 7, 3)
-    axes = figure.subplots(1, 2 + (set_distances is not None))
+def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
+    """Draw divergence, drift and set distance along the ascent (figures 2 and 3).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    hierarchy, n
+        As for ``DifferentSamples.set_distance_path``. Set distances are left out where there
+        is neither a hierarchy nor class means to learn one from.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Means, and the middle half of divergence and drift.
+    """
+    ranked = hierarchy is not None or found.class_means is not None
+    figure = new_figure(10 if ranked else 7, 3)
+    axes = figure.subplots(1, 2 + ranked)
     curves = ((found.divergence_path, "Divergence (nats)"), (found.drift_path, "Drift"))
     for axis, (path, label) in zip(axes[:2], curves, strict=True):
         steps = np.arange(len(path))
@@ -45,28 +60,42 @@ def draw_curves(found, set_distances, sizes):
         axis.fill_between(steps, low, high, alpha=0.3, linewidth=0)
         axis.plot(steps, path.mean(axis=1))
         axis.set(xlabel="Step", ylabel=label)
-    if set_distances is not None:
-        for curve, n in zip(set_distances.T, sizes, strict=True):
-            axes[2].plot(found.steps, curve, marker="o", markersize=3, label=f"n = {n}")
+    if ranked:
+        distances = found.set_distance_path(hierarchy, n=n).mean(axis=1)
+        for curve, size in zip(distances.T, set_sizes(n), strict=True):
+            axes[2].plot(found.steps, curve, marker="o", markersize=3, label=f"n = {size}")
         axes[2].set(xlabel="Step", ylabel="Prediction set distance")
         axes[2].legend()
     return figure
 
 
-def draw_map(found, regions, X, y):
-    """Real rows by label beside the samples by region, on the same two components."""
-    rows = found.samples if X is None else np.asarray(X).reshape(len(X), -1)
+def plot_map(found, regions, X=None, y=None):
+    """Draw where the regions lie, on two principal components (figure 5).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    regions : list of FailureRegion
+    X : array-like of shape (n_rows, n_features), default=None
+        Real rows, drawn beside; the components are theirs.
+    y : array-like of shape (n_rows,), default=None
+        Their labels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     from sklearn.decomposition import PCA  # slow to import
 
+    rows = found.end.samples if X is None else np.asarray(X).reshape(len(X), -1)
     components = PCA(2, random_state=0).fit(rows)
     figure = new_figure(10 if X is not None else 5.5, 4.5)
     axes = figure.subplots(1, 1 if X is None else 2, sharex=True, sharey=True, squeeze=False)[0]
     if X is not None:
-        _scatter_by(
-            axes[0], components.transform(rows), np.zeros(len(rows)) if y is None else y
-        )
+        labels = np.zeros(len(rows)) if y is None else y
+        _scatter_by(axes[0], components.transform(rows), labels)
         axes[0].set_title("real rows")
-    points = components.transform(found.samples)
+    points = components.transform(found.end.samples)
     axes[-1].scatter(*points.T, s=4, color="0.8", label="in no region")
     for number, region in enumerate(regions):
         axes[-1].scatter(
@@ -82,8 +111,20 @@ def draw_map(found, regions, X, y):
     return figure
 
 
-def draw_regions(found, regions, max_regions):
-    """Representative samples, one line a region."""
+def plot_regions(found, regions, *, max_regions=6):
+    """Draw representative samples of each region (figure 6).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    regions : list of FailureRegion
+    max_regions : int, default=6
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A line for each region.
+    """
     regions = regions[:max_regions]
     width = max((len(region.representatives) for region in regions), default=1)
     figure = new_figure(0.9 * width + 1, 1.1 * max(1, len(regions)))
@@ -94,20 +135,35 @@ def draw_regions(found, regions, max_regions):
         line[0].set_title(f"{region.name} ({region.size})", fontsize=7, loc="left")
         for axis, i in zip(line, region.representatives, strict=False):
             axis.set_axis_on()
-            draw_row(axis, found.samples[i], found.input_shape)
+            draw_row(axis, found.end.samples[i], found.input_shape)
     return figure
 
 
-def draw_changes(found, feature_names, max_features):
-    """How much each feature changed, in standard deviations of the start."""
-    n_features = found.samples.shape[1]
+def plot_changes(found, *, feature_names=None, max_features=20):
+    """Draw what the ascent changed in each feature: for tables.
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    feature_names : sequence of str, default=None
+    max_features : int, default=20
+        The features that changed most are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For each feature a bar of the mean absolute change, in standard deviations of the
+        start, and the mean change as a point.
+    """
+    start, end = found.start.samples, found.end.samples
+    n_features = end.shape[1]
     names = np.arange(n_features) if feature_names is None else np.asarray(feature_names)
     if len(names) != n_features:
         raise ValueError(
             f"Got {len(names)} feature_names, but the samples have {n_features} features."
         )
-    spread = found.start_samples.std(axis=0)
-    change = (found.samples - found.start_samples) / np.where(spread > 0, spread, 1.0)
+    spread = start.std(axis=0)
+    change = (end - start) / np.where(spread > 0, spread, 1.0)
     size = np.abs(change).mean(axis=0)
     kept = np.argsort(-size, kind="stable")[:max_features][::-1]
     figure = new_figure(5.5, 1 + 0.25 * len(kept))
@@ -122,7 +178,13 @@ def draw_changes(found, feature_names, max_features):
     return figure
 
 
+def new_figure(width, height):
+    """An empty figure."""
+    return pyplot().figure(figsize=(width, height), layout="constrained")
+
+
 def _scatter_by(axis, points, y):
+    """Points coloured by label, with a legend."""
     for number, label in enumerate(np.unique(y)):
         at = np.asarray(y) == label
         axis.scatter(*points[at].T, s=4, color=f"C{number % 10}", label=str(label))

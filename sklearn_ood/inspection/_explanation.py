@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_ood._plotting import pyplot
+from sklearn_ood._plotting import draw_row, pyplot
 
 
 class Explanation(NamedTuple):
@@ -35,7 +35,7 @@ def draw_explanation(explanation, labels=None):
     Parameters
     ----------
     explanation : Explanation
-    labels : ndarray of shape (n_samples,), optional
+    labels : ndarray of shape (n_samples,), default=None
         True labels, written beside the rows.
 
     Returns
@@ -65,12 +65,3 @@ def draw_explanation(explanation, labels=None):
             )
             axis.spines[:].set_color("C3" if k == predicted[i] else "0.8")
     return figure
-
-
-def draw_row(axis, row, input_shape):
-    axis.set(xticks=[], yticks=[])
-    if len(input_shape) == 3:
-        image = row.reshape(input_shape).transpose(1, 2, 0)
-        axis.imshow(image.clip(0, 1).squeeze(), cmap="gray" if image.shape[2] == 1 else None)
-    else:
-        axis.plot(row, linewidth=0.8)

@@ -15,8 +15,8 @@ class Ascent(NamedTuple):
 
     Attributes
     ----------
-    z : tensor of shape (n, m)
-        Where they ended.
+    start, z : tensor of shape (n, m)
+        Where they started and ended.
     objective : tensor of shape (n,)
         Divergence and weighted log prior there.
     divergence : tensor of shape (n_steps + 1, n)
@@ -27,11 +27,25 @@ class Ascent(NamedTuple):
         Predictions at `checkpoints`.
     """
 
+    start: torch.Tensor
     z: torch.Tensor
     objective: torch.Tensor
     divergence: torch.Tensor
     drift: torch.Tensor
     log_proba: torch.Tensor
+
+    def best_of(self, n_starts):
+        """Of every ``n_starts`` latents in a row the one with the highest objective."""
+        best = self.objective.view(-1, n_starts).argmax(1)
+        return self.take(best + n_starts * torch.arange(len(best), device=best.device))
+
+    def take(self, index):
+        """Some of the latents."""
+        parts = zip(self, SAMPLE_AXES, strict=True)
+        return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
+
+
+SAMPLE_AXES = Ascent(start=0, z=0, objective=0, divergence=1, drift=1, log_proba=2)
 
 
 def unbounded(z):
@@ -137,7 +151,7 @@ class Record:
     def note(self, z, divergence, log_proba):
         """Keep the state after the next step."""
         if len(self.divergence) in self.steps:
-            self.log_proba.append(log_proba.detach().float())
+            self.log_proba.append(log_proba.detach())
         self.divergence.append(divergence.detach())
         length = z.norm(dim=1).clamp_min(torch.finfo(z.dtype).tiny)
         self.drift.append((z - self.start).norm(dim=1) / length)
@@ -145,7 +159,7 @@ class Record:
     def ascent(self, z, objective):
         """The whole, once it has ended."""
         stacked = (torch.stack(part) for part in (self.divergence, self.drift, self.log_proba))
-        return Ascent(z, objective.detach(), *stacked)
+        return Ascent(self.start, z, objective.detach(), *stacked)
 
 
 def gradient_ascent(objective, start, *, n_steps=100, lr=0.05, method="adam"):
@@ -232,14 +246,8 @@ def in_chunks(climb, start, *, floats_per_row, codes):
     labels = torch.as_tensor(codes, device=start.device)
     size = max(1, FLOATS_PER_CHUNK // floats_per_row)
     parts = [climb(start[index], labels[index]) for index in order.split(size)]
-    place = torch.argsort(order)
-    axis = Ascent(z=0, objective=0, divergence=1, drift=1, log_proba=2)
-    return Ascent(
-        *(
-            torch.cat(part, dim=at).index_select(at, place.to(part[0].device))
-            for part, at in zip(zip(*parts, strict=True), axis, strict=True)
-        )
-    )
+    joined = zip(zip(*parts, strict=True), SAMPLE_AXES, strict=True)
+    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(torch.argsort(order))
 
 
 def interleaved(codes):

@@ -88,7 +88,7 @@ ESTIMATORS = [
     NetFeatures(clone(SOFTMAX).set_params(max_epochs=3)),
     GenerativeClassifier("pca", random_state=0),
     NoveltyDetector(GenerativeClassifier("pca", random_state=0), random_state=0),
-    GeValDi(TWO_MEMBERS, GaussianMixtureGenerator(1), random_state=0),
+    GeValDi(TWO_MEMBERS, generator=GaussianMixtureGenerator(1), random_state=0),
     SelectiveClassifier(SOFTMAX),
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),

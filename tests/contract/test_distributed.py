@@ -92,7 +92,7 @@ def process_of_fit(_estimator, _X, _y):
 def test_the_fits_of_gevaldi(cluster):
     comparison = GeValDi(
         [("net", WhereFitted(**NET)), ("linear", LogisticRegression(max_iter=1000))],
-        GaussianMixtureGenerator(2),
+        generator=GaussianMixtureGenerator(2),
         n_steps=5,
         random_state=0,
     )
@@ -103,7 +103,7 @@ def test_the_fits_of_gevaldi(cluster):
     samples = [
         fitted.maximally_different_samples(10, random_state=0) for fitted in (serial, spread)
     ]
-    np.testing.assert_array_equal(samples[0].samples, samples[1].samples)
+    np.testing.assert_array_equal(samples[0].end.samples, samples[1].end.samples)
     refit = serial.refit_with(samples[0], X, Y).estimator
     spread_refit = on_cluster(lambda: spread.refit_with(samples[1], X, Y).estimator)
     np.testing.assert_array_equal(spread_refit.score_samples(X), refit.score_samples(X))

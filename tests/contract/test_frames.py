@@ -66,7 +66,7 @@ ESTIMATORS = [
             ("net", SoftmaxClassifier(**NET)),
             ("pca", GenerativeClassifier("pca", random_state=0)),
         ],
-        GaussianMixtureGenerator(1),
+        generator=GaussianMixtureGenerator(1),
         random_state=0,
     ),
     SelectiveClassifier(SoftmaxClassifier(**NET), coverage=0.9, random_state=0),

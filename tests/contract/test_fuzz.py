@@ -97,7 +97,7 @@ ESTIMATORS = {
     "CombinedClassifier, defaults": CombinedClassifier(SOFTMAX, random_state=0),
     "GeValDi": GeValDi(
         [("net", SOFTMAX), ("linear", LogisticRegression())],
-        GaussianMixtureGenerator(1),
+        generator=GaussianMixtureGenerator(1),
         random_state=0,
     ),
     "NetFeatures": NetFeatures(SOFTMAX),

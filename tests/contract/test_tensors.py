@@ -52,7 +52,7 @@ THROUGH_ARRAYS = [
     CombinedClassifier(LogisticRegression(), [("near", NeighborDistance())], random_state=0),
     GeValDi(
         [("net", SoftmaxClassifier(**NET)), ("pca", GenerativeClassifier("pca"))],
-        GaussianMixtureGenerator(1),
+        generator=GaussianMixtureGenerator(1),
         random_state=0,
     ),
 ]

@@ -9,6 +9,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
@@ -32,7 +33,8 @@ from sklearn_ood.generators import (
     PCAGenerator,
     PretrainedGenerator,
 )
-from sklearn_ood.gevaldi._members import is_differentiable, log_proba, log_proba_tensor
+from sklearn_ood.gevaldi._divergence import is_differentiable, log_proba_tensor
+from sklearn_ood.gevaldi._members import log_proba
 from sklearn_ood.metrics import selective_scorer
 
 X, Y = load_iris(return_X_y=True)
@@ -47,14 +49,18 @@ TREES = [
 GENERATOR = GaussianMixtureGenerator(1)
 
 
+def frozen(**members):
+    return [(name, FrozenEstimator(member)) for name, member in members.items()]
+
+
 @pytest.fixture(scope="module")
 def nets():
-    return GeValDi(NETS, GENERATOR, n_steps=40, random_state=0).fit(X, LABELS)
+    return GeValDi(NETS, generator=GENERATOR, n_steps=40, random_state=0).fit(X, LABELS)
 
 
 @pytest.fixture(scope="module")
 def trees():
-    return GeValDi(TREES, GENERATOR, n_steps=10, random_state=0).fit(X, LABELS)
+    return GeValDi(TREES, generator=GENERATOR, n_steps=10, random_state=0).fit(X, LABELS)
 
 
 class TestConsensus:
@@ -71,17 +77,19 @@ class TestConsensus:
         np.testing.assert_allclose(nets.score_samples(X), expected, rtol=1e-6, atol=1e-12)
 
     def test_zero_probabilities_keep_kl_finite(self):
-        gevaldi = GeValDi(TREES, GENERATOR, divergence="kl", n_steps=3, random_state=0)
+        gevaldi = GeValDi(
+            TREES, generator=GENERATOR, divergence="kl", n_steps=3, random_state=0
+        )
         gevaldi.fit(X, LABELS)
         assert (gevaldi.estimators_[0].predict_proba(X) == 0).any()
         score = gevaldi.score_samples(X)
         assert (np.isfinite(score) & (score <= 0) & (score > -37)).all()
-        assert np.isfinite(gevaldi.maximally_different_samples(5).divergence).all()
+        assert np.isfinite(gevaldi.maximally_different_samples(5).end.divergence).all()
 
     def test_takes_part_in_selection_and_searches(self):
         gevaldi = GeValDi(
             [("tree", TREES[0][1]), ("linear", LogisticRegression(max_iter=1000))],
-            GENERATOR,
+            generator=GENERATOR,
             random_state=0,
         )
         selective = SelectiveClassifier(gevaldi, coverage=0.8, random_state=0).fit(X, Y)
@@ -102,7 +110,7 @@ class TestConsensus:
 
     def test_outliers_are_left_out(self):
         y = np.where(Y == 2, -1, Y)
-        gevaldi = GeValDi(TREES, GENERATOR, ood_label=-1, random_state=0).fit(X, y)
+        gevaldi = GeValDi(TREES, generator=GENERATOR, ood_label=-1, random_state=0).fit(X, y)
         assert gevaldi.classes_.tolist() == [0, 1]
         assert gevaldi.generator_.n_classes_ == 2
 
@@ -160,7 +168,7 @@ class TestFit:
         first, second = (
             each.maximally_different_samples(6, random_state=1) for each in (nets, restored)
         )
-        assert (first.samples == second.samples).all()
+        assert (first.end.samples == second.end.samples).all()
         state = torch.random.get_rng_state()
         nets.maximally_different_samples(2)
         assert torch.equal(torch.random.get_rng_state(), state)
@@ -182,13 +190,15 @@ class TestFit:
             ("pipe", make_pipeline(StandardScaler(), SoftmaxClassifier(max_epochs=1))),
         ]
         generator = VAE(2, hidden_layer_sizes=(8,), max_epochs=1)
-        gevaldi = GeValDi(members, generator, n_steps=2, population_size=4, random_state=0)
+        gevaldi = GeValDi(
+            members, generator=generator, n_steps=2, population_size=4, random_state=0
+        )
         gevaldi.fit(images, y)
         assert gevaldi.estimators_[0].input_shape_ == (1, 8, 8)
         assert gevaldi.estimators_[1][-1].input_shape_ == (1, 8, 8)
         assert gevaldi.generator_.input_shape_ == (1, 8, 8)
         found = gevaldi.maximally_different_samples(4, random_state=0)
-        assert found.samples.shape == (4, 64)
+        assert found.end.samples.shape == (4, 64)
         assert found.input_shape == (1, 8, 8)
         assert gevaldi.predict(images).shape == (24,)
 
@@ -228,28 +238,27 @@ class TestPretrained:
                 classes=["ant", "bee", "cat", "dog"],
                 conditional=True,
             )
-        return networks, generator
+        return networks, FrozenEstimator(generator)
 
     def test_modules_are_taken_as_they_are_without_data(self, parts):
         networks, generator = parts
         gevaldi = GeValDi(
             networks,
-            generator,
+            generator=generator,
             prior_weight=0,
             prior_mass=1,
-            prefit=True,
             input_shape=(3, 8, 8),
         ).fit()
         found = gevaldi.maximally_different_samples(8, random_state=0)
-        assert gevaldi.generator_ is generator
+        assert gevaldi.generator_ is generator.estimator
         assert gevaldi.optimizer_ == "adam"
         assert gevaldi.classes_.tolist() == ["ant", "bee", "cat", "dog"]
         assert sorted(found.y) == sorted(2 * ["ant", "bee", "cat", "dog"])
-        assert found.divergence.mean() > 2 * found.start_divergence.mean()
+        assert found.end.divergence.mean() > 2 * found.start.divergence.mean()
         with torch.no_grad():
-            logits = networks[0][1](torch.from_numpy(found.samples).view(-1, 3, 8, 8))
+            logits = networks[0][1](torch.from_numpy(found.end.samples).view(-1, 3, 8, 8))
         np.testing.assert_allclose(
-            found.proba[0], torch.softmax(logits.double(), 1), rtol=1e-4, atol=1e-7
+            found.end.proba[0], torch.softmax(logits.double(), 1), rtol=1e-4, atol=1e-7
         )
         with pytest.raises(ValueError, match="class_means=None"):
             found.set_distance_path()
@@ -257,10 +266,11 @@ class TestPretrained:
     def test_a_missing_shape_or_missing_classes_are_clear_errors(self, parts):
         networks, generator = parts
         with pytest.raises(ValueError, match="cannot take inputs of shape"):
-            GeValDi(networks, generator, prefit=True).fit()
+            GeValDi(networks, generator=generator).fit()
         nameless = PretrainedGenerator.from_module(nn.Linear(2, 192), latent_dim=2)
+        nameless = FrozenEstimator(nameless)
         with pytest.raises(ValueError, match="neither the generator nor y says which classes"):
-            GeValDi(networks, nameless, prefit=True, input_shape=(3, 8, 8)).fit()
+            GeValDi(networks, generator=nameless, input_shape=(3, 8, 8)).fit()
 
     def test_wrapped_networks_and_uniform_prior(self):
         member = SoftmaxClassifier.from_module(nn.Linear(3, 2), [0, 1], 3)
@@ -268,31 +278,44 @@ class TestPretrained:
         generator = PretrainedGenerator.from_module(
             [nn.Linear(2, 3), nn.Linear(2, 3)], latent_dim=2, classes=[0, 1], prior="uniform"
         )
-        gevaldi = GeValDi([("a", member), ("b", other)], generator, prefit=True, lr=0.2).fit()
+        gevaldi = GeValDi(
+            frozen(a=member, b=other), generator=FrozenEstimator(generator), lr=0.2
+        )
+        gevaldi.fit()
         found = gevaldi.maximally_different_samples(10, random_state=0)
-        assert np.abs(found.latents).max() <= 1
-        assert np.isfinite(found.log_prior).all()
+        assert np.abs(found.end.latents).max() <= 1
+        assert np.isfinite(found.end.log_prior).all()
 
     def test_flat_rows_take_the_members_shape(self, parts):
         networks, generator = parts
-        members = [
-            (name, SoftmaxClassifier.from_module(network, generator.classes_, (3, 8, 8)))
-            for name, network in networks
-        ]
+        members = frozen(
+            **{
+                name: SoftmaxClassifier.from_module(network, generator.classes_, (3, 8, 8))
+                for name, network in networks
+            }
+        )
         rows = generator.sample(8, np.repeat(generator.classes_, 2), random_state=0)
-        gevaldi = GeValDi(members, generator, n_steps=1, prefit=True)
+        gevaldi = GeValDi(members, generator=generator, n_steps=1)
         gevaldi.fit(rows, np.repeat(generator.classes_, 2))
         assert gevaldi.input_shape_ == (3, 8, 8)
         flat, images = gevaldi.score_samples(rows), rows.reshape(-1, 3, 8, 8)
         np.testing.assert_array_equal(flat, gevaldi.score_samples(images))
 
-    def test_prefit_sklearn_members_and_data(self, trees):
-        prefit = GeValDi(
-            list(trees.named_estimators_.items()), trees.generator_, prefit=True, n_steps=10
+    def test_frozen_sklearn_members_and_data(self, trees):
+        again = GeValDi(
+            frozen(**trees.named_estimators_),
+            generator=FrozenEstimator(trees.generator_),
+            n_steps=10,
         ).fit(X, LABELS)
-        assert prefit.estimators_[0] is trees.estimators_[0]
-        assert (prefit.predict_proba(X) == trees.predict_proba(X)).all()
-        assert prefit.class_means_ is not None
+        assert again.estimators_[0] is trees.estimators_[0]
+        assert (again.predict_proba(X) == trees.predict_proba(X)).all()
+        assert again.class_means_ is not None
+
+    def test_some_may_be_frozen_and_others_fitted(self, trees):
+        members = [("forest", FrozenEstimator(trees.estimators_[0])), ("bayes", GaussianNB())]
+        mixed = GeValDi(members, generator=GENERATOR, n_jobs=2, random_state=0).fit(X, LABELS)
+        assert mixed.estimators_[0] is trees.estimators_[0]
+        assert mixed.estimators_[1].score(X, LABELS) > 0.9
 
 
 class TestBadInput:
@@ -300,8 +323,11 @@ class TestBadInput:
         ("parameters", "message"),
         [
             ({"estimators": NETS[:1]}, "1 classifier.*at least two"),
-            ({"estimators": [NETS[0], NETS[0]]}, "names must be distinct"),
-            ({"estimators": [("lr", NETS[0][1]), NETS[1]]}, "different from the parameters"),
+            ({"estimators": [NETS[0], NETS[0]]}, "not unique"),
+            (
+                {"estimators": [("lr", NETS[0][1]), NETS[1]]},
+                "conflict with constructor arguments",
+            ),
             ({"divergence": "hellinger"}, "divergence='hellinger'"),
             ({"optimizer": "cma"}, "optimizer='cma'"),
             ({"n_steps": 1.5}, "n_steps=1.5"),
@@ -320,18 +346,18 @@ class TestBadInput:
 
     def test_not_a_list_of_pairs(self):
         with pytest.raises(TypeError, match=r"expected a list of \(name, classifier\)"):
-            GeValDi([GaussianNB(), GaussianNB()], GENERATOR).fit(X, Y)
+            GeValDi([GaussianNB(), GaussianNB()], generator=GENERATOR).fit(X, Y)
 
     def test_no_gradients_where_they_are_asked_for(self):
         with pytest.raises(ValueError, match="has no gradients; use 'evolution'"):
-            GeValDi(TREES, GENERATOR, optimizer="adam").fit(X, Y)
+            GeValDi(TREES, generator=GENERATOR, optimizer="adam").fit(X, Y)
 
     def test_a_member_without_probabilities(self):
         members = [("svm", LinearSVC()), ("bayes", GaussianNB())]
         with pytest.raises(TypeError, match=r"'svm' \(LinearSVC\) without predict_proba"):
-            GeValDi(members, GENERATOR).fit(X, Y)
+            GeValDi(members, generator=GENERATOR).fit(X, Y)
         members[0] = ("svm", CalibratedClassifierCV(LinearSVC(), cv=2))
-        GeValDi(members, GENERATOR, n_steps=1).fit(X, Y)
+        GeValDi(members, generator=GENERATOR, n_steps=1).fit(X, Y)
 
     def test_members_with_other_classes(self):
         one, two = GaussianNB().fit(X, Y), GaussianNB().fit(X, LABELS)
@@ -339,32 +365,35 @@ class TestBadInput:
         with pytest.raises(
             ValueError, match=r"'b' with classes_=\['setosa'.*must know the same"
         ):
-            GeValDi([("a", one), ("b", two)], generator, prefit=True).fit()
+            GeValDi(frozen(a=one, b=two), generator=FrozenEstimator(generator)).fit()
 
     def test_unfitted_members_and_generators(self):
         fitted = GaussianNB().fit(X, Y)
-        generator = clone(GENERATOR).fit(X, Y)
-        with pytest.raises(NotFittedError, match="classifier 'b' is not fitted"):
-            GeValDi([("a", fitted), ("b", GaussianNB())], generator, prefit=True).fit()
-        with pytest.raises(NotFittedError, match="The generator is not fitted"):
-            GeValDi([("a", fitted), ("b", fitted)], GENERATOR, prefit=True).fit()
+        generator = FrozenEstimator(clone(GENERATOR).fit(X, Y))
+        with pytest.raises(NotFittedError, match="GaussianNB instance is not fitted"):
+            GeValDi(frozen(a=fitted, b=GaussianNB()), generator=generator).fit()
+        with pytest.raises(NotFittedError, match="not fitted"):
+            GeValDi(frozen(a=fitted, b=fitted), generator=FrozenEstimator(GENERATOR)).fit()
         with pytest.raises(TypeError, match="expected one from sklearn_ood.generators"):
-            GeValDi([("a", fitted), ("b", fitted)], prefit=True).fit()
+            GeValDi(frozen(a=fitted, b=fitted), generator=FrozenEstimator(fitted)).fit()
 
     def test_a_generator_of_another_width_or_other_classes(self):
-        members = [("a", GaussianNB().fit(X, Y)), ("b", GaussianNB().fit(X, Y))]
-        narrow = clone(GENERATOR).fit(X[:, :3], Y)
+        members = frozen(a=GaussianNB().fit(X, Y), b=GaussianNB().fit(X, Y))
+        narrow = FrozenEstimator(clone(GENERATOR).fit(X[:, :3], Y))
         with pytest.raises(ValueError, match="3 features, but the classifiers take 4"):
-            GeValDi(members, narrow, prefit=True).fit(X, Y)
+            GeValDi(members, generator=narrow).fit(X, Y)
         with pytest.raises(ValueError, match="'a' for 4 features, but expected 3"):
-            GeValDi(members, narrow, prefit=True).fit()
-        strange = clone(GENERATOR).fit(X, Y + 5)
+            GeValDi(members, generator=narrow).fit()
+        strange = FrozenEstimator(clone(GENERATOR).fit(X, Y + 5))
         with pytest.raises(ValueError, match=r"generator of the classes \[5, 6, 7\]"):
-            GeValDi(members, strange, prefit=True).fit(X, Y)
+            GeValDi(members, generator=strange).fit(X, Y)
 
-    def test_data_are_needed_unless_prefit(self):
+    def test_data_are_needed_unless_all_is_frozen(self):
         with pytest.raises(ValueError, match="y"):
-            GeValDi(NETS, GENERATOR).fit(X, None)
+            GeValDi(NETS, generator=GENERATOR).fit(X, None)
+        members = [*frozen(a=GaussianNB().fit(X, Y)), ("b", GaussianNB())]
+        with pytest.raises(ValueError, match=r"\['b', 'generator'\] have to be fitted"):
+            GeValDi(members).fit()
 
     def test_unfitted(self):
         with pytest.raises(NotFittedError):
@@ -384,9 +413,11 @@ class TestGenerators:
         ids=["vae", "pca", "knn"],
     )
     def test_every_generator_can_be_climbed(self, generator):
-        gevaldi = GeValDi(NETS, generator, n_steps=5, population_size=6, random_state=0)
+        gevaldi = GeValDi(
+            NETS, generator=generator, n_steps=5, population_size=6, random_state=0
+        )
         gevaldi.fit(X, Y)
         found = gevaldi.maximally_different_samples(9, random_state=0)
-        assert found.samples.shape == (9, 4)
+        assert found.end.samples.shape == (9, 4)
         assert np.bincount(found.y).tolist() == [3, 3, 3]
-        assert found.divergence.mean() >= found.start_divergence.mean()
+        assert found.end.divergence.mean() >= found.start.divergence.mean()
