@@ -1,4 +1,4 @@
-"""What all pictures share."""
+"""Axes to draw on, and how a row is drawn."""
 
 
 def pyplot():
@@ -13,8 +13,8 @@ def pyplot():
     return matplotlib.pyplot
 
 
-def axes_of(ax=None):
-    """The given axes, or new ones, and their figure."""
+def axes_and_figure(ax=None):
+    """The axes given, or new ones, and their figure."""
     ax = pyplot().subplots()[1] if ax is None else ax
     return ax, ax.figure
 

@@ -5,6 +5,7 @@ from sklearn_ood.inspection._fooling import (
     FoolingResult,
     fooling_rate,
     fooling_rate_on,
+    fooling_scorer,
 )
 from sklearn_ood.inspection._gradients import InputGradientsDisplay
 from sklearn_ood.inspection._searches import FoolingGenerator
@@ -16,4 +17,5 @@ __all__ = [
     "InputGradientsDisplay",
     "fooling_rate",
     "fooling_rate_on",
+    "fooling_scorer",
 ]

@@ -1,15 +1,17 @@
 """How easily inputs can be made that a classifier takes, with confidence, for a given class."""
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
-from sklearn_ood.inspection._searches import EvolutionSearch, GradientSearch
-from sklearn_ood.metrics._displays import _axes
+from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.inspection._searches import EvolutionSearch, FoolingGenerator, GradientSearch
 
 TARGETS = ("unscaled", "scaled")
 METHODS = ("auto", "gradient", "evolution")
@@ -92,8 +94,8 @@ def fooling_rate(
         output that the confidence is computed from, such as log c(x) + log p(x).
     method : {"auto", "gradient", "evolution"}, default="auto"
         "gradient" trains a :class:`FoolingGenerator` for each trial through the network of
-        one of our classifiers. "evolution" needs ``predict_proba`` only: a (1 + n_offspring)
-        search with the one-fifth rule for each trial. "auto" is "gradient" where it can be.
+        one of our classifiers. "evolution" needs ``predict_proba`` only: a separable CMA
+        evolution strategy for each trial. "auto" is "gradient" where it can be.
     bounds : tuple (low, high) of float or array of shape (n_features,), default=(0.0, 1.0)
         Range of the features that the search may use.
     n_trials : int, default=20
@@ -102,7 +104,7 @@ def fooling_rate(
         Updates, or generations, after which a trial is given up.
     lr : float, default=1e-5
         Learning rate of "gradient".
-    n_offspring : int, default=16
+    n_offspring : int >= 2, default=16
         Candidates in each generation of "evolution".
     random_state : int, RandomState or None, default=None
         Seed of the starts and of "evolution".
@@ -148,33 +150,20 @@ def fooling_rate(
     if method == "auto":
         method = "gradient" if hasattr(estimator, "scored_network_") else "evolution"
     _check_estimator(estimator, method)
-    random_state = check_random_state(random_state)
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
-    n_features = _n_features(estimator)
+    size, scaled = (len(classes), int(estimator.n_features_in_)), target == "scaled"
+    common = {"bounds": bounds, "random_state": check_random_state(random_state)}
     if method == "gradient":
+        generator = FoolingGenerator(*size, lr=lr, **common)
         search = GradientSearch(
-            estimator, classes, n_features, bounds, target, threshold, lr, random_state
+            estimator, classes, generator, scaled=scaled, threshold=threshold
         )
     else:
         search = EvolutionSearch(
-            estimator, classes, n_features, bounds, target, n_offspring, random_state
+            estimator, classes, scaled=scaled, n_offspring=n_offspring, **common
         )
-    rows = np.zeros((len(classes), n_features), dtype=np.float32)
-    fooled = np.zeros(len(classes), dtype=bool)
-    updates = np.full(len(classes), max_updates)
-    active = np.arange(len(classes))
-    for update in range(max_updates + 1):
-        done = search.confidence() >= threshold
-        if done.any() or update == max_updates:
-            rows[active] = search.rows()
-        if done.any():
-            fooled[active[done]], updates[active[done]] = True, update
-            active = active[~done]
-            search.keep(~done)
-        if not len(active) or update == max_updates:
-            break
-        search.update()
-    shape = tuple(getattr(estimator, "input_shape_", (n_features,)))
+    rows, fooled, updates = _run(search, size, threshold, max_updates)
+    shape = tuple(getattr(estimator, "input_shape_", size[1:]))
     return FoolingResult(rows, estimator.classes_[classes], fooled, updates, shape)
 
 
@@ -211,6 +200,35 @@ def fooling_rate_on(estimator, X, *, coverage=0.95, n_trials=5, max_updates=100,
         max_updates=max_updates,
         **parameters,
     ).rate
+
+
+def fooling_scorer(**parameters):
+    """A scorer for searches and cross-validation: minus the rate of :func:`fooling_rate_on`.
+
+    Rows of classes that the estimator was not taught bound no search.
+
+    Parameters
+    ----------
+    **parameters
+        Of :func:`fooling_rate_on`.
+
+    Returns
+    -------
+    callable
+        Maps ``(estimator, X, y)`` to a number in [-1, 0], higher is better.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn_ood.inspection import fooling_scorer
+    >>> scorer = fooling_scorer(n_trials=2, max_updates=30)
+    >>> classifier = LogisticRegression(max_iter=500)
+    >>> cross_val_score(classifier, *load_iris(return_X_y=True), scoring=scorer, cv=2).shape
+    (2,)
+    """
+    return partial(_minus_rate, parameters)
 
 
 class FoolingDisplay:
@@ -253,7 +271,8 @@ class FoolingDisplay:
                 f"Got inputs of shape {self.result.input_shape}, but expected images "
                 "(C, H, W); rows of a table are best read as numbers, from result.rows."
             )
-        ax, figure = _axes(ax)
+        self.ax_, self.figure_ = axes_and_figure(ax)
+        ax = self.ax_
         n_channels, height, width = self.result.input_shape
         labels = np.unique(self.result.targets)
         canvas = np.zeros((n_rows * height, len(labels) * width, n_channels))
@@ -267,20 +286,41 @@ class FoolingDisplay:
         ax.set_xticks((np.arange(len(labels)) + 0.5) * width, labels)
         ax.set_yticks([])
         ax.set_xlabel("Class aimed at")
-        self.ax_, self.figure_ = ax, figure
         return self
 
 
-def _n_features(estimator):
-    if hasattr(estimator, "n_features_in_"):
-        return int(estimator.n_features_in_)
-    raise TypeError(
-        f"Got estimator={estimator!r} without n_features_in_, but the search needs to know how "
-        "many features an input has; fit the classifier on an array."
-    )
+def _run(search, size, threshold, max_updates):
+    """Update the trials until they fool: their rows, whether they did, and when."""
+    rows = np.zeros(size, dtype=np.float32)
+    fooled, updates = np.zeros(len(rows), dtype=bool), np.full(len(rows), max_updates)
+    active = np.arange(len(rows))
+    for update in range(max_updates + 1):
+        done = search.confidence() >= threshold
+        if done.any() or update == max_updates:
+            rows[active] = search.rows()
+        if done.any():
+            fooled[active[done]], updates[active[done]] = True, update
+            active = active[~done]
+            search.keep(~done)
+        if not len(active) or update == max_updates:
+            break
+        search.update()
+    return rows, fooled, updates
+
+
+def _minus_rate(parameters, estimator, X, y):
+    """Minus the fooling rate, with the rows of taught classes for bounds."""
+    known = np.flatnonzero(codes_in(estimator.classes_, y) != OUTLIER)
+    return -fooling_rate_on(estimator, _safe_indexing(X, known), **parameters)
 
 
 def _check_estimator(estimator, method):
+    """Raise where the estimator lacks what the method needs."""
+    if not hasattr(estimator, "n_features_in_"):
+        raise TypeError(
+            f"Got estimator={estimator!r} without n_features_in_, but the search needs to know "
+            "how many features an input has; fit the classifier on an array."
+        )
     if method == "gradient" and not hasattr(estimator, "scored_network_"):
         raise TypeError(
             f"Got method='gradient' for {type(estimator).__name__}, whose outputs have no "
@@ -294,13 +334,14 @@ def _check_estimator(estimator, method):
 
 
 def _check_parameters(target, method, bounds, n_trials, max_updates, lr, n_offspring):
+    """Raise where a parameter is out of its range."""
     for name, value, choices in (("target", target, TARGETS), ("method", method, METHODS)):
         if value not in choices:
             raise ValueError(f"Got {name}={value!r}, but expected one of {[*choices]}.")
-    counts = {"n_trials": n_trials, "max_updates": max_updates, "n_offspring": n_offspring}
-    for name, value in counts.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"Got {name}={value!r}, but expected a whole number >= 1.")
+    counts = (("n_trials", n_trials, 1), ("max_updates", max_updates, 1))
+    for name, value, least in (*counts, ("n_offspring", n_offspring, 2)):
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"Got {name}={value!r}, but expected a whole number >= {least}.")
     if not lr > 0:
         raise ValueError(f"Got lr={lr!r}, but expected a number > 0.")
     low, high = (np.asarray(bound, dtype=np.float64) for bound in bounds)

@@ -1,4 +1,6 @@
-"""The searches behind :mod:`sklearn_ood.inspection._fooling`: all trials in one batch."""
+"""The searches of an attack: all trials in one batch, along gradients or by evolution."""
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -6,10 +8,12 @@ from scipy.special import expit
 from sklearn.utils import check_random_state
 
 from sklearn_ood._response import confidence_of
+from sklearn_ood.search._evolution import Evolution
 
 ROWS_PER_GRADIENT = 512
-# A bound from another batch, in float32, may be off by this much.
-BOUND_TOLERANCE = 1e-3
+# A score from another batch, in float32, may be off by this much.
+SCORE_TOLERANCE = 1e-3
+FIRST_STEP = 0.2
 
 
 class FoolingGenerator:
@@ -81,49 +85,83 @@ class FoolingGenerator:
             setattr(self, name, getattr(self, name)[mask])
 
 
-class GradientSearch:
-    """Trains the generators through the network of the estimator."""
+class Search(ABC):
+    """Trials that move an input each towards a class, all of them together.
 
-    def __init__(
-        self, estimator, classes, n_features, bounds, target, threshold, lr, random_state
-    ):
-        self.estimator, self.classes, self.scaled = estimator, classes, target == "scaled"
-        self.threshold = threshold
-        self.generator = FoolingGenerator(
-            len(classes), n_features, bounds=bounds, lr=lr, random_state=random_state
-        )
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted.
+    classes : ndarray of shape (n_trials,)
+        Position of the class that each trial aims at.
+    scaled : bool
+        Whether the search makes the confidence large, or the class's output alone.
+    """
+
+    def __init__(self, estimator, classes, *, scaled):
+        self.estimator, self.classes, self.scaled = estimator, classes, scaled
+
+    @abstractmethod
+    def rows(self):
+        """The input of each trial: ndarray of shape (n_trials, n_features), float32."""
+
+    @abstractmethod
+    def confidence(self):
+        """Confidence in the class aimed at; -inf where it is not predicted."""
+
+    @abstractmethod
+    def update(self):
+        """Move every input."""
+
+    def keep(self, mask):
+        """Drop the trials where ``mask`` is False."""
+        self.classes = self.classes[mask]
+
+    def confidence_where(self, hit, rows):
+        """Confidence of the estimator in some rows, -inf in the others."""
+        confidence = np.full(len(rows), -np.inf)
+        if hit.any():
+            confidence[hit] = confidence_of(self.estimator, rows[hit])
+        return confidence
+
+
+class GradientSearch(Search):
+    """Trains a generator for each trial through the network of the estimator."""
+
+    def __init__(self, estimator, classes, generator, *, scaled, threshold):
+        super().__init__(estimator, classes, scaled=scaled)
+        self.generator = generator
+        # Rows that are moved first (ODIN) may be scored higher than the network itself says.
+        moved = getattr(estimator, "epsilon", 0) > 0
+        self.lowest = -np.inf if moved else threshold - SCORE_TOLERANCE
 
     def rows(self):
         return self.generator.rows()
 
     def confidence(self):
-        """Confidence in the class aimed at, -inf where it cannot reach the threshold."""
-        self._rows = self.rows()
-        self._gradient, predicted, bounds = self._backward(self._rows)
-        hit = (predicted == self.classes) & (bounds >= self.threshold - BOUND_TOLERANCE)
-        confidence = np.full(len(hit), -np.inf)
-        if hit.any():
-            confidence[hit] = confidence_of(self.estimator, self._rows[hit])
-        return confidence
-
-    def keep(self, mask):
-        self.generator.keep(mask)
-        self.classes, self._gradient = self.classes[mask], self._gradient[mask]
+        rows = self.rows()
+        self.gradient, predicted, scores = self._backward(rows)
+        hit = (predicted == self.classes) & (scores >= self.lowest)
+        return self.confidence_where(hit, rows)
 
     def update(self):
-        self.generator.update(self._gradient)
+        self.generator.update(self.gradient)
+
+    def keep(self, mask):
+        super().keep(mask)
+        self.generator.keep(mask)
+        self.gradient = self.gradient[mask]
 
     def _backward(self, rows):
-        """Gradient of the cross entropy, the class predicted, and a bound of its confidence."""
-        network = self.estimator.scored_network_
-        device, parts = self.estimator.net_.device, []
+        """Gradient of minus the output aimed at, the class predicted, and the score."""
+        scored, device, parts = self.estimator.scored_network_, self.estimator.net_.device, []
         for start in range(0, len(rows), ROWS_PER_GRADIENT):
             part = slice(start, start + ROWS_PER_GRADIENT)
             with torch.enable_grad():
                 batch = torch.as_tensor(rows[part], device=device).requires_grad_()
-                outputs = network.network(batch).double()
-                evidence, scores = network.head(outputs)
-                attacked = evidence if self.scaled else network.head.log_outputs(outputs)
+                outputs = scored.network(batch).double()
+                evidence, scores = scored.head(outputs)
+                attacked = evidence if self.scaled else scored.head.log_outputs(outputs)
                 index = torch.as_tensor(self.classes[part], device=device)[:, None]
                 (gradient,) = torch.autograd.grad(-attacked.gather(1, index).sum(), batch)
             found = (gradient, attacked.argmax(dim=1), scores)
@@ -131,57 +169,53 @@ class GradientSearch:
         return map(np.concatenate, zip(*parts, strict=True))
 
 
-class EvolutionSearch:
-    """For each trial one parent, which the best of its offspring replaces if no worse."""
+class EvolutionSearch(Search):
+    """An evolution strategy for each trial, in the unit box that spans the bounds."""
 
-    def __init__(
-        self, estimator, classes, n_features, bounds, target, n_offspring, random_state
-    ):
-        self.estimator, self.classes, self.scaled = estimator, classes, target == "scaled"
+    def __init__(self, estimator, classes, *, bounds, scaled, n_offspring, random_state):
+        super().__init__(estimator, classes, scaled=scaled)
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
-        self.n_offspring, self.random_state = n_offspring, random_state
-        self._parents = random_state.uniform(size=(len(classes), n_features))
-        self._spread = np.full(len(classes), 0.2)
-        self._fitness, self._confidence = self._judge(self._parents, classes)
+        start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
+        seed = int(random_state.randint(np.iinfo(np.int32).max))
+        fitness, self.best_confidence = self._judge(start, classes)
+        self.strategy = Evolution(
+            torch.from_numpy(start),
+            torch.from_numpy(fitness),
+            population_size=n_offspring,
+            step_size=FIRST_STEP,
+            rng=torch.Generator().manual_seed(seed),
+        )
 
     def rows(self):
-        return self._rows(self._parents)
+        return self._inside(self.strategy.best.numpy())
 
     def confidence(self):
-        return self._confidence
-
-    def keep(self, mask):
-        for name in ("classes", "_parents", "_spread", "_fitness", "_confidence"):
-            setattr(self, name, getattr(self, name)[mask])
+        return self.best_confidence
 
     def update(self):
-        n_trials, n_features = self._parents.shape
-        noise = self.random_state.normal(size=(n_trials, self.n_offspring, n_features))
-        offspring = self._parents[:, None] + self._spread[:, None, None] * noise
-        offspring = offspring.clip(0, 1).reshape(-1, n_features)
-        fitness, confidence = self._judge(offspring, np.repeat(self.classes, self.n_offspring))
-        fitness = fitness.reshape(n_trials, -1)
-        best = fitness.argmax(axis=1)
-        index = np.arange(n_trials) * self.n_offspring + best
-        better = fitness[np.arange(n_trials), best] >= self._fitness
-        successes = (fitness > self._fitness[:, None]).mean(axis=1)
-        self._spread *= np.exp((successes - 0.2) / 0.8 / np.sqrt(n_features + 1))
-        self._spread = self._spread.clip(1e-6, 1.0)
-        self._parents[better] = offspring[index[better]]
-        self._fitness[better] = fitness[better, best[better]]
-        self._confidence[better] = confidence[index[better]]
+        proposals = self.strategy.ask().clamp(0, 1)
+        n_trials, n_offspring, _ = proposals.shape
+        repeated = np.repeat(self.classes, n_offspring)
+        fitness, confidence = self._judge(proposals.flatten(0, 1).numpy(), repeated)
+        fitness = torch.from_numpy(fitness).view(n_trials, n_offspring)
+        improved, place = (found.numpy() for found in self.strategy.tell(proposals, fitness))
+        self.best_confidence = np.where(improved, confidence[place], self.best_confidence)
 
-    def _rows(self, shares):
+    def keep(self, mask):
+        super().keep(mask)
+        self.strategy.keep(torch.from_numpy(mask))
+        self.best_confidence = self.best_confidence[mask]
+
+    def _inside(self, shares):
+        """Rows at shares of the way from the lower bounds to the upper ones."""
         return (self.low + (self.high - self.low) * shares).astype(np.float32)
 
     def _judge(self, shares, classes):
         """What the search makes large, and the confidence in the class aimed at."""
-        rows = self._rows(shares)
+        rows = self._inside(shares)
         proba = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
         hit = proba.argmax(axis=1) == classes
-        confidence = np.full(len(rows), -np.inf)
-        if hit.any():
-            confidence[hit] = confidence_of(self.estimator, rows[hit])
+        confidence = self.confidence_where(hit, rows)
         output = proba[np.arange(len(rows)), classes]
         if not self.scaled:
             return output, confidence

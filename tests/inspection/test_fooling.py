@@ -1,3 +1,5 @@
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,15 +10,20 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
+from sklearn_ood import (
+    COOLClassifier,
+    DAEConfidence,
+    RejectClassifier,
+    SoftmaxClassifier,
+)
 from sklearn_ood._response import confidence_of
 from sklearn_ood.inspection import (
     FoolingDisplay,
     FoolingGenerator,
     fooling_rate,
     fooling_rate_on,
+    fooling_scorer,
 )
-from sklearn_ood.metrics import selective_scorer
 
 TINY = {"hidden_layer_sizes": (32,), "max_epochs": 15, "random_state": 0}
 QUICK = {"n_trials": 3, "lr": 1e-3, "max_updates": 60, "random_state": 0}
@@ -62,7 +69,9 @@ def test_generators_start_like_a_dense_layer():
     assert activation.var() == pytest.approx(1 / 3 + 1 / 1200, rel=0.05)
 
 
-def test_result_is_what_the_classifier_says(softmax):
+@pytest.mark.parametrize("epsilon", [0.0, 0.05])
+def test_result_is_what_the_classifier_says(softmax, epsilon):
+    softmax = copy(softmax).set_params(epsilon=epsilon)
     result = fooling_rate(softmax, threshold=np.log(0.9), **QUICK)
     assert result.rate == result.fooled.mean() > 0.8
     assert result.updates[result.fooled].max() <= 60
@@ -78,19 +87,37 @@ def test_result_is_what_the_classifier_says(softmax):
     assert result.mean_updates == result.updates[result.fooled].mean()
 
 
-def test_a_batch_of_trials_is_the_trials_one_by_one(softmax):
-    together = fooling_rate(softmax, threshold=np.log(0.99), **QUICK)
+def softmax_output(outputs):
+    return torch.log_softmax(outputs.double(), dim=0)
+
+
+def margin_to_the_reject_class(outputs):
+    return (outputs[:-1] - outputs[-1]).double()
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "attacked"),
+    [
+        (SoftmaxClassifier, "unscaled", softmax_output),
+        (RejectClassifier, "scaled", margin_to_the_reject_class),
+    ],
+)
+def test_a_batch_of_trials_is_the_trials_one_by_one(digits, kind, target, attacked):
+    classifier = kind(**TINY).fit(*digits)
+    threshold = np.log(0.99) if kind is SoftmaxClassifier else 6.0
+    together = fooling_rate(classifier, threshold=threshold, target=target, **QUICK)
     random_state = np.random.RandomState(0)
     starts = FoolingGenerator(30, 64, random_state=random_state)._activation
     for trial in (0, 11, 29):
+        aim = trial // 3
         generator = FoolingGenerator(1, 64, lr=1e-3)
         generator._activation = starts[[trial]].copy()
         for update in range(61):
             batch = torch.as_tensor(generator.rows()).requires_grad_()
-            outputs = softmax.scored_network_.log_outputs(batch)[0]
-            if outputs[trial // 3] >= np.log(0.99) or update == 60:
+            outputs = attacked(classifier.net_.module_(batch)[0])
+            if (outputs[aim] >= threshold and outputs.argmax() == aim) or update == 60:
                 break
-            generator.update(torch.autograd.grad(-outputs[trial // 3], batch)[0].numpy())
+            generator.update(torch.autograd.grad(-outputs[aim], batch)[0].numpy())
         assert update == together.updates[trial]
         np.testing.assert_allclose(generator.rows()[0], together.rows[trial], atol=1e-4)
 
@@ -172,7 +199,7 @@ def test_nothing_fooled(softmax):
 
 def test_rate_as_a_scorer():
     X, y = load_iris(return_X_y=True)
-    scorer = selective_scorer("fooling_rate", n_trials=2, max_updates=30)
+    scorer = fooling_scorer(n_trials=2, max_updates=30)
     scores = cross_val_score(LogisticRegression(max_iter=500), X, y, scoring=scorer, cv=2)
     classifier = LogisticRegression(max_iter=500).fit(X, y)
     assert ((scores <= 0) & (scores >= -1)).all()
