@@ -3,6 +3,8 @@
 Predictions are log-probabilities of shape (n_members, n_samples, n_classes).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -132,15 +134,15 @@ def log_proba_tensor(classifiers, x):
     return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
 
 
-def latent_objective(classifiers, generator, class_index, divergence, **options):
-    """The divergence of what latents of given classes generate.
+def latent_objective(classifiers, generator, n_turns, divergence, **options):
+    """The divergence of what latents generate.
 
     Parameters
     ----------
     classifiers : sequence of estimators
     generator : generator
-    class_index : long tensor of shape (n,)
-        Position of each latent's class; of n * m latents, m in a row have the same.
+    n_turns : int
+        The latents are of one class after the other, so many times.
     divergence : callable
     **options
         Further fields of the objective.
@@ -148,10 +150,18 @@ def latent_objective(classifiers, generator, class_index, divergence, **options)
     Returns
     -------
     Objective
+        Of n latents of each turn and class, or of any number in the place of each.
     """
 
-    def predict(z):
-        index = class_index.repeat_interleave(len(z) // len(class_index))
-        return log_proba_tensor(classifiers, generator.decode_tensor(z, index))
+    def generate(z):
+        stack = z.view(n_turns, generator.n_classes_, -1, z.shape[1]).transpose(0, 1)
+        rows = generator._decode_stack(stack.flatten(1, 2)).unflatten(1, (n_turns, -1))
+        return rows.transpose(0, 1).flatten(0, 2)
 
-    return Objective(predict, divergence, generator.log_prior_tensor, **options)
+    return Objective(
+        partial(log_proba_tensor, classifiers),
+        divergence,
+        generator.log_prior_tensor,
+        generate=generate,
+        **options,
+    )

@@ -38,7 +38,7 @@ from sklearn_ood.gevaldi._members import (
 )
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
-from sklearn_ood.search._ascent import FLOATS_PER_CHUNK, gradient_ascent, in_chunks, likeliest
+from sklearn_ood.search._ascent import gradient_ascent, in_chunks, likeliest
 from sklearn_ood.search._evolution import evolve
 
 
@@ -232,18 +232,22 @@ class GeValDi(Composition, OODClassifier):
         drawn = torch.from_numpy(generator._draw(rng, len(repeated)))
         start = project(drawn.to(generator._device))
         ascend, evaluations = self._optimizer(start.device, rng)
+        prior = {"prior_weight": self.prior_weight, "project": project}
 
-        def climb(z, labels):
-            prior = {"prior_weight": self.prior_weight, "project": project}
-            objective = latent_objective(members, generator, labels, divergence, **prior)
-            return ascend(objective, z)
+        def climb(z):
+            n_turns = len(z) // generator.n_classes_
+            return ascend(latent_objective(members, generator, n_turns, divergence, **prior), z)
 
-        floats = generator._floats_per_row() * evaluations
-        ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
-        ascent = ascent.best_of(self.n_starts)
+        ascent = in_chunks(
+            climb,
+            start,
+            codes=repeated,
+            n_classes=generator.n_classes_,
+            floats_per_row=generator._floats_per_row() * evaluations,
+        ).best_of(self.n_starts)
         return DifferentSamples(
-            start=self._snapshot(ascent.start, codes, ascent, 0),
-            end=self._snapshot(ascent.z, codes, ascent, -1),
+            start=self._snapshot(ascent, 0, ascent.start, ascent.start_x),
+            end=self._snapshot(ascent, -1, ascent.z, ascent.x),
             y=None if generator.classes_ is None else generator.classes_[codes],
             names=list(names),
             divergence_path=ascent.divergence.double().cpu().numpy(),
@@ -381,20 +385,13 @@ class GeValDi(Composition, OODClassifier):
         options = {"population_size": size, "step_size": self.step_size, "rng": proposals}
         return partial(evolve, n_steps=self.n_steps, **options), size
 
-    def _snapshot(self, z, codes, ascent, step):
-        """What latents generate, and what the members said of it at a step."""
-        generator = self.generator_
-        size = max(1, FLOATS_PER_CHUNK // generator._floats_per_row())
-        labels = torch.as_tensor(codes, device=z.device)
-        with torch.no_grad():
-            parts = zip(z.split(size), labels.split(size), strict=True)
-            rows = torch.cat([generator.decode_tensor(*part) for part in parts])
-            log_prior = generator.log_prior_tensor(z.double())
+    def _snapshot(self, ascent, step, z, x):
+        """Latents and what they generate, with the members' predictions at a step."""
         return Snapshot(
             latents=z.cpu().numpy(),
-            samples=rows.float().cpu().numpy(),
+            samples=x.float().cpu().numpy(),
             log_proba=ascent.log_proba[step].cpu().numpy(),
-            log_prior=log_prior.cpu().numpy(),
+            log_prior=self.generator_.log_prior_tensor(z.double()).cpu().numpy(),
             divergence=ascent.divergence[step].double().cpu().numpy(),
             classes=self.classes_,
         )

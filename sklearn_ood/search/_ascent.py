@@ -17,6 +17,8 @@ class Ascent(NamedTuple):
     ----------
     start, z : tensor of shape (n, m)
         Where they started and ended.
+    start_x, x : tensor of shape (n, d)
+        What these generate.
     objective : tensor of shape (n,)
         Divergence and weighted log prior there.
     divergence : tensor of shape (n_steps + 1, n)
@@ -29,6 +31,8 @@ class Ascent(NamedTuple):
 
     start: torch.Tensor
     z: torch.Tensor
+    start_x: torch.Tensor
+    x: torch.Tensor
     objective: torch.Tensor
     divergence: torch.Tensor
     drift: torch.Tensor
@@ -45,11 +49,11 @@ class Ascent(NamedTuple):
         return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
 
 
-SAMPLE_AXES = Ascent(start=0, z=0, objective=0, divergence=1, drift=1, log_proba=2)
+SAMPLE_AXES = Ascent(0, 0, 0, 0, objective=0, divergence=1, drift=1, log_proba=2)
 
 
-def unbounded(z):
-    """All latents are allowed."""
+def identity(z):
+    """Latents as they are."""
     return z
 
 
@@ -80,7 +84,7 @@ def likeliest(prior, prior_mass, latent_dim):
     if prior == "uniform":
         return lambda z: z.clamp(-1.0, 1.0)
     if prior_mass == 1:
-        return unbounded
+        return identity
     radius = float(chi2.ppf(prior_mass, latent_dim)) ** 0.5
 
     def into_ball(z):
@@ -96,7 +100,7 @@ class Objective(NamedTuple):
     Attributes
     ----------
     log_proba : callable
-        Maps latents (n, m) to predictions (n_members, n, n_classes).
+        Maps what is generated (n, d) to predictions (n_members, n, n_classes).
     divergence : callable
         Maps predictions to (n,).
     log_prior : callable
@@ -104,17 +108,20 @@ class Objective(NamedTuple):
     prior_weight : float
     project : callable
         Maps latents to the nearest ones that are allowed.
+    generate : callable
+        Maps latents (n, m) to what they generate, g(z); by default themselves.
     """
 
     log_proba: object
     divergence: object
     log_prior: object
     prior_weight: float
-    project: object = unbounded
+    project: object = identity
+    generate: object = identity
 
     def __call__(self, z):
         """Value, divergence and predictions of latents."""
-        log_proba = self.log_proba(z)
+        log_proba = self.log_proba(self.generate(z))
         divergence = self.divergence(log_proba)
         if divergence.shape != z.shape[:1]:
             raise ValueError(
@@ -156,10 +163,12 @@ class Record:
         length = z.norm(dim=1).clamp_min(torch.finfo(z.dtype).tiny)
         self.drift.append((z - self.start).norm(dim=1) / length)
 
-    def ascent(self, z, objective):
+    @torch.no_grad()
+    def ascent(self, z, objective, value):
         """The whole, once it has ended."""
-        stacked = (torch.stack(part) for part in (self.divergence, self.drift, self.log_proba))
-        return Ascent(self.start, z, objective.detach(), *stacked)
+        x = objective.generate(self.start), objective.generate(z)
+        paths = (torch.stack(part) for part in (self.divergence, self.drift, self.log_proba))
+        return Ascent(self.start, z, *x, value.detach(), *paths)
 
 
 def gradient_ascent(objective, start, *, n_steps=100, lr=0.05, method="adam"):
@@ -175,7 +184,7 @@ def gradient_ascent(objective, start, *, n_steps=100, lr=0.05, method="adam"):
         Learning rate.
     method : {"adam", "sgd"}, default="adam"
         "sgd" is the plain step ``z + lr * gradient`` of Algorithm 1. "adam" scales each
-        coordinate's step to about `lr`, whatever the gradient's size: where the classifiers
+        coordinate's step to about ``lr``, whatever the gradient's size: where the classifiers
         agree almost surely, it is tiny.
 
     Returns
@@ -218,51 +227,50 @@ def gradient_ascent(objective, start, *, n_steps=100, lr=0.05, method="adam"):
     with torch.no_grad():
         value, divergence, log_proba = objective(z)
     record.note(z, divergence, log_proba)
-    return record.ascent(z, value)
+    return record.ascent(z, objective, value)
 
 
-def in_chunks(climb, start, *, floats_per_row, codes):
-    """Let latents climb in chunks of bounded memory.
-
-    The chunks have every class in equal shares: what is generated for all classes side by
-    side wastes nothing then.
+def in_chunks(climb, start, *, codes, n_classes, floats_per_row):
+    """Let latents climb in chunks of bounded memory, in which the classes take turns.
 
     Parameters
     ----------
     climb : callable
-        Maps the latents and classes of one chunk to an `Ascent`.
+        Maps latents, one of each class in turn, to an :class:`Ascent`.
     start : tensor of shape (n, m)
-    floats_per_row : int
-        Numbers held for each row.
     codes : ndarray of shape (n,)
         Class of each latent.
+    n_classes : int
+    floats_per_row : int
+        Numbers held for each row.
 
     Returns
     -------
     Ascent
-        In the order of `start`.
+        In the order of ``start``.
     """
-    order = torch.as_tensor(interleaved(codes), device=start.device)
-    labels = torch.as_tensor(codes, device=start.device)
-    size = max(1, FLOATS_PER_CHUNK // floats_per_row)
-    parts = [climb(start[index], labels[index]) for index in order.split(size)]
-    joined = zip(zip(*parts, strict=True), SAMPLE_AXES, strict=True)
-    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(torch.argsort(order))
+    place = torch.as_tensor(turns(codes, n_classes), device=start.device)
+    n_turns = int(place.max()) // n_classes + 1
+    # Where a class has fewer than others, a latent of zeros takes its turn.
+    filled = start.new_zeros(n_turns * n_classes, start.shape[1]).index_copy(0, place, start)
+    size = max(1, FLOATS_PER_CHUNK // floats_per_row // n_classes)
+    parts = zip(*map(climb, filled.split(size * n_classes)), strict=True)
+    joined = zip(parts, SAMPLE_AXES, strict=True)
+    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(place)
 
 
-def interleaved(codes):
-    """Order in which the classes take turns.
+def turns(codes, n_classes):
+    """Position of each latent where the classes take turns.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_ood.search._ascent import interleaved
-    >>> codes = np.array([0, 0, 0, 1, 1])
-    >>> codes[interleaved(codes)].tolist()
-    [0, 1, 0, 1, 0]
+    >>> from sklearn_ood.search._ascent import turns
+    >>> turns(np.array([0, 0, 0, 1, 1]), 2).tolist()
+    [0, 2, 4, 1, 3]
     """
-    by_class = np.argsort(codes, kind="stable")
-    counts = np.bincount(codes)
-    rank = np.empty(len(codes), dtype=np.int64)
-    rank[by_class] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.argsort(rank, kind="stable")
+    order = np.argsort(codes, kind="stable")
+    first = np.searchsorted(codes[order], codes[order])
+    turn = np.empty(len(codes), dtype=np.int64)
+    turn[order] = np.arange(len(codes)) - first
+    return turn * n_classes + codes

@@ -56,7 +56,7 @@ def evolve(objective, start, *, n_steps=100, population_size=20, step_size=0.5, 
             divergence = torch.where(improved, proposed_divergence[place], divergence)
             log_proba = torch.where(improved[:, None], proposed[:, place], log_proba)
             record.note(strategy.best, divergence, log_proba)
-    return record.ascent(strategy.best, strategy.best_value)
+    return record.ascent(strategy.best, objective, strategy.best_value)
 
 
 class Evolution:

@@ -10,10 +10,10 @@ from sklearn_ood.search._ascent import (
     Objective,
     checkpoints,
     gradient_ascent,
+    identity,
     in_chunks,
-    interleaved,
     likeliest,
-    unbounded,
+    turns,
 )
 from sklearn_ood.search._evolution import Rates, evolve
 
@@ -28,7 +28,7 @@ def log_normal(z):
     return -0.5 * (z.square() + np.log(2 * np.pi)).sum(-1)
 
 
-def make_objective(prior_weight=0.01, project=unbounded):
+def make_objective(prior_weight=0.01, project=identity):
     return Objective(linear_members, js_divergence, log_normal, prior_weight, project)
 
 
@@ -170,29 +170,40 @@ def test_rates_are_those_of_the_strategy():
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
-def test_interleaved_is_a_permutation_that_takes_turns(codes):
+def test_classes_take_turns(codes):
     codes = np.array(codes)
-    order = interleaved(codes)
-    assert sorted(order) == list(range(len(codes)))
-    counts = np.bincount(codes)
-    head = codes[order][: (counts > 0).sum() * counts[counts > 0].min()]
-    assert len(set(np.bincount(head)[np.bincount(head) > 0])) == 1
+    place = turns(codes, 5)
+    assert (place % 5 == codes).all()
+    for k in range(5):
+        assert (place[codes == k] // 5).tolist() == list(range((codes == k).sum()))
 
 
 def test_chunks_change_nothing_but_the_memory(monkeypatch):
     z, codes = start(23), np.random.RandomState(0).randint(3, size=23)
     seen = []
 
-    def climb(part, labels):
+    def climb(part):
         seen.append(len(part))
+        labels = torch.arange(len(part)) % 3
         return gradient_ascent(make_objective(), part + labels[:, None], n_steps=12)
 
-    whole = in_chunks(climb, z, floats_per_row=1, codes=codes)
-    monkeypatch.setattr("sklearn_ood.search._ascent.FLOATS_PER_CHUNK", 10)
-    parts = in_chunks(climb, z, floats_per_row=2, codes=codes)
-    assert seen == [23, 5, 5, 5, 5, 3]
+    options = {"codes": codes, "n_classes": 3}
+    whole = in_chunks(climb, z, floats_per_row=1, **options)
+    monkeypatch.setattr("sklearn_ood.search._ascent.FLOATS_PER_CHUNK", 14)
+    parts = in_chunks(climb, z, floats_per_row=2, **options)
+    most = np.bincount(codes).max()
+    assert seen == [3 * most, *[6] * (most // 2), *[3] * (most % 2)]
+    torch.testing.assert_close(whole.start, z + torch.as_tensor(codes)[:, None])
     for name in Ascent._fields:
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+
+
+def test_what_is_generated_is_judged_and_kept():
+    objective = make_objective()._replace(generate=lambda z: 2 * z)
+    ascent = gradient_ascent(objective, start(4), n_steps=5)
+    torch.testing.assert_close(ascent.x, 2 * ascent.z)
+    torch.testing.assert_close(ascent.start_x, 2 * start(4))
+    torch.testing.assert_close(ascent.log_proba[-1], linear_members(2 * ascent.z))
 
 
 def test_checkpoints_begin_and_end_the_run():
