@@ -117,7 +117,9 @@ def test_it_is_attacked_and_differentiated(fitted):
 
 def test_it_is_compared():
     members = [("energy", EnergyClassifier(**SMALL)), ("softmax", SoftmaxClassifier(lr=0.02))]
-    compared = GeValDi(members, GaussianMixtureGenerator(1), n_steps=3, random_state=0)
+    compared = GeValDi(
+        members, generator=GaussianMixtureGenerator(1), n_steps=3, random_state=0
+    )
     samples = compared.fit(X, Y).maximally_different_samples(n_samples=6)
     assert compared.optimizer_ == "adam"
     assert len(samples.end.samples) == 6
