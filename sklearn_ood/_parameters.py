@@ -56,12 +56,23 @@ class Parameterized(BaseEstimator):
         """Raise for the first parameter that is out of its range."""
         for name, value in self.get_params(deep=False).items():
             constraints = self._parameter_constraints.get(name, [])
-            allowed = [make_constraint(each) for each in constraints]
-            if allowed and not any(each.is_satisfied_by(value) for each in allowed):
-                raise InvalidParameterError(
-                    f"Got {name}={value!r}, but expected "
-                    f"{' or '.join(map(_shown, allowed))} for {type(self).__name__}."
-                )
+            _check(name, value, constraints, type(self).__name__)
+
+
+def check_arguments(function, arguments):
+    """Raise for the first argument of a function that its annotation does not allow."""
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        _check(name, arguments[name], _constraints(hint), function.__name__)
+
+
+def _check(name, value, constraints, owner):
+    """Raise unless a value meets one of the constraints, or there are none."""
+    allowed = [make_constraint(each) for each in constraints]
+    if allowed and not any(each.is_satisfied_by(value) for each in allowed):
+        raise InvalidParameterError(
+            f"Got {name}={value!r}, but expected {' or '.join(map(_shown, allowed))} for "
+            f"{owner}."
+        )
 
 
 def _declare(cls):

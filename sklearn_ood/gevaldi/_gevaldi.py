@@ -17,24 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
+from sklearn_ood.gevaldi import _members
 from sklearn_ood.gevaldi._comparison import Disagreement, Refit, kl_matrix
 from sklearn_ood.gevaldi._divergence import (
     latent_objective,
     resolve_divergence,
     resolve_optimizer,
-)
-from sklearn_ood.gevaldi._members import (
-    check_frozen,
-    check_generator,
-    check_members,
-    checked_pair,
-    class_means,
-    default_members,
-    fit_clones,
-    fit_parts,
-    image_shape,
-    log_proba,
-    names_of,
 )
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
@@ -168,11 +156,11 @@ class GeValDi(Composition, OODClassifier):
         self
         """
         self._validate_params()
-        named = default_members() if self.estimators is None else self.estimators
-        names = names_of(named)
+        named = _members.default_members() if self.estimators is None else self.estimators
+        names = _members.names_of(named)
         self._validate_names(names)
         data = self._validate_data([*named, ("generator", self.generator)], X, y)
-        *members, generator = fit_parts(
+        *members, generator = _members.fit_parts(
             named,
             self.generator,
             data,
@@ -181,12 +169,12 @@ class GeValDi(Composition, OODClassifier):
             n_jobs=self.n_jobs,
         )
         classes = members[0].classes_ if data is None else data.classes
-        check_members(names, members, classes, self.n_features_in_)
-        check_generator(generator, classes, self.n_features_in_)
-        self.input_shape_ = image_shape(members) or self.input_shape_
+        _members.check_members(names, members, classes, self.n_features_in_)
+        _members.check_generator(generator, classes, self.n_features_in_)
+        self.input_shape_ = _members.image_shape(members) or self.input_shape_
         self.estimator_names_, self.estimators_, self.generator_ = names, members, generator
         self.optimizer_ = resolve_optimizer(self.optimizer, members, generator)
-        self.class_means_ = None if data is None else class_means(data)
+        self.class_means_ = None if data is None else _members.class_means(data)
         self.classes_ = classes
         return self
 
@@ -219,7 +207,7 @@ class GeValDi(Composition, OODClassifier):
         """
         check_is_fitted(self, "generator_")
         known = self.estimator_names_
-        names = known if pair is None else checked_pair(pair, known)
+        names = known if pair is None else _members.checked_pair(pair, known)
         members = [self.named_estimators_[name] for name in names]
         divergence = resolve_divergence(divergence or self.divergence)
         if not isinstance(n_samples, Integral) or n_samples < 1:
@@ -275,7 +263,9 @@ class GeValDi(Composition, OODClassifier):
         check_is_fitted(self)
         names = self.estimator_names_
         if X is not None:
-            return kl_matrix(names, log_proba(self.estimators_, validate_rows(self, X)))
+            return kl_matrix(
+                names, _members.log_proba(self.estimators_, validate_rows(self, X))
+            )
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         divergence, different = np.zeros((2, len(names), len(names)))
         for a, b in permutations(range(len(names)), 2):
@@ -339,7 +329,7 @@ class GeValDi(Composition, OODClassifier):
         rows, codes = data.in_distribution
         rows = np.concatenate([rows, samples.end.samples]).astype(np.float32)
         labels = np.concatenate([data.classes[codes], samples.condition()])
-        members = fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
+        members = _members.fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
         frozen = map(FrozenEstimator, members)
         parameters["estimators"] = list(zip(self.estimator_names_, frozen, strict=True))
         parameters["generator"] = FrozenEstimator(self.generator_)
@@ -354,11 +344,11 @@ class GeValDi(Composition, OODClassifier):
         return self._log_proba(rows)
 
     def _log_proba(self, rows):
-        each = log_proba(self.estimators_, rows)
+        each = _members.log_proba(self.estimators_, rows)
         return np.logaddexp.reduce(each, axis=0) - np.log(len(each))
 
     def _scores(self, rows):
-        predictions = torch.from_numpy(log_proba(self.estimators_, rows))
+        predictions = torch.from_numpy(_members.log_proba(self.estimators_, rows))
         return -resolve_divergence(self.divergence)(predictions).double().numpy()
 
     def _class_scores(self, rows, codes):
@@ -368,7 +358,7 @@ class GeValDi(Composition, OODClassifier):
         """Training rows; None where there are none, and all parts are frozen."""
         if X is not None:
             return validate_training_data(self, X, y)
-        check_frozen(parts)
+        _members.check_frozen(parts)
         forget(self)
         self.n_features_in_ = self.generator.n_features_in_
         self.input_shape_ = self.input_shape or (self.n_features_in_,)

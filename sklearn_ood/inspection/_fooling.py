@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
+from typing import Annotated, Literal
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood._parameters import Count, Positive, RandomState, check_arguments
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.inspection._searches import EvolutionSearch, FoolingGenerator, GradientSearch
-
-TARGETS = ("unscaled", "scaled")
-METHODS = ("auto", "gradient", "evolution")
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,14 +66,14 @@ def fooling_rate(
     estimator,
     *,
     threshold,
-    target="unscaled",
-    method="auto",
+    target: Literal["unscaled", "scaled"] = "unscaled",
+    method: Literal["auto", "gradient", "evolution"] = "auto",
     bounds=(0.0, 1.0),
-    n_trials=20,
-    max_updates=10_000,
-    lr=1e-5,
-    n_offspring=16,
-    random_state=None,
+    n_trials: Count = 20,
+    max_updates: Count = 10_000,
+    lr: Positive = 1e-5,
+    n_offspring: Annotated[int, Interval(Integral, 2, None, closed="left")] = 16,
+    random_state: RandomState = None,
 ):
     """How often a search finds an input that the classifier accepts as a given class.
 
@@ -145,8 +145,9 @@ def fooling_rate(
     >>> wide.rate, narrow.rate
     (1.0, 0.0)
     """
+    check_arguments(fooling_rate, locals())
     check_is_fitted(estimator)
-    _check_parameters(target, method, bounds, n_trials, max_updates, lr, n_offspring)
+    _check_bounds(bounds)
     if method == "auto":
         method = "gradient" if hasattr(estimator, "scored_network_") else "evolution"
     _check_estimator(estimator, method)
@@ -333,17 +334,8 @@ def _check_estimator(estimator, method):
         )
 
 
-def _check_parameters(target, method, bounds, n_trials, max_updates, lr, n_offspring):
-    """Raise where a parameter is out of its range."""
-    for name, value, choices in (("target", target, TARGETS), ("method", method, METHODS)):
-        if value not in choices:
-            raise ValueError(f"Got {name}={value!r}, but expected one of {[*choices]}.")
-    counts = (("n_trials", n_trials, 1), ("max_updates", max_updates, 1))
-    for name, value, least in (*counts, ("n_offspring", n_offspring, 2)):
-        if not isinstance(value, Integral) or value < least:
-            raise ValueError(f"Got {name}={value!r}, but expected a whole number >= {least}.")
-    if not lr > 0:
-        raise ValueError(f"Got lr={lr!r}, but expected a number > 0.")
+def _check_bounds(bounds):
+    """Raise unless these are finite and in order."""
     low, high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
         raise ValueError(
