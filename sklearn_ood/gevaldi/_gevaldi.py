@@ -160,18 +160,20 @@ class GeValDi(Composition, OODClassifier):
         names = _members.names_of(named)
         self._validate_names(names)
         data = self._validate_data([*named, ("generator", self.generator)], X, y)
+        shape = self.input_shape or (self.n_features_in_,)
+        shape = shape if data is None else data.input_shape
         *members, generator = _members.fit_parts(
             named,
             self.generator,
             data,
-            input_shape=self.input_shape_,
+            input_shape=shape,
             random_state=check_random_state(self.random_state),
             n_jobs=self.n_jobs,
         )
         classes = members[0].classes_ if data is None else data.classes
         _members.check_members(names, members, classes, self.n_features_in_)
         _members.check_generator(generator, classes, self.n_features_in_)
-        self.input_shape_ = _members.image_shape(members) or self.input_shape_
+        self.input_shape_ = _members.image_shape(members) or tuple(shape)
         self.estimator_names_, self.estimators_, self.generator_ = names, members, generator
         self.optimizer_ = resolve_optimizer(self.optimizer, members, generator)
         self.class_means_ = None if data is None else _members.class_means(data)
@@ -361,7 +363,6 @@ class GeValDi(Composition, OODClassifier):
         _members.check_frozen(parts)
         forget(self)
         self.n_features_in_ = self.generator.n_features_in_
-        self.input_shape_ = self.input_shape or (self.n_features_in_,)
         return None
 
     def _optimizer(self, device, rng):
