@@ -300,9 +300,10 @@ class GeValDi(Composition, OODClassifier):
         list of FailureRegion
             The largest first.
         """
-        shared = getattr(self.generator_, "conditional", self.generator_.n_classes_ == 1)
         if space == "auto":
-            space = "latent" if shared else "probability"
+            one_space = getattr(self.generator_, "conditional", False)
+            one_space = one_space or self.generator_.n_classes_ == 1
+            space = "latent" if one_space else "probability"
         return find_regions(samples, space=space, min_samples=min_samples, eps=eps)
 
     def refit_with(self, samples, X, y, *, evaluate=None):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
+from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -154,6 +155,16 @@ class TestSamples:
             first, second = samples.end.proba
             expected = (first * np.log(first / second)).sum(1)
             np.testing.assert_allclose(samples.end.divergence, expected, rtol=1e-3, atol=1e-6)
+
+    def test_the_divergence_may_be_another_than_the_estimators(self, nets):
+        other = make(list(nets.named_estimators_.items()), divergence="kl")
+        expected = other.maximally_different_samples(6, random_state=0)
+        samples = nets.maximally_different_samples(6, divergence="kl", random_state=0)
+        np.testing.assert_array_equal(samples.end.samples, expected.end.samples)
+        np.testing.assert_array_equal(samples.divergence_path, expected.divergence_path)
+        assert nets.divergence == "js"
+        with pytest.raises(ValueError, match="divergence='hellinger'"):
+            nets.maximally_different_samples(6, divergence="hellinger")
 
     def test_any_callable_can_be_the_divergence(self, nets):
         def total_variation(log_proba):
@@ -344,6 +355,8 @@ def test_refit_learns_from_the_samples(nets, found):
     assert refit.after["train"] > 0.9
     assert refit.estimator.generator_ is nets.generator_
     assert refit.estimator.estimators_[0] is not nets.estimators_[0]
+    described = clone(refit.estimator).fit(X, LABELS)
+    np.testing.assert_array_equal(described.score_samples(X), refit.estimator.score_samples(X))
 
 
 class TestDisplays:
