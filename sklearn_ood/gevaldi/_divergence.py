@@ -155,7 +155,7 @@ def latent_objective(classifiers, generator, n_turns, divergence, **options):
 
     def generate(z):
         stack = z.view(n_turns, generator.n_classes_, -1, z.shape[1]).transpose(0, 1)
-        rows = generator._decode_stack(stack.flatten(1, 2)).unflatten(1, (n_turns, -1))
+        rows = generator.core_.decode(stack.flatten(1, 2)).unflatten(1, (n_turns, -1))
         return rows.transpose(0, 1).flatten(0, 2)
 
     return Objective(

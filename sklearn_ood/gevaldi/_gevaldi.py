@@ -216,11 +216,15 @@ class GeValDi(Composition, OODClassifier):
             raise ValueError(f"Got n_samples={n_samples!r}, but expected a whole number >= 1.")
         rng, generator = check_random_state(random_state), self.generator_
         equal_shares = np.arange(n_samples) % generator.n_classes_
-        codes = rng.permutation(equal_shares) if y is None else generator._codes(y, n_samples)
+        if y is None:
+            codes = rng.permutation(equal_shares)
+        else:
+            codes = generator.class_index(y, n_samples)
         repeated = np.repeat(codes, self.n_starts)
         project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
-        drawn = torch.from_numpy(generator._draw(rng, len(repeated)))
-        start = project(drawn.to(generator._device))
+        drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
+        learned = next(iter(generator.core_.state_dict().values()), drawn)
+        start = project(drawn.to(learned.device))
         ascend, evaluations = self._optimizer(start.device, rng)
         prior = {"prior_weight": self.prior_weight, "project": project}
 
@@ -233,7 +237,7 @@ class GeValDi(Composition, OODClassifier):
             start,
             codes=repeated,
             n_classes=generator.n_classes_,
-            floats_per_row=generator._floats_per_row() * evaluations,
+            floats_per_row=generator.core_.floats_per_row * evaluations,
         ).best_of(self.n_starts)
         return DifferentSamples(
             start=self._snapshot(ascent, 0, ascent.start, ascent.start_x),
