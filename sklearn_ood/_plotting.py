@@ -1,4 +1,4 @@
-"""Where all pictures begin."""
+"""Axes to draw on."""
 
 
 def pyplot():
@@ -11,3 +11,9 @@ def pyplot():
             'pip install "sklearn-ood[plot]".'
         ) from error
     return matplotlib.pyplot
+
+
+def axes_and_figure(ax=None):
+    """The axes given, or new ones, and their figure."""
+    ax = pyplot().subplots()[1] if ax is None else ax
+    return ax, ax.figure

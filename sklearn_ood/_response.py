@@ -3,9 +3,16 @@
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, NuSVC
+
+from sklearn_ood.data._labels import OUTLIER, codes_in
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
+# The answer of these need not be the class of the largest probability.
+_NOT_THE_LARGEST = (FixedThresholdClassifier, TunedThresholdClassifierCV, SVC, NuSVC)
+_OWN_CONFIDENCE = ("confidence", "score_samples")
 
 
 def unwrap(estimator, X=None):
@@ -39,8 +46,8 @@ def unwrap(estimator, X=None):
     (LogisticRegression(), array([[0.5]]))
     """
     if isinstance(estimator, Pipeline):
-        if X is not None and len(estimator) > 1:
-            X = estimator[:-1].transform(X)
+        for _, step in estimator.steps[:-1] if X is not None else ():
+            X = step.transform(X) if hasattr(step, "transform") else X
         return unwrap(estimator[-1], X)
     if isinstance(estimator, FrozenEstimator):
         return unwrap(estimator.estimator, X)
@@ -49,16 +56,37 @@ def unwrap(estimator, X=None):
     return estimator, X
 
 
-def confidence_of(estimator, X):
-    """Confidence of a fitted classifier in its answer to each row.
+def is_frozen(estimator):
+    """Whether ``fit`` leaves an estimator as it is: it, or each step of it, is frozen."""
+    if isinstance(estimator, Pipeline):
+        return all(
+            step in (None, "passthrough") or is_frozen(step) for _, step in estimator.steps
+        )
+    return isinstance(estimator, FrozenEstimator)
 
-    The first of these that the estimator has:
 
-    1. ``confidence(X)``;
-    2. ``score_samples(X)``;
-    3. the largest column of ``predict_proba(X)``;
-    4. the margin of ``decision_function(X)``: its absolute value for two classes, the
-       largest minus the second largest column for more.
+def classes_of(estimator):
+    """Labels that a fitted estimator was taught.
+
+    Raises
+    ------
+    TypeError
+        If it has none.
+    """
+    for each in (estimator, unwrap(estimator)[0]):
+        if hasattr(each, "classes_"):
+            return np.asarray(each.classes_)
+    raise TypeError(
+        f"Got estimator={estimator!r} without classes_, but the labels it was taught are "
+        "needed to tell which rows are outside them; pass a fitted classifier."
+    )
+
+
+def answers_and_confidence(estimator, X, *, by_largest=False):
+    """What a fitted classifier answers to each row, and its confidence in that answer.
+
+    Steps before the classifier run once, and the classifier is asked once where its answer
+    follows from the array that the confidence comes from.
 
     Parameters
     ----------
@@ -66,16 +94,100 @@ def confidence_of(estimator, X):
         A fitted classifier, or a pipeline or search that ends in one.
     X : array-like of shape (n_samples, n_features)
         Rows to answer. Passed on as it is.
+    by_largest : bool, default=False
+        Whether the answer is known to be the class of the largest probability (or decision
+        function), as :func:`answers_by_largest` finds out.
 
     Returns
     -------
+    answers : ndarray of shape (n_samples,)
+        ``answers(X)`` where the estimator has it (a classifier that may reject), else
+        ``predict(X)``.
     confidence : ndarray of shape (n_samples,), float64
-        Higher = more trustworthy. The unit is that of the method it came from.
+        Higher = more trustworthy. The first of these that the estimator has:
+
+        1. ``confidence(X)``;
+        2. ``score_samples(X)``;
+        3. ``predict_proba(X)`` of the answer;
+        4. ``decision_function(X)`` of the answer, less the largest of the other classes; for
+           two classes its absolute value.
 
     Raises
     ------
     TypeError
         If the estimator has none of these methods.
+    ValueError
+        If a method returns an array of another shape.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_ood._response import answers_and_confidence
+    >>> classifier = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    >>> answers, confidence = answers_and_confidence(classifier, [[0.4], [9.0]])
+    >>> answers, confidence.round(2)
+    (array([0, 1]), array([0.51, 0.98]))
+    """
+    inner, X = unwrap(estimator, X)
+    if hasattr(inner, "predict_with_confidence"):
+        return inner.predict_with_confidence(X)
+    if _has_own_confidence(inner):
+        return answers_of(inner, X), confidence_of(inner, X)
+    evidence = _evidence(inner, X)
+    if by_largest:
+        codes = evidence.argmax(axis=1)
+        return np.asarray(inner.classes_)[codes], _confidence_in(inner, evidence, codes)
+    answers = answers_of(inner, X)
+    codes = codes_in(inner.classes_, answers)
+    codes = np.where(codes == OUTLIER, evidence.argmax(axis=1), codes)
+    return answers, _confidence_in(inner, evidence, codes)
+
+
+def answers_by_largest(estimator, X):
+    """Where the answer is the class of the largest probability (or decision function).
+
+    Nowhere for classifiers that choose otherwise: those with a threshold of their own and
+    support vector machines, whose probabilities come from a model beside them.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier, or a pipeline or search that ends in one.
+    X : array-like of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+    """
+    inner, X = unwrap(estimator, X)
+    answers = answers_of(inner, X)
+    responds = hasattr(inner, "predict_proba") or hasattr(inner, "decision_function")
+    if isinstance(inner, _NOT_THE_LARGEST) or _has_own_confidence(inner) or not responds:
+        return np.zeros(len(answers), dtype=bool)
+    return codes_in(inner.classes_, answers) == _evidence(inner, X).argmax(axis=1)
+
+
+def confidence_of(estimator, X):
+    """Confidence of a fitted estimator in each row, whatever it answers.
+
+    As in :func:`answers_and_confidence`, with the class of the largest probability (or
+    decision function) for the answer.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted estimator, or a pipeline or search that ends in one.
+    X : array-like of shape (n_samples, n_features)
+        Rows. Passed on as it is.
+
+    Returns
+    -------
+    confidence : ndarray of shape (n_samples,), float64
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no method to take a confidence from.
     ValueError
         If the method returns an array of another shape.
 
@@ -87,20 +199,12 @@ def confidence_of(estimator, X):
     >>> confidence_of(classifier, [[0.5], [9.0]]).round(2)
     array([0.5 , 0.98])
     """
-    if callable(getattr(unwrap(estimator)[0], "confidence", None)):
-        inner, X_inner = unwrap(estimator, X)
-        return _one_column(inner, "confidence", inner.confidence(X_inner))
-    if hasattr(estimator, "score_samples"):
-        return _one_column(estimator, "score_samples", estimator.score_samples(X))
-    if hasattr(estimator, "predict_proba"):
-        return _two_dimensional(estimator, estimator.predict_proba(X)).max(axis=1)
-    if hasattr(estimator, "decision_function"):
-        return _margin(estimator, estimator.decision_function(X))
-    raise TypeError(
-        f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
-        "decision_function, but a confidence comes from one of these; pass a classifier "
-        "that has one (for SVC-like classifiers decision_function is enough)."
-    )
+    inner, X = unwrap(estimator, X)
+    for method in _OWN_CONFIDENCE:
+        if callable(getattr(inner, method, None)):
+            return _one_column(inner, method, getattr(inner, method)(X)).astype(np.float64)
+    evidence = _evidence(inner, X)
+    return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
 def answers_of(estimator, X):
@@ -126,10 +230,9 @@ def answers_of(estimator, X):
     >>> answers_of(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), [[0.1], [9.0]])
     array([0, 1])
     """
-    if hasattr(unwrap(estimator)[0], "answers"):
-        inner, X_inner = unwrap(estimator, X)
-        return np.asarray(inner.answers(X_inner))
-    return np.asarray(estimator.predict(X))
+    inner, X = unwrap(estimator, X)
+    method = "answers" if hasattr(inner, "answers") else "predict"
+    return _one_column(inner, method, getattr(inner, method)(X))
 
 
 def log_proba(classifier, X):
@@ -228,8 +331,46 @@ def _seed(random_state):
     return random_state
 
 
+def _has_own_confidence(estimator):
+    return any(callable(getattr(estimator, method, None)) for method in _OWN_CONFIDENCE)
+
+
+def _evidence(estimator, X):
+    """``predict_proba``, else ``decision_function``: one column for each class."""
+    if hasattr(estimator, "predict_proba"):
+        return _two_dimensional(estimator, estimator.predict_proba(X))
+    if not hasattr(estimator, "decision_function"):
+        raise TypeError(
+            f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
+            "decision_function, but a confidence comes from one of these; pass a classifier "
+            "that has one (for SVC-like classifiers decision_function is enough)."
+        )
+    decision = np.asarray(estimator.decision_function(X), dtype=np.float64)
+    if decision.ndim == 1:
+        return np.column_stack([np.zeros(len(decision)), decision])
+    if decision.ndim != 2:
+        raise ValueError(
+            f"Got decision_function of {type(estimator).__name__} with shape "
+            f"{decision.shape}, but expected (n_samples,) or (n_samples, n_classes)."
+        )
+    return decision
+
+
+def _confidence_in(estimator, evidence, codes):
+    """The probability of a class, or by how much the decision function prefers it."""
+    rows = np.arange(len(codes))
+    chosen = evidence[rows, codes]
+    if hasattr(estimator, "predict_proba") or evidence.shape[1] == 1:
+        return chosen
+    others = evidence.copy()
+    others[rows, codes] = -np.inf
+    return chosen - others.max(axis=1)
+
+
 def _one_column(estimator, method, values):
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1 and method in ("answers", "predict"):
+        return values[:, 0]
     if values.ndim != 1:
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -246,18 +387,3 @@ def _two_dimensional(estimator, proba):
             "multi-output classifiers are not supported."
         )
     return np.asarray(proba, dtype=np.float64)
-
-
-def _margin(estimator, decision):
-    decision = np.asarray(decision, dtype=np.float64)
-    if decision.ndim == 1:
-        return np.abs(decision)
-    if decision.ndim != 2:
-        raise ValueError(
-            f"Got decision_function of {type(estimator).__name__} with shape "
-            f"{decision.shape}, but expected (n_samples,) or (n_samples, n_classes)."
-        )
-    if decision.shape[1] == 1:
-        return decision[:, 0]
-    top_two = np.partition(decision, decision.shape[1] - 2, axis=1)[:, -2:]
-    return top_two[:, 1] - top_two[:, 0]

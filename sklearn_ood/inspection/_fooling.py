@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.inspection._searches import EvolutionSearch, GradientSearch
-from sklearn_ood.metrics._displays import _axes
 
 TARGETS = ("unscaled", "scaled")
 METHODS = ("auto", "gradient", "evolution")
@@ -253,7 +253,7 @@ class FoolingDisplay:
                 f"Got inputs of shape {self.result.input_shape}, but expected images "
                 "(C, H, W); rows of a table are best read as numbers, from result.rows."
             )
-        ax, figure = _axes(ax)
+        ax, figure = axes_and_figure(ax)
         n_channels, height, width = self.result.input_shape
         labels = np.unique(self.result.targets)
         canvas = np.zeros((n_rows * height, len(labels) * width, n_channels))
