@@ -20,6 +20,7 @@ from typing import (
     get_type_hints,
 )
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -48,23 +49,34 @@ class Parameterized(BaseEstimator):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if get_annotations(cls):
-            _declare(cls)
+            declare(cls)
         if cls.__doc__:
             cls.__doc__ = _with_inherited_entries(cls, signature(cls).parameters)
 
     def _validate_params(self):
         """Raise for the first parameter that is out of its range."""
-        for name, value in self.get_params(deep=False).items():
-            constraints = self._parameter_constraints.get(name, [])
-            allowed = [make_constraint(each) for each in constraints]
-            if allowed and not any(each.is_satisfied_by(value) for each in allowed):
-                raise InvalidParameterError(
-                    f"Got {name}={value!r}, but expected "
-                    f"{' or '.join(map(_shown, allowed))} for {type(self).__name__}."
-                )
+        check_parameters(self)
 
 
-def _declare(cls):
+def check_parameters(owner):
+    """Raise for the first declared parameter of ``owner`` that is out of its range."""
+    for name, choices in owner._parameter_constraints.items():
+        value = getattr(owner, name)
+        allowed = [make_constraint(each) for each in choices]
+        if allowed and not any(_satisfies(value, each) for each in allowed):
+            raise InvalidParameterError(
+                f"Got {name}={value!r}, but expected "
+                f"{' or '.join(map(_shown, allowed))} for {type(owner).__name__}."
+            )
+
+
+def _satisfies(value, constraint):
+    """Whether a constraint allows a value; True and False are no numbers here."""
+    is_flag = isinstance(value, bool | np.bool_) and isinstance(constraint, Interval)
+    return constraint.is_satisfied_by(value) and not is_flag
+
+
+def declare(cls):
     """Make the annotated attributes of a class its parameters, beside those of its parents."""
     own_init = "__init__" in vars(cls)
     dataclass(cls, eq=False, repr=False, kw_only=True)
@@ -74,6 +86,7 @@ def _declare(cls):
     if not own_init:
         plain = get_type_hints(cls)
         cls.__init__.__annotations__ = {name: plain[name] for name in names}
+    return cls
 
 
 def _shown(constraint):

@@ -6,13 +6,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sklearn_ood.data._blocks import take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
 # The answer of these need not be the class of the largest probability.
 _NOT_THE_LARGEST = (FixedThresholdClassifier, TunedThresholdClassifierCV, SVC, NuSVC)
-_OWN_CONFIDENCE = ("confidence", "score_samples")
 
 
 def unwrap(estimator, X=None):
@@ -65,14 +66,18 @@ def is_frozen(estimator):
     return isinstance(estimator, FrozenEstimator)
 
 
-def classes_of(estimator):
-    """Labels that a fitted estimator was taught.
+def fitted_on(estimator, X, y, rows):
+    """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
+    if is_frozen(estimator):
+        check_is_fitted(estimator)
+        return estimator
+    if not rows.all():
+        X, y = take_rows(X, rows), y if y is None else take_rows(y, rows)
+    return clone(estimator).fit(X) if y is None else clone(estimator).fit(X, y)
 
-    Raises
-    ------
-    TypeError
-        If it has none.
-    """
+
+def classes_of(estimator):
+    """Labels that a fitted estimator was taught; a TypeError where it has none."""
     for each in (estimator, unwrap(estimator)[0]):
         if hasattr(each, "classes_"):
             return np.asarray(each.classes_)
@@ -85,8 +90,8 @@ def classes_of(estimator):
 def answers_and_confidence(estimator, X, *, by_largest=False):
     """What a fitted classifier answers to each row, and its confidence in that answer.
 
-    Steps before the classifier run once, and the classifier is asked once where its answer
-    follows from the array that the confidence comes from.
+    Steps before the classifier run once, and the classifier is asked once where it has
+    ``answers_and_confidence`` itself, or the answer follows from its probabilities.
 
     Parameters
     ----------
@@ -96,7 +101,7 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
         Rows to answer. Passed on as it is.
     by_largest : bool, default=False
         Whether the answer is known to be the class of the largest probability (or decision
-        function), as :func:`answers_by_largest` finds out.
+        function); :func:`answers_by_largest` finds out.
 
     Returns
     -------
@@ -129,67 +134,38 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     (array([0, 1]), array([0.51, 0.98]))
     """
     inner, X = unwrap(estimator, X)
-    if hasattr(inner, "predict_with_confidence"):
-        return inner.predict_with_confidence(X)
-    if _has_own_confidence(inner):
+    if hasattr(inner, "answers_and_confidence"):
+        return inner.answers_and_confidence(X)
+    if _own_confidence(inner):
         return answers_of(inner, X), confidence_of(inner, X)
     evidence = _evidence(inner, X)
+    codes = evidence.argmax(axis=1)
     if by_largest:
-        codes = evidence.argmax(axis=1)
         return np.asarray(inner.classes_)[codes], _confidence_in(inner, evidence, codes)
     answers = answers_of(inner, X)
-    codes = codes_in(inner.classes_, answers)
-    codes = np.where(codes == OUTLIER, evidence.argmax(axis=1), codes)
+    answered = codes_in(inner.classes_, answers)
+    codes = np.where(answered == OUTLIER, codes, answered)
     return answers, _confidence_in(inner, evidence, codes)
 
 
 def answers_by_largest(estimator, X):
     """Where the answer is the class of the largest probability (or decision function).
 
-    Nowhere for classifiers that choose otherwise: those with a threshold of their own and
+    Nowhere for classifiers that choose otherwise: those with a threshold of their own, and
     support vector machines, whose probabilities come from a model beside them.
-
-    Parameters
-    ----------
-    estimator : object
-        A fitted classifier, or a pipeline or search that ends in one.
-    X : array-like of shape (n_samples, n_features)
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
     """
     inner, X = unwrap(estimator, X)
-    answers = answers_of(inner, X)
     responds = hasattr(inner, "predict_proba") or hasattr(inner, "decision_function")
-    if isinstance(inner, _NOT_THE_LARGEST) or _has_own_confidence(inner) or not responds:
-        return np.zeros(len(answers), dtype=bool)
-    return codes_in(inner.classes_, answers) == _evidence(inner, X).argmax(axis=1)
+    if isinstance(inner, _NOT_THE_LARGEST) or _own_confidence(inner) or not responds:
+        return np.zeros(_num_samples(X), dtype=bool)
+    return codes_in(inner.classes_, answers_of(inner, X)) == _evidence(inner, X).argmax(axis=1)
 
 
-def confidence_of(estimator, X):
-    """Confidence of a fitted estimator in each row, whatever it answers.
+def confidence_of(estimator, X, *, of_answer=False):
+    """Confidence of a fitted estimator in each row, as in :func:`answers_and_confidence`.
 
-    As in :func:`answers_and_confidence`, with the class of the largest probability (or
-    decision function) for the answer.
-
-    Parameters
-    ----------
-    estimator : object
-        A fitted estimator, or a pipeline or search that ends in one.
-    X : array-like of shape (n_samples, n_features)
-        Rows. Passed on as it is.
-
-    Returns
-    -------
-    confidence : ndarray of shape (n_samples,), float64
-
-    Raises
-    ------
-    TypeError
-        If the estimator has no method to take a confidence from.
-    ValueError
-        If the method returns an array of another shape.
+    Unless it is asked what it answers (``of_answer``), the class of the largest probability
+    (or decision function) is taken for the answer.
 
     Examples
     --------
@@ -200,28 +176,17 @@ def confidence_of(estimator, X):
     array([0.5 , 0.98])
     """
     inner, X = unwrap(estimator, X)
-    for method in _OWN_CONFIDENCE:
-        if callable(getattr(inner, method, None)):
-            return _one_column(inner, method, getattr(inner, method)(X)).astype(np.float64)
+    method = _own_confidence(inner)
+    if method:
+        return _one_column(inner, method, getattr(inner, method)(X)).astype(np.float64)
+    if of_answer:
+        return answers_and_confidence(inner, X)[1]
     evidence = _evidence(inner, X)
     return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
 def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject.
-
-    Parameters
-    ----------
-    estimator : object
-        A fitted classifier, or a pipeline or search that ends in one.
-    X : array-like of shape (n_samples, n_features)
-        Rows to answer.
-
-    Returns
-    -------
-    answers : ndarray of shape (n_samples,)
-        ``answers(X)`` where the estimator has it (a classifier that may reject), else
-        ``predict(X)``.
 
     Examples
     --------
@@ -331,8 +296,10 @@ def _seed(random_state):
     return random_state
 
 
-def _has_own_confidence(estimator):
-    return any(callable(getattr(estimator, method, None)) for method in _OWN_CONFIDENCE)
+def _own_confidence(estimator):
+    """Name of the method that says how confident it is, or None."""
+    methods = ("confidence", "score_samples")
+    return next((each for each in methods if callable(getattr(estimator, each, None))), None)
 
 
 def _evidence(estimator, X):
@@ -368,8 +335,9 @@ def _confidence_in(estimator, evidence, codes):
 
 
 def _one_column(estimator, method, values):
+    """One value a row; a column of answers, as some libraries give it, is one too."""
     values = np.asarray(values)
-    if values.ndim == 2 and values.shape[1] == 1 and method in ("answers", "predict"):
+    if values.shape[1:] == (1,) and method in ("answers", "predict"):
         return values[:, 0]
     if values.ndim != 1:
         raise ValueError(

@@ -1,13 +1,27 @@
+from dataclasses import field
 from functools import partial
+from numbers import Real
+from typing import Annotated, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.base import ClassifierMixin
+from sklearn.utils import get_tags, indexable
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from sklearn_ood._response import answers_of, confidence_of
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share
+from sklearn_ood._response import (
+    answers_and_confidence,
+    answers_by_largest,
+    answers_of,
+    classes_of,
+    confidence_of,
+    fitted_on,
+    is_frozen,
+    unwrap,
+)
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import (
@@ -19,7 +33,7 @@ from sklearn_ood.data._labels import (
     is_label,
 )
 from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.selective._thresholds import coverage_threshold, ood_threshold, risk_threshold
+from sklearn_ood.selective._thresholds import coverage_threshold, promised_threshold
 
 
 def _inner_has(method):
@@ -32,7 +46,7 @@ def _inner_has(method):
     return check
 
 
-class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
+class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     """Any classifier, that may also refuse to answer.
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject
@@ -44,9 +58,11 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator
-        A classifier, or a pipeline or search that ends in one. Its confidence is
-        ``score_samples``, else the largest of ``predict_proba``, else the margin of
-        ``decision_function``.
+        A classifier, or a pipeline or search that ends in one. Its confidence is its
+        ``confidence`` or ``score_samples``, else what its ``predict_proba`` gives the answer,
+        else the margin of its ``decision_function``. A ``sklearn.frozen.FrozenEstimator``, or
+        a pipeline of them, is not fitted again: all rows given to ``fit`` calibrate, and every
+        label that it was not taught is an outlier.
     coverage : float in (0, 1], default=None
         Answer at least this share of the in-distribution calibration rows.
     risk : float in (0, 1), default=None
@@ -64,15 +80,13 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
     detector : estimator, default=None
         Takes over the confidence, while ``estimator`` still names the class. Its confidence
         is found as for ``estimator``; scikit-learn's outlier detectors fit in.
-    calibration : float in (0, 1) or "prefit", default=0.2
-        Share of each class held out from training to choose the threshold; nothing is held
-        out where no threshold has to be chosen. "prefit": estimator and detector are fitted
-        already and used as they are, and all rows given to ``fit`` calibrate.
+    calibration : float in (0, 1), default=0.2
+        Share of each class held out from training to choose the threshold. Nothing is held
+        out where no threshold has to be chosen, or nothing trained.
     ood_label : label, default=None
         Rows of ``y`` with this label are outliers. They calibrate: for ``ood_acceptance`` all
         of them, unless estimator or detector have an ``ood_label`` of their own that is set.
         Only then do outliers take part in training, and only the held-out ones calibrate.
-        With "prefit" every label that the estimator was not taught is an outlier.
     reject_label : label, default=None
         What ``predict`` returns for refused rows. None chooses -1 for numbers and "reject"
         for strings.
@@ -93,6 +107,9 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
         What holds with probability ``1 - delta``: keys "risk" and "ood_acceptance" as asked
         for; each has ``limit``, ``bound``, ``delta``, ``n_samples``, ``n_accepted`` and
         ``n_errors``.
+    answers_by_largest_ : bool
+        Whether the class of the largest probability is the answer, as it was on every row
+        that calibrates: ``predict`` then asks the classifier once.
     reject_label_ : label or None
         None where nothing can be refused.
     n_features_in_, feature_names_in_
@@ -124,32 +141,17 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
     ([-1], False)
     """
 
-    def __init__(
-        self,
-        estimator,
-        *,
-        coverage=None,
-        risk=None,
-        ood_acceptance=None,
-        delta=0.05,
-        threshold=None,
-        detector=None,
-        calibration=0.2,
-        ood_label=None,
-        reject_label=None,
-        random_state=None,
-    ):
-        self.estimator = estimator
-        self.coverage = coverage
-        self.risk = risk
-        self.ood_acceptance = ood_acceptance
-        self.delta = delta
-        self.threshold = threshold
-        self.detector = detector
-        self.calibration = calibration
-        self.ood_label = ood_label
-        self.reject_label = reject_label
-        self.random_state = random_state
+    estimator: Estimator = field(kw_only=False)
+    coverage: Annotated[float, Interval(Real, 0, 1, closed="right")] | None = None
+    risk: Share | None = None
+    ood_acceptance: Share | None = None
+    delta: Share = 0.05
+    threshold: Annotated[float, Interval(Real, None, None, closed="both")] | None = None
+    detector: Estimator | None = None
+    calibration: Share = 0.2
+    ood_label: Any = None
+    reject_label: str | float | None = None
+    random_state: RandomState = None
 
     def fit(self, X, y):
         """Fit the estimator on one part of the rows and choose the threshold on the other.
@@ -172,11 +174,24 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
             promise what was asked; the message then has the best reachable bound.
         """
         forget(self)
-        self._check_parameters()
-        X, y = indexable(X, self._validate_labels(as_native(y)))
-        training, calibrating = self._split(y)
-        self._fit_inner(X, y, training)
-        self._choose_threshold(X, y, calibrating)
+        self._validate_params()
+        self._check_one_way()
+        X, y = indexable(X, self._check_labels(y))
+        inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
+        self.reject_label_ = self._label_of_refusals(y)
+        training, calibrating = self._split(y, all(map(is_frozen, inside)))
+        # Outliers reach those that know them; where none does, all of them are as good as new.
+        known = [_knows_outliers(each, self.ood_label) for each in inside]
+        outlier = is_label(y, self.ood_label)
+        fitted = [
+            fitted_on(each, X, y, training if knows else training & ~outlier)
+            for each, knows in zip(inside, known, strict=True)
+        ]
+        self.estimator_, self.detector_ = fitted[0], fitted[-1]
+        self.classes_ = classes_of(self.estimator_)
+        self._choose_threshold(
+            X, y, calibrating, calibrating if any(known) else calibrating | outlier
+        )
         return self
 
     @block_by_block
@@ -191,11 +206,12 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        labels = self.answers(X)
+        check_is_fitted(self)
         if self.reject_label_ is None:
-            return labels
+            return self.answers(X)
+        answers, confidence = self._ask(X)
         # As an array the label brings its own type: unsigned classes must not wrap a -1.
-        return np.where(self.accept(X), labels, np.asarray(self.reject_label_))
+        return np.where(confidence >= self.threshold_, answers, np.asarray(self.reject_label_))
 
     @block_by_block
     def answers(self, X):
@@ -211,6 +227,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
             Labels from ``classes_``.
         """
         check_is_fitted(self)
+        if self.answers_by_largest_:
+            return self._ask(X)[0]
         return answers_of(self.estimator_, X)
 
     @block_by_block
@@ -240,7 +258,23 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return confidence_of(self.detector_, X)
+        of_answer = self.detector is None and not self.answers_by_largest_
+        return confidence_of(self.detector_, X, of_answer=of_answer)
+
+    def answers_and_confidence(self, X):
+        """``answers`` and ``score_samples`` of each row, at once.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        answers : ndarray of shape (n_samples,)
+        confidence : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return in_blocks(self._ask, X)
 
     @available_if(_inner_has("predict_proba"))
     @block_by_block
@@ -284,183 +318,130 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, BaseEstimator):
 
     @property
     def _chooses(self):
-        return any(
-            limit is not None for limit in (self.coverage, self.risk, self.ood_acceptance)
-        )
+        limits = (self.coverage, self.risk, self.ood_acceptance)
+        return any(limit is not None for limit in limits)
 
-    def _check_parameters(self):
-        ways = [
-            [("threshold", self.threshold)],
-            [("coverage", self.coverage)],
-            [("risk", self.risk), ("ood_acceptance", self.ood_acceptance)],
-        ]
-        used = [
-            " and ".join(f"{name}={value}" for name, value in way if value is not None)
-            for way in ways
-            if any(value is not None for _, value in way)
-        ]
+    def _check_one_way(self):
+        ways = [["threshold"], ["coverage"], ["risk", "ood_acceptance"]]
+        given = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if value is not None
+        }
+        used = [" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in ways]
+        used = list(filter(None, used))
         if len(used) > 1:
             raise ValueError(
                 f"Got {' together with '.join(used)}, which each set the threshold; keep one "
                 "of coverage, threshold, or the guarantees risk and ood_acceptance."
             )
-        for name, upper in (("coverage", True), ("risk", False), ("ood_acceptance", False)):
-            value = getattr(self, name)
-            if value is not None and not (0 < value < 1 or (upper and value == 1)):
-                interval = "(0, 1]" if upper else "(0, 1)"
-                raise ValueError(f"Got {name}={value!r}, but expected a number in {interval}.")
-        if not 0 < self.delta < 1:
-            raise ValueError(f"Got delta={self.delta!r}, but expected a number in (0, 1).")
-        if self.threshold is not None and np.isnan(self.threshold):
-            raise ValueError("Got threshold=nan, but expected a number.")
-        prefit = isinstance(self.calibration, str) and self.calibration == "prefit"
-        if not prefit and (isinstance(self.calibration, str) or not 0 < self.calibration < 1):
-            raise ValueError(
-                f"Got calibration={self.calibration!r}, but expected a fraction in (0, 1) or "
-                "'prefit'."
-            )
 
-    def _validate_labels(self, y):
+    def _check_labels(self, y):
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; "
                 "pass the labels of the rows."
             )
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(as_native(y), warn=True)
         check_no_label_missing(y)
         check_classification_targets(y)
-        if self.calibration == "prefit":
+        return y
+
+    def _label_of_refusals(self, y):
+        """The label for refusals: given, or of the classes' kind; none of the classes."""
+        if is_frozen(self.estimator):
             check_is_fitted(self.estimator)
-            return y
-        _, classes = encode_labels(y, self.ood_label)
+            classes = classes_of(self.estimator)
+        else:
+            _, classes = encode_labels(y, self.ood_label)
         if not len(classes):
             raise ValueError(
                 f"Got only outlier rows in y (all equal ood_label={self.ood_label!r}), but "
                 f"{type(self).__name__} needs in-distribution rows; add rows of the classes to "
                 "be known."
             )
-        self._reject_label(classes)
-        return y
+        if not self._chooses and self.threshold is None:
+            return None
+        return _reject_label(self.reject_label, classes.tolist())
 
-    def _split(self, y):
+    def _split(self, y, frozen):
         """Masks of the rows to train on and to calibrate on."""
         everything = np.ones(len(y), dtype=bool)
-        if self.calibration == "prefit":
+        if frozen:
             return ~everything, everything
         if not self._chooses:
             return everything, ~everything
         codes, _ = encode_labels(y, self.ood_label)
-        random_state = check_random_state(self.random_state)
         held_out = hold_out_each_class(
-            codes, self.calibration, random_state, parameter="calibration"
+            codes, self.calibration, self.random_state, parameter="calibration"
         )
         return ~held_out, held_out
 
-    def _fit_inner(self, X, y, training):
-        if self.calibration == "prefit":
-            self.estimator_ = self.estimator
-            self.detector_ = self.estimator if self.detector is None else self.detector
-            check_is_fitted(self.detector_)
-        else:
-            self.estimator_ = self._fit_on(self.estimator, X, y, training)
-            self.detector_ = (
-                self.estimator_
-                if self.detector is None
-                else self._fit_on(self.detector, X, y, training)
-            )
-        self.classes_ = np.asarray(self.estimator_.classes_)
-
-    def _fit_on(self, estimator, X, y, training):
-        """A clone fitted on the training rows, with outliers only where it knows them."""
-        rows = training
-        if not _knows_outliers(estimator, self.ood_label):
-            rows = training & ~is_label(y, self.ood_label)
-        if rows.all():
-            return clone(estimator).fit(X, y)
-        return clone(estimator).fit(take_rows(X, rows), y[rows])
-
-    def _choose_threshold(self, X, y, calibrating):
-        self.guarantee_ = {}
+    def _choose_threshold(self, X, y, calibrating, unseen):
+        """From the rows that trained nothing; those that calibrate are like new ones."""
+        self.guarantee_, self.answers_by_largest_ = {}, False
         threshold = -np.inf if self.threshold is None else float(self.threshold)
+        if self.reject_label_ is not None:
+            rows = X if unseen.all() or not self._chooses else take_rows(X, unseen)
+            agrees = in_blocks(partial(answers_by_largest, self.estimator_), rows)
+            self.answers_by_largest_ = bool(agrees.all())
         if self._chooses:
-            threshold = self._calibrated_threshold(X, y, calibrating)
-        rejects = self._chooses or self.threshold is not None
-        self.reject_label_ = self._reject_label(self.classes_) if rejects else None
+            answers, confidence = in_blocks(self._ask, rows)
+            truth = codes_in(self.classes_, y[unseen])
+            error = codes_in(self.classes_, answers) != truth
+            threshold = self._calibrated(
+                confidence, error, truth == OUTLIER, calibrating[unseen]
+            )
         self.threshold_ = threshold
 
-    def _calibrated_threshold(self, X, y, calibrating):
-        truth = codes_in(self.classes_, y)
-        outliers = self._unseen_outliers(truth, calibrating)
-        index = np.flatnonzero(calibrating | outliers)
-        rows = X if len(index) == len(y) else take_rows(X, calibrating | outliers)
-        truth, calibrating, outliers = truth[index], calibrating[index], outliers[index]
-        confidence = in_blocks(partial(confidence_of, self.detector_), rows)
+    def _calibrated(self, confidence, error, outlier, calibrating):
         if np.isnan(confidence).any():
             raise ValueError(
                 f"Got {int(np.isnan(confidence).sum())} NaN confidences from "
-                f"{type(self.detector_).__name__}, but a threshold needs numbers."
+                f"{type(unwrap(self.detector_)[0]).__name__}, but a threshold needs numbers."
             )
         if self.coverage is not None:
-            inside = truth != OUTLIER
-            if not inside.any():
-                raise ValueError(
-                    "Got no in-distribution calibration rows, but coverage is counted on them; "
-                    "pass rows of the known classes."
-                )
-            return coverage_threshold(confidence[inside], self.coverage)
-
-        delta = self.delta / ((self.risk is not None) + (self.ood_acceptance is not None))
-        threshold = -np.inf
-        if self.ood_acceptance is not None:
-            if not outliers.any():
-                raise ValueError(
-                    f"Got no outlier rows in y, but ood_acceptance={self.ood_acceptance} is "
-                    f"promised from them (ood_label={self.ood_label!r}); add outlier rows, or "
-                    "promise a risk or a coverage instead."
-                )
-            threshold, self.guarantee_["ood_acceptance"] = ood_threshold(
-                confidence[outliers], self.ood_acceptance, delta
+            return coverage_threshold(confidence[~outlier], self.coverage)
+        if self.ood_acceptance is not None and not outlier.any():
+            raise ValueError(
+                f"Got no outlier rows in y, but ood_acceptance={self.ood_acceptance} is "
+                f"promised from them (ood_label={self.ood_label!r}); add outlier rows, or "
+                "promise a risk or a coverage instead."
             )
-        if self.risk is not None:
-            answers = in_blocks(partial(answers_of, self.estimator_), rows)
-            error = codes_in(self.classes_, answers) != truth
-            threshold, self.guarantee_["risk"] = risk_threshold(
-                confidence[calibrating],
-                error[calibrating],
-                self.risk,
-                delta,
-                at_least=threshold,
-            )
+        threshold, self.guarantee_ = promised_threshold(
+            confidence,
+            error,
+            outlier,
+            calibrating,
+            risk=self.risk,
+            ood_acceptance=self.ood_acceptance,
+            delta=self.delta,
+        )
         return threshold
 
-    def _unseen_outliers(self, truth, calibrating):
-        """Outlier rows that trained nothing: all of them where no estimator knows outliers."""
-        outliers = truth == OUTLIER
-        inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
-        if any(_knows_outliers(estimator, self.ood_label) for estimator in inside):
-            return outliers & calibrating
-        return outliers
+    def _ask(self, X):
+        if self.detector is None:
+            by_largest = self.answers_by_largest_
+            return answers_and_confidence(self.estimator_, X, by_largest=by_largest)
+        return answers_of(self.estimator_, X), confidence_of(self.detector_, X)
 
-    def _reject_label(self, classes):
-        """The label for refusals: given, or of the classes' kind and none of them."""
-        is_text = all(isinstance(label, str) for label in classes.tolist())
-        label = self.reject_label
-        if label is None:
-            if not (self._chooses or self.threshold is not None):
-                return None
-            label = "reject" if is_text else -1
-        elif is_text != isinstance(label, str):
-            kind = "a string" if is_text else "a number"
-            raise ValueError(
-                f"Got reject_label={label!r} for the classes {classes.tolist()}, but expected "
-                f"{kind}, as the classes are."
-            )
-        if label in classes.tolist():
-            raise ValueError(
-                f"Got reject_label={self.reject_label!r}, which stands for {label!r}, but that "
-                f"is one of the classes {classes.tolist()}; pass another reject_label."
-            )
-        return label
+
+def _reject_label(label, classes):
+    """A label for refusals, of the classes' kind and none of them."""
+    given, is_text = label, all(isinstance(each, str) for each in classes)
+    if label is None:
+        label = "reject" if is_text else -1
+    if is_text != isinstance(label, str):
+        raise ValueError(
+            f"Got reject_label={label!r} for the classes {classes}, but expected "
+            f"{'a string' if is_text else 'a number'}, as the classes are."
+        )
+    if label in classes:
+        raise ValueError(
+            f"Got reject_label={given!r}, which stands for {label!r}, but that "
+            f"is one of the classes {classes}; pass another reject_label."
+        )
+    return label
 
 
 def _knows_outliers(estimator, ood_label):
