@@ -124,7 +124,7 @@ def _answers_and_classes(metric, estimator, X, y):
     return _answers(metric, estimator, X, y) | {"classes": classes_of(estimator)}
 
 
-def _probabilities(metric, estimator, X, y):
+def _proba(metric, estimator, X, y):
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
             f"Got estimator={estimator!r} without predict_proba, but a calibration error "
@@ -172,11 +172,7 @@ _METRICS = {
     "ood_report": (_ood.ood_report, 1, _scores),
     "oscr": (_open_set.oscr_score, 1, _answers_and_classes),
     "open_set_f_measure": (_open_set.open_set_f_measure, 1, _answers_and_classes),
-    "expected_calibration_error": (
-        _calibration.expected_calibration_error,
-        -1,
-        _probabilities,
-    ),
+    "expected_calibration_error": (_calibration.expected_calibration_error, -1, _proba),
     "selective_risk": (_selective_risk, -1, _decisions),
     "coverage": (_coverage, 1, _decisions),
 }

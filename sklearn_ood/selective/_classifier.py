@@ -33,7 +33,7 @@ from sklearn_ood.data._labels import (
     is_label,
 )
 from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.selective._thresholds import coverage_threshold, promised_threshold
+from sklearn_ood.selective._thresholds import chosen_threshold
 
 
 def _inner_has(method):
@@ -323,13 +323,9 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
 
     def _check_one_way(self):
         ways = [["threshold"], ["coverage"], ["risk", "ood_acceptance"]]
-        given = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if value is not None
-        }
+        given = {n: v for n, v in self.get_params(deep=False).items() if v is not None}
         used = [" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in ways]
-        used = list(filter(None, used))
+        used = [words for words in used if words]
         if len(used) > 1:
             raise ValueError(
                 f"Got {' together with '.join(used)}, which each set the threshold; keep one "
@@ -380,44 +376,40 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     def _choose_threshold(self, X, y, calibrating, unseen):
         """From the rows that trained nothing; those that calibrate are like new ones."""
         self.guarantee_, self.answers_by_largest_ = {}, False
-        threshold = -np.inf if self.threshold is None else float(self.threshold)
-        if self.reject_label_ is not None:
-            rows = X if unseen.all() or not self._chooses else take_rows(X, unseen)
+        rows = X if unseen.all() or not self._chooses else take_rows(X, unseen)
+        if self.detector is None and self.reject_label_ is not None:
             agrees = in_blocks(partial(answers_by_largest, self.estimator_), rows)
             self.answers_by_largest_ = bool(agrees.all())
+        threshold = -np.inf if self.threshold is None else float(self.threshold)
         if self._chooses:
             answers, confidence = in_blocks(self._ask, rows)
             truth = codes_in(self.classes_, y[unseen])
             error = codes_in(self.classes_, answers) != truth
-            threshold = self._calibrated(
-                confidence, error, truth == OUTLIER, calibrating[unseen]
+            self._check_calibration(confidence, truth)
+            threshold, self.guarantee_ = chosen_threshold(
+                confidence,
+                error,
+                outlier=truth == OUTLIER,
+                calibrating=calibrating[unseen],
+                coverage=self.coverage,
+                risk=self.risk,
+                ood_acceptance=self.ood_acceptance,
+                delta=self.delta,
             )
         self.threshold_ = threshold
 
-    def _calibrated(self, confidence, error, outlier, calibrating):
+    def _check_calibration(self, confidence, truth):
         if np.isnan(confidence).any():
             raise ValueError(
                 f"Got {int(np.isnan(confidence).sum())} NaN confidences from "
                 f"{type(unwrap(self.detector_)[0]).__name__}, but a threshold needs numbers."
             )
-        if self.coverage is not None:
-            return coverage_threshold(confidence[~outlier], self.coverage)
-        if self.ood_acceptance is not None and not outlier.any():
+        if self.ood_acceptance is not None and not (truth == OUTLIER).any():
             raise ValueError(
                 f"Got no outlier rows in y, but ood_acceptance={self.ood_acceptance} is "
                 f"promised from them (ood_label={self.ood_label!r}); add outlier rows, or "
                 "promise a risk or a coverage instead."
             )
-        threshold, self.guarantee_ = promised_threshold(
-            confidence,
-            error,
-            outlier,
-            calibrating,
-            risk=self.risk,
-            ood_acceptance=self.ood_acceptance,
-            delta=self.delta,
-        )
-        return threshold
 
     def _ask(self, X):
         if self.detector is None:

@@ -219,10 +219,18 @@ def ood_threshold(confidence, ood_acceptance, delta):
     return threshold, Guarantee("ood_acceptance", ood_acceptance, bound, delta, *counts)
 
 
-def promised_threshold(
-    confidence, error, outlier, calibrating, *, risk=None, ood_acceptance=None, delta
+def chosen_threshold(
+    confidence,
+    error,
+    *,
+    outlier,
+    calibrating,
+    delta,
+    coverage=None,
+    risk=None,
+    ood_acceptance=None,
 ):
-    """The threshold of most coverage that keeps one promise or both, and the guarantees.
+    """The threshold of a coverage, or that which keeps one promise or both.
 
     Parameters
     ----------
@@ -231,18 +239,20 @@ def promised_threshold(
     error : ndarray of bool of shape (n_samples,)
         Where answering would be wrong.
     outlier : ndarray of bool of shape (n_samples,)
-        What the outliers' acceptance is counted on.
+        The rows that the outliers' acceptance is counted on; the others count for coverage.
     calibrating : ndarray of bool of shape (n_samples,)
-        Rows as new ones come, in their proportion: what the risk is counted on.
-    risk, ood_acceptance : float in (0, 1) or None
+        Rows as new ones come, outliers in their proportion: what the risk is counted on.
     delta : float in (0, 1)
         Shared equally by two promises.
+    coverage, risk, ood_acceptance : float, default=None
 
     Returns
     -------
     threshold : float
     guarantees : dict of str to Guarantee
     """
+    if coverage is not None:
+        return coverage_threshold(confidence[~outlier], coverage), {}
     delta = delta / ((risk is not None) + (ood_acceptance is not None))
     threshold, guarantees = -np.inf, {}
     if ood_acceptance is not None:
