@@ -6,7 +6,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import _BaseComposition
 
 from sklearn_ood._parameters import Parameterized
-from sklearn_ood._response import confidence_of, log_softmax
+from sklearn_ood._response import log_softmax
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
@@ -126,7 +126,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
             Labels from ``classes_``.
         confidence : ndarray of shape (n_samples,)
         """
-        return self.predict(X), confidence_of(self, X)
+        return self.predict(X), self.confidence(X)
 
     def class_score_samples(self, X, y):
         """How in-distribution each row is, were it of a given class.
