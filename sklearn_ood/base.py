@@ -126,7 +126,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
             Labels from ``classes_``.
         confidence : ndarray of shape (n_samples,)
         """
-        return self.predict(X), self.confidence(X)
+        evidence, scores = self._evidence_and_scores(self._validate_rows(X))
+        return self.classes_[evidence.argmax(axis=1)], scores
 
     def class_score_samples(self, X, y):
         """How in-distribution each row is, were it of a given class.
@@ -166,6 +167,10 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
     def _scores(self, rows):
         return self._evidence(rows).max(axis=1)
+
+    def _evidence_and_scores(self, rows):
+        """Overridden where one look at the rows gives both."""
+        return self._evidence(rows), self._scores(rows)
 
     def _class_scores(self, rows, codes):
         return self._evidence(rows)[np.arange(len(codes)), codes]
