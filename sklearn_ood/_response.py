@@ -76,6 +76,24 @@ def fitted_on(estimator, X, y, rows):
     return clone(estimator).fit(X) if y is None else clone(estimator).fit(X, y)
 
 
+def knows_outliers(estimator, ood_label):
+    """Whether an estimator, or a step of it, has an ``ood_label`` that is set."""
+    if ood_label is None:
+        return False
+    parameters = estimator.get_params(deep=True)
+    own = [
+        value
+        for name, value in parameters.items()
+        if name.split("__")[-1] == "ood_label" and value is not None
+    ]
+    if any(value != ood_label for value in own):
+        raise ValueError(
+            f"Got ood_label={ood_label!r}, but the estimator inside has ood_label={own[0]!r}; "
+            "pass the same label to both."
+        )
+    return bool(own)
+
+
 def classes_of(estimator):
     """Labels that a fitted estimator was taught; a TypeError where it has none."""
     for each in (estimator, unwrap(estimator)[0]):

@@ -180,7 +180,13 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
 
 class Wrapper(MetaEstimatorMixin):
-    """Around ``estimator``: what is true of the inner one's input is true of its own."""
+    """Around ``estimator``: what is true of the inner one's input is true of its own.
+
+    Attributes
+    ----------
+    n_features_in_, feature_names_in_
+        As the estimator has them.
+    """
 
     @property
     def n_features_in_(self):

@@ -20,6 +20,7 @@ from sklearn_ood._response import (
     confidence_of,
     fitted_on,
     is_frozen,
+    knows_outliers,
     unwrap,
 )
 from sklearn_ood.base import Wrapper
@@ -31,6 +32,7 @@ from sklearn_ood.data._labels import (
     encode_labels,
     hold_out_each_class,
     is_label,
+    label_of_refusals,
 )
 from sklearn_ood.data._rows import as_native, forget
 from sklearn_ood.selective._thresholds import chosen_threshold
@@ -50,10 +52,9 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     """Any classifier, that may also refuse to answer.
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject
-    label elsewhere. Say in one of four ways where the threshold lies: the share to answer
-    (``coverage``), the share of wrong answers that is tolerable (``risk``) and of outliers
-    that may be answered (``ood_acceptance``), both with a guarantee, or the ``threshold``
-    itself. With none of them nothing is refused.
+    label elsewhere. Say where the threshold lies: by the share to answer (``coverage``), by
+    the share of wrong answers (``risk``) and of outliers that may be answered
+    (``ood_acceptance``), both with a guarantee, or itself. Else nothing is refused.
 
     Parameters
     ----------
@@ -85,8 +86,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         out where no threshold has to be chosen, or nothing trained.
     ood_label : label, default=None
         Rows of ``y`` with this label are outliers. They calibrate: for ``ood_acceptance`` all
-        of them, unless estimator or detector have an ``ood_label`` of their own that is set.
-        Only then do outliers take part in training, and only the held-out ones calibrate.
+        of them, unless estimator or detector have an ``ood_label`` of their own that is set;
+        then outliers take part in training, and only the held-out ones calibrate.
     reject_label : label, default=None
         What ``predict`` returns for refused rows. None chooses -1 for numbers and "reject"
         for strings.
@@ -105,26 +106,22 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         The least confidence that is accepted; -inf accepts everything.
     guarantee_ : dict of str to Guarantee
         What holds with probability ``1 - delta``: keys "risk" and "ood_acceptance" as asked
-        for; each has ``limit``, ``bound``, ``delta``, ``n_samples``, ``n_accepted`` and
-        ``n_errors``.
+        for, with ``limit``, ``bound``, ``delta``, ``n_samples``, ``n_accepted``, ``n_errors``.
     answers_by_largest_ : bool
-        Whether the class of the largest probability is the answer, as it was on every row
-        that calibrates: ``predict`` then asks the classifier once.
+        Whether the likeliest class was the answer to every calibration row, so that
+        ``predict`` asks the classifier once.
     reject_label_ : label or None
         None where nothing can be refused.
-    n_features_in_, feature_names_in_
-        As the estimator has them.
 
     Notes
     -----
-    The bounds are exact binomial (Clopper-Pearson) bounds on held-out rows; they assume that
-    new rows come from the distribution of the calibration rows and hold for any classifier
-    and any confidence, however bad. Confidences that are equal are accepted together.
+    The bounds are exact binomial (Clopper-Pearson) bounds; they assume that new rows come from
+    the distribution of the calibration rows, and hold for any classifier and any confidence.
+    Equal confidences are accepted together.
 
     References
     ----------
-    .. [1] Y. Geifman and R. El-Yaniv, "Selective classification for deep neural networks",
-       NeurIPS 2017.
+    .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
 
     Examples
     --------
@@ -132,9 +129,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn_ood import SelectiveClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> inner = LogisticRegression(C=0.1)
-    >>> classifier = SelectiveClassifier(inner, risk=0.02, random_state=0).fit(X / 16, y)
-    >>> classifier.guarantee_["risk"].bound <= 0.02
+    >>> classifier = SelectiveClassifier(LogisticRegression(C=0.1), risk=0.02, random_state=0)
+    >>> classifier.fit(X / 16, y).guarantee_["risk"].bound <= 0.02
     True
     >>> noise = [[1.0, 0.0] * 32]
     >>> classifier.predict(noise).tolist(), bool(classifier.accept(noise)[0])
@@ -170,8 +166,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         Raises
         ------
         ValueError
-            If parameters contradict each other or are out of range, or if no threshold can
-            promise what was asked; the message then has the best reachable bound.
+            If parameters contradict each other, or no threshold can promise what was asked;
+            the message then has the best reachable bound.
         """
         forget(self)
         self._validate_params()
@@ -181,17 +177,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         self.reject_label_ = self._label_of_refusals(y)
         training, calibrating = self._split(y, all(map(is_frozen, inside)))
         # Outliers reach those that know them; where none does, all of them are as good as new.
-        known = [_knows_outliers(each, self.ood_label) for each in inside]
+        known = [knows_outliers(each, self.ood_label) for each in inside]
         outlier = is_label(y, self.ood_label)
-        fitted = [
-            fitted_on(each, X, y, training if knows else training & ~outlier)
-            for each, knows in zip(inside, known, strict=True)
-        ]
+        masks = [training if knows else training & ~outlier for knows in known]
+        fitted = [fitted_on(each, X, y, rows) for each, rows in zip(inside, masks, strict=True)]
         self.estimator_, self.detector_ = fitted[0], fitted[-1]
         self.classes_ = classes_of(self.estimator_)
-        self._choose_threshold(
-            X, y, calibrating, calibrating if any(known) else calibrating | outlier
-        )
+        unseen = calibrating if any(known) else calibrating | outlier
+        self._choose_threshold(X, y, calibrating, unseen)
         return self
 
     @block_by_block
@@ -224,7 +217,6 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Labels from ``classes_``.
         """
         check_is_fitted(self)
         if self.answers_by_largest_:
@@ -264,10 +256,6 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     def answers_and_confidence(self, X):
         """``answers`` and ``score_samples`` of each row, at once.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-
         Returns
         -------
         answers : ndarray of shape (n_samples,)
@@ -281,10 +269,6 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     def predict_proba(self, X):
         """The estimator's probabilities, also for refused rows.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
@@ -296,10 +280,6 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     @block_by_block
     def decision_function(self, X):
         """The estimator's evidence for each class, also for refused rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -317,15 +297,19 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         return tags
 
     @property
+    def _limits(self):
+        return {name: getattr(self, name) for name in ("coverage", "risk", "ood_acceptance")}
+
+    @property
     def _chooses(self):
-        limits = (self.coverage, self.risk, self.ood_acceptance)
-        return any(limit is not None for limit in limits)
+        return any(limit is not None for limit in self._limits.values())
 
     def _check_one_way(self):
         ways = [["threshold"], ["coverage"], ["risk", "ood_acceptance"]]
-        given = {n: v for n, v in self.get_params(deep=False).items() if v is not None}
-        used = [" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in ways]
-        used = [words for words in used if words]
+        limits = self._limits | {"threshold": self.threshold}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        words = (" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in ways)
+        used = list(filter(None, words))
         if len(used) > 1:
             raise ValueError(
                 f"Got {' together with '.join(used)}, which each set the threshold; keep one "
@@ -358,7 +342,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
             )
         if not self._chooses and self.threshold is None:
             return None
-        return _reject_label(self.reject_label, classes.tolist())
+        return label_of_refusals(self.reject_label, classes)
 
     def _split(self, y, frozen):
         """Masks of the rows to train on and to calibrate on."""
@@ -391,10 +375,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
                 error,
                 outlier=truth == OUTLIER,
                 calibrating=calibrating[unseen],
-                coverage=self.coverage,
-                risk=self.risk,
-                ood_acceptance=self.ood_acceptance,
                 delta=self.delta,
+                **self._limits,
             )
         self.threshold_ = threshold
 
@@ -416,39 +398,3 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
             by_largest = self.answers_by_largest_
             return answers_and_confidence(self.estimator_, X, by_largest=by_largest)
         return answers_of(self.estimator_, X), confidence_of(self.detector_, X)
-
-
-def _reject_label(label, classes):
-    """A label for refusals, of the classes' kind and none of them."""
-    given, is_text = label, all(isinstance(each, str) for each in classes)
-    if label is None:
-        label = "reject" if is_text else -1
-    if is_text != isinstance(label, str):
-        raise ValueError(
-            f"Got reject_label={label!r} for the classes {classes}, but expected "
-            f"{'a string' if is_text else 'a number'}, as the classes are."
-        )
-    if label in classes:
-        raise ValueError(
-            f"Got reject_label={given!r}, which stands for {label!r}, but that "
-            f"is one of the classes {classes}; pass another reject_label."
-        )
-    return label
-
-
-def _knows_outliers(estimator, ood_label):
-    """Whether an estimator, or a step of it, has an ``ood_label`` that is set."""
-    if ood_label is None:
-        return False
-    parameters = estimator.get_params(deep=True)
-    own = [
-        value
-        for name, value in parameters.items()
-        if name.split("__")[-1] == "ood_label" and value is not None
-    ]
-    if any(value != ood_label for value in own):
-        raise ValueError(
-            f"Got ood_label={ood_label!r}, but the estimator inside has ood_label={own[0]!r}; "
-            "pass the same label to both."
-        )
-    return bool(own)

@@ -51,8 +51,6 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         The fitted estimator.
     offset_ : float
         The score at which an inlier becomes an outlier.
-    n_features_in_, feature_names_in_
-        As the estimator has them.
 
     Examples
     --------
