@@ -55,12 +55,12 @@ class Parameterized(BaseEstimator):
 
     def _validate_params(self):
         """Raise for the first parameter that is out of its range."""
-        check_parameters(self)
+        check_parameters(self, self._parameter_constraints)
 
 
-def check_parameters(owner):
-    """Raise for the first declared parameter of ``owner`` that is out of its range."""
-    for name, choices in owner._parameter_constraints.items():
+def check_parameters(owner, constraints):
+    """Raise for the first parameter of ``owner`` that satisfies none of its constraints."""
+    for name, choices in constraints.items():
         value = getattr(owner, name)
         allowed = [make_constraint(each) for each in choices]
         if allowed and not any(_satisfies(value, each) for each in allowed):

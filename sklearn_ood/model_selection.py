@@ -28,9 +28,9 @@ def _choose_classes(n_classes, n_left_out, n_splits, random_state):
 
 
 def _stratified_test_rows(codes, test_size, random_state):
-    """Mark the share test_size of every class, at least one row and never all of them."""
+    """Mark the share test_size of every class of two rows or more, neither none nor all."""
     sizes = np.bincount(codes)
-    n_test = np.clip(np.rint(test_size * sizes), 1, np.maximum(sizes - 1, 1))
+    n_test = np.clip(np.rint(test_size * sizes), 1, sizes - 1)
     order = np.argsort(random_state.permutation(len(codes)))
     in_test = np.empty(len(codes), dtype=bool)
     in_test[order] = rank_in_class(codes[order]) < n_test[codes[order]]
@@ -122,7 +122,7 @@ class LeaveClassesOut(BaseCrossValidator):
         test : ndarray of int
             Rows to test on, ascending.
         """
-        check_parameters(self)
+        check_parameters(self, self._parameter_constraints)
         X, y = indexable(X, y)
         classes, codes = self._encode(y)
         n_left_out = self._count_left_out(len(classes))
@@ -147,7 +147,7 @@ class LeaveClassesOut(BaseCrossValidator):
         n_splits : int
             The number of splits.
         """
-        check_parameters(self)
+        check_parameters(self, self._parameter_constraints)
         return self.n_splits
 
     def _encode(self, y):
