@@ -6,10 +6,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
-from sklearn.utils.validation import _num_samples, check_is_fitted
-
-from sklearn_ood.data._blocks import take_rows
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn.utils.validation import _num_samples
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
 # The answer of these need not be the class of the largest probability.
@@ -64,16 +61,6 @@ def is_frozen(estimator):
             step in (None, "passthrough") or is_frozen(step) for _, step in estimator.steps
         )
     return isinstance(estimator, FrozenEstimator)
-
-
-def fitted_on(estimator, X, y, rows):
-    """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
-    if is_frozen(estimator):
-        check_is_fitted(estimator)
-        return estimator
-    if not rows.all():
-        X, y = take_rows(X, rows), y if y is None else take_rows(y, rows)
-    return clone(estimator).fit(X) if y is None else clone(estimator).fit(X, y)
 
 
 def knows_outliers(estimator, ood_label):
@@ -157,12 +144,15 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     if _own_confidence(inner):
         return answers_of(inner, X), confidence_of(inner, X)
     evidence = _evidence(inner, X)
-    codes = evidence.argmax(axis=1)
-    if by_largest:
-        return np.asarray(inner.classes_)[codes], _confidence_in(inner, evidence, codes)
-    answers = answers_of(inner, X)
-    answered = codes_in(inner.classes_, answers)
-    codes = np.where(answered == OUTLIER, codes, answered)
+    codes, classes = evidence.argmax(axis=1), np.asarray(inner.classes_)
+    answers = classes[codes]
+    if not by_largest:
+        likeliest, answers = answers, answers_of(inner, X)
+        others = np.flatnonzero(likeliest != answers)
+        named = (
+            classes == answers[others, None]
+        )  # nothing in the row of a label that is no class
+        codes[others] = np.where(named.any(axis=1), named.argmax(axis=1), codes[others])
     return answers, _confidence_in(inner, evidence, codes)
 
 
@@ -176,7 +166,8 @@ def answers_by_largest(estimator, X):
     responds = hasattr(inner, "predict_proba") or hasattr(inner, "decision_function")
     if isinstance(inner, _NOT_THE_LARGEST) or _own_confidence(inner) or not responds:
         return np.zeros(_num_samples(X), dtype=bool)
-    return codes_in(inner.classes_, answers_of(inner, X)) == _evidence(inner, X).argmax(axis=1)
+    likeliest = np.asarray(inner.classes_)[_evidence(inner, X).argmax(axis=1)]
+    return np.asarray(likeliest == answers_of(inner, X), dtype=bool)
 
 
 def confidence_of(estimator, X, *, of_answer=False):

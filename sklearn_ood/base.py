@@ -1,13 +1,14 @@
 """The contract of every classifier here, and what estimators around others have in common."""
 
 import numpy as np
-from sklearn.base import ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Parameterized
-from sklearn_ood._response import log_softmax
-from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood._response import is_frozen, log_softmax
+from sklearn_ood.data._blocks import block_by_block, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
 
@@ -200,6 +201,16 @@ class Wrapper(MetaEstimatorMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def fitted_on(estimator, X, y, rows):
+    """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
+    if is_frozen(estimator):
+        check_is_fitted(estimator)
+        return estimator
+    if not rows.all():
+        X, y = take_rows(X, rows), y if y is None else take_rows(y, rows)
+    return clone(estimator).fit(X) if y is None else clone(estimator).fit(X, y)
 
 
 class Composition(_BaseComposition):

@@ -117,9 +117,10 @@ def test_answers_and_confidence_asked_once_or_twice_are_the_same(classifier, n_r
     np.testing.assert_array_equal(once[1], confidence_of(classifier, X))
 
 
-def test_confidence_is_that_of_the_answer_of_a_support_vector_machine():
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_confidence_is_that_of_the_answer_of_a_support_vector_machine(n_classes):
     rng = np.random.default_rng(0)
-    noisy, labels = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
+    noisy, labels = rng.normal(size=(60, 2)), rng.integers(0, n_classes, 60)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the parameter probability
         svc = SVC(probability=True, random_state=0).fit(noisy, labels)

@@ -18,12 +18,11 @@ from sklearn_ood._response import (
     answers_of,
     classes_of,
     confidence_of,
-    fitted_on,
     is_frozen,
     knows_outliers,
     unwrap,
 )
-from sklearn_ood.base import Wrapper
+from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import (
     OUTLIER,

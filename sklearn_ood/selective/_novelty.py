@@ -10,8 +10,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState
-from sklearn_ood._response import confidence_of, fitted_on, is_frozen, unwrap
-from sklearn_ood.base import Wrapper
+from sklearn_ood._response import confidence_of, is_frozen, unwrap
+from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import block_by_block, in_blocks
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import as_native, forget
