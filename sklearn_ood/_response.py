@@ -149,9 +149,7 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     if not by_largest:
         likeliest, answers = answers, answers_of(inner, X)
         others = np.flatnonzero(likeliest != answers)
-        named = (
-            classes == answers[others, None]
-        )  # nothing in the row of a label that is no class
+        named = classes == answers[others, None]  # no column for a label that is no class
         codes[others] = np.where(named.any(axis=1), named.argmax(axis=1), codes[others])
     return answers, _confidence_in(inner, evidence, codes)
 
