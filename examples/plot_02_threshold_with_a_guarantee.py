@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
 from sklearn_ood import SelectiveClassifier
@@ -53,12 +54,12 @@ print(f"nines answered         {model.accept(X[~seen]).mean():.1%} (another kind
 # included, and calibrated two hundred times on halves of the rows that it did not see. On the
 # other half the share of wrong answers stays below the promise in nearly all of them.
 
-fitted, shares = model.estimator_, []
+fitted, shares = FrozenEstimator(model.estimator_), []
 for seed in range(200):
     X_calibration, X_new, y_calibration, y_new = train_test_split(
         X_test, y_test, test_size=0.5, stratify=y_test, random_state=seed
     )
-    again = SelectiveClassifier(fitted, risk=0.05, calibration="prefit", reject_label=-2)
+    again = SelectiveClassifier(fitted, risk=0.05, reject_label=-2)
     accepted = again.fit(X_calibration, y_calibration).accept(X_new)
     shares.append((again.answers(X_new) != y_new)[accepted].mean())
 

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
 from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
@@ -36,14 +37,14 @@ for _ in range(60):
     optimizer.step()
 
 # %%
-# Wrapped, it is fitted at once. ``calibration="prefit"`` uses it as it is, and the rows given
-# to ``fit`` only choose the threshold.
+# Wrapped, it is fitted at once. scikit-learn's ``FrozenEstimator`` keeps it as it is: the rows
+# given to ``fit`` only choose the threshold.
 
 classifier = SoftmaxClassifier.from_module(
     network, classes=range(10), input_shape=(1, 8, 8), score_function="margin"
 )
 X_calibration, X_new, y_calibration, y_new = train_test_split(X_test, y_test, random_state=0)
-selective = SelectiveClassifier(classifier, risk=0.02, calibration="prefit")
+selective = SelectiveClassifier(FrozenEstimator(classifier), risk=0.02)
 selective.fit(X_calibration, y_calibration)
 print(selective.guarantee_["risk"])
 

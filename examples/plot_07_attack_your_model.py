@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_ood import GenerativeClassifier, SelectiveClassifier, SoftmaxClassifier
 from sklearn_ood.inspection import FoolingDisplay, fooling_rate
@@ -36,7 +37,7 @@ models = {
 results = {}
 for name, model in models.items():
     model.fit(X_train, y_train)
-    selective = SelectiveClassifier(model, coverage=0.95, calibration="prefit")
+    selective = SelectiveClassifier(FrozenEstimator(model), coverage=0.95)
     threshold = selective.fit(X_new, y_new).threshold_
     results[name] = fooling_rate(
         model, threshold=threshold, n_trials=2, max_updates=300, lr=0.01, random_state=0

@@ -20,6 +20,7 @@ from typing import (
     get_type_hints,
 )
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -48,34 +49,46 @@ class Parameterized(BaseEstimator):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if get_annotations(cls):
-            _declare(cls)
+            declare(cls)
         if cls.__doc__:
             cls.__doc__ = _with_inherited_entries(cls, signature(cls).parameters)
 
     def _validate_params(self):
         """Raise for the first parameter that is out of its range."""
-        for name, value in self.get_params(deep=False).items():
-            constraints = self._parameter_constraints.get(name, [])
-            _check(name, value, constraints, type(self).__name__)
+        check_parameters(self, self._parameter_constraints)
+
+
+def check_parameters(owner, constraints):
+    """Raise for the first attribute of an object that meets none of its constraints."""
+    values = {name: getattr(owner, name) for name in constraints}
+    _check_all(values, constraints, type(owner).__name__)
 
 
 def check_arguments(function, arguments):
     """Raise for the first argument of a function that its annotation does not allow."""
-    for name, hint in get_type_hints(function, include_extras=True).items():
-        _check(name, arguments[name], _constraints(hint), function.__name__)
+    hints = get_type_hints(function, include_extras=True)
+    constraints = {name: _constraints(hint) for name, hint in hints.items()}
+    _check_all(arguments, constraints, function.__name__)
 
 
-def _check(name, value, constraints, owner):
-    """Raise unless a value meets one of the constraints, or there are none."""
-    allowed = [make_constraint(each) for each in constraints]
-    if allowed and not any(each.is_satisfied_by(value) for each in allowed):
-        raise InvalidParameterError(
-            f"Got {name}={value!r}, but expected {' or '.join(map(_shown, allowed))} for "
-            f"{owner}."
-        )
+def _check_all(values, constraints, owner):
+    """Raise for the first value that meets none of its constraints."""
+    for name, choices in constraints.items():
+        allowed = [make_constraint(each) for each in choices]
+        if allowed and not any(_satisfies(values[name], each) for each in allowed):
+            raise InvalidParameterError(
+                f"Got {name}={values[name]!r}, but expected "
+                f"{' or '.join(map(_shown, allowed))} for {owner}."
+            )
 
 
-def _declare(cls):
+def _satisfies(value, constraint):
+    """Whether a constraint allows a value; True and False are no numbers here."""
+    is_flag = isinstance(value, bool | np.bool_) and isinstance(constraint, Interval)
+    return constraint.is_satisfied_by(value) and not is_flag
+
+
+def declare(cls):
     """Make the annotated attributes of a class its parameters, beside those of its parents."""
     own_init = "__init__" in vars(cls)
     dataclass(cls, eq=False, repr=False, kw_only=True)
@@ -85,6 +98,7 @@ def _declare(cls):
     if not own_init:
         plain = get_type_hints(cls)
         cls.__init__.__annotations__ = {name: plain[name] for name in names}
+    return cls
 
 
 def _shown(constraint):

@@ -3,9 +3,14 @@
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, NuSVC
+from sklearn.utils.validation import _num_samples
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
+# The answer of these need not be the class of the largest probability.
+_NOT_THE_LARGEST = (FixedThresholdClassifier, TunedThresholdClassifierCV, SVC, NuSVC)
 
 
 def unwrap(estimator, X=None):
@@ -39,8 +44,8 @@ def unwrap(estimator, X=None):
     (LogisticRegression(), array([[0.5]]))
     """
     if isinstance(estimator, Pipeline):
-        if X is not None and len(estimator) > 1:
-            X = estimator[:-1].transform(X)
+        for _, step in estimator.steps[:-1] if X is not None else ():
+            X = step.transform(X) if hasattr(step, "transform") else X
         return unwrap(estimator[-1], X)
     if isinstance(estimator, FrozenEstimator):
         return unwrap(estimator.estimator, X)
@@ -49,16 +54,49 @@ def unwrap(estimator, X=None):
     return estimator, X
 
 
-def confidence_of(estimator, X):
-    """Confidence of a fitted classifier in its answer to each row.
+def is_frozen(estimator):
+    """Whether ``fit`` leaves an estimator as it is: it, or each step of it, is frozen."""
+    if isinstance(estimator, Pipeline):
+        return all(
+            step in (None, "passthrough") or is_frozen(step) for _, step in estimator.steps
+        )
+    return isinstance(estimator, FrozenEstimator)
 
-    The first of these that the estimator has:
 
-    1. ``confidence(X)``;
-    2. ``score_samples(X)``;
-    3. the largest column of ``predict_proba(X)``;
-    4. the margin of ``decision_function(X)``: its absolute value for two classes, the
-       largest minus the second largest column for more.
+def knows_outliers(estimator, ood_label):
+    """Whether an estimator, or a step of it, has an ``ood_label`` that is set."""
+    if ood_label is None:
+        return False
+    parameters = estimator.get_params(deep=True)
+    own = [
+        value
+        for name, value in parameters.items()
+        if name.split("__")[-1] == "ood_label" and value is not None
+    ]
+    if any(value != ood_label for value in own):
+        raise ValueError(
+            f"Got ood_label={ood_label!r}, but the estimator inside has ood_label={own[0]!r}; "
+            "pass the same label to both."
+        )
+    return bool(own)
+
+
+def classes_of(estimator):
+    """Labels that a fitted estimator was taught; a TypeError where it has none."""
+    for each in (estimator, unwrap(estimator)[0]):
+        if hasattr(each, "classes_"):
+            return np.asarray(each.classes_)
+    raise TypeError(
+        f"Got estimator={estimator!r} without classes_, but the labels it was taught are "
+        "needed to tell which rows are outside them; pass a fitted classifier."
+    )
+
+
+def answers_and_confidence(estimator, X, *, by_largest=False):
+    """What a fitted classifier answers to each row, and its confidence in that answer.
+
+    Steps before the classifier run once, and the classifier is asked once where it has
+    ``answers_and_confidence`` itself, or the answer follows from its probabilities.
 
     Parameters
     ----------
@@ -66,18 +104,75 @@ def confidence_of(estimator, X):
         A fitted classifier, or a pipeline or search that ends in one.
     X : array-like of shape (n_samples, n_features)
         Rows to answer. Passed on as it is.
+    by_largest : bool, default=False
+        Whether the answer is known to be the class of the largest probability (or decision
+        function); :func:`answers_by_largest` finds out.
 
     Returns
     -------
+    answers : ndarray of shape (n_samples,)
+        ``answers(X)`` where the estimator has it (a classifier that may reject), else
+        ``predict(X)``.
     confidence : ndarray of shape (n_samples,), float64
-        Higher = more trustworthy. The unit is that of the method it came from.
+        Higher = more trustworthy. The first of these that the estimator has:
+
+        1. ``confidence(X)``;
+        2. ``score_samples(X)``;
+        3. ``predict_proba(X)`` of the answer;
+        4. ``decision_function(X)`` of the answer, less the largest of the other classes; for
+           two classes its absolute value.
 
     Raises
     ------
     TypeError
         If the estimator has none of these methods.
     ValueError
-        If the method returns an array of another shape.
+        If a method returns an array of another shape.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_ood._response import answers_and_confidence
+    >>> classifier = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    >>> answers, confidence = answers_and_confidence(classifier, [[0.4], [9.0]])
+    >>> answers, confidence.round(2)
+    (array([0, 1]), array([0.51, 0.98]))
+    """
+    inner, X = unwrap(estimator, X)
+    if hasattr(inner, "answers_and_confidence"):
+        return inner.answers_and_confidence(X)
+    if _own_confidence(inner):
+        return answers_of(inner, X), confidence_of(inner, X)
+    evidence = _evidence(inner, X)
+    codes, classes = evidence.argmax(axis=1), np.asarray(inner.classes_)
+    answers = classes[codes]
+    if not by_largest:
+        likeliest, answers = answers, answers_of(inner, X)
+        others = np.flatnonzero(likeliest != answers)
+        named = classes == answers[others, None]  # no column for a label that is no class
+        codes[others] = np.where(named.any(axis=1), named.argmax(axis=1), codes[others])
+    return answers, _confidence_in(inner, evidence, codes)
+
+
+def answers_by_largest(estimator, X):
+    """Where the answer is the class of the largest probability (or decision function).
+
+    Nowhere for classifiers that choose otherwise: those with a threshold of their own, and
+    support vector machines, whose probabilities come from a model beside them.
+    """
+    inner, X = unwrap(estimator, X)
+    responds = hasattr(inner, "predict_proba") or hasattr(inner, "decision_function")
+    if isinstance(inner, _NOT_THE_LARGEST) or _own_confidence(inner) or not responds:
+        return np.zeros(_num_samples(X), dtype=bool)
+    likeliest = np.asarray(inner.classes_)[_evidence(inner, X).argmax(axis=1)]
+    return np.asarray(likeliest == answers_of(inner, X), dtype=bool)
+
+
+def confidence_of(estimator, X, *, of_answer=False):
+    """Confidence of a fitted estimator in each row, as in :func:`answers_and_confidence`.
+
+    Unless it is asked what it answers (``of_answer``), the class of the largest probability
+    (or decision function) is taken for the answer.
 
     Examples
     --------
@@ -87,37 +182,18 @@ def confidence_of(estimator, X):
     >>> confidence_of(classifier, [[0.5], [9.0]]).round(2)
     array([0.5 , 0.98])
     """
-    if callable(getattr(unwrap(estimator)[0], "confidence", None)):
-        inner, X_inner = unwrap(estimator, X)
-        return _one_column(inner, "confidence", inner.confidence(X_inner))
-    if hasattr(estimator, "score_samples"):
-        return _one_column(estimator, "score_samples", estimator.score_samples(X))
-    if hasattr(estimator, "predict_proba"):
-        return _two_dimensional(estimator, estimator.predict_proba(X)).max(axis=1)
-    if hasattr(estimator, "decision_function"):
-        return _margin(estimator, estimator.decision_function(X))
-    raise TypeError(
-        f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
-        "decision_function, but a confidence comes from one of these; pass a classifier "
-        "that has one (for SVC-like classifiers decision_function is enough)."
-    )
+    inner, X = unwrap(estimator, X)
+    method = _own_confidence(inner)
+    if method:
+        return _one_column(inner, method, getattr(inner, method)(X)).astype(np.float64)
+    if of_answer:
+        return answers_and_confidence(inner, X)[1]
+    evidence = _evidence(inner, X)
+    return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
 def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject.
-
-    Parameters
-    ----------
-    estimator : object
-        A fitted classifier, or a pipeline or search that ends in one.
-    X : array-like of shape (n_samples, n_features)
-        Rows to answer.
-
-    Returns
-    -------
-    answers : ndarray of shape (n_samples,)
-        ``answers(X)`` where the estimator has it (a classifier that may reject), else
-        ``predict(X)``.
 
     Examples
     --------
@@ -126,10 +202,9 @@ def answers_of(estimator, X):
     >>> answers_of(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), [[0.1], [9.0]])
     array([0, 1])
     """
-    if hasattr(unwrap(estimator)[0], "answers"):
-        inner, X_inner = unwrap(estimator, X)
-        return np.asarray(inner.answers(X_inner))
-    return np.asarray(estimator.predict(X))
+    inner, X = unwrap(estimator, X)
+    method = "answers" if hasattr(inner, "answers") else "predict"
+    return _one_column(inner, method, getattr(inner, method)(X))
 
 
 def log_proba(classifier, X):
@@ -228,8 +303,49 @@ def _seed(random_state):
     return random_state
 
 
+def _own_confidence(estimator):
+    """Name of the method that says how confident it is, or None."""
+    methods = ("confidence", "score_samples")
+    return next((each for each in methods if callable(getattr(estimator, each, None))), None)
+
+
+def _evidence(estimator, X):
+    """``predict_proba``, else ``decision_function``: one column for each class."""
+    if hasattr(estimator, "predict_proba"):
+        return _two_dimensional(estimator, estimator.predict_proba(X))
+    if not hasattr(estimator, "decision_function"):
+        raise TypeError(
+            f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
+            "decision_function, but a confidence comes from one of these; pass a classifier "
+            "that has one (for SVC-like classifiers decision_function is enough)."
+        )
+    decision = np.asarray(estimator.decision_function(X), dtype=np.float64)
+    if decision.ndim == 1:
+        return np.column_stack([np.zeros(len(decision)), decision])
+    if decision.ndim != 2:
+        raise ValueError(
+            f"Got decision_function of {type(estimator).__name__} with shape "
+            f"{decision.shape}, but expected (n_samples,) or (n_samples, n_classes)."
+        )
+    return decision
+
+
+def _confidence_in(estimator, evidence, codes):
+    """The probability of a class, or by how much the decision function prefers it."""
+    rows = np.arange(len(codes))
+    chosen = evidence[rows, codes]
+    if hasattr(estimator, "predict_proba") or evidence.shape[1] == 1:
+        return chosen
+    others = evidence.copy()
+    others[rows, codes] = -np.inf
+    return chosen - others.max(axis=1)
+
+
 def _one_column(estimator, method, values):
-    values = np.asarray(values, dtype=np.float64)
+    """One value a row; a column of answers, as some libraries give it, is one too."""
+    values = np.asarray(values)
+    if values.shape[1:] == (1,) and method in ("answers", "predict"):
+        return values[:, 0]
     if values.ndim != 1:
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -246,18 +362,3 @@ def _two_dimensional(estimator, proba):
             "multi-output classifiers are not supported."
         )
     return np.asarray(proba, dtype=np.float64)
-
-
-def _margin(estimator, decision):
-    decision = np.asarray(decision, dtype=np.float64)
-    if decision.ndim == 1:
-        return np.abs(decision)
-    if decision.ndim != 2:
-        raise ValueError(
-            f"Got decision_function of {type(estimator).__name__} with shape "
-            f"{decision.shape}, but expected (n_samples,) or (n_samples, n_classes)."
-        )
-    if decision.shape[1] == 1:
-        return decision[:, 0]
-    top_two = np.partition(decision, decision.shape[1] - 2, axis=1)[:, -2:]
-    return top_two[:, 1] - top_two[:, 0]

@@ -1,13 +1,14 @@
 """The contract of every classifier here, and what estimators around others have in common."""
 
 import numpy as np
-from sklearn.base import ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Parameterized
-from sklearn_ood._response import log_softmax
-from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood._response import is_frozen, log_softmax
+from sklearn_ood.data._blocks import block_by_block, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
 
@@ -113,6 +114,22 @@ class OODClassifier(ClassifierMixin, Parameterized):
         """
         return self.score_samples(X)
 
+    def answers_and_confidence(self, X):
+        """``predict`` and ``confidence`` of each row, at once.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        answers : ndarray of shape (n_samples,)
+            Labels from ``classes_``.
+        confidence : ndarray of shape (n_samples,)
+        """
+        evidence, scores = self._evidence_and_scores(self._validate_rows(X))
+        return self.classes_[evidence.argmax(axis=1)], scores
+
     def class_score_samples(self, X, y):
         """How in-distribution each row is, were it of a given class.
 
@@ -152,6 +169,10 @@ class OODClassifier(ClassifierMixin, Parameterized):
     def _scores(self, rows):
         return self._evidence(rows).max(axis=1)
 
+    def _evidence_and_scores(self, rows):
+        """Overridden where one look at the rows gives both."""
+        return self._evidence(rows), self._scores(rows)
+
     def _class_scores(self, rows, codes):
         return self._evidence(rows)[np.arange(len(codes)), codes]
 
@@ -160,7 +181,13 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
 
 class Wrapper(MetaEstimatorMixin):
-    """Around ``estimator``: what is true of the inner one's input is true of its own."""
+    """Around ``estimator``: what is true of the inner one's input is true of its own.
+
+    Attributes
+    ----------
+    n_features_in_, feature_names_in_
+        As the estimator has them.
+    """
 
     @property
     def n_features_in_(self):
@@ -174,6 +201,16 @@ class Wrapper(MetaEstimatorMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def fitted_on(estimator, X, y, rows):
+    """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
+    if is_frozen(estimator):
+        check_is_fitted(estimator)
+        return estimator
+    if not rows.all():
+        X, y = take_rows(X, rows), y if y is None else take_rows(y, rows)
+    return clone(estimator).fit(X) if y is None else clone(estimator).fit(X, y)
 
 
 class Composition(_BaseComposition):

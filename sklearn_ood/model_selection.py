@@ -1,63 +1,20 @@
 """Splitters that hold whole classes out, to tune for the unknown without outlier data."""
 
-from numbers import Integral, Real
+from dataclasses import field
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import assert_all_finite, check_random_state, indexable
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
+
+from sklearn_ood._parameters import Count, RandomState, Share, check_parameters, declare
+from sklearn_ood.data._labels import OUTLIER, encode_labels, rank_in_class
 
 __all__ = ["LeaveClassesOut"]
 
 MIN_TRAINING_CLASSES = 2
-
-
-def _check_n_splits(n_splits):
-    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 1:
-        raise ValueError(f"Got n_splits={n_splits!r}, but expected an integer >= 1.")
-
-
-def _check_test_size(test_size):
-    if isinstance(test_size, bool) or not isinstance(test_size, Real) or not 0 < test_size < 1:
-        raise ValueError(
-            f"Got test_size={test_size!r}, but expected a number between 0 and 1: the share of "
-            "each known class that is tested."
-        )
-
-
-def _count_left_out(n_out, n_classes):
-    if isinstance(n_out, Integral) and not isinstance(n_out, bool) and n_out >= 1:
-        count = int(n_out)
-    elif isinstance(n_out, Real) and not isinstance(n_out, Integral) and 0 < n_out < 1:
-        count = max(1, round(n_out * n_classes))
-    else:
-        raise ValueError(
-            f"Got n_out={n_out!r}, but expected an integer >= 1, the number of classes to "
-            "leave out, or a float between 0 and 1, their share."
-        )
-    if n_classes - count < MIN_TRAINING_CLASSES:
-        raise ValueError(
-            f"Got n_out={n_out!r} with {n_classes} classes in y, which leaves "
-            f"{max(n_classes - count, 0)} to train on, but expected at least "
-            f"{MIN_TRAINING_CLASSES} left. Take a smaller n_out or more classes."
-        )
-    return count
-
-
-def _encode(y, ood_label):
-    """Number the classes of y; known outliers get the number -1."""
-    if y is None:
-        raise ValueError("Got y=None, but expected class labels: they say what to leave out.")
-    y = column_or_1d(y)
-    assert_all_finite(y, input_name="y")
-    check_classification_targets(y)
-    classes, codes = np.unique(y, return_inverse=True)
-    if ood_label is None:
-        return classes, codes
-    taught = classes.astype(object) != ood_label
-    numbers = np.where(taught, np.cumsum(taught) - 1, -1)
-    return classes[taught], numbers[codes]
 
 
 def _choose_classes(n_classes, n_left_out, n_splits, random_state):
@@ -71,15 +28,16 @@ def _choose_classes(n_classes, n_left_out, n_splits, random_state):
 
 
 def _stratified_test_rows(codes, test_size, random_state):
-    """Mark the share test_size of every class, at least one row and never all of them."""
-    order = np.lexsort((random_state.permutation(len(codes)), codes))
+    """Mark the share test_size of every class of two rows or more, neither none nor all."""
     sizes = np.bincount(codes)
-    n_test = np.clip(np.rint(test_size * sizes), 1, np.maximum(sizes - 1, 1))
-    rank = np.empty(len(codes), dtype=int)
-    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return rank < n_test[codes]
+    n_test = np.clip(np.rint(test_size * sizes), 1, sizes - 1)
+    order = np.argsort(random_state.permutation(len(codes)))
+    in_test = np.empty(len(codes), dtype=bool)
+    in_test[order] = rank_in_class(codes[order]) < n_test[codes[order]]
+    return in_test
 
 
+@declare
 class LeaveClassesOut(BaseCrossValidator):
     """Folds whose test part holds classes that the training part never shows.
 
@@ -139,14 +97,11 @@ class LeaveClassesOut(BaseCrossValidator):
     [['cat'], ['cow'], ['dog'], ['emu']]
     """
 
-    def __init__(
-        self, n_out=1, n_splits=5, *, test_size=0.3, ood_label=None, random_state=None
-    ):
-        self.n_out = n_out
-        self.n_splits = n_splits
-        self.test_size = test_size
-        self.ood_label = ood_label
-        self.random_state = random_state
+    n_out: Count | Share = field(default=1, kw_only=False)
+    n_splits: Count = field(default=5, kw_only=False)
+    test_size: Share = 0.3
+    ood_label: Any = None
+    random_state: RandomState = None
 
     def split(self, X, y=None, groups=None):
         """Generate the indices of the training and test rows.
@@ -167,21 +122,16 @@ class LeaveClassesOut(BaseCrossValidator):
         test : ndarray of int
             Rows to test on, ascending.
         """
-        _check_n_splits(self.n_splits)
-        _check_test_size(self.test_size)
+        check_parameters(self, self._parameter_constraints)
         X, y = indexable(X, y)
-        classes, codes = _encode(y, self.ood_label)
-        n_left_out = _count_left_out(self.n_out, len(classes))
-        taught = np.flatnonzero(codes >= 0)
-        self._check_class_sizes(classes, codes[taught])
+        classes, codes = self._encode(y)
+        n_left_out = self._count_left_out(len(classes))
+        known = np.flatnonzero(codes != OUTLIER)
         random_state = check_random_state(self.random_state)
-        chosen = _choose_classes(len(classes), n_left_out, self.n_splits, random_state)
-        for left_out in chosen:
+        for left_out in _choose_classes(len(classes), n_left_out, self.n_splits, random_state):
             in_test = np.zeros(len(codes), dtype=bool)
-            in_test[taught] = np.isin(codes[taught], left_out)
-            in_test[taught] |= _stratified_test_rows(
-                codes[taught], self.test_size, random_state
-            )
+            in_test[known] = np.isin(codes[known], left_out)
+            in_test[known] |= _stratified_test_rows(codes[known], self.test_size, random_state)
             yield np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
     def get_n_splits(self, X=None, y=None, groups=None):
@@ -197,13 +147,33 @@ class LeaveClassesOut(BaseCrossValidator):
         n_splits : int
             The number of splits.
         """
-        _check_n_splits(self.n_splits)
+        check_parameters(self, self._parameter_constraints)
         return self.n_splits
 
-    def _check_class_sizes(self, classes, codes):
-        single = classes[np.bincount(codes, minlength=len(classes)) < 2]
+    def _encode(self, y):
+        """Classes of y and the code of each row; two rows at least of every class."""
+        if y is None:
+            raise ValueError(
+                "Got y=None, but expected class labels: they say what to leave out."
+            )
+        y = column_or_1d(y)
+        assert_all_finite(y, input_name="y")
+        codes, classes = encode_labels(y, self.ood_label)
+        single = classes[np.bincount(codes[codes != OUTLIER], minlength=len(classes)) < 2]
         if len(single):
             raise ValueError(
                 f"Got y with a single row of the class {single.tolist()[0]!r}, but expected at "
                 "least 2 of every class: one to train on and one to test on."
             )
+        return classes, codes
+
+    def _count_left_out(self, n_classes):
+        n_out = self.n_out
+        count = n_out if isinstance(n_out, Integral) else max(1, round(n_out * n_classes))
+        if n_classes - count < MIN_TRAINING_CLASSES:
+            raise ValueError(
+                f"Got n_out={n_out!r} with {n_classes} classes in y, which leaves "
+                f"{max(n_classes - count, 0)} to train on, but expected at least "
+                f"{MIN_TRAINING_CLASSES} left. Take a smaller n_out or more classes."
+            )
+        return count

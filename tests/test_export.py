@@ -167,7 +167,7 @@ def test_the_scores_on_mnist_and_on_its_outliers(real_data):
 
 def test_a_row_of_nan_is_not_accepted(softmax):
     softmax.set_params(score_function="max_proba")
-    selective = SelectiveClassifier(softmax, calibration="prefit", threshold=-50.0)
+    selective = SelectiveClassifier(FrozenEstimator(softmax), threshold=-50.0)
     model = to_onnx(selective.fit(X[:10], Y[:10]))
     answers = run(model, np.full((1, 64), np.nan, dtype=np.float32))
     assert not answers["accepted"][0]

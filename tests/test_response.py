@@ -1,14 +1,26 @@
+import warnings
+
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_iris
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
-from sklearn_ood._response import answers_of, confidence_of, unwrap
+from sklearn_ood import NeighborDistance
+from sklearn_ood._response import (
+    answers_and_confidence,
+    answers_by_largest,
+    answers_of,
+    confidence_of,
+    is_frozen,
+    unwrap,
+)
 
 X, y = load_iris(return_X_y=True)
 
@@ -83,3 +95,98 @@ def test_unwrap_transforms_on_the_way():
     assert isinstance(last, LogisticRegression)
     assert np.allclose(rows.mean(axis=0), 0)
     assert np.array_equal(last.predict(rows), pipe.predict(X))
+
+
+def test_answers_and_confidence_of_our_own_are_its_verbs():
+    ours = NeighborDistance().fit(X, y)
+    answers, confidence = answers_and_confidence(make_pipeline("passthrough", ours), X)
+    np.testing.assert_array_equal(answers, ours.predict(X))
+    np.testing.assert_array_equal(confidence, ours.confidence(X))
+
+
+@pytest.mark.parametrize("classifier", [LogisticRegression(max_iter=500), LinearSVC()])
+@pytest.mark.parametrize("n_rows", [100, 150])
+def test_answers_and_confidence_asked_once_or_twice_are_the_same(classifier, n_rows):
+    classifier.fit(X[:n_rows], y[:n_rows])
+    assert answers_by_largest(classifier, X).all()
+    once = answers_and_confidence(classifier, X, by_largest=True)
+    twice = answers_and_confidence(classifier, X)
+    np.testing.assert_array_equal(once[0], classifier.predict(X))
+    np.testing.assert_array_equal(twice[0], classifier.predict(X))
+    np.testing.assert_array_equal(once[1], twice[1])
+    np.testing.assert_array_equal(once[1], confidence_of(classifier, X))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_confidence_is_that_of_the_answer_of_a_support_vector_machine(n_classes):
+    rng = np.random.default_rng(0)
+    noisy, labels = rng.normal(size=(60, 2)), rng.integers(0, n_classes, 60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the parameter probability
+        svc = SVC(probability=True, random_state=0).fit(noisy, labels)
+    proba, predictions = svc.predict_proba(noisy), svc.predict(noisy)
+    assert (proba.argmax(axis=1) != predictions).any()
+    assert not answers_by_largest(svc, noisy).any()
+    answers, confidence = answers_and_confidence(svc, noisy)
+    np.testing.assert_array_equal(answers, predictions)
+    np.testing.assert_array_equal(confidence, proba[np.arange(60), predictions])
+
+
+def test_margin_is_that_of_the_answer_of_a_threshold_on_it():
+    binary = X[50:], y[50:]
+    classifier = FixedThresholdClassifier(
+        LinearSVC(), threshold=0.5, response_method="decision_function"
+    ).fit(*binary)
+    decision = classifier.decision_function(X[50:])
+    answers, confidence = answers_and_confidence(classifier, X[50:])
+    assert ((decision > 0) & (decision < 0.5)).any()
+    np.testing.assert_array_equal(answers, np.where(decision >= 0.5, 2, 1))
+    np.testing.assert_array_equal(confidence, np.where(decision >= 0.5, decision, -decision))
+
+
+class Column(LogisticRegression):
+    """Answers in a column, as some libraries do."""
+
+    def predict(self, X):
+        return super().predict(X)[:, None]
+
+
+def test_a_column_of_answers_is_one_answer_a_row():
+    classifier = Column(max_iter=500).fit(X, y)
+    answers, confidence = answers_and_confidence(classifier, X)
+    np.testing.assert_array_equal(
+        answers, LogisticRegression(max_iter=500).fit(X, y).predict(X)
+    )
+    assert confidence.shape == (150,)
+
+
+class Stateless(TransformerMixin, BaseEstimator):
+    """Learns nothing, and says nothing of it."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X / 10
+
+
+def test_a_stateless_step_right_before_the_classifier():
+    pipe = make_pipeline(Stateless(), LogisticRegression()).fit(X, y)
+    answers, confidence = answers_and_confidence(pipe, X)
+    np.testing.assert_array_equal(answers, pipe.predict(X))
+    np.testing.assert_array_equal(confidence, pipe.predict_proba(X).max(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "frozen"),
+    [
+        (FrozenEstimator(LogisticRegression()), True),
+        (make_pipeline(FrozenEstimator(Stateless()), FrozenEstimator(LinearSVC())), True),
+        (make_pipeline("passthrough", FrozenEstimator(LinearSVC())), True),
+        (make_pipeline(Stateless(), FrozenEstimator(LinearSVC())), False),
+        (make_pipeline(FrozenEstimator(Stateless()), LinearSVC()), False),
+        (LogisticRegression(), False),
+    ],
+)
+def test_a_pipeline_is_frozen_where_every_step_is(estimator, frozen):
+    assert is_frozen(estimator) == frozen

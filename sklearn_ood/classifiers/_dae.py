@@ -331,6 +331,9 @@ class DAEConfidence(NetClassifier):
     def _scores(self, rows):
         return self._evidence(rows).max(axis=1)
 
+    def _evidence_and_scores(self, rows):
+        return self._log_proba(rows), self._scores(rows)
+
     def _log_proba(self, rows):
         largest = float(LARGEST_FLOAT)
         logits = np.nan_to_num(forward(self.net_, rows), posinf=largest, neginf=-largest)

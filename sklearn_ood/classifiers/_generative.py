@@ -234,6 +234,10 @@ class GenerativeClassifier(OODClassifier):
         similarity = self._map(self._similarity, rows).astype(np.float64)
         return np.maximum(similarity, LEAST_SIMILARITY)
 
+    def _evidence_and_scores(self, rows):
+        evidence = self._evidence(rows)
+        return evidence, evidence.max(axis=1)
+
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.temperature_)
 

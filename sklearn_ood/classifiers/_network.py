@@ -307,6 +307,11 @@ class NetClassifier(OODClassifier):
     def _scores(self, rows):
         return self._read(self.head_.score, rows)
 
+    @torch.no_grad()
+    def _evidence_and_scores(self, rows):
+        outputs = torch.from_numpy(forward(self.net_, rows)).to(self.net_.device)
+        return tuple(said.cpu().numpy() for said in self.head_(outputs))
+
     def _class_scores(self, rows, codes):
         if self.head_.scores_best_class:
             return super()._class_scores(rows, codes)
@@ -367,6 +372,11 @@ class LogitClassifier(NetClassifier):
         if self.epsilon:
             rows = odin_rows(self.net_, rows, self.head_.score, self.epsilon)
         return super()._scores(rows)
+
+    def _evidence_and_scores(self, rows):
+        if self.epsilon:  # the score is that of other rows
+            return self._evidence(rows), self._scores(rows)
+        return super()._evidence_and_scores(rows)
 
     def _class_scores(self, rows, codes):
         return self._scores(rows) if self.epsilon else super()._class_scores(rows, codes)

@@ -32,10 +32,13 @@ def block_by_block(method):
 
 
 def in_blocks(compute, X):
-    """``compute(X)``, of a mapped file block by block; its results are joined."""
+    """``compute(X)``, of a mapped file block by block; its arrays are joined."""
     if not is_mapped(X) or len(X) == 0:
         return compute(X)
-    return np.concatenate([compute(block) for block in row_blocks(X)])
+    parts = [compute(block) for block in row_blocks(X)]
+    if isinstance(parts[0], tuple):
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+    return np.concatenate(parts)
 
 
 def row_blocks(X):

@@ -160,5 +160,30 @@ def hold_out_each_class(codes, fraction, random_state, *, parameter="validation_
     return held_out
 
 
+def label_of_refusals(label, classes):
+    """What is answered where no class is: given, or of the classes' kind; none of them.
+
+    Raises
+    ------
+    ValueError
+        If the label is of another kind than the classes, or one of them.
+    """
+    classes = classes.tolist()
+    given, is_text = label, all(isinstance(each, str) for each in classes)
+    if label is None:
+        label = "reject" if is_text else -1
+    if is_text != isinstance(label, str):
+        raise ValueError(
+            f"Got reject_label={label!r} for the classes {classes}, but expected "
+            f"{'a string' if is_text else 'a number'}, as the classes are."
+        )
+    if label in classes:
+        raise ValueError(
+            f"Got reject_label={given!r}, which stands for {label!r}, but that "
+            f"is one of the classes {classes}; pass another reject_label."
+        )
+    return label
+
+
 def _is_missing(label):
     return label is None or is_pandas_na(label) or is_scalar_nan(label)

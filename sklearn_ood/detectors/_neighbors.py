@@ -91,6 +91,10 @@ class NeighborDistance(OODClassifier):
         codes = range(len(self.classes_))
         return -np.column_stack([self._distances(rows, code) for code in codes])
 
+    def _evidence_and_scores(self, rows):
+        evidence = self._evidence(rows)
+        return evidence, evidence.max(axis=1)
+
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.scale_)
 

@@ -1,46 +1,16 @@
 """How sure is a metric? Percentile intervals from resampled rows."""
 
 from inspect import signature
-from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 
-from sklearn_ood.metrics import _ood, _open_set, _selective
 from sklearn_ood.metrics._blocks import as_rows, block_of_rows
+from sklearn_ood.metrics._selective import idle_starts
 
 _CELLS_AT_ONCE = 2**16  # stays in the cache of one core
 _N_CHUNKS = 32
-
-
-class _Kernel(NamedTuple):
-    rows: object
-    compute: object
-    joins_idle: bool = False
-
-
-_KERNELS = {
-    _selective.aurc_score: _Kernel(_selective.right_or_wrong, _selective.aurc_of_counts, True),
-    _selective.eaurc_score: _Kernel(
-        _selective.right_or_wrong, _selective.eaurc_of_counts, True
-    ),
-    _selective.augrc_score: _Kernel(
-        _selective.right_or_wrong, _selective.augrc_of_counts, True
-    ),
-    _selective.risk_at_coverage: _Kernel(
-        _selective.right_or_wrong, _selective.risk_at_coverage_of_counts
-    ),
-    _selective.coverage_at_risk: _Kernel(
-        _selective.right_or_wrong, _selective.coverage_at_risk_of_counts, True
-    ),
-    _ood.tnr_at_tpr: _Kernel(_ood.in_or_out, _ood.tnr_at_tpr_of_counts),
-    _ood.auroc: _Kernel(_ood.in_or_out, _ood.auroc_of_counts),
-    _ood.detection_accuracy: _Kernel(_ood.in_or_out, _ood.detection_accuracy_of_counts),
-    _ood.aupr_in: _Kernel(_ood.in_or_out, _ood.aupr_in_of_counts),
-    _ood.aupr_out: _Kernel(_ood.in_or_out, _ood.aupr_out_of_counts),
-    _open_set.oscr_score: _Kernel(_open_set.right_unknown_or_wrong, _open_set.oscr_of_counts),
-}
 
 
 def bootstrap_interval(
@@ -120,8 +90,8 @@ def bootstrap_interval(
             "leave it out."
         )
     seeds = np.random.SeedSequence(check_random_state(random_state).randint(2**31 - 1))
-    if metric in _KERNELS:
-        values = _values_at_once(_KERNELS[metric], rows, params, n_resamples, seeds)
+    if hasattr(metric, "of_counts"):
+        values = _values_at_once(metric.of_counts, rows, params, n_resamples, seeds)
     else:
         values = _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs)
     values = values[~np.isnan(values)]
@@ -135,13 +105,12 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _values_at_once(kernel, rows, params, n_resamples, seeds):
-    row_params = {
-        name: params[name] for name in params if name in signature(kernel.rows).parameters
+def _values_at_once(of_counts, rows, params, n_resamples, seeds):
+    of_rows = {
+        name: params.pop(name) for name in signature(of_counts.count).parameters.keys() & params
     }
-    params = {name: params[name] for name in params if name not in row_params}
-    kind, n_kinds, confidence, _ = kernel.rows(*rows, **row_params)
-    cell, n_blocks = _cells(kind, n_kinds, confidence, kernel.joins_idle)
+    kind, n_kinds, confidence, _ = of_counts.count(*rows, **of_rows)
+    cell, n_blocks = _cells(kind, n_kinds, confidence, of_counts.joins_idle)
     draw = _drawer(cell, np.random.Generator(np.random.SFC64(seeds)))
     at_once = max(1, _CELLS_AT_ONCE // (n_kinds * n_blocks))
     values = np.empty(n_resamples)
@@ -149,7 +118,7 @@ def _values_at_once(kernel, rows, params, n_resamples, seeds):
         size = min(at_once, n_resamples - start)
         counts = draw(size, n_kinds * n_blocks).reshape(size, n_kinds, n_blocks)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values[start : start + size] = kernel.compute(counts, **params)
+            values[start : start + size] = of_counts.compute(counts, **params)
     return values
 
 
@@ -159,7 +128,7 @@ def _cells(kind, n_kinds, confidence, joins_idle):
     n_blocks = len(values)
     if joins_idle:
         counts = np.bincount(kind * n_blocks + block, minlength=n_kinds * n_blocks)
-        starts = _selective.idle_starts(counts.reshape(n_kinds, n_blocks))
+        starts = idle_starts(counts.reshape(n_kinds, n_blocks))
         block = np.searchsorted(starts, block, side="right") - 1
         n_blocks = len(starts)
     return kind * n_blocks + block, n_blocks
@@ -176,42 +145,10 @@ def _drawer(cell, rng):
         return counts
 
     def by_row(size, n_cells):
-        return np.stack([_count_rows(cell, n_rows, n_cells, rng) for _ in range(size)])
+        drawn = (rng.integers(n_rows, size=n_rows) for _ in range(size))
+        return np.stack([np.bincount(cell[rows], minlength=n_cells) for rows in drawn])
 
-    if 10 * used.size < n_rows:
-        return by_cell
-    return _bit_drawer(np.sort(cell), rng, by_row) if 256 <= n_rows <= 2**15 else by_row
-
-
-def _count_rows(cell, n_draws, n_cells, rng):
-    return np.bincount(cell[rng.integers(cell.size, size=n_draws)], minlength=n_cells)
-
-
-def _bit_drawer(cell, rng, by_row):
-    # Sixteen random bits name one of the rows, all equally likely, unless they lie beyond
-    # the last multiple of n_rows: those are dropped and what then is missing is drawn
-    # singly. Four draws a random word make this twice as fast as bounded integers.
-    n_rows, n_codes = cell.size, 2**16
-    kept = n_codes // n_rows * n_rows / n_codes
-    n_words = int((n_rows - 5 * np.sqrt(n_rows * (1 - kept))) / kept) // 4
-    last = int(cell[-1])
-    table = np.full(n_codes, last + 1, dtype=np.uint16)
-    table[: n_codes // n_rows * n_rows] = np.repeat(cell, n_codes // n_rows)
-
-    def by_bits(size, n_cells):
-        counts = np.zeros((size, n_cells), dtype=np.int64)
-        words = rng.integers(2**64, size=(size, n_words), dtype=np.uint64).view(np.uint16)
-        for one, codes in zip(counts, words, strict=True):
-            drawn = np.bincount(table.take(codes), minlength=last + 2)
-            missing = n_rows - codes.size + drawn[-1]
-            if missing < 0:  # a few in a million; which rows were drawn plays no part in it
-                one[:] = by_row(1, n_cells)[0]
-            else:
-                one[: last + 1] = drawn[:-1]
-                one += _count_rows(cell, missing, n_cells, rng)
-        return counts
-
-    return by_bits
+    return by_cell if 10 * used.size < n_rows else by_row
 
 
 def _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs):

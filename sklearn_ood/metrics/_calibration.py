@@ -2,14 +2,11 @@
 
 import numpy as np
 
-from sklearn_ood.metrics._blocks import (
-    as_labels,
-    as_numbers,
-    as_weights,
-    differs,
-)
+from sklearn_ood.metrics._blocks import as_answers, as_weights, differs
+from sklearn_ood.metrics._docstrings import documented
 
 
+@documented
 def expected_calibration_error(y_true, y_pred, confidence, *, n_bins=20, sample_weight=None):
     r"""Expected calibration error: mean distance between confidence and accuracy.
 
@@ -31,8 +28,7 @@ def expected_calibration_error(y_true, y_pred, confidence, *, n_bins=20, sample_
         Probability of each answer, in [0, 1]: ``predict_proba(X).max(axis=1)``.
     n_bins : int, default=20
         At least 1.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
+    {sample_weight}
 
     Returns
     -------
@@ -55,9 +51,8 @@ def expected_calibration_error(y_true, y_pred, confidence, *, n_bins=20, sample_
     >>> round(expected_calibration_error([0, 1, 1, 0], [0, 1, 1, 1], [0.9, 0.9, 0.9, 0.9]), 3)
     0.15
     """
-    y_true = as_labels("y_true", y_true)
-    right = ~differs(y_true, as_labels("y_pred", y_pred, y_true.size))
-    confidence = as_numbers("confidence", confidence, y_true.size)
+    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
+    right = ~differs(y_true, y_pred)
     weights = as_weights(sample_weight, y_true.size)
     if confidence.min() < 0 or confidence.max() > 1:
         raise ValueError(

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from sklearn_ood._plotting import pyplot
-from sklearn_ood._response import answers_of, confidence_of, unwrap
-from sklearn_ood.metrics._blocks import as_labels, as_numbers, differs
-from sklearn_ood.metrics._open_set import is_known
-from sklearn_ood.metrics._scorer import classes_of
+from sklearn_ood._plotting import axes_and_figure
+from sklearn_ood._response import answers_and_confidence, classes_of, unwrap
+from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.metrics._blocks import as_answers, as_labels, differs
+from sklearn_ood.metrics._docstrings import documented
 from sklearn_ood.metrics._selective import aurc_score, risk_coverage_curve
 
 _MARKED_AT_MOST = 200
@@ -63,24 +63,16 @@ class RiskCoverageDisplay:
         self.name = name
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, X, y, *, name=None, ax=None, optimal=True, **kwargs):
         """Draw the curve of a fitted classifier on the rows of X.
 
         Parameters
         ----------
-        estimator : object
-            Fitted classifier. Its confidence is ``score_samples``, else the largest
-            ``predict_proba``, else the margin of ``decision_function``.
-        X : array-like of shape (n_samples, n_features)
-            Rows to answer, those of unknown classes included.
-        y : array-like of shape (n_samples,)
-            True labels; an answer to a label that was never taught is an error.
-        name : str, default=None
-            Name in the legend; None is the class of the estimator.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
-        optimal : bool, default=True
-            Whether to draw the curve of a perfect ranking.
+        {estimator_rows}
+        {name}
+        {ax}
+        {optimal}
         **kwargs
             Passed to matplotlib's ``plot`` for the curve.
 
@@ -90,15 +82,15 @@ class RiskCoverageDisplay:
         """
         return cls.from_predictions(
             y,
-            answers_of(estimator, X),
-            confidence_of(estimator, X),
-            name=type(_classifier_in(estimator, X)).__name__ if name is None else name,
+            *answers_and_confidence(estimator, X),
+            name=type(unwrap(estimator)[0]).__name__ if name is None else name,
             ax=ax,
             optimal=optimal,
             **kwargs,
         )
 
     @classmethod
+    @documented
     def from_predictions(
         cls, y_true, y_pred, confidence, *, name=None, ax=None, optimal=True, **kwargs
     ):
@@ -106,18 +98,10 @@ class RiskCoverageDisplay:
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            True labels.
-        y_pred : array-like of shape (n_samples,)
-            Answers, before any is rejected.
-        confidence : array-like of shape (n_samples,)
-            Higher = more trustworthy.
-        name : str, default=None
-            Name in the legend.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
-        optimal : bool, default=True
-            Whether to draw the curve of a perfect ranking.
+        {answers}
+        {name}
+        {ax}
+        {optimal}
         **kwargs
             Passed to matplotlib's ``plot`` for the curve.
 
@@ -130,17 +114,15 @@ class RiskCoverageDisplay:
         display = cls(coverage=coverage, risk=risk, aurc=aurc, name=name)
         return display.plot(ax=ax, optimal=optimal, **kwargs)
 
+    @documented
     def plot(self, ax=None, *, name=None, optimal=True, **kwargs):
         """Draw the curve.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
-        name : str, default=None
-            Name in the legend; None is the one given before.
-        optimal : bool, default=True
-            Whether to draw the curve of a perfect ranking.
+        {ax}
+        {name}
+        {optimal}
         **kwargs
             Passed to matplotlib's ``plot`` for the curve.
 
@@ -153,7 +135,7 @@ class RiskCoverageDisplay:
         ImportError
             If matplotlib is missing.
         """
-        self.ax_, self.figure_ = _axes(ax)
+        self.ax_, self.figure_ = axes_and_figure(ax)
         style = {"label": self._label(self.name if name is None else name), **kwargs}
         (self.line_,) = self.ax_.plot(self.coverage, self.risk, **style)
         color = self.line_.get_color()
@@ -233,24 +215,18 @@ class ConfidenceHistogramDisplay:
         self.name = name
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, X, y, *, threshold=None, name=None, ax=None, **kwargs):
         """Draw the confidence of a fitted classifier on the rows of X.
 
         Parameters
         ----------
-        estimator : object
-            Fitted classifier.
-        X : array-like of shape (n_samples, n_features)
-            Rows to answer, those of unknown classes included.
-        y : array-like of shape (n_samples,)
-            True labels; those outside ``classes_`` are unknown.
+        {estimator_rows}
         threshold : float, default=None
             Lowest confidence that is answered; None takes the estimator's ``threshold_``
             where it has one.
-        name : str, default=None
-            Title; None is the class of the estimator.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+        {name}
+        {ax}
         **kwargs
             Passed to matplotlib's ``hist``.
 
@@ -258,12 +234,11 @@ class ConfidenceHistogramDisplay:
         -------
         display : ConfidenceHistogramDisplay
         """
-        last = _classifier_in(estimator, X)
+        last, _ = unwrap(estimator)
         return cls.from_predictions(
             y,
-            answers_of(estimator, X),
-            confidence_of(estimator, X),
-            classes=classes_of(estimator, X),
+            *answers_and_confidence(estimator, X),
+            classes=classes_of(estimator),
             threshold=getattr(last, "threshold_", None) if threshold is None else threshold,
             name=type(last).__name__ if name is None else name,
             ax=ax,
@@ -271,6 +246,7 @@ class ConfidenceHistogramDisplay:
         )
 
     @classmethod
+    @documented
     def from_predictions(
         cls,
         y_true,
@@ -287,20 +263,12 @@ class ConfidenceHistogramDisplay:
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            True labels.
-        y_pred : array-like of shape (n_samples,)
-            Answers, before any is rejected.
-        confidence : array-like of shape (n_samples,)
-            Higher = more trustworthy.
-        classes : array-like of shape (n_classes,)
-            The labels that the classifier was taught.
+        {answers}
+        {classes}
         threshold : float, default=None
             Lowest confidence that is answered.
-        name : str, default=None
-            Title of the picture.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+        {name}
+        {ax}
         **kwargs
             Passed to matplotlib's ``hist``.
 
@@ -308,24 +276,22 @@ class ConfidenceHistogramDisplay:
         -------
         display : ConfidenceHistogramDisplay
         """
-        y_true = as_labels("y_true", y_true)
-        is_in = is_known(classes, y_true)
-        right = is_in & ~differs(y_true, as_labels("y_pred", y_pred, y_true.size))
-        confidence = as_numbers("confidence", confidence, y_true.size)
+        y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
+        is_in = codes_in(as_labels("classes", classes), y_true) != OUTLIER
+        right = is_in & ~differs(y_true, y_pred)
         display = cls(
             confidence=confidence, right=right, is_in=is_in, threshold=threshold, name=name
         )
         return display.plot(ax=ax, **kwargs)
 
+    @documented
     def plot(self, ax=None, *, name=None, bins=40, **kwargs):
         """Draw the histograms, each of area one.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
-        name : str, default=None
-            Title; None is the one given before.
+        {ax}
+        {name}
         bins : int or array-like, default=40
             Bins, the same for all kinds of rows.
         **kwargs
@@ -340,7 +306,7 @@ class ConfidenceHistogramDisplay:
         ImportError
             If matplotlib is missing.
         """
-        self.ax_, self.figure_ = _axes(ax)
+        self.ax_, self.figure_ = axes_and_figure(ax)
         shown = _within_finite(self.confidence)
         edges = np.histogram_bin_edges(shown, bins=bins)
         style = {"alpha": 0.5, "density": True, **kwargs}
@@ -368,16 +334,6 @@ class ConfidenceHistogramDisplay:
         self.ax_.set(xlabel="Confidence", ylabel="Density", title=name or "")
         self.ax_.legend()
         return self
-
-
-def _classifier_in(estimator, X):
-    return unwrap(estimator, X[:1])[0]
-
-
-def _axes(ax):
-    plt = pyplot()
-    ax = plt.subplots()[1] if ax is None else ax
-    return ax, ax.figure
 
 
 def _within_finite(confidence):

@@ -8,252 +8,11 @@ from sklearn_ood.metrics._blocks import (
     as_share,
     as_weights,
     count_blocks,
+    of_counts,
 )
+from sklearn_ood.metrics._docstrings import documented
 
 _ROUNDING = 1e-12
-
-
-def tnr_at_tpr(is_in, score, *, tpr=0.95, sample_weight=None):
-    """Share of the outliers refused by a threshold that accepts this share of the inliers.
-
-    The threshold is the largest t for which ``score >= t`` accepts at least a share ``tpr``
-    of the in-distribution rows. Rows of equal score are accepted together, outliers among
-    them: the result is one that a threshold really reaches, never an interpolation.
-
-    Parameters
-    ----------
-    is_in : array-like of shape (n_samples,)
-        True where the row is in distribution.
-    score : array-like of shape (n_samples,)
-        Higher = more in-distribution. Infinities are allowed, NaN is not.
-    tpr : float, default=0.95
-        In (0, 1].
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    tnr : float
-        In [0, 1]; higher is better. 0 for a constant score.
-
-    Raises
-    ------
-    ValueError
-        If there is no row of one of the two kinds, lengths differ, a score is NaN, weights
-        are not valid, or ``tpr`` is outside (0, 1].
-
-    References
-    ----------
-    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
-       Out-of-Distribution Samples", ICLR 2018, section 3.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import tnr_at_tpr
-    >>> tnr_at_tpr([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
-    0.5
-    """
-    rows = in_or_out(is_in, score, sample_weight=sample_weight)
-    return float(tnr_at_tpr_of_counts(count_blocks(*rows).counts, tpr=tpr))
-
-
-def auroc(is_in, score, *, sample_weight=None):
-    """Area under the ROC curve: how often an inlier scores above an outlier.
-
-    Ties count one half. The value is that of :func:`sklearn.metrics.roc_auc_score`, which
-    does not take infinite scores.
-
-    Parameters
-    ----------
-    is_in : array-like of shape (n_samples,)
-        True where the row is in distribution.
-    score : array-like of shape (n_samples,)
-        Higher = more in-distribution. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    score : float
-        In [0, 1]; higher is better. 1/2 for a constant score.
-
-    Raises
-    ------
-    ValueError
-        If there is no row of one of the two kinds, lengths differ, a score is NaN, or
-        weights are not valid.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import auroc
-    >>> auroc([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
-    0.75
-    """
-    rows = in_or_out(is_in, score, sample_weight=sample_weight)
-    return float(auroc_of_counts(count_blocks(*rows).counts))
-
-
-def detection_accuracy(is_in, score, *, sample_weight=None):
-    r"""Accuracy of the best threshold when inliers and outliers are equally likely.
-
-    .. math:: 1 - \min_t \tfrac12 [P_{in}(score \le t) + P_{out}(score > t)]
-
-    Parameters
-    ----------
-    is_in : array-like of shape (n_samples,)
-        True where the row is in distribution.
-    score : array-like of shape (n_samples,)
-        Higher = more in-distribution. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    accuracy : float
-        In [1/2, 1]; higher is better. 1/2 for a constant score.
-
-    Raises
-    ------
-    ValueError
-        If there is no row of one of the two kinds, lengths differ, a score is NaN, or
-        weights are not valid.
-
-    References
-    ----------
-    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
-       Out-of-Distribution Samples", ICLR 2018, section 3.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import detection_accuracy
-    >>> detection_accuracy([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
-    0.75
-    """
-    rows = in_or_out(is_in, score, sample_weight=sample_weight)
-    return float(detection_accuracy_of_counts(count_blocks(*rows).counts))
-
-
-def aupr_in(is_in, score, *, sample_weight=None):
-    """Area under the precision-recall curve with the inliers as the positives.
-
-    A step function over the distinct scores, as
-    :func:`sklearn.metrics.average_precision_score` has it: nothing is interpolated.
-
-    Parameters
-    ----------
-    is_in : array-like of shape (n_samples,)
-        True where the row is in distribution.
-    score : array-like of shape (n_samples,)
-        Higher = more in-distribution. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    score : float
-        In (0, 1]; higher is better. The share of inliers for a constant score.
-
-    Raises
-    ------
-    ValueError
-        If there is no row of one of the two kinds, lengths differ, a score is NaN, or
-        weights are not valid.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import aupr_in
-    >>> round(aupr_in([True, True, False, False], [0.9, 0.6, 0.7, 0.1]), 3)
-    0.833
-    """
-    rows = in_or_out(is_in, score, sample_weight=sample_weight)
-    return float(aupr_in_of_counts(count_blocks(*rows).counts))
-
-
-def aupr_out(is_in, score, *, sample_weight=None):
-    """Area under the precision-recall curve with the outliers as the positives.
-
-    They are ranked by the negative score; otherwise as :func:`aupr_in`.
-
-    Parameters
-    ----------
-    is_in : array-like of shape (n_samples,)
-        True where the row is in distribution.
-    score : array-like of shape (n_samples,)
-        Higher = more in-distribution. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    score : float
-        In (0, 1]; higher is better. The share of outliers for a constant score.
-
-    Raises
-    ------
-    ValueError
-        If there is no row of one of the two kinds, lengths differ, a score is NaN, or
-        weights are not valid.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import aupr_out
-    >>> round(aupr_out([True, True, False, False], [0.9, 0.6, 0.7, 0.1]), 3)
-    0.833
-    """
-    rows = in_or_out(is_in, score, sample_weight=sample_weight)
-    return float(aupr_out_of_counts(count_blocks(*rows).counts))
-
-
-def ood_report(is_in, score, *, tpr=0.95, sample_weight=None):
-    """The five numbers by which Lee et al. compare detectors of outliers.
-
-    Parameters
-    ----------
-    is_in : array-like of shape (n_samples,)
-        True where the row is in distribution.
-    score : array-like of shape (n_samples,)
-        Higher = more in-distribution. Infinities are allowed, NaN is not.
-    tpr : float, default=0.95
-        In (0, 1], of :func:`tnr_at_tpr`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    report : dict of str to float
-        ``tnr_at_tpr``, ``auroc``, ``detection_accuracy``, ``aupr_in`` and ``aupr_out``.
-
-    Raises
-    ------
-    ValueError
-        If there is no row of one of the two kinds, lengths differ, a score is NaN, weights
-        are not valid, or ``tpr`` is outside (0, 1].
-
-    References
-    ----------
-    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
-       Out-of-Distribution Samples", ICLR 2018, table 1.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import ood_report
-    >>> report = ood_report([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
-    >>> for name, value in report.items():
-    ...     print(f"{name:18} {value:.2f}")
-    tnr_at_tpr         0.50
-    auroc              0.75
-    detection_accuracy 0.75
-    aupr_in            0.83
-    aupr_out           0.83
-    """
-    counts = count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight)).counts
-    return {
-        "tnr_at_tpr": float(tnr_at_tpr_of_counts(counts, tpr=tpr)),
-        "auroc": float(auroc_of_counts(counts)),
-        "detection_accuracy": float(detection_accuracy_of_counts(counts)),
-        "aupr_in": float(aupr_in_of_counts(counts)),
-        "aupr_out": float(aupr_out_of_counts(counts)),
-    }
 
 
 def in_or_out(is_in, score, *, sample_weight=None):
@@ -315,3 +74,224 @@ def _rates(counts):
     accepted = np.cumsum(counts, axis=-1)
     rates = accepted / accepted[..., -1:]
     return rates[..., 0, :], rates[..., 1, :]
+
+
+@of_counts(in_or_out, tnr_at_tpr_of_counts)
+def tnr_at_tpr(is_in, score, *, tpr=0.95, sample_weight=None):
+    """Share of the outliers refused by a threshold that accepts this share of the inliers.
+
+    The threshold is the largest t for which ``score >= t`` accepts at least a share ``tpr``
+    of the in-distribution rows. Rows of equal score are accepted together, outliers among
+    them: the result is one that a threshold really reaches, never an interpolation.
+
+    Parameters
+    ----------
+    {scores}
+    tpr : float, default=0.95
+        In (0, 1].
+    {sample_weight}
+
+    Returns
+    -------
+    tnr : float
+        In [0, 1]; higher is better. 0 for a constant score.
+
+    Raises
+    ------
+    ValueError
+        {bad_scores}
+        Also if ``tpr`` is outside (0, 1].
+
+    References
+    ----------
+    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
+       Out-of-Distribution Samples", ICLR 2018, section 3.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import tnr_at_tpr
+    >>> tnr_at_tpr([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
+    0.5
+    """
+    rows = in_or_out(is_in, score, sample_weight=sample_weight)
+    return float(tnr_at_tpr_of_counts(count_blocks(*rows).counts, tpr=tpr))
+
+
+@of_counts(in_or_out, auroc_of_counts)
+def auroc(is_in, score, *, sample_weight=None):
+    """Area under the ROC curve: how often an inlier scores above an outlier.
+
+    Ties count one half. The value is that of :func:`sklearn.metrics.roc_auc_score`, which
+    does not take infinite scores.
+
+    Parameters
+    ----------
+    {scores}
+    {sample_weight}
+
+    Returns
+    -------
+    score : float
+        In [0, 1]; higher is better. 1/2 for a constant score.
+
+    Raises
+    ------
+    ValueError
+        {bad_scores}
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import auroc
+    >>> auroc([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
+    0.75
+    """
+    rows = in_or_out(is_in, score, sample_weight=sample_weight)
+    return float(auroc_of_counts(count_blocks(*rows).counts))
+
+
+@of_counts(in_or_out, detection_accuracy_of_counts)
+def detection_accuracy(is_in, score, *, sample_weight=None):
+    r"""Accuracy of the best threshold when inliers and outliers are equally likely.
+
+    .. math:: 1 - \min_t \tfrac12 [P_{in}(score \le t) + P_{out}(score > t)]
+
+    Parameters
+    ----------
+    {scores}
+    {sample_weight}
+
+    Returns
+    -------
+    accuracy : float
+        In [1/2, 1]; higher is better. 1/2 for a constant score.
+
+    Raises
+    ------
+    ValueError
+        {bad_scores}
+
+    References
+    ----------
+    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
+       Out-of-Distribution Samples", ICLR 2018, section 3.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import detection_accuracy
+    >>> detection_accuracy([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
+    0.75
+    """
+    rows = in_or_out(is_in, score, sample_weight=sample_weight)
+    return float(detection_accuracy_of_counts(count_blocks(*rows).counts))
+
+
+@of_counts(in_or_out, aupr_in_of_counts)
+def aupr_in(is_in, score, *, sample_weight=None):
+    """Area under the precision-recall curve with the inliers as the positives.
+
+    A step function over the distinct scores, as
+    :func:`sklearn.metrics.average_precision_score` has it: nothing is interpolated.
+
+    Parameters
+    ----------
+    {scores}
+    {sample_weight}
+
+    Returns
+    -------
+    score : float
+        In (0, 1]; higher is better. The share of inliers for a constant score.
+
+    Raises
+    ------
+    ValueError
+        {bad_scores}
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import aupr_in
+    >>> round(aupr_in([True, True, False, False], [0.9, 0.6, 0.7, 0.1]), 3)
+    0.833
+    """
+    rows = in_or_out(is_in, score, sample_weight=sample_weight)
+    return float(aupr_in_of_counts(count_blocks(*rows).counts))
+
+
+@of_counts(in_or_out, aupr_out_of_counts)
+def aupr_out(is_in, score, *, sample_weight=None):
+    """Area under the precision-recall curve with the outliers as the positives.
+
+    They are ranked by the negative score; otherwise as :func:`aupr_in`.
+
+    Parameters
+    ----------
+    {scores}
+    {sample_weight}
+
+    Returns
+    -------
+    score : float
+        In (0, 1]; higher is better. The share of outliers for a constant score.
+
+    Raises
+    ------
+    ValueError
+        {bad_scores}
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import aupr_out
+    >>> round(aupr_out([True, True, False, False], [0.9, 0.6, 0.7, 0.1]), 3)
+    0.833
+    """
+    rows = in_or_out(is_in, score, sample_weight=sample_weight)
+    return float(aupr_out_of_counts(count_blocks(*rows).counts))
+
+
+@documented
+def ood_report(is_in, score, *, tpr=0.95, sample_weight=None):
+    """The five numbers by which Lee et al. compare detectors of outliers.
+
+    Parameters
+    ----------
+    {scores}
+    tpr : float, default=0.95
+        In (0, 1], of :func:`tnr_at_tpr`.
+    {sample_weight}
+
+    Returns
+    -------
+    report : dict of str to float
+        ``tnr_at_tpr``, ``auroc``, ``detection_accuracy``, ``aupr_in`` and ``aupr_out``.
+
+    Raises
+    ------
+    ValueError
+        {bad_scores}
+        Also if ``tpr`` is outside (0, 1].
+
+    References
+    ----------
+    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
+       Out-of-Distribution Samples", ICLR 2018, table 1.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import ood_report
+    >>> report = ood_report([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
+    >>> for name, value in report.items():
+    ...     print(f"{name:18} {value:.2f}")
+    tnr_at_tpr         0.50
+    auroc              0.75
+    detection_accuracy 0.75
+    aupr_in            0.83
+    aupr_out           0.83
+    """
+    counts = count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight)).counts
+    return {
+        "tnr_at_tpr": float(tnr_at_tpr_of_counts(counts, tpr=tpr)),
+        "auroc": float(auroc_of_counts(counts)),
+        "detection_accuracy": float(detection_accuracy_of_counts(counts)),
+        "aupr_in": float(aupr_in_of_counts(counts)),
+        "aupr_out": float(aupr_out_of_counts(counts)),
+    }

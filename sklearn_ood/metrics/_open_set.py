@@ -2,15 +2,42 @@
 
 import numpy as np
 
+from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import (
+    as_answers,
     as_labels,
-    as_numbers,
     as_weights,
     count_blocks,
     differs,
+    of_counts,
 )
+from sklearn_ood.metrics._docstrings import documented
 
 
+def right_unknown_or_wrong(y_true, y_pred, confidence, *, classes, sample_weight=None):
+    """Arguments of ``count_blocks``: known and right (0), unknown (1), known and wrong (2)."""
+    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
+    weights = as_weights(sample_weight, y_true.size)
+    unknown = codes_in(as_labels("classes", classes), y_true) == OUTLIER
+    counted = unknown if weights is None else unknown[weights > 0]
+    if counted.all() or not counted.any():
+        raise ValueError(
+            f"Got {int((~counted).sum())} rows with a label of classes and "
+            f"{int(counted.sum())} without, but at least one of each is needed."
+        )
+    return np.where(unknown, 1, 2 * differs(y_true, y_pred)), 3, confidence, weights
+
+
+def oscr_of_counts(counts):
+    """OSCR of counts of shape (..., 3, n_blocks)."""
+    right, unknown = counts[..., 0, :], counts[..., 1, :]
+    above = np.cumsum(right, axis=-1) - right / 2
+    n_right_wrong = counts[..., 0, :].sum(axis=-1) + counts[..., 2, :].sum(axis=-1)
+    pairs = n_right_wrong.astype(np.float64) * unknown.sum(axis=-1)
+    return (unknown * above).sum(axis=-1) / pairs
+
+
+@of_counts(right_unknown_or_wrong, oscr_of_counts)
 def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
     """Open-set classification rate: area under correct answers against false answers.
 
@@ -21,16 +48,9 @@ def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True labels; those not in ``classes`` are unknown.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    classes : array-like of shape (n_classes,)
-        The labels that the classifier was taught, its ``classes_``.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
+    {answers}
+    {classes}
+    {sample_weight}
 
     Returns
     -------
@@ -59,6 +79,7 @@ def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
     return float(oscr_of_counts(count_blocks(*rows).counts))
 
 
+@documented
 def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample_weight=None):
     """Macro F-measure over the known classes of a classifier that refuses below a threshold.
 
@@ -69,18 +90,11 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True labels; those not in ``classes`` are unknown and ought to be refused.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    classes : array-like of shape (n_classes,)
-        The labels that the classifier was taught, its ``classes_``.
+    {answers}
+    {classes}
     threshold : float
         Lowest confidence that is answered.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
+    {sample_weight}
 
     Returns
     -------
@@ -107,18 +121,23 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
     >>> round(score, 3)
     0.833
     """
-    y_true = as_labels("y_true", y_true)
-    y_pred = as_labels("y_pred", y_pred, y_true.size)
-    answered = as_numbers("confidence", confidence, y_true.size) >= _number(threshold)
+    if np.ndim(threshold) or np.isnan(threshold):
+        raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
+    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
+    answered = confidence >= threshold
     weights = as_weights(sample_weight, y_true.size)
     weights = np.ones(y_true.size) if weights is None else weights
     classes = as_labels("classes", classes)
-    truth, answer = _index_in(classes, y_true), _index_in(classes, y_pred)
-    n_bins = len(classes) + 1  # the last bin holds the labels that are no class
+    truth, answer = codes_in(classes, y_true), codes_in(classes, y_pred)
     right = answered & (truth == answer)
-    hits = np.bincount(truth, weights * right, n_bins)[:-1]
-    rows = np.bincount(truth, weights, n_bins)[:-1]
-    answers = np.bincount(answer, weights * answered, n_bins)[:-1]
+    hits, rows, answers = (
+        np.bincount(code + 1, weight, len(classes) + 1)[1:]  # the first is no class
+        for code, weight in (
+            (truth, weights * right),
+            (truth, weights),
+            (answer, weights * answered),
+        )
+    )
     seen = rows + answers > 0
     if not seen.any():
         raise ValueError(
@@ -174,56 +193,3 @@ def openness(n_train, n_test, n_target=None):
             "1 <= n_train <= n_target <= n_test."
         )
     return float(1 - np.sqrt(2 * n_train / (n_test + n_target)))
-
-
-def right_unknown_or_wrong(y_true, y_pred, confidence, *, classes, sample_weight=None):
-    """Arguments of ``count_blocks``: known and right (0), unknown (1), known and wrong (2)."""
-    y_true = as_labels("y_true", y_true)
-    wrong = differs(y_true, as_labels("y_pred", y_pred, y_true.size))
-    confidence = as_numbers("confidence", confidence, y_true.size)
-    weights = as_weights(sample_weight, y_true.size)
-    classes = as_labels("classes", classes)
-    unknown = _index_in(classes, y_true) == len(classes)
-    counted = unknown if weights is None else unknown[weights > 0]
-    if counted.all() or not counted.any():
-        raise ValueError(
-            f"Got {int((~counted).sum())} rows with a label of classes and "
-            f"{int(counted.sum())} without, but at least one of each is needed."
-        )
-    return np.where(unknown, 1, 2 * wrong), 3, confidence, weights
-
-
-def oscr_of_counts(counts):
-    """OSCR of counts of shape (..., 3, n_blocks)."""
-    right, unknown = counts[..., 0, :], counts[..., 1, :]
-    above = np.cumsum(right, axis=-1) - right / 2
-    n_right_wrong = counts[..., 0, :].sum(axis=-1) + counts[..., 2, :].sum(axis=-1)
-    pairs = n_right_wrong.astype(np.float64) * unknown.sum(axis=-1)
-    return (unknown * above).sum(axis=-1) / pairs
-
-
-def is_known(classes, labels):
-    """Where a label is one of the classes; text and numbers are never equal."""
-    return _index_in(as_labels("classes", classes), as_labels("labels", labels)) < len(classes)
-
-
-def _index_in(classes, labels):
-    both_numbers = classes.dtype.kind in "biuf" and labels.dtype.kind in "biuf"
-    if not both_numbers and classes.dtype.kind != labels.dtype.kind:
-        classes, labels = classes.astype(object), labels.astype(object)
-    if object in (classes.dtype, labels.dtype):
-        position = {label: index for index, label in enumerate(classes.tolist())}
-        return np.fromiter(
-            (position.get(label, len(classes)) for label in labels.tolist()),
-            dtype=np.intp,
-            count=labels.size,
-        )
-    order = np.argsort(classes)
-    place = np.minimum(np.searchsorted(classes[order], labels), len(classes) - 1)
-    return np.where(classes[order][place] == labels, order[place], len(classes))
-
-
-def _number(threshold):
-    if np.ndim(threshold) or np.isnan(threshold):
-        raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
-    return threshold

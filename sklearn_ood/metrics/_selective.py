@@ -9,301 +9,23 @@ import numpy as np
 from scipy.special import digamma
 
 from sklearn_ood.metrics._blocks import (
-    as_labels,
-    as_numbers,
+    as_answers,
     as_share,
     as_weights,
     count_blocks,
     differs,
+    of_counts,
 )
+from sklearn_ood.metrics._docstrings import documented
 
 _ROUNDING = 1e-12
 
 
-def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
-    """Selective risk at every coverage that a threshold can reach.
-
-    Accepting the rows with ``confidence >= threshold`` takes or leaves all rows of equal
-    confidence together, so there is one point for each distinct confidence and none in
-    between. With a constant confidence the curve is a single point, at coverage 1.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels. Labels the classifier was never taught may be of another type than
-        its answers (an "unknown" among integers).
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0. A weight of 2 is the same as the row twice.
-
-    Returns
-    -------
-    coverage : ndarray of shape (n_points,)
-        Rising, in (0, 1]; the last is 1.
-    risk : ndarray of shape (n_points,)
-        In [0, 1]; the last is the error rate of the classifier.
-    threshold : ndarray of shape (n_points,)
-        Falling: the lowest confidence accepted at each point.
-
-    Raises
-    ------
-    ValueError
-        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
-
-    References
-    ----------
-    .. [1] El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
-       Classification", JMLR 11, 2010.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import risk_coverage_curve
-    >>> coverage, risk, threshold = risk_coverage_curve(
-    ...     [0, 1, 1, "unknown"], [0, 1, 0, 1], [0.9, 0.8, 0.8, 0.1]
-    ... )
-    >>> coverage
-    array([0.25, 0.75, 1.  ])
-    >>> risk.round(2)
-    array([0.  , 0.33, 0.5 ])
-    >>> threshold
-    array([0.9, 0.8, 0.1])
-    """
-    values, counts = count_blocks(
-        *right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    )
-    accepted, errors = _accepted(counts)
-    return accepted / accepted[-1], errors / accepted, values
-
-
-def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
-    r"""Area under the risk-coverage curve: the mean risk of the top 1, 2, ... n rows.
-
-    Inside a block of t rows with e errors and equal confidence, after n0 accepted rows
-    with e0 errors, the expected risk over all orders of the block is used,
-
-    .. math:: risk(n_0 + j) = \frac{e_0 + j e / t}{n_0 + j}, \quad j = 1, ..., t,
-
-    so that the score does not depend on the order of the rows. Lower is better.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
-        Other weights are interpolated between counts, so their scale matters a little.
-
-    Returns
-    -------
-    score : float
-        In [0, 1]: 0 when all answers are right, 1 when all are wrong, the error rate when
-        the confidence is constant.
-
-    Raises
-    ------
-    ValueError
-        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
-
-    References
-    ----------
-    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
-       Neural Classifiers", ICLR 2019.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import aurc_score
-    >>> round(aurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7]), 4)
-    0.0625
-    """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(aurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
-
-
-def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
-    r"""Excess area under the risk-coverage curve: what a perfect ranking would save.
-
-    The AURC minus that of a ranking with all k errors last, which is exactly
-
-    .. math:: \frac{1}{n} \sum_{j=1}^{k} \frac{j}{n - k + j}.
-
-    Lower is better.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        As in :func:`aurc_score`.
-
-    Returns
-    -------
-    score : float
-        In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
-        all are wrong.
-
-    Raises
-    ------
-    ValueError
-        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
-
-    References
-    ----------
-    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
-       Neural Classifiers", ICLR 2019. Their integral is the limit of the sum above.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import eaurc_score
-    >>> eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
-    0.0
-    >>> round(eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.75, 0.7]), 3)
-    0.083
-    """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(eaurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
-
-
-def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
-    r"""Area under the generalised risk-coverage curve.
-
-    The generalised risk is the share of *all* rows that is answered and wrong. Its area is
-    the mean risk of a silent failure; with a the accuracy and f the AUROC of the confidence
-    for telling right from wrong, it is :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`. Ties count
-    one half. Lower is better.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    score : float
-        In [0, 1/2]: 0 when all answers are right, 1/2 when all are wrong.
-
-    Raises
-    ------
-    ValueError
-        If there is no row, lengths differ, a confidence is NaN, or weights are not valid.
-
-    References
-    ----------
-    .. [1] Traub et al., "Overcoming Common Flaws in the Evaluation of Selective
-       Classification Systems", NeurIPS 2024.
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import augrc_score
-    >>> augrc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
-    0.03125
-    """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(augrc_of_counts(count_blocks(*rows).counts))
-
-
-def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=None):
-    """Selective risk when at least this share of the rows is answered.
-
-    It is the risk at the smallest coverage that a threshold can reach and that is not below
-    the one asked for; rows of equal confidence are answered together.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    coverage : float, default=0.9
-        In (0, 1]. With nothing answered there is no risk to speak of, so 0 is an error.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    risk : float
-        In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If there is no row, lengths differ, a confidence is NaN, weights are not valid, or
-        ``coverage`` is outside (0, 1].
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import risk_at_coverage
-    >>> risk_at_coverage([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], coverage=0.75)
-    0.0
-    """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(risk_at_coverage_of_counts(count_blocks(*rows).counts, coverage=coverage))
-
-
-def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=None):
-    """Largest share of the rows that can be answered with at most this selective risk.
-
-    This judges a confidence on rows whose labels are known; it promises nothing about new
-    rows.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_pred : array-like of shape (n_samples,)
-        Answers of the classifier, before any is rejected.
-    confidence : array-like of shape (n_samples,)
-        Higher = more trustworthy. Infinities are allowed, NaN is not.
-    risk : float, default=0.01
-        In [0, 1].
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0; only their ratios matter.
-
-    Returns
-    -------
-    coverage : float
-        In [0, 1]: 0 when no threshold reaches the risk, so that nothing can be answered.
-
-    Raises
-    ------
-    ValueError
-        If there is no row, lengths differ, a confidence is NaN, weights are not valid, or
-        ``risk`` is outside [0, 1].
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics import coverage_at_risk
-    >>> coverage_at_risk([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], risk=0.0)
-    0.75
-    """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(coverage_at_risk_of_counts(count_blocks(*rows).counts, risk=risk))
-
-
 def right_or_wrong(y_true, y_pred, confidence, *, sample_weight=None):
     """Arguments of ``count_blocks`` with the kinds right (0) and wrong (1)."""
-    y_true = as_labels("y_true", y_true)
-    wrong = differs(y_true, as_labels("y_pred", y_pred, y_true.size))
-    confidence = as_numbers("confidence", confidence, y_true.size)
-    return wrong, 2, confidence, as_weights(sample_weight, y_true.size)
+    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
+    weights = as_weights(sample_weight, y_true.size)
+    return differs(y_true, y_pred), 2, confidence, weights
 
 
 def without_idle_blocks(counts):
@@ -381,3 +103,253 @@ def _harmonic(count):
         np.cumsum(1.0 / np.arange(1, table.size), out=table[1:])
         return table[count]
     return digamma(count + 1.0) + np.euler_gamma
+
+
+@documented
+def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
+    """Selective risk at every coverage that a threshold can reach.
+
+    Accepting the rows with ``confidence >= threshold`` takes or leaves all rows of equal
+    confidence together, so there is one point for each distinct confidence and none in
+    between. With a constant confidence the curve is a single point, at coverage 1.
+
+    Parameters
+    ----------
+    {answers}
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0. A weight of 2 is the same as the row twice.
+
+    Returns
+    -------
+    coverage : ndarray of shape (n_points,)
+        Rising, in (0, 1]; the last is 1.
+    risk : ndarray of shape (n_points,)
+        In [0, 1]; the last is the error rate of the classifier.
+    threshold : ndarray of shape (n_points,)
+        Falling: the lowest confidence accepted at each point.
+
+    Raises
+    ------
+    ValueError
+        {bad_answers}
+
+    References
+    ----------
+    .. [1] El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
+       Classification", JMLR 11, 2010.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import risk_coverage_curve
+    >>> coverage, risk, threshold = risk_coverage_curve(
+    ...     [0, 1, 1, "unknown"], [0, 1, 0, 1], [0.9, 0.8, 0.8, 0.1]
+    ... )
+    >>> coverage
+    array([0.25, 0.75, 1.  ])
+    >>> risk.round(2)
+    array([0.  , 0.33, 0.5 ])
+    >>> threshold
+    array([0.9, 0.8, 0.1])
+    """
+    values, counts = count_blocks(
+        *right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    )
+    accepted, errors = _accepted(counts)
+    return accepted / accepted[-1], errors / accepted, values
+
+
+@of_counts(right_or_wrong, aurc_of_counts, joins_idle=True)
+def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
+    r"""Area under the risk-coverage curve: the mean risk of the top 1, 2, ... n rows.
+
+    Inside a block of t rows with e errors and equal confidence, after n0 accepted rows
+    with e0 errors, the expected risk over all orders of the block is used,
+
+    .. math:: risk(n_0 + j) = \frac{e_0 + j e / t}{n_0 + j}, \quad j = 1, ..., t,
+
+    so that the score does not depend on the order of the rows. Lower is better.
+
+    Parameters
+    ----------
+    {answers}
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
+        Other weights are interpolated between counts, so their scale matters a little.
+
+    Returns
+    -------
+    score : float
+        In [0, 1]: 0 when all answers are right, 1 when all are wrong, the error rate when
+        the confidence is constant.
+
+    Raises
+    ------
+    ValueError
+        {bad_answers}
+
+    References
+    ----------
+    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
+       Neural Classifiers", ICLR 2019.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import aurc_score
+    >>> round(aurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7]), 4)
+    0.0625
+    """
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    return float(aurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
+
+
+@of_counts(right_or_wrong, eaurc_of_counts, joins_idle=True)
+def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
+    r"""Excess area under the risk-coverage curve: what a perfect ranking would save.
+
+    The AURC minus that of a ranking with all k errors last, which is exactly
+
+    .. math:: \frac{1}{n} \sum_{j=1}^{k} \frac{j}{n - k + j}.
+
+    Lower is better.
+
+    Parameters
+    ----------
+    {answers}
+    sample_weight : array-like of shape (n_samples,), default=None
+        As in :func:`aurc_score`.
+
+    Returns
+    -------
+    score : float
+        In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
+        all are wrong.
+
+    Raises
+    ------
+    ValueError
+        {bad_answers}
+
+    References
+    ----------
+    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
+       Neural Classifiers", ICLR 2019. Their integral is the limit of the sum above.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import eaurc_score
+    >>> eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
+    0.0
+    >>> round(eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.75, 0.7]), 3)
+    0.083
+    """
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    return float(eaurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
+
+
+@of_counts(right_or_wrong, augrc_of_counts, joins_idle=True)
+def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
+    r"""Area under the generalised risk-coverage curve.
+
+    The generalised risk is the share of *all* rows that is answered and wrong. Its area is
+    the mean risk of a silent failure; with a the accuracy and f the AUROC of the confidence
+    for telling right from wrong, it is :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`. Ties count
+    one half. Lower is better.
+
+    Parameters
+    ----------
+    {answers}
+    {sample_weight}
+
+    Returns
+    -------
+    score : float
+        In [0, 1/2]: 0 when all answers are right, 1/2 when all are wrong.
+
+    Raises
+    ------
+    ValueError
+        {bad_answers}
+
+    References
+    ----------
+    .. [1] Traub et al., "Overcoming Common Flaws in the Evaluation of Selective
+       Classification Systems", NeurIPS 2024.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import augrc_score
+    >>> augrc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
+    0.03125
+    """
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    return float(augrc_of_counts(count_blocks(*rows).counts))
+
+
+@of_counts(right_or_wrong, risk_at_coverage_of_counts)
+def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=None):
+    """Selective risk when at least this share of the rows is answered.
+
+    It is the risk at the smallest coverage that a threshold can reach and that is not below
+    the one asked for; rows of equal confidence are answered together.
+
+    Parameters
+    ----------
+    {answers}
+    coverage : float, default=0.9
+        In (0, 1]. With nothing answered there is no risk to speak of, so 0 is an error.
+    {sample_weight}
+
+    Returns
+    -------
+    risk : float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        {bad_answers}
+        Also if ``coverage`` is outside (0, 1].
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import risk_at_coverage
+    >>> risk_at_coverage([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], coverage=0.75)
+    0.0
+    """
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    return float(risk_at_coverage_of_counts(count_blocks(*rows).counts, coverage=coverage))
+
+
+@of_counts(right_or_wrong, coverage_at_risk_of_counts, joins_idle=True)
+def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=None):
+    """Largest share of the rows that can be answered with at most this selective risk.
+
+    This judges a confidence on rows whose labels are known; it promises nothing about new
+    rows.
+
+    Parameters
+    ----------
+    {answers}
+    risk : float, default=0.01
+        In [0, 1].
+    {sample_weight}
+
+    Returns
+    -------
+    coverage : float
+        In [0, 1]: 0 when no threshold reaches the risk, so that nothing can be answered.
+
+    Raises
+    ------
+    ValueError
+        {bad_answers}
+        Also if ``risk`` is outside [0, 1].
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import coverage_at_risk
+    >>> coverage_at_risk([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], risk=0.0)
+    0.75
+    """
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    return float(coverage_at_risk_of_counts(count_blocks(*rows).counts, risk=risk))

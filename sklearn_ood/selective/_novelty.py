@@ -1,18 +1,27 @@
+from dataclasses import field
 from functools import partial
+from numbers import Real
+from typing import Annotated, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, clone
-from sklearn.utils import _safe_indexing, get_tags, indexable
+from sklearn.base import OutlierMixin
+from sklearn.utils import get_tags, indexable
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sklearn_ood._response import confidence_of, unwrap
-from sklearn_ood.base import Wrapper
-from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState
+from sklearn_ood._response import confidence_of, is_frozen, unwrap
+from sklearn_ood.base import Wrapper, fitted_on
+from sklearn_ood.data._blocks import block_by_block, in_blocks
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import as_native, forget
 
+# With contamination="auto": the share of the rows held out, and the share of them refused.
+HELD_OUT = 0.2
+REFUSED = 0.05
 
-class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
+
+class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
     """Any estimator with a score as one of scikit-learn's outlier detectors.
 
     ``predict`` gives +1 for inliers and -1 for outliers; ``decision_function`` is
@@ -23,7 +32,8 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
     estimator : estimator
         Anything with ``score_samples`` (or ``predict_proba`` or ``decision_function``): a
         classifier of this package, a density, a pipeline. ``y`` may be left out of ``fit``
-        where it works without.
+        where it works without. A ``sklearn.frozen.FrozenEstimator``, or a pipeline of them, is
+        not fitted again: all rows given to ``fit`` place ``offset_``.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
         of the rows is held out of training, and ``offset_`` is their 5 % quantile, so that
@@ -41,8 +51,6 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
         The fitted estimator.
     offset_ : float
         The score at which an inlier becomes an outlier.
-    n_features_in_, feature_names_in_
-        As the estimator has them.
 
     Examples
     --------
@@ -55,13 +63,11 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
-    _HELD_OUT = 0.2
-    _REFUSED = 0.05
-
-    def __init__(self, estimator, *, contamination="auto", random_state=None):
-        self.estimator = estimator
-        self.contamination = contamination
-        self.random_state = random_state
+    estimator: Estimator = field(kw_only=False)
+    contamination: (
+        Literal["auto"] | Annotated[float, Interval(Real, 0, 0.5, closed="right")]
+    ) = "auto"
+    random_state: RandomState = None
 
     def fit(self, X, y=None):
         """Fit the estimator and place ``offset_``.
@@ -77,12 +83,17 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
         self
         """
         forget(self)
-        self._check_contamination()
+        self._validate_params()
         X, y = indexable(X, as_native(y))
+        if y is None and get_tags(self).target_tags.required:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed where its estimator "
+                f"({type(self.estimator).__name__}) does, but the target y is None; pass "
+                "the labels, or use an estimator that needs none."
+            )
         held_out = self._hold_out(X, y)
-        estimator = self._fit_on(X, y, ~held_out)
-        self.offset_ = self._place_offset(estimator, X, held_out)
-        self.estimator_ = estimator
+        self.estimator_ = fitted_on(self.estimator, X, y, ~held_out)
+        self.offset_ = self._place_offset(X, held_out)
         return self
 
     def fit_predict(self, X, y=None):
@@ -144,49 +155,28 @@ class NoveltyDetector(Wrapper, OutlierMixin, BaseEstimator):
         return confidence_of(self.estimator_, X)
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")
+        return hasattr(self, "offset_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = get_tags(self.estimator).target_tags.required
+        required = get_tags(self.estimator).target_tags.required
+        tags.target_tags.required = required and not is_frozen(self.estimator)
         return tags
 
-    def _check_contamination(self):
-        if isinstance(self.contamination, str) and self.contamination == "auto":
-            return
-        if isinstance(self.contamination, str) or not 0 < self.contamination <= 0.5:
-            raise ValueError(
-                f"Got contamination={self.contamination!r}, but expected 'auto' or a share in "
-                "(0, 0.5]."
-            )
-
     def _hold_out(self, X, y):
+        """Mask of rows to place the offset on that train nothing."""
         n_rows = _num_samples(X)
-        calibrated = hasattr(unwrap(self.estimator)[0], "p_values")
-        if calibrated or self.contamination != "auto" or n_rows < 1 / self._REFUSED:
+        calibrated = hasattr(unwrap(self.estimator)[0], "p_values") or is_frozen(self.estimator)
+        if calibrated or self.contamination != "auto" or n_rows < 1 / REFUSED:
             return np.zeros(n_rows, dtype=bool)
         strata = np.zeros(n_rows, dtype=int)
         if y is not None:
             _, strata = np.unique(np.asarray(y), return_inverse=True)
-        return hold_out_each_class(strata, self._HELD_OUT, self.random_state)
+        return hold_out_each_class(strata, HELD_OUT, self.random_state)
 
-    def _fit_on(self, X, y, rows):
-        index = np.flatnonzero(rows)
-        X = X if rows.all() else take_rows(X, rows)
-        if y is None:
-            if get_tags(self.estimator).target_tags.required:
-                raise ValueError(
-                    f"{type(self).__name__} requires y to be passed where its estimator "
-                    f"({type(self.estimator).__name__}) does, but the target y is None; pass "
-                    "the labels, or use an estimator that needs none."
-                )
-            return clone(self.estimator).fit(X)
-        return clone(self.estimator).fit(X, _safe_indexing(y, index))
-
-    def _place_offset(self, estimator, X, held_out):
-        is_auto = self.contamination == "auto"
-        share = self._REFUSED if is_auto else self.contamination
-        if hasattr(unwrap(estimator)[0], "p_values"):
+    def _place_offset(self, X, held_out):
+        share = REFUSED if self.contamination == "auto" else self.contamination
+        if hasattr(unwrap(self.estimator_)[0], "p_values"):
             return float(np.log(share))
-        scores = in_blocks(partial(confidence_of, estimator), X)
+        scores = in_blocks(partial(confidence_of, self.estimator_), X)
         return float(np.quantile(scores[held_out] if held_out.any() else scores, share))

@@ -59,6 +59,11 @@ def coverage_threshold(confidence, coverage):
     >>> coverage_threshold(np.array([0.9, 0.7, 0.7, 0.1]), coverage=0.5)
     0.7
     """
+    if not len(confidence):
+        raise ValueError(
+            "Got no in-distribution calibration rows, but coverage is counted on them; "
+            "pass rows of the known classes."
+        )
     n_accepted = int(np.ceil(coverage * len(confidence) - 1e-9))
     return float(np.sort(confidence)[::-1][max(n_accepted, 1) - 1])
 
@@ -161,16 +166,8 @@ def risk_threshold(confidence, error, risk, delta, *, at_least=-np.inf):
             "risk or delta, give more calibration rows, or a better confidence."
         )
     last = chosen[-1]
-    guarantee = Guarantee(
-        "risk",
-        risk,
-        float(bounds[last]),
-        delta,
-        n_rows,
-        int(n_accepted[last]),
-        int(n_errors[last]),
-    )
-    return float(thresholds[last]), guarantee
+    counts = n_rows, int(n_accepted[last]), int(n_errors[last])
+    return float(thresholds[last]), Guarantee("risk", risk, float(bounds[last]), delta, *counts)
 
 
 def ood_threshold(confidence, ood_acceptance, delta):
@@ -218,10 +215,55 @@ def ood_threshold(confidence, ood_acceptance, delta):
     threshold = float(np.nextafter(refused, np.inf))
     n_accepted = int((confidence >= threshold).sum())
     bound = float(upper_bound(n_accepted, n_rows, delta))
-    guarantee = Guarantee(
-        "ood_acceptance", ood_acceptance, bound, delta, n_rows, n_accepted, n_accepted
-    )
-    return threshold, guarantee
+    counts = n_rows, n_accepted, n_accepted
+    return threshold, Guarantee("ood_acceptance", ood_acceptance, bound, delta, *counts)
+
+
+def chosen_threshold(
+    confidence,
+    error,
+    *,
+    outlier,
+    calibrating,
+    delta,
+    coverage=None,
+    risk=None,
+    ood_acceptance=None,
+):
+    """The threshold of a coverage, or that which keeps one promise or both.
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (n_samples,)
+        Of rows that trained nothing.
+    error : ndarray of bool of shape (n_samples,)
+        Where answering would be wrong.
+    outlier : ndarray of bool of shape (n_samples,)
+        The rows that the outliers' acceptance is counted on; the others count for coverage.
+    calibrating : ndarray of bool of shape (n_samples,)
+        Rows as new ones come, outliers in their proportion: what the risk is counted on.
+    delta : float in (0, 1)
+        Shared equally by two promises.
+    coverage, risk, ood_acceptance : float, default=None
+
+    Returns
+    -------
+    threshold : float
+    guarantees : dict of str to Guarantee
+    """
+    if coverage is not None:
+        return coverage_threshold(confidence[~outlier], coverage), {}
+    delta = delta / ((risk is not None) + (ood_acceptance is not None))
+    threshold, guarantees = -np.inf, {}
+    if ood_acceptance is not None:
+        threshold, guarantees["ood_acceptance"] = ood_threshold(
+            confidence[outlier], ood_acceptance, delta
+        )
+    if risk is not None:
+        threshold, guarantees["risk"] = risk_threshold(
+            confidence[calibrating], error[calibrating], risk, delta, at_least=threshold
+        )
+    return threshold, guarantees
 
 
 def _starts(n_rows, risk, delta):

@@ -70,6 +70,15 @@ def test_a_rows_score_does_not_depend_on_its_batch(fitted):
     np.testing.assert_allclose(fitted.score_samples(X_IRIS[::-1])[::-1], whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e30])
+def test_answers_and_confidence_at_once_are_those_asked_apart(fitted, scale):
+    answers, confidence = fitted.answers_and_confidence(X_IRIS * scale)
+    apart = getattr(fitted, "answers", fitted.predict)(X_IRIS * scale)
+    np.testing.assert_array_equal(answers, apart)
+    asked = getattr(fitted, "confidence", fitted.score_samples)(X_IRIS * scale)
+    np.testing.assert_array_equal(confidence, asked)
+
+
 def test_pickle_keeps_the_bits(fitted):
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.score_samples(X_IRIS), fitted.score_samples(X_IRIS))

@@ -18,7 +18,7 @@ from sklearn_ood.metrics import (
     risk_at_coverage,
     tnr_at_tpr,
 )
-from sklearn_ood.metrics._bootstrap import _KERNELS, _bit_drawer, _cells, _drawer
+from sklearn_ood.metrics._bootstrap import _cells, _drawer
 
 SELECTIVE = [
     (aurc_score, {}),
@@ -56,15 +56,15 @@ def make_rows(metric, n=80, seed=0, levels=12):
 )
 def test_counts_of_a_resample_give_the_metric_of_the_resample(metric, params):
     rows = make_rows(metric)
-    kernel = _KERNELS[metric]
     row_params = {"classes": [0, 1, 2]} if metric is oscr_score else {}
-    kind, n_kinds, confidence, _ = kernel.rows(*rows, **row_params)
-    cell, n_blocks = _cells(kind, n_kinds, confidence, kernel.joins_idle)
+    of_counts = metric.of_counts
+    kind, n_kinds, confidence, _ = of_counts.count(*rows, **row_params)
+    cell, n_blocks = _cells(kind, n_kinds, confidence, of_counts.joins_idle)
     rng = np.random.default_rng(1)
     draws = rng.integers(0, 80, (20, 80))
     counts = np.stack([np.bincount(cell[d], minlength=n_kinds * n_blocks) for d in draws])
     settings = {} if row_params else params
-    got = kernel.compute(counts.reshape(20, n_kinds, n_blocks), **settings)
+    got = of_counts.compute(counts.reshape(20, n_kinds, n_blocks), **settings)
     expected = [metric(*(column[d] for column in rows), **params) for d in draws]
     assert np.allclose(got, expected, atol=1e-12, rtol=0)
 
@@ -96,28 +96,6 @@ def test_cells_are_drawn_like_rows(n_rows, levels):
     assert np.allclose(counts.std(axis=0), spread, rtol=0.12)
     both = np.corrcoef(counts[:, 0], counts[:, 1:].sum(axis=1))[0, 1]
     assert both == pytest.approx(-1)
-
-
-def test_too_many_draws_are_drawn_again():
-    cell = np.arange(300)
-    rng = np.random.default_rng(0)
-    calls = []
-
-    def by_row(size, n_cells):
-        calls.append(size)
-        return np.ones((size, n_cells), dtype=np.int64)
-
-    class Small:
-        """Only ever draws codes that name a row."""
-
-        def integers(self, high, size=None, dtype=np.int64):
-            if dtype is np.uint64:
-                return np.zeros((size[0], size[1] + 10), dtype=np.uint64)
-            return rng.integers(high, size=size)
-
-    counts = _bit_drawer(cell, Small(), by_row)(2, 300)
-    assert calls == [1, 1]
-    assert (counts == 1).all()
 
 
 def test_interval_of_a_mean_is_the_normal_one():

@@ -7,13 +7,20 @@ from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood._response import unwrap
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +146,104 @@ def test_two_different_ood_labels_are_an_error(blobs):
         selective.fit(*blobs)
 
 
-def test_prefit_uses_the_estimator_as_it_is_and_takes_untaught_labels_as_outliers(blobs):
+@pytest.mark.parametrize(
+    "freeze",
+    [
+        FrozenEstimator,
+        lambda e: make_pipeline(*map(FrozenEstimator, (StandardScaler().fit(e.X), e))),
+        lambda e: make_pipeline("passthrough", FrozenEstimator(e)),
+    ],
+)
+def test_frozen_is_used_as_it_is_and_untaught_labels_are_outliers(blobs, freeze):
     X, y = blobs
     inner = LogisticRegression().fit(X[(y == 0) | (y == 1)], y[(y == 0) | (y == 1)])
-    selective = SelectiveClassifier(inner, ood_acceptance=0.1, calibration="prefit").fit(X, y)
-    assert selective.estimator_ is inner
+    inner.X = X
+    frozen = freeze(inner)
+    selective = SelectiveClassifier(frozen, ood_acceptance=0.1).fit(X, y)
+    assert selective.estimator_ is frozen
+    assert unwrap(selective.estimator_)[0] is inner
     assert selective.guarantee_["ood_acceptance"].n_samples == (y == -1).sum() + (y == 2).sum()
+
+
+def test_an_unfitted_frozen_estimator_is_an_error(known):
+    with pytest.raises(NotFittedError):
+        SelectiveClassifier(FrozenEstimator(LogisticRegression()), coverage=0.9).fit(*known)
+
+
+def test_beside_a_frozen_classifier_a_detector_is_trained_on_rows_that_do_not_calibrate(known):
+    X, y = known
+    frozen = FrozenEstimator(LogisticRegression().fit(X, y))
+    forest = IsolationForest(random_state=0)
+    selective = SelectiveClassifier(frozen, detector=forest, risk=0.2, random_state=0)
+    selective.fit(X, y)
+    assert selective.estimator_ is frozen
+    assert selective.guarantee_["risk"].n_samples == 300
+
+
+class Counting(RandomForestClassifier):
+    """Counts how often it is asked."""
+
+    def predict_proba(self, X):
+        self.n_asked_ = getattr(self, "n_asked_", 0) + 1
+        return super().predict_proba(X)
+
+
+class CountingScaler(StandardScaler):
+    """Counts how often it is asked."""
+
+    def transform(self, X):
+        self.n_asked_ = getattr(self, "n_asked_", 0) + 1
+        return super().transform(X)
+
+
+@pytest.mark.parametrize("how", [{"coverage": 0.8}, {"risk": 0.1}, {"threshold": 0.9}])
+def test_predict_asks_the_classifier_and_the_steps_before_it_once(known, how):
+    X, y = known
+    pipe = make_pipeline(CountingScaler(), Counting(20, random_state=0))
+    selective = SelectiveClassifier(pipe, random_state=0, **how).fit(X, y)
+    scaler, forest = (step for _, step in selective.estimator_.steps)
+    for method in ("predict", "answers", "accept", "score_samples"):
+        forest.n_asked_ = scaler.n_asked_ = 0
+        getattr(selective, method)(X)
+        assert (forest.n_asked_, scaler.n_asked_) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "thresholded",
+    [
+        FixedThresholdClassifier(LogisticRegression(), threshold=0.2),
+        make_pipeline(FixedThresholdClassifier(LogisticRegression(), threshold=0.8)),
+        TunedThresholdClassifierCV(LogisticRegression(), scoring="recall"),
+    ],
+)
+def test_confidence_is_that_of_the_class_that_a_threshold_answers(known, thresholded):
+    X, y = known
+    X, y = X[y < 2], y[y < 2]
+    selective = SelectiveClassifier(thresholded, coverage=0.9, random_state=0).fit(X, y)
+    answers = selective.estimator_.predict(X)
+    assert (answers != selective.predict_proba(X).argmax(axis=1)).any()
+    np.testing.assert_array_equal(selective.answers(X), answers)
+    of_answer = selective.predict_proba(X)[np.arange(len(X)), answers]
+    np.testing.assert_array_equal(selective.score_samples(X), of_answer)
+    accepted = selective.accept(X)
+    np.testing.assert_array_equal(selective.predict(X), np.where(accepted, answers, -1))
+
+
+class Cautious(LogisticRegression):
+    """Answers 1 only where it is sure: a threshold that no type tells of."""
+
+    def predict(self, X):
+        return (self.predict_proba(X)[:, 1] > 0.9).astype(int)
+
+
+def test_what_the_calibration_rows_tell_of_the_answers_is_remembered(known):
+    X, y = known
+    X, y = X[y < 2], y[y < 2]
+    selective = SelectiveClassifier(Cautious(), coverage=0.9, random_state=0).fit(X, y)
+    assert not selective.answers_by_largest_
+    np.testing.assert_array_equal(selective.answers(X), selective.estimator_.predict(X))
+    plain = SelectiveClassifier(LogisticRegression(), coverage=0.9, random_state=0).fit(X, y)
+    assert plain.answers_by_largest_
 
 
 def test_fixed_threshold(known):
@@ -243,9 +342,12 @@ def test_images_pass_through(known):
         ({"threshold": 0.5, "coverage": 0.9}, "threshold=0.5 together with coverage=0.9"),
         ({"threshold": 0.5, "ood_acceptance": 0.1}, "threshold=0.5 together with ood_accep"),
         ({"threshold": float("nan")}, "threshold=nan"),
-        ({"coverage": 0.0}, r"coverage=0\.0, but expected a number in \(0, 1\]"),
+        (
+            {"coverage": 0.0},
+            r"coverage=0\.0, but expected a float in the range \(0\.0, 1\.0\]",
+        ),
         ({"coverage": 1.2}, r"coverage=1\.2"),
-        ({"risk": 1.0}, r"risk=1\.0, but expected a number in \(0, 1\)"),
+        ({"risk": 1.0}, r"risk=1\.0, but expected a float in the range \(0\.0, 1\.0\)"),
         ({"ood_acceptance": -0.1}, r"ood_acceptance=-0\.1"),
         ({"risk": 0.1, "delta": 0.0}, r"delta=0\.0"),
         ({"risk": 0.1, "calibration": 1.5}, r"calibration=1\.5"),

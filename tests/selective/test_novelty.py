@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.base import is_outlier_detector
 from sklearn.datasets import load_iris
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
@@ -49,8 +50,25 @@ def test_labels_are_asked_for_where_they_are_needed(normal):
         NoveltyDetector(LogisticRegression(), contamination=0.1).fit(normal, None)
 
 
+def test_a_frozen_estimator_is_not_fitted_again_and_all_rows_place_the_offset(normal):
+    density = KernelDensity().fit(normal[:100])
+    for frozen in (FrozenEstimator(density), make_pipeline(FrozenEstimator(density))):
+        detector = NoveltyDetector(frozen).fit(normal[100:])
+        assert detector.estimator_ is frozen
+        assert detector.offset_ == np.quantile(density.score_samples(normal[100:]), 0.05)
+
+
+def test_a_frozen_classifier_needs_no_labels():
+    X, y = load_iris(return_X_y=True)
+    frozen = FrozenEstimator(LogisticRegression(max_iter=500).fit(X, y))
+    detector = NoveltyDetector(frozen, contamination=0.1).fit(X)
+    assert (detector.predict(X) == -1).mean() == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("contamination", [-0.1, 0.0, 0.6, "some"])
 def test_contamination_out_of_range(normal, contamination):
     detector = NoveltyDetector(KernelDensity(), contamination=contamination)
-    with pytest.raises(ValueError, match="contamination=.*expected 'auto' or a share"):
+    with pytest.raises(
+        ValueError, match=r"contamination=.*expected one of 'auto' or a float in .*0\.5\]"
+    ):
         detector.fit(normal)
