@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 from sklearn_ood import __version__
 
@@ -50,11 +51,13 @@ sphinx_gallery_conf = {
 
 PUBLIC_MODULES = {
     "sklearn_ood": "Estimators, and how to keep them",
+    "sklearn_ood.outliers": "Sources of outliers",
     "sklearn_ood.generators": "Generators",
     "sklearn_ood.metrics": "Metrics",
     "sklearn_ood.model_selection": "Model selection",
     "sklearn_ood.gevaldi": "Where classifiers differ",
     "sklearn_ood.inspection": "Inspection",
+    "sklearn_ood.classifiers": "Templates for a method of one's own",
     "sklearn_ood.datasets": "Toy data",
 }
 
@@ -65,8 +68,10 @@ def write_api_page(path):
     for name, title in PUBLIC_MODULES.items():
         lines += [title, "-" * len(title), "", f".. currentmodule:: {name}", ""]
         lines += [".. autosummary::", "   :toctree: api/generated", "   :nosignatures:", ""]
-        public = importlib.import_module(name).__all__
-        lines += [f"   {member}" for member in sorted(public) if not member.startswith("_")]
+        module = importlib.import_module(name)
+        public = [member for member in module.__all__ if not member.startswith("_")]
+        public = [each for each in public if not isinstance(getattr(module, each), ModuleType)]
+        lines += [f"   {member}" for member in sorted(public)]
         lines.append("")
     text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
 
 from sklearn_ood import SoftmaxClassifier
 from sklearn_ood.nets._evaluation import forward
@@ -97,11 +98,11 @@ def test_two_classes_give_one_decision_column(iris):
 
 def test_same_seed_same_bits_and_global_generators_untouched(iris):
     X, y = iris
-    torch_state, numpy_state = torch.get_rng_state(), pickle.dumps(np.random.mtrand._rand)
+    torch_state, numpy_state = torch.get_rng_state(), pickle.dumps(check_random_state(None))
     first, second = (tiny(dropout=0.5).fit(X, y).score_samples(X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert pickle.dumps(np.random.mtrand._rand) == numpy_state
+    assert pickle.dumps(check_random_state(None)) == numpy_state
     assert (tiny(random_state=1).fit(X, y).score_samples(X) != first).any()
 
 

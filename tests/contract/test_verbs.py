@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
 
 from sklearn_ood import SelectiveClassifier
 from sklearn_ood.metrics import selective_scorer
@@ -86,11 +87,11 @@ def test_pickle_keeps_the_bits(fitted):
 
 
 def test_same_seed_same_bits_and_global_generators_untouched(estimator, fitted):
-    before = torch.get_rng_state(), pickle.dumps(np.random.mtrand._rand)
+    before = torch.get_rng_state(), pickle.dumps(check_random_state(None))
     again = clone(fitted).fit(X_IRIS, Y_IRIS)
     np.testing.assert_array_equal(again.score_samples(X_IRIS), fitted.score_samples(X_IRIS))
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert pickle.dumps(np.random.mtrand._rand) == before[1]
+    assert pickle.dumps(check_random_state(None)) == before[1]
 
 
 def test_string_labels_and_frames(estimator):

@@ -1,0 +1,78 @@
+from . import (
+    classifiers,
+    combined,
+    datasets,
+    detectors,
+    generators,
+    gevaldi,
+    inspection,
+    metrics,
+    model_selection,
+    outliers,
+    selective,
+)
+from ._version import __version__
+from .classifiers._confident import ConfidentClassifier
+from .classifiers._cool import COOLClassifier
+from .classifiers._dae import DAEClassifier, DAEConfidence
+from .classifiers._generative import GenerativeClassifier
+from .classifiers._reject import RejectClassifier
+from .classifiers._softmax import SoftmaxClassifier
+from .combined import CombinedClassifier, MemberPValuesDisplay
+from .detectors._features import NetFeatures
+from .detectors._neighbors import NeighborDistance
+from .export import to_onnx
+from .generators._similarity import SiameseSimilarity
+from .gevaldi._gevaldi import GeValDi
+from .inspection._gradients import InputGradientsDisplay
+from .outliers import (
+    BoundaryOutliers,
+    GANOutliers,
+    GivenOutliers,
+    MixupOutliers,
+    NoiseOutliers,
+    UniformOutliers,
+)
+from .persistence._files import load, save
+from .selective._classifier import SelectiveClassifier
+from .selective._novelty import NoveltyDetector
+
+__all__ = [
+    "BoundaryOutliers",
+    "COOLClassifier",
+    "CombinedClassifier",
+    "ConfidentClassifier",
+    "DAEClassifier",
+    "DAEConfidence",
+    "GANOutliers",
+    "GeValDi",
+    "GenerativeClassifier",
+    "GivenOutliers",
+    "InputGradientsDisplay",
+    "MemberPValuesDisplay",
+    "MixupOutliers",
+    "NeighborDistance",
+    "NetFeatures",
+    "NoiseOutliers",
+    "NoveltyDetector",
+    "RejectClassifier",
+    "SelectiveClassifier",
+    "SiameseSimilarity",
+    "SoftmaxClassifier",
+    "UniformOutliers",
+    "__version__",
+    "classifiers",
+    "combined",
+    "datasets",
+    "detectors",
+    "generators",
+    "gevaldi",
+    "inspection",
+    "load",
+    "metrics",
+    "model_selection",
+    "outliers",
+    "save",
+    "selective",
+    "to_onnx",
+]
