@@ -64,12 +64,14 @@ PUBLIC_MODULES = {
 
 def write_api_page(path):
     """The reference lists what ``__all__`` lists, so that it is always complete."""
-    lines = ["API reference", "=" * 13, ""]
+    lines, listed = ["API reference", "=" * 13, ""], set()
     for name, title in PUBLIC_MODULES.items():
         lines += [title, "-" * len(title), "", f".. currentmodule:: {name}", ""]
         lines += [".. autosummary::", "   :toctree: api/generated", "   :nosignatures:", ""]
         module = importlib.import_module(name)
         public = [member for member in module.__all__ if not member.startswith("_")]
+        public = [member for member in public if member not in listed]
+        listed |= set(public)
         public = [each for each in public if not isinstance(getattr(module, each), ModuleType)]
         lines += [f"   {member}" for member in sorted(public)]
         lines.append("")
