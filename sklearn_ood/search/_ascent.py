@@ -49,7 +49,8 @@ class Ascent(NamedTuple):
         return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
 
 
-SAMPLE_AXES = Ascent(0, 0, 0, 0, objective=0, divergence=1, drift=1, log_proba=2)
+# Along which axis of each of these fields the latents lie.
+SAMPLE_AXES = (0, 0, 0, 0, 0, 1, 1, 2)
 
 
 def identity(z):
