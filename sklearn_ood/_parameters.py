@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Literal,
     Union,
     dataclass_transform,
@@ -45,6 +46,8 @@ class Parameterized(BaseEstimator):
 
     All are keyword-only but one that says ``field(default=..., kw_only=False)``.
     """
+
+    _parameter_constraints: ClassVar[dict] = {}  # of an estimator without parameters
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -22,6 +22,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestNeighbors
@@ -98,9 +99,15 @@ def load(cache, *names):
     return [joblib.load(cache / f"{name}.joblib") for name in names]
 
 
+def frozen(members, generator):
+    """Parameters of a GeValDi that takes what is fitted as it is."""
+    members = [(name, FrozenEstimator(member)) for name, member in members]
+    return {"estimators": members, "generator": FrozenEstimator(generator)}
+
+
 def course(found):
     """Divergence and drift at every tenth of the ascent, and how often answers differ."""
-    start, drift = found.start_predictions, found.drift_path.mean(1)
+    start, drift = found.start.predictions, found.drift_path.mean(1)
     divergence = found.divergence_path.mean(1)
     last = int(np.flatnonzero(drift <= PAPER_DRIFT).max())
     consensus = np.exp(found.log_proba_path).mean(1).argmax(2)
@@ -116,23 +123,24 @@ def course(found):
         "growth": divergence[-1] / divergence[0],
         "divergence path": divergence[found.steps],
         "drift path": drift[found.steps],
-        "accuracy path": (found.classes[consensus] == found.y).mean(1),
+        "accuracy path": (found.end.classes[consensus] == found.y).mean(1),
     }
 
 
 def manifold(found, vae, judge, X, y):
     """Shares of the samples no lower than the 5th percentile of real test digits."""
     prior = np.quantile(vae.log_prior(vae.encode(X, judge.predict(X))), 0.05)
-    likely = found.log_prior >= prior
-    credible = judge.score_samples(found.samples) >= np.quantile(judge.score_samples(X), 0.05)
+    start, end = found.start, found.end
+    likely = end.log_prior >= prior
+    credible = judge.score_samples(end.samples) >= np.quantile(judge.score_samples(X), 0.05)
     return {
         "manifold prior": likely.mean(),
-        "manifold prior at the start": (found.start_log_prior >= prior).mean(),
+        "manifold prior at the start": (start.log_prior >= prior).mean(),
         "manifold judge": credible.mean(),
         "manifold both": (likely & credible).mean(),
         "manifold judge accuracy": judge.score(X, y),
-        "manifold judge agrees": judge.score(found.samples, found.y),
-        "manifold judge agrees at the start": judge.score(found.start_samples, found.y),
+        "manifold judge agrees": judge.score(end.samples, found.y),
+        "manifold judge agrees at the start": judge.score(start.samples, found.y),
     }
 
 
@@ -158,7 +166,7 @@ def run_pair(args):
         ("js, plain gradients", forth, PLAIN),
     ):
         settings = ASCENT | changes
-        gevaldi = GeValDi(members, vae, prefit=True, **settings).fit(X, y)
+        gevaldi = GeValDi(**frozen(members, vae), **settings).fit(X, y)
         climb = partial(gevaldi.maximally_different_samples, pair=order, random_state=0)
         found, seconds = timed(partial(climb, args.samples or N_PAIR))
         metrics = course(found) | manifold(found, vae, judge, X, y) | compared(found)
@@ -186,7 +194,7 @@ def make_ensemble(args, **changes):
     n_rows = args.rows or N_ROWS["bagging"]
     rows = np.random.RandomState(0).permutation(len(X))[:n_rows]
     members = [(f"net{i}", each) for i, each in enumerate(bagging.estimators_)]
-    gevaldi = GeValDi(members, vae, prefit=True, input_shape=IMAGE, **ASCENT | changes)
+    gevaldi = GeValDi(**frozen(members, vae), input_shape=IMAGE, **ASCENT | changes)
     return gevaldi.fit(X[rows], y[rows]), X[rows], y[rows]
 
 
@@ -200,8 +208,8 @@ def run_ensemble(args):
     joblib.dump(found, args.cache / "ensemble_samples.joblib")
     sets = {
         "test digits": (X, y),
-        "generated, before the ascent": (found.start_samples, found.y),
-        f"{len(found):,} maximally different": (found.samples, found.y),
+        "generated, before the ascent": (found.start.samples, found.y),
+        f"{len(found):,} maximally different": (found.end.samples, found.y),
     }
     store = Store("gevaldi", args.results)
     measured = {}
@@ -218,8 +226,8 @@ def run_ensemble(args):
     metrics = course(found) | manifold(found, vae, judge, X, y)
     metrics |= {
         "seconds": seconds,
-        "spread at the start": spread(found.start_latents, found.y),
-        "spread": spread(found.latents, found.y),
+        "spread at the start": spread(found.start.latents, found.y),
+        "spread": spread(found.end.latents, found.y),
         "p of the drop": fisher_exact([right, wrong]).pvalue,
         "p of the drop by class": by_class,
     }
@@ -244,15 +252,15 @@ def run_retraining(args):
     n_fresh = args.samples or N_FRESH
     fresh = gevaldi.maximally_different_samples(n_fresh, random_state=1)
     test = images("mnist", "test")
-    sets = {"test": test, "fresh": (fresh.samples, fresh.y)}
+    sets = {"test": test, "fresh": (fresh.end.samples, fresh.y)}
     refit = gevaldi.refit_with(found, X, y, evaluate=sets)
-    again = [(name, clone(each).fit(X, y)) for name, each in gevaldi.estimators]
-    control = GeValDi(again, vae, prefit=True).fit(X, y)
+    again = [(name, clone(each).fit(X, y)) for name, each in gevaldi.named_estimators_.items()]
+    control = GeValDi(**frozen(again, vae)).fit(X, y)
     own = refit.estimator.maximally_different_samples(n_fresh, random_state=2)
     scores = {
         "before": refit.before,
         "retrained with the samples": refit.after
-        | {"own samples": refit.estimator.score(own.samples, own.y)},
+        | {"own samples": refit.estimator.score(own.end.samples, own.y)},
         "retrained without them": {n: control.score(*rows) for n, rows in sets.items()},
     }
     Store("gevaldi", args.results).put(scores, "retraining", "mnist", n_fresh=n_fresh)
@@ -279,7 +287,7 @@ def compare_trees(X, y, X_test, y_test, n_samples):
     boosting = HistGradientBoostingClassifier(max_iter=30, random_state=0).fit(X, y)
     generator = GaussianMixtureGenerator(4, random_state=0).fit(X, y)
     members = [("forest", forest), ("boosting", boosting)]
-    gevaldi = GeValDi(members, generator, n_steps=N_TREE_STEPS, prefit=True).fit(X, y)
+    gevaldi = GeValDi(**frozen(members, generator), n_steps=N_TREE_STEPS).fit(X, y)
     climb = partial(gevaldi.maximally_different_samples, random_state=0)
     found, seconds = timed(partial(climb, n_samples))
     differ = forest.predict(X_test) != boosting.predict(X_test)
@@ -291,8 +299,8 @@ def compare_trees(X, y, X_test, y_test, n_samples):
 
     real = {
         "all": np.arange(len(X_test)),
-        "nearest to the starts": nearest(found.start_samples),
-        "nearest to the samples": nearest(found.samples),
+        "nearest to the starts": nearest(found.start.samples),
+        "nearest to the samples": nearest(found.end.samples),
     }
     near = differ[real["nearest to the samples"]]
     others = np.delete(differ, real["nearest to the samples"])
@@ -337,13 +345,13 @@ def compare_optimizers(X, y, n_samples):
         ("adam, lr 0.05, 20 starts", N_NETWORK_STEPS, {"lr": 0.05, "n_starts": 20}),
         ("evolution", N_NETWORK_STEPS, {"optimizer": "evolution", "population_size": 20}),
     ):
-        gevaldi = GeValDi(members, generator, n_steps=n_steps, prefit=True, **settings)
+        gevaldi = GeValDi(**frozen(members, generator), n_steps=n_steps, **settings)
         found = gevaldi.fit(X, y).maximally_different_samples(n_samples, random_state=0)
         proposals = settings.get("n_starts", settings.get("population_size", 1))
         runs[name] = {
             "evaluations": n_steps * proposals,
-            "start": found.start_divergence.mean(),
-            "divergence": found.divergence.mean(),
+            "start": found.start.divergence.mean(),
+            "divergence": found.end.divergence.mean(),
         }
     *gradients, starts, evolution = (run["divergence"] for run in runs.values())
     runs["evolution"]["over gradients"] = evolution / max(gradients)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_ood.gevaldi._members import log_proba
-from sklearn_ood.search._ascent import Objective
+from sklearn_ood.search._ascent import Objective, turns
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -134,15 +134,15 @@ def log_proba_tensor(classifiers, x):
     return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
 
 
-def latent_objective(classifiers, generator, n_turns, divergence, **options):
+def latent_objective(classifiers, generator, class_index, divergence, **options):
     """The divergence of what latents generate.
 
     Parameters
     ----------
     classifiers : sequence of estimators
     generator : generator
-    n_turns : int
-        The latents are of one class after the other, so many times.
+    class_index : long tensor of shape (n,)
+        Position of each latent's class; of n * m latents, m in a row have the same.
     divergence : callable
     **options
         Further fields of the objective.
@@ -150,13 +150,18 @@ def latent_objective(classifiers, generator, n_turns, divergence, **options):
     Returns
     -------
     Objective
-        Of n latents of each turn and class, or of any number in the place of each.
     """
+    n_classes, turn = generator.n_classes_, torch.from_numpy(turns(class_index.cpu().numpy()))
+    n_turns = int(turn.max()) + 1
+    place = class_index * n_turns + turn.to(class_index.device)
 
     def generate(z):
-        stack = z.view(n_turns, generator.n_classes_, -1, z.shape[1]).transpose(0, 1)
-        rows = generator.core_.decode(stack.flatten(1, 2)).unflatten(1, (n_turns, -1))
-        return rows.transpose(0, 1).flatten(0, 2)
+        """All classes side by side, with zeros where one has fewer latents than another."""
+        latents = z.view(len(place), -1)
+        stack = z.new_zeros(n_classes * n_turns, latents.shape[1])
+        stack = stack.index_copy(0, place, latents).view(n_classes, -1, z.shape[1])
+        rows = generator.core_.decode(stack).reshape(n_classes * n_turns, -1)
+        return rows[place].view(len(z), -1)
 
     return Objective(
         partial(log_proba_tensor, classifiers),

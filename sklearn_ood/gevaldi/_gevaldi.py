@@ -216,10 +216,8 @@ class GeValDi(Composition, OODClassifier):
             raise ValueError(f"Got n_samples={n_samples!r}, but expected a whole number >= 1.")
         rng, generator = check_random_state(random_state), self.generator_
         equal_shares = np.arange(n_samples) % generator.n_classes_
-        if y is None:
-            codes = rng.permutation(equal_shares)
-        else:
-            codes = generator.class_index(y, n_samples)
+        index = generator.class_index
+        codes = rng.permutation(equal_shares) if y is None else index(y, n_samples)
         repeated = np.repeat(codes, self.n_starts)
         project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
         drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
@@ -228,17 +226,12 @@ class GeValDi(Composition, OODClassifier):
         ascend, evaluations = self._optimizer(start.device, rng)
         prior = {"prior_weight": self.prior_weight, "project": project}
 
-        def climb(z):
-            n_turns = len(z) // generator.n_classes_
-            return ascend(latent_objective(members, generator, n_turns, divergence, **prior), z)
+        def climb(z, labels):
+            return ascend(latent_objective(members, generator, labels, divergence, **prior), z)
 
-        ascent = in_chunks(
-            climb,
-            start,
-            codes=repeated,
-            n_classes=generator.n_classes_,
-            floats_per_row=generator.core_.floats_per_row * evaluations,
-        ).best_of(self.n_starts)
+        floats = generator.core_.floats_per_row * evaluations
+        ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
+        ascent = ascent.best_of(self.n_starts)
         return DifferentSamples(
             start=self._snapshot(ascent, 0, ascent.start, ascent.start_x),
             end=self._snapshot(ascent, -1, ascent.z, ascent.x),

@@ -1,7 +1,7 @@
 """Clusters of samples on which classifiers differ: the kinds of input they cannot settle."""
 
+from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.cluster import DBSCAN, HDBSCAN
@@ -12,7 +12,8 @@ MAX_COMPONENTS = 20
 CONFUSABLE_SHARE = 0.1
 
 
-class FailureRegion(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FailureRegion:
     """One kind of input that the members cannot settle.
 
     Attributes

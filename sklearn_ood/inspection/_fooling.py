@@ -14,7 +14,12 @@ from sklearn_ood._parameters import Count, Positive, RandomState, check_argument
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.inspection._searches import EvolutionSearch, FoolingGenerator, GradientSearch
+from sklearn_ood.inspection._searches import (
+    EvolutionSearch,
+    FoolingGenerator,
+    GradientSearch,
+    Search,
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,6 +159,7 @@ def fooling_rate(
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
     size, scaled = (len(classes), int(estimator.n_features_in_)), target == "scaled"
     common = {"bounds": bounds, "random_state": check_random_state(random_state)}
+    search: Search
     if method == "gradient":
         generator = FoolingGenerator(*size, lr=lr, **common)
         search = GradientSearch(

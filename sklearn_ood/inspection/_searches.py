@@ -58,18 +58,18 @@ class FoolingGenerator:
         shape = n_generators, n_features
         weights = random_state.normal(scale=3**-0.5, size=shape)
         bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
-        self._activation = (weights + bias).astype(np.float32)
+        self.activation = (weights + bias).astype(np.float32)
         self._moment = np.zeros(shape, dtype=np.float32)
         self._square = np.zeros(shape, dtype=np.float32)
         self._n_updates = 0
 
     def rows(self):
         """What the generators make: ndarray of shape (n_generators, n_features), float32."""
-        return self.low + (self.high - self.low) * expit(self._activation)
+        return self.low + (self.high - self.low) * expit(self.activation)
 
     def update(self, gradient):
         """One step of Adam down the ``gradient`` of a loss with respect to ``rows()``."""
-        share = expit(self._activation)
+        share = expit(self.activation)
         gradient = gradient * (self.high - self.low) * share * (1 - share)
         self._n_updates += 1
         self._moment += 0.1 * (gradient - self._moment)
@@ -77,11 +77,11 @@ class FoolingGenerator:
         moment_share = 1 - 0.9**self._n_updates
         square_share = 1 - 0.999**self._n_updates
         scale = np.sqrt(self._square / square_share) + 1e-8
-        self._activation -= self.step / moment_share * self._moment / scale
+        self.activation -= self.step / moment_share * self._moment / scale
 
     def keep(self, mask):
         """Drop the generators where ``mask`` is False."""
-        for name in ("_activation", "_moment", "_square"):
+        for name in ("activation", "_moment", "_square"):
             setattr(self, name, getattr(self, name)[mask])
 
 

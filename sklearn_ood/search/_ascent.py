@@ -49,7 +49,8 @@ class Ascent(NamedTuple):
         return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
 
 
-SAMPLE_AXES = Ascent(0, 0, 0, 0, objective=0, divergence=1, drift=1, log_proba=2)
+# Along which axis of each of these fields the latents lie.
+SAMPLE_AXES = (0, 0, 0, 0, 0, 1, 1, 2)
 
 
 def identity(z):
@@ -230,47 +231,46 @@ def gradient_ascent(objective, start, *, n_steps=100, lr=0.05, method="adam"):
     return record.ascent(z, objective, value)
 
 
-def in_chunks(climb, start, *, codes, n_classes, floats_per_row):
-    """Let latents climb in chunks of bounded memory, in which the classes take turns.
+def in_chunks(climb, start, *, floats_per_row, codes):
+    """Let latents climb in chunks of bounded memory.
+
+    The chunks have every class in equal shares: what is generated for all classes side by
+    side wastes nothing then.
 
     Parameters
     ----------
     climb : callable
-        Maps latents, one of each class in turn, to an :class:`Ascent`.
+        Maps the latents and classes of one chunk to an :class:`Ascent`.
     start : tensor of shape (n, m)
-    codes : ndarray of shape (n,)
-        Class of each latent.
-    n_classes : int
     floats_per_row : int
         Numbers held for each row.
+    codes : ndarray of shape (n,)
+        Class of each latent.
 
     Returns
     -------
     Ascent
         In the order of ``start``.
     """
-    place = torch.as_tensor(turns(codes, n_classes), device=start.device)
-    n_turns = int(place.max()) // n_classes + 1
-    # Where a class has fewer than others, a latent of zeros takes its turn.
-    filled = start.new_zeros(n_turns * n_classes, start.shape[1]).index_copy(0, place, start)
-    size = max(1, FLOATS_PER_CHUNK // floats_per_row // n_classes)
-    parts = zip(*map(climb, filled.split(size * n_classes)), strict=True)
-    joined = zip(parts, SAMPLE_AXES, strict=True)
-    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(place)
+    order = torch.as_tensor(np.argsort(turns(codes), kind="stable"), device=start.device)
+    labels = torch.as_tensor(codes, device=start.device)
+    size = max(1, FLOATS_PER_CHUNK // floats_per_row)
+    parts = [climb(start[index], labels[index]) for index in order.split(size)]
+    joined = zip(zip(*parts, strict=True), SAMPLE_AXES, strict=True)
+    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(torch.argsort(order))
 
 
-def turns(codes, n_classes):
-    """Position of each latent where the classes take turns.
+def turns(codes):
+    """In which turn each latent comes where the classes take turns.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_ood.search._ascent import turns
-    >>> turns(np.array([0, 0, 0, 1, 1]), 2).tolist()
-    [0, 2, 4, 1, 3]
+    >>> turns(np.array([0, 0, 0, 1, 1])).tolist()
+    [0, 1, 2, 0, 1]
     """
     order = np.argsort(codes, kind="stable")
-    first = np.searchsorted(codes[order], codes[order])
     turn = np.empty(len(codes), dtype=np.int64)
-    turn[order] = np.arange(len(codes)) - first
-    return turn * n_classes + codes
+    turn[order] = np.arange(len(codes)) - np.searchsorted(codes[order], codes[order])
+    return turn

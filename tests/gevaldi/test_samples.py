@@ -18,6 +18,7 @@ from sklearn_ood.gevaldi import (
     plot_samples,
 )
 from sklearn_ood.gevaldi._comparison import compare_accuracy, holm, kl_matrix, mcnemar
+from sklearn_ood.gevaldi._divergence import log_proba_tensor
 from sklearn_ood.gevaldi._regions import cluster_labels
 from sklearn_ood.metrics import prediction_set_distance
 
@@ -104,6 +105,17 @@ class TestSamples:
         assert each.y.tolist() == ["virginica", "setosa"]
         with pytest.raises(ValueError, match="'tulip'"):
             nets.maximally_different_samples(1, y="tulip")
+
+    def test_members_are_asked_of_what_was_wanted_only(self, nets, monkeypatch):
+        asked = []
+
+        def count(classifiers, x):
+            asked.append(len(x))
+            return log_proba_tensor(classifiers, x)
+
+        monkeypatch.setattr("sklearn_ood.gevaldi._divergence.log_proba_tensor", count)
+        nets.maximally_different_samples(4, y="setosa")
+        assert set(asked) == {4}
 
     def test_several_starts_climb_higher(self, nets, found):
         more = make(list(nets.named_estimators_.items()), n_starts=5)

@@ -53,7 +53,7 @@ def test_generator_is_a_dense_layer_trained_with_adam():
     signs = (torch.randint(0, 2, (n_features,)) * 2 - 1).double()
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
     generator = FoolingGenerator(1, n_features, lr=1e-3)
-    generator._activation = layer(signs).detach().numpy()[None].astype(np.float32)
+    generator.activation = layer(signs).detach().numpy()[None].astype(np.float32)
     for _ in range(200):
         optimizer.zero_grad()
         rows = torch.sigmoid(layer(signs))
@@ -65,7 +65,7 @@ def test_generator_is_a_dense_layer_trained_with_adam():
 
 
 def test_generators_start_like_a_dense_layer():
-    activation = FoolingGenerator(50, 400, random_state=0)._activation
+    activation = FoolingGenerator(50, 400, random_state=0).activation
     assert activation.var() == pytest.approx(1 / 3 + 1 / 1200, rel=0.05)
 
 
@@ -107,11 +107,11 @@ def test_a_batch_of_trials_is_the_trials_one_by_one(digits, kind, target, attack
     threshold = np.log(0.99) if kind is SoftmaxClassifier else 6.0
     together = fooling_rate(classifier, threshold=threshold, target=target, **QUICK)
     random_state = np.random.RandomState(0)
-    starts = FoolingGenerator(30, 64, random_state=random_state)._activation
+    starts = FoolingGenerator(30, 64, random_state=random_state).activation
     for trial in (0, 11, 29):
         aim = trial // 3
         generator = FoolingGenerator(1, 64, lr=1e-3)
-        generator._activation = starts[[trial]].copy()
+        generator.activation = starts[[trial]].copy()
         for update in range(61):
             batch = torch.as_tensor(generator.rows()).requires_grad_()
             outputs = attacked(classifier.net_.module_(batch)[0])
