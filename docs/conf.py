@@ -40,7 +40,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_\d+_",
-    "ignore_pattern": r"(quickstart|papers|benchmarks|/data\.py)",
+    "ignore_pattern": r"(quickstart|papers|benchmarks|data\.py)",
     "nested_sections": False,
     "within_subsection_order": "FileNameSortKey",
     "copyfile_regex": r".*\.rst",
