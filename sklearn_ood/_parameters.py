@@ -40,14 +40,34 @@ RandomState = Annotated[Any, "random_state"]
 Estimator = Annotated[Any, HasMethods("fit")]
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+def fitted(*, init: Literal[False] = False):
+    """An attribute that fit sets, declared with its type: only such ones can be saved.
+
+    Parameters
+    ----------
+    init : False, default=False
+        For type checkers: it is no parameter.
+
+    Returns
+    -------
+    dataclasses.Field
+    """
+    return field(init=init)
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field, fitted))
 class Parameterized(BaseEstimator):
     """An estimator whose parameters are its annotated class attributes.
 
-    All are keyword-only but one that says ``field(default=..., kw_only=False)``.
+    All are keyword-only but one that says ``field(default=..., kw_only=False)``; those that
+    say ``fitted()`` are no parameters.
     """
 
     _parameter_constraints: ClassVar[dict] = {}  # of an estimator without parameters
+
+    # scikit-learn's own: set_output and metadata routing
+    _sklearn_output_config: dict
+    _metadata_request: Any
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -95,7 +115,7 @@ def declare(cls):
     """Make the annotated attributes of a class its parameters, beside those of its parents."""
     own_init = "__init__" in vars(cls)
     dataclass(cls, eq=False, repr=False, kw_only=True)
-    names = [each.name for each in fields(cls)]
+    names = [each.name for each in fields(cls) if each.init]
     hints = get_type_hints(cls, include_extras=True)
     cls._parameter_constraints = {name: _constraints(hints[name]) for name in names}
     if not own_init:

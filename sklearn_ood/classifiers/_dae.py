@@ -4,10 +4,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 from sklearn.utils.class_weight import compute_sample_weight
 
-from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Share
+from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Share, fitted
 from sklearn_ood._response import clone_completed, log_proba, log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
@@ -151,6 +152,11 @@ class DAEConfidence(NetClassifier):
     n_probes: Count = 4
     typicality: bool = False
 
+    probes_: np.ndarray = fitted()
+    alpha_: float = fitted()
+    typicality_weights_: np.ndarray = fitted()
+    code_statistics_: None = fitted()
+
     _min_classes = 1
     _learns_classes = True  # else the network is an autoencoder alone
 
@@ -247,6 +253,13 @@ class DAEConfidence(NetClassifier):
         if 0 < self.validation_fraction * np.bincount(codes).max() <= 0.5:
             return (rows, codes), (rows, codes)
         return super()._hold_out(data, seed)
+
+    def untrained_networks(self):
+        networks = super().untrained_networks()
+        if networks and self.typicality:
+            n_units = networks["net_"].code_size
+            networks["code_statistics_"] = CodeStatistics(len(self.classes_), n_units)
+        return networks
 
     def _make_net(self, data):
         weight = self.reconstruction_weight / _mean_variance(data.in_distribution[0])
@@ -381,6 +394,8 @@ class DAEClassifier(DAEConfidence):
 
     estimator: Estimator = field(kw_only=False)
     module: Any = "auto"
+
+    estimator_: BaseEstimator = fitted()
 
     _learns_classes = False
     _learns_tensors = _keeps_tensors = False  # the classifier may be anybody's

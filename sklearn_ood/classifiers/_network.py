@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, Share
+from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, Share, fitted
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import take_rows
 from sklearn_ood.data._labels import hold_out_each_class
@@ -221,6 +221,18 @@ class NetClassifier(OODClassifier):
         self.net_, self.classes_ = net, data.classes
         return self
 
+    def untrained_networks(self):
+        """The networks that fit trains, as they are before: what a file is read into.
+
+        Returns
+        -------
+        dict of str to nn.Module
+            By the attribute that holds the trained one, itself or in a skorch net.
+        """
+        if not self.__sklearn_is_fitted__():
+            return {}
+        return {"net_": self.make_network(len(self.classes_), self.input_shape_)}
+
     def input_gradients(self, X, *, guided=False):
         """Gradient of the predicted class's logit with respect to each input.
 
@@ -350,6 +362,8 @@ class LogitClassifier(NetClassifier):
     score_function: Annotated[str, StrOptions(set(SCORE_FUNCTIONS))] = "max_proba"
     temperature: Positive | Literal["calibrate"] = 1.0
     epsilon: NonNegative = 0.0
+
+    temperature_: float = fitted()
 
     def make_head(self):
         """As for :class:`NetClassifier`."""

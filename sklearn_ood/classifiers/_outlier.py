@@ -77,14 +77,14 @@ class OutlierClassifier(LogitClassifier):
             in ``BoundaryOutliers()(X, y, n)``.
         """
         check_is_fitted(self)
-        if not isinstance(self.net_, GANOutlierNet):
+        if not hasattr(self.net_, "generator_"):
             raise ValueError(
                 f"Got outliers={self.outliers!r} with beta={self.beta!r}, which trains no "
                 "generator, but sample_outliers needs one; fit with outliers='gan' and "
                 "beta > 0, or call the source itself: BoundaryOutliers()(X, y, n)."
             )
         with seeded(random_state):
-            latents = torch.randn(n_samples, self.net_.gan.latent_dim)
+            latents = torch.randn(n_samples, self._gan.latent_dim)
         generator = self.net_.generator_.eval()
 
         @torch.no_grad()
@@ -94,22 +94,36 @@ class OutlierClassifier(LogitClassifier):
         made = map_batches(rows, latents, device=self.net_.device)
         return made.reshape(-1, *self.input_shape_)
 
+    def untrained_networks(self):
+        networks = super().untrained_networks()
+        if networks and self.beta and self._gan:
+            rows = np.zeros((2, self.n_features_in_), dtype=np.float32)
+            made = self._gan.make_networks(self.input_shape_, rows)
+            paths = ("net_.generator_", "net_.discriminator_")
+            networks |= dict(zip(paths, made, strict=True))
+        return networks
+
+    @property
+    def _gan(self):
+        sources, _ = resolve_sources(self.outliers)
+        return next((source for source in sources if isinstance(source, GANOutliers)), None)
+
     def _make_net(self, data):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
             return super()._make_net(data, make_loss=super().make_loss)
-        gans = [source for source in sources if isinstance(source, GANOutliers)]
-        options = {"gan": gans[0]} if gans else {}
+        gan = self._gan
+        options = {"gan": gan} if gan else {}
         net = super()._make_net(
             data,
-            net_class=GANOutlierNet if gans else OutlierNet,
+            net_class=GANOutlierNet if gan else OutlierNet,
             beta=float(self.beta),
             outlier_ratio=float(self.outlier_ratio),
             **options,
         )
         rows, _ = data.in_distribution
-        if gans:
-            net.networks = gans[0].make_networks(data.input_shape, rows)
+        if gan:
+            net.networks = gan.make_networks(data.input_shape, rows)
         n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
         seed = torch.initial_seed()
         net.supply([source.supply(net, data, n, seed) for source in sources], weights)

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from scipy.stats import false_discovery_control
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Estimator, RandomState, Share
+from sklearn_ood._parameters import Estimator, RandomState, Share, fitted
 from sklearn_ood._response import clone_completed, log_proba
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.combined._conformal import (
@@ -155,6 +155,12 @@ class CombinedClassifier(Composition, OODClassifier):
     >>> combined.member_p_values(far).shape
     (1, 3)
     """
+
+    classifier_: BaseEstimator | None = fitted()
+    members_: dict = fitted()
+    method_: str = fitted()
+    member_scales_: list = fitted()
+    scale_: ConformalScale = fitted()
 
     _composed = "members"
 
@@ -325,7 +331,7 @@ class CombinedClassifier(Composition, OODClassifier):
     def _fit_members(self, rows, labels, classes, seed):
         seeds = np.random.RandomState(seed)
 
-        def fitted(name, estimator):
+        def taught(name, estimator):
             takes_shape = "input_shape" in estimator.get_params(deep=False)
             completed = clone_completed(
                 estimator,
@@ -338,14 +344,14 @@ class CombinedClassifier(Composition, OODClassifier):
         self.classifier_ = None
         if len(classes) > 1:
             own = self.classifier
-            self.classifier_ = fitted(
+            self.classifier_ = taught(
                 CLASSIFIER, default_classifier(self.input_shape_) if own is None else own
             )
         members = self.members
         if members is None:
             members = default_members(self.input_shape_, self.classifier_)
         self.members_ = {
-            name: member if member == CLASSIFIER else fitted(name, member)
+            name: member if member == CLASSIFIER else taught(name, member)
             for name, member in resolve_members(members, self.classifier_)
         }
 

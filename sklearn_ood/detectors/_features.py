@@ -4,11 +4,11 @@ from dataclasses import field
 from threading import get_ident
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sklearn_ood._parameters import Count, Estimator, Parameterized
+from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import forget, validate_rows
@@ -65,6 +65,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     estimator: Estimator = field(kw_only=False)
     layer: str = "hidden"
     pooling: Count | None = POOLED_SIDE
+
+    estimator_: BaseEstimator = fitted()
 
     def fit(self, X, y=None):
         """Fit the classifier, unless it is frozen.

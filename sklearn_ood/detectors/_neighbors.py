@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from sklearn_ood._parameters import Count, RandomState
+from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._rows import validate_training_data
@@ -61,6 +61,9 @@ class NeighborDistance(OODClassifier):
     max_samples: Count | None = None
     ood_label: Any = None
     random_state: RandomState = None
+
+    neighbors_: list = fitted()
+    scale_: float = fitted()
 
     def fit(self, X, y=None):
         """Remember the training rows.

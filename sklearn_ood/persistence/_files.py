@@ -1,42 +1,50 @@
 """Keep an estimator in a file that runs no code when it is read."""
 
 import hashlib
+import io
 import json
 import os
 import platform
 import secrets
+import stat
 import warnings
+import zipfile
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import safetensors
-import safetensors.numpy
+import skops.io
 from sklearn.base import BaseEstimator
+from torch import nn
 
 from sklearn_ood._version import __version__
-from sklearn_ood.persistence._encoding import Reader, Writer, field
-from sklearn_ood.persistence._kinds import KINDS
+from sklearn_ood.nets._training import resolve_device
+from sklearn_ood.persistence._checks import MAX_PARTS, Reader, require
+from sklearn_ood.persistence._parts import GIVEN, with_parts
 
 __all__ = ["load", "save"]
 
-FORMAT_VERSION = 1
-PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch")
+FORMAT_VERSION = 2
+PROTOCOL = 2  # of skops: older ones have other nodes
+HEADER, SCHEMA = "sklearn_ood.json", "schema.json"
+PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
 
 
 def save(estimator, path, *, modules=()):
     """Write an estimator into one file, without pickle.
 
-    The file is in the safetensors format: weights and arrays under names that say where
-    they belong, all else as JSON in its metadata, with the versions of the packages and a
-    checksum. It replaces an older one only when it is whole on the disk.
+    What is scikit-learn's is written by skops (an archive of arrays and one description);
+    networks are their weights alone. The file has the versions of the packages and a
+    checksum. It replaces an older one only when it is whole on the disk, with its mode; a
+    symbolic link is followed.
 
     Parameters
     ----------
     estimator : estimator
         Of this package or of scikit-learn, fitted or not, also nested.
     path : str or path-like
-    modules : sequence of classes and functions, default=()
-        Your own ones that the estimator holds, such as the class of your network. Their
+    modules : sequence of networks, classes and functions, default=()
+        Your own ones that the estimator holds, such as your network or its class. Their
         code is not stored: give them to :func:`load` again.
 
     Raises
@@ -52,8 +60,8 @@ def save(estimator, path, *, modules=()):
 
     Notes
     -----
-    Networks are stored for prediction: optimizers and callbacks are left out. Tensors are
-    stored as CPU tensors.
+    Networks are stored for prediction: optimizers and callbacks are left out. Parameters
+    must be as they were in ``fit``, since networks are built again from them.
 
     Examples
     --------
@@ -74,12 +82,14 @@ def save(estimator, path, *, modules=()):
             f"Got estimator of type {type(estimator).__name__}, but expected an estimator of "
             "sklearn_ood or scikit-learn."
         )
-    writer = Writer(KINDS, modules)
-    root = writer.node(estimator, "estimator")
-    content = {"format": FORMAT_VERSION, "versions": _versions(), "estimator": root}
-    document = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    metadata = {"sklearn_ood": document, "sha256": _checksum(document, writer.arrays)}
-    _replace(Path(path), safetensors.numpy.save(writer.arrays, metadata))
+    with _given(modules), _as_type_errors():
+        members = _members(skops.io.dumps(with_parts(estimator)))
+        schema = json.dumps(_once(json.loads(members.pop(SCHEMA)), {}), separators=(",", ":"))
+        unread = _checked(schema.encode(), members).unread
+    members = {name: data for name, data in members.items() if name not in unread}
+    header = json.dumps({"format": FORMAT_VERSION, "versions": _versions()})
+    data = _archive(members | {SCHEMA: schema, HEADER: header})
+    _replace(Path(os.path.realpath(path)), data + _checksum(data))
 
 
 def load(path, *, modules=(), device="cpu"):
@@ -88,8 +98,10 @@ def load(path, *, modules=(), device="cpu"):
     Parameters
     ----------
     path : str or path-like
-    modules : sequence of classes and functions, default=()
-        Your own ones that were given to :func:`save`.
+    modules : sequence of networks, classes and functions, default=()
+        Your own ones that were given to :func:`save`. In place of a network, another of the
+        same layers, which is copied, or a callable ``(n_features_in, n_outputs)`` of the
+        same name that makes one.
     device : str, default="cpu"
         Where the networks go; "auto" is CUDA where there is one.
 
@@ -101,7 +113,7 @@ def load(path, *, modules=(), device="cpu"):
     ------
     ValueError
         If the file is damaged or truncated, does not fit its checksum, is of a newer format,
-        carries a pickle, or names a class or function that is not allowed.
+        carries a pickle, names what is not allowed, or holds what does not fit together.
 
     Warns
     -----
@@ -114,82 +126,151 @@ def load(path, *, modules=(), device="cpu"):
 
     Notes
     -----
-    Allowed are the classes of this package, the public estimators of scikit-learn, the layers
-    of ``torch.nn``, and `modules`. The checksum finds accidents, and changes by whoever does
-    not know it; it is no signature. Who can write the file can still choose what the model
+    A file holds names and values, no code. The names are of an exact list (the estimators of
+    this package and of scikit-learn, what these hold, a few functions) or in `modules`;
+    attributes are parameters and what a class declares; networks are built by the estimator
+    and only filled. All indices are checked before anything is made. The checksum finds
+    accidents: whoever writes a file can compute it, and can still choose what the model
     predicts.
 
     Examples
     --------
     See :func:`save`.
     """
-    document, arrays = _read(Path(path))
-    try:
-        content = json.loads(document)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"Got {path} whose description is damaged: {error}") from error
-    file_format = field(content, "format", int)
-    if file_format > FORMAT_VERSION:
+    data = Path(path).read_bytes()
+    if data[:1] == b"\x80" and data[8:9] != b"{":
+        raise ValueError(f"Got {path}, which is a pickle: load never opens one; see save.")
+    if data[8:9] == b"{":
         raise ValueError(
-            f"Got {path} of format version {file_format}, but sklearn_ood {__version__} reads "
-            f"up to {FORMAT_VERSION}; use a newer sklearn_ood."
+            f"Got {path} of format version 1, which is read no more; save it anew."
         )
-    _warn_of_other_versions(path, field(content, "versions", dict))
-    reader = Reader(KINDS, arrays, modules, device)
-    estimator = reader.value(field(content, "estimator", dict))
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise ValueError(f"Got {path}, which is truncated, damaged or not from save.")
+    if _checksum(data[:-64]) != data[-64:]:
+        raise ValueError(
+            f"Got {path}, which does not fit its checksum: it was changed after save, or is "
+            "not from save; get it again from where it was saved."
+        )
+    with _given(modules, str(resolve_device(device))):
+        try:
+            members = _members(data)
+            header = json.loads(members.pop(HEADER))
+            if header["format"] > FORMAT_VERSION:
+                raise ValueError(
+                    f"Got {path} of format version {header['format']}, but sklearn_ood "
+                    f"{__version__} reads up to {FORMAT_VERSION}; use a newer sklearn_ood."
+                )
+            reader = _checked(members.pop(SCHEMA), members)
+            require(not reader.unread, f"data that no part uses: {sorted(reader.unread)}")
+            _warn_of_other_versions(path, header["versions"])
+            estimator = skops.io.loads(data, trusted=sorted(reader.names))
+        except Exception as error:
+            if str(error).startswith("Got") and isinstance(error, ValueError):
+                raise
+            raise ValueError(f"Got {path}, which is damaged: {error!r}") from error
     if not isinstance(estimator, BaseEstimator):
         raise ValueError(f"Got {path} with a {type(estimator).__name__}, not an estimator.")
-    if reader.unread:
-        raise ValueError(f"Got {path} with data that no part uses: {sorted(reader.unread)}.")
     return estimator
 
 
-def _read(path):
-    """Description and arrays of a file, after the checks of its form and checksum."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    if head[:1] == b"\x80" and head[8:] != b"{":
-        raise ValueError(f"Got {path}, which is a pickle: load never opens one; see save.")
+@contextmanager
+def _given(modules, device="cpu"):
+    """The caller's own networks, classes and functions by name, while a file is read."""
+    for value in modules:
+        if not (isinstance(value, nn.Module) or hasattr(value, "__qualname__")):
+            raise TypeError(
+                f"Got modules with {value!r}, but expected networks, classes or functions."
+            )
+    kinds = [type(value) if isinstance(value, nn.Module) else value for value in modules]
+    given = {kind.__qualname__: value for kind, value in zip(kinds, modules, strict=True)}
+    if len(given) < len(kinds):
+        raise ValueError(f"Got modules={modules!r}, but expected different names.")
+    token = GIVEN.set((given, device))
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            arrays = {name: file.get_tensor(name) for name in names}
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"Got {path}, which is truncated, damaged or not from save: {error}"
-        ) from error
-    if not {"sklearn_ood", "sha256"} <= metadata.keys():
-        raise ValueError(f"Got {path}, which holds weights, but no estimator of save.")
-    document = metadata["sklearn_ood"]
-    if _checksum(document, arrays) != metadata["sha256"]:
-        raise ValueError(
-            f"Got {path}, which does not fit its checksum: it was changed after save; get it "
-            "again from where it was saved."
-        )
-    return document, arrays
+        yield
+    finally:
+        GIVEN.reset(token)
+
+
+@contextmanager
+def _as_type_errors():
+    """Whatever cannot be stored is a TypeError."""
+    try:
+        yield
+    except RecursionError as error:
+        raise TypeError("Got estimator that contains itself, but save needs a tree.") from error
+    except Exception as error:
+        message = str(error).replace("Got a file with", "Got estimator with")
+        prefix = "" if message.startswith("Got") else "Got estimator that cannot be stored: "
+        raise TypeError(prefix + message) from error
+
+
+def _members(data):
+    """Bytes of the members of an archive that is no larger than it looks."""
+    require(data.count(b"PK\x01\x02") < MAX_PARTS // 4, "too many members")
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        found = file.infolist()
+        sizes = [(entry.compress_type, entry.compress_size) for entry in found]
+        stored = [(zipfile.ZIP_STORED, entry.file_size) for entry in found]
+        fits = sizes == stored and sum(entry.file_size for entry in found) < len(data)
+        require(fits, "compressed or overlapping members")
+        require(len({entry.filename for entry in found}) == len(found), "two of one name")
+        return {entry.filename: file.read(entry) for entry in found}
+
+
+def _archive(members):
+    """Members as one archive that lacks just the checksum at its end."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, data in members.items():
+            file.writestr(zipfile.ZipInfo(name), data)
+        file.comment = bytes(64)
+    return stream.getvalue()[:-64]
+
+
+def _checked(schema, members):
+    """The reader of a description, after all its checks."""
+    require(schema.count(b"__loader__") < MAX_PARTS, f"more than {MAX_PARTS} parts")
+    reader, description = Reader(members), json.loads(schema)
+    require(description["protocol"] == PROTOCOL, "another protocol of skops")
+    reader(description)
+    return reader
+
+
+def _once(node, seen):
+    """A description in which a part that occurs again is only referred to."""
+    if isinstance(node, list):
+        return [_once(item, seen) for item in node]
+    if not isinstance(node, dict):
+        return node
+    key = node.get("__id__")
+    if key in seen:
+        return {"__id__": seen[key]}
+    copy = {name: _once(part, seen) for name, part in node.items() if name != "__id__"}
+    if key is not None and node["__loader__"] not in ("JsonNode", "TypeNode", "FunctionNode"):
+        copy["__id__"] = seen.setdefault(key, len(seen) + 1)
+    return copy
 
 
 def _replace(path, data):
-    """Put a file in place of another, whole or not at all."""
+    """Put a file in place of another, whole or not at all, with its mode."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as file:
+        temporary.touch(0o666 if mode is None else 0o600, exist_ok=False)
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _checksum(document, arrays):
-    digest = hashlib.sha256(document.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _checksum(data):
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def _versions():

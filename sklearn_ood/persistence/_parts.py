@@ -1,0 +1,243 @@
+"""What skops does not write, or would restore without a check.
+
+A part is written as the call ``Part(kind, *arguments)``, and read by that call, which gives
+not a part but the value. Networks are parts of the estimator that holds them: it builds them
+again from its parameters (``untrained_networks``), and the file only fills them.
+"""
+
+import io
+import pickle
+from contextvars import ContextVar
+from copy import deepcopy
+from functools import cache
+from importlib import import_module, resources
+from inspect import signature
+from operator import attrgetter
+from typing import get_type_hints
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.neighbors import BallTree, KDTree
+from skorch import NeuralNet
+from skorch.history import History
+
+from sklearn_ood.nets._training import wrap_trained
+
+# What the caller gave: networks, classes and functions by name, and the device to load to.
+GIVEN = ContextVar("given", default=({}, "cpu"))
+# The exact list of nodes of skops, and of this package's classes ("own").
+LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
+SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
+SPARSE = {"csr_matrix", "csc_matrix", "csr_array", "csc_array"}
+
+
+class Part:
+    """A value as the call that makes it."""
+
+    def __new__(cls, kind, *arguments):
+        return MAKE[kind](*arguments)
+
+    def __reduce__(self):
+        return type(self), self.arguments
+
+
+def part(*arguments):
+    """The part itself, to be written."""
+    made = object.__new__(Part)
+    made.arguments = arguments
+    return made
+
+
+class Recipe:
+    """A network parameter whose class the caller gives: made, with its weights, when asked."""
+
+    def __init__(self, build, weights):
+        self.build, self.weights, self.network = build, weights, self
+
+    def __call__(self, n_features_in, n_outputs):
+        self.network = filled(self.build(n_features_in, n_outputs), self.weights)
+        return deepcopy(self.network)
+
+
+def filled(network, weights):
+    tensors = {name: torch.tensor(values) for name, values in weights.items()}
+    network.load_state_dict(tensors, strict=True)
+    return network
+
+
+def as_array(tensor):
+    """A tensor as an array; numpy has no bfloat16, which float32 holds exactly."""
+    plain = tensor.detach().cpu()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+
+
+def weights_of(network):
+    return {name: as_array(tensor) for name, tensor in network.state_dict().items()}
+
+
+def untrained_networks(estimator, device):
+    """What the estimator builds; on "meta" nothing is allocated, however wide it is."""
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return getattr(estimator, "untrained_networks", dict)()
+
+
+def shapes(weights):
+    return {name: tuple(values.shape) for name, values in weights.items()}
+
+
+def fits(estimator, networks):
+    """Whether all names and shapes are those of the networks that the estimator builds."""
+    untrained = untrained_networks(estimator, "meta").items()
+    built = {path: shapes(network.state_dict()) for path, network in untrained}
+    return built == {path: shapes(weights) for path, (weights, _) in networks.items()}
+
+
+def state_of(estimator):
+    """Attributes of an object of this package; its networks' weights and histories."""
+    kind, networks = type(estimator), {}
+    for path in untrained_networks(estimator, "meta"):
+        held = attrgetter(path)(estimator)
+        if isinstance(held, NeuralNet):
+            networks[path] = [weights_of(held.module_), list(held.history_)]
+        else:
+            networks[path] = [weights_of(held), None]
+    if not fits(estimator, networks):
+        raise TypeError(
+            f"Got {kind.__name__} with other networks than its parameters describe; set them "
+            "as they were in fit."
+        )
+    held = {path.partition(".")[0] for path in networks}
+    return {name: part for name, part in vars(estimator).items() if name not in held}, networks
+
+
+@cache
+def own_classes():
+    """The classes of this package that a file may hold, by name."""
+    paths = [line[4:].rpartition(".") for line in LISTED if line.startswith("own ")]
+    return {f"{path}.{name}": getattr(import_module(path), name) for path, _, name in paths}
+
+
+@cache
+def declared(kind):
+    """The attributes that a class of this package declares: parameters, and annotated ones."""
+    return get_type_hints(kind) | dict.fromkeys(signature(kind).parameters, object)
+
+
+def check_declared(kind, state):
+    known = declared(kind)
+    for name, value in state.items():
+        if name not in known or not isinstance(value, known[name]):
+            raise TypeError(
+                f"Got {kind.__name__} with the {type(value).__name__} {name}, which it does "
+                "not declare: annotate it in the class, or name its network in "
+                "untrained_networks."
+            )
+
+
+def restore_own(name, state, networks):
+    """An object of this package, or of a class that the caller gives."""
+    given, device = GIVEN.get()
+    kind = given.get(name) or own_classes()[name]
+    if name not in given:
+        check_declared(kind, state)
+    made = object.__new__(kind)
+    vars(made).update(state)
+    if not fits(made, networks):
+        raise ValueError(f"Got a file with {name} and weights that are not its networks'.")
+    for path, network in untrained_networks(made, "cpu").items() if networks else ():
+        weights, history = networks[path]
+        network = filled(network, weights).to(device).eval()
+        if history is not None:
+            network = wrap_trained(network, device=device)
+            network.history_ = History(history)
+        holder, _, last = path.rpartition(".")
+        vars(attrgetter(holder)(made) if holder else made)[last] = network
+    recipes = {key: value.network for key, value in state.items() if isinstance(value, Recipe)}
+    vars(made).update(recipes)
+    return made
+
+
+def restore_given(name, weights=None):
+    """What the caller hands to load: as it is, or a network with its first weights."""
+    given = GIVEN.get()[0][name]
+    if weights is None:
+        return given
+    is_network = isinstance(given, torch.nn.Module)
+    return filled(deepcopy(given), weights) if is_network else Recipe(given, weights)
+
+
+def restore_sparse(kind, data, indices, indptr, shape):
+    matrix = {name: getattr(sparse, name) for name in SPARSE}[kind](
+        (data, indices, indptr), shape=shape
+    )
+    matrix.check_format(full_check=True)
+    return matrix
+
+
+def restore_search_tree(kind, data, options):
+    if not np.isfinite(data).all() or options["metric"] == "pyfunc":
+        raise ValueError("Got a file with a search tree of NaN, or whose metric is called.")
+    return SEARCH_TREES[kind](data, **options)
+
+
+def restore_tensor(values, dtype):
+    return torch.tensor(values).to(getattr(torch, dtype))
+
+
+MAKE = {
+    "own": restore_own,
+    "given": restore_given,
+    "tensor": restore_tensor,
+    "sparse": restore_sparse,
+    "search tree": restore_search_tree,
+}
+
+
+class Copier(pickle.Pickler):
+    """Puts parts in place of what skops does not write."""
+
+    def reducer_override(self, value):
+        """How a value is copied; NotImplemented is as ever."""
+        kind, names = type(value), self.names
+        if id(value) in names:
+            return part, ("given", names[id(value)])
+        if isinstance(value, torch.nn.Module):
+            return part, ("given", names.get(id(kind), kind.__qualname__), weights_of(value))
+        if id(kind) in names:
+            if kind.__name__ not in GIVEN.get()[0]:
+                check_declared(kind, state_of(value)[0])
+            return part, ("own", names[id(kind)], *state_of(value))
+        if kind is torch.Tensor:
+            return part, ("tensor", as_array(value), str(value.dtype).removeprefix("torch."))
+        if kind in SEARCH_TREES.values():
+            return part, ("search tree", kind.__name__, *rows_and_options(value))
+        if sparse.issparse(value) and kind.__name__ in SPARSE:
+            content = (value.data, value.indices, value.indptr, value.shape)
+            return part, ("sparse", kind.__name__, *content)
+        if kind is np.memmap:
+            return np.array, (np.asarray(value),)
+        if "<" in getattr(value, "__qualname__", ""):  # a lambda, or defined in a function
+            return part, ("given", value.__qualname__)
+        return NotImplemented
+
+
+def with_parts(estimator):
+    """A copy that shares the arrays; pickle walks through it, and nothing leaves the memory."""
+    stream, buffers = io.BytesIO(), []
+    copier = Copier(stream, protocol=5, buffer_callback=buffers.append)
+    known = own_classes() | GIVEN.get()[0]
+    copier.names = {id(value): name for name, value in known.items()}
+    copier.dump(estimator)
+    return pickle.loads(stream.getbuffer(), buffers=buffers)
+
+
+def rows_and_options(tree):
+    """What a KDTree or BallTree is built from again."""
+    data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
+    p, vector, *_ = metric.__getstate__()
+    name = type(metric).__name__.removesuffix("Distance64").lower()
+    if name == "minkowski" and vector.size:
+        raise TypeError("Got a search tree with a weighted metric, which is not stored.")
+    options = {"leaf_size": leaf_size, "metric": name, "sample_weight": weights}
+    return data, options | ({"p": p} if name == "minkowski" else {})
