@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skops.io
 from contract.persistence_files import (
     a_part,
     change,
@@ -41,7 +42,6 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 
 from sklearn_ood import SoftmaxClassifier, load, save
-from sklearn_ood.persistence import _files
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
@@ -62,7 +62,7 @@ def refused(path, match="Got", *, made=False):
     """Refused at once and in little memory; before skops makes anything, unless ``made``."""
     with pytest.MonkeyPatch.context() as patch:
         if not made:
-            patch.setattr(_files.skops.io, "loads", lambda *_, **__: pytest.fail("was made"))
+            patch.setattr(skops.io, "loads", lambda *_, **__: pytest.fail("was made"))
         start = time.perf_counter()
         with pytest.raises(ValueError, match=match):
             load(path)
@@ -226,6 +226,12 @@ VALUES = {
         "ObjectNode", LogisticRegression.__module__ + ".LogisticRegression", content=nested(1)
     ),
     "folder of pickles": an_object(Pipeline, memory=literal("/tmp/pickles")),
+    "jobs": an_object(RandomForestClassifier, n_jobs=literal(10**9)),
+    "part of a set": node(
+        "ConstructorFromReduceNode",
+        "sklearn_ood.persistence._parts.Part",
+        content=sequence("set", literal("given"), literal("a")),
+    ),
     "threads": an_object(KMeans, _n_threads=literal(10**9)),
     "features": an_object(LogisticRegression, n_features_in_=literal(-1)),
     "deep list": nested(450),
@@ -465,6 +471,12 @@ INDICES = {
     "support rows": (SVC(), X, "support_", fill(-1)),
     "support coefficients": (SVC(), X, "dual_coef_", lambda a: a[:1]),
     "support intercepts": (SVC(), X, "intercept_", lambda a: a[:1]),
+    "support by a function": (
+        SVC(),
+        X,
+        "kernel",
+        lambda _: node("FunctionNode", "numpy.absolute"),
+    ),
     "support width": (SVC(), X, "support_vectors_", first_columns(2)),
     "fewer columns": (STAGES, X, "n_trees_per_iteration_", 1),
     "start of fewer columns": (STAGES, X, "class_prior_", lambda a: a[:1]),

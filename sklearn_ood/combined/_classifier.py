@@ -159,6 +159,7 @@ class CombinedClassifier(Composition, OODClassifier):
     classifier_: BaseEstimator | None = fitted()
     members_: dict = fitted()
     method_: str = fitted()
+    calibration_indices_: np.ndarray = fitted()
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
 

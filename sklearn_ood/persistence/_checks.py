@@ -3,10 +3,12 @@
 import io
 import json
 import math
+from functools import cache
 from importlib import import_module
 from inspect import signature
 
 import numpy as np
+from torch import nn
 
 from sklearn_ood.persistence._invariants import NODES, STATE
 from sklearn_ood.persistence._parts import (
@@ -17,7 +19,7 @@ from sklearn_ood.persistence._parts import (
     own_classes,
 )
 
-MAX_PARTS, MAX_DEPTH, MAX_WIDTH, MAX_LAYERS = 2**20, 200, 2**24, 10_000
+MAX_PARTS, MAX_DEPTH, MAX_WIDTH, MAX_LAYERS = 2**20, 200, 2**24, 1000
 LITERALS = (type(None), bool, int, float, str)
 PART = "sklearn_ood.persistence._parts.Part"
 NAMES = {"__class__", "__module__", "__loader__", "__id__"}
@@ -84,8 +86,10 @@ class Reader:
             )
             require(numbers and not content, "a loss that is not made of numbers")
         elif loader == "ObjectNode":
-            check_object(name, content or {})
+            kind = getattr(import_module(node["__module__"]), node["__class__"])
+            check_state(kind, content or {})
         elif name == PART:
+            require(node["content"]["__loader__"] == "TupleNode", "a part without order")
             check_part(where, *content)
         require(name not in NODES or NODES[name](plain), f"{where} with indices out of bounds")
         return plain if "__reduce__" in plain else content
@@ -120,29 +124,36 @@ def refusal(shown, where, loader):
     )
 
 
-def check_object(name, state):
-    """Raise where an attribute hides what the class defines, or what it holds is not inside."""
-    module, _, last = name.rpartition(".")
-    kind = getattr(import_module(module), last)
-    for key in state:
-        hides = key not in signature(kind).parameters and hasattr(kind, key)
-        require(key.isidentifier() and not key.startswith("__") and not hides, f"{name}.{key}")
-    for key in STATE.keys() & state.keys():
-        require(STATE[key](state), f"{name}.{key} that does not fit the rest of it")
+@cache
+def parameters(kind):
+    return set(signature(kind).parameters)
+
+
+def check_state(kind, state):
+    """Raise where an attribute hides what the class defines, or does not fit the others."""
+    for name in state:
+        hides = name not in parameters(kind) and hasattr(kind, name)
+        strange = hides or name.startswith("__") or not name.isidentifier()
+        require(not strange, f"the attribute {name!r} of a {kind.__name__}")
+    for name in STATE.keys() & state.keys():
+        require(STATE[name](state), f"a {kind.__name__} whose {name} does not fit the rest")
 
 
 def check_part(where, kind, *arguments):
     require(kind in MAKE, f"a part of kind {kind!r}")
+    given = GIVEN.get()[0]
     if kind == "own":
         name, state, networks = arguments
+        require(name in given or name in own_classes(), f"{name}, which is none of sklearn_ood")
+        own = given.get(name) or own_classes()[name]
+        require(isinstance(own, type) and not issubclass(own, nn.Module), f"a state of {name}")
+        unknown = set() if name in given else state.keys() - declared(own).keys()
+        require(not unknown, f"{name} and attributes that it does not declare: {unknown}")
+        check_state(own, state if name in given else {n: state[n] for n in STATE if n in state})
         lists = [len(value) for value in state.values() if networks and type(value) is list]
         require(max(lists, default=0) <= MAX_LAYERS, f"{name} of too many layers")
-        require(0 < state.get("n_features_in_", 1) <= MAX_WIDTH, "features without number")
-        if name not in GIVEN.get()[0]:
-            require(name in own_classes(), f"{name}, which is none of sklearn_ood")
-            unknown = state.keys() - declared(own_classes()[name]).keys()
-            require(not unknown, f"{name} and attributes that it does not declare: {unknown}")
+        require(state.get("n_features_in_", 1) <= MAX_WIDTH, f"{name} of too many features")
     elif kind != "given":
         MAKE[kind](*arguments)  # of arrays and literals alone
-    elif arguments[0] not in GIVEN.get()[0]:
+    elif arguments[0] not in given:
         raise ValueError(refusal(arguments[0], where, "TypeNode"))

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import skops.io
 from sklearn.base import BaseEstimator
 from torch import nn
 
@@ -82,6 +81,8 @@ def save(estimator, path, *, modules=()):
             f"Got estimator of type {type(estimator).__name__}, but expected an estimator of "
             "sklearn_ood or scikit-learn."
         )
+    import skops.io  # slow to import
+
     with _given(modules), _as_type_errors():
         members = _members(skops.io.dumps(with_parts(estimator)))
         schema = json.dumps(_once(json.loads(members.pop(SCHEMA)), {}), separators=(",", ":"))
@@ -137,6 +138,8 @@ def load(path, *, modules=(), device="cpu"):
     --------
     See :func:`save`.
     """
+    import skops.io  # slow to import
+
     data = Path(path).read_bytes()
     if data[:1] == b"\x80" and data[8:9] != b"{":
         raise ValueError(f"Got {path}, which is a pickle: load never opens one; see save.")

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 from sklearn.tree._tree import NODE_DTYPE
 
+MAX_JOBS = 1024
+
 
 def inside(indices, stop):
     return ((np.asarray(indices) >= 0) & (np.asarray(indices) < stop)).all()
@@ -108,6 +110,7 @@ def support_vectors(state):
         and inside(state["support_"], state["shape_fit_"][0])
         and (coefficients, intercepts) == ({(n_classes - 1, n)}, {(n_pairs,)})
         and (probabilities in ({(0,)}, {(n_pairs,)}))
+        and isinstance(kernel, str)  # with a function's, support_ are columns of what it gives
         and (kernel == "precomputed" or shape(state["support_vectors_"])[0] == n)
         and (kernel == "precomputed" or has_width(state, "support_vectors_"))
     )
@@ -127,16 +130,18 @@ def neighbors(state):
 
 def one_hot(state):
     """The columns are as many as the categories need."""
-    sizes, dropped = map(len, state["categories_"]), state["_drop_idx_after_grouping"]
-    groups = state["_default_to_infrequent_mappings"] if state["_infrequent_enabled"] else None
-    counts = []
-    for i, size in enumerate(sizes):
-        grouped = groups is not None and groups[i] is not None
-        size = int(groups[i].max()) + 1 if grouped else size
-        drops = dropped is not None and dropped[i] is not None
-        if drops and not 0 <= dropped[i] < size:
+    dropped, counts = state["_drop_idx_after_grouping"], []
+    grouped = state["_infrequent_enabled"]
+    for i, size in enumerate(map(len, state["categories_"])):
+        group = state["_default_to_infrequent_mappings"][i] if grouped else None
+        rare = state["_infrequent_indices"][i] if grouped else None
+        if (group is None) != (rare is None) or not inside([] if rare is None else rare, size):
             return False
-        counts.append(size - drops)
+        size = size if group is None else int(group.max()) + 1
+        drop = None if dropped is None else dropped[i]
+        if drop is not None and not 0 <= drop < size:
+            return False
+        counts.append(size - (drop is not None))
     return counts == state["_n_features_outs"]
 
 
@@ -153,7 +158,8 @@ def is_linkage(tree):
 STATE = {
     "memory": lambda state: state["memory"] is None,  # a folder with pickles
     "n_features_in_": lambda state: 0 < state["n_features_in_"] < 2**31,
-    "_n_threads": lambda state: 0 < state["_n_threads"] <= 1024,
+    "_n_threads": lambda state: 0 < state["_n_threads"] <= MAX_JOBS,
+    "n_jobs": lambda state: abs(state["n_jobs"] or 0) <= MAX_JOBS,
     "tree_": lambda state: (
         isinstance(state["tree_"], list)  # a search tree
         or state["tree_"]["__reduce__"]["args"][0] == state["n_features_in_"]
