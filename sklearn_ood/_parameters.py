@@ -65,9 +65,11 @@ class Parameterized(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict] = {}  # of an estimator without parameters
 
-    # scikit-learn's own: set_output and metadata routing
+    # What scikit-learn's functions set: of validate_data, set_output and metadata routing.
+    n_features_in_: int
+    feature_names_in_: object
     _sklearn_output_config: dict
-    _metadata_request: Any
+    _metadata_request: object
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -6,7 +6,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Parameterized
+from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import is_frozen, log_softmax
 from sklearn_ood.data._blocks import block_by_block, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -20,6 +20,9 @@ class OODClassifier(ClassifierMixin, Parameterized):
     flat rows to one number for each class; it overrides ``_log_proba`` and ``_scores`` where
     they are not the softmax and the maximum of it.
     """
+
+    input_shape_: tuple = fitted()
+    classes_: np.ndarray = fitted()
 
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from contract.estimators import ESTIMATORS, SOFTMAX
 from contract.persistence_files import change, parts_of, write
@@ -61,6 +62,7 @@ from sklearn_ood import (
     CombinedClassifier,
     GANOutliers,
     GenerativeClassifier,
+    NetFeatures,
     NoveltyDetector,
     SelectiveClassifier,
     SiameseSimilarity,
@@ -68,7 +70,13 @@ from sklearn_ood import (
     load,
     save,
 )
-from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, NearestNeighborGenerator
+from sklearn_ood.generators import (
+    GAN,
+    VAE,
+    GaussianMixtureGenerator,
+    NearestNeighborGenerator,
+    PretrainedGenerator,
+)
 from sklearn_ood.persistence import _files
 
 X, Y = load_iris(return_X_y=True)
@@ -256,10 +264,37 @@ def test_a_network_that_was_trained_elsewhere(tmp_path):
     empty = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.5), nn.Linear(5, 3))
     again = load(tmp_path / "model.ood", modules=[empty])
     assert_same_answers(trained, again)
+    assert torch.equal(again.module[0].weight, network[0].weight)
     assert not torch.equal(empty[0].weight, network[0].weight)
     other = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3))
     with pytest.raises(ValueError, match="weights that are not"):
         load(tmp_path / "model.ood", modules=[other])
+
+
+def test_a_generator_that_was_trained_elsewhere(tmp_path):
+    networks = [nn.Sequential(nn.Linear(2, 4), nn.Tanh()) for _ in range(2)]
+    trained = PretrainedGenerator.from_module(networks, 2, classes=[0, 1])
+    path = tmp_path / "model.ood"
+    with pytest.raises(TypeError, match=r"modules=\[Sequential\]"):
+        save(trained, path)
+    save(trained, path, modules=networks[:1])
+    again = load(path, modules=[nn.Sequential(nn.Linear(2, 4), nn.Tanh())])
+    latents = np.random.default_rng(0).normal(size=(6, 2))
+    for label in (0, 1):
+        expected = trained.decode(latents, label)
+        np.testing.assert_array_equal(again.decode(latents, label), expected)
+    with pytest.raises(ValueError, match="Sequential.*not among the classes"):
+        load(path)
+
+
+def test_metadata_routing_and_output_and_names_are_kept(tmp_path):
+    with sklearn.config_context(enable_metadata_routing=True):
+        features = NetFeatures(clone(SHORT)).set_output(transform="pandas")
+        features.fit(pd.DataFrame(X, columns=list("abcd")), Y)
+        save(features, tmp_path / "model.ood")
+        again = load(tmp_path / "model.ood")
+    rows = pd.DataFrame(X, columns=list("abcd"))
+    pd.testing.assert_frame_equal(again.transform(rows), features.transform(rows))
 
 
 def test_what_cannot_be_stored_is_named(classifier, tmp_path):

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Count, Estimator, Natural, NonNegative, RandomState
+from sklearn_ood._parameters import Count, Estimator, Natural, NonNegative, RandomState, fitted
 from sklearn_ood._response import clone_completed, log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import hold_out_each_class
@@ -141,6 +142,13 @@ class GenerativeClassifier(OODClassifier):
     ood_label: Any = None
     device: Any = "auto"
     random_state: RandomState = None
+
+    generator_: BaseEstimator = fitted()
+    similarity_: object = fitted()
+    temperature_: float = fitted()
+    steps_: int = fitted()
+    bank_: tuple | None = fitted()
+    penalty_: np.ndarray = fitted()
 
     def fit(self, X, y=None):
         """Learn a generator for every class.

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import nn
 
-from sklearn_ood._parameters import Parameterized
+from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import forget
 from sklearn_ood.nets._evaluation import device_of, map_batches
@@ -102,6 +102,10 @@ class BaseGenerator(Parameterized, ABC):
         Length of an input.
     """
 
+    classes_: np.ndarray | None = fitted()
+    n_classes_: int = fitted()
+    latent_dim_: int = fitted()
+
     default_similarity = "l2"
     # Fitting a second time costs less than the rows held out of the first.
     is_quick = True
@@ -121,6 +125,16 @@ class BaseGenerator(Parameterized, ABC):
             Made from the parameters and the plain fitted attributes; a fitted one's
             ``state_dict`` fits into it.
         """
+
+    def untrained_networks(self):
+        """The networks that fit trains, as they are before: what a file is read into.
+
+        Returns
+        -------
+        dict of str to nn.Module
+            By the attribute that holds the trained one, itself or in a skorch net.
+        """
+        return {"core_": self.make_core()} if hasattr(self, "latent_dim_") else {}
 
     def fit(self, X, y=None):
         """Learn to generate the rows of each class.

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from sklearn_ood._parameters import Count, Positive, RandomState
+from sklearn_ood._parameters import Count, Positive, RandomState, fitted
 from sklearn_ood.data._labels import hold_out_each_class, rank_in_class
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
@@ -150,6 +150,10 @@ class GaussianMixtureGenerator(BaseGenerator):
     max_iter: Count = 100
     n_jobs: Any = None
     random_state: RandomState = None
+
+    n_components_: int = fitted()
+    reg_covar_: float = fitted()
+    owner_: np.ndarray = fitted()
 
     def make_core(self):
         return MixtureCore(self.owner_, self.n_features_in_)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from sklearn_ood._parameters import fitted
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 
@@ -88,6 +89,8 @@ class NearestNeighborGenerator(BaseGenerator):
     """
 
     rows_ = learned("rows")
+
+    offsets_: np.ndarray = fitted()
 
     def make_core(self):
         return NeighborCore(self.offsets_, self.n_features_in_)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
+from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState, fitted
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackedNet
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
@@ -108,6 +108,19 @@ class SiameseSimilarity(Parameterized):
     lr: Positive = 1e-3
     device: Any = "auto"
     random_state: RandomState = None
+
+    input_shape_: tuple = fitted()
+
+    def untrained_networks(self):
+        """The networks that fit trains, as they are before: what a file is read into.
+
+        Returns
+        -------
+        dict of str to nn.Module
+            By the attribute that holds the trained one, itself or in a skorch net.
+        """
+        fitted_on = getattr(self, "input_shape_", None)
+        return {} if fitted_on is None else {"net_": self.make_network(fitted_on)}
 
     def make_network(self, input_shape):
         """An untrained network, into which the state of a trained one fits.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch.utils.data import Dataset
 
-from sklearn_ood._parameters import Count, Positive, RandomState
+from sklearn_ood._parameters import Count, Positive, RandomState, fitted
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._training import Net, make_net, seeded, train
@@ -102,7 +102,12 @@ class NetGenerator(BaseGenerator):
     verbose: Any = 0
     random_state: RandomState = None
 
+    input_shape_: tuple = fitted()
+
     core_ = property(attrgetter("net_.module_"))
+
+    def untrained_networks(self):
+        return {"net_": self.make_core()} if hasattr(self, "latent_dim_") else {}
 
     @property
     def loss_curve_(self):

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState
+from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, fitted
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _members
@@ -141,6 +142,12 @@ class GeValDi(Composition, OODClassifier):
     ood_label: Any = None
     n_jobs: int | None = None
     random_state: RandomState = None
+
+    estimator_names_: list = fitted()
+    estimators_: list = fitted()
+    generator_: BaseEstimator = fitted()
+    optimizer_: str = fitted()
+    class_means_: np.ndarray | None = fitted()
 
     def fit(self, X=None, y=None):
         """Fit clones of the members and of the generator; frozen ones are taken as they are.

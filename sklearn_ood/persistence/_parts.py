@@ -200,10 +200,10 @@ class Copier(pickle.Pickler):
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
         kind, names = type(value), self.names
+        if isinstance(value, torch.nn.Module):
+            return part, ("given", kind.__qualname__, weights_of(value))
         if id(value) in names:
             return part, ("given", names[id(value)])
-        if isinstance(value, torch.nn.Module):
-            return part, ("given", names.get(id(kind), kind.__qualname__), weights_of(value))
         if id(kind) in names:
             if kind.__name__ not in GIVEN.get()[0]:
                 check_declared(kind, state_of(value)[0])
