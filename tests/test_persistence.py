@@ -17,6 +17,7 @@ import sklearn
 import torch
 from contract.estimators import ESTIMATORS, SOFTMAX
 from contract.persistence_files import change, parts_of, write
+from contract.test_sixth_method import EnergyClassifier
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -267,7 +268,7 @@ def test_a_network_that_was_trained_elsewhere(tmp_path):
     assert torch.equal(again.module[0].weight, network[0].weight)
     assert not torch.equal(empty[0].weight, network[0].weight)
     other = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3))
-    with pytest.raises(ValueError, match="weights that are not"):
+    with pytest.raises(ValueError, match="size mismatch"):
         load(tmp_path / "model.ood", modules=[other])
 
 
@@ -295,6 +296,18 @@ def test_metadata_routing_and_output_and_names_are_kept(tmp_path):
         again = load(tmp_path / "model.ood")
     rows = pd.DataFrame(X, columns=list("abcd"))
     pd.testing.assert_frame_equal(again.transform(rows), features.transform(rows))
+
+
+def test_a_method_of_ones_own_goes_by_its_class(tmp_path):
+    fitted = EnergyClassifier(max_epochs=1, random_state=0).fit(X, Y)
+    with pytest.raises(TypeError, match=r"EnergyClassifier"):
+        save(fitted, tmp_path / "model.ood")
+    save(fitted, tmp_path / "model.ood", modules=[EnergyClassifier])
+    again = load(tmp_path / "model.ood", modules=[EnergyClassifier])
+    assert type(again) is EnergyClassifier
+    assert_same_answers(fitted, again)
+    with pytest.raises(ValueError, match=r"EnergyClassifier"):
+        load(tmp_path / "model.ood")
 
 
 def test_what_cannot_be_stored_is_named(classifier, tmp_path):

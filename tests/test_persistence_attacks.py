@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 import skops.io
 from contract.persistence_files import (
     a_part,
@@ -25,7 +26,7 @@ from contract.persistence_files import (
     state_of,
     write,
 )
-from contract.persistence_types import FILE, lines
+from contract.persistence_types import FILE, lines, ours
 from sklearn.base import clone
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.datasets import load_iris
@@ -63,10 +64,10 @@ def refused(path, match="Got", *, made=False):
     with pytest.MonkeyPatch.context() as patch:
         if not made:
             patch.setattr(skops.io, "loads", lambda *_, **__: pytest.fail("was made"))
-        start = time.perf_counter()
+        start = time.process_time()  # what others take of the machine is not counted
         with pytest.raises(ValueError, match=match):
             load(path)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
         tracemalloc.start()
         try:
             with pytest.raises(ValueError, match=match):
@@ -586,6 +587,11 @@ def test_a_file_of_something_else_than_an_estimator_is_refused(saved):
     refused(saved, "with a list, not an estimator", made=True)
 
 
+def test_every_class_of_this_package_is_on_the_list():
+    assert {f"own {path}" for path in ours()} <= set(FILE.read_text().splitlines())
+
+
+@pytest.mark.skipif(sklearn.__version__ != "1.9.1", reason="the list is of one version")
 def test_the_list_is_exact_and_up_to_date():
     assert FILE.read_text().splitlines() == lines()
     assert all(len(line.split()) == 2 and "*" not in line for line in lines())

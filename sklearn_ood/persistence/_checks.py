@@ -26,6 +26,7 @@ NAMES = {"__class__", "__module__", "__loader__", "__id__"}
 
 
 def require(condition, what):
+    """Raise that a file is damaged, or made to harm."""
     if not condition:
         raise ValueError(f"Got a file with {what}: it is damaged, or not to be trusted.")
 
@@ -44,6 +45,7 @@ class Reader:
         self.names, self.shared, self.count = set(), {}, 0
 
     def __call__(self, value, where="estimator", depth=0):
+        """Plain data of whatever JSON holds; ``where`` is what errors call it."""
         self.count += 1
         require(depth < MAX_DEPTH and self.count < MAX_PARTS, "too many or too deep parts")
         if isinstance(value, list):
@@ -65,6 +67,7 @@ class Reader:
         return plain
 
     def node(self, node, where, depth):
+        """Plain data of one of skops' nodes, which must be listed."""
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
         if f"{loader} {name}" not in LISTED:
             raise ValueError(refusal(node["__class__"], where, loader))
@@ -126,6 +129,7 @@ def refusal(shown, where, loader):
 
 @cache
 def parameters(kind):
+    """Names of a class's parameters."""
     return set(signature(kind).parameters)
 
 
@@ -140,6 +144,7 @@ def check_state(kind, state):
 
 
 def check_part(where, kind, *arguments):
+    """Raise for a part of another kind, or whose arguments are not such a part's."""
     require(kind in MAKE, f"a part of kind {kind!r}")
     given = GIVEN.get()[0]
     if kind == "own":

@@ -25,6 +25,7 @@ __all__ = ["load", "save"]
 
 FORMAT_VERSION = 2
 PROTOCOL = 2  # of skops: older ones have other nodes
+MAX_MEMBERS = 2**16
 HEADER, SCHEMA = "sklearn_ood.json", "schema.json"
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
 
@@ -83,10 +84,19 @@ def save(estimator, path, *, modules=()):
         )
     import skops.io  # slow to import
 
-    with _given(modules), _as_type_errors():
-        members = _members(skops.io.dumps(with_parts(estimator)))
-        schema = json.dumps(_once(json.loads(members.pop(SCHEMA)), {}), separators=(",", ":"))
-        unread = _checked(schema.encode(), members).unread
+    with _given(modules):
+        try:
+            members = _members(skops.io.dumps(with_parts(estimator)))
+            description = _once(json.loads(members.pop(SCHEMA)), {})
+            schema = json.dumps(description, separators=(",", ":"))
+            unread = _checked(schema.encode(), members).unread
+        except RecursionError as error:
+            message = "Got estimator that contains itself, or parts too deep to be stored."
+            raise TypeError(message) from error
+        except Exception as error:
+            message = str(error).replace("Got a file with", "Got estimator with")
+            kept = "" if message.startswith("Got") else "Got estimator that cannot be stored: "
+            raise TypeError(kept + message) from error
     members = {name: data for name, data in members.items() if name not in unread}
     header = json.dumps({"format": FORMAT_VERSION, "versions": _versions()})
     data = _archive(members | {SCHEMA: schema, HEADER: header})
@@ -195,28 +205,17 @@ def _given(modules, device="cpu"):
         GIVEN.reset(token)
 
 
-@contextmanager
-def _as_type_errors():
-    """Whatever cannot be stored is a TypeError."""
-    try:
-        yield
-    except RecursionError as error:
-        raise TypeError("Got estimator that contains itself, but save needs a tree.") from error
-    except Exception as error:
-        message = str(error).replace("Got a file with", "Got estimator with")
-        prefix = "" if message.startswith("Got") else "Got estimator that cannot be stored: "
-        raise TypeError(prefix + message) from error
-
-
 def _members(data):
     """Bytes of the members of an archive that is no larger than it looks."""
-    require(data.count(b"PK\x01\x02") < MAX_PARTS // 4, "too many members")
+    require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"more than {MAX_MEMBERS} members")
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         found = file.infolist()
         sizes = [(entry.compress_type, entry.compress_size) for entry in found]
         stored = [(zipfile.ZIP_STORED, entry.file_size) for entry in found]
         fits = sizes == stored and sum(entry.file_size for entry in found) < len(data)
         require(fits, "compressed or overlapping members")
+        n_used = file.read(SCHEMA).count(b'"file"') + 2  # the description, the header
+        require(len(found) <= n_used, "data that no part uses")
         require(len({entry.filename for entry in found}) == len(found), "two of one name")
         return {entry.filename: file.read(entry) for entry in found}
 

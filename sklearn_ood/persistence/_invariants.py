@@ -12,6 +12,7 @@ MAX_JOBS = 1024
 
 
 def inside(indices, stop):
+    """Whether all indices are at least 0 and below ``stop``."""
     return ((np.asarray(indices) >= 0) & (np.asarray(indices) < stop)).all()
 
 
@@ -35,6 +36,7 @@ def depth_of(left, right, is_leaf):
 
 
 def decision_tree(node):
+    """Nodes in order, features and sizes that it says."""
     n_features, n_classes, n_outputs = node["__reduce__"]["args"]
     state, nodes, values = node["content"], node["content"]["nodes"], node["content"]["values"]
     if (nodes.dtype, nodes.ndim, values.dtype) != (NODE_DTYPE, 1, np.float64):
@@ -51,6 +53,7 @@ def decision_tree(node):
 
 
 def boosted_tree(node):
+    """Nodes in order, sets of categories that it holds."""
     nodes, binned, raw = node["content"].values()
     if (nodes.dtype, nodes.ndim) != (PREDICTOR_RECORD_DTYPE, 1):
         return False
@@ -95,6 +98,7 @@ def gradient_boosting(state):
 
 
 def support_vectors(state):
+    """What libsvm takes by pointers has the sizes that it expects."""
     n, n_classes = len(state["support_"]), len(state.get("classes_", "12"))
     n_pairs, counts, kernel = (
         n_classes * (n_classes - 1) // 2,
@@ -146,10 +150,12 @@ def one_hot(state):
 
 
 def has_width(state, name):
+    """Whether a matrix has as many columns as there are features."""
     return shape(state[name])[1] == state["n_features_in_"]
 
 
 def is_linkage(tree):
+    """Whether each merge is of rows and merges before it."""
     ends = len(tree) + 1 + np.arange(len(tree))
     return inside(tree["left_node"], ends) and inside(tree["right_node"], ends)
 

@@ -29,13 +29,17 @@ GIVEN = ContextVar("given", default=({}, "cpu"))
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
 SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
-SPARSE = {"csr_matrix", "csc_matrix", "csr_array", "csc_array"}
+SPARSE = {
+    kind.__name__: kind
+    for kind in (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array)
+}
 
 
 class Part:
     """A value as the call that makes it."""
 
     def __new__(cls, kind, *arguments):
+        """The value itself."""
         return MAKE[kind](*arguments)
 
     def __reduce__(self):
@@ -61,6 +65,7 @@ class Recipe:
 
 
 def filled(network, weights):
+    """The network with the weights of a file, which must be exactly its own."""
     tensors = {name: torch.tensor(values) for name, values in weights.items()}
     network.load_state_dict(tensors, strict=True)
     return network
@@ -73,6 +78,7 @@ def as_array(tensor):
 
 
 def weights_of(network):
+    """State of a network as arrays."""
     return {name: as_array(tensor) for name, tensor in network.state_dict().items()}
 
 
@@ -83,6 +89,7 @@ def untrained_networks(estimator, device):
 
 
 def shapes(weights):
+    """Shapes of tensors or arrays by name."""
     return {name: tuple(values.shape) for name, values in weights.items()}
 
 
@@ -95,17 +102,16 @@ def fits(estimator, networks):
 
 def state_of(estimator):
     """Attributes of an object of this package; its networks' weights and histories."""
-    kind, networks = type(estimator), {}
+    networks = {}
     for path in untrained_networks(estimator, "meta"):
         held = attrgetter(path)(estimator)
-        if isinstance(held, NeuralNet):
-            networks[path] = [weights_of(held.module_), list(held.history_)]
-        else:
-            networks[path] = [weights_of(held), None]
+        is_net = isinstance(held, NeuralNet)
+        history = list(held.history_) if is_net else None
+        networks[path] = [weights_of(held.module_ if is_net else held), history]
     if not fits(estimator, networks):
         raise TypeError(
-            f"Got {kind.__name__} with other networks than its parameters describe; set them "
-            "as they were in fit."
+            f"Got {type(estimator).__name__} with other networks than its parameters describe; "
+            "set them as they were in fit."
         )
     held = {path.partition(".")[0] for path in networks}
     return {name: part for name, part in vars(estimator).items() if name not in held}, networks
@@ -125,6 +131,7 @@ def declared(kind):
 
 
 def check_declared(kind, state):
+    """Raise for an attribute of another name or type than the class declares."""
     known = declared(kind)
     for name, value in state.items():
         if name not in known or not isinstance(value, known[name]):
@@ -168,27 +175,23 @@ def restore_given(name, weights=None):
 
 
 def restore_sparse(kind, data, indices, indptr, shape):
-    matrix = {name: getattr(sparse, name) for name in SPARSE}[kind](
-        (data, indices, indptr), shape=shape
-    )
+    """A matrix whose indices lie inside it."""
+    matrix = SPARSE[kind]((data, indices, indptr), shape=shape)
     matrix.check_format(full_check=True)
     return matrix
 
 
 def restore_search_tree(kind, data, options):
+    """A KDTree or BallTree, built again from its rows."""
     if not np.isfinite(data).all() or options["metric"] == "pyfunc":
         raise ValueError("Got a file with a search tree of NaN, or whose metric is called.")
     return SEARCH_TREES[kind](data, **options)
 
 
-def restore_tensor(values, dtype):
-    return torch.tensor(values).to(getattr(torch, dtype))
-
-
 MAKE = {
     "own": restore_own,
     "given": restore_given,
-    "tensor": restore_tensor,
+    "tensor": lambda values, dtype: torch.tensor(values).to(getattr(torch, dtype)),
     "sparse": restore_sparse,
     "search tree": restore_search_tree,
 }
@@ -205,14 +208,15 @@ class Copier(pickle.Pickler):
         if id(value) in names:
             return part, ("given", names[id(value)])
         if id(kind) in names:
+            state, networks = state_of(value)
             if kind.__name__ not in GIVEN.get()[0]:
-                check_declared(kind, state_of(value)[0])
-            return part, ("own", names[id(kind)], *state_of(value))
+                check_declared(kind, state)
+            return part, ("own", names[id(kind)], state, networks)
         if kind is torch.Tensor:
             return part, ("tensor", as_array(value), str(value.dtype).removeprefix("torch."))
         if kind in SEARCH_TREES.values():
             return part, ("search tree", kind.__name__, *rows_and_options(value))
-        if sparse.issparse(value) and kind.__name__ in SPARSE:
+        if kind in SPARSE.values():
             content = (value.data, value.indices, value.indptr, value.shape)
             return part, ("sparse", kind.__name__, *content)
         if kind is np.memmap:
