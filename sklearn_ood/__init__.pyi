@@ -33,7 +33,7 @@ from .outliers import (
     NoiseOutliers,
     UniformOutliers,
 )
-from .persistence._files import load, save
+from .persistence import load, save
 from .selective._classifier import SelectiveClassifier
 from .selective._novelty import NoveltyDetector
 

@@ -4,14 +4,14 @@ from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import get_tags, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
 from sklearn_ood._response import (
     answers_and_confidence,
     answers_by_largest,
@@ -148,6 +148,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     reject_label: str | float | None = None
     random_state: RandomState = None
 
+    estimator_: BaseEstimator = fitted()
+    detector_: BaseEstimator = fitted()
+    classes_: np.ndarray = fitted()
+    reject_label_: object = fitted()
+    guarantee_: dict = fitted()
+    answers_by_largest_: bool = fitted()
+    threshold_: float = fitted()
+
     def fit(self, X, y):
         """Fit the estimator on one part of the rows and choose the threshold on the other.
 
@@ -179,8 +187,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         known = [knows_outliers(each, self.ood_label) for each in inside]
         outlier = is_label(y, self.ood_label)
         masks = [training if knows else training & ~outlier for knows in known]
-        fitted = [fitted_on(each, X, y, rows) for each, rows in zip(inside, masks, strict=True)]
-        self.estimator_, self.detector_ = fitted[0], fitted[-1]
+        taught = [fitted_on(each, X, y, rows) for each, rows in zip(inside, masks, strict=True)]
+        self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_)
         unseen = calibrating if any(known) else calibrating | outlier
         self._choose_threshold(X, y, calibrating, unseen)

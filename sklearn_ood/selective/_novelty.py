@@ -4,12 +4,12 @@ from numbers import Real
 from typing import Annotated, Literal
 
 import numpy as np
-from sklearn.base import OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import get_tags, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted
 from sklearn_ood._response import confidence_of, is_frozen, unwrap
 from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import block_by_block, in_blocks
@@ -68,6 +68,9 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         Literal["auto"] | Annotated[float, Interval(Real, 0, 0.5, closed="right")]
     ) = "auto"
     random_state: RandomState = None
+
+    estimator_: BaseEstimator = fitted()
+    offset_: float = fitted()
 
     def fit(self, X, y=None):
         """Fit the estimator and place ``offset_``.
