@@ -89,7 +89,10 @@ def save(estimator, path, *, modules=()):
             members = _members(skops.io.dumps(with_parts(estimator)))
             description = _once(json.loads(members.pop(SCHEMA)), {})
             schema = json.dumps(description, separators=(",", ":"))
-            unread = _checked(schema.encode(), members).unread
+            reader = _checked(schema.encode(), members)
+            members = {name: members[name] for name in sorted(members.keys() - reader.unread)}
+            data = _archive(members | {SCHEMA: schema, HEADER: _header()})
+            skops.io.get_untrusted_types(data=data)  # raises where skops cannot read it
         except RecursionError as error:
             message = "Got estimator that contains itself, or parts too deep to be stored."
             raise TypeError(message) from error
@@ -97,9 +100,6 @@ def save(estimator, path, *, modules=()):
             message = str(error).replace("Got a file with", "Got estimator with")
             kept = "" if message.startswith("Got") else "Got estimator that cannot be stored: "
             raise TypeError(kept + message) from error
-    members = {name: data for name, data in members.items() if name not in unread}
-    header = json.dumps({"format": FORMAT_VERSION, "versions": _versions()})
-    data = _archive(members | {SCHEMA: schema, HEADER: header})
     _replace(Path(os.path.realpath(path)), data + _checksum(data))
 
 
@@ -194,9 +194,8 @@ def _given(modules, device="cpu"):
             raise TypeError(
                 f"Got modules with {value!r}, but expected networks, classes or functions."
             )
-    kinds = [type(value) if isinstance(value, nn.Module) else value for value in modules]
-    given = {kind.__qualname__: value for kind, value in zip(kinds, modules, strict=True)}
-    if len(given) < len(kinds):
+    given = {getattr(each, "__qualname__", type(each).__qualname__): each for each in modules}
+    if len(given) < len(modules):
         raise ValueError(f"Got modules={modules!r}, but expected different names.")
     token = GIVEN.set((given, device))
     try:
@@ -273,6 +272,10 @@ def _replace(path, data):
 
 def _checksum(data):
     return hashlib.sha256(data).hexdigest().encode()
+
+
+def _header():
+    return json.dumps({"format": FORMAT_VERSION, "versions": _versions()})
 
 
 def _versions():
