@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module, resources
 from inspect import signature
 from operator import attrgetter
-from typing import get_type_hints
+from typing import ClassVar, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -127,7 +127,9 @@ def own_classes():
 @cache
 def declared(kind):
     """The attributes that a class of this package declares: parameters, and annotated ones."""
-    return get_type_hints(kind) | dict.fromkeys(signature(kind).parameters, object)
+    hints = get_type_hints(kind).items()
+    own = {name: hint for name, hint in hints if get_origin(hint) is not ClassVar}
+    return own | dict.fromkeys(signature(kind).parameters, object)
 
 
 def check_declared(kind, state):
