@@ -16,6 +16,8 @@ from sklearn_ood import (
     NeighborDistance,
     SelectiveClassifier,
     SoftmaxClassifier,
+    load,
+    save,
     to_onnx,
 )
 from sklearn_ood.classifiers import OutlierClassifier
@@ -136,6 +138,13 @@ def test_it_is_combined_and_selects(fitted):
     assert member.score(X, Y) > 0.9
     selective = SelectiveClassifier(EnergyClassifier(**SMALL), coverage=0.8, random_state=0)
     assert selective.fit(X, Y).accept(X).mean() > 0.6
+
+
+def test_it_is_kept_in_a_file_bit_for_bit(fitted, tmp_path):
+    save(fitted, tmp_path / "energy.ood", modules=[EnergyClassifier])
+    again = load(tmp_path / "energy.ood", modules=[EnergyClassifier])
+    np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
 
 
 def test_it_is_exported(fitted):
