@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.data._rows import forget
+from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.nets._evaluation import device_of, map_batches
 from sklearn_ood.search._latents import by_class
 
@@ -38,7 +38,6 @@ class Core(nn.Module):
         Of the latents: standard normal, or uniform on [-1, 1].
     is_differentiable : bool
         Whether gradients of a generation reach its latent.
-    n_classes, n_features : int
     floats_per_row : int
         Numbers held at once for each row that is scored: sets the size of batches.
     """
@@ -100,8 +99,11 @@ class BaseGenerator(Parameterized, ABC):
         Variance of an input's feature around its generation; 0 where the model has none.
     n_features_in_ : int
         Length of an input.
+    input_shape_ : tuple of int
+        Shape of an input.
     """
 
+    input_shape_: tuple = fitted()
     classes_: np.ndarray | None = fitted()
     n_classes_: int = fitted()
     latent_dim_: int = fitted()
@@ -117,13 +119,12 @@ class BaseGenerator(Parameterized, ABC):
 
     @abstractmethod
     def make_core(self):
-        """A core of the right shapes that has learned nothing.
+        """A core that has learned nothing: a fitted one's ``state_dict`` fits into it.
 
         Returns
         -------
         nn.Module
-            Made from the parameters and the plain fitted attributes; a fitted one's
-            ``state_dict`` fits into it.
+            Made from the parameters and the plain fitted attributes.
         """
 
     def untrained_networks(self):
@@ -142,26 +143,19 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Training inputs; images are flattened.
         y : array-like of shape (n_samples,), default=None
-            Labels. One generator is learned for every distinct label, or a single one
-            without labels.
+            Labels: one generator is learned for each, or a single one without.
 
         Returns
         -------
         self : object
-            The fitted generator.
-
-        Raises
-        ------
-        ValueError
-            If X or y are not finite numbers of matching length, or a parameter does not
-            fit the data.
         """
         self._validate_params()
-        forget(self)
-        rows, codes = self._validate(X, y)
-        self._fit(rows, codes)
+        data = validate_training_data(self, X, y, min_classes=1)
+        self.classes_, self.n_classes_ = data.classes, len(data.classes)
+        if y is None:
+            self.classes_ = None
+        self._fit(data.rows, data.codes)
         return self
 
     def sample(self, n_samples=1, y=None, random_state=None):
@@ -170,7 +164,6 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         n_samples : int >= 1, default=1
-            How many.
         y : label or array-like of shape (n_samples,), default=None
             Which class to draw from: one label, or one a sample. Classes are drawn with
             equal probability by default.
@@ -180,7 +173,6 @@ class BaseGenerator(Parameterized, ABC):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Generated inputs.
         """
         check_is_fitted(self)
         rng = check_random_state(random_state)
@@ -196,7 +188,6 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         n_samples : int >= 1, default=1
-            How many.
         random_state : int, RandomState instance or None, default=None
 
         Returns
@@ -215,14 +206,12 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         z : array-like of shape (n_samples, latent_dim)
-            Latent vectors.
         y : label or array-like of shape (n_samples,), default=None
             The class of each; may be left out where there is one class only.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Generations.
         """
         check_is_fitted(self)
         z = check_array(z, dtype=np.float32, input_name="z")
@@ -239,27 +228,24 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Inputs.
         y : label or array-like of shape (n_samples,), default=None
             The class whose generator is meant; may be left out where there is one only.
 
         Returns
         -------
         z : ndarray of shape (n_samples, latent_dim)
-            Latent vectors.
 
         Raises
         ------
         AttributeError
             If this kind of generator has no encoder.
         """
-        check_is_fitted(self)
+        rows = validate_rows(self, X)
         if not hasattr(self.core_, "encode"):
             raise AttributeError(
                 f"{type(self).__name__} has no encoder; search its latents with "
                 "GenerativeClassifier(search='optimize')."
             )
-        rows = self._rows(X)
         return self._map_by_class(self.core_.encode, rows, self.class_index(y, len(rows)))
 
     def log_prior(self, z):
@@ -268,7 +254,6 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         z : array-like of shape (n_samples, latent_dim)
-            Latent vectors.
 
         Returns
         -------
@@ -284,14 +269,13 @@ class BaseGenerator(Parameterized, ABC):
         Parameters
         ----------
         z : tensor of shape (n, latent_dim)
-            Latent vectors, on the generator's device.
+            On the generator's device.
         class_index : long tensor of shape (n,)
             Position of each one's class in ``classes_``.
 
         Returns
         -------
         x : tensor of shape (n, n_features)
-            Generations, with gradients to ``z``.
         """
         return by_class(self.core_.decode, z, class_index, self.n_classes_)
 
@@ -344,19 +328,6 @@ class BaseGenerator(Parameterized, ABC):
     def _fit(self, rows, codes):
         """Learn from float32 rows and their integer classes."""
 
-    def _validate(self, X, y):
-        if y is None:
-            rows = validate_data(self, _flat(X), dtype=np.float32)
-            self.classes_, self.n_classes_ = None, 1
-            return rows, np.zeros(len(rows), dtype=np.int64)
-        rows, y = validate_data(self, _flat(X), y, dtype=np.float32)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        self.n_classes_ = len(self.classes_)
-        return rows, codes.astype(np.int64)
-
-    def _rows(self, X):
-        return validate_data(self, _flat(X), dtype=np.float32, reset=False)
-
     def _map_by_class(self, function, rows, codes):
         """Apply a function of the core to rows that have a class each."""
         labelled = np.column_stack([rows, codes]).astype(np.float32)
@@ -375,7 +346,3 @@ class BaseGenerator(Parameterized, ABC):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "latent_dim_")
-
-
-def _flat(X):
-    return np.reshape(X, (len(X), -1)) if np.ndim(X) > 2 else X

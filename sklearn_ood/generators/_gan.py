@@ -12,69 +12,58 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, NonNegative, Positive
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
-from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 
 class GANCore(Core):
-    """Generators and discriminators of all classes.
-
-    Parameters
-    ----------
-    n_classes : int
-    input_shape : tuple of int
-    generator, discriminator : nn.Module
-        (K, c, m) to (K, c, d), and (K, c, d) to (K, c, 1).
-    """
+    """What a GAN learns: generators (K, c, m) to (K, c, d), discriminators to (K, c, 1)."""
 
     prior = "uniform"
 
-    def __init__(self, n_classes, input_shape, generator, discriminator):
-        super().__init__(n_classes, size_of(input_shape))
-        self.decode = Decoder(generator, size_of(input_shape))
+    def __init__(self, gan, generator, discriminator):
+        super().__init__(gan.n_classes_, gan.n_features_in_)
+        self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
+        self.instance_noise = gan.instance_noise
+        self.decode = Decoder(generator, self.n_features)
         self.discriminator = discriminator
 
     def started(self, rows):
-        """Itself, with the location of the training rows as a start."""
+        """Itself, with the location of the training rows as a start, and noise in their units."""
         self.decode.mean.copy_(torch.as_tensor(rows.mean(0)))
+        self.instance_noise *= float(rows.std(0).mean())
         return self
 
     def judge(self, x, noise):
         """Logits (K, c) that the inputs, blurred by Gaussian noise, are real."""
         return self.discriminator(x - self.decode.mean + noise * torch.randn_like(x))[..., 0]
 
-
-class GANNet(StackedNet):
-    """One step of both players for each batch: each follows the gradient of its own loss."""
-
-    def __init__(self, module, *args, latent_dim, label_smoothing, instance_noise, **kwargs):
-        super().__init__(module, *args, **kwargs)
-        self.latent_dim = latent_dim
-        self.label_smoothing = label_smoothing
-        self.instance_noise = instance_noise
-
-    def train_step_single(self, batch, **fit_params):
-        gan, real = self.module_, batch[1]
-        share = (len(self.history) - 1) / max(1, self.max_epochs)
-        noise = self.instance_noise * (1 - share)
+    def losses(self, real, noise_share):
+        """Of the discriminators and of the generators."""
+        noise = self.instance_noise * noise_share
         z = 2 * torch.rand(*real.shape[:2], self.latent_dim, device=real.device) - 1
-        on_real = gan.judge(real, noise)
-        on_fake = gan.judge(gan.decode(z), noise)
-        target = torch.full_like(on_real, 1 - self.label_smoothing)
-        critic_loss = _cross_entropy(on_real, target) + _cross_entropy(
-            on_fake, torch.zeros_like(on_fake)
-        )
+        on_real = self.judge(real, noise)
+        on_fake = self.judge(self.decode(z), noise)
+        of_real = _cross_entropy(on_real, 1 - self.label_smoothing)
         # Non-saturating: make a fake look real rather than not look fake.
-        generator_loss = _cross_entropy(on_fake, torch.ones_like(on_fake))
-        _own_gradient(critic_loss, gan.discriminator, retain_graph=True)
-        _own_gradient(generator_loss, gan.decode)
-        return {"loss": critic_loss, "generator_loss": generator_loss}
+        return of_real + _cross_entropy(on_fake, 0), _cross_entropy(on_fake, 1)
 
 
 def _cross_entropy(logits, target):
     """Mean over rows, sum over classes: each class learns as it would alone."""
+    target = torch.full_like(logits, target)
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return losses.mean(1).sum()
+
+
+class GANNet(StackedNet):
+    """One step of both players for each batch: each follows the gradient of its own loss."""
+
+    def train_step_single(self, batch, **fit_params):
+        gan, done = self.module_, (len(self.history) - 1) / self.max_epochs
+        critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
+        _own_gradient(critic_loss, gan.discriminator, retain_graph=True)
+        _own_gradient(generator_loss, gan.decode)
+        return {"loss": critic_loss, "generator_loss": generator_loss}
 
 
 def _own_gradient(loss, player, retain_graph=False):
@@ -87,9 +76,9 @@ def _own_gradient(loss, player, retain_graph=False):
 class GAN(NetGenerator):
     """Generate the rows of each class with a generative adversarial net.
 
-    All classes' players are trained at the same time as one stacked net, with one-sided
-    label smoothing, instance noise that fades out, and weight normalisation, as in the
-    paper. There is no encoder: latents are searched.
+    All classes' players are trained at the same time, as one stacked net, with one-sided
+    label smoothing, instance noise that fades out, and weight normalisation. There is no
+    encoder: latents are searched.
 
     Parameters
     ----------
@@ -101,8 +90,8 @@ class GAN(NetGenerator):
         Standard deviation of the noise on what the discriminator sees in the first epoch,
         relative to that of the data; it falls linearly to 0.
     generator, discriminator : {"auto", "mlp", "conv"}, nn.Module or callable, default="auto"
-        "auto" is "conv" where ``input_shape`` says images, else "mlp". A module is copied for
-        every class; a callable is called with (n_inputs, n_outputs) for every class.
+        "auto" is "conv" for images, else "mlp". A module is copied for every class; a callable
+        is called with (n_inputs, n_outputs) for every class.
     max_epochs : int, default=50
         Passes over the largest class.
     lr : float, default=5e-4
@@ -110,10 +99,8 @@ class GAN(NetGenerator):
 
     Attributes
     ----------
-    net_ : skorch net
-        The trained stack; its history holds both players' losses.
     loss_curve_ : list of float
-        The discriminators' loss, summed over the classes.
+        The discriminators' loss, summed over the classes; ``net_.history`` has both.
 
     References
     ----------
@@ -131,8 +118,6 @@ class GAN(NetGenerator):
     (3, 4)
     """
 
-    _net_class = GANNet
-
     latent_dim: Count = field(default=15, kw_only=False)
     label_smoothing: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
     instance_noise: NonNegative = 0.1
@@ -146,18 +131,12 @@ class GAN(NetGenerator):
         sizes = tuple(self.hidden_layer_sizes)
         network = partial(stacked_network, normalize=True)
         return GANCore(
-            k,
-            shape,
+            self,
             network(self.generator, k, (m,), shape, sizes[::-1], parameter="generator"),
             network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
         )
 
-    def _net_options(self, rows):
-        return {
-            "net_params": {
-                "optimizer__betas": (0.5, 0.999),
-                "latent_dim": self.latent_dim,
-                "label_smoothing": self.label_smoothing,
-                "instance_noise": self.instance_noise * float(rows.std(0).mean()),
-            }
-        }
+    def _train(self, *data):
+        return super()._train(
+            *data, net_class=GANNet, net_params={"optimizer__betas": (0.5, 0.999)}
+        )

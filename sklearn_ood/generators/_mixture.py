@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, Positive, RandomState, fitted
 from sklearn_ood.data._labels import hold_out_each_class, rank_in_class
+from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 # Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.
@@ -26,11 +27,7 @@ ROWS_A_COMPONENT = 10
 class MixtureCore(Core):
     """The components of all classes' mixtures in one list, in units of the features' spread.
 
-    Parameters
-    ----------
-    owner : ndarray of int of shape (n_mixtures,)
-        Class of each component, sorted.
-    n_features : int
+    The sorted integers ``owner`` say of which class each component is.
     """
 
     def __init__(self, owner, n_features):
@@ -42,14 +39,12 @@ class MixtureCore(Core):
         self.keep(owner=owner, place=place, size=sizes[:, None], first=first[:, None])
         self.reserve(means=(n, d), weights=(n,), centre=(d,), scale=(d,))
         self.reserve(precision_root=(n, d, d), covariance_root=(n, d, d))
-        # Cumulated weights of each class, padded with ones.
-        self.reserve(upper=(len(sizes), self.width))
 
     def decode(self, z):
         """The last latent picks a component by the normal quantiles of the weights."""
         quantile = torch.special.ndtr(z[..., -1].detach().double())
-        inside = (quantile[..., None] > self.upper[:, None]).sum(-1).clamp_max(self.width - 1)
-        chosen = self.first + torch.minimum(inside, self.size - 1)
+        passed = (quantile[..., None] > self._cumulated_weights()[:, None]).sum(-1)
+        chosen = self.first + torch.minimum(passed, self.size - 1)
         root, mean = self.covariance_root[chosen].to(z), self.means[chosen].to(z)
         scaled = mean + (root @ z[..., :-1, None])[..., 0]
         return self.centre.to(z) + self.scale.to(z) * scaled
@@ -63,17 +58,25 @@ class MixtureCore(Core):
         chosen = self._component_log_density(scaled).masked_fill(other, -torch.inf).argmax(1)
         root = self.precision_root[chosen]
         position = torch.einsum("nd,nde->ne", scaled - self.means[chosen], root)
-        lower = torch.nn.functional.pad(self.upper, (1, 0))[:, :-1]
-        owner, place = self.owner[chosen], self.place[chosen]
-        middle = 0.5 * (lower[owner, place] + self.upper[owner, place])
-        z = torch.cat([position, torch.special.ndtri(middle)[:, None]], 1)
+        upper = self._cumulated_weights()[self.owner[chosen], self.place[chosen]]
+        quantile = torch.special.ndtri(upper - 0.5 * self.weights[chosen])
+        z = torch.cat([position, quantile[:, None]], 1)
         return z.view(n_classes, n, d + 1).to(x)
 
     def log_density(self, x):
         component = self._component_log_density(self._standardised(x))
-        grouped = component.new_full((len(x), self.n_classes, self.width), -torch.inf)
-        grouped[:, self.owner, self.place] = component
-        return torch.logsumexp(grouped, 2) - self.scale.log().sum()
+        return (
+            torch.logsumexp(self._by_class(component, -torch.inf), 2) - self.scale.log().sum()
+        )
+
+    def _by_class(self, values, padding):
+        """Values (n, n_mixtures) of the components as (n, K, width)."""
+        padded = values.new_full((len(values), self.n_classes, self.width), padding)
+        padded[:, self.owner, self.place] = values
+        return padded
+
+    def _cumulated_weights(self):
+        return self._by_class(self.weights[None], 0.0)[0].cumsum(1).clamp_max(1.0)
 
     def _standardised(self, x):
         return (x.double() - self.centre) / self.scale
@@ -102,11 +105,10 @@ class GaussianMixtureGenerator(BaseGenerator):
     n_components : int or "auto", default="auto"
         Components of each class's mixture; fewer for a class with less than ten rows a
         component. "auto" chooses the number and the ridge, from five candidates between
-        one and sixteen components, by holding out classes: a candidate is good when the
-        held-out rows of a class that is left out have lower densities under the others
-        than the others' own rows (AUROC). The simplest is taken that is not clearly worse
-        than the best over the classes; with one class, the one with the highest held-out
-        density.
+        one and sixteen components, by holding out classes: a candidate is good when a class
+        that is left out has lower densities under the others than their own rows (AUROC).
+        The simplest is taken that is not clearly worse than the best; with one class, the
+        one with the highest held-out density.
     reg_covar : float > 0, default=1e-2
         Ridge added to the covariances of the standardised features. Ignored when
         ``n_components="auto"``.
@@ -164,14 +166,13 @@ class GaussianMixtureGenerator(BaseGenerator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples, n_classes)
             In nats, for X in its own units.
         """
-        return self.core_.log_density(torch.from_numpy(self._rows(X))).numpy()
+        return self.core_.log_density(torch.from_numpy(validate_rows(self, X))).numpy()
 
     def _fit(self, rows, codes):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
@@ -205,10 +206,9 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     def _mixtures(self, scaled, codes, n_components, reg_covar, seed):
         """A mixture for every class."""
+        options = {"reg_covar": reg_covar, "max_iter": self.max_iter, "random_state": seed}
         return Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_mixture)(
-                scaled[codes == k], n_components, reg_covar, self.max_iter, seed
-            )
+            delayed(_fit_mixture)(scaled[codes == k], n_components, **options)
             for k in range(self.n_classes_)
         )
 
@@ -225,44 +225,24 @@ def _owner(mixtures):
 
 def _learned(core, mixtures, centre, scale):
     """The core with the components of all mixtures; precisions as Cholesky factors."""
-    weights = np.concatenate([each.weights_ for each in mixtures])
-    upper = np.zeros(core.upper.shape)
-    upper[core.owner.numpy(), core.place.numpy()] = weights
+    means, weights, precision_root, covariances = (
+        np.concatenate([getattr(each, name) for each in mixtures])
+        for name in ("means_", "weights_", "precisions_cholesky_", "covariances_")
+    )
     return core.filled(
-        means=np.concatenate([each.means_ for each in mixtures]),
+        means=means,
         weights=weights,
-        precision_root=np.concatenate([each.precisions_cholesky_ for each in mixtures]),
-        covariance_root=np.linalg.cholesky(
-            np.concatenate([each.covariances_ for each in mixtures])
-        ),
-        upper=np.minimum(np.cumsum(upper, axis=1), 1.0),
+        precision_root=precision_root,
+        covariance_root=np.linalg.cholesky(covariances),
         centre=centre,
         scale=scale,
     )
 
 
 def held_out_class_scores(density, codes):
-    """AUROC of telling each class, left out, from the others by their best density.
+    """AUROC of telling each class, left out, from the others by their best density (n, K).
 
-    Parameters
-    ----------
-    density : ndarray of shape (n, K)
-        Log density of held-out rows under each class.
-    codes : ndarray of shape (n,)
-        Class of each row.
-
-    Returns
-    -------
-    ndarray of shape (n_present,)
-        One a class that has rows, in [0, 1]; the mean density of the rows under their own
-        class if there is only one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.generators._mixture import held_out_class_scores
-    >>> held_out_class_scores(np.array([[1.0, -5.0], [-9.0, 2.0]]), np.array([0, 1]))
-    array([1., 1.])
+    With rows of one class only it is their mean density under it.
     """
     present = np.unique(codes)
     if len(present) == 1:
@@ -275,24 +255,7 @@ def held_out_class_scores(density, codes):
 
 
 def simplest_of_the_best(scores):
-    """The first candidate whose shortfall from the best may be chance.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_candidates, n_classes)
-        From the simplest candidate to the most complex.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.generators._mixture import simplest_of_the_best
-    >>> simplest_of_the_best(np.array([[0.5, 0.5, 0.5], [0.9, 0.8, 0.9], [0.9, 0.9, 0.8]]))
-    1
-    """
+    """The first candidate (the simplest) whose shortfall from the best may be chance."""
     n_classes = scores.shape[1]
     shortfall = scores[scores.mean(1).argmax()] - scores
     if n_classes == 1:
@@ -301,16 +264,13 @@ def simplest_of_the_best(scores):
     return int((shortfall.mean(1) <= STANDARD_ERRORS * error).argmax())
 
 
-def _fit_mixture(X, n_components, reg_covar, max_iter, seed):
-    n_components = max(1, min(n_components, len(X) // ROWS_A_COMPONENT))
+def _fit_mixture(X, n_components, **options):
     from sklearn.mixture import GaussianMixture  # slow to import
 
-    mixture = GaussianMixture(
-        n_components, reg_covar=reg_covar, max_iter=max_iter, random_state=seed
-    )
+    n_components = max(1, min(n_components, len(X) // ROWS_A_COMPONENT))
     X = X if len(X) > 1 else np.repeat(X, 2, axis=0)
     # With dispatch to other arrays scikit-learn refuses the start from k-means.
     with warnings.catch_warnings(), config_context(array_api_dispatch=False):
         # EM that stops at max_iter, or on repeated rows, is still a usable density.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return mixture.fit(X)
+        return GaussianMixture(n_components, **options).fit(X)

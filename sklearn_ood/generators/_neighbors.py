@@ -6,16 +6,12 @@ import torch
 from sklearn_ood._parameters import fitted
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
+# Held at once.
+MAX_DISTANCES = 2**25
+
 
 class NeighborCore(Core):
-    """The rows of all classes, class by class; latents number them.
-
-    Parameters
-    ----------
-    offsets : ndarray of shape (n_classes + 1,)
-        Class k holds the rows from ``offsets[k]`` to ``offsets[k + 1]``.
-    n_features : int
-    """
+    """The rows of all classes; latents number those between two neighbouring ``offsets``."""
 
     prior = "uniform"
     is_differentiable = False
@@ -39,14 +35,10 @@ class NeighborCore(Core):
         return torch.diagonal(z).permute(2, 0, 1)
 
     def nearest(self, x, prior_weight=0.0):
-        place = self._nearest_row(x).T - self.first
-        return ((2 * place + 1) / self.count - 1).to(x.dtype)[:, :, None]
-
-    def _nearest_row(self, x, max_elements=2**25):
-        """Position of the nearest row of each class, (n, K)."""
-        parts = x.split(max(1, max_elements // len(self.rows)))
+        parts = x.split(max(1, MAX_DISTANCES // len(self.rows)))
         inner = (torch.addmm(self.half_norm, part, self.rows.T, beta=-1) for part in parts)
-        return torch.cat([self._first_maximum(values) for values in inner])
+        place = torch.cat([self._first_maximum(values) for values in inner]).T - self.first
+        return ((2 * place + 1) / self.count - 1).to(x.dtype)[:, :, None]
 
     def _first_maximum(self, inner):
         """Where each class's segment of every row has its (first) maximum."""
@@ -71,8 +63,6 @@ class NearestNeighborGenerator(BaseGenerator):
         Training rows, sorted by class.
     offsets_ : ndarray of shape (n_classes + 1,)
         Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``.
-    latent_dim_ : int
-        1.
 
     Notes
     -----
@@ -97,8 +87,7 @@ class NearestNeighborGenerator(BaseGenerator):
 
     def _fit(self, rows, codes):
         rows = rows[np.argsort(codes, kind="stable")]
-        counts = np.bincount(codes, minlength=self.n_classes_)
-        self.offsets_ = np.concatenate([[0], np.cumsum(counts)])
+        self.offsets_ = np.concatenate([[0], np.cumsum(np.bincount(codes))])
         half_norm = 0.5 * (rows**2).sum(1)
         self.core_ = self.make_core().filled(rows=rows, half_norm=half_norm)
         self.latent_dim_ = 1

@@ -16,12 +16,7 @@ DOUBLE_MAX_FEATURES = 256
 
 
 class PCACore(Core):
-    """Subspaces of all classes, in float64; computed in the precision of what comes.
-
-    Parameters
-    ----------
-    n_classes, n_features, latent_dim : int
-    """
+    """Subspaces of all classes, in float64; computed in the precision of what comes."""
 
     def __init__(self, n_classes, n_features, latent_dim):
         super().__init__(n_classes, n_features)
@@ -35,11 +30,16 @@ class PCACore(Core):
     def decode(self, z):
         return torch.baddbmm(self.mean.to(z)[:, None], z, self.components.to(z))
 
-    def encode(self, x):
-        return self._project(x, 0.0)
+    def encode(self, x, prior_weight=0.0):
+        """Ridge regression on orthogonal axes, one division a coordinate."""
+        ridge = prior_weight * self.noise_variance.to(x)[:, None]
+        inner = torch.bmm(x - self.mean.to(x)[:, None], self.components.to(x).mT)
+        length = self.variance.to(x) + ridge
+        shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
+        return inner * shrink[:, None]
 
     def nearest(self, x, prior_weight=0.0):
-        return self._project(x.expand(self.n_classes, -1, -1), prior_weight)
+        return self.encode(x.expand(self.n_classes, -1, -1), prior_weight)
 
     def log_density(self, x):
         """Eq. 4 of Tipping & Bishop through the matrix determinant and Woodbury lemmas."""
@@ -53,14 +53,6 @@ class PCACore(Core):
         distance = distance.where(distance.isfinite(), torch.inf)  # a sum overflowed
         log_determinant = (variance / noise[:, None]).log1p().sum(1) + d * noise.log()
         return -0.5 * (distance + log_determinant[:, None] + d * np.log(2 * np.pi)).T
-
-    def _project(self, x, prior_weight):
-        """Ridge regression on orthogonal axes, one division a coordinate."""
-        ridge = prior_weight * self.noise_variance.to(x)[:, None]
-        inner = torch.bmm(x - self.mean.to(x)[:, None], self.components.to(x).mT)
-        length = self.variance.to(x) + ridge
-        shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
-        return inner * shrink[:, None]
 
 
 class PCAGenerator(BaseGenerator):
@@ -116,18 +108,14 @@ class PCAGenerator(BaseGenerator):
         return PCACore(self.n_classes_, self.n_features_in_, self._resolved_components())
 
     def _fit(self, rows, codes):
-        n_components = self._resolved_components()
-        rows = rows.astype(np.float64)
-        parts = [rows[codes == k] for k in range(self.n_classes_)]
-        means, axes, residuals = zip(
-            *(principal_axes(part, n_components) for part in parts), strict=True
-        )
-        axes, counts = np.stack(axes), np.bincount(codes, minlength=self.n_classes_)
+        n_components, rows = self._resolved_components(), rows.astype(np.float64)
+        parts = [principal_axes(rows[codes == k], n_components) for k in range(self.n_classes_)]
+        mean, components, residuals = map(np.stack, zip(*parts, strict=True))
         self.core_ = self.make_core().filled(
-            mean=np.stack(means),
-            components=axes,
-            variance=(axes**2).sum(2),
-            noise_variance=_shrunk_noise(np.array(residuals), counts),
+            mean=mean,
+            components=components,
+            variance=(components**2).sum(2),
+            noise_variance=_shrunk_noise(residuals, np.bincount(codes)),
         )
         self.latent_dim_ = n_components
 
@@ -146,19 +134,8 @@ class PCAGenerator(BaseGenerator):
 def principal_axes(X, n_components):
     """Mean, scaled principal axes and the variance a feature that they leave out.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-    n_components : int
-
-    Returns
-    -------
-    mean : ndarray of shape (d,)
-    axes : ndarray of shape (n_components, d)
-        Orthogonal; the squared length of each is the variance along it (less the noise,
-        Tipping & Bishop's eq. 7). Zeros where X spans fewer.
-    noise : float
-        Sum of the left out variances divided by ``d - n_components``.
+    The squared length of an axis is the variance along it less the noise (Tipping & Bishop,
+    eq. 7); those are zeros that X does not span.
     """
     n, d = X.shape
     mean = X.mean(0)
@@ -174,8 +151,7 @@ def principal_axes(X, n_components):
     variance = variance[::-1].clip(min=0)[:n_components]
     total = (centred**2).sum() / n
     noise = max(total - variance.sum(), 0.0) / max(d - n_components, 1)
-    if total:
-        variance = np.where(variance > 1e-10 * total, variance, 0.0)
+    variance = np.where(variance > 1e-10 * total, variance, 0.0)
     scaled = np.zeros((n_components, d))
     scaled[: len(variance)] = axes * np.sqrt(np.maximum(variance - noise, 0))[:, None]
     return mean, scaled, noise

@@ -28,28 +28,10 @@ class ConditionalNetwork(nn.Module):
         return self.network(z.flatten(0, 1), index).reshape(n_classes, n, -1)
 
 
-class PretrainedCore(Core):
-    """Networks of all classes, and the prior that they were trained with.
-
-    Parameters
-    ----------
-    decode : nn.Module
-        Maps (K, c, m) to (K, c, d).
-    n_classes, n_features : int
-    prior : {"normal", "uniform"}
-    """
-
-    def __init__(self, decode, n_classes, n_features, prior):
-        super().__init__(n_classes, n_features)
-        self.decode = decode
-        self.prior = prior
-
-
 class PretrainedGenerator(BaseGenerator):
     """Generate with a network that is trained already.
 
-    ``fit`` trains nothing: it notes the classes and checks that the network's output has the
-    width of the data.
+    ``fit`` only notes the classes and checks the width of the network's output.
 
     Parameters
     ----------
@@ -68,11 +50,6 @@ class PretrainedGenerator(BaseGenerator):
         prior.
     device : str, default="auto"
         Where to run the network; "auto" is CUDA where there is one.
-
-    Attributes
-    ----------
-    noise_variance_ : ndarray of shape (n_classes,)
-        As given.
 
     Examples
     --------
@@ -96,60 +73,54 @@ class PretrainedGenerator(BaseGenerator):
 
         Parameters
         ----------
-        module : nn.Module or sequence of nn.Module
+        module, latent_dim, **parameters
             As for the class.
-        latent_dim : int >= 1
-            Length of a latent vector.
         classes : array-like of shape (n_classes,), default=None
             Sorted labels, for a conditional module or one module a class.
-        **parameters
-            The other parameters of the class.
 
         Returns
         -------
         PretrainedGenerator
-            Fitted.
         """
         generator = cls(module, latent_dim=latent_dim, **parameters)
         generator.classes_ = None if classes is None else np.asarray(classes)
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
-        generator.core_ = generator.make_core()
+        generator.core_, generator.latent_dim_ = generator.make_core(), latent_dim
         generator.n_features_in_ = generator.core_.n_features
-        generator.latent_dim_ = latent_dim
         return generator
 
     def make_core(self):
         self._validate_params()  # here, for ``from_module``
         network = copy.deepcopy(self.module)
-        several = isinstance(network, (Sequence, nn.ModuleList))
-        n_modules = len(network) if several else 1
-        if not self.conditional and n_modules != self.n_classes_:
+        parts = network if isinstance(network, (Sequence, nn.ModuleList)) else [network]
+        if self.conditional:
+            decode = ConditionalNetwork(network)
+        elif len(parts) == self.n_classes_:
+            stack = StackedModule([part.eval() for part in parts])
+            decode = StackedNetwork(stack, (self.latent_dim,))
+        else:
             raise ValueError(
-                f"Got {n_modules} module(s) for {self.n_classes_} classes, but expected a "
+                f"Got {len(parts)} module(s) for {self.n_classes_} classes, but expected a "
                 "sequence of one module a class, or a module that takes class indices with "
                 "conditional=True."
             )
-        if self.conditional:
-            decode = ConditionalNetwork(network)
-        else:
-            parts = [part.eval() for part in (network if several else [network])]
-            decode = StackedNetwork(StackedModule(parts), (self.latent_dim,))
         decode = decode.eval().requires_grad_(False).to(resolve_device(self.device))
-        return PretrainedCore(decode, self.n_classes_, self._width(decode), self.prior)
+        core = Core(self.n_classes_, self._width(decode))
+        core.decode, core.prior = decode, self.prior
+        return core
 
     @property
     def noise_variance_(self):
         return np.full(self.n_classes_, float(self.noise_variance))
 
     def _fit(self, rows, codes):
-        self.core_ = self.make_core()
-        width = self.core_.n_features
-        if width != rows.shape[1]:
+        core = self.make_core()
+        if core.n_features != rows.shape[1]:
             raise ValueError(
-                f"Got a module that generates {width} features, but X has {rows.shape[1]}; "
-                "use data of the kind that the module generates."
+                f"Got a module that generates {core.n_features} features, but X has "
+                f"{rows.shape[1]}; use data of the kind that the module generates."
             )
-        self.latent_dim_ = self.latent_dim
+        self.core_, self.latent_dim_ = core, self.latent_dim
 
     def _width(self, decode):
         """Length of a generation."""

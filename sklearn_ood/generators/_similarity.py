@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState, fitted
+from sklearn_ood._parameters import Count, fitted
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.generators._training import StackedNet
+from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
-from sklearn_ood.nets._training import make_net, seeded, train
+from sklearn_ood.nets._training import seeded
 
 
 class PairNet(nn.Module):
@@ -24,30 +24,24 @@ class PairNet(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, x):
-        return self.embedding(x)
+        return self.embedding(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
-
-class SiameseNet(StackedNet):
-    """Tells pairs of one class from pairs of two: all pairs of a batch."""
-
-    def batch_loss(self, batch):
-        n_classes, n, d = batch[1].shape
-        embedded = self.module_(batch[1].reshape(-1, d))
+    def loss(self, x, epoch):
+        """Cross entropy of telling pairs of one class from pairs of two, all of a batch."""
+        embedded = self(x).flatten(0, 1)
         distance = torch.cdist(embedded, embedded).square() / embedded.shape[1]
-        logit = self.module_.log_scale.exp() * (self.module_.threshold - distance)
-        label = torch.arange(n_classes, device=embedded.device).repeat_interleave(n)
+        logit = self.log_scale.exp() * (self.threshold - distance)
+        label = torch.arange(len(x), device=x.device).repeat_interleave(x.shape[1])
         same = label[:, None] == label
-        other = ~torch.eye(len(label), dtype=torch.bool, device=embedded.device)
-        pull = _mean_loss(logit, same & other)
         push = _mean_loss(-logit, ~same)
-        return pull + push
+        return _mean_loss(logit, same.fill_diagonal_(False)) + push
 
 
 def _mean_loss(logit, chosen):
     return (F.softplus(-logit) * chosen).sum() / chosen.sum().clamp_min(1)
 
 
-class SiameseSimilarity(Parameterized):
+class SiameseSimilarity(StackTrainer):
     """Similarity of rows after an embedding that brings rows of one class together.
 
     A network is trained to tell pairs of the same class from pairs of different classes by
@@ -62,23 +56,13 @@ class SiameseSimilarity(Parameterized):
         The embedding network, as in ``SoftmaxClassifier``.
     hidden_layer_sizes : tuple of int, default=(128,)
         Dense hidden layers.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image.
     max_epochs : int, default=10
         Passes over the largest class.
     batch_size : int, default=16
         Rows of each class in a batch; all their pairs are used.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    device : str, default="auto"
-        "auto" is CUDA where there is one.
-    random_state : int, RandomState instance or None, default=None
-        Determines weights and batches.
 
     Attributes
     ----------
-    net_ : skorch net
-        The trained network.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -102,12 +86,8 @@ class SiameseSimilarity(Parameterized):
     embedding_dim: Count = field(default=16, kw_only=False)
     module: Any = "auto"
     hidden_layer_sizes: Any = (128,)
-    input_shape: Any = None
     max_epochs: Count = 10
     batch_size: Count = 16
-    lr: Positive = 1e-3
-    device: Any = "auto"
-    random_state: RandomState = None
 
     input_shape_: tuple = fitted()
 
@@ -132,7 +112,7 @@ class SiameseSimilarity(Parameterized):
         Returns
         -------
         nn.Module
-            From flat rows to embeddings.
+            From rows to embeddings.
         """
         embedding = build_module(
             self.module,
@@ -149,7 +129,6 @@ class SiameseSimilarity(Parameterized):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Rows.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
 
@@ -165,15 +144,8 @@ class SiameseSimilarity(Parameterized):
                 "two to learn what makes rows different; use similarity='l2'."
             )
         with seeded(self.random_state):
-            net = make_net(
-                self.make_network(data.input_shape),
-                net_class=SiameseNet,
-                lr=self.lr,
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                device=self.device,
-            )
-            self.net_ = train(net, data.rows, data.codes)
+            network = self.make_network(data.input_shape)
+            self.net_ = self._train(network, (data.rows, data.codes))
         return self
 
     def __call__(self, x, generated):
@@ -187,7 +159,8 @@ class SiameseSimilarity(Parameterized):
         -------
         tensor of shape (...)
         """
-        return -(self._embed(x) - self._embed(generated)).square().mean(-1)
+        embed = self.net_.module_
+        return -(embed(x) - embed(generated)).square().mean(-1)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
@@ -196,8 +169,3 @@ class SiameseSimilarity(Parameterized):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-    def _embed(self, x):
-        module = self.net_.module_
-        embedded = module(x.reshape(-1, x.shape[-1]))
-        return embedded.view(*x.shape[:-1], -1)

@@ -7,12 +7,19 @@ from typing import Annotated, Any, Literal
 import torch
 from torch.utils.data import Dataset
 
-from sklearn_ood._parameters import Count, Positive, RandomState, fitted
+from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._training import Net, make_net, seeded, train
 
-TRAINING_PARAMETERS = ("lr", "max_epochs", "batch_size", "device", "verbose")
+TRAINING_PARAMETERS = (
+    "lr",
+    "max_epochs",
+    "batch_size",
+    "early_stopping",
+    "n_iter_no_change",
+    "device",
+    "verbose",
+)
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
@@ -20,12 +27,7 @@ class StackedRows(Dataset):
     """The i-th row of every class, side by side.
 
     An epoch is as long as the largest class; smaller ones begin again, so that every class
-    has the same share of every batch.
-
-    Parameters
-    ----------
-    arrays : Arrays
-        Rows and their integer classes, each of which has a row.
+    has the same share of every batch. ``arrays`` are the rows and their integer classes.
     """
 
     def __init__(self, arrays):
@@ -50,24 +52,28 @@ class StackedRows(Dataset):
 
 
 class StackedNet(Net):
-    """A net whose batches hold the same number of rows of every class."""
+    """A net whose batches hold the same number of rows of every class.
+
+    Its module has ``loss(rows, epoch)``, of rows (K, b, d) and the number of the epoch.
+    """
 
     def get_iterator(self, dataset, training=False):
         return super().get_iterator(StackedRows(dataset), training=training)
 
+    def batch_loss(self, batch):
+        return self.module_.loss(batch[1], len(self.history))
 
-class NetGenerator(BaseGenerator):
-    """A generator that holds one trained net, ``net_``, for all classes.
+
+class StackTrainer(Parameterized):
+    """What trains one net, ``net_``, on rows of all classes at the same time.
 
     Parameters
     ----------
-    latent_dim : int >= 1
-        Length of a latent.
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Hidden layers of an "mlp" that looks at inputs; those of one that makes them are
         reversed.
     input_shape : tuple (C, H, W), default=None
-        Shape of one image.
+        Shape of one image, where X has flat rows.
     max_epochs : int, default=30
         Passes over the largest class.
     batch_size : int, default=64
@@ -79,20 +85,16 @@ class NetGenerator(BaseGenerator):
     verbose : int, default=0
         1 shows a progress bar.
     random_state : int, RandomState instance or None, default=None
-        Determines weights, batches and noise.
+        Determines weights, batches, noise and held-out rows.
 
     Attributes
     ----------
     net_ : skorch net
-        The trained net, of which ``core_`` is the module.
+        The trained net.
     loss_curve_ : list of float
         Training loss of each epoch.
     """
 
-    is_quick = False
-    _net_class = StackedNet
-
-    latent_dim: Count = field(default=10, kw_only=False)
     hidden_layer_sizes: Any = (256, 256)
     input_shape: Any = None
     max_epochs: Count = 30
@@ -102,43 +104,42 @@ class NetGenerator(BaseGenerator):
     verbose: Any = 0
     random_state: RandomState = None
 
-    input_shape_: tuple = fitted()
+    @property
+    def loss_curve_(self):
+        return self.net_.history[:, "train_loss"]
+
+    def _train(self, module, training, validation=None, *, net_class=StackedNet, **options):
+        """A net trained on rows and codes, with those parameters that the estimator has."""
+        given = self.get_params(deep=False)
+        options |= {name: given[name] for name in TRAINING_PARAMETERS if name in given}
+        net = make_net(module, net_class=net_class, **options)
+        return train(net, *training, validation=validation)
+
+
+class NetGenerator(StackTrainer, BaseGenerator):
+    """A generator whose ``core_`` is the module of its net.
+
+    Parameters
+    ----------
+    latent_dim : int >= 1
+        Length of a latent.
+    """
+
+    is_quick = False
+
+    latent_dim: Count = field(default=10, kw_only=False)
 
     core_ = property(attrgetter("net_.module_"))
 
     def untrained_networks(self):
         return {"net_": self.make_core()} if hasattr(self, "latent_dim_") else {}
 
-    @property
-    def loss_curve_(self):
-        return self.net_.history[:, "train_loss"]
-
     def _fit(self, rows, codes):
-        self.input_shape_ = self._resolve_input_shape(rows.shape[1])
         with seeded(self.random_state) as seed:
             training, validation = self._hold_out(rows, codes, seed)
-            net = make_net(
-                self.make_core().started(training[0]),
-                net_class=self._net_class,
-                **{name: getattr(self, name) for name in TRAINING_PARAMETERS},
-                **self._net_options(training[0]),
-            )
-            self.net_ = train(net, *training, validation=validation)
+            self.net_ = self._train(self.make_core().started(training[0]), training, validation)
         self.latent_dim_ = int(self.latent_dim)
 
     def _hold_out(self, rows, codes, seed):
         """Rows and codes to train on, and those to stop early by: none."""
         return (rows, codes), None
-
-    def _net_options(self, rows):
-        """Further arguments of ``make_net``."""
-        return {}
-
-    def _resolve_input_shape(self, n_features):
-        shape = (n_features,) if self.input_shape is None else tuple(self.input_shape)
-        if size_of(shape) != n_features:
-            raise ValueError(
-                f"Got input_shape={self.input_shape} for X with {n_features} features; they "
-                "must hold the same number of values."
-            )
-        return shape

@@ -11,37 +11,23 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, Natural, Positive, Share
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import Core
-from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
-from sklearn_ood.nets._modules import size_of
+from sklearn_ood.generators._training import NetGenerator, Network
 from sklearn_ood.nets._stacked import Decoder, GaussianEncoder, stacked_network
 
 
 class VAECore(Core):
-    """Encoders, decoders and the noise of all classes.
+    """What a VAE learns: encoders (K, c, d) to (K, c, 2 m), decoders, and the noise."""
 
-    Parameters
-    ----------
-    n_classes : int
-    input_shape : tuple of int
-    encoder, decoder : nn.Module
-        (K, c, d) to (K, c, 2 m), and (K, c, m) to (K, c, d).
-    noise_variance : float or None
-        Of a feature around its generation; None learns it.
-    is_bernoulli : bool
-        Whether the decoders make logits.
-    """
-
-    def __init__(
-        self, n_classes, input_shape, encoder, decoder, *, noise_variance, is_bernoulli
-    ):
-        n_features = size_of(input_shape)
-        super().__init__(n_classes, n_features)
-        self.encode = GaussianEncoder(encoder, n_features)
-        self.decode = Decoder(decoder, n_features, sigmoid=is_bernoulli)
-        self.is_bernoulli = is_bernoulli
-        fit_noise = noise_variance is None and not is_bernoulli
-        log_noise = torch.full((n_classes,), float(np.log(noise_variance or 1.0)))
-        self.log_noise = nn.Parameter(log_noise, requires_grad=fit_noise)
+    def __init__(self, vae, encoder, decoder):
+        super().__init__(vae.n_classes_, vae.n_features_in_)
+        self.kl_warmup_epochs = vae.kl_warmup_epochs
+        self.is_bernoulli = vae.likelihood == "bernoulli"
+        self.encode = GaussianEncoder(encoder, self.n_features)
+        self.decode = Decoder(decoder, self.n_features, sigmoid=self.is_bernoulli)
+        is_learned = vae.noise_variance == "fit"
+        start = 0.0 if is_learned else float(np.log(vae.noise_variance))
+        log_noise = torch.full((self.n_classes,), start)
+        self.log_noise = nn.Parameter(log_noise, is_learned and not self.is_bernoulli)
 
     @torch.no_grad()
     def started(self, rows):
@@ -59,10 +45,7 @@ class VAECore(Core):
         return -x.shape[1] * bound.T.double()
 
     def negative_elbo(self, x, kl_weight=1.0, *, sample=True):
-        """Minus the evidence lower bound in nats a feature, for each class and row.
-
-        With ``sample=False`` the latent is the encoder's mean rather than a draw around it.
-        """
+        """Minus the evidence lower bound in nats a feature, for each class and row."""
         mean, log_variance = self.encode.distribution(x)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean) if sample else mean
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(2)
@@ -76,27 +59,18 @@ class VAECore(Core):
             misfit = 0.5 * (squared * torch.exp(-log_noise) + x.shape[2] * constant)
         return (misfit + kl_weight * divergence) / x.shape[2]
 
-
-class VAENet(StackedNet):
-    """Maximises the evidence lower bound, the Kullback-Leibler term warmed up."""
-
-    def __init__(self, module, *args, kl_warmup_epochs, **kwargs):
-        super().__init__(module, *args, **kwargs)
-        self.kl_warmup_epochs = kl_warmup_epochs
-
-    def batch_loss(self, batch):
-        warmup = self.kl_warmup_epochs if self.module_.training else 0
-        weight = min(1.0, len(self.history) / (warmup + 1))
-        losses = self.module_.negative_elbo(batch[1], weight).mean(1)
+    def loss(self, x, epoch):
+        """The same, with the weight of the latents' divergence warmed up in training."""
+        weight = min(1.0, epoch / (self.kl_warmup_epochs + 1)) if self.training else 1.0
+        losses = self.negative_elbo(x, weight).mean(1)
         # The sum keeps each class's gradient what it would be on its own.
-        return losses.sum() if self.module_.training else losses.mean()
+        return losses.sum() if self.training else losses.mean()
 
 
 class VAE(NetGenerator):
     """Generate the rows of each class with a variational autoencoder.
 
-    All classes' networks are trained at the same time as one stacked net; every batch
-    holds the same number of rows of each class.
+    All classes' networks are trained at the same time, as one stacked net.
 
     Parameters
     ----------
@@ -108,9 +82,9 @@ class VAE(NetGenerator):
         Variance of the Gaussian likelihood: smaller follows the data more closely, larger
         keeps the latents closer to their prior. "fit" learns one a class.
     encoder, decoder : {"auto", "mlp", "conv"}, nn.Module or callable, default="auto"
-        "auto" is "conv" where ``input_shape`` says images, else "mlp". A module is copied for
-        every class; a callable is called with (n_inputs, n_outputs) for every class. The
-        encoder has ``2 * latent_dim`` outputs, means and log variances.
+        "auto" is "conv" for images, else "mlp". A module is copied for every class; a callable
+        is called with (n_inputs, n_outputs) for every class. The encoder has
+        ``2 * latent_dim`` outputs, means and log variances.
     kl_warmup_epochs : int >= 0, default=3
         Epochs over which the weight of the latents' divergence rises to 1.
     early_stopping : bool, default=False
@@ -141,8 +115,6 @@ class VAE(NetGenerator):
     (60, 4)
     """
 
-    _net_class = VAENet
-
     latent_dim: Count = field(default=10, kw_only=False)
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     noise_variance: Positive | Literal["fit"] = "fit"
@@ -157,12 +129,9 @@ class VAE(NetGenerator):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
         sizes = tuple(self.hidden_layer_sizes)
         return VAECore(
-            k,
-            shape,
+            self,
             stacked_network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),
             stacked_network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder"),
-            noise_variance=None if self.noise_variance == "fit" else self.noise_variance,
-            is_bernoulli=self.likelihood == "bernoulli",
         )
 
     @property
@@ -190,10 +159,3 @@ class VAE(NetGenerator):
                 "but a class is too small to hold rows out; use early_stopping=False."
             )
         return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])
-
-    def _net_options(self, rows):
-        return {
-            "early_stopping": self.early_stopping,
-            "n_iter_no_change": self.n_iter_no_change,
-            "net_params": {"kl_warmup_epochs": self.kl_warmup_epochs},
-        }
