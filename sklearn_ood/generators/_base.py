@@ -28,10 +28,6 @@ class Core(nn.Module):
       penalised squared distance;
     - ``log_density``, from inputs (n, d) to their log densities (n, K), or bounds on them.
 
-    Parameters
-    ----------
-    n_classes, n_features : int
-
     Attributes
     ----------
     prior : {"normal", "uniform"}
@@ -121,10 +117,7 @@ class BaseGenerator(Parameterized, ABC):
     def make_core(self):
         """A core that has learned nothing: a fitted one's ``state_dict`` fits into it.
 
-        Returns
-        -------
-        nn.Module
-            Made from the parameters and the plain fitted attributes.
+        It is made from the parameters and the plain fitted attributes.
         """
 
     def untrained_networks(self):
@@ -152,9 +145,8 @@ class BaseGenerator(Parameterized, ABC):
         """
         self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
-        self.classes_, self.n_classes_ = data.classes, len(data.classes)
-        if y is None:
-            self.classes_ = None
+        self.classes_ = None if y is None else data.classes
+        self.n_classes_ = len(data.classes)
         self._fit(data.rows, data.codes)
         return self
 
@@ -234,11 +226,6 @@ class BaseGenerator(Parameterized, ABC):
         Returns
         -------
         z : ndarray of shape (n_samples, latent_dim)
-
-        Raises
-        ------
-        AttributeError
-            If this kind of generator has no encoder.
         """
         rows = validate_rows(self, X)
         if not hasattr(self.core_, "encode"):
@@ -264,19 +251,7 @@ class BaseGenerator(Parameterized, ABC):
         return self.log_prior_tensor(torch.from_numpy(z)).numpy()
 
     def decode_tensor(self, z, class_index):
-        """``decode`` as a differentiable torch function.
-
-        Parameters
-        ----------
-        z : tensor of shape (n, latent_dim)
-            On the generator's device.
-        class_index : long tensor of shape (n,)
-            Position of each one's class in ``classes_``.
-
-        Returns
-        -------
-        x : tensor of shape (n, n_features)
-        """
+        """``decode`` as a differentiable torch function of latents and their classes' codes."""
         return by_class(self.core_.decode, z, class_index, self.n_classes_)
 
     def log_prior_tensor(self, z):

@@ -28,7 +28,7 @@ class GANCore(Core):
         self.discriminator = discriminator
 
     def started(self, rows):
-        """Itself, with the location of the training rows as a start, and noise in their units."""
+        """Itself, with the training rows' location as a start, and noise in their units."""
         self.decode.mean.copy_(torch.as_tensor(rows.mean(0)))
         self.instance_noise *= float(rows.std(0).mean())
         return self
@@ -61,16 +61,9 @@ class GANNet(StackedNet):
     def train_step_single(self, batch, **fit_params):
         gan, done = self.module_, (len(self.history) - 1) / self.max_epochs
         critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
-        _own_gradient(critic_loss, gan.discriminator, retain_graph=True)
-        _own_gradient(generator_loss, gan.decode)
+        critic_loss.backward(inputs=list(gan.discriminator.parameters()), retain_graph=True)
+        generator_loss.backward(inputs=list(gan.decode.parameters()))
         return {"loss": critic_loss, "generator_loss": generator_loss}
-
-
-def _own_gradient(loss, player, retain_graph=False):
-    parameters = list(player.parameters())
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=retain_graph)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
 
 
 class GAN(NetGenerator):

@@ -65,9 +65,8 @@ class MixtureCore(Core):
 
     def log_density(self, x):
         component = self._component_log_density(self._standardised(x))
-        return (
-            torch.logsumexp(self._by_class(component, -torch.inf), 2) - self.scale.log().sum()
-        )
+        of_class = self._by_class(component, -torch.inf).logsumexp(2)
+        return of_class - self.scale.log().sum()
 
     def _by_class(self, values, padding):
         """Values (n, n_mixtures) of the components as (n, K, width)."""
@@ -129,8 +128,6 @@ class GaussianMixtureGenerator(BaseGenerator):
         Position in ``classes_`` of the class that it belongs to.
     n_components_, reg_covar_ : int, float
         What was used.
-    latent_dim_ : int
-        Number of features plus one.
 
     Examples
     --------
@@ -180,63 +177,56 @@ class GaussianMixtureGenerator(BaseGenerator):
         spread, centre = rows.std(0), rows.mean(0)
         scale = np.where(spread > 0, spread, 1.0)
         scaled = (rows - centre) / scale
-        self.n_components_, self.reg_covar_ = self.n_components, self.reg_covar
+        chosen = self.n_components, self.reg_covar
         if self.n_components == "auto":
-            self.n_components_, self.reg_covar_ = self._best_candidate(scaled, codes, seed)
-        mixtures = self._mixtures(scaled, codes, self.n_components_, self.reg_covar_, seed)
-        self.owner_ = _owner(mixtures)
-        self.core_ = _learned(self.make_core(), mixtures, centre, scale)
+            chosen = self._best_candidate(scaled, codes, seed)
+        self.n_components_, self.reg_covar_ = chosen
+        self.core_ = self._fitted_core(scaled, codes, *chosen, seed, centre=centre, scale=scale)
+        self.owner_ = self.core_.owner.numpy()
         self.latent_dim_ = rows.shape[1] + 1
 
     def _best_candidate(self, scaled, codes, seed):
         """The candidate that tells held-out classes from the others best."""
-        counts, d = np.bincount(codes), scaled.shape[1]
+        counts = np.bincount(codes)
         candidates = [c for c in CANDIDATES if c[0] == 1 or c[0] * 20 <= counts.max()]
         if len(candidates) == 1 or counts.min() < 2:
-            return CANDIDATES[0] if counts.max() >= 4 * d else (1, 1e-2)
+            return CANDIDATES[0] if counts.max() >= 4 * scaled.shape[1] else (1, 1e-2)
         held_out = hold_out_each_class(codes, 0.3, seed)
         scores = []
         for candidate in candidates:
-            mixtures = self._mixtures(scaled[~held_out], codes[~held_out], *candidate, seed)
-            core = MixtureCore(_owner(mixtures), d)
-            _learned(core, mixtures, centre=np.zeros(d), scale=np.ones(d))
+            core = self._fitted_core(scaled[~held_out], codes[~held_out], *candidate, seed)
             density = core.log_density(torch.from_numpy(scaled[held_out])).numpy()
             scores.append(held_out_class_scores(density, codes[held_out]))
         return candidates[simplest_of_the_best(np.array(scores))]
 
-    def _mixtures(self, scaled, codes, n_components, reg_covar, seed):
-        """A mixture for every class."""
+    def _fitted_core(
+        self, scaled, codes, n_components, reg_covar, seed, *, centre=0.0, scale=1.0
+    ):
+        """The core with a mixture for every class; precisions as Cholesky factors."""
         options = {"reg_covar": reg_covar, "max_iter": self.max_iter, "random_state": seed}
-        return Parallel(n_jobs=self.n_jobs)(
+        mixtures = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_mixture)(scaled[codes == k], n_components, **options)
             for k in range(self.n_classes_)
+        )
+        means, weights, precision_root, covariances = (
+            np.concatenate([getattr(each, name) for each in mixtures])
+            for name in ("means_", "weights_", "precisions_cholesky_", "covariances_")
+        )
+        owner = np.repeat(range(len(mixtures)), [len(each.weights_) for each in mixtures])
+        d = scaled.shape[1]
+        return MixtureCore(owner, d).filled(
+            means=means,
+            weights=weights,
+            precision_root=precision_root,
+            covariance_root=np.linalg.cholesky(covariances),
+            centre=np.full(d, centre),
+            scale=np.full(d, scale),
         )
 
     @property
     def means_(self):
         core = self.core_
         return (core.means * core.scale + core.centre).cpu().numpy()
-
-
-def _owner(mixtures):
-    """Class of each component of all mixtures."""
-    return np.repeat(np.arange(len(mixtures)), [len(each.weights_) for each in mixtures])
-
-
-def _learned(core, mixtures, centre, scale):
-    """The core with the components of all mixtures; precisions as Cholesky factors."""
-    means, weights, precision_root, covariances = (
-        np.concatenate([getattr(each, name) for each in mixtures])
-        for name in ("means_", "weights_", "precisions_cholesky_", "covariances_")
-    )
-    return core.filled(
-        means=means,
-        weights=weights,
-        precision_root=precision_root,
-        covariance_root=np.linalg.cholesky(covariances),
-        centre=centre,
-        scale=scale,
-    )
 
 
 def held_out_class_scores(density, codes):

@@ -18,10 +18,10 @@ class NeighborCore(Core):
 
     def __init__(self, offsets, n_features):
         super().__init__(len(offsets) - 1, n_features)
-        n_rows = int(offsets[-1])
-        self.offsets = offsets
+        n_rows, sizes = int(offsets[-1]), np.diff(offsets)
+        self.sizes = sizes.tolist()
         self.floats_per_row = max(n_rows * n_features // 64, self.floats_per_row)
-        self.keep(first=offsets[:-1, None], count=np.diff(offsets)[:, None])
+        self.keep(first=offsets[:-1, None], count=sizes[:, None])
         self.reserve(torch.float32, rows=(n_rows, n_features), half_norm=(n_rows,))
 
     def decode(self, z):
@@ -36,18 +36,13 @@ class NeighborCore(Core):
 
     def nearest(self, x, prior_weight=0.0):
         parts = x.split(max(1, MAX_DISTANCES // len(self.rows)))
-        inner = (torch.addmm(self.half_norm, part, self.rows.T, beta=-1) for part in parts)
-        place = torch.cat([self._first_maximum(values) for values in inner]).T - self.first
+        place = torch.cat([self._place_of_nearest(part) for part in parts], 1)
         return ((2 * place + 1) / self.count - 1).to(x.dtype)[:, :, None]
 
-    def _first_maximum(self, inner):
-        """Where each class's segment of every row has its (first) maximum."""
-        values, n_rows = inner.cpu().numpy(), inner.shape[1]
-        best = np.maximum.reduceat(values, self.offsets[:-1], axis=1)
-        is_best = values == np.repeat(best, np.diff(self.offsets), axis=1)
-        place = np.where(is_best, np.arange(n_rows, dtype=np.int32), n_rows)
-        place = np.minimum.reduceat(place, self.offsets[:-1], axis=1)
-        return torch.as_tensor(place, dtype=torch.long, device=inner.device)
+    def _place_of_nearest(self, x):
+        """Place, among the rows of each class, of the one nearest to each input, (K, n)."""
+        inner = torch.addmm(self.half_norm, x, self.rows.T, beta=-1)
+        return torch.stack([of_class.argmax(1) for of_class in inner.split(self.sizes, 1)])
 
 
 class NearestNeighborGenerator(BaseGenerator):

@@ -124,11 +124,9 @@ class PretrainedGenerator(BaseGenerator):
 
     def _width(self, decode):
         """Length of a generation."""
-        device = device_of(decode)
+        z = torch.zeros(self.n_classes_, 2, self.latent_dim, device=device_of(decode))
         try:
-            with torch.no_grad():
-                z = torch.zeros(self.n_classes_, 2, self.latent_dim, device=device)
-                return decode(z).shape[2]
+            return decode(z).shape[2]
         except RuntimeError as error:
             raise ValueError(
                 f"Got a module that cannot take latents of shape (2, {self.latent_dim}): "

@@ -61,11 +61,6 @@ class SiameseSimilarity(StackTrainer):
     batch_size : int, default=16
         Rows of each class in a batch; all their pairs are used.
 
-    Attributes
-    ----------
-    n_features_in_ : int
-    input_shape_ : tuple of int
-
     References
     ----------
     R. Hadsell, S. Chopra and Y. LeCun (2006), Dimensionality reduction by learning an
@@ -103,17 +98,7 @@ class SiameseSimilarity(StackTrainer):
         return {} if fitted_on is None else {"net_": self.make_network(fitted_on)}
 
     def make_network(self, input_shape):
-        """An untrained network, into which the state of a trained one fits.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-
-        Returns
-        -------
-        nn.Module
-            From rows to embeddings.
-        """
+        """An untrained network from rows to embeddings: a trained one's state fits into it."""
         embedding = build_module(
             self.module,
             size_of(input_shape),

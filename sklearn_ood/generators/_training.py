@@ -11,15 +11,6 @@ from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._training import Net, make_net, seeded, train
 
-TRAINING_PARAMETERS = (
-    "lr",
-    "max_epochs",
-    "batch_size",
-    "early_stopping",
-    "n_iter_no_change",
-    "device",
-    "verbose",
-)
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
@@ -109,9 +100,9 @@ class StackTrainer(Parameterized):
         return self.net_.history[:, "train_loss"]
 
     def _train(self, module, training, validation=None, *, net_class=StackedNet, **options):
-        """A net trained on rows and codes, with those parameters that the estimator has."""
+        """A net trained on rows and codes, with those parameters that are ``make_net``'s."""
         given = self.get_params(deep=False)
-        options |= {name: given[name] for name in TRAINING_PARAMETERS if name in given}
+        options |= {name: given[name] for name in given.keys() & make_net.__kwdefaults__}
         net = make_net(module, net_class=net_class, **options)
         return train(net, *training, validation=validation)
 

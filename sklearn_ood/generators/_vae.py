@@ -96,8 +96,6 @@ class VAE(NetGenerator):
 
     Attributes
     ----------
-    noise_variance_ : ndarray of shape (n_classes,)
-        Given or fitted; zeros for "bernoulli".
     loss_curve_ : list of float
         Minus the evidence lower bound in nats a feature, summed over the classes.
 

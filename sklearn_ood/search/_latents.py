@@ -1,10 +1,8 @@
 """Search of latent vectors, for all rows and all classes together.
 
-Classifying ``n`` rows with ``K`` generators asks for the nearest generation of every
-class to every row: ``n * K`` small, independent minimisations over the same decoders.
-One after the other, each of them pays the full cost of reading the decoder's weights; in
-one batch the cost is that of a few matrix products. The functions here know nothing of
-labels or estimators: they take torch tensors, modules and callables.
+Classifying ``n`` rows with ``K`` generators asks for ``n * K`` small, independent
+minimisations over the same decoders: in one batch they cost a few matrix products. The
+functions here know no labels and no estimators, only tensors, modules and callables.
 """
 
 from typing import NamedTuple
@@ -51,20 +49,7 @@ DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distan
 class ClassBlocks:
     """Rows that have a class each, laid out as one block a class, all of one width.
 
-    Parameters
-    ----------
-    class_index : long tensor of shape (n,)
-    n_classes : int
-    multiple_of : int, default=1
-        The width is a multiple of it.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._latents import ClassBlocks
-    >>> blocks = ClassBlocks(torch.tensor([1, 0, 1]), 2)
-    >>> blocks.pad(torch.tensor([[1.0], [2.0], [3.0]]))[..., 0].tolist()
-    [[2.0, 0.0], [1.0, 3.0]]
+    The width is a multiple of ``multiple_of``.
     """
 
     def __init__(self, class_index, n_classes, multiple_of=1):
@@ -90,72 +75,29 @@ class ClassBlocks:
 
 
 def by_class(function, rows, class_index, n_classes):
-    """Apply a function of blocks (K, c, p) -> (K, c, q) to rows that have a class each.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._latents import by_class
-    >>> scale = torch.tensor([1.0, 10.0]).view(2, 1, 1)
-    >>> by_class(lambda x: scale * x, torch.ones(3, 1), torch.tensor([1, 0, 1]), 2)[:, 0]
-    tensor([10.,  1., 10.])
-    """
+    """Apply a function of blocks (K, c, p) -> (K, c, q) to rows that have a class each."""
     blocks = ClassBlocks(class_index, n_classes)
     return blocks.rows(function(blocks.pad(rows)))
 
 
 def nearest_in_bank(x, bank, *, max_elements=2**26):
-    """Index of each row's nearest generation in L2, for every class.
+    """Which generation of each class is nearest in L2 to each row, of a bank (K, b, d): (K, n).
 
-    Parameters
-    ----------
-    x : tensor of shape (n, d)
-    bank : tensor of shape (K, b, d)
-        ``b`` generations of each class.
-    max_elements : int, default=2**26
-        Largest number of distances held at once.
-
-    Returns
-    -------
-    index : long tensor of shape (K, n)
-    distance : tensor of shape (K, n)
-        Mean squared difference a feature to that generation.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._latents import nearest_in_bank
-    >>> bank = torch.tensor([[[0.0], [1.0]], [[5.0], [9.0]]])
-    >>> nearest_in_bank(torch.tensor([[0.8]]), bank)[0].tolist()
-    [[1], [0]]
+    At most ``max_elements`` distances are held at once.
     """
-    n_classes, n_bank, d = bank.shape
-    flat = bank.reshape(-1, d)
+    flat = bank.flatten(0, 1)
     half_norm = 0.5 * flat.square().sum(1)
-    parts = []
-    for rows in x.split(max(1, max_elements // len(flat))):
-        inner = torch.addmm(half_norm, rows, flat.T, beta=-1)
-        best = inner.view(len(rows), n_classes, n_bank).max(2)
-        squared = rows.square().sum(1) - 2 * best.values.T
-        parts.append((best.indices.T, squared.clamp_min(0) / d))
-    index, distance = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    return index, distance
+    parts = x.split(max(1, max_elements // len(flat)))
+    inner = (torch.addmm(half_norm, rows, flat.T, beta=-1) for rows in parts)
+    return torch.cat([part.unflatten(1, bank.shape[:2]).argmax(2) for part in inner]).T
 
 
 def search_latents(
-    decode,
-    x,
-    starts,
-    *,
-    distance=squared_distance,
-    penalty=None,
-    max_iter=50,
-    max_elements=2**24,
-    **options,
+    decode, x, starts, *, distance=squared_distance, penalty=None, max_elements=2**24, **options
 ):
     """Find the latent vector of every class whose generation is nearest to every row.
 
-    Minimises ``distance(x, decode(z)) + penalty(z)`` over z, from the best of ``starts``.
+    Minimises ``distance(x, decode(z)) + penalty(z)`` over z.
 
     Parameters
     ----------
@@ -169,8 +111,6 @@ def search_latents(
         ``distance(x, generated)`` reduces the last axis.
     penalty : callable, default=None
         Maps (K, c, m) to (K, c): minus the weighted log prior.
-    max_iter : int >= 0, default=50
-        L-BFGS steps; 0 takes the best start as it is.
     max_elements : int, default=2**24
         Largest number of generated values held at once; bounds the memory.
     **options : dict
@@ -179,19 +119,7 @@ def search_latents(
     Returns
     -------
     Match
-        Distances, final objectives and objectives at the start, each (n, K), and latents
-        (n, K, m).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._latents import search_latents
-    >>> axes = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
-    >>> match = search_latents(
-    ...     lambda z: z @ axes, torch.tensor([[3.0, 4.0]]), [torch.zeros(2, 1, 1)]
-    ... )
-    >>> match.distance.round(decimals=3)
-    tensor([[8.0000, 4.5000]])
+        Distances and objectives (n, K), latents (n, K, m).
     """
 
     def objective(z, rows):
@@ -201,10 +129,10 @@ def search_latents(
     chunk = max(1, max_elements // (starts[0].shape[0] * x.shape[1]))
     parts = []
     for rows, *begin in zip(x.split(chunk), *(s.split(chunk, 1) for s in starts), strict=True):
-        found = _minimum_of_each_class(objective, rows, begin, max_iter=max_iter, **options)
+        z, *objectives = _minimum_of_each_class(objective, rows, begin, **options)
         with torch.no_grad():
-            reached = distance(rows, decode(found.z))
-        parts.append((reached.T, found.value.T, found.start_value.T, found.z.transpose(0, 1)))
+            reached = distance(rows, decode(z))
+        parts.append([entry.transpose(0, 1) for entry in (reached, *objectives, z)])
     return Match(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
 
 
@@ -225,11 +153,7 @@ def _minimum_of_each_class(objective, x, starts, **options):
             choice = torch.stack([objective(start, x) for start in starts]).argmin(0)
         best = torch.take_along_dim(torch.stack(starts), choice[None, :, :, None], 0)[0]
     found = minimize_batched(bind, best.reshape(-1, m), **options)
-    return found._replace(
-        z=found.z.view(n_classes, n, m),
-        value=found.value.view(n_classes, n),
-        start_value=found.start_value.view(n_classes, n),
-    )
+    return [entry.unflatten(0, (n_classes, n)) for entry in found]
 
 
 def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
@@ -238,13 +162,11 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
     Parameters
     ----------
     core : Core
-        Has ``decode``, from latents (K, c, m) to generations (K, c, d), and a ``prior``.
     x : tensor of shape (n, d)
     distance : callable
         ``distance(x, generated)`` reduces the last axis.
     guess : callable, default=None
-        Maps ``x`` to latents (K, n, m): the answer itself where it is a closed form, or an
-        encoder's; a start where there are L-BFGS steps.
+        Maps ``x`` to latents (K, n, m): the answer where there are no L-BFGS steps.
     bank : tuple of arrays of shapes (K, b, m) and (K, b, d), default=None
         Further starts: latents and their generations, of which the nearest is taken.
     penalty : float or array of shape (K,), default=0.0
@@ -264,7 +186,7 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
         return distance(x, core.decode(z)).T, z.transpose(0, 1)
     if bank is not None:
         latents, generations = (torch.as_tensor(part, device=x.device) for part in bank)
-        index, _ = nearest_in_bank(x, generations)
+        index = nearest_in_bank(x, generations)
         starts.append(torch.take_along_dim(latents, index[:, :, None], dim=1))
     in_box = core.prior == "uniform"
     weight = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)[..., None]

@@ -15,8 +15,6 @@ class Minimum(NamedTuple):
     z: torch.Tensor
     value: torch.Tensor
     start_value: torch.Tensor
-    n_iter: torch.Tensor
-    n_evaluations: int
 
 
 def minimize_batched(
@@ -33,7 +31,7 @@ def minimize_batched(
 
     Every problem keeps its own history, step length and line search, so that one
     evaluation of the batch moves every problem on by one trial step, whatever phase it is
-    in. Problems that have converged leave the batch.
+    in. Problems that have converged leave the batch. No value ends above its start.
 
     Parameters
     ----------
@@ -57,64 +55,30 @@ def minimize_batched(
     Returns
     -------
     Minimum
-        The points, their values (never above those at ``start``), the values at ``start``,
-        accepted steps of each problem, and how often one problem's function was evaluated.
 
     References
     ----------
     J. Nocedal (1980), Updating quasi-Newton matrices with limited storage, the two-loop
     recursion. A. Lewis and M. Overton (2013), Nonsmooth optimization via quasi-Newton
     methods, section 4: the bracketing line search for the weak Wolfe conditions.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._lbfgs import minimize_batched
-    >>> centre = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    >>> found = minimize_batched(
-    ...     lambda index: lambda z: ((z - centre[index]) ** 2).sum(1), torch.zeros(2, 2)
-    ... )
-    >>> found.z.round(decimals=3)
-    tensor([[1., 2.],
-            [3., 4.]])
     """
-    z = start.detach().clone()
-    index = torch.arange(len(z), device=z.device)
+    stopping = max_iter, gtol, ftol, max_line_search
+    index = torch.arange(len(start), device=start.device)
     function = bind(index)
-    if max_iter == 0:
-        with torch.no_grad():
-            value = function(z)
-        return Minimum(z, value, value, torch.zeros_like(index), len(z))
-    stopping = Stopping(max_iter, gtol, ftol, max_line_search)
-    state = Lbfgs(z, *_value_and_gradient(function, z), history_size)
-    n_evaluations = len(z)
-    result = Minimum(z, state.value.clone(), state.value.clone(), state.n_iter.clone(), 0)
+    state = Lbfgs(start, *_value_and_gradient(function, start), history_size)
+    result = Minimum(state.z.clone(), state.value.clone(), state.value.clone())
     running = (state.gradient.abs().amax(1) > gtol) & torch.isfinite(state.value)
-    while True:
-        if running.sum() < FULL * len(running) or not running.any():
-            left = ~running
-            result.z[index[left]] = state.z[left]
-            result.value[index[left]] = state.value[left]
-            result.n_iter[index[left]] = state.n_iter[left]
-            if not running.any():
-                return result._replace(n_evaluations=n_evaluations)
-            index = index[running]
+    running &= max_iter > 0
+    while running.any():
+        if running.sum() < FULL * len(running):
+            result.z[index], result.value[index] = state.z, state.value
             state.keep(running)
-            running = running[running]
+            index, running = index[running], running[running]
             function = bind(index)
         trial = state.trial()
-        value, gradient = _value_and_gradient(function, trial)
-        n_evaluations += len(trial)
-        running &= state.judge(trial, value, gradient, running, stopping)
-
-
-class Stopping(NamedTuple):
-    """When a problem has converged, or is given up."""
-
-    max_iter: int
-    gtol: float
-    ftol: float
-    max_line_search: int
+        running &= state.judge(trial, *_value_and_gradient(function, trial), running, *stopping)
+    result.z[index], result.value[index] = state.z, state.value
+    return result
 
 
 class Lbfgs:
@@ -125,14 +89,13 @@ class Lbfgs:
 
     def __init__(self, z, value, gradient, history_size):
         n, m = z.shape
-        self.z, self.value, self.gradient = z.clone(), value, gradient
+        self.z, self.value, self.gradient = z.detach().clone(), value, gradient
         self.direction = -gradient
         self.slope = -gradient.square().sum(1)
         self.step = 1.0 / gradient.norm(dim=1).clamp_min(1e-12)
         self.low, self.high = z.new_zeros(n), z.new_full((n,), torch.inf)
         self.n_trials, self.n_iter = torch.zeros(2, n, dtype=torch.long, device=z.device)
-        self.s = z.new_zeros(n, history_size, m)
-        self.y = z.new_zeros(n, history_size, m)
+        self.s, self.y = z.new_zeros(2, n, history_size, m)
         self.rho = z.new_zeros(n, history_size)
         self.scale = z.new_ones(n)
 
@@ -144,16 +107,16 @@ class Lbfgs:
         """Where to evaluate every problem next."""
         return torch.addcmul(self.z, self.step[:, None], self.direction)
 
-    def judge(self, trial, value, gradient, running, stopping):
+    def judge(self, trial, value, gradient, running, max_iter, gtol, ftol, max_line_search):
         """Accept trial steps or change their lengths; return which problems go on."""
         finite = torch.isfinite(value) & torch.isfinite(gradient).all(1)
         lower = finite & (value <= self.value + ARMIJO * self.step * self.slope)
         flat = (gradient * self.direction).sum(1) >= WOLFE * self.slope
         self.n_trials += 1
-        exhausted = self.n_trials >= stopping.max_line_search
+        exhausted = self.n_trials >= max_line_search
         accepted = running & lower & (flat | exhausted)
         # Below the rounding of the value a lower point cannot be recognised any more.
-        negligible = -self.step * self.slope <= 0.5 * stopping.ftol * self.value.abs()
+        negligible = -self.step * self.slope <= 0.5 * ftol * self.value.abs()
         going_on = accepted | ~(exhausted | (~lower & negligible))
         self._change_step(lower, value)
         chosen = accepted.nonzero(as_tuple=True)[0]
@@ -162,9 +125,9 @@ class Lbfgs:
             self._accept(chosen, trial[chosen], after, gradient[chosen])
             size = torch.maximum(before.abs(), after.abs())
             going_on[chosen] = (
-                (before - after > stopping.ftol * size)
-                & (gradient[chosen].abs().amax(1) > stopping.gtol)
-                & (self.n_iter[chosen] < stopping.max_iter)
+                (before - after > ftol * size)
+                & (gradient[chosen].abs().amax(1) > gtol)
+                & (self.n_iter[chosen] < max_iter)
             )
         return going_on
 

@@ -19,7 +19,7 @@ from sklearn_ood.generators import (
     PCAGenerator,
     PretrainedGenerator,
 )
-from sklearn_ood.generators._mixture import held_out_class_scores
+from sklearn_ood.generators._mixture import held_out_class_scores, simplest_of_the_best
 
 X, Y = load_iris(return_X_y=True)
 LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -195,6 +195,11 @@ def test_held_out_class_scores_agree_with_brute_force():
     own = codes == 2
     one = held_out_class_scores(density[own], codes[own])
     np.testing.assert_allclose(one, density[own, 2].mean())
+
+
+def test_the_simplest_candidate_is_taken_that_may_be_as_good_as_the_best():
+    scores = np.array([[0.5, 0.5, 0.5], [0.9, 0.8, 0.9], [0.9, 0.9, 0.8]])
+    assert simplest_of_the_best(scores) == 1
 
 
 @pytest.mark.parametrize("parameters", [{"n_components": 0}, {"reg_covar": 0.0}])
