@@ -115,10 +115,7 @@ class BaseGenerator(Parameterized, ABC):
 
     @abstractmethod
     def make_core(self):
-        """A core that has learned nothing: a fitted one's ``state_dict`` fits into it.
-
-        It is made from the parameters and the plain fitted attributes.
-        """
+        """A core that has learned nothing, of the parameters and plain fitted attributes."""
 
     def untrained_networks(self):
         """The networks that fit trains, as they are before: what a file is read into.
@@ -245,7 +242,6 @@ class BaseGenerator(Parameterized, ABC):
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            Of the standard normal, or of the uniform distribution on [-1, 1].
         """
         z = check_array(z, dtype=np.float64, input_name="z")
         return self.log_prior_tensor(torch.from_numpy(z)).numpy()

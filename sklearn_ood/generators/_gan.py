@@ -103,12 +103,10 @@ class GAN(NetGenerator):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn_ood.generators import GAN
-    >>> X = np.random.RandomState(0).rand(60, 4)
-    >>> gan = GAN(2, hidden_layer_sizes=(8,), max_epochs=2, random_state=0).fit(X)
+    >>> gan = GAN(1, max_epochs=2, random_state=0).fit([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
     >>> gan.sample(3, random_state=0).shape
-    (3, 4)
+    (3, 2)
     """
 
     latent_dim: Count = field(default=15, kw_only=False)

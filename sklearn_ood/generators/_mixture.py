@@ -93,11 +93,10 @@ class MixtureCore(Core):
 class GaussianMixtureGenerator(BaseGenerator):
     """Generate the rows of each class from a mixture of Gaussians.
 
-    Every class has scikit-learn's ``GaussianMixture`` with full covariances. A latent has
-    one number a feature, the position in a component in units of its covariance, and one
-    number more, which chooses the component by the mixture's weights; all are standard
-    normal. A mixture generates every point of the space, so that its similarity to an
-    input is a density: the distance under each component's covariance.
+    Every class has scikit-learn's ``GaussianMixture`` with full covariances. A latent is the
+    position in a component, in units of its covariance, and one number more, which chooses
+    the component by its weight; all are standard normal. A mixture generates every point of
+    the space, so that its similarity to an input is a density.
 
     Parameters
     ----------

@@ -48,9 +48,9 @@ class NeighborCore(Core):
 class NearestNeighborGenerator(BaseGenerator):
     """Generate the training rows of each class: the nearest-neighbour classifier's model.
 
-    The latent is one number, uniform on [-1, 1], that numbers the rows of a class. The
-    nearest generation of an input is its nearest training row, found by matrix products.
-    Generations are constant between the rows, so gradients to the latent are zero.
+    The latent is one number, uniform on [-1, 1], that numbers the rows of a class; gradients
+    to it are zero. The nearest generation of an input is its nearest training row, found by
+    matrix products: generative classification with it is the 1-nearest-neighbour classifier.
 
     Attributes
     ----------
@@ -59,16 +59,10 @@ class NearestNeighborGenerator(BaseGenerator):
     offsets_ : ndarray of shape (n_classes + 1,)
         Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``.
 
-    Notes
-    -----
-    Generative classification with this generator is the 1-nearest-neighbour classifier of
-    the paper's section 4.2.
-
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn_ood.generators import NearestNeighborGenerator
-    >>> generator = NearestNeighborGenerator().fit(np.array([[0.0], [1.0], [5.0]]))
+    >>> generator = NearestNeighborGenerator().fit([[0.0], [1.0], [5.0]])
     >>> generator.decode(generator.encode([[4.0]]))
     array([[5.]], dtype=float32)
     """

@@ -78,8 +78,6 @@ class PCAGenerator(BaseGenerator):
     noise_variance_ : ndarray of shape (n_classes,)
         Variance a feature outside the subspace, drawn to that of all classes together as
         far as a class has few rows.
-    latent_dim_ : int
-        Number of components.
 
     References
     ----------

@@ -27,15 +27,14 @@ class StackedRows(Dataset):
         self._order = torch.argsort(codes, stable=True)
         self._count = torch.bincount(codes)[:, None]
         self._first = torch.cumsum(self._count, 0) - self._count
-        self._length = int(self._count.max())
 
     def __len__(self):
-        return self._length
+        return int(self._count.max())
 
     def batch(self, index):
         """Positions (b,) and rows (K, b, d)."""
         if isinstance(index, slice):
-            index = torch.arange(self._length)[index]
+            index = torch.arange(len(self))[index]
         index = index.to(self._order.device)
         place = self._order[self._first + index % self._count]
         (rows, _) = self.arrays.batch(place.flatten())

@@ -105,12 +105,10 @@ class VAE(NetGenerator):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn_ood.generators import VAE
-    >>> X = np.random.RandomState(0).rand(60, 4)
-    >>> vae = VAE(2, hidden_layer_sizes=(8,), max_epochs=2, random_state=0).fit(X)
-    >>> vae.decode(vae.encode(X)).shape
-    (60, 4)
+    >>> vae = VAE(1, max_epochs=2, random_state=0).fit([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    >>> vae.encode([[0.2, 0.8]]).shape
+    (1, 1)
     """
 
     latent_dim: Count = field(default=10, kw_only=False)
