@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -40,10 +39,6 @@ class Core(nn.Module):
 
     prior = "normal"
     is_differentiable = True
-
-    if TYPE_CHECKING:  # what is registered as a buffer is a tensor
-
-        def __getattr__(self, name) -> torch.Tensor: ...
 
     def __init__(self, n_classes, n_features):
         super().__init__()
