@@ -64,12 +64,12 @@ class GenerativeClassifier(OODClassifier):
     max_iter : int >= 0, default=50
         L-BFGS steps for each row and class.
     prior_weight : float >= 0, default=1.0
-        Weight of the latent's prior in the search, in units of the generator's own noise: 1
-        looks for the most probable latent, 0 for the nearest generation at any price.
+        Weight of the latent's prior in a search: with 1 it looks for the most probable
+        latent, with 0 for the nearest generation at any price.
     validation_fraction : float in [0, 1), default=0.1
-        Part of each class that the generators do not see, on which ``predict_proba`` is
-        calibrated; all but VAE and GAN are then fitted again, to all rows. With 0, or where
-        no row can be spared, it is calibrated on the training rows and overconfident.
+        Part of each class that is held out to calibrate ``predict_proba``; all but VAE and
+        GAN are then fitted again, to all rows. With 0, or where no row can be spared, it is
+        calibrated on the training rows and overconfident.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
     ood_label : label, default=None
@@ -217,7 +217,6 @@ class GenerativeClassifier(OODClassifier):
         return log_softmax(self._evidence(rows) / self.temperature_)
 
     def _map(self, function, rows):
-        """Apply a function of row tensors to rows, batch by batch."""
         core = self.generator_.core_
         size = rows_per_batch(max(1, core.floats_per_row // 4))
         with torch.no_grad():
@@ -297,7 +296,6 @@ class GenerativeClassifier(OODClassifier):
         return self.similarity
 
     def _check_capabilities(self):
-        """Raise where the generator cannot do what is asked of it."""
         core, name = self.generator_.core_, type(self.generator_).__name__
         if self.search == "encoder" and not hasattr(core, "encode"):
             raise ValueError(

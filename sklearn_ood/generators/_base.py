@@ -78,8 +78,8 @@ class BaseGenerator(Parameterized, ABC):
     Attributes
     ----------
     core_ : nn.Module
-        The generators of all classes as tensor functions: ``decode`` and, where the model
-        has them, ``encode``, ``nearest`` and ``log_density``.
+        ``decode`` of all classes and, where the model has them, ``encode``, ``nearest`` and
+        ``log_density``, as tensor functions.
     classes_ : ndarray of shape (n_classes,) or None
         Sorted labels; None when fitted without.
     n_classes_ : int
@@ -100,6 +100,7 @@ class BaseGenerator(Parameterized, ABC):
     latent_dim_: int = fitted()
 
     default_similarity = "l2"
+    _holder = "core_"
     # Fitting a second time costs less than the rows held out of the first.
     is_quick = True
     # Some inputs cannot be generated, so that a distance says something.
@@ -113,14 +114,8 @@ class BaseGenerator(Parameterized, ABC):
         """A core that has learned nothing, of the parameters and plain fitted attributes."""
 
     def untrained_networks(self):
-        """The networks that fit trains, as they are before: what a file is read into.
-
-        Returns
-        -------
-        dict of str to nn.Module
-            By the attribute that holds the trained one, itself or in a skorch net.
-        """
-        return {"core_": self.make_core()} if hasattr(self, "latent_dim_") else {}
+        """Cores as they are before fit, by the attribute that holds them: for reading files."""
+        return {self._holder: self.make_core()} if hasattr(self, "latent_dim_") else {}
 
     def fit(self, X, y=None):
         """Learn to generate the rows of each class.

@@ -207,17 +207,17 @@ class GaussianMixtureGenerator(BaseGenerator):
             delayed(_fit_mixture)(scaled[codes == k], n_components, **options)
             for k in range(self.n_classes_)
         )
-        means, weights, precision_root, covariances = (
-            np.concatenate([getattr(each, name) for each in mixtures])
-            for name in ("means_", "weights_", "precisions_cholesky_", "covariances_")
-        )
         owner = np.repeat(range(len(mixtures)), [len(each.weights_) for each in mixtures])
         d = scaled.shape[1]
+
+        def joined(name):
+            return np.concatenate([getattr(each, name) for each in mixtures])
+
         return MixtureCore(owner, d).filled(
-            means=means,
-            weights=weights,
-            precision_root=precision_root,
-            covariance_root=np.linalg.cholesky(covariances),
+            means=joined("means_"),
+            weights=joined("weights_"),
+            precision_root=joined("precisions_cholesky_"),
+            covariance_root=np.linalg.cholesky(joined("covariances_")),
             centre=np.full(d, centre),
             scale=np.full(d, scale),
         )

@@ -32,9 +32,8 @@ class PCACore(Core):
 
     def encode(self, x, prior_weight=0.0):
         """Ridge regression on orthogonal axes, one division a coordinate."""
-        ridge = prior_weight * self.noise_variance.to(x)[:, None]
         inner = torch.bmm(x - self.mean.to(x)[:, None], self.components.to(x).mT)
-        length = self.variance.to(x) + ridge
+        length = self.variance.to(x) + prior_weight * self.noise_variance.to(x)[:, None]
         shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
         return inner * shrink[:, None]
 
@@ -81,8 +80,7 @@ class PCAGenerator(BaseGenerator):
 
     References
     ----------
-    M. Tipping and C. Bishop (1999), Probabilistic principal component analysis, eq. 8: the
-    maximum likelihood estimate of the noise.
+    M. Tipping and C. Bishop (1999), Probabilistic principal component analysis, eq. 8.
 
     Examples
     --------
@@ -141,8 +139,7 @@ def principal_axes(X, n_components):
     if n <= d:
         variance, left = np.linalg.eigh(centred @ centred.T / n)
         axes = (left[:, ::-1].T @ centred)[:n_components]
-        length = np.linalg.norm(axes, axis=1, keepdims=True)
-        axes = np.divide(axes, length, out=np.zeros_like(axes), where=length > 1e-12)
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True).clip(min=1e-12)
     else:
         variance, right = np.linalg.eigh(centred.T @ centred / n)
         axes = right[:, ::-1].T[:n_components]

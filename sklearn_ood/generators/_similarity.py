@@ -64,7 +64,7 @@ class SiameseSimilarity(StackTrainer):
     References
     ----------
     R. Hadsell, S. Chopra and Y. LeCun (2006), Dimensionality reduction by learning an
-    invariant mapping, for learning from pairs.
+    invariant mapping.
 
     Examples
     --------
@@ -87,13 +87,7 @@ class SiameseSimilarity(StackTrainer):
     input_shape_: tuple = fitted()
 
     def untrained_networks(self):
-        """The networks that fit trains, as they are before: what a file is read into.
-
-        Returns
-        -------
-        dict of str to nn.Module
-            By the attribute that holds the trained one, itself or in a skorch net.
-        """
+        """The network as it is before fit, by the attribute that holds it: to read files."""
         fitted_on = getattr(self, "input_shape_", None)
         return {} if fitted_on is None else {"net_": self.make_network(fitted_on)}
 
@@ -134,21 +128,9 @@ class SiameseSimilarity(StackTrainer):
         return self
 
     def __call__(self, x, generated):
-        """Minus the mean squared difference of the embeddings.
-
-        Parameters
-        ----------
-        x, generated : tensors of shapes (..., n_features) that broadcast
-
-        Returns
-        -------
-        tensor of shape (...)
-        """
+        """Minus the mean squared difference of the embeddings of tensors (..., n_features)."""
         embed = self.net_.module_
         return -(embed(x) - embed(generated)).square().mean(-1)
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -15,10 +15,9 @@ Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
 class StackedRows(Dataset):
-    """The i-th row of every class, side by side.
+    """The i-th row of every class, side by side, of arrays of rows and integer classes.
 
-    An epoch is as long as the largest class; smaller ones begin again, so that every class
-    has the same share of every batch. ``arrays`` are the rows and their integer classes.
+    An epoch is as long as the largest class; smaller ones begin again.
     """
 
     def __init__(self, arrays):
@@ -42,10 +41,7 @@ class StackedRows(Dataset):
 
 
 class StackedNet(Net):
-    """A net whose batches hold the same number of rows of every class.
-
-    Its module has ``loss(rows, epoch)``, of rows (K, b, d) and the number of the epoch.
-    """
+    """A net of stacked rows (K, b, d), whose module has ``loss(rows, epoch)``."""
 
     def get_iterator(self, dataset, training=False):
         return super().get_iterator(StackedRows(dataset), training=training)
@@ -116,13 +112,11 @@ class NetGenerator(StackTrainer, BaseGenerator):
     """
 
     is_quick = False
+    _holder = "net_"
 
     latent_dim: Count = field(default=10, kw_only=False)
 
     core_ = property(attrgetter("net_.module_"))
-
-    def untrained_networks(self):
-        return {"net_": self.make_core()} if hasattr(self, "latent_dim_") else {}
 
     def _fit(self, rows, codes):
         with seeded(self.random_state) as seed:
