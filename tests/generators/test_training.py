@@ -51,6 +51,11 @@ class TestBoth:
     def test_images(self, generator):
         fitted = clone(generator).set_params(input_shape=(1, 7, 6)).fit(IMAGES, IMAGE_LABELS)
         assert fitted.sample(5, 2, random_state=0).shape == (5, 42)
+        from_images = clone(generator).fit(IMAGES, IMAGE_LABELS)
+        assert from_images.input_shape_ == (1, 7, 6)
+        np.testing.assert_array_equal(
+            from_images.sample(5, 2, random_state=0), fitted.sample(5, 2, random_state=0)
+        )
 
     @pytest.mark.parametrize(
         ("parameters", "message"),
