@@ -89,6 +89,8 @@ class GenerativeClassifier(OODClassifier):
         The similarity used.
     temperature_ : float
         What the similarities are divided by before the softmax of ``predict_proba``.
+    n_features_in_ : int
+    input_shape_ : tuple of int
 
     References
     ----------
