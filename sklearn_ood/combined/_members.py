@@ -44,17 +44,9 @@ def check_members(members):
 
 
 def resolve_members(members, classifier):
-    """Names and unfitted members, with those made that are to be made from the classifier.
+    """Named members without the dropped ones, made where they come from the classifier.
 
-    Parameters
-    ----------
-    members : list of (str, estimator, callable, "classifier" or "drop")
-    classifier : fitted classifier or None
-        None where there is one class; what needs a classifier is then left out.
-
-    Returns
-    -------
-    list of (str, estimator or "classifier")
+    Without a classifier, as with one class, what needs it is left out.
     """
     resolved = []
     for name, member in members:
@@ -87,18 +79,7 @@ def default_classifier(input_shape):
 
 
 def default_members(input_shape, classifier):
-    """Names and unfitted members for images or tables.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-    classifier : fitted classifier or None
-        None where there is one class.
-
-    Returns
-    -------
-    list of (str, estimator, callable or "classifier")
-    """
+    """Named members for images or tables; the classifier is None where there is one class."""
     if len(input_shape) == 3:
         n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
         features = [("neighbors", _near_in_feature_maps)] if _has_conv(classifier) else []
@@ -129,27 +110,10 @@ def _near_in_feature_maps(classifier):
     return make_pipeline(NetFeatures(classifier, layer="conv"), Normalizer(), neighbors)
 
 
-def score_table(members, classifier, X, *, conditional):
-    """Score of each row by each member.
+def score_table(members, classifier, X, conditional):
+    """Score of each row by each member, (n_samples, n_members); infinities are clipped.
 
-    Parameters
-    ----------
-    members : dict of str to fitted estimator or "classifier"
-    classifier : fitted classifier or None
-        None where there is one class.
-    X : ndarray of shape (n_samples, n_features)
-    conditional : {"predicted", "none"}
-        Whether members are read at the class that the classifier predicts.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_members), float64
-        Infinities are the largest and smallest number.
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN.
+    With ``conditional="predicted"`` they are read at the class that the classifier predicts.
     """
     labels = log_p = None
     if classifier is not None:
@@ -175,32 +139,10 @@ def score_table(members, classifier, X, *, conditional):
 def member_scores(member, X, labels=None):
     """Score of each row by a fitted member, read at a class where it has one score a class.
 
-    Parameters
-    ----------
-    member : estimator
-        The first of these that it has is its score:
-
-        1. with labels, ``class_score_samples(X, labels)``;
-        2. the logarithm of the labels' probability, or of the largest, for a classifier
-           without ``score_samples``;
-        3. minus ``decision_function`` for a PyOD detector, known by ``decision_scores_``;
-        4. the confidence, as for any classifier: ``score_samples``, the largest of
-           ``predict_proba``, or ``decision_function``.
-    X : ndarray of shape (n_samples, n_features)
-    labels : ndarray of shape (n_samples,), default=None
-        Class to read each row at.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), float64
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood.combined._members import member_scores
-    >>> member = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    >>> member_scores(member, [[9.0]], [0]) < member_scores(member, [[9.0]], [1])
-    array([ True])
+    The first of these that it has: with labels, ``class_score_samples(X, labels)``; the
+    logarithm of the labels' probability, or of the largest, for a classifier without
+    ``score_samples``; minus ``decision_function`` for a PyOD detector, known by
+    ``decision_scores_``; the confidence, as for any classifier.
     """
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
