@@ -204,8 +204,7 @@ def _convert_net(decision):
         session = runtime.InferenceSession(program.model_proto.SerializeToString())
         _check_same(decision, session, rows)
     except Exception as error:  # of torch.onnx or of onnxruntime
-        networks = [each.network for each in decision.networks]
-        networks = [getattr(each, "network", each) for each in networks]
+        networks = [getattr(net.network, "network", net.network) for net in decision.networks]
         raise TypeError(
             f"Got {_types(decision.classifiers)} whose network ({_types(networks)}) torch.onnx "
             "cannot export for any number of rows; write its forward with tensor operations "

@@ -25,9 +25,7 @@ from sklearn_ood.model_selection import LeaveClassesOut
 
 AUTO_SPLITS, AUTO_LEFT_OUT, AUTO_CLASSES = 2, 0.3, 3
 LARGEST_SEED = np.iinfo(np.int32).max
-CalibrationRows = Annotated[
-    int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")
-]
+Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
 
 
 class CombinedClassifier(Composition, OODClassifier):
@@ -156,7 +154,7 @@ class CombinedClassifier(Composition, OODClassifier):
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
     method: Literal["fisher", "cauchy", "min", "auto"] = "fisher"
-    calibration: Literal["auto"] | Share | CalibrationRows = "auto"
+    calibration: Literal["auto"] | Share | Rows = "auto"
     conditional: Literal["predicted", "none"] = "predicted"
     input_shape: tuple[int, ...] | None = None
     ood_label: Any = None
@@ -352,15 +350,11 @@ class CombinedClassifier(Composition, OODClassifier):
             return self.method
         if len(np.unique(labels)) < AUTO_CLASSES:
             return "fisher"
+        fixed = {"method": "fisher", "calibration": "auto", "random_state": seed}
         splitter = LeaveClassesOut(AUTO_LEFT_OUT, AUTO_SPLITS, random_state=seed)
         risks = dict.fromkeys(_conformal.COMBINATIONS, 0.0)
         for train, test in splitter.split(rows, labels):
-            inner = clone(self).set_params(
-                method="fisher",
-                calibration="auto",
-                input_shape=self.input_shape_,
-                random_state=seed,
-            )
+            inner = clone(self).set_params(input_shape=self.input_shape_, **fixed)
             inner.fit(rows[train], labels[train])
             answers, log_p = inner.predict(rows[test]), inner.member_score_samples(rows[test])
             for method in risks:

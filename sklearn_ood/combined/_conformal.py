@@ -119,7 +119,7 @@ class ConformalScale:
     def log_p(self, scores):
         """Logarithm of the p-value, interpolated, with its tail extrapolated.
 
-        In (-inf, 0], non-decreasing in the score, strictly below the lowest.
+        In (-inf, 0], non-decreasing in the score, strictly so below the highest.
         """
         level = np.interp(scores, self.values, self.levels)
         above = np.searchsorted(self.values, scores).clip(max=len(self.values) - 1)
@@ -171,9 +171,7 @@ def cauchy(log_p):
     angle = np.exp(log_p) * (np.pi / 2)
     is_small = log_p < SMALL_LOG_P
     safe = np.where(is_small, np.pi / 4, np.minimum(angle, np.pi / 2 - 1e-12))
-    log_quantile = np.where(
-        is_small, -log_p - np.log(np.pi / 2), np.log(np.cos(safe)) - np.log(np.sin(safe))
-    )
+    log_quantile = np.where(is_small, -log_p - np.log(np.pi / 2), -np.log(np.tan(safe)))
     return logsumexp(log_quantile, axis=1) - np.log(log_p.shape[1])
 
 

@@ -28,10 +28,8 @@ MAX_NEIGHBOR_ROWS = 10_000
 
 def check_members(members):
     """Raise unless these are pairs of a name and a member."""
-    pairs = isinstance(members, (list, tuple)) and all(
-        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in members
-    )
-    if not pairs or not members:
+    are_pairs = all(isinstance(each, (list, tuple)) and len(each) == 2 for each in members)
+    if not members or not are_pairs:
         raise ValueError(
             f"Got members={members!r}, but expected None or a list of pairs (name, estimator)."
         )
@@ -82,14 +80,15 @@ def default_members(input_shape, classifier):
     """Named members for images or tables; the classifier is None where there is one class."""
     if len(input_shape) == 3:
         n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
-        features = [("neighbors", _near_in_feature_maps)] if _has_conv(classifier) else []
+        has_conv = hasattr(classifier, "net_") and "conv" in layers_of(classifier.net_.module_)
+        features = [("neighbors", _near_in_feature_maps)] if has_conv else []
         pixels = ("pixels", _densities(PCAGenerator(n_components)))
         return [("confidence", CLASSIFIER), *features, pixels]
     mixture = ("mixture", _densities("gmm"))
     if classifier is not None:
-        of_size = {n: _densities(GaussianMixtureGenerator(n)) for n in MIXTURE_SIZES}
-        sizes = [(f"mixture_{n}", member) for n, member in of_size.items()]
-        return [("confidence", CLASSIFIER), mixture, *sizes]
+        sizes = [GaussianMixtureGenerator(n) for n in MIXTURE_SIZES]
+        others = [(f"mixture_{each.n_components}", _densities(each)) for each in sizes]
+        return [("confidence", CLASSIFIER), mixture, *others]
     neighbors = make_pipeline(StandardScaler(), NeighborDistance())
     lof = make_pipeline(StandardScaler(), DistinctLocalOutlierFactor(novelty=True))
     return [mixture, ("neighbors", neighbors), ("lof", lof)]
@@ -98,10 +97,6 @@ def default_members(input_shape, classifier):
 def _densities(generator):
     """A density a class, which no row is held out from."""
     return GenerativeClassifier(generator, validation_fraction=0)
-
-
-def _has_conv(classifier):
-    return hasattr(classifier, "net_") and "conv" in layers_of(classifier.net_.module_)
 
 
 def _near_in_feature_maps(classifier):
@@ -122,12 +117,11 @@ def score_table(members, classifier, X, conditional):
             labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
     scores = np.empty((len(X), len(members)))
     for column, (name, member) in zip(scores.T, members.items(), strict=True):
-        if member != CLASSIFIER:
-            column[:] = member_scores(member, X, labels)
-        elif hasattr(classifier, "score_samples"):
-            column[:] = member_scores(classifier, X, labels)
-        else:
+        asked = classifier if member == CLASSIFIER else member
+        if member == CLASSIFIER and not hasattr(classifier, "score_samples"):
             column[:] = log_p.max(axis=1)  # the same, without asking it twice
+        else:
+            column[:] = member_scores(asked, X, labels)
         if np.isnan(column).any():
             raise ValueError(
                 f"Got {int(np.isnan(column).sum())} NaN scores from the member {name!r}, but "
