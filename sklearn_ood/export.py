@@ -31,13 +31,13 @@ WIDE = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 def to_onnx(estimator, path=None):
     """Write a fitted classifier as one ONNX graph, from rows to answers.
 
-    The graph takes flat float32 rows, ``X`` of shape (n, n_features), and gives four outputs:
+    The graph takes flat float32 rows, ``X`` of shape (n, n_features), and gives
 
-    - ``label``, of shape (n,): int64, double, bool or string, as the classes are; the reject
-      label where a :class:`SelectiveClassifier` refuses;
-    - ``probabilities``, of shape (n, n_classes), double: columns in the order of ``classes_``;
-    - ``score``, of shape (n,), double: ``score_samples``;
-    - ``accepted``, of shape (n,), bool: true everywhere without a :class:`SelectiveClassifier`.
+    - ``label`` (n,), int64, double, bool or string as the classes are: the reject label where
+      a :class:`SelectiveClassifier` refuses;
+    - ``probabilities`` (n, n_classes), double: columns in the order of ``classes_``;
+    - ``score`` (n,), double: ``score_samples``;
+    - ``accepted`` (n,), bool: true everywhere without a :class:`SelectiveClassifier`.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def to_onnx(estimator, path=None):
     Notes
     -----
     Networks compute in float32, as in Python, all else in double; another engine rounds its
-    matrix products otherwise, so that a row whose score lies that near to the threshold may be
-    decided otherwise. The graph does not check its input. A row with NaN gets a NaN score and
-    is not accepted, unless a step before fills it in.
+    matrix products otherwise, which may decide a row whose score lies that near to the
+    threshold. The graph does not check its input. A row with NaN gets a NaN score and is not
+    accepted, unless a step before fills it in.
 
     Examples
     --------
@@ -218,10 +218,7 @@ def _types(objects):
 
 
 def _check_same(decision, session, rows):
-    """Raise unless a graph gives what a module gives, for another number of rows.
-
-    The trace of a network may silently hold the number of rows that it was made with.
-    """
+    """Raise unless a graph takes another number of rows than its trace, to the same answers."""
     feeds = {
         wanted.name: part.numpy()
         for wanted, part in zip(session.get_inputs(), rows, strict=True)

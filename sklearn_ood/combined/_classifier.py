@@ -243,7 +243,7 @@ class CombinedClassifier(Composition, OODClassifier):
         ndarray of shape (n_samples, n_members)
             Columns in the order of ``members_``, each valid by itself.
         """
-        return self._on_scales(_conformal.ConformalScale.p_values, self._validate_rows(X))
+        return self._on_scales(ConformalScale.p_values, self._validate_rows(X))
 
     @block_by_block
     def member_score_samples(self, X):
@@ -257,7 +257,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -------
         ndarray of shape (n_samples, n_members)
         """
-        return self._member_log_p(self._validate_rows(X))
+        return self._on_scales(ConformalScale.log_p, self._validate_rows(X))
 
     @property
     def n_calibration_(self):
@@ -278,10 +278,8 @@ class CombinedClassifier(Composition, OODClassifier):
         return self._scores(rows)  # one score, whatever the class
 
     def _typicality(self, rows):
-        return -_conformal.combine(self._member_log_p(rows), self.method_)
-
-    def _member_log_p(self, rows):
-        return self._on_scales(_conformal.ConformalScale.log_p, rows)
+        log_p = self._on_scales(ConformalScale.log_p, rows)
+        return -_conformal.combine(log_p, self.method_)
 
     def _on_scales(self, read, rows):
         """A method of each member's scale, of its scores."""
@@ -364,9 +362,8 @@ class CombinedClassifier(Composition, OODClassifier):
 
     def _calibrate(self, rows):
         first, second = np.array_split(rows, 2)
-        fit = _conformal.ConformalScale.fit
-        self.member_scales_ = [fit(scores) for scores in self._member_scores(first).T]
-        self.scale_ = fit(self._typicality(second))
+        self.member_scales_ = list(map(ConformalScale.fit, self._member_scores(first).T))
+        self.scale_ = ConformalScale.fit(self._typicality(second))
 
     def _check_parameters(self):
         self._validate_params()

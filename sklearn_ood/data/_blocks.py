@@ -81,9 +81,8 @@ class PagedRows:
     def read(self, index):
         """A copy of the rows ``index``, a slice or an array of positions."""
         if isinstance(index, slice):
-            part = np.array(self.rows[index])
-            self._count(part.nbytes)
-            return part
+            self._count(self.rows[index].nbytes)
+            return np.array(self.rows[index])
         part = np.empty((len(index), *self.shape[1:]), dtype=self.rows.dtype)
         around = self._row_bytes + BYTES_AROUND_A_ROW
         at_once = max(1, RESIDENT_BYTES // around)

@@ -36,9 +36,8 @@ def codes_in(classes, labels):
     Text and numbers are never equal.
     """
     classes, labels = np.asarray(classes), np.asarray(labels)
-    both_numbers = classes.dtype.kind in "biuf" and labels.dtype.kind in "biuf"
-    both_text = classes.dtype.kind == labels.dtype.kind == "U"
-    if not (both_numbers or both_text):
+    kinds = {classes.dtype.kind, labels.dtype.kind}
+    if not (kinds <= set("biuf") or kinds == {"U"}):
         position = {label: code for code, label in enumerate(classes.tolist())}
         found = (position.get(label, OUTLIER) for label in labels.tolist())
         return np.fromiter(found, dtype=np.int64, count=labels.size)
@@ -48,21 +47,18 @@ def codes_in(classes, labels):
 
 
 def is_label(y, label):
-    """Mask of the rows of ``y`` that carry ``label``; nothing carries None.
-
-    A label of another kind than ``y`` (a string among numbers) is simply not found.
-    """
-    y = np.asarray(y)
-    same_kind = y.dtype.kind == "O" or (y.dtype.kind in "US") == isinstance(label, str)
-    if label is None or not same_kind:
+    """Mask of the rows of ``y`` that carry ``label``; nothing carries None."""
+    if label is None:
         return np.zeros(len(y), dtype=bool)
-    return np.asarray(y == label, dtype=bool)
+    return codes_in([label], y) == 0
 
 
 def check_no_label_missing(y):
     """Raise where a frame's missing label came along as None, NaN or pandas' NA."""
     y = np.asarray(y)
-    missing = sum(map(_is_missing, y)) if y.dtype == object and y.ndim == 1 else 0
+    if y.dtype != object or y.ndim != 1:
+        return
+    missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
     if missing:
         raise ValueError(
             f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
@@ -114,7 +110,3 @@ def label_of_refusals(label, classes):
             f"is one of the classes {classes}; pass another reject_label."
         )
     return label
-
-
-def _is_missing(label):
-    return label is None or is_pandas_na(label) or is_scalar_nan(label)

@@ -126,8 +126,11 @@ def _flat_rows(estimator, X, *, reset):
     rows = as_float32(rows) if is_mapped(X) else rows
     wanted = {"dtype": np.float32, "order": "C", "ensure_all_finite": False}
     rows = validate_data(estimator, rows, reset=reset, **wanted)
+    torch, name = sys.modules.get("torch"), type(estimator).__name__
     for block in row_blocks(rows) if is_mapped(rows) else [rows]:
-        _check_finite(estimator, block)
+        # Tried by torch's sum first, which takes all cores.
+        if not (torch and block.flags.writeable and torch.from_numpy(block).sum().isfinite()):
+            assert_all_finite(block, estimator_name=name, input_name="X")
     return rows
 
 
@@ -153,14 +156,6 @@ def _tensor_rows(estimator, X, *, reset):
     return rows
 
 
-def _check_finite(estimator, rows):
-    """scikit-learn's check, first tried by torch's sum, which takes all cores."""
-    torch = sys.modules.get("torch")
-    if torch and rows.flags.writeable and torch.from_numpy(rows).sum().isfinite():
-        return
-    assert_all_finite(rows, estimator_name=type(estimator).__name__, input_name="X")
-
-
 def _image_shape(X):
     """``(C, H, W)`` where X is a batch of images, None where it is rows."""
     n_dims = getattr(X, "ndim", 2)
@@ -172,7 +167,7 @@ def _image_shape(X):
             "shape (n_samples, n_features) or images of shape (n_samples, C, H, W); grey "
             "images need a channel axis: X[:, None]."
         )
-    return tuple(int(size) for size in X.shape[1:])
+    return tuple(X.shape[1:])
 
 
 def _check_classes(estimator, classes, min_classes):

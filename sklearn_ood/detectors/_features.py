@@ -40,7 +40,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     ----------
     estimator_ : classifier
         The fitted classifier.
-    n_features_in_ : int
     input_shape_ : tuple of int
         Shape of one input.
 
@@ -55,10 +54,10 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn_ood import NetFeatures, SoftmaxClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> net = SoftmaxClassifier(hidden_layer_sizes=(8,), max_epochs=5, random_state=0)
-    >>> NetFeatures(net).fit_transform(X, y).shape
-    (150, 8)
-    >>> detector = make_pipeline(NetFeatures(net), LocalOutlierFactor(novelty=True)).fit(X, y)
+    >>> features = NetFeatures(SoftmaxClassifier(max_epochs=5, random_state=0))
+    >>> features.fit_transform(X, y).shape
+    (150, 128)
+    >>> detector = make_pipeline(features, LocalOutlierFactor(novelty=True)).fit(X, y)
     """
 
     estimator: Estimator = field(kw_only=False)
@@ -79,13 +78,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         Returns
         -------
         self
-
-        Raises
-        ------
-        TypeError
-            If the estimator has no net.
-        ValueError
-            If the net has no such layer.
         """
         forget(self)
         self._validate_params()

@@ -36,7 +36,7 @@ class NeighborDistance(OODClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
     neighbors_ : list of sklearn.neighbors.NearestNeighbors
-        One a class: a tree for up to 15 features, else a product of matrices in chunks.
+        One a class.
     scale_ : float
         Root of the training rows' total variance.
     n_features_in_ : int
@@ -44,8 +44,8 @@ class NeighborDistance(OODClassifier):
     Notes
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
-    scale the features first. ``predict_proba`` is the softmax of the evidence divided by
-    ``scale_``, and not calibrated.
+    scale the features first. ``predict_proba`` is not calibrated: the softmax of the evidence
+    divided by ``scale_``. The search is a tree for up to 15 features, else by brute force.
 
     Examples
     --------
