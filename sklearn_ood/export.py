@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import warnings
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
@@ -25,19 +24,20 @@ __all__ = ["to_onnx"]
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 # The first whose default exporter is the one that is used here.
 OLDEST_TORCH = parse_version("2.9")
-OUTPUTS = ("label", "probabilities", "score", "accepted")
+# What is written as another type; text is found by its elements.
+WIDE = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 
 
 def to_onnx(estimator, path=None):
     """Write a fitted classifier as one ONNX graph, from rows to answers.
 
-    The graph takes flat float32 rows, ``X`` of shape (n, n_features), and gives four outputs:
+    The graph takes flat float32 rows, ``X`` of shape (n, n_features), and gives
 
-    - ``label``, of shape (n,): int64, double, bool or string, as the classes are; the reject
-      label where a :class:`SelectiveClassifier` refuses;
-    - ``probabilities``, of shape (n, n_classes), double: columns in the order of ``classes_``;
-    - ``score``, of shape (n,), double: ``score_samples``;
-    - ``accepted``, of shape (n,), bool: true everywhere without a :class:`SelectiveClassifier`.
+    - ``label`` (n,), int64, double, bool or string as the classes are: the reject label where
+      a :class:`SelectiveClassifier` refuses;
+    - ``probabilities`` (n, n_classes), double: columns in the order of ``classes_``;
+    - ``score`` (n,), double: ``score_samples``;
+    - ``accepted`` (n,), bool: true everywhere without a :class:`SelectiveClassifier`.
 
     Parameters
     ----------
@@ -59,9 +59,8 @@ def to_onnx(estimator, path=None):
     ImportError
         If the packages of the extra "onnx" are missing, or torch is older than 2.9.
     TypeError
-        If a part has no ONNX form; the message names it: other estimators, a step that
-        skl2onnx does not know, scores that need gradients (``epsilon > 0``, the curvature of
-        DAEConfidence).
+        If a part has no ONNX form: other estimators, a step that skl2onnx does not know, scores
+        that need gradients (``epsilon > 0``, the curvature of DAEConfidence).
 
     See Also
     --------
@@ -69,81 +68,78 @@ def to_onnx(estimator, path=None):
 
     Notes
     -----
-    Networks compute in float32, as in Python, all else in double: the numbers agree but for
-    the rounding of another engine's matrix products, so that a row whose score lies that near
-    to the threshold may be decided otherwise. The graph does not check its input. A row with
-    NaN gets a NaN score and is not accepted, unless a step before fills it in.
+    Networks compute in float32, as in Python, all else in double; another engine rounds its
+    matrix products otherwise, which may decide a row whose score lies that near to the
+    threshold. The graph does not check its input. A row with NaN gets a NaN score and is not
+    accepted, unless a step before fills it in.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood import SoftmaxClassifier, to_onnx
     >>> X, y = load_iris(return_X_y=True)
-    >>> classifier = SoftmaxClassifier(max_epochs=5, random_state=0).fit(X, y)
-    >>> model = to_onnx(classifier)  # doctest: +SKIP
+    >>> model = to_onnx(SoftmaxClassifier().fit(X, y))  # doctest: +SKIP
     >>> [output.name for output in model.graph.output]  # doctest: +SKIP
     ['label', 'probabilities', 'score', 'accepted']
     """
-    _check_torch()
+    if parse_version(torch.__version__) < OLDEST_TORCH:
+        raise ImportError(
+            f"to_onnx needs torch >= {OLDEST_TORCH}, but found {torch.__version__}; update it."
+        )
     onnx = _package("onnx")
     check_is_fitted(estimator)
-    part = _resolve(estimator)
-    builder = _Builder(onnx, part.n_features_in)
-    answers = builder.answers(part.steps, part.classifier)
-    score = answers["score"]
-    if part.detector is not None:
-        score = builder.answers(part.detector.steps, part.detector.classifier)["score"]
-    model = builder.finish(part, answers["code"], answers["probabilities"], score)
+    branches, threshold, reject_label = _resolve(estimator)
+    steps, classifier = branches[0]
+    first = steps[0][1] if steps else classifier
+    names = getattr(first, "feature_names_in_", None)
+    graph = onnx.GraphProto(name="sklearn_ood")
+    rows = ("X", onnx.TensorProto.FLOAT, ("n", first.n_features_in_))
+    graph.input.append(onnx.helper.make_tensor_value_info(*rows))
+    sources = [_append_steps(onnx, graph, before) for before, _ in branches]
+    decision = _Decision([each for _, each in branches], threshold, reject_label)
+    _, *answers = _append(onnx, graph, _convert_net(decision), sources)
+    label = _append_labels(onnx, graph, classifier.classes_, reject_label)
+    graph.output.extend([label, *answers])
+    model = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid(*opset) for opset in OPSETS.items()],
+        ir_version=8,
+        producer_name="sklearn_ood",
+        producer_version=__version__,
+    )
+    metadata = {
+        "classes": json.dumps(classifier.classes_.tolist()),
+        "threshold": repr(threshold),
+        "feature_names": json.dumps(None if names is None else names.tolist()),
+    }
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
     return model
 
 
-@dataclass
-class _Part:
-    """What a graph is made of: steps before a classifier, and who decides what is accepted."""
-
-    classifier: object
-    steps: list = field(default_factory=list)
-    detector: "_Part | None" = None
-    threshold: float = -math.inf
-    reject_label: object = None
-    feature_names: list | None = None
-
-    @property
-    def n_features_in(self):
-        return (self.steps[0][1] if self.steps else self.classifier).n_features_in_
-
-
-def _resolve(estimator):
-    """The parts of nested pipelines, searches and selective classifiers."""
-    names = getattr(estimator, "feature_names_in_", None)
+def _resolve(estimator, steps=()):
+    """Who answers and who decides, each behind its steps, with threshold and reject label."""
+    if isinstance(estimator, Pipeline):
+        own = [step for step in estimator.steps[:-1] if step[1] not in (None, "passthrough")]
+        return _resolve(estimator[-1], [*steps, *own])
+    if isinstance(estimator, FrozenEstimator):
+        return _resolve(estimator.estimator, steps)
     if hasattr(estimator, "best_estimator_"):
-        part = _resolve(estimator.best_estimator_)
-    elif isinstance(estimator, FrozenEstimator):
-        part = _resolve(estimator.estimator)
-    elif isinstance(estimator, Pipeline):
-        part = _resolve(estimator[-1])
-        steps = [step for step in estimator.steps[:-1] if step[1] not in (None, "passthrough")]
-        part.steps = steps + part.steps
-        if part.detector is not None:
-            part.detector.steps = steps + part.detector.steps
-    elif isinstance(estimator, SelectiveClassifier):
-        part = _resolve(estimator.estimator_)
-        if part.threshold != -math.inf:
-            raise TypeError(
-                "Got a SelectiveClassifier around another one, but a graph has one threshold; "
-                "export the inner or the outer one alone."
-            )
-        if estimator.detector_ is not estimator.estimator_:
-            part.detector = _resolve(estimator.detector_)
-        part.threshold, part.reject_label = estimator.threshold_, estimator.reject_label_
-    else:
-        part = _Part(estimator)
+        return _resolve(estimator.best_estimator_, steps)
+    if not isinstance(estimator, SelectiveClassifier):
         _check_exportable(estimator)
-    if names is not None:
-        part.feature_names = [str(name) for name in names]
-    return part
+        return [(steps, estimator)], -math.inf, None
+    branches, threshold, _ = _resolve(estimator.estimator_, steps)
+    if threshold != -math.inf:
+        raise TypeError(
+            "Got a SelectiveClassifier around another one, but a graph has one threshold; "
+            "export the inner or the outer one alone."
+        )
+    if estimator.detector_ is not estimator.estimator_:
+        branches = [branches[0], _resolve(estimator.detector_, steps)[0][-1]]
+    return branches, float(estimator.threshold_), estimator.reject_label_
 
 
 def _check_exportable(classifier):
@@ -165,137 +161,92 @@ def _check_exportable(classifier):
             )
 
 
-class _Answers(nn.Module):
-    """A classifier as a torch module on the CPU: code of the class, probabilities, score."""
+class _Decision(nn.Module):
+    """The classifier, and the detector if there is one, each on rows of its own."""
 
-    def __init__(self, classifier):
+    def __init__(self, classifiers, threshold, reject_label):
         super().__init__()
-        self.scored = copy.deepcopy(classifier.scored_network_).cpu().eval()
-
-    def forward(self, rows):
-        evidence, scores = self.scored(rows)
-        return evidence.argmax(dim=1), torch.softmax(evidence, dim=1), scores
-
-
-class _Builder:
-    """Joins converted parts into one graph; the names of each begin with its number."""
-
-    def __init__(self, onnx, n_features):
-        self.onnx = onnx
-        self.n_features = n_features
-        self.nodes, self.initializers, self.n_parts = [], [], 0
-
-    def answers(self, steps, classifier):
-        """Names of ``code``, ``probabilities`` and ``score`` behind steps and a classifier."""
-        current = "X"
-        for name, step in steps:
-            (current,) = self._append(_convert_step(self.onnx, name, step), current)
-        outputs = self._append(_convert_net(classifier), current)
-        return dict(zip(("code", "probabilities", "score"), outputs, strict=True))
-
-    def finish(self, part, code, probabilities, score):
-        helper, kinds = self.onnx.helper, self.onnx.TensorProto
-        table, kind = _label_table(self.onnx, part.classifier.classes_, part.reject_label)
-        self._constant("threshold", np.array(part.threshold))
-        self.initializers.append(table)
-        self.nodes += [
-            helper.make_node("Identity", [probabilities], ["probabilities"]),
-            helper.make_node("Identity", [score], ["score"]),
-            helper.make_node("GreaterOrEqual", ["score", "threshold"], ["accepted"]),
-        ]
-        if part.reject_label is not None:
-            self._constant("refused", np.array(len(part.classifier.classes_)))
-            self.nodes.append(
-                helper.make_node("Where", ["accepted", code, "refused"], ["answer"])
-            )
-            code = "answer"
-        self.nodes.append(helper.make_node("Gather", ["labels", code], ["label"]))
-        shapes = [("n",), ("n", len(part.classifier.classes_)), ("n",), ("n",)]
-        types = [kind, kinds.DOUBLE, kinds.DOUBLE, kinds.BOOL]
-        graph = helper.make_graph(
-            self.nodes,
-            "sklearn_ood",
-            [helper.make_tensor_value_info("X", kinds.FLOAT, ("n", self.n_features))],
-            [
-                helper.make_tensor_value_info(*output)
-                for output in zip(OUTPUTS, types, shapes, strict=True)
-            ],
-            self.initializers,
+        self.classifiers = classifiers
+        self.networks = nn.ModuleList(
+            copy.deepcopy(each.scored_network_) for each in classifiers
         )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid(*opset) for opset in OPSETS.items()],
-            ir_version=8,
-            producer_name="sklearn_ood",
-            producer_version=__version__,
-        )
-        metadata = {
-            "classes": json.dumps(part.classifier.classes_.tolist()),
-            "threshold": repr(float(part.threshold)),
-            "feature_names": json.dumps(part.feature_names),
-        }
-        helper.set_model_props(model, metadata)
-        self.onnx.checker.check_model(model, full_check=True)
-        return model
+        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float64))
+        self.refuses = reject_label is not None
+        self.cpu().eval()
 
-    def _constant(self, name, value):
-        self.initializers.append(self.onnx.numpy_helper.from_array(value, name))
-
-    def _append(self, model, source):
-        """Add a part that reads ``source`` and return the names of its outputs."""
-        prefix, self.n_parts = f"part{self.n_parts}/", self.n_parts + 1
-        graph = self.onnx.compose.add_prefix(model, prefix).graph
-        (wanted,) = graph.input
-        kind = wanted.type.tensor_type.elem_type
-        self.nodes.append(self.onnx.helper.make_node("Cast", [source], [wanted.name], to=kind))
-        self.nodes += graph.node
-        self.initializers += graph.initializer
-        return [output.name for output in graph.output]
+    def forward(self, *rows):
+        """Code of the class, behind all classes where it is refused, and its grounds."""
+        said = [network(part) for network, part in zip(self.networks, rows, strict=True)]
+        evidence, score = said[0][0], said[-1][1]
+        code, accepted = evidence.argmax(dim=1), score >= self.threshold
+        if self.refuses:
+            code = torch.where(accepted, code, evidence.shape[1])
+        return code, torch.softmax(evidence, dim=1), score, accepted
 
 
-def _convert_net(classifier):
-    """A classifier's net and its score as a model: torch's own export."""
+def _convert_net(decision):
+    """Networks and the decision as a model: torch's own export."""
     _package("onnxscript")  # torch.onnx needs it
     runtime = _package("onnxruntime")
-    answers = _Answers(classifier).eval()
-    network = answers.scored.network
+    widths = [each.n_features_in_ for each in decision.classifiers]
+    rows = [torch.randn(5, width, generator=torch.Generator()) for width in widths]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own deprecations
             program = torch.onnx.export(
-                answers,
-                (torch.zeros(2, classifier.n_features_in_),),
-                dynamo=True,
+                decision,
+                tuple(part[:2] for part in rows),
                 opset_version=OPSETS[""],
-                input_names=["rows"],
-                output_names=["code", "probabilities", "score"],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
+                output_names=["code", "probabilities", "score", "accepted"],
+                dynamic_shapes=(tuple({0: torch.export.Dim("n")} for _ in rows),),
                 verbose=False,
             )
-        model = program.model_proto
-        _check_same(answers, model, classifier.n_features_in_, runtime)
+        session = runtime.InferenceSession(program.model_proto.SerializeToString())
+        _check_same(decision, session, rows)
     except Exception as error:  # of torch.onnx or of onnxruntime
+        networks = [getattr(net.network, "network", net.network) for net in decision.networks]
         raise TypeError(
-            f"Got {type(classifier).__name__} whose network "
-            f"({type(getattr(network, 'network', network)).__name__}) torch.onnx cannot export "
-            "for any number of rows; write its forward with tensor operations alone, and with "
-            f"x.shape[0] in place of len(x): {error}"
+            f"Got {_types(decision.classifiers)} whose network ({_types(networks)}) torch.onnx "
+            "cannot export for any number of rows; write its forward with tensor operations "
+            f"alone, and with x.shape[0] in place of len(x): {error}"
         ) from error
-    return model
+    return program.model_proto
 
 
-def _check_same(answers, model, n_features, runtime):
-    """Raise unless a graph gives what a module gives, for another number of rows.
+def _types(objects):
+    return " and ".join(type(each).__name__ for each in objects)
 
-    The trace of a network may silently hold the number of rows that it was made with.
-    """
-    rows = torch.randn(5, n_features, generator=torch.Generator())
-    session = runtime.InferenceSession(model.SerializeToString())
-    _, probabilities, scores = session.run(None, {"rows": rows.numpy()})
+
+def _check_same(decision, session, rows):
+    """Raise unless a graph takes another number of rows than its trace, to the same answers."""
+    feeds = {
+        wanted.name: part.numpy()
+        for wanted, part in zip(session.get_inputs(), rows, strict=True)
+    }
     with torch.no_grad():
-        _, *expected = answers(rows)
-    for given, wanted in zip((probabilities, scores), expected, strict=True):
+        _, *expected, _ = decision(*rows)
+    for given, wanted in zip(session.run(None, feeds)[1:3], expected, strict=True):
         np.testing.assert_allclose(given, wanted.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def _append_steps(onnx, graph, steps):
+    """Add the transformers that come before a network; the name of what they give out."""
+    source = "X"
+    for name, step in steps:
+        model = _convert_step(onnx, name, step)
+        part = onnx.compose.add_prefix(model, f"step{len(graph.node)}/")
+        source = _append(onnx, graph, part, [source])[0].name
+    return source
+
+
+def _append(onnx, graph, model, sources):
+    """Add a part that reads ``sources`` and return its outputs."""
+    for source, wanted in zip(sources, model.graph.input, strict=True):
+        kind = wanted.type.tensor_type.elem_type
+        graph.node.append(onnx.helper.make_node("Cast", [source], [wanted.name], to=kind))
+    graph.node.extend(model.graph.node)
+    graph.initializer.extend(model.graph.initializer)
+    return model.graph.output
 
 
 def _convert_step(onnx, name, step):
@@ -304,12 +255,9 @@ def _convert_step(onnx, name, step):
     types = skl2onnx.common.data_types
     errors = []
     for kind in (types.DoubleTensorType, types.FloatTensorType):
+        rows = [("rows", kind([None, step.n_features_in_]))]
         try:
-            model = skl2onnx.to_onnx(
-                step,
-                initial_types=[("rows", kind([None, step.n_features_in_]))],
-                target_opset=OPSETS,
-            )
+            model = skl2onnx.to_onnx(step, initial_types=rows, target_opset=OPSETS)
             onnx.checker.check_model(model, full_check=True)
         except Exception as error:  # skl2onnx raises whatever a converter stumbles over
             errors.append(error)
@@ -321,35 +269,20 @@ def _convert_step(onnx, name, step):
     ) from errors[0]
 
 
-def _label_table(onnx, classes, reject_label):
-    """The labels as a tensor, the reject label behind the classes, and their type."""
-    labels = np.asarray(classes)
-    if reject_label is not None:
-        labels = np.append(labels, np.asarray(reject_label, dtype=_kind_of(reject_label)))
-    if all(isinstance(label, str) for label in labels.tolist()):
-        text = [label.encode() for label in labels.tolist()]
-        kind = onnx.TensorProto.STRING
-        return onnx.helper.make_tensor("labels", kind, [len(text)], text), kind
-    wide = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
-    if labels.dtype.kind not in wide:
+def _append_labels(onnx, graph, classes, reject_label):
+    """Add the label of each code, the reject label behind the classes, and return it."""
+    labels = classes if reject_label is None else np.append(classes, reject_label)
+    is_text = all(isinstance(label, str) for label in labels.tolist())
+    kind = object if is_text else WIDE.get(labels.dtype.kind)
+    if kind is None:
         raise TypeError(
             f"Got classes {labels.tolist()} of type {labels.dtype}, but ONNX has numbers, "
             "booleans and strings; encode the labels before fit."
         )
-    tensor = onnx.numpy_helper.from_array(labels.astype(wide[labels.dtype.kind]), "labels")
-    return tensor, tensor.data_type
-
-
-def _kind_of(label):
-    return object if isinstance(label, str) else None
-
-
-def _check_torch():
-    if parse_version(torch.__version__) < OLDEST_TORCH:
-        raise ImportError(
-            f"to_onnx needs torch >= {OLDEST_TORCH}, but found {torch.__version__}; install a "
-            "newer one."
-        )
+    table = onnx.numpy_helper.from_array(labels.astype(kind), "labels")
+    graph.initializer.append(table)
+    graph.node.append(onnx.helper.make_node("Gather", ["labels", "code"], ["label"]))
+    return onnx.helper.make_tensor_value_info("label", table.data_type, ("n",))
 
 
 def _package(name):

@@ -80,14 +80,17 @@ class TestTwoGaussians:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"n_samples": 1}, "Got n_samples=1, but expected an integer >= 2"),
-            ({"sigma": 0}, "Got sigma=0, but expected a finite number > 0"),
+            ({"n_samples": 1}, r"Got n_samples=1, but expected an int in the range \[2, inf\)"),
+            ({"sigma": 0}, r"Got sigma=0, but expected a float in the range \(0.0, inf\)"),
             ({"sigma": np.nan}, "Got sigma=nan"),
             ({"box": "wide"}, "Got box='wide'"),
             ({"ring_width": -1.0}, "Got ring_width=-1.0"),
             ({"ood_label": 1}, "Got ood_label=1, but that is a class"),
-            ({"ood_label": "out"}, "Got ood_label='out', but expected an integer"),
-            ({"outliers": "ring"}, "Got outliers='ring', but expected None, \"boundary\""),
+            ({"ood_label": "out"}, "Got ood_label='out', but expected an int"),
+            (
+                {"outliers": "ring"},
+                "Got outliers='ring', but expected one of 'boundary', 'box'",
+            ),
             ({"outliers": "box", "n_outliers": -1}, "Got n_outliers=-1"),
             ({"n_outliers": 5}, "Got n_outliers=5 with outliers=None"),
             ({"outliers": "box", "box": 3.0, "sigma": 5.0}, "Got box=3.0 with sigma=5.0"),
@@ -140,7 +143,7 @@ class TestRings:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"n_samples": 2}, "Got n_samples=2, but expected an integer >= 3"),
+            ({"n_samples": 2}, r"Got n_samples=2, but expected an int in the range \[3, inf\)"),
             ({"inner_radius": 0}, "Got inner_radius=0"),
             ({"thickness": -0.1}, "Got thickness=-0.1"),
             ({"inner_radius": 0.95}, "rings would overlap"),

@@ -1,7 +1,7 @@
 """Several scores as one p-value: the classifier that holds the members and their scales."""
 
 from dataclasses import field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,25 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Estimator, RandomState, Share, fitted
+from sklearn_ood._parameters import Estimator, RandomState, Share, check_arguments, fitted
 from sklearn_ood._response import clone_completed, log_proba
 from sklearn_ood.base import Composition, OODClassifier
-from sklearn_ood.combined._conformal import (
-    COMBINATIONS,
-    MIN_CALIBRATION,
-    ConformalScale,
-    check_enough,
-    combine,
-    split_rows,
-)
-from sklearn_ood.combined._members import (
-    CLASSIFIER,
-    check_members,
-    default_classifier,
-    default_members,
-    resolve_members,
-    score_table,
-)
+from sklearn_ood.combined import _conformal, _members
+from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows, validate_training_data
@@ -39,7 +25,7 @@ from sklearn_ood.model_selection import LeaveClassesOut
 
 AUTO_SPLITS, AUTO_LEFT_OUT, AUTO_CLASSES = 2, 0.3, 3
 LARGEST_SEED = np.iinfo(np.int32).max
-CalibrationRows = Annotated[int, Interval(Integral, MIN_CALIBRATION, None, closed="left")]
+Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
 
 
 class CombinedClassifier(Composition, OODClassifier):
@@ -168,7 +154,7 @@ class CombinedClassifier(Composition, OODClassifier):
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
     method: Literal["fisher", "cauchy", "min", "auto"] = "fisher"
-    calibration: Literal["auto"] | Share | CalibrationRows = "auto"
+    calibration: Literal["auto"] | Share | Rows = "auto"
     conditional: Literal["predicted", "none"] = "predicted"
     input_shape: tuple[int, ...] | None = None
     ood_label: Any = None
@@ -199,7 +185,7 @@ class CombinedClassifier(Composition, OODClassifier):
         rows, codes, classes = self._known(data, is_labelled=y is not None)
         random_state = check_random_state(self.random_state)
         calibration = "all" if self._is_frozen(classes) else self.calibration
-        training, calibrating = split_rows(codes, calibration, random_state)
+        training, calibrating = _conformal.split_rows(codes, calibration, random_state)
         seed = random_state.randint(LARGEST_SEED)
         taught, labels = rows[training], classes[codes[training]]
         self._fit_members(taught, labels, classes, seed)
@@ -223,10 +209,10 @@ class CombinedClassifier(Composition, OODClassifier):
             rows that are exchangeable with the calibration rows.
         """
         rows = self._validate_rows(X)
-        check_enough(self.member_scales_[0].n_samples + self.n_calibration_)
+        _conformal.check_enough(self.member_scales_[0].n_samples + self.n_calibration_)
         return self.scale_.p_values(self._typicality(rows))
 
-    def outliers_fdr(self, X, alpha=0.1):
+    def outliers_fdr(self, X, alpha: Share = 0.1):
         """Which rows of a batch to call outliers, with few false alarms among them.
 
         Parameters
@@ -241,8 +227,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -------
         ndarray of bool of shape (n_samples,)
         """
-        if not isinstance(alpha, Real) or not 0 < alpha < 1:
-            raise ValueError(f"Got alpha={alpha!r}, but expected a number in (0, 1).")
+        check_arguments(self.outliers_fdr, {"alpha": alpha})
         return false_discovery_control(self.p_values(X)) <= alpha
 
     @block_by_block
@@ -258,9 +243,7 @@ class CombinedClassifier(Composition, OODClassifier):
         ndarray of shape (n_samples, n_members)
             Columns in the order of ``members_``, each valid by itself.
         """
-        columns = self._member_scores(self._validate_rows(X)).T
-        scales = zip(self.member_scales_, columns, strict=True)
-        return np.column_stack([scale.p_values(column) for scale, column in scales])
+        return self._on_scales(ConformalScale.p_values, self._validate_rows(X))
 
     @block_by_block
     def member_score_samples(self, X):
@@ -274,7 +257,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -------
         ndarray of shape (n_samples, n_members)
         """
-        return self._member_log_p(self._validate_rows(X))
+        return self._on_scales(ConformalScale.log_p, self._validate_rows(X))
 
     @property
     def n_calibration_(self):
@@ -295,14 +278,16 @@ class CombinedClassifier(Composition, OODClassifier):
         return self._scores(rows)  # one score, whatever the class
 
     def _typicality(self, rows):
-        return -combine(self._member_log_p(rows), self.method_)
+        log_p = self._on_scales(ConformalScale.log_p, rows)
+        return -_conformal.combine(log_p, self.method_)
 
-    def _member_log_p(self, rows):
+    def _on_scales(self, read, rows):
+        """A method of each member's scale, of its scores."""
         scales = zip(self.member_scales_, self._member_scores(rows).T, strict=True)
-        return np.column_stack([scale.log_p(column) for scale, column in scales])
+        return np.column_stack([read(scale, scores) for scale, scores in scales])
 
     def _member_scores(self, rows):
-        return score_table(self.members_, self.classifier_, rows, conditional=self.conditional)
+        return _members.score_table(self.members_, self.classifier_, rows, self.conditional)
 
     def _validate_rows(self, X):
         return self._for_members(validate_rows(self, X))
@@ -339,54 +324,45 @@ class CombinedClassifier(Composition, OODClassifier):
                 random_state=seeds.randint(LARGEST_SEED),
                 input_shape=self.input_shape_ if takes_shape else None,
             ).fit(rows, labels)
-            self._check_width(name, completed)
+            width = getattr(completed, "n_features_in_", self.n_features_in_)
+            if width != self.n_features_in_:
+                raise ValueError(
+                    f"Got X with {self.n_features_in_} features, but {name!r} was fitted on "
+                    f"{width}; fit all members on the same features."
+                )
             return completed
 
-        self.classifier_ = None
-        if len(classes) > 1:
-            own = self.classifier
-            self.classifier_ = taught(
-                CLASSIFIER, default_classifier(self.input_shape_) if own is None else own
-            )
-        members = self.members
+        shape, classifier, members = self.input_shape_, self.classifier, self.members
+        if classifier is None:
+            classifier = _members.default_classifier(shape)
+        self.classifier_ = taught(_members.CLASSIFIER, classifier) if len(classes) > 1 else None
         if members is None:
-            members = default_members(self.input_shape_, self.classifier_)
+            members = _members.default_members(shape, self.classifier_)
         self.members_ = {
-            name: member if member == CLASSIFIER else taught(name, member)
-            for name, member in resolve_members(members, self.classifier_)
+            name: member if member == _members.CLASSIFIER else taught(name, member)
+            for name, member in _members.resolve_members(members, self.classifier_)
         }
-
-    def _check_width(self, name, member):
-        width = getattr(member, "n_features_in_", self.n_features_in_)
-        if width != self.n_features_in_:
-            raise ValueError(
-                f"Got X with {self.n_features_in_} features, but {name!r} was fitted on "
-                f"{width}; fit all members on the same features."
-            )
 
     def _choose_method(self, rows, labels, seed):
         if self.method != "auto":
             return self.method
         if len(np.unique(labels)) < AUTO_CLASSES:
             return "fisher"
+        fixed = {"method": "fisher", "calibration": "auto", "random_state": seed}
         splitter = LeaveClassesOut(AUTO_LEFT_OUT, AUTO_SPLITS, random_state=seed)
-        risks = dict.fromkeys(COMBINATIONS, 0.0)
+        risks = dict.fromkeys(_conformal.COMBINATIONS, 0.0)
         for train, test in splitter.split(rows, labels):
-            inner = clone(self).set_params(
-                method="fisher",
-                calibration="auto",
-                input_shape=self.input_shape_,
-                random_state=seed,
-            )
+            inner = clone(self).set_params(input_shape=self.input_shape_, **fixed)
             inner.fit(rows[train], labels[train])
             answers, log_p = inner.predict(rows[test]), inner.member_score_samples(rows[test])
             for method in risks:
-                risks[method] += aurc_score(labels[test], answers, -combine(log_p, method))
+                typicality = -_conformal.combine(log_p, method)
+                risks[method] += aurc_score(labels[test], answers, typicality)
         return min(risks, key=risks.get)
 
     def _calibrate(self, rows):
         first, second = np.array_split(rows, 2)
-        self.member_scales_ = [ConformalScale.fit(one) for one in self._member_scores(first).T]
+        self.member_scales_ = list(map(ConformalScale.fit, self._member_scores(first).T))
         self.scale_ = ConformalScale.fit(self._typicality(second))
 
     def _check_parameters(self):
@@ -397,7 +373,7 @@ class CombinedClassifier(Composition, OODClassifier):
                 "fitting anew without some of the classes; name the method."
             )
         if self.members is not None:
-            check_members(self.members)
+            _members.check_members(self.members)
             self._validate_names([name for name, _ in self.members])
 
     def __sklearn_tags__(self):

@@ -23,24 +23,8 @@ def split_rows(codes, calibration, random_state):
     """Positions of the rows to train on and to calibrate on, both in random order.
 
     The split is not stratified, so that calibration rows and new rows are exchangeable. A
-    class that chance would leave untrained is trained on, and not calibrated on.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples,)
-        Class of each row.
-    calibration : "auto", "all", float or int
-        A share or a number of rows; "all" trains on none.
-    random_state : RandomState
-
-    Returns
-    -------
-    training, calibrating : ndarray of int
-
-    Raises
-    ------
-    ValueError
-        If members and combination cannot have a calibration row each.
+    class that chance would leave untrained is trained on, and not calibrated on. With the
+    calibration "all" no row is trained on.
     """
     order = random_state.permutation(len(codes))
     n_calibration = calibration_size(calibration, len(codes))
@@ -61,22 +45,14 @@ def split_rows(codes, calibration, random_state):
 
 
 def calibration_size(calibration, n_rows):
-    """How many of ``n_rows`` rows calibrate.
-
-    Examples
-    --------
-    >>> from sklearn_ood.combined._conformal import calibration_size
-    >>> [calibration_size("auto", n) for n in (60, 400, 10_000, 60_000)]
-    [30, 100, 2000, 10000]
-    """
+    """How many of ``n_rows`` rows calibrate."""
+    if calibration == "all":
+        return n_rows
     if calibration == "auto":
         least = min(AUTO_LEAST, n_rows // 2)
         return int(min(max(AUTO_SHARE * n_rows, least), AUTO_MOST))
-    if calibration == "all":
-        return n_rows
-    if isinstance(calibration, Integral):
-        return min(int(calibration), n_rows)
-    return round(calibration * n_rows)
+    is_count = isinstance(calibration, Integral)
+    return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 
 
 def check_enough(n_rows):
@@ -95,29 +71,23 @@ class ConformalScale:
 
     Attributes
     ----------
-    values : ndarray of shape (n_values,)
-        Distinct calibration scores, ascending.
-    levels : ndarray of shape (n_values,)
-        The p-value of each.
+    values, levels : ndarray of shape (n_values,)
+        Distinct calibration scores, ascending, and the p-value of each.
     n_samples : int
         Calibration rows.
-    tail_start : float
-        Scores below belong to the tail.
-    tail_scale, tail_shape : float
-        Of the generalised Pareto distribution of ``tail_start - score`` in the tail.
+    tail_start, tail_scale, tail_shape : float
+        Of the generalised Pareto distribution of ``tail_start - score`` below that score.
 
     Notes
     -----
     ``p_values`` is exact: at most a share alpha of rows that are exchangeable with the
     calibration rows has a p-value of at most alpha, whatever their distribution, ties
-    included (Vovk et al., 2005). It is a staircase that never falls below
-    ``1 / (n_samples + 1)``.
+    included [1]_. It is a staircase that never falls below ``1 / (n_samples + 1)``.
 
     ``log_p`` ranks where the staircase is flat. Between calibration scores it joins the tops
     of the steps by straight lines, so that it is never below the logarithm of ``p_values``.
-    Below the lowest calibration score it follows the tail of a generalised Pareto
-    distribution (Pickands, 1975), fitted by moments to the lowest tenth of the scores, with
-    a shape between 0 (exponential) and 1/2: strictly decreasing, and a belief, no promise.
+    Below the lowest one it follows the tail of a generalised Pareto distribution [2]_ with a
+    shape between 0 (exponential) and 1/2: strictly decreasing, and a belief, no promise.
 
     References
     ----------
@@ -125,17 +95,6 @@ class ConformalScale:
        2005, section 2.2.
     .. [2] J. Pickands, "Statistical inference using extreme order statistics", Annals of
        Statistics 1975.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.combined._conformal import ConformalScale
-    >>> scale = ConformalScale.fit(np.arange(99.0))
-    >>> scale.p_values(np.array([-50.0, 0.0, 49.0, 98.0]))
-    array([0.01, 0.02, 0.51, 1.  ])
-    >>> near, far = scale.log_p(np.array([-50.0, -100.0]))
-    >>> bool(far < near < np.log(0.01))
-    True
     """
 
     values: np.ndarray
@@ -147,44 +106,20 @@ class ConformalScale:
 
     @classmethod
     def fit(cls, scores):
-        """The scale of calibration scores.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (n_samples,)
-            At least one, finite.
-        """
+        """The scale of the scores of calibration rows: at least one, finite."""
         values, counts = np.unique(scores, return_counts=True)
         levels = (1 + np.cumsum(counts)) / (len(scores) + 1)
-        return cls(values, levels, len(scores), *fit_tail(np.repeat(values, counts)))
+        return cls(values, levels, len(scores), *fit_tail(np.sort(scores)))
 
     def p_values(self, scores):
-        """Share of the calibration rows, and the row itself, that score as low or lower.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (n,)
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In [1 / (n_samples + 1), 1].
-        """
+        """Share of the calibration rows, and the row itself, that score as low or lower."""
         below = np.searchsorted(self.values, scores, side="right")
         return np.append(1 / (self.n_samples + 1), self.levels)[below]
 
     def log_p(self, scores):
         """Logarithm of the p-value, interpolated, with its tail extrapolated.
 
-        Parameters
-        ----------
-        scores : ndarray of shape (n,)
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In (-inf, 0], non-decreasing in the score, strictly below the highest
-            calibration score.
+        In (-inf, 0], non-decreasing in the score, strictly so below the highest.
         """
         level = np.interp(scores, self.values, self.levels)
         above = np.searchsorted(self.values, scores).clip(max=len(self.values) - 1)
@@ -204,32 +139,10 @@ class ConformalScale:
 
 
 def fit_tail(scores):
-    """Generalised Pareto distribution of the lowest scores, by the method of moments.
+    """Start, scale and shape of the lowest tenth of ascending scores, by moments.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_samples,)
-        Ascending.
-
-    Returns
-    -------
-    start, scale, shape : float
-        Of ``start - score``; the scale is positive, the shape in [0, 1/2].
-
-    References
-    ----------
-    .. [1] J. Hosking and J. Wallis, "Parameter and quantile estimation for the generalized
-       Pareto distribution", Technometrics 1987, section 2.2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scipy.stats import expon
-    >>> from sklearn_ood.combined._conformal import fit_tail
-    >>> quantiles = -expon.ppf((np.arange(100_000) + 0.5) / 100_000)[::-1]
-    >>> start, scale, shape = fit_tail(quantiles)
-    >>> round(start, 1), round(scale, 1), round(abs(shape), 1)
-    (-2.3, 1.0, 0.0)
+    The scale is positive, the shape in [0, 1/2] (Hosking & Wallis, "Parameter and quantile
+    estimation for the generalized Pareto distribution", Technometrics 1987, section 2.2).
     """
     n_tail = min(max(TAIL_MIN_ROWS, int(np.ceil(TAIL_SHARE * len(scores)))), len(scores) - 1)
     start = float(scores[n_tail])
@@ -251,16 +164,14 @@ def fisher(log_p):
 def cauchy(log_p):
     """Logarithm of the mean half-Cauchy quantile: the strongest evidence counts most.
 
-    The quantile is ``cot(pi p / 2)``, about ``2 / (pi p)`` for a small p. The Cauchy
-    quantile ``cot(pi p)`` of Liu & Xie (2020) equals half of that there, but tends to minus
-    infinity where p tends to 1, so that one very typical score could outweigh any evidence.
+    The quantile is ``cot(pi p / 2)``, about ``2 / (pi p)`` for a small p. The Cauchy quantile
+    ``cot(pi p)`` of Liu & Xie (2020) is half of that there, but minus infinity where p is 1,
+    so that one very typical score could outweigh any evidence.
     """
     angle = np.exp(log_p) * (np.pi / 2)
     is_small = log_p < SMALL_LOG_P
     safe = np.where(is_small, np.pi / 4, np.minimum(angle, np.pi / 2 - 1e-12))
-    log_quantile = np.where(
-        is_small, -log_p - np.log(np.pi / 2), np.log(np.cos(safe)) - np.log(np.sin(safe))
-    )
+    log_quantile = np.where(is_small, -log_p - np.log(np.pi / 2), -np.log(np.tan(safe)))
     return logsumexp(log_quantile, axis=1) - np.log(log_p.shape[1])
 
 
@@ -273,34 +184,16 @@ COMBINATIONS = {"fisher": fisher, "cauchy": cauchy, "min": smallest}
 
 
 def combine(log_p, method):
-    """Pool the evidence of several p-values of each row.
+    """Evidence against each row, from its p-values' logarithms (n_samples, n_members).
 
     The statistics are as published, but no distribution of theirs is used: p-values of the
     same row depend on each other, so the statistic is calibrated again, as one more score.
-
-    Parameters
-    ----------
-    log_p : ndarray of shape (n_samples, n_members)
-        Logarithms of p-values.
-    method : {"fisher", "cauchy", "min"}
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Higher where there is more evidence against the row; non-increasing in every
-        p-value.
+    It is higher where there is more evidence, and non-increasing in every p-value.
 
     References
     ----------
     .. [1] R. Fisher, "Statistical methods for research workers", 4th ed., 1932.
     .. [2] Y. Liu and J. Xie, "Cauchy combination test", JASA 2020, eq. 2.
     .. [3] L. Tippett, "The methods of statistics", 1931.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.combined._conformal import combine
-    >>> combine(np.log([[0.5, 0.5], [0.9, 0.001]]), "min").round(2)
-    array([0.69, 6.91])
     """
-    return COMBINATIONS[method](np.asarray(log_p, dtype=np.float64))
+    return COMBINATIONS[method](log_p)

@@ -28,10 +28,8 @@ MAX_NEIGHBOR_ROWS = 10_000
 
 def check_members(members):
     """Raise unless these are pairs of a name and a member."""
-    pairs = isinstance(members, (list, tuple)) and all(
-        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in members
-    )
-    if not pairs or not members:
+    are_pairs = all(isinstance(each, (list, tuple)) and len(each) == 2 for each in members)
+    if not members or not are_pairs:
         raise ValueError(
             f"Got members={members!r}, but expected None or a list of pairs (name, estimator)."
         )
@@ -44,17 +42,9 @@ def check_members(members):
 
 
 def resolve_members(members, classifier):
-    """Names and unfitted members, with those made that are to be made from the classifier.
+    """Named members without the dropped ones, made where they come from the classifier.
 
-    Parameters
-    ----------
-    members : list of (str, estimator, callable, "classifier" or "drop")
-    classifier : fitted classifier or None
-        None where there is one class; what needs a classifier is then left out.
-
-    Returns
-    -------
-    list of (str, estimator or "classifier")
+    Without a classifier, as with one class, what needs it is left out.
     """
     resolved = []
     for name, member in members:
@@ -87,28 +77,18 @@ def default_classifier(input_shape):
 
 
 def default_members(input_shape, classifier):
-    """Names and unfitted members for images or tables.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-    classifier : fitted classifier or None
-        None where there is one class.
-
-    Returns
-    -------
-    list of (str, estimator, callable or "classifier")
-    """
+    """Named members for images or tables; the classifier is None where there is one class."""
     if len(input_shape) == 3:
         n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
-        features = [("neighbors", _near_in_feature_maps)] if _has_conv(classifier) else []
+        has_conv = hasattr(classifier, "net_") and "conv" in layers_of(classifier.net_.module_)
+        features = [("neighbors", _near_in_feature_maps)] if has_conv else []
         pixels = ("pixels", _densities(PCAGenerator(n_components)))
         return [("confidence", CLASSIFIER), *features, pixels]
     mixture = ("mixture", _densities("gmm"))
     if classifier is not None:
-        of_size = {n: _densities(GaussianMixtureGenerator(n)) for n in MIXTURE_SIZES}
-        sizes = [(f"mixture_{n}", member) for n, member in of_size.items()]
-        return [("confidence", CLASSIFIER), mixture, *sizes]
+        sizes = [GaussianMixtureGenerator(n) for n in MIXTURE_SIZES]
+        others = [(f"mixture_{each.n_components}", _densities(each)) for each in sizes]
+        return [("confidence", CLASSIFIER), mixture, *others]
     neighbors = make_pipeline(StandardScaler(), NeighborDistance())
     lof = make_pipeline(StandardScaler(), DistinctLocalOutlierFactor(novelty=True))
     return [mixture, ("neighbors", neighbors), ("lof", lof)]
@@ -119,37 +99,16 @@ def _densities(generator):
     return GenerativeClassifier(generator, validation_fraction=0)
 
 
-def _has_conv(classifier):
-    return hasattr(classifier, "net_") and "conv" in layers_of(classifier.net_.module_)
-
-
 def _near_in_feature_maps(classifier):
     """The member on the last feature maps of a net that has its convolutions by name."""
     neighbors = NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS)
     return make_pipeline(NetFeatures(classifier, layer="conv"), Normalizer(), neighbors)
 
 
-def score_table(members, classifier, X, *, conditional):
-    """Score of each row by each member.
+def score_table(members, classifier, X, conditional):
+    """Score of each row by each member, (n_samples, n_members); infinities are clipped.
 
-    Parameters
-    ----------
-    members : dict of str to fitted estimator or "classifier"
-    classifier : fitted classifier or None
-        None where there is one class.
-    X : ndarray of shape (n_samples, n_features)
-    conditional : {"predicted", "none"}
-        Whether members are read at the class that the classifier predicts.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_members), float64
-        Infinities are the largest and smallest number.
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN.
+    With ``conditional="predicted"`` they are read at the class that the classifier predicts.
     """
     labels = log_p = None
     if classifier is not None:
@@ -158,12 +117,11 @@ def score_table(members, classifier, X, *, conditional):
             labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
     scores = np.empty((len(X), len(members)))
     for column, (name, member) in zip(scores.T, members.items(), strict=True):
-        if member != CLASSIFIER:
-            column[:] = member_scores(member, X, labels)
-        elif hasattr(classifier, "score_samples"):
-            column[:] = member_scores(classifier, X, labels)
-        else:
+        asked = classifier if member == CLASSIFIER else member
+        if member == CLASSIFIER and not hasattr(classifier, "score_samples"):
             column[:] = log_p.max(axis=1)  # the same, without asking it twice
+        else:
+            column[:] = member_scores(asked, X, labels)
         if np.isnan(column).any():
             raise ValueError(
                 f"Got {int(np.isnan(column).sum())} NaN scores from the member {name!r}, but "
@@ -175,32 +133,10 @@ def score_table(members, classifier, X, *, conditional):
 def member_scores(member, X, labels=None):
     """Score of each row by a fitted member, read at a class where it has one score a class.
 
-    Parameters
-    ----------
-    member : estimator
-        The first of these that it has is its score:
-
-        1. with labels, ``class_score_samples(X, labels)``;
-        2. the logarithm of the labels' probability, or of the largest, for a classifier
-           without ``score_samples``;
-        3. minus ``decision_function`` for a PyOD detector, known by ``decision_scores_``;
-        4. the confidence, as for any classifier: ``score_samples``, the largest of
-           ``predict_proba``, or ``decision_function``.
-    X : ndarray of shape (n_samples, n_features)
-    labels : ndarray of shape (n_samples,), default=None
-        Class to read each row at.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), float64
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood.combined._members import member_scores
-    >>> member = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    >>> member_scores(member, [[9.0]], [0]) < member_scores(member, [[9.0]], [1])
-    array([ True])
+    The first of these that it has: with labels, ``class_score_samples(X, labels)``; the
+    logarithm of the labels' probability, or of the largest, for a classifier without
+    ``score_samples``; minus ``decision_function`` for a PyOD detector, known by
+    ``decision_scores_``; the confidence, as for any classifier.
     """
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):

@@ -69,19 +69,11 @@ def give_back(X):
 
 
 class PagedRows:
-    """Rows of a mapped file, read so that few of its pages are resident at a time.
-
-    Parameters
-    ----------
-    rows : ndarray
-        For which :func:`is_mapped` holds.
-    """
+    """Rows of a mapped file, read so that few of its pages are resident at a time."""
 
     def __init__(self, rows):
-        self.rows = np.asarray(rows)
-        self.shape = rows.shape
-        self._row_bytes = rows[:1].nbytes
-        self._n_resident = 0
+        self.rows, self.shape = np.asarray(rows), rows.shape
+        self._row_bytes, self._n_resident = rows[:1].nbytes, 0
 
     def __len__(self):
         return len(self.rows)
@@ -89,9 +81,8 @@ class PagedRows:
     def read(self, index):
         """A copy of the rows ``index``, a slice or an array of positions."""
         if isinstance(index, slice):
-            part = np.array(self.rows[index])
-            self._count(part.nbytes)
-            return part
+            self._count(self.rows[index].nbytes)
+            return np.array(self.rows[index])
         part = np.empty((len(index), *self.shape[1:]), dtype=self.rows.dtype)
         around = self._row_bytes + BYTES_AROUND_A_ROW
         at_once = max(1, RESIDENT_BYTES // around)
@@ -131,32 +122,21 @@ def is_lazy(X):
 
 
 def lazily(estimator, method, X):
-    """A method's answers to a dask array or frame, as a dask array that computes nothing yet.
-
-    Parameters
-    ----------
-    estimator : fitted estimator
-    method : str
-    X : dask array of shape (n_samples, ...), or dask frame
-
-    Returns
-    -------
-    dask array
-        One block for each block of rows of X.
-    """
+    """A method's answers to what is dask's, as an array of dask that computes nothing yet."""
+    ask = getattr(estimator, method)
     if hasattr(X, "map_partitions"):
         import pandas as pd
 
         zeros = {name: pd.Series([0], dtype=dtype) for name, dtype in X.dtypes.items()}
-        example = _example(estimator, method, pd.DataFrame(zeros))
-        return X.map_partitions(partial(_of_block, estimator, method, example), meta=example)
+        example = _example(ask, pd.DataFrame(zeros))
+        return X.map_partitions(partial(_of_block, ask, example), meta=example)
     import dask.array as da
 
-    example = _example(estimator, method, np.zeros((1, *X.shape[1:]), dtype=X.dtype))
+    example = _example(ask, np.zeros((1, *X.shape[1:]), dtype=X.dtype))
     features = list(range(1, X.ndim))
     X = X.rechunk(dict.fromkeys(features, -1))
     return da.map_blocks(
-        partial(_of_block, estimator, method, example),
+        partial(_of_block, ask, example),
         X,
         drop_axis=features,
         new_axis=list(range(1, example.ndim)),
@@ -165,13 +145,13 @@ def lazily(estimator, method, X):
     )
 
 
-def _example(estimator, method, row):
+def _example(ask, row):
     """An answer without rows: its type and width, and now the errors of a wrong X."""
-    return np.asarray(getattr(estimator, method)(row))[:0]
+    return np.asarray(ask(row))[:0]
 
 
-def _of_block(estimator, method, example, block):
-    return getattr(estimator, method)(block) if len(block) else example
+def _of_block(ask, example, block):
+    return ask(block) if len(block) else example
 
 
 def _mapped_file(X):

@@ -12,18 +12,7 @@ OUTLIER = -1
 
 
 def encode_labels(y, ood_label=None):
-    """Integer codes for labels: positions in the sorted classes, ``OUTLIER`` for outliers.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-    ood_label : label or None
-        Rows with this label are outliers and form no class.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_samples,), int64
-    classes : ndarray of shape (n_classes,)
+    """Codes of labels and their sorted classes; rows with ``ood_label`` form none.
 
     Examples
     --------
@@ -42,30 +31,13 @@ def encode_labels(y, ood_label=None):
 
 
 def codes_in(classes, labels):
-    """Position of each label in ``classes``; ``OUTLIER`` where it is not one.
+    """Position of each label in ``classes``, of any order; ``OUTLIER`` where it is not one.
 
     Text and numbers are never equal.
-
-    Parameters
-    ----------
-    classes : array-like of shape (n_classes,)
-        In any order.
-    labels : array-like of shape (n_samples,)
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), int64
-
-    Examples
-    --------
-    >>> from sklearn_ood.data._labels import codes_in
-    >>> codes_in(["b", "a"], ["b", "x", "a"]).tolist()
-    [0, -1, 1]
     """
     classes, labels = np.asarray(classes), np.asarray(labels)
-    both_numbers = classes.dtype.kind in "biuf" and labels.dtype.kind in "biuf"
-    both_text = classes.dtype.kind == labels.dtype.kind == "U"
-    if not (both_numbers or both_text):
+    kinds = {classes.dtype.kind, labels.dtype.kind}
+    if not (kinds <= set("biuf") or kinds == {"U"}):
         position = {label: code for code, label in enumerate(classes.tolist())}
         found = (position.get(label, OUTLIER) for label in labels.tolist())
         return np.fromiter(found, dtype=np.int64, count=labels.size)
@@ -75,23 +47,18 @@ def codes_in(classes, labels):
 
 
 def is_label(y, label):
-    """Mask of the rows of ``y`` that carry ``label``; nothing carries None.
-
-    A label of another kind than ``y`` (a string among numbers) is simply not found.
-    """
+    """Mask of the rows of ``y`` that carry ``label``; nothing carries None."""
     if label is None:
         return np.zeros(len(y), dtype=bool)
-    y = np.asarray(y)
-    same_kind = (y.dtype.kind in "US") == isinstance(label, str)
-    if y.dtype.kind != "O" and not same_kind:
-        return np.zeros(len(y), dtype=bool)
-    return np.asarray(y == label, dtype=bool)
+    return codes_in([label], y) == 0
 
 
 def check_no_label_missing(y):
     """Raise where a frame's missing label came along as None, NaN or pandas' NA."""
     y = np.asarray(y)
-    missing = sum(map(_is_missing, y)) if y.dtype == object and y.ndim == 1 else 0
+    if y.dtype != object or y.ndim != 1:
+        return
+    missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
     if missing:
         raise ValueError(
             f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
@@ -100,23 +67,7 @@ def check_no_label_missing(y):
 
 
 def rank_in_class(codes):
-    """How many rows of its own class come before each row.
-
-    Parameters
-    ----------
-    codes : ndarray of int of shape (n_samples,)
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.data._labels import rank_in_class
-    >>> rank_in_class(np.array([5, 7, 5, 5, 7])).tolist()
-    [0, 0, 1, 2, 1]
-    """
+    """How many rows of its own class come before each row."""
     order = np.argsort(codes, kind="stable")
     _, start, counts = np.unique(codes[order], return_index=True, return_counts=True)
     rank = np.empty(len(codes), dtype=np.int64)
@@ -127,26 +78,8 @@ def rank_in_class(codes):
 def hold_out_each_class(codes, fraction, random_state, *, parameter="validation_fraction"):
     """Mask of rows to hold out: the same share of every class, and never all of one.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples,)
-        Integer strata; outliers may be one of them.
-    fraction : float in (0, 1)
-    random_state : int, RandomState or None
-    parameter : str
-        What the user calls the fraction, for the error.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        If the fraction is out of range or holds out no row at all.
+    Outliers may be one of the classes. ``parameter`` is what the user calls the fraction.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"Got {parameter}={fraction!r}, but expected a fraction in (0, 1).")
     shuffled = check_random_state(random_state).permutation(len(codes))
     _, stratum, counts = np.unique(codes[shuffled], return_inverse=True, return_counts=True)
     quota = np.minimum(np.round(fraction * counts), counts - 1)
@@ -161,13 +94,7 @@ def hold_out_each_class(codes, fraction, random_state, *, parameter="validation_
 
 
 def label_of_refusals(label, classes):
-    """What is answered where no class is: given, or of the classes' kind; none of them.
-
-    Raises
-    ------
-    ValueError
-        If the label is of another kind than the classes, or one of them.
-    """
+    """What is answered where no class is: given, or of the classes' kind; none of them."""
     classes = classes.tolist()
     given, is_text = label, all(isinstance(each, str) for each in classes)
     if label is None:
@@ -183,7 +110,3 @@ def label_of_refusals(label, classes):
             f"is one of the classes {classes}; pass another reject_label."
         )
     return label
-
-
-def _is_missing(label):
-    return label is None or is_pandas_na(label) or is_scalar_nan(label)

@@ -1,4 +1,4 @@
-"""What a network says of each row, as features for any other method."""
+"""The outputs of a network's layer."""
 
 from dataclasses import field
 from threading import get_ident
@@ -14,15 +14,14 @@ from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import forget, validate_rows
 from sklearn_ood.nets._evaluation import evaluate
 
-POOLED_SIDE = 3
 LARGEST_FLOAT = np.finfo(np.float32).max
 
 
 class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Parameterized):
     """What a network's layer says about each row, as features for any other method.
 
-    Put it first in a pipeline, and a density, a generative classifier or an outlier detector
-    works in the network's space instead of pixels.
+    First in a pipeline, it lets a density, a generative classifier or an outlier detector work
+    in the network's space instead of pixels.
 
     Parameters
     ----------
@@ -41,7 +40,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     ----------
     estimator_ : classifier
         The fitted classifier.
-    n_features_in_ : int
     input_shape_ : tuple of int
         Shape of one input.
 
@@ -56,15 +54,15 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn_ood import NetFeatures, SoftmaxClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> net = SoftmaxClassifier(hidden_layer_sizes=(8,), max_epochs=5, random_state=0)
-    >>> NetFeatures(net).fit_transform(X, y).shape
-    (150, 8)
-    >>> detector = make_pipeline(NetFeatures(net), LocalOutlierFactor(novelty=True)).fit(X, y)
+    >>> features = NetFeatures(SoftmaxClassifier(max_epochs=5, random_state=0))
+    >>> features.fit_transform(X, y).shape
+    (150, 128)
+    >>> detector = make_pipeline(features, LocalOutlierFactor(novelty=True)).fit(X, y)
     """
 
     estimator: Estimator = field(kw_only=False)
     layer: str = "hidden"
-    pooling: Count | None = POOLED_SIDE
+    pooling: Count | None = 3
 
     estimator_: BaseEstimator = fitted()
 
@@ -80,13 +78,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         Returns
         -------
         self
-
-        Raises
-        ------
-        TypeError
-            If the estimator has no net.
-        ValueError
-            If the net has no such layer.
         """
         forget(self)
         self._validate_params()
@@ -115,9 +106,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         """
         return self._features(validate_rows(self, X, keep_tensors=True))
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
@@ -143,31 +131,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
 
 def find_layer(module, name):
-    """The layer of a net's module that has this name.
-
-    Parameters
-    ----------
-    module : nn.Module
-        With the user's network in ``module.network``, as all nets here have it, or bare.
-    name : str
-        From the network's ``named_modules()``.
-
-    Returns
-    -------
-    nn.Module
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message has the names.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from sklearn_ood.detectors._features import find_layer
-    >>> find_layer(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), "1")
-    ReLU()
-    """
+    """The layer with a name from ``layers_of``; a ValueError has the names."""
     layers = layers_of(module)
     if name not in layers:
         raise ValueError(f"Got layer={name!r}, but expected one of {sorted(layers)}.")
@@ -175,7 +139,7 @@ def find_layer(module, name):
 
 
 def layers_of(module):
-    """The layers in a net's module by name."""
+    """All layers by name: of the user's network, which our modules have in ``network``."""
     named = getattr(module, "network", module).named_modules()
     return {name: layer for name, layer in named if name}
 
@@ -197,15 +161,7 @@ def output_of(layer, module, batch):
 
 
 def pooled(features, side):
-    """Feature maps averaged to ``side`` x ``side`` where they are larger, as flat rows.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.detectors._features import pooled
-    >>> pooled(torch.ones(2, 5, 7, 7), 3).shape, pooled(torch.ones(2, 5), 3).shape
-    (torch.Size([2, 45]), torch.Size([2, 5]))
-    """
+    """Feature maps averaged to ``side`` x ``side`` where they are larger, as flat rows."""
     if features.ndim == 4 and side is not None and max(features.shape[2:]) > side:
         features = adaptive_avg_pool2d(features, side)
     return features.flatten(1)

@@ -36,7 +36,7 @@ class NeighborDistance(OODClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
     neighbors_ : list of sklearn.neighbors.NearestNeighbors
-        One a class: a tree for up to 15 features, else a product of matrices in chunks.
+        One a class.
     scale_ : float
         Root of the training rows' total variance.
     n_features_in_ : int
@@ -44,8 +44,8 @@ class NeighborDistance(OODClassifier):
     Notes
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
-    scale the features first. ``predict_proba`` is the softmax of the evidence divided by
-    ``scale_``, and not calibrated.
+    scale the features first. ``predict_proba`` is not calibrated: the softmax of the evidence
+    divided by ``scale_``. The search is a tree for up to 15 features, else by brute force.
 
     Examples
     --------
@@ -81,18 +81,16 @@ class NeighborDistance(OODClassifier):
         self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
         rows, codes = self._subsample(*data.in_distribution)
-        by_class = [rows[codes == code] for code in range(len(data.classes))]
-        self.neighbors_ = [
-            NearestNeighbors(n_neighbors=min(self.n_neighbors, len(part))).fit(part)
-            for part in by_class
-        ]
+        self.neighbors_ = []
+        for code, count in enumerate(np.bincount(codes)):
+            nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, int(count)))
+            self.neighbors_.append(nearest.fit(rows[codes == code]))
         self.scale_ = float(np.sqrt(rows.var(axis=0, dtype=np.float64).sum())) or 1.0
         self.classes_ = data.classes
         return self
 
     def _evidence(self, rows):
-        codes = range(len(self.classes_))
-        return -np.column_stack([self._distances(rows, code) for code in codes])
+        return -np.column_stack([self._distances(rows, k) for k in range(len(self.classes_))])
 
     def _evidence_and_scores(self, rows):
         evidence = self._evidence(rows)

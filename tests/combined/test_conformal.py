@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn_ood.combined._conformal import (
     COMBINATIONS,
     ConformalScale,
+    calibration_size,
     combine,
     fit_tail,
     split_rows,
@@ -193,3 +194,14 @@ def test_calibration_rows_are_spared_for_classes_without_others():
     assert len(calibrating) in (29, 30)
     training, calibrating = split_rows(codes, "all", rng)
     assert (len(training), len(calibrating)) == (0, 51)
+
+
+def test_a_fifth_of_the_rows_calibrates_within_bounds():
+    sizes = [calibration_size("auto", n) for n in (60, 400, 10_000, 60_000)]
+    assert sizes == [30, 100, 2000, 10_000]
+    assert [calibration_size(share, 60) for share in (0.5, 40, 100, "all")] == [30, 40, 60, 60]
+
+
+def test_tail_of_an_exponential_distribution():
+    quantiles = -stats.expon.ppf((np.arange(100_000) + 0.5) / 100_000)[::-1]
+    assert fit_tail(quantiles) == pytest.approx((-np.log(10), 1.0, 0.0), abs=0.01)

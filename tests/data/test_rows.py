@@ -10,6 +10,7 @@ from sklearn_ood.data._labels import (
     encode_labels,
     hold_out_each_class,
     is_label,
+    rank_in_class,
 )
 from sklearn_ood.nets._heads import fit_temperature
 
@@ -41,7 +42,12 @@ def test_codes_are_positions_or_outliers(labels, classes):
         assert (classes[code] == label) if code != OUTLIER else label not in classes
 
 
+def test_rank_counts_the_rows_of_the_own_class_before():
+    assert rank_in_class(np.array([5, 7, 5, 5, 7])).tolist() == [0, 0, 1, 2, 1]
+
+
 def test_codes_across_kinds():
+    assert codes_in(["b", "a"], ["b", "x", "a"]).tolist() == [0, OUTLIER, 1]
     assert codes_in([0, 1], ["a", "?"]).tolist() == [OUTLIER, OUTLIER]
     mixed = np.array([0, "unknown", 1], dtype=object)
     assert codes_in([0, 1], mixed).tolist() == [0, OUTLIER, 1]
