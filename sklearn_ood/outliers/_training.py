@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
-from sklearn_ood.nets._training import Arrays, Net
+from sklearn_ood.nets._training import Net
 
 GAN_BETAS = (0.5, 0.999)
 
@@ -31,17 +31,6 @@ class OutlierLoss(nn.Module):
         return cross_entropy(outputs, targets, self.weight), self.outlier_loss(on_outliers)
 
 
-class Bank:
-    """Draws from outliers that were made beforehand."""
-
-    def __init__(self, rows, device):
-        self.arrays = Arrays(rows, device=device)
-
-    def __call__(self, n):
-        (rows,) = self.arrays.batch(torch.randint(len(self.arrays), (n,)))
-        return rows
-
-
 class OutlierNet(Net):
     """Adds ``beta`` times the loss on outliers to the loss on rows.
 
@@ -64,6 +53,7 @@ class OutlierNet(Net):
         super().on_train_end(net, X=X, y=y, **kwargs)
         self.draws_ = self.shares_ = None
 
+    @torch.no_grad()
     def draw(self, n):
         """n outliers, as device rows."""
         counts = np.diff(np.round(self.shares_ * n).astype(int), prepend=0)
@@ -88,9 +78,8 @@ class OutlierNet(Net):
 class GANOutlierNet(OutlierNet):
     """Trains the networks of ``gan`` in turns with the classifier (Lee et al., algorithm 1)."""
 
-    def __init__(self, module, *args, gan, networks=None, **kwargs):
+    def __init__(self, module, *args, gan, **kwargs):
         super().__init__(module, *args, **kwargs)
-        self.networks = networks
         self.gan = gan
 
     def initialize_module(self):
@@ -120,18 +109,13 @@ class GANOutlierNet(OutlierNet):
         latents = torch.randn(n, self.gan.latent_dim, device=self.device)
         return self.generator_(latents).flatten(1)
 
-    @torch.no_grad()
-    def generate_detached(self, n):
-        """The same for the classifier, which does not teach the generator."""
-        return self.generate(n)
-
     def train_step(self, batch, **fit_params):
         generator, discriminator = self.players_
         fakes = self.generate(max(2, len(batch[0])))
-        realness = self._realness(fakes.detach())
-        judged = softplus(-self._realness(batch[0])).mean() + softplus(realness).mean()
+        on_real, on_fakes = map(self.discriminator_, (batch[0], fakes.detach()))
+        judged = softplus(-on_real).mean() + softplus(on_fakes).mean()
         _step(*discriminator, judged)
-        fooled = softplus(-self._realness(fakes)).mean()
+        fooled = softplus(-self.discriminator_(fakes)).mean()
         if self.gan.guided:
             fooled = fooled + self.beta * self.criterion_.outlier_loss(self.module_(fakes))
         if self.gan.pull_away:
@@ -139,9 +123,6 @@ class GANOutlierNet(OutlierNet):
         _step(*generator, fooled)
         losses = {"discriminator_loss": judged, "generator_loss": fooled}
         return super().train_step(batch, **fit_params) | losses
-
-    def _realness(self, rows):
-        return self.discriminator_(rows.reshape(len(rows), *self.module_.input_shape))
 
 
 def pull_away_term(rows):
