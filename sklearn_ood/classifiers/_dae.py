@@ -1,5 +1,5 @@
-from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +16,7 @@ from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_wei
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import ConfidenceHead, ScoredNetwork
-from sklearn_ood.nets._modules import build_module
-from sklearn_ood.nets._typicality import LARGEST_FLOAT, CodeStatistics, ConfidenceNetwork
+from sklearn_ood.nets._typicality import CodeStatistics, ConfidenceNetwork
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the
 # chosen share of held-out rows.
@@ -161,16 +160,9 @@ class DAEConfidence(NetClassifier):
     _learns_classes = True  # else the network is an autoencoder alone
 
     def make_network(self, n_classes, input_shape):
-        network = build_module(
-            self.module,
-            int(np.prod(input_shape)),
-            n_classes,
-            input_shape=input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-        )
-        tied = self.decoder == "tied"
+        network = super().make_network(n_classes, input_shape).network
         n_classes = n_classes if self._learns_classes else 1
+        tied = self.decoder == "tied"
         autoencoder = Autoencoder(network, input_shape, tied, n_classes=n_classes)
         if isinstance(self.module, str):
             balance_weights(autoencoder)
@@ -194,17 +186,6 @@ class DAEConfidence(NetClassifier):
 
     @block_by_block
     def predict(self, X):
-        """The most likely class of each row; never rejects.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels from ``classes_``.
-        """
         best = self.predict_log_proba(X).argmax(axis=1)
         return self.classes_[best]
 
@@ -274,13 +255,14 @@ class DAEConfidence(NetClassifier):
         self.code_statistics_ = None
         if self.typicality:
             rows, codes = training
-            code = _read(net.module_.encode, rows, net.device)
+            code = map_batches(net.module_.encode, rows, device=net.device)
             self.code_statistics_ = CodeStatistics.fit(code, codes).to(net.device)
 
     def _calibrate(self, net, held_out):
         weights = [self.alpha]
         if self.typicality or self.alpha == "auto":
-            outputs = _read(self._confidence_network(net), held_out[0], net.device)
+            network = self._confidence_network(net)
+            outputs = map_batches(network, held_out[0], device=net.device)
             weights = _weights(outputs[:, net.module_.n_classes :], self.coverage)
         self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
         self.typicality_weights_ = np.asarray(weights[1:])
@@ -290,48 +272,31 @@ class DAEConfidence(NetClassifier):
 
     def _gamma(self, rows):
         """Mean of dr_i/dx_i - 1 for each row."""
-        module, n_features = self.net_.module_, rows.shape[1]
-
-        def exact(batch):
-            return exact_trace(
-                module.encode,
-                module.decode,
-                batch,
-                code_is_relu=module.code_is_relu,
-                pairs_per_block=rows_per_batch(4 * n_features),
-            )
-
-        def estimated(batch):
-            probes = torch.as_tensor(self.probes_, device=batch.device)
-            return hutchinson_trace(module.reconstruct, batch, probes)
-
+        module, device, n_features = self.net_.module_, self.net_.device, rows.shape[1]
+        n_pairs = rows_per_batch(4 * n_features)
         narrow = min(n_features, module.code_size) <= LARGEST_EXACT_TRACE
-        way = self.curvature
-        if way == "auto":
-            way = "exact" if narrow else "hutchinson"
-        trace = map_batches(
-            exact if way == "exact" else estimated,
-            rows,
-            device=self.net_.device,
-            max_rows=rows_per_batch(4 * n_features),
-        )
+        if self.curvature == "exact" or (self.curvature == "auto" and narrow):
+            options = {"code_is_relu": module.code_is_relu, "pairs_per_block": n_pairs}
+            trace_of = partial(exact_trace, module.encode, module.decode, **options)
+        else:
+            probes = torch.as_tensor(self.probes_, device=device)
+            trace_of = partial(hutchinson_trace, module.reconstruct, probes=probes)
+        trace = map_batches(trace_of, rows, device=device, max_rows=n_pairs)
         return np.nan_to_num(trace) / n_features - 1
 
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        network = self._confidence_network(self.net_)
-        outputs = _read(network, rows, self.net_.device)
-        head = self.make_head()
+        network, head = self._confidence_network(self.net_), self.make_head()
+        outputs = map_batches(network, rows, device=self.net_.device)
         logits, distances = np.split(outputs, [head.n_classes], axis=1)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))
-        log_confidence = -distances @ head.weights.numpy()
+        components.log_confidence = -distances @ head.weights.numpy()
         if self.curvature != "off":
             components.gamma = self._gamma(rows)
             penalty = self.beta * np.maximum(components.gamma, 0.0)
             components.curvature_factor = np.exp(-penalty)
-            log_confidence = log_confidence - penalty
-        components.log_confidence = log_confidence
+            components.log_confidence -= penalty
         return self._class_log_proba(rows, logits), components
 
     def _class_log_proba(self, rows, logits):
@@ -348,9 +313,7 @@ class DAEConfidence(NetClassifier):
         return self._log_proba(rows), self._scores(rows)
 
     def _log_proba(self, rows):
-        largest = float(LARGEST_FLOAT)
-        logits = np.nan_to_num(forward(self.net_, rows), posinf=largest, neginf=-largest)
-        return self._class_log_proba(rows, logits)
+        return self._class_log_proba(rows, forward(self.net_, rows))
 
 
 class DAEClassifier(DAEConfidence):
@@ -415,13 +378,6 @@ class DAEClassifier(DAEConfidence):
             )
 
     def input_gradients(self, X, *, guided=False):
-        """Not for a classifier whose classes come from another estimator.
-
-        Raises
-        ------
-        TypeError
-            Always.
-        """
         raise TypeError(
             f"Got a {type(self).__name__} whose classes come from another estimator, but "
             "input gradients need a net of its own."
@@ -447,16 +403,6 @@ class DAEClassifier(DAEConfidence):
 
     def _log_proba(self, rows):
         return self._class_log_proba(rows, None)
-
-
-def _read(function: Callable, rows, device):
-    """What a function of tensors gives for all rows, without gradients."""
-
-    @torch.no_grad()
-    def read(batch):
-        return function(batch)
-
-    return map_batches(read, rows, device=device)
 
 
 def _mean_variance(rows, most=10_000):

@@ -84,8 +84,7 @@ class OutlierClassifier(LogitClassifier):
             )
         with seeded(random_state):
             latents = torch.randn(n_samples, self._gan.latent_dim)
-        make = torch.no_grad()(self.net_.generator_.eval())
-        made = map_batches(make, latents, device=self.net_.device)
+        made = map_batches(self.net_.generator_.eval(), latents, device=self.net_.device)
         return made.reshape(-1, *self.input_shape_)
 
     def untrained_networks(self):

@@ -16,8 +16,9 @@ FLOATS_PER_BATCH = 2**20
 MAX_ROWS_PER_BATCH = 4096
 
 
+@torch.no_grad()
 def map_batches(function, rows, *, device="cpu", max_rows=None):
-    """Apply ``function`` to batches of rows and join its results, in bounded memory.
+    """Apply ``function`` to batches of rows and join its results, without gradients.
 
     Parameters
     ----------
@@ -62,11 +63,7 @@ def evaluate(net, read, rows):
     """
 
     def by(module, rows, dtype):
-        @torch.no_grad()
-        def of_batch(batch):
-            return read(module, batch.to(dtype))
-
-        return map_batches(of_batch, rows, device=net.device)
+        return map_batches(lambda batch: read(module, batch.to(dtype)), rows, device=net.device)
 
     outputs = by(net.module_, rows, torch.float32)
     overflown = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
