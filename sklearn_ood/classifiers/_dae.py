@@ -29,71 +29,61 @@ class DAEConfidence(NetClassifier):
 
     A denoising autoencoder r moves its input towards denser regions, so that r(x) - x is
     close to zero at the maxima of the density, and only there if the trace of its Jacobian
-    is negative too. The confidence is
+    is negative too [2]_. The confidence ([1]_, eqs. 3 to 5) is
 
     c(x) = exp(-alpha / D ||r(x) - x||^2) * exp(-beta max(gamma(x), 0)),
 
-    gamma(x) = (1/D) sum_i (dr_i/dx_i - 1),
+    gamma(x) = (1/D) sum_i (dr_i/dx_i - 1).
 
-    ([1]_, eqs. 3 to 5), and it multiplies the class probabilities p_k(x): inputs made to fool
-    the classifier alone do not move it.
+    It multiplies the class probabilities p_k(x): inputs that fool the classifier alone do not
+    move it.
 
     ``decision_function`` is log c(x) + log p_k(x), ``score_samples`` its maximum over the
     classes: in (-inf, 0], the logarithm of a confidence in (0, 1]. Far from the training data
     it falls without bound, as minus the squared distance.
 
     A neural network and its autoencoder share one encoder and are trained jointly. Without
-    ``y``, or with one class, it is a model of that class: p_1 = 1. For any other classifier
-    take :class:`DAEClassifier`.
+    ``y`` (whose class is then labelled 1), or with one class, it is a model of that class.
 
     Parameters
     ----------
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Sequential or \
             callable, default="auto"
-        The classifier network, as in :class:`SoftmaxClassifier`. All layers but the last are
-        the encoder; its last hidden layer is the code.
+        As in :class:`SoftmaxClassifier`. All layers but the last are the encoder, whose last
+        hidden layer is the code.
     decoder : {"tied", "free"}, default="tied"
         The mirror image of the encoder, with the encoder's weights transposed, or with its
-        own. "free" also takes encoders that have no mirror image.
+        own, also for encoders that have no mirror image.
     noise : float > 0, default=0.2
         Standard deviation of the training noise, in the units of X: scale X first.
     reconstruction_weight : float > 0, default=1.0
-        Factor of the mean squared error beside the cross entropy; the error is taken as a
-        share of the features' mean variance, so that the units of X do not matter.
+        Factor of the mean squared error, as a share of the features' mean variance, beside
+        the cross entropy.
     alpha : float > 0 or "auto", default="auto"
-        Weight of the reconstruction error. "auto" chooses it so that the share ``coverage``
-        of held-out rows keeps exp(-alpha/D ||r(x) - x||^2) >= 0.9.
+        Weight of the reconstruction error. "auto": so that the share ``coverage`` of
+        held-out rows keeps exp(-alpha/D ||r(x) - x||^2) >= 0.9.
     coverage : float in (0, 1), default=0.95
         That share.
     beta : float >= 0, default=10.0
         Weight of a positive gamma.
     curvature : {"auto", "exact", "hutchinson", "off"}, default="auto"
         How gamma is computed. "exact" costs a backward pass for every feature or active code
-        unit, whichever are fewer in kind; "hutchinson" one for each of ``n_probes`` random
-        directions, the same for all rows; "auto" is exact up to 64 features or code units.
-        "off" leaves it out.
+        unit, whichever are fewer; "hutchinson" one for each of ``n_probes`` random directions,
+        the same for all rows; "auto" is exact up to 64 of them; "off" leaves it out.
     n_probes : int >= 1, default=4
-        Directions of "hutchinson". The error of gamma falls as 1 / sqrt(n_features *
-        n_probes), hence a few will do where there are many features.
+        Directions of "hutchinson": few will do where there are many features.
     typicality : bool, default=False
         Also multiply with exp(-v d(x)^2 - w z(x)^2), where d is the Mahalanobis distance from
         the code to the nearest class mean, z the deviation of the logarithm of the code's
         norm from the nearest class mean, in standard deviations; v and w are chosen as
-        ``alpha="auto"`` is. It closes the blind spot described in the notes. Each factor by
-        itself keeps 0.9 for the share ``coverage`` of rows, the product for fewer: choose a
-        threshold from held-out rows, as :class:`SelectiveClassifier` does.
-    dropout : float in [0, 1), default=0.0
-        Dropout after each of these layers, in the encoder.
+        ``alpha="auto"`` is. Each factor by itself keeps 0.9 for the share ``coverage`` of
+        rows, the product for fewer.
     validation_fraction : float in (0, 1), default=0.1
         Share of every class held out for ``alpha="auto"``, ``typicality`` and early stopping.
         Where no class has rows enough for that, the training rows are used instead.
-    random_state : int, RandomState or None, default=None
-        Seed of weights, noise, batches, held-out rows and probes.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The in-distribution labels; [1] where ``fit`` got no ``y``.
     alpha_ : float
         The weight of the reconstruction error in use.
     typicality_weights_ : ndarray of shape (2,)
@@ -101,8 +91,8 @@ class DAEConfidence(NetClassifier):
     probes_ : ndarray of shape (n_probes, n_features)
         The random signs of "hutchinson".
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` has ``encode``, ``decode`` and ``reconstruct`` for
-        tensors of flat rows. ``net_.history`` has both losses of each epoch.
+        ``net_.module_`` has ``encode``, ``decode`` and ``reconstruct`` for tensors of flat
+        rows; ``net_.history`` has both losses of each epoch.
     code_statistics_ : CodeStatistics or None
         What is typical of the codes, with ``typicality=True``.
 
@@ -113,12 +103,9 @@ class DAEConfidence(NetClassifier):
     Notes
     -----
     What is simple is easily reconstructed, also where it is unlike any training row: a blank
-    image reconstructs better than most digits, and its confidence is high. The reconstruction
-    error alone cannot see that; ``typicality=True`` does, because the code of a blank or
-    low-contrast image is shorter than those of every class.
-
-    Equation 4 of [1]_ gives 0 * inf for a large negative gamma; exp(-beta max(gamma, 0)) is
-    the same function without that.
+    image reconstructs better than most digits. ``typicality=True`` sees that, because the
+    code of a blank or low-contrast image is shorter than those of every class. The formula
+    for gamma is equation 4 without its 0 * inf.
 
     References
     ----------
@@ -135,8 +122,6 @@ class DAEConfidence(NetClassifier):
     >>> X, y = load_iris(return_X_y=True)
     >>> X = StandardScaler().fit_transform(X)
     >>> classifier = DAEConfidence(lr=0.01, random_state=0).fit(X, y)
-    >>> classifier.score(X, y) > 0.9
-    True
     >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
     True
     """
@@ -175,8 +160,7 @@ class DAEConfidence(NetClassifier):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,), default=None
-            Labels; rows with the label ``ood_label`` are left out. None, or a single class,
-            makes a model of one class.
+            As for other classifiers; None, or a single class, makes a model of one class.
 
         Returns
         -------
@@ -210,10 +194,7 @@ class DAEConfidence(NetClassifier):
 
     @property
     def scored_network_(self):
-        """The network, its distances and the head, without the curvature.
-
-        The gradient of the curvature is zero for ReLU nets.
-        """
+        """Without the curvature, whose gradient is zero for ReLU nets."""
         return ScoredNetwork(self._confidence_network(self.net_), self.head_)
 
     def make_head(self):
@@ -319,9 +300,8 @@ class DAEConfidence(NetClassifier):
 class DAEClassifier(DAEConfidence):
     """Any classifier, with the confidence of a denoising autoencoder beside it.
 
-    The classifier keeps its own predictions; its probabilities are multiplied with the
-    confidence c(x) of an autoencoder that is trained on the same rows and has no classes of
-    its own (:class:`DAEConfidence` has the formula).
+    The classifier's probabilities are multiplied with the confidence c(x) of an autoencoder
+    that is trained on the same rows and has no classes of its own (:class:`DAEConfidence`).
 
     Parameters
     ----------
@@ -330,8 +310,7 @@ class DAEClassifier(DAEConfidence):
     class_weight : dict, "balanced" or None, default=None
         Sample weights that the classifier's ``fit`` gets.
     random_state : int, RandomState or None, default=None
-        Seed of weights, noise, batches, held-out rows and probes, and of an ``estimator``
-        that has none of its own.
+        Seed of the training, and of an ``estimator`` that has none of its own.
 
     Attributes
     ----------
@@ -349,8 +328,6 @@ class DAEClassifier(DAEConfidence):
     >>> from sklearn_ood import DAEClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> classifier = DAEClassifier(LogisticRegression(), random_state=0).fit(X, y)
-    >>> classifier.score(X, y) > 0.9
-    True
     >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
     True
     """

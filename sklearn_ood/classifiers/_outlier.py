@@ -25,8 +25,7 @@ N_COLLAPSE_SAMPLES = 256
 class OutlierClassifier(LogitClassifier):
     """Template of a classifier that is taught by outliers, given or made.
 
-    A method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`, from
-    outputs on rows, their targets, and outputs on outliers to two losses.
+    A method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`.
 
     Parameters
     ----------
@@ -46,10 +45,8 @@ class OutlierClassifier(LogitClassifier):
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` is the torch module, which takes flat rows. With a
-        GAN also ``net_.generator_`` and ``net_.discriminator_``. ``net_.history`` has the
-        course of every loss: ``train_loss``, ``train_class_loss``, ``train_outlier_loss``,
-        ``train_discriminator_loss`` and ``train_generator_loss``.
+        As in :class:`NetClassifier`; with a GAN also ``net_.generator_`` and
+        ``net_.discriminator_``. ``net_.history`` has the course of every loss.
     """
 
     beta: NonNegative = 1.0

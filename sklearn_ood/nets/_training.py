@@ -1,6 +1,7 @@
 """Training of networks: a skorch net whose batches are slices of arrays on the device."""
 
 from contextlib import contextmanager
+from inspect import signature
 
 import numpy as np
 import torch
@@ -110,7 +111,7 @@ class Net(NeuralNet):
 
 
 def make_net(
-    module,
+    network,
     *,
     criterion=torch.nn.CrossEntropyLoss,
     net_class=Net,
@@ -129,7 +130,7 @@ def make_net(
     """A net ready for :func:`train`; ``net_params`` go to skorch and win over the rest."""
     callbacks = []
     if early_stopping:
-        stopping = EarlyStopping(patience=n_iter_no_change, load_best=True, sink=_silent)
+        stopping = EarlyStopping(patience=n_iter_no_change, load_best=True)
         callbacks.append(("early_stopping", stopping))
     if lr_schedule is not None:
         callbacks.append(("lr_schedule", _lr_scheduler(lr_schedule, max_epochs)))
@@ -152,7 +153,13 @@ def make_net(
         "device": str(resolve_device(device)),
         "verbose": 0,
     }
-    return net_class(module, **parameters | net_params | {"callbacks": callbacks})
+    return net_class(network, **parameters | net_params | {"callbacks": callbacks})
+
+
+def training_parameters(estimator):
+    """The arguments of :func:`make_net` that are parameters of an estimator."""
+    names = signature(make_net).parameters.keys() & estimator.get_params(deep=False).keys()
+    return {name: getattr(estimator, name) for name in names}
 
 
 def train(net, *arrays, validation=None):
@@ -221,10 +228,6 @@ def _lr_scheduler(lr_schedule, max_epochs):
         return LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
     step = max(1, round(0.6 * max_epochs))
     return LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=step, gamma=0.1)
-
-
-def _silent(_message):
-    """A sink for skorch's messages."""
 
 
 def trained_state(net):

@@ -48,10 +48,10 @@ class CodeStatistics(nn.Module):
         return statistics
 
     def forward(self, code):
-        """Squared distances (n, 2) of codes in float64 from what is typical of the nearest class.
+        """Squared distances (n, 2) of codes in float64 from what is typical of a class.
 
         The squared Mahalanobis distance per unit, and the squared deviation of the logarithm
-        of the norm in standard deviations: about 1 for typical codes.
+        of the norm in standard deviations, of the nearest class: about 1 for typical codes.
         """
         white = code @ self.whitening
         distances = torch.stack([(white - mean).square().sum(dim=1) for mean in self.means])
