@@ -9,23 +9,7 @@ from sklearn_ood.outliers._training import OutlierLoss
 
 
 def uniform_divergence(logits):
-    """KL(uniform || softmax(logits)) in nats, the mean over the rows (Lee et al., eq. 1).
-
-    Parameters
-    ----------
-    logits : tensor of shape (n_samples, n_classes)
-
-    Returns
-    -------
-    tensor, a scalar >= 0
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.classifiers._confident import uniform_divergence
-    >>> uniform_divergence(torch.zeros(1, 2)).item()
-    0.0
-    """
+    """KL(uniform || softmax(logits)) in nats, the mean over the rows (Lee et al., eq. 1)."""
     return -torch.log_softmax(logits, dim=1).mean() - math.log(logits.shape[1])
 
 

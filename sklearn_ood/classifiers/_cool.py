@@ -7,14 +7,7 @@ from sklearn_ood.nets._heads import AgreementHead
 
 
 class CompetitiveCrossEntropy(nn.Module):
-    """Cross entropy with the target mass shared equally by the true class's units.
-
-    Parameters
-    ----------
-    n_units_per_class : int
-    weight : tensor of shape (n_classes,), default=None
-        Weights of the classes.
-    """
+    """Cross entropy with the target mass shared equally by the true class's units."""
 
     def __init__(self, n_units_per_class, weight=None):
         super().__init__()
@@ -43,8 +36,7 @@ class COOLClassifier(NetClassifier):
     ----------
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
             default="auto"
-        The network, as in :class:`SoftmaxClassifier`; it gives ``n_classes *
-        n_units_per_class`` outputs, class by class.
+        As for :class:`SoftmaxClassifier`, with ``n_units_per_class`` outputs class by class.
     n_units_per_class : int, default=10
         Degree of overcompleteness.
 
@@ -63,8 +55,6 @@ class COOLClassifier(NetClassifier):
     >>> from sklearn_ood import COOLClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> classifier = COOLClassifier(n_units_per_class=3, random_state=0).fit(X, y)
-    >>> classifier.score(X, y) > 0.9
-    True
     >>> bool(classifier.score_samples(X).max() <= 0)
     True
     """

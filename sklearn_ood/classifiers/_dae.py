@@ -1,5 +1,5 @@
-from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +16,7 @@ from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_wei
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import ConfidenceHead, ScoredNetwork
-from sklearn_ood.nets._modules import build_module
-from sklearn_ood.nets._typicality import LARGEST_FLOAT, CodeStatistics, ConfidenceNetwork
+from sklearn_ood.nets._typicality import CodeStatistics, ConfidenceNetwork
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the
 # chosen share of held-out rows.
@@ -30,71 +29,61 @@ class DAEConfidence(NetClassifier):
 
     A denoising autoencoder r moves its input towards denser regions, so that r(x) - x is
     close to zero at the maxima of the density, and only there if the trace of its Jacobian
-    is negative too. The confidence is
+    is negative too [2]_. The confidence ([1]_, eqs. 3 to 5) is
 
     c(x) = exp(-alpha / D ||r(x) - x||^2) * exp(-beta max(gamma(x), 0)),
 
-    gamma(x) = (1/D) sum_i (dr_i/dx_i - 1),
+    gamma(x) = (1/D) sum_i (dr_i/dx_i - 1).
 
-    ([1]_, eqs. 3 to 5), and it multiplies the class probabilities p_k(x): inputs made to fool
-    the classifier alone do not move it.
+    It multiplies the class probabilities p_k(x): inputs that fool the classifier alone do not
+    move it.
 
     ``decision_function`` is log c(x) + log p_k(x), ``score_samples`` its maximum over the
     classes: in (-inf, 0], the logarithm of a confidence in (0, 1]. Far from the training data
     it falls without bound, as minus the squared distance.
 
     A neural network and its autoencoder share one encoder and are trained jointly. Without
-    ``y``, or with one class, it is a model of that class: p_1 = 1. For any other classifier
-    take :class:`DAEClassifier`.
+    ``y`` (whose class is then labelled 1), or with one class, it is a model of that class.
 
     Parameters
     ----------
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Sequential or \
             callable, default="auto"
-        The classifier network, as in :class:`SoftmaxClassifier`. All layers but the last are
-        the encoder; its last hidden layer is the code.
+        As in :class:`SoftmaxClassifier`. All layers but the last are the encoder, whose last
+        hidden layer is the code.
     decoder : {"tied", "free"}, default="tied"
         The mirror image of the encoder, with the encoder's weights transposed, or with its
-        own. "free" also takes encoders that have no mirror image.
+        own, also for encoders that have no mirror image.
     noise : float > 0, default=0.2
         Standard deviation of the training noise, in the units of X: scale X first.
     reconstruction_weight : float > 0, default=1.0
-        Factor of the mean squared error beside the cross entropy; the error is taken as a
-        share of the features' mean variance, so that the units of X do not matter.
+        Factor of the mean squared error, as a share of the features' mean variance, beside
+        the cross entropy.
     alpha : float > 0 or "auto", default="auto"
-        Weight of the reconstruction error. "auto" chooses it so that the share ``coverage``
-        of held-out rows keeps exp(-alpha/D ||r(x) - x||^2) >= 0.9.
+        Weight of the reconstruction error. "auto": so that the share ``coverage`` of
+        held-out rows keeps exp(-alpha/D ||r(x) - x||^2) >= 0.9.
     coverage : float in (0, 1), default=0.95
         That share.
     beta : float >= 0, default=10.0
         Weight of a positive gamma.
     curvature : {"auto", "exact", "hutchinson", "off"}, default="auto"
         How gamma is computed. "exact" costs a backward pass for every feature or active code
-        unit, whichever are fewer in kind; "hutchinson" one for each of ``n_probes`` random
-        directions, the same for all rows; "auto" is exact up to 64 features or code units.
-        "off" leaves it out.
+        unit, whichever are fewer; "hutchinson" one for each of ``n_probes`` random directions,
+        the same for all rows; "auto" is exact up to 64 of them; "off" leaves it out.
     n_probes : int >= 1, default=4
-        Directions of "hutchinson". The error of gamma falls as 1 / sqrt(n_features *
-        n_probes), hence a few will do where there are many features.
+        Directions of "hutchinson": few will do where there are many features.
     typicality : bool, default=False
         Also multiply with exp(-v d(x)^2 - w z(x)^2), where d is the Mahalanobis distance from
         the code to the nearest class mean, z the deviation of the logarithm of the code's
         norm from the nearest class mean, in standard deviations; v and w are chosen as
-        ``alpha="auto"`` is. It closes the blind spot described in the notes. Each factor by
-        itself keeps 0.9 for the share ``coverage`` of rows, the product for fewer: choose a
-        threshold from held-out rows, as :class:`SelectiveClassifier` does.
-    dropout : float in [0, 1), default=0.0
-        Dropout after each of these layers, in the encoder.
+        ``alpha="auto"`` is. Each factor by itself keeps 0.9 for the share ``coverage`` of
+        rows, the product for fewer.
     validation_fraction : float in (0, 1), default=0.1
         Share of every class held out for ``alpha="auto"``, ``typicality`` and early stopping.
         Where no class has rows enough for that, the training rows are used instead.
-    random_state : int, RandomState or None, default=None
-        Seed of weights, noise, batches, held-out rows and probes.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The in-distribution labels; [1] where ``fit`` got no ``y``.
     alpha_ : float
         The weight of the reconstruction error in use.
     typicality_weights_ : ndarray of shape (2,)
@@ -102,8 +91,8 @@ class DAEConfidence(NetClassifier):
     probes_ : ndarray of shape (n_probes, n_features)
         The random signs of "hutchinson".
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` has ``encode``, ``decode`` and ``reconstruct`` for
-        tensors of flat rows. ``net_.history`` has both losses of each epoch.
+        ``net_.module_`` has ``encode``, ``decode`` and ``reconstruct`` for tensors of flat
+        rows; ``net_.history`` has both losses of each epoch.
     code_statistics_ : CodeStatistics or None
         What is typical of the codes, with ``typicality=True``.
 
@@ -114,12 +103,9 @@ class DAEConfidence(NetClassifier):
     Notes
     -----
     What is simple is easily reconstructed, also where it is unlike any training row: a blank
-    image reconstructs better than most digits, and its confidence is high. The reconstruction
-    error alone cannot see that; ``typicality=True`` does, because the code of a blank or
-    low-contrast image is shorter than those of every class.
-
-    Equation 4 of [1]_ gives 0 * inf for a large negative gamma; exp(-beta max(gamma, 0)) is
-    the same function without that.
+    image reconstructs better than most digits. ``typicality=True`` sees that, because the
+    code of a blank or low-contrast image is shorter than those of every class. The formula
+    for gamma is equation 4 without its 0 * inf.
 
     References
     ----------
@@ -136,8 +122,6 @@ class DAEConfidence(NetClassifier):
     >>> X, y = load_iris(return_X_y=True)
     >>> X = StandardScaler().fit_transform(X)
     >>> classifier = DAEConfidence(lr=0.01, random_state=0).fit(X, y)
-    >>> classifier.score(X, y) > 0.9
-    True
     >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
     True
     """
@@ -161,16 +145,9 @@ class DAEConfidence(NetClassifier):
     _learns_classes = True  # else the network is an autoencoder alone
 
     def make_network(self, n_classes, input_shape):
-        network = build_module(
-            self.module,
-            int(np.prod(input_shape)),
-            n_classes,
-            input_shape=input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-        )
-        tied = self.decoder == "tied"
+        network = super().make_network(n_classes, input_shape).network
         n_classes = n_classes if self._learns_classes else 1
+        tied = self.decoder == "tied"
         autoencoder = Autoencoder(network, input_shape, tied, n_classes=n_classes)
         if isinstance(self.module, str):
             balance_weights(autoencoder)
@@ -183,8 +160,7 @@ class DAEConfidence(NetClassifier):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,), default=None
-            Labels; rows with the label ``ood_label`` are left out. None, or a single class,
-            makes a model of one class.
+            As for other classifiers; None, or a single class, makes a model of one class.
 
         Returns
         -------
@@ -194,17 +170,6 @@ class DAEConfidence(NetClassifier):
 
     @block_by_block
     def predict(self, X):
-        """The most likely class of each row; never rejects.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels from ``classes_``.
-        """
         best = self.predict_log_proba(X).argmax(axis=1)
         return self.classes_[best]
 
@@ -229,10 +194,7 @@ class DAEConfidence(NetClassifier):
 
     @property
     def scored_network_(self):
-        """The network, its distances and the head, without the curvature.
-
-        The gradient of the curvature is zero for ReLU nets.
-        """
+        """Without the curvature, whose gradient is zero for ReLU nets."""
         return ScoredNetwork(self._confidence_network(self.net_), self.head_)
 
     def make_head(self):
@@ -274,13 +236,14 @@ class DAEConfidence(NetClassifier):
         self.code_statistics_ = None
         if self.typicality:
             rows, codes = training
-            code = _read(net.module_.encode, rows, net.device)
+            code = map_batches(net.module_.encode, rows, device=net.device)
             self.code_statistics_ = CodeStatistics.fit(code, codes).to(net.device)
 
     def _calibrate(self, net, held_out):
         weights = [self.alpha]
         if self.typicality or self.alpha == "auto":
-            outputs = _read(self._confidence_network(net), held_out[0], net.device)
+            network = self._confidence_network(net)
+            outputs = map_batches(network, held_out[0], device=net.device)
             weights = _weights(outputs[:, net.module_.n_classes :], self.coverage)
         self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
         self.typicality_weights_ = np.asarray(weights[1:])
@@ -290,48 +253,31 @@ class DAEConfidence(NetClassifier):
 
     def _gamma(self, rows):
         """Mean of dr_i/dx_i - 1 for each row."""
-        module, n_features = self.net_.module_, rows.shape[1]
-
-        def exact(batch):
-            return exact_trace(
-                module.encode,
-                module.decode,
-                batch,
-                code_is_relu=module.code_is_relu,
-                pairs_per_block=rows_per_batch(4 * n_features),
-            )
-
-        def estimated(batch):
-            probes = torch.as_tensor(self.probes_, device=batch.device)
-            return hutchinson_trace(module.reconstruct, batch, probes)
-
+        module, device, n_features = self.net_.module_, self.net_.device, rows.shape[1]
+        n_pairs = rows_per_batch(4 * n_features)
         narrow = min(n_features, module.code_size) <= LARGEST_EXACT_TRACE
-        way = self.curvature
-        if way == "auto":
-            way = "exact" if narrow else "hutchinson"
-        trace = map_batches(
-            exact if way == "exact" else estimated,
-            rows,
-            device=self.net_.device,
-            max_rows=rows_per_batch(4 * n_features),
-        )
+        if self.curvature == "exact" or (self.curvature == "auto" and narrow):
+            options = {"code_is_relu": module.code_is_relu, "pairs_per_block": n_pairs}
+            trace_of = partial(exact_trace, module.encode, module.decode, **options)
+        else:
+            probes = torch.as_tensor(self.probes_, device=device)
+            trace_of = partial(hutchinson_trace, module.reconstruct, probes=probes)
+        trace = map_batches(trace_of, rows, device=device, max_rows=n_pairs)
         return np.nan_to_num(trace) / n_features - 1
 
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        network = self._confidence_network(self.net_)
-        outputs = _read(network, rows, self.net_.device)
-        head = self.make_head()
+        network, head = self._confidence_network(self.net_), self.make_head()
+        outputs = map_batches(network, rows, device=self.net_.device)
         logits, distances = np.split(outputs, [head.n_classes], axis=1)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))
-        log_confidence = -distances @ head.weights.numpy()
+        components.log_confidence = -distances @ head.weights.numpy()
         if self.curvature != "off":
             components.gamma = self._gamma(rows)
             penalty = self.beta * np.maximum(components.gamma, 0.0)
             components.curvature_factor = np.exp(-penalty)
-            log_confidence = log_confidence - penalty
-        components.log_confidence = log_confidence
+            components.log_confidence -= penalty
         return self._class_log_proba(rows, logits), components
 
     def _class_log_proba(self, rows, logits):
@@ -348,17 +294,14 @@ class DAEConfidence(NetClassifier):
         return self._log_proba(rows), self._scores(rows)
 
     def _log_proba(self, rows):
-        largest = float(LARGEST_FLOAT)
-        logits = np.nan_to_num(forward(self.net_, rows), posinf=largest, neginf=-largest)
-        return self._class_log_proba(rows, logits)
+        return self._class_log_proba(rows, forward(self.net_, rows))
 
 
 class DAEClassifier(DAEConfidence):
     """Any classifier, with the confidence of a denoising autoencoder beside it.
 
-    The classifier keeps its own predictions; its probabilities are multiplied with the
-    confidence c(x) of an autoencoder that is trained on the same rows and has no classes of
-    its own (:class:`DAEConfidence` has the formula).
+    The classifier's probabilities are multiplied with the confidence c(x) of an autoencoder
+    that is trained on the same rows and has no classes of its own (:class:`DAEConfidence`).
 
     Parameters
     ----------
@@ -367,8 +310,7 @@ class DAEClassifier(DAEConfidence):
     class_weight : dict, "balanced" or None, default=None
         Sample weights that the classifier's ``fit`` gets.
     random_state : int, RandomState or None, default=None
-        Seed of weights, noise, batches, held-out rows and probes, and of an ``estimator``
-        that has none of its own.
+        Seed of the training, and of an ``estimator`` that has none of its own.
 
     Attributes
     ----------
@@ -386,8 +328,6 @@ class DAEClassifier(DAEConfidence):
     >>> from sklearn_ood import DAEClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> classifier = DAEClassifier(LogisticRegression(), random_state=0).fit(X, y)
-    >>> classifier.score(X, y) > 0.9
-    True
     >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
     True
     """
@@ -415,13 +355,6 @@ class DAEClassifier(DAEConfidence):
             )
 
     def input_gradients(self, X, *, guided=False):
-        """Not for a classifier whose classes come from another estimator.
-
-        Raises
-        ------
-        TypeError
-            Always.
-        """
         raise TypeError(
             f"Got a {type(self).__name__} whose classes come from another estimator, but "
             "input gradients need a net of its own."
@@ -447,16 +380,6 @@ class DAEClassifier(DAEConfidence):
 
     def _log_proba(self, rows):
         return self._class_log_proba(rows, None)
-
-
-def _read(function: Callable, rows, device):
-    """What a function of tensors gives for all rows, without gradients."""
-
-    @torch.no_grad()
-    def read(batch):
-        return function(batch)
-
-    return map_batches(read, rows, device=device)
 
 
 def _mean_variance(rows, most=10_000):

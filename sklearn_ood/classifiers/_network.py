@@ -20,20 +20,7 @@ from sklearn_ood.nets._evaluation import forward
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, build_module
-from sklearn_ood.nets._training import Net, make_net, seeded, train
-
-TRAINING_PARAMETERS = (
-    "optimizer",
-    "lr",
-    "lr_schedule",
-    "weight_decay",
-    "max_epochs",
-    "batch_size",
-    "early_stopping",
-    "n_iter_no_change",
-    "device",
-    "verbose",
-)
+from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
 
 class NetClassifier(OODClassifier):
@@ -46,17 +33,16 @@ class NetClassifier(OODClassifier):
     ----------
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
             default="auto"
-        The network. "auto" is an MLP for flat rows and a small convolutional net for images
-        (see ``input_shape``); "cnn" is the network of 1.31 million weights of Spigler, "vgg13"
-        and "alexnet" are those of Lee et al. A ``nn.Module`` is copied, and training goes on
-        from its weights; a callable gets ``(n_features_in, n_outputs)`` and returns one.
+        The network. "auto" is "mlp" for flat rows and "small_cnn" for images; "cnn" is the
+        network of 1.31 million weights of Spigler, "vgg13" and "alexnet" are those of Lee et
+        al. A ``nn.Module`` is copied, and training goes on from its weights; a callable gets
+        ``(n_features_in, n_outputs)`` and returns one.
     hidden_layer_sizes : tuple of int, default=(128,)
         Dense layers of "mlp" and "small_cnn".
     dropout : float in [0, 1), default=0.0
         Dropout after each of these layers.
     input_shape : tuple (C, H, W), default=None
-        Shape of one image where X has flat rows, as in a pipeline. Not needed where X is
-        (n_samples, C, H, W).
+        Shape of one image where X has flat rows, as in a pipeline.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.
     optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
@@ -64,7 +50,8 @@ class NetClassifier(OODClassifier):
     lr : float > 0, default=1e-3
         Learning rate.
     lr_schedule : {None, "cosine", "step"}, default=None
-        "cosine" decays to zero over ``max_epochs``; "step" goes on with a tenth after 60 %.
+        "cosine" decays to zero over ``max_epochs``; "step" goes on with a tenth after 60 %;
+        others go into ``net_params`` as skorch callbacks.
     weight_decay : float >= 0, default=0.0
         L2 penalty, as the optimizer takes it.
     max_epochs : int, default=100
@@ -79,15 +66,14 @@ class NetClassifier(OODClassifier):
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
     ood_label : label, default=None
-        Rows of ``y`` with this label are outliers: they form no class, and methods that do
-        not learn from outliers leave them out of training.
+        Rows with this label are outliers: they form no class, and methods that do not learn
+        from outliers leave them out of training.
     net_params : dict, default=None
         Passed to ``skorch.NeuralNet``: callbacks, ``optimizer__betas`` and so on.
     device : {"auto"} or torch device, default="auto"
         "auto" is CUDA where there is one.
     random_state : int, RandomState or None, default=None
-        Seed of weights, batches and held-out rows. On a CPU the same seed gives the same
-        bits; torch's and numpy's global generators are left as they were.
+        Seed of weights, batches and held-out rows: on a CPU the same gives the same bits.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -137,31 +123,17 @@ class NetClassifier(OODClassifier):
     _min_classes = 2
 
     def n_outputs(self, n_classes):
-        """Outputs of the network.
-
-        Parameters
-        ----------
-        n_classes : int
-
-        Returns
-        -------
-        int
-        """
+        """Outputs of the network."""
         return n_classes
 
     def make_network(self, n_classes, input_shape):
-        """The untrained network.
+        """The untrained network, an ``nn.Module`` from flat rows to the outputs.
 
         Parameters
         ----------
         n_classes : int
         input_shape : tuple of int
             ``(n_features,)`` or ``(C, H, W)``.
-
-        Returns
-        -------
-        nn.Module
-            From flat rows to the outputs.
         """
         network = build_module(
             self.module,
@@ -174,26 +146,16 @@ class NetClassifier(OODClassifier):
         return InputShape(network, input_shape)
 
     def make_loss(self, class_weights):
-        """What training minimises.
+        """What training minimises: an ``nn.Module`` from outputs and integer targets to a loss.
 
         Parameters
         ----------
         class_weights : tensor of shape (n_classes,) or None
-
-        Returns
-        -------
-        nn.Module
-            From outputs and integer targets to a loss.
         """
         return nn.CrossEntropyLoss(class_weights)
 
     def make_head(self):
-        """What the outputs say: made anew where it is asked for, from fitted attributes.
-
-        Returns
-        -------
-        sklearn_ood.classifiers.Head
-        """
+        """What the outputs say: a :class:`Head`, made anew from fitted attributes."""
         return SoftmaxHead()
 
     def fit(self, X, y):
@@ -240,8 +202,8 @@ class NetClassifier(OODClassifier):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         guided : bool, default=False
-            Guided backpropagation (Springenberg et al., 2015), as in figure 5 of Lee et al.
-            (2018): only positive gradients pass a ReLU, which must be an ``nn.ReLU``.
+            Guided backpropagation (Springenberg et al., 2015): only positive gradients pass
+            a ReLU, which must be an ``nn.ReLU``.
 
         Returns
         -------
@@ -253,7 +215,6 @@ class NetClassifier(OODClassifier):
 
     @property
     def head_(self):
-        """From the net's outputs to the evidence for each class and the score: a module."""
         return self.make_head().to(self.net_.device)
 
     @property
@@ -263,17 +224,14 @@ class NetClassifier(OODClassifier):
 
     @property
     def loss_curve_(self):
-        """Training loss of each epoch, a list."""
         return self.net_.history[:, "train_loss"]
 
     @property
     def validation_loss_curve_(self):
-        """Loss on the held-out part after each epoch; needs ``early_stopping=True``."""
         return self.net_.history[:, "valid_loss"]
 
     @property
     def n_iter_(self):
-        """Number of epochs trained."""
         return len(self.net_.history)
 
     @property
@@ -294,8 +252,7 @@ class NetClassifier(OODClassifier):
             self.make_network(len(data.classes), data.input_shape),
             criterion=(make_loss or self.make_loss)(self._class_weights(data)),
             net_class=net_class,
-            net_params=options | dict(self.net_params or {}),
-            **{name: getattr(self, name) for name in TRAINING_PARAMETERS},
+            **training_parameters(self) | {"net_params": options | (self.net_params or {})},
         )
 
     def _train(self, net, data, training, held_out):
@@ -319,10 +276,8 @@ class NetClassifier(OODClassifier):
     def _scores(self, rows):
         return self._read(self.head_.score, rows)
 
-    @torch.no_grad()
     def _evidence_and_scores(self, rows):
-        outputs = torch.from_numpy(forward(self.net_, rows)).to(self.net_.device)
-        return tuple(said.cpu().numpy() for said in self.head_(outputs))
+        return self._read(self.head_, rows)
 
     def _class_scores(self, rows, codes):
         if self.head_.scores_best_class:
@@ -332,8 +287,10 @@ class NetClassifier(OODClassifier):
     @torch.no_grad()
     def _read(self, say, rows):
         """What a function of the head says of the outputs, all of which are in memory."""
-        outputs = torch.from_numpy(forward(self.net_, rows))
-        return say(outputs.to(self.net_.device)).cpu().numpy()
+        said = say(torch.from_numpy(forward(self.net_, rows)).to(self.net_.device))
+        if isinstance(said, tuple):
+            return tuple(part.cpu().numpy() for part in said)
+        return said.cpu().numpy()
 
 
 class LogitClassifier(NetClassifier):
@@ -344,11 +301,9 @@ class LogitClassifier(NetClassifier):
     score_function : {"max_proba", "entropy", "margin", "max_logit", "energy"}, \
             default="max_proba"
         Formula of ``score_samples``, with f the logits divided by ``temperature`` and p their
-        softmax: log max p; sum p log p; the difference of the two largest log p; max f;
-        logsumexp f.
+        softmax: log max p; sum p log p; the two largest log p's difference; max f; logsumexp f.
     temperature : float > 0 or "calibrate", default=1.0
-        Divides the logits. "calibrate" fits it on a held-out part by maximum likelihood, so
-        that the probabilities mean what they say.
+        Divides the logits. "calibrate" fits it on a held-out part by maximum likelihood.
     epsilon : float >= 0, default=0.0
         Step of ODIN, in the units of X: rows are scored after a step of this length in every
         feature towards a higher score (Liang et al., 2018, with "max_proba").
@@ -366,7 +321,6 @@ class LogitClassifier(NetClassifier):
     temperature_: float = fitted()
 
     def make_head(self):
-        """As for :class:`NetClassifier`."""
         return SoftmaxHead(self.score_function, self.temperature_)
 
     @property

@@ -25,8 +25,7 @@ N_COLLAPSE_SAMPLES = 256
 class OutlierClassifier(LogitClassifier):
     """Template of a classifier that is taught by outliers, given or made.
 
-    A method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`, from
-    outputs on rows, their targets, and outputs on outliers to two losses.
+    A method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`.
 
     Parameters
     ----------
@@ -46,10 +45,8 @@ class OutlierClassifier(LogitClassifier):
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` is the torch module, which takes flat rows. With a
-        GAN also ``net_.generator_`` and ``net_.discriminator_``. ``net_.history`` has the
-        course of every loss: ``train_loss``, ``train_class_loss``, ``train_outlier_loss``,
-        ``train_discriminator_loss`` and ``train_generator_loss``.
+        As in :class:`NetClassifier`; with a GAN also ``net_.generator_`` and
+        ``net_.discriminator_``. ``net_.history`` has the course of every loss.
     """
 
     beta: NonNegative = 1.0
@@ -59,7 +56,7 @@ class OutlierClassifier(LogitClassifier):
     _learns_tensors = False  # the sources of outliers make arrays
 
     def sample_outliers(self, n_samples=1, *, random_state=None):
-        """Samples of the trained generator.
+        """Samples of the trained generator; outliers of other sources come from calling them.
 
         Parameters
         ----------
@@ -73,8 +70,7 @@ class OutlierClassifier(LogitClassifier):
         Raises
         ------
         ValueError
-            If no generator was trained: other outliers come from calling their source, as
-            in ``BoundaryOutliers()(X, y, n)``.
+            If no generator was trained.
         """
         check_is_fitted(self)
         if not hasattr(self.net_, "generator_"):
@@ -85,13 +81,7 @@ class OutlierClassifier(LogitClassifier):
             )
         with seeded(random_state):
             latents = torch.randn(n_samples, self._gan.latent_dim)
-        generator = self.net_.generator_.eval()
-
-        @torch.no_grad()
-        def rows(batch):
-            return generator(batch).flatten(1)
-
-        made = map_batches(rows, latents, device=self.net_.device)
+        made = map_batches(self.net_.generator_.eval(), latents, device=self.net_.device)
         return made.reshape(-1, *self.input_shape_)
 
     def untrained_networks(self):
@@ -112,16 +102,10 @@ class OutlierClassifier(LogitClassifier):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
             return super()._make_net(data, make_loss=super().make_loss)
-        gan = self._gan
-        options = {"gan": gan} if gan else {}
-        net = super()._make_net(
-            data,
-            net_class=GANOutlierNet if gan else OutlierNet,
-            beta=float(self.beta),
-            outlier_ratio=float(self.outlier_ratio),
-            **options,
-        )
-        rows, _ = data.in_distribution
+        gan, (rows, _) = self._gan, data.in_distribution
+        options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
+        options |= {"beta": float(self.beta), "outlier_ratio": float(self.outlier_ratio)}
+        net = super()._make_net(data, **options)
         if gan:
             net.networks = gan.make_networks(data.input_shape, rows)
         n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
@@ -135,9 +119,10 @@ class OutlierClassifier(LogitClassifier):
             check_spread(net, training[0])
 
 
+@torch.no_grad()
 def check_spread(net, rows):
     """Raise if the generator of ``net``, as it was trained, makes one row again and again."""
-    samples = net.generate_detached(N_COLLAPSE_SAMPLES).cpu().numpy()
+    samples = net.generate(N_COLLAPSE_SAMPLES).cpu().numpy()
     spread, expected = (np.sqrt(part.var(axis=0).sum()) for part in (samples, rows))
     if not spread > COLLAPSED * expected:
         raise ValueError(

@@ -10,23 +10,7 @@ from sklearn_ood.outliers._training import OutlierLoss
 
 
 def reject_loss(logits):
-    """Cross entropy of rows that belong to the last, the reject class.
-
-    Parameters
-    ----------
-    logits : tensor of shape (n_samples, n_classes + 1)
-
-    Returns
-    -------
-    tensor, a scalar >= 0
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.classifiers._reject import reject_loss
-    >>> round(reject_loss(torch.zeros(1, 3)).exp().item(), 6)
-    3.0
-    """
+    """Cross entropy of rows that belong to the last, the reject class."""
     return -torch.log_softmax(logits, dim=1)[:, -1].mean()
 
 
@@ -50,8 +34,7 @@ class RejectClassifier(OutlierClassifier):
     ----------
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
             default="auto"
-        The network, as for :class:`SoftmaxClassifier`; an
-        ``nn.Module`` or callable must have ``n_classes + 1`` outputs, the last for outliers.
+        As for :class:`SoftmaxClassifier`, with ``n_classes + 1`` outputs.
     beta : float > 0, default=1.0
         Weight of the outliers in the loss.
     score_function : {"margin", "1-reject"}, default="margin"

@@ -33,8 +33,6 @@ class SoftmaxClassifier(LogitClassifier):
     >>> classifier = SoftmaxClassifier(random_state=0).fit(X, y)
     >>> classifier.score(X, y) > 0.9
     True
-    >>> bool(classifier.score_samples(X).max() <= 0)
-    True
     """
 
     @classmethod
@@ -44,10 +42,10 @@ class SoftmaxClassifier(LogitClassifier):
         Parameters
         ----------
         network : nn.Module
-            Maps inputs of ``input_shape`` to one logit for each class. It is used as it is,
-            not copied.
+            From inputs of ``input_shape`` to one logit for each class; it is not copied.
         classes : array-like of shape (n_classes,)
-            The label of each output, in ascending order, as scikit-learn keeps them.
+            The label of each output, distinct and in ascending order, as scikit-learn keeps
+            them.
         input_shape : int or tuple of int
             Shape of one input: ``(n_features,)`` or ``(C, H, W)``.
         **params
@@ -56,13 +54,6 @@ class SoftmaxClassifier(LogitClassifier):
         Returns
         -------
         SoftmaxClassifier
-            Fitted: ``predict``, ``score_samples`` and the rest work at once.
-
-        Raises
-        ------
-        ValueError
-            If the classes are not ascending and distinct, or the network does not give one
-            logit for each.
 
         Examples
         --------

@@ -6,7 +6,9 @@ from functools import singledispatch
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import skip_init
 
+from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._training import Net
 
 ACTIVATIONS = (
@@ -19,26 +21,15 @@ ACTIVATIONS = (
     nn.Tanh,
     nn.Sigmoid,
 )
-NO_MIRROR_NEEDED = (nn.Dropout, nn.Dropout2d, nn.Identity)
+
+
+CONVOLUTION_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "groups")
 
 
 class Autoencoder(nn.Module):
     """The layers of ``network`` before its last as encoder, a decoder, and the last layer.
 
-    Parameters
-    ----------
-    network : nn.Sequential
-        From inputs of ``input_shape`` to logits; its last child is the output layer.
-    input_shape : tuple of int
-    tied : bool
-        Whether the decoder uses the encoder's weights, transposed.
-    n_classes : int
-        For one class the output layer is left out: it has that class with certainty.
-
-    Raises
-    ------
-    ValueError
-        If the network has no encoder, or a tied decoder cannot transpose it.
+    For one class the output layer is left out: it has that class with certainty.
     """
 
     def __init__(self, network, input_shape, tied, *, n_classes):
@@ -48,7 +39,7 @@ class Autoencoder(nn.Module):
         self.decoder = make_decoder(self.encoder, self.input_shape, tied)
         self.output = output if n_classes > 1 else None
         self.n_classes = n_classes
-        self.code_size = torch.Size(_shapes(_layers(self.encoder), input_shape)[-1]).numel()
+        self.code_size = size_of(_shapes(_layers(self.encoder), input_shape)[-1])
         self.code_is_relu = isinstance(_layers(self.encoder)[-1], nn.ReLU)
 
     def encode(self, rows):
@@ -73,14 +64,9 @@ class Autoencoder(nn.Module):
 
 
 class DenoisingNet(Net):
-    """Trains an :class:`Autoencoder` on rows with Gaussian noise.
+    """Trains an :class:`Autoencoder` on rows with Gaussian noise of this standard deviation.
 
-    Parameters
-    ----------
-    noise : float
-        Standard deviation of the noise.
-    reconstruction_weight : float
-        Factor of the mean squared error beside the cross entropy.
+    ``reconstruction_weight`` is the factor of the mean squared error beside the cross entropy.
     """
 
     def __init__(self, *args, noise=0.2, reconstruction_weight=1.0, **kwargs):
@@ -107,9 +93,8 @@ class DenoisingNet(Net):
 def balance_weights(autoencoder):
     """Start the encoder and the decoder with weights that suit both directions (Glorot).
 
-    torch scales weights by the inputs of a layer alone, and so small that reconstructions
-    vanish at the start; the steps that follow overshoot and silence units, most of them in
-    the convolutional networks.
+    torch's are so small that reconstructions vanish at the start; the steps that follow
+    overshoot and silence units, most of them in the convolutional networks.
     """
     for layer in (*autoencoder.encoder.modules(), *autoencoder.decoder.modules()):
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -117,29 +102,11 @@ def balance_weights(autoencoder):
 
 
 def make_decoder(encoder, input_shape, tied):
-    """The mirror image of ``encoder``: layer by layer, last first.
+    """The mirror image of ``encoder``: layer by layer, last first, with a linear output.
 
-    Pooling is undone by repeating each value; activations stay between the same layers, and
-    the output is linear.
-
-    Parameters
-    ----------
-    encoder : nn.Sequential
-    input_shape : tuple of int
-    tied : bool
-        Whether dense and convolutional layers use the encoder's weights, transposed, with
-        biases of their own. Where not, and where a layer has no mirror image, the decoder is
-        dense with one hidden layer.
-
-    Returns
-    -------
-    nn.Module
-        From flat codes to reconstructions of ``input_shape``.
-
-    Raises
-    ------
-    ValueError
-        If ``tied`` and a layer has no mirror image.
+    Pooling is undone by repeating each value. Tied layers use the encoder's weights,
+    transposed, with biases of their own. Where a layer has no mirror image, an untied decoder
+    is dense with one hidden layer.
     """
     layers = _layers(encoder)
     shapes = _shapes(layers, input_shape)
@@ -150,7 +117,7 @@ def make_decoder(encoder, input_shape, tied):
             "be transposed; use decoder='free', or build the encoder from Linear, Conv2d, "
             "MaxPool2d, AvgPool2d, Flatten and activations."
         )
-    code_size, input_size = (torch.Size(shape).numel() for shape in (shapes[-1], input_shape))
+    code_size, input_size = (size_of(shape) for shape in (shapes[-1], input_shape))
     if without_mirror:
         hidden = max(code_size, min(input_size, 4 * code_size))
         return nn.Sequential(
@@ -176,21 +143,6 @@ class TransposedLinear(nn.Module):
         return functional.linear(code, self.layer.weight.t(), self.bias)
 
 
-class TransposedConv2d(nn.Module):
-    """A convolution the other way round, with its weights and an own bias."""
-
-    def __init__(self, layer, output_padding):
-        super().__init__()
-        self.layer = layer
-        self.output_padding = output_padding
-        self.bias = nn.Parameter(torch.zeros(layer.in_channels))
-
-    def forward(self, maps):
-        return functional.conv_transpose2d(
-            maps, self.layer.weight, self.bias, **_geometry(self.layer, self.output_padding)
-        )
-
-
 def _split(network):
     if not isinstance(network, nn.Sequential) or len(network) < 2:
         raise ValueError(
@@ -209,7 +161,7 @@ def _split(network):
 def _layers(module):
     """Layers in the order of the computation, without the nesting."""
     if not isinstance(module, nn.Sequential):
-        return [] if isinstance(module, NO_MIRROR_NEEDED) else [module]
+        return [] if isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Identity)) else [module]
     return [layer for child in module for layer in _layers(child)]
 
 
@@ -237,11 +189,24 @@ def _(layer: nn.Linear, before, after, tied):
 
 @_mirror.register
 def _(layer: nn.Conv2d, before, after, tied):
-    padding = _output_padding(layer, before, after)
-    if tied:
-        return TransposedConv2d(layer, padding)
     channels = (layer.out_channels, layer.in_channels)
-    return nn.ConvTranspose2d(*channels, layer.kernel_size, **_geometry(layer, padding))
+    options = {name: getattr(layer, name) for name in CONVOLUTION_OPTIONS}
+    geometry = zip(
+        before[1:],
+        after[1:],
+        *(options[name] for name in ("kernel_size", "stride", "padding", "dilation")),
+        strict=True,
+    )
+    options["output_padding"] = tuple(  # what a strided convolution did not look at
+        n_before - ((n_after - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
+        for n_before, n_after, kernel, stride, padding, dilation in geometry
+    )
+    if not tied:
+        return nn.ConvTranspose2d(*channels, **options)
+    mirror = skip_init(nn.ConvTranspose2d, *channels, **options)
+    mirror.weight = layer.weight
+    nn.init.zeros_(mirror.bias)
+    return mirror
 
 
 @_mirror.register
@@ -263,23 +228,3 @@ def _has_mirror(layer):
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return _mirror.dispatch(type(layer)) is not _mirror.dispatch(object)
-
-
-def _geometry(layer, output_padding):
-    return {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-        "output_padding": output_padding,
-    }
-
-
-def _output_padding(layer, before, after):
-    """Rows and columns that a strided convolution did not look at."""
-    return tuple(
-        before[1 + i]
-        - ((after[1 + i] - 1) * layer.stride[i] - 2 * layer.padding[i])
-        - (layer.dilation[i] * (layer.kernel_size[i] - 1) + 1)
-        for i in range(2)
-    )

@@ -16,8 +16,9 @@ FLOATS_PER_BATCH = 2**20
 MAX_ROWS_PER_BATCH = 4096
 
 
+@torch.no_grad()
 def map_batches(function, rows, *, device="cpu", max_rows=None):
-    """Apply ``function`` to batches of rows and join its results, in bounded memory.
+    """Apply ``function`` to batches of rows and join its results, without gradients.
 
     Parameters
     ----------
@@ -28,10 +29,6 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
     device : str or torch.device
     max_rows : int, default=None
         Rows at a time; by default from their width.
-
-    Returns
-    -------
-    ndarray, or tuple of ndarray, with n_samples rows
     """
     size = max_rows or rows_per_batch(rows.shape[1])
     size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
@@ -62,39 +59,19 @@ def forward(net, rows):
 def evaluate(net, read, rows):
     """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows.
 
-    Parameters
-    ----------
-    net : Net
-    read : callable
-        Takes the net's module, which is given rows of its own dtype, and a batch of rows.
-    rows : ndarray or tensor of shape (n_samples, n_features)
-
-    Returns
-    -------
-    ndarray with n_samples rows
-        Float64 where any row overflowed, else of the net's dtype.
-
-    Raises
-    ------
-    ValueError
-        If it is NaN or infinite even so.
+    Rows that are NaN or infinite even so raise.
     """
 
     def by(module, rows, dtype):
-        @torch.no_grad()
-        def of_batch(batch):
-            return read(module, batch.to(dtype))
-
-        return map_batches(of_batch, rows, device=net.device)
+        return map_batches(lambda batch: read(module, batch.to(dtype)), rows, device=net.device)
 
     outputs = by(net.module_, rows, torch.float32)
     overflown = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
     if not overflown.any():
         return outputs
     outputs = outputs.astype(np.float64)
-    outputs[overflown] = by(
-        deepcopy(net.module_).double(), take_rows(rows, overflown), torch.float64
-    )
+    double = deepcopy(net.module_).double()
+    outputs[overflown] = by(double, take_rows(rows, overflown), torch.float64)
     if np.isfinite(outputs).all():
         return outputs
     raise ValueError(
@@ -134,17 +111,13 @@ def resolve_device(device):
 
 def take_batch(array, index, device):
     """Rows ``index`` (slice or index tensor) of an array, a tensor or a mapped file."""
-    if isinstance(array, PagedRows):
-        part = torch.from_numpy(
-            array.read(index if isinstance(index, slice) else index.numpy())
-        )
-    elif isinstance(array, np.ndarray):
-        rows = array[index if isinstance(index, slice) else index.numpy()]
-        part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
-    elif isinstance(index, slice):
-        part = array[index]
-    else:
-        part = array.index_select(0, index.to(array.device))
+    if isinstance(array, torch.Tensor):
+        by_tensor = isinstance(index, torch.Tensor)
+        part = array.index_select(0, index.to(array.device)) if by_tensor else array[index]
+        return part.to(device)
+    index = index.numpy() if isinstance(index, torch.Tensor) else index
+    rows = array.read(index) if isinstance(array, PagedRows) else array[index]
+    part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
     return part.to(device)
 
 

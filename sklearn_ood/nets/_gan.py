@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from sklearn_ood.nets._modules import Crop, check_generation, doubled, halved, mlp
+from sklearn_ood.nets._modules import check_generation, doubled, halved, mlp
 
 MIN_IMAGE_SIZE = 8
 
@@ -15,24 +15,8 @@ def build_generator(
 ):
     """A network from latents (n, latent_dim) to inputs (n, *input_shape).
 
-    Parameters
-    ----------
-    generator : {"auto"} or callable
-        "auto" is a DCGAN for images and dense layers for rows; a callable gets
-        ``(latent_dim, input_shape)`` and returns an ``nn.Module``.
-    latent_dim : int
-    input_shape : tuple of int
-    rows : ndarray of shape (n_samples, n_features)
-        The data to imitate: images are made in the range of its values, rows are made in
-        its location and scale.
-    hidden_layer_sizes : tuple of int, default=(500, 500)
-        Dense layers, for rows.
-    n_channels : int, default=128
-        Channels of the generator's last hidden layer; the first has four times as many.
-
-    Returns
-    -------
-    nn.Module
+    ``rows`` are the data to imitate: images are made in the range of their values, rows in
+    their location and scale. A callable gets ``(latent_dim, input_shape)``.
     """
     if generator != "auto":
         network = generator(latent_dim, input_shape)
@@ -54,16 +38,7 @@ def build_discriminator(
 ):
     """A network from inputs (n, *input_shape) to one logit each, high where they look real.
 
-    Parameters
-    ----------
-    discriminator : {"auto"} or callable
-        A callable gets ``input_shape`` and returns an ``nn.Module``.
-    input_shape, rows, hidden_layer_sizes, n_channels
-        As for :func:`build_generator`.
-
-    Returns
-    -------
-    nn.Module
+    A callable gets ``input_shape``.
     """
     if discriminator != "auto":
         network = discriminator(input_shape)
@@ -96,38 +71,29 @@ def dcgan_generator(latent_dim, input_shape, n_channels=128):
     of three more doubles it. What sticks out is cropped.
     """
     channels, height, width = _image_size(input_shape)
-    start = (-(-height // 8), -(-width // 8))
+    start, n = (-(-height // 8), -(-width // 8)), n_channels
     layers = [
         nn.Unflatten(1, (latent_dim, 1, 1)),
-        nn.ConvTranspose2d(latent_dim, 4 * n_channels, start, 1, 0, bias=False),
+        nn.ConvTranspose2d(latent_dim, 4 * n, start, bias=False),
     ]
-    for n_inputs, n_outputs in ((4, 2), (2, 1)):
-        layers += [
-            *(nn.BatchNorm2d(n_inputs * n_channels), nn.ReLU()),
-            doubled(n_inputs * n_channels, n_outputs * n_channels, bias=False),
-        ]
-    layers += [nn.BatchNorm2d(n_channels), nn.ReLU()]
-    layers += [doubled(n_channels, channels, bias=False)]
-    top, left = (8 * start[0] - height) // 2, (8 * start[1] - width) // 2
-    return _dcgan_weights(nn.Sequential(*layers, Crop(height, width, top, left)))
+    for n_inputs, n_outputs in ((4 * n, 2 * n), (2 * n, n), (n, channels)):
+        layers += [nn.BatchNorm2d(n_inputs), nn.ReLU()]
+        layers += [doubled(n_inputs, n_outputs, bias=False)]
+    down, right = 8 * start[0] - height, 8 * start[1] - width
+    crop = (-(right // 2), right // 2 - right, -(down // 2), down // 2 - down)
+    return _dcgan_weights(nn.Sequential(*layers, nn.ZeroPad2d(crop)))
 
 
 def dcgan_discriminator(input_shape, n_channels=128):
     """The discriminator of Lee et al., appendix B, for images of any size from 8x8 on."""
     channels, height, width = _image_size(input_shape)
-    slope = 0.2
-    return _dcgan_weights(
-        nn.Sequential(
-            halved(channels, n_channels, bias=False),
-            nn.LeakyReLU(slope),
-            halved(n_channels, 2 * n_channels, bias=False),
-            *(nn.BatchNorm2d(2 * n_channels), nn.LeakyReLU(slope)),
-            halved(2 * n_channels, 4 * n_channels, bias=False),
-            *(nn.BatchNorm2d(4 * n_channels), nn.LeakyReLU(slope)),
-            nn.Conv2d(4 * n_channels, 1, (height // 8, width // 8), bias=False),
-            nn.Flatten(),
-        )
-    )
+    n = n_channels
+    layers = [halved(channels, n, bias=False), nn.LeakyReLU(0.2)]
+    for n_inputs, n_outputs in ((n, 2 * n), (2 * n, 4 * n)):
+        layers += [halved(n_inputs, n_outputs, bias=False)]
+        layers += [nn.BatchNorm2d(n_outputs), nn.LeakyReLU(0.2)]
+    layers += [nn.Conv2d(4 * n, 1, (height // 8, width // 8), bias=False), nn.Flatten()]
+    return _dcgan_weights(nn.Sequential(*layers))
 
 
 def _dcgan_weights(network):

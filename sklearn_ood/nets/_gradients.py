@@ -10,30 +10,10 @@ from sklearn_ood.nets._evaluation import map_batches
 
 
 def class_gradients(net, rows, class_logits, *, guided=False):
-    """Gradient of the largest class's logit, for each row.
+    """Gradient of the largest class's logit, for each row: float64, of the rows' shape.
 
-    Parameters
-    ----------
-    net : Net
-        Trained.
-    rows : ndarray of shape (n_samples, n_features)
-    class_logits : callable
-        From the net's outputs to one column for each class.
-    guided : bool, default=False
-        Guided backpropagation [1]_.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features), float64
-
-    Raises
-    ------
-    ValueError
-        If ``guided`` finds no ``nn.ReLU`` in the net.
-
-    References
-    ----------
-    .. [1] J. Springenberg et al., "Striving for simplicity: the all convolutional net", 2015.
+    ``class_logits`` takes the net's outputs; ``guided`` is guided backpropagation (Springenberg
+    et al., 2015).
     """
 
     @torch.enable_grad()
@@ -68,19 +48,8 @@ def _positive_part(_module, gradients, _output_gradients):
 def odin_rows(net, rows, score, epsilon):
     """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2).
 
-    Parameters
-    ----------
-    net : Net
-    rows : ndarray of shape (n_samples, n_features)
-    score : callable
-        From the net's outputs, in float64, to one number a row: for ODIN the logarithm of
-        the largest probability.
-    epsilon : float
-        Step in every feature, in the features' units.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features), float32
+    ``score`` is of the net's outputs, in float64: for ODIN the logarithm of the largest
+    probability. ``epsilon`` is the step in every feature, in the features' units.
     """
 
     @torch.enable_grad()

@@ -115,11 +115,7 @@ class AgreementHead(Head):
 class ConfidenceHead(Head):
     """Log-probabilities, lowered by distances that follow the logits in the outputs.
 
-    Parameters
-    ----------
-    n_classes : int
-    weights : array-like of shape (n_distances,)
-        The confidence is exp of minus the weighted sum of the distances (Spigler, eq. 5).
+    The confidence is exp of minus the weighted sum of the distances (Spigler, eq. 5).
     """
 
     def __init__(self, n_classes, weights):
@@ -192,32 +188,13 @@ def energy(logits):
     return logits.logsumexp(dim=1)
 
 
-SCORE_FUNCTIONS = {
-    "max_proba": max_proba,
-    "entropy": entropy,
-    "margin": margin,
-    "max_logit": max_logit,
-    "energy": energy,
-}
+SCORE_FUNCTIONS = {f.__name__: f for f in (max_proba, entropy, margin, max_logit, energy)}
 
 
 def fit_temperature(logits, codes):
     """Temperature with the least cross entropy on held-out rows (Guo et al., 2017).
 
-    Parameters
-    ----------
-    logits : ndarray of shape (n_samples, n_classes)
-    codes : ndarray of shape (n_samples,)
-        Index of the true class.
-
-    Returns
-    -------
-    float
-        Between 1/50 and 50.
-
-    Examples
-    --------
-    Overconfident logits, right three times of four, are cooled down:
+    Between 1/50 and 50. Overconfident logits, right three times of four, are cooled down:
 
     >>> import numpy as np
     >>> from sklearn_ood.nets._heads import fit_temperature

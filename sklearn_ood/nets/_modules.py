@@ -1,8 +1,4 @@
-"""The networks known by name, and the one way from a ``module`` parameter to a network.
-
-Every named network has the children ``hidden`` (all dense layers but the last) and
-``output``; those for images begin with ``conv``.
-"""
+"""The networks known by name, and the one way from a ``module`` parameter to a network."""
 
 import copy
 from collections import OrderedDict
@@ -15,32 +11,11 @@ from torch import nn
 def build_module(
     module, n_features_in, n_outputs, *, input_shape, hidden_layer_sizes=(128,), dropout=0.0
 ):
-    """Make the network that an estimator's ``module`` parameter describes.
+    """The network that an estimator's ``module`` parameter describes.
 
-    Parameters
-    ----------
-    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable
-        "auto" is "mlp" for flat rows and "small_cnn" for images. A network is copied, with
-        its weights; a callable gets ``(n_features_in, n_outputs)``.
-    n_features_in, n_outputs : int
-    input_shape : tuple of int
-        ``(n_features,)`` or ``(C, H, W)``: the shape in which rows reach the network.
-    hidden_layer_sizes : sequence of int, default=(128,)
-        Dense layers of "mlp" and "small_cnn".
-    dropout : float in [0, 1), default=0.0
-        After each of these dense layers.
-
-    Returns
-    -------
-    nn.Module
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, the image too small for the network, or the outputs are not
-        of shape (n_samples, n_outputs).
-    TypeError
-        If ``module`` is nothing of the above.
+    A network is copied, with its weights; a callable gets ``(n_features_in, n_outputs)``;
+    "auto" is "mlp" for flat rows and "small_cnn" for images, the two that take
+    ``hidden_layer_sizes`` and ``dropout``.
     """
     if isinstance(module, nn.Module):
         network = copy.deepcopy(module)
@@ -102,76 +77,45 @@ class InputShape(nn.Module):
         return self.network(rows.reshape(rows.shape[0], *self.input_shape))
 
 
-class Crop(nn.Module):
-    """The ``height`` x ``width`` part of images that begins at (``top``, ``left``)."""
-
-    def __init__(self, height, width, top=0, left=0):
-        super().__init__()
-        self.top, self.left, self.bottom, self.right = top, left, top + height, left + width
-
-    def forward(self, images):
-        return images[..., self.top : self.bottom, self.left : self.right]
-
-
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
     """Dense layers with ReLU."""
-    n_inputs = size_of(input_shape)
-    hidden, width = _dense(n_inputs, hidden_layer_sizes, dropout)
-    return _network(flatten=nn.Flatten(), hidden=hidden, output=nn.Linear(width, n_outputs))
+    return _network([], input_shape, n_outputs, hidden_layer_sizes, dropout)
 
 
 def small_cnn(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
     """Two 3x3 convolutions (32 and 64 channels), each pooled by 2, then dense layers."""
-    conv = nn.Sequential(*_conv_block(input_shape[0], 32, 3), *_conv_block(32, 64, 3))
-    hidden, width = _dense(_convsize_of(conv, input_shape), hidden_layer_sizes, dropout)
-    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+    conv = [*_conv_block(input_shape[0], 32, 3), *_conv_block(32, 64, 3)]
+    return _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout)
 
 
 def cnn(input_shape, n_outputs):
     """The network of Spigler: two 5x5 convolutions (32 and 64 channels), dense 400."""
-    conv = nn.Sequential(*_conv_block(input_shape[0], 32, 5), *_conv_block(32, 64, 5))
-    hidden, width = _dense(_convsize_of(conv, input_shape), (400,), 0.0)
-    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+    conv = [*_conv_block(input_shape[0], 32, 5), *_conv_block(32, 64, 5)]
+    return _network(conv, input_shape, n_outputs, (400,))
 
 
 def vgg13(input_shape, n_outputs):
     """VGG with 13 layers and no batch normalisation (Lee et al., figure 6)."""
-    layers, channels = [], input_shape[0]
-    for width in (64, 128, 256, 512, 512):
-        for _ in range(2):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
-        layers.append(nn.MaxPool2d(2))
-    conv = nn.Sequential(*layers)
-    hidden, width = _dense(_convsize_of(conv, input_shape), (512, 512), 0.5)
-    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+    conv = []
+    for before, width in pairwise((input_shape[0], 64, 128, 256, 512, 512)):
+        conv += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+        conv += _conv_block(width, width, 3)
+    return _network(conv, input_shape, n_outputs, (512, 512), 0.5)
 
 
 def alexnet(input_shape, n_outputs):
     """AlexNet for 32x32 images (Lee et al., appendix B)."""
-    conv = nn.Sequential(
-        nn.Conv2d(input_shape[0], 64, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(3, stride=2),
-        nn.Conv2d(64, 192, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(3, stride=2),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
-    )
-    hidden, width = _dense(_convsize_of(conv, input_shape), (2048, 1024), 0.5)
-    return _network(conv, nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+    conv = [
+        *_conv_block(input_shape[0], 64, 5, pool=3, stride=2),
+        *_conv_block(64, 192, 5, pool=3, stride=2),
+        *_conv_block(192, 384, 3),
+        *_conv_block(384, 256, 3, ceil_mode=True),
+        *_conv_block(256, 256, 3, ceil_mode=True),
+    ]
+    return _network(conv, input_shape, n_outputs, (2048, 1024), 0.5)
 
 
-NETWORKS = {
-    "mlp": mlp,
-    "small_cnn": small_cnn,
-    "cnn": cnn,
-    "vgg13": vgg13,
-    "alexnet": alexnet,
-}
-_WITH_DENSE_OPTIONS = {"mlp", "small_cnn"}
+NETWORKS = {f.__name__: f for f in (mlp, small_cnn, cnn, vgg13, alexnet)}
 
 
 def _named_module(name, n_outputs, input_shape, hidden_layer_sizes, dropout):
@@ -188,19 +132,28 @@ def _named_module(name, n_outputs, input_shape, hidden_layer_sizes, dropout):
             f"Got module={name!r} for rows of shape {tuple(input_shape)}, but this network "
             "needs images; pass input_shape=(C, H, W)."
         )
-    if name in _WITH_DENSE_OPTIONS:
+    if name in ("mlp", "small_cnn"):
         return NETWORKS[name](input_shape, n_outputs, hidden_layer_sizes, dropout)
     return NETWORKS[name](input_shape, n_outputs)
 
 
-def _network(conv=None, flatten=None, hidden=None, output=None):
-    children = [("conv", conv), ("flatten", flatten), ("hidden", hidden), ("output", output)]
-    return nn.Sequential(OrderedDict((name, part) for name, part in children if part))
+def _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout=0.0):
+    """Children ``conv``, if any, ``hidden``: all dense layers but the last, and ``output``."""
+    parts = OrderedDict(conv=nn.Sequential(*conv), flatten=nn.Flatten())
+    hidden = []
+    widths = (_size_after(parts["conv"], input_shape), *_layer_sizes(hidden_layer_sizes))
+    for before, after in pairwise(widths):
+        hidden += [nn.Linear(before, after), nn.ReLU()]
+        hidden += [nn.Dropout(dropout)] if dropout else []
+    parts |= {"hidden": nn.Sequential(*hidden), "output": nn.Linear(widths[-1], n_outputs)}
+    if not conv:
+        del parts["conv"]
+    return nn.Sequential(parts)
 
 
-def _conv_block(n_inputs, n_outputs, kernel_size):
+def _conv_block(n_inputs, n_outputs, kernel_size, pool=2, **pooling):
     conv = nn.Conv2d(n_inputs, n_outputs, kernel_size, padding=kernel_size // 2)
-    return conv, nn.ReLU(), nn.MaxPool2d(2)
+    return conv, nn.ReLU(), nn.MaxPool2d(pool, **pooling)
 
 
 def halved(n_inputs, n_outputs, **options):
@@ -213,16 +166,6 @@ def doubled(n_inputs, n_outputs, **options):
     return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, **options)
 
 
-def _dense(n_inputs, sizes, dropout):
-    widths = (n_inputs, *_layer_sizes(sizes))
-    layers = []
-    for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers) if layers else nn.Identity(), widths[-1]
-
-
 def _layer_sizes(sizes):
     sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
     if any(int(size) != size or size < 1 for size in sizes):
@@ -233,7 +176,7 @@ def _layer_sizes(sizes):
     return tuple(int(size) for size in sizes)
 
 
-def _convsize_of(conv, input_shape):
+def _size_after(conv, input_shape):
     """Width of the flattened output of ``conv``, or an error for too small images."""
     try:
         with torch.no_grad():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from sklearn_ood.nets._modules import Crop, check_generation, doubled, halved, size_of
+from sklearn_ood.nets._modules import check_generation, doubled, halved, size_of
 
 # ``functional_call`` puts other weights into a module that all threads share.
 SWAPPING = Lock()
@@ -18,12 +18,8 @@ CHANNELS = (64, 32)
 class StackedLinear(nn.Module):
     """One dense layer a class: (K, c, n_in) to (K, c, n_out) by one batched product.
 
-    Parameters
-    ----------
-    n_classes, n_in, n_out : int
-    normalize : bool, default=False
-        Learn the length of each unit's weights apart from their direction (Salimans and
-        Kingma, 2016, eq. 2).
+    ``normalize`` learns the length of each unit's weights apart from their direction
+    (Salimans and Kingma, 2016, eq. 2).
     """
 
     def __init__(self, n_classes, n_in, n_out, normalize=False):
@@ -31,8 +27,8 @@ class StackedLinear(nn.Module):
         bound = n_in**-0.5
         self.weight = nn.Parameter(torch.empty(n_classes, n_in, n_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n_classes, 1, n_out).uniform_(-bound, bound))
-        length = self.weight.detach().norm(dim=1, keepdim=True) if normalize else None
-        self.length = None if length is None else nn.Parameter(length)
+        length = self.weight.detach().norm(dim=1, keepdim=True)
+        self.length = nn.Parameter(length) if normalize else None
 
     def forward(self, x):
         weight = self.weight
@@ -42,15 +38,7 @@ class StackedLinear(nn.Module):
 
 
 def stacked_mlp(n_classes, sizes, normalize=False):
-    """Dense layers with ReLU between them, one network a class.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.nets._stacked import stacked_mlp
-    >>> stacked_mlp(3, (2, 8, 5))(torch.zeros(3, 4, 2)).shape
-    torch.Size([3, 4, 5])
-    """
+    """Dense layers with ReLU between them, one network a class."""
     layers = []
     for n_in, n_out in pairwise(sizes):
         layers += [StackedLinear(n_classes, n_in, n_out, normalize), nn.ReLU()]
@@ -60,22 +48,8 @@ def stacked_mlp(n_classes, sizes, normalize=False):
 class StackedModule(nn.Module):
     """Any modules of one architecture, evaluated together by vectorising over them.
 
-    Dense layers become batched products, convolutions grouped ones.
-
-    Parameters
-    ----------
-    modules : sequence of nn.Module
-        One a class, equal but for the values of their parameters. Layers that update
-        running statistics (batch normalisation in training) cannot be vectorised.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.nets._stacked import StackedModule
-    >>> modules = [torch.nn.Linear(2, 1) for _ in range(3)]
-    >>> x = torch.ones(3, 4, 2)
-    >>> torch.allclose(StackedModule(modules)(x)[1], modules[1](x[1]))
-    True
+    Dense layers become batched products, convolutions grouped ones. Layers that update
+    running statistics (batch normalisation in training) cannot be vectorised.
     """
 
     def __init__(self, modules):
@@ -101,15 +75,7 @@ class StackedModule(nn.Module):
 
 
 class StackedNetwork(nn.Module):
-    """A stack of networks that takes and returns flat rows, (K, c, p) to (K, c, q).
-
-    Parameters
-    ----------
-    stack : nn.Module
-        Maps (K, c, ...) to (K, c, ...).
-    input_shape : tuple of int
-        The shape in which one row enters the stack.
-    """
+    """A stack of networks that takes and returns flat rows, (K, c, p) to (K, c, q)."""
 
     def __init__(self, stack, input_shape):
         super().__init__()
@@ -123,12 +89,7 @@ class StackedNetwork(nn.Module):
 class GaussianEncoder(nn.Module):
     """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean.
 
-    Parameters
-    ----------
-    network : nn.Module
-        Maps (K, c, d) to (K, c, 2 m), means and log variances.
-    n_features : int
-        ``mean``, zero at first, is taken off an input.
+    ``network`` makes means and log variances, (K, c, 2 m), of inputs less ``mean``.
     """
 
     def __init__(self, network, n_features):
@@ -145,16 +106,9 @@ class GaussianEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From latents (K, c, m) to inputs (K, c, d).
+    """From latents (K, c, m) to inputs (K, c, d): what the network makes, plus ``mean``.
 
-    Parameters
-    ----------
-    network : nn.Module
-        Maps (K, c, m) to (K, c, d).
-    n_features : int
-        ``mean``, zero at first, is added to what the network makes.
-    sigmoid : bool, default=False
-        Whether the network makes logits of inputs between 0 and 1.
+    With ``sigmoid`` it makes logits of inputs between 0 and 1 instead.
     """
 
     def __init__(self, network, n_features, *, sigmoid=False):
@@ -180,25 +134,10 @@ def stacked_network(
 ):
     """A network for every class, from rows to rows; either may be images.
 
-    Parameters
-    ----------
-    network : {"auto", "mlp", "conv"}, nn.Module or callable
-        "auto" is "conv" for images, else "mlp". "conv" is half of a small DCGAN: two
-        convolutions and a dense layer, or the reverse where images are made. A module is
-        copied for every class, a callable is called with (n_inputs, n_outputs) for every class.
-    n_classes : int
-    input_shape, output_shape : tuple of int
-        (n_features,) or (C, H, W).
-    hidden_layer_sizes : sequence of int, default=()
-        Of "mlp".
-    normalize : bool, default=False
-        Weight normalisation.
-    parameter : str, default="network"
-        What the user calls the network, for errors.
-
-    Returns
-    -------
-    StackedNetwork
+    "auto" is "conv" for images, else "mlp". "conv" is half of a small DCGAN: two
+    convolutions and a dense layer, or the reverse where images are made. A module is copied
+    for every class, a callable is called with (n_inputs, n_outputs) for every class.
+    ``parameter`` is what the user calls the network.
     """
     n_inputs, n_outputs = size_of(input_shape), size_of(output_shape)
     sees_images, makes_images = len(input_shape) == 3, len(output_shape) == 3
@@ -273,5 +212,5 @@ def _transposed_convolutions(input_shape, output_shape, normalize):
         norm(doubled(wide, narrow)),
         nn.ReLU(),
         norm(doubled(narrow, channels)),
-        Crop(height, width),
+        nn.ZeroPad2d((0, -(-width % 4), 0, -(-height % 4))),
     )

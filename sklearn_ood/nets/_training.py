@@ -1,12 +1,7 @@
-"""Training and batched evaluation of networks: the only module that knows skorch.
-
-``Net`` is a skorch net whose batches are slices of arrays that are on the device already
-(skorch's own loader collates row by row), whose losses must stay finite, and which halves
-its batch when memory runs out. Methods with a training step of their own override
-``get_loss``, ``train_step_single`` or ``train_step``.
-"""
+"""Training of networks: a skorch net whose batches are slices of arrays on the device."""
 
 from contextlib import contextmanager
+from inspect import signature
 
 import numpy as np
 import torch
@@ -20,26 +15,14 @@ from torch.utils.data import Dataset
 from sklearn_ood.data._blocks import PagedRows, is_mapped
 from sklearn_ood.nets._evaluation import resolve_device, take_batch
 
-OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 # skorch's own averaging and printing; Net averages its losses without leaving the device.
 DEFAULT_CALLBACKS = ("epoch_timer", "train_loss", "valid_loss", "print_log")
 
 
 class Arrays(Dataset):
-    """Arrays of equal length, sliced together; the rows keep their order.
-
-    Parameters
-    ----------
-    *arrays : ndarray or tensor
-        All with the same first dimension.
-    device : torch.device
-        Where batches are wanted. Arrays that fit there are moved at once.
-    """
+    """Arrays of equal length, sliced together; those that fit on the device move there."""
 
     def __init__(self, *arrays, device="cpu"):
         self.device = torch.device(device)
@@ -49,7 +32,7 @@ class Arrays(Dataset):
         return len(self.arrays[0])
 
     def batch(self, index):
-        """The rows ``index`` (slice or index tensor) of every array, as device tensors."""
+        """Rows of every array by a slice or an index tensor, as tensors on the device."""
         return tuple(take_batch(array, index, self.device) for array in self.arrays)
 
 
@@ -61,9 +44,6 @@ class ArrayBatches:
         self.batch_size = min(batch_size, len(dataset))
         self.shuffle = shuffle
         self._start = 0
-
-    def __len__(self):
-        return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self):
         n_rows = len(self.dataset)
@@ -81,10 +61,10 @@ class ArrayBatches:
 
 
 class Net(NeuralNet):
-    """A skorch net on :class:`Arrays`.
+    """A skorch net on :class:`Arrays`; a method overrides ``batch_loss`` or ``losses``.
 
-    Every key of a step's result that ends in "loss" is averaged over the epoch and kept in
-    the history as ``train_<key>`` and ``valid_<key>``.
+    Every key of a step's result that ends in "loss" is averaged over the epoch, must stay
+    finite, and is kept in the history as ``train_<key>`` and ``valid_<key>``.
     """
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -111,18 +91,6 @@ class Net(NeuralNet):
         for key, total in totals.items():
             self.history.record(f"{prefix}_{key}", _finite(float(total) / n_rows, key, self))
 
-    def train_step(self, batch, **fit_params):
-        self._zero_grad_optimizer()
-        step = self.train_step_single(batch)
-        self.notify(
-            "on_grad_computed",
-            named_parameters=self.get_all_learnable_params(),
-            batch=batch,
-            training=True,
-        )
-        self._step_optimizer(None)
-        return step
-
     def train_step_single(self, batch, **fit_params):
         losses = self.losses(batch)
         losses["loss"].backward()
@@ -143,7 +111,7 @@ class Net(NeuralNet):
 
 
 def make_net(
-    module,
+    network,
     *,
     criterion=torch.nn.CrossEntropyLoss,
     net_class=Net,
@@ -159,24 +127,17 @@ def make_net(
     verbose=0,
     net_params=None,
 ):
-    """A net ready for :func:`train`; ``net_params`` go to skorch and win over the rest.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range; the message names it.
-    """
-    _check_training_parameters(lr, weight_decay, max_epochs, batch_size, n_iter_no_change)
+    """A net ready for :func:`train`; ``net_params`` go to skorch and win over the rest."""
     callbacks = []
     if early_stopping:
-        stopping = EarlyStopping(patience=n_iter_no_change, load_best=True, sink=_silent)
+        stopping = EarlyStopping(patience=n_iter_no_change, load_best=True)
         callbacks.append(("early_stopping", stopping))
     if lr_schedule is not None:
         callbacks.append(("lr_schedule", _lr_scheduler(lr_schedule, max_epochs)))
     if verbose:
         callbacks.append(("progress_bar", ProgressBar()))
-    net_params = dict(net_params or {})
-    callbacks += _named(net_params.pop("callbacks", None) or [])
+    net_params = net_params or {}
+    callbacks += net_params.get("callbacks") or []
     parameters = {
         "criterion": criterion,
         "optimizer": _optimizer(optimizer),
@@ -192,22 +153,20 @@ def make_net(
         "device": str(resolve_device(device)),
         "verbose": 0,
     }
-    return net_class(module, callbacks=callbacks, **parameters | net_params)
+    return net_class(network, **parameters | net_params | {"callbacks": callbacks})
+
+
+def training_parameters(estimator):
+    """The arguments of :func:`make_net` that are parameters of an estimator."""
+    names = signature(make_net).parameters.keys() & estimator.get_params(deep=False).keys()
+    return {name: getattr(estimator, name) for name in names}
 
 
 def train(net, *arrays, validation=None):
     """Train ``net`` on arrays of equal length, watching the ``validation`` arrays.
 
-    An interrupt by the user reaches the caller: a half-trained net is never handed out.
-
-    Returns
-    -------
-    Net
-
-    Raises
-    ------
-    ValueError
-        If a loss or a weight becomes NaN or infinite.
+    An interrupt by the user reaches the caller: a half-trained net is never handed out. A
+    loss or a weight that becomes NaN or infinite raises.
     """
     if validation is not None:
         net.set_params(train_split=predefined_split(Arrays(*validation, device=net.device)))
@@ -217,7 +176,8 @@ def train(net, *arrays, validation=None):
     try:
         net.fit_loop(data)
     except KeyboardInterrupt:  # skorch's way to end early
-        if not _stopped_early(net):
+        stopping = (each for _, each in net.callbacks_ if isinstance(each, EarlyStopping))
+        if not any(each.misses_ >= each.patience for each in stopping):
             raise
     net.notify("on_train_end", X=data, y=None)
     net.set_params(train_split=None)
@@ -225,11 +185,6 @@ def train(net, *arrays, validation=None):
     for _, weights in net.get_all_learnable_params():
         _finite(float(weights.detach().sum()), "sum of weights", net)
     return net
-
-
-def _stopped_early(net):
-    stopping = [entry for _, entry in net.callbacks_ if isinstance(entry, EarlyStopping)]
-    return any(entry.misses_ >= entry.patience for entry in stopping)
 
 
 def wrap_trained(module, *, device="auto"):
@@ -259,50 +214,20 @@ def _finite(value, key, net):
 
 
 def _optimizer(optimizer):
-    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
-        return OPTIMIZERS[optimizer]
-    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
-        return optimizer
-    raise ValueError(
-        f"Got optimizer={optimizer!r}, but expected one of {sorted(OPTIMIZERS)} or a "
-        "torch.optim.Optimizer class."
-    )
+    optimizer = OPTIMIZERS.get(optimizer, optimizer)
+    if not issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(
+            f"Got optimizer={optimizer!r}, but expected one of {sorted(OPTIMIZERS)} or a "
+            "torch.optim.Optimizer class."
+        )
+    return optimizer
 
 
 def _lr_scheduler(lr_schedule, max_epochs):
     if lr_schedule == "cosine":
         return LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
-    if lr_schedule == "step":
-        step = max(1, round(0.6 * max_epochs))
-        return LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=step, gamma=0.1)
-    raise ValueError(
-        f"Got lr_schedule={lr_schedule!r}, but expected None, 'cosine' or 'step' (a tenth of "
-        "lr after 60 % of the epochs); others go in as a skorch callback in net_params."
-    )
-
-
-def _named(callbacks):
-    return [
-        callback if isinstance(callback, tuple) else (f"callback_{i}", callback)
-        for i, callback in enumerate(callbacks)
-    ]
-
-
-def _silent(_message):
-    """A sink for skorch's messages."""
-
-
-def _check_training_parameters(lr, weight_decay, max_epochs, batch_size, n_iter_no_change):
-    positive = {"lr": lr, "max_epochs": max_epochs, "batch_size": batch_size}
-    positive["n_iter_no_change"] = n_iter_no_change
-    for name, value in positive.items():
-        if not value > 0:
-            raise ValueError(f"Got {name}={value!r}, but expected a number > 0.")
-    for name in ("max_epochs", "batch_size", "n_iter_no_change"):
-        if int(positive[name]) != positive[name]:
-            raise ValueError(f"Got {name}={positive[name]!r}, but expected a whole number.")
-    if not weight_decay >= 0:
-        raise ValueError(f"Got weight_decay={weight_decay!r}, but expected a number >= 0.")
+    step = max(1, round(0.6 * max_epochs))
+    return LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=step, gamma=0.1)
 
 
 def trained_state(net):

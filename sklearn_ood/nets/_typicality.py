@@ -10,47 +10,23 @@ LARGEST_FLOAT = torch.finfo(torch.float32).max
 class CodeStatistics(nn.Module):
     """What is typical of the codes of each class, and how far a code is from it.
 
-    Parameters
-    ----------
-    n_classes, n_units : int
-
-    Attributes
-    ----------
-    means : tensor of shape (n_classes, n_units)
-        Class means of the whitened codes.
-    whitening : tensor of shape (n_units, n_units)
-        ``code @ whitening`` has, within the classes, the identity as its covariance.
-    log_norms : tensor of shape (n_classes,)
-        Class means of the logarithm of the squared norm.
-    log_norm_scale : tensor, a scalar
-        Its standard deviation within the classes.
+    ``code @ whitening`` has, within the classes, the identity as its covariance; ``means`` are
+    its class means. ``log_norms`` are class means of the logarithm of the squared norm, and
+    ``log_norm_scale`` its standard deviation within the classes.
     """
 
     def __init__(self, n_classes, n_units):
         super().__init__()
-        shapes = {
-            "means": (n_classes, n_units),
-            "whitening": (n_units, n_units),
-            "log_norms": (n_classes,),
-            "log_norm_scale": (),
-        }
+        shapes = {"means": (n_classes, n_units), "whitening": (n_units, n_units)}
+        shapes |= {"log_norms": (n_classes,), "log_norm_scale": ()}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
     @classmethod
     def fit(cls, code, classes):
-        """Learn what is typical of the codes of each class.
+        """Learn from codes (n, n_units) and classes, integers from 0.
 
-        Parameters
-        ----------
-        code : ndarray of shape (n_samples, n_units)
-        classes : ndarray of shape (n_samples,)
-            Integers from 0.
-
-        Returns
-        -------
-        CodeStatistics
-            With one covariance for all classes, with shrinkage (Ledoit and Wolf, 2004).
+        All classes have one covariance, with shrinkage (Ledoit and Wolf, 2004).
         """
         code = code.astype(np.float64)
         members = np.eye(classes.max() + 1)[classes]
@@ -72,17 +48,10 @@ class CodeStatistics(nn.Module):
         return statistics
 
     def forward(self, code):
-        """Squared distances from what is typical of the nearest class.
+        """Squared distances (n, 2) of codes in float64 from what is typical of a class.
 
-        Parameters
-        ----------
-        code : tensor of shape (n, n_units), float64
-
-        Returns
-        -------
-        tensor of shape (n, 2)
-            The squared Mahalanobis distance per unit, and the squared deviation of the
-            logarithm of the norm in standard deviations: about 1 for typical codes.
+        The squared Mahalanobis distance per unit, and the squared deviation of the logarithm
+        of the norm in standard deviations, of the nearest class: about 1 for typical codes.
         """
         white = code @ self.whitening
         distances = torch.stack([(white - mean).square().sum(dim=1) for mean in self.means])
@@ -96,11 +65,7 @@ class CodeStatistics(nn.Module):
 class ConfidenceNetwork(nn.Module):
     """Logits of the classes, then the distances that lower the confidence.
 
-    Parameters
-    ----------
-    autoencoder : Autoencoder
-    statistics : CodeStatistics or None
-        None leaves the reconstruction error, ||r(x) - x||^2 / D, as the one distance.
+    The first is the reconstruction error, ||r(x) - x||^2 / D; without ``statistics`` the only.
     """
 
     def __init__(self, autoencoder, statistics):

@@ -1,10 +1,13 @@
 """What all sources of outliers have in common."""
 
+from abc import abstractmethod
+
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+import torch
+from sklearn.utils import check_array, check_random_state, check_X_y
 
 from sklearn_ood._parameters import Parameterized
-from sklearn_ood.outliers._training import Bank
+from sklearn_ood.nets._training import Arrays
 
 
 class OutlierSource(Parameterized):
@@ -14,40 +17,17 @@ class OutlierSource(Parameterized):
     """
 
     def supply(self, net, data, n, random_state):
-        """Where a net in training draws its outliers from: n rows that are made now.
+        """Function from a number to that many outliers on a net's device, of n made now."""
+        bank = Arrays(self.sample(data, n, random_state), device=net.device)
 
-        Parameters
-        ----------
-        net : OutlierNet
-        data : TrainingData
-        n : int
-        random_state : int or RandomState
+        def draw(n):
+            (rows,) = bank.batch(torch.randint(len(bank), (n,)))
+            return rows
 
-        Returns
-        -------
-        callable
-            From a number to that many outliers, on the device of the net.
-        """
-        return Bank(self.sample(data, n, random_state), net.device)
+        return draw
 
     def sample(self, data, n, random_state):
-        """n outliers, checked.
-
-        Parameters
-        ----------
-        data : TrainingData
-        n : int
-        random_state : int or RandomState
-
-        Returns
-        -------
-        ndarray of shape (n_outliers, n_features), float32
-
-        Raises
-        ------
-        ValueError
-            If there are none, or they have the wrong width or values that are not finite.
-        """
+        """n outliers for :class:`TrainingData`, as flat float32 rows, checked."""
         rows, codes = data.in_distribution
         outliers = np.asarray(self(rows, data.classes[codes], n, random_state))
         if outliers.ndim < 2 or not len(outliers) or outliers[0].size != rows.shape[1]:
@@ -63,20 +43,31 @@ class OutlierSource(Parameterized):
         return outliers
 
 
-def rows_and_codes(X, y):
-    """Rows in float64 and integer classes, checked, for a source of outliers.
+class MadeOutliers(OutlierSource):
+    """A source that makes outliers from the data alone."""
 
-    Examples
-    --------
-    >>> from sklearn_ood.outliers._base import rows_and_codes
-    >>> rows_and_codes([[1, 2], [3, 4]], ["b", "a"])
-    (array([[1., 2.],
-           [3., 4.]]), array([1, 0]))
-    """
-    check_array(X, dtype=np.float32)  # whose range the outliers must not leave
-    X = check_array(X, dtype=np.float64)
-    if y is None:
-        return X, np.zeros(len(X), dtype=np.int64)
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
-    return X, np.unique(y, return_inverse=True)[1]
+    def __call__(self, X, y, n, random_state=None):
+        """Draw n outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            In-distribution rows.
+        y : array-like of shape (n_samples,) or None
+            Their classes; None is one class.
+        n : int
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+        """
+        self._validate_params()
+        check_array(X, dtype=np.float32)  # whose range the outliers must not leave
+        X, y = check_X_y(X, np.zeros(len(X)) if y is None else y, dtype=np.float64)
+        codes = np.unique(y, return_inverse=True)[1]
+        return self._make(X, codes, n, check_random_state(random_state))
+
+    @abstractmethod
+    def _make(self, X, codes, n, rng):
+        """n outliers for rows in float64 of integer classes."""

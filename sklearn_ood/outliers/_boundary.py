@@ -5,11 +5,10 @@ from typing import Annotated
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Count, Share
-from sklearn_ood.outliers._base import OutlierSource, rows_and_codes
+from sklearn_ood.outliers._base import MadeOutliers
 
 MAX_WALK = 40
 GROWTH = 1.25
@@ -21,7 +20,7 @@ BETWEEN_LOW = 0.2
 POOLED_SHARE = 0.2
 
 
-class BoundaryOutliers(OutlierSource):
+class BoundaryOutliers(MadeOutliers):
     """Rows just outside the classes, all around each of them and between them.
 
     A share ``between`` of the rows lies on segments between rows of two classes. The others
@@ -34,16 +33,14 @@ class BoundaryOutliers(OutlierSource):
     Parameters
     ----------
     quantile : float in (0, 1), default=0.95
-        Share of the data that is to count as inside. A small one lets outliers overlap the
-        data, which teaches the ratio of the two densities also where data is; on tables with
-        classes left out that ranked better than a tight boundary, which is what to take
-        where the decision at score 0 matters.
+        Share of the data that counts as inside. A small one lets outliers overlap the data,
+        which ranked better on tables with classes left out; a tight boundary is for where
+        the decision at score 0 matters.
     n_neighbors : int, default=10
         Neighbours of the density estimate.
     scales : tuple (low, high), default=(0.2, 2.0)
-        First steps, in standard deviations of the class, drawn log-uniformly: the small ones
-        end close to the boundary, the large ones cover what lies farther out. A larger
-        second one, such as 20, helps a confident net where unknown rows may lie far out.
+        First steps, in standard deviations of the class, drawn log-uniformly. A larger
+        ``high``, such as 20, helps a confident net where unknown rows may lie far out.
     between : float in [0, 1], default=0.25
         Share of rows between classes.
     max_reference : int, default=10000
@@ -72,46 +69,31 @@ class BoundaryOutliers(OutlierSource):
     between: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.25
     max_reference: Count = 10_000
 
-    def __call__(self, X, y, n, random_state=None):
-        """Draw n outliers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            In-distribution rows.
-        y : array-like of shape (n_samples,)
-            Their classes.
-        n : int
-        random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n, n_features)
-        """
-        self._validate_params()
+    def _make(self, X, codes, n, rng):
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(
                 f"Got scales={self.scales!r}, but expected (low, high) with 0 < low <= high."
             )
-        rng = check_random_state(random_state)
-        X, codes = rows_and_codes(X, y)
-        region = _Region(X, codes, self.quantile, self.n_neighbors, self.max_reference, rng)
-        between = region.between(round(self.between * n) if codes.max() else 0, rng)
-        around = region.walk_out(n - len(between), self.scales, rng)
+        region = _Region(X, codes, self, rng)
+        between = mixup_rows(
+            X, codes, round(self.between * n) if codes.max() else 0, BETWEEN_LOW, rng
+        )
+        between = between[~region.contains(between)]
+        around = region.walk_out(n - len(between), self.scales)
         return rng.permutation(np.concatenate([around, between]))
 
 
 class _Region:
     """Where the rows are: inside is what is as close to them as they are to each other."""
 
-    def __init__(self, X, codes, quantile, n_neighbors, max_reference, rng):
-        self.X, self.codes = X, codes
+    def __init__(self, X, codes, source, rng):
+        self.X, self.codes, self.rng = X, codes, rng
         self.to_white, self.from_white = within_class_whitening(X, codes)
-        chosen = rng.permutation(len(X))[:max_reference]
-        k = min(n_neighbors, len(chosen) - 1)
+        chosen = rng.permutation(len(X))[: source.max_reference]
+        k = min(source.n_neighbors, len(chosen) - 1)
         self.tree = NearestNeighbors(n_neighbors=k).fit(X[chosen] @ self.to_white)
         distances, _ = self.tree.kneighbors()
-        self.radius = np.quantile(distances[:, -1], quantile)
+        self.radius = np.quantile(distances[:, -1], source.quantile)
 
     def contains(self, rows):
         if not len(rows):
@@ -119,69 +101,40 @@ class _Region:
         distances, _ = self.tree.kneighbors(rows @ self.to_white)
         return distances[:, -1] <= self.radius
 
-    def walk_out(self, n, scales, rng):
+    def walk_out(self, n, scales):
         """n rows outside: steps from random rows that grow until they are."""
-        chosen = rng.randint(len(self.X), size=n)
-        start = self.X[chosen]
-        step = self._steps(self.codes[chosen], rng)
-        step *= np.exp(rng.uniform(*np.log(scales), size=(n, 1)))
+        chosen = self.rng.randint(len(self.X), size=n)
+        start, step = self.X[chosen], self._steps(self.codes[chosen])
+        step *= np.exp(self.rng.uniform(*np.log(scales), size=(n, 1)))
         inside = np.arange(n)
         for _ in range(MAX_WALK):
             inside = inside[self.contains(start[inside] + step[inside])]
-            if not len(inside):
-                break
             step[inside] *= GROWTH
         return start + step
 
-    def _steps(self, codes, rng):
+    def _steps(self, codes):
         """One standard deviation: most of the steps as the row's own class is scattered.
 
-        The difference of two random rows has twice their covariance, whatever their number
-        and the number of features. The other steps follow the pooled scatter, which has some
-        variance in every direction.
+        The difference of two random rows has twice their covariance, whatever their number.
+        The other steps follow the pooled scatter, which has some variance in every direction.
         """
-        first, second = self._rows_of(codes, rng), self._rows_of(codes, rng)
+        first, second = (self._rows_of(codes) for _ in range(2))
         own = (self.X[first] - self.X[second]) / np.sqrt(2.0)
-        pooled = rng.normal(size=own.shape) @ self.from_white
-        use_pooled = (rng.uniform(size=len(codes)) < POOLED_SHARE) | ~own.any(axis=1)
+        pooled = self.rng.normal(size=own.shape) @ self.from_white
+        use_pooled = (self.rng.uniform(size=len(codes)) < POOLED_SHARE) | ~own.any(axis=1)
         return np.where(use_pooled[:, None], pooled, own)
 
-    def _rows_of(self, codes, rng):
+    def _rows_of(self, codes):
         """A random row of each of the classes."""
-        sizes = np.bincount(self.codes)
-        start = np.cumsum(sizes) - sizes
-        by_class = np.argsort(self.codes, kind="stable")
-        return by_class[start[codes] + rng.randint(sizes[codes])]
-
-    def between(self, n, rng):
-        """At most n rows outside, on segments between rows of two classes."""
-        rows = mixup_rows(self.X, self.codes, n, BETWEEN_LOW, rng)
-        return rows[~self.contains(rows)]
+        by_class, sizes, start = _grouped(self.codes)
+        return by_class[start[codes] + self.rng.randint(sizes[codes])]
 
 
 def within_class_whitening(X, codes):
     """Matrices to and from the space where the pooled scatter of the classes is white.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-    codes : ndarray of shape (n_samples,)
-
-    Returns
-    -------
-    to_white, from_white : ndarray of shape (n_features, n_features)
-        Symmetric. ``(X - class mean) @ to_white`` has the identity as covariance, but for
-        directions of (nearly) no variance, which get ``VARIANCE_FLOOR`` of the mean one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.outliers._boundary import within_class_whitening
-    >>> X = np.random.default_rng(0).normal(scale=[1.0, 20.0], size=(1000, 2))
-    >>> to_white, _ = within_class_whitening(X, np.zeros(1000, dtype=int))
-    >>> np.cov(X @ to_white, rowvar=False).round(1)
-    array([[1., 0.],
-           [0., 1.]])
+    Both are symmetric. Directions of (nearly) no variance get ``VARIANCE_FLOOR`` of the mean
+    one.
     """
     sizes = np.bincount(codes)
     means = np.zeros((len(sizes), X.shape[1]))
@@ -195,14 +148,19 @@ def within_class_whitening(X, codes):
 
 def mixup_rows(X, codes, n, low, rng):
     """n rows on segments between rows of two classes, each with a share of at least low."""
-    by_class = np.argsort(codes, kind="stable")
-    sizes = np.bincount(codes)
+    by_class, sizes, start = _grouped(codes)
     first = rng.randint(len(X), size=n)
     # The rows of another class follow those of the own, in a circle.
-    others = len(X) - sizes[codes[first]]
+    own = sizes[codes[first]]
+    others = len(X) - own
     if not others.all():
         raise ValueError("Got rows of one class, but rows between classes need two.")
-    after = np.cumsum(sizes)[codes[first]] + rng.randint(others)
-    second = by_class[after % len(X)]
+    second = by_class[(start[codes[first]] + own + rng.randint(others)) % len(X)]
     share = rng.uniform(low, 1.0 - low, size=(n, 1))
     return share * X[first] + (1.0 - share) * X[second]
+
+
+def _grouped(codes):
+    """Rows class by class, how many each class has, and where it begins."""
+    sizes = np.bincount(codes)
+    return np.argsort(codes, kind="stable"), sizes, np.cumsum(sizes) - sizes

@@ -10,16 +10,16 @@ from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Count, NonNegative, Positive
 from sklearn_ood.nets._gan import build_discriminator, build_generator
-from sklearn_ood.outliers._base import OutlierSource, rows_and_codes
+from sklearn_ood.nets._modules import InputShape
+from sklearn_ood.outliers._base import MadeOutliers, OutlierSource
 from sklearn_ood.outliers._boundary import BoundaryOutliers, mixup_rows
 
 
-class UniformOutliers(OutlierSource):
+class UniformOutliers(MadeOutliers):
     """Rows spread evenly over a box.
 
     Parameters
@@ -40,10 +40,7 @@ class UniformOutliers(OutlierSource):
     high: Any = field(default=None, kw_only=False)
     margin: NonNegative = 0.5
 
-    def __call__(self, X, y, n, random_state=None):
-        """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
-        self._validate_params()
-        X, _ = rows_and_codes(X, y)
+    def _make(self, X, codes, n, rng):
         smallest, largest = X.min(axis=0), X.max(axis=0)
         reach = self.margin * (largest - smallest)
         low = smallest - reach if self.low is None else self.low
@@ -53,10 +50,10 @@ class UniformOutliers(OutlierSource):
                 f"Got low={self.low!r} and high={self.high!r}, but expected low <= high in "
                 "every feature (and where one is left out, on the data's side of it)."
             )
-        return check_random_state(random_state).uniform(low, high, size=(n, X.shape[1]))
+        return rng.uniform(low, high, size=(n, X.shape[1]))
 
 
-class MixupOutliers(OutlierSource):
+class MixupOutliers(MadeOutliers):
     """Rows on the segments between rows of two classes.
 
     Parameters
@@ -77,14 +74,11 @@ class MixupOutliers(OutlierSource):
 
     low: Annotated[float, Interval(Real, 0, 0.5, closed="right")] = 0.2
 
-    def __call__(self, X, y, n, random_state=None):
-        """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
-        self._validate_params()
-        X, codes = rows_and_codes(X, y)
-        return mixup_rows(X, codes, n, self.low, check_random_state(random_state))
+    def _make(self, X, codes, n, rng):
+        return mixup_rows(X, codes, n, self.low, rng)
 
 
-class NoiseOutliers(OutlierSource):
+class NoiseOutliers(MadeOutliers):
     """Gaussian noise with the mean and the standard deviation of each feature.
 
     Parameters
@@ -101,11 +95,8 @@ class NoiseOutliers(OutlierSource):
 
     scale: Positive = 1.0
 
-    def __call__(self, X, y, n, random_state=None):
-        """Draw n outliers; parameters as for :class:`BoundaryOutliers`."""
-        self._validate_params()
-        X, _ = rows_and_codes(X, y)
-        noise = check_random_state(random_state).normal(size=(n, X.shape[1]))
+    def _make(self, X, codes, n, rng):
+        noise = rng.normal(size=(n, X.shape[1]))
         return X.mean(axis=0) + self.scale * X.std(axis=0) * noise
 
 
@@ -150,28 +141,19 @@ class GANOutliers(OutlierSource):
     discriminator: Any = "auto"
 
     def make_networks(self, input_shape, rows):
-        """Untrained generator and discriminator.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-        rows : ndarray of shape (n_samples, n_features)
-            Whose location and scale, or range for images, the generator begins with.
-
-        Returns
-        -------
-        tuple of nn.Module
-        """
+        """Untrained generator and discriminator, for the location and scale of the rows."""
         self._validate_params()
         sizes = {"hidden_layer_sizes": self.hidden_layer_sizes, "n_channels": self.n_channels}
         return (
             build_generator(self.generator, self.latent_dim, input_shape, rows, **sizes),
-            build_discriminator(self.discriminator, input_shape, rows, **sizes),
+            InputShape(
+                build_discriminator(self.discriminator, input_shape, rows, **sizes), input_shape
+            ),
         )
 
     def supply(self, net, data, n, random_state):
         """Fresh samples of the generator that is trained beside the classifier."""
-        return net.generate_detached
+        return net.generate
 
 
 class GivenOutliers(OutlierSource):
@@ -209,12 +191,7 @@ class GivenOutliers(OutlierSource):
 
 
 class CallableOutliers(OutlierSource):
-    """What a function ``(X, y, n, random_state) -> X_out`` makes.
-
-    Parameters
-    ----------
-    function : callable
-    """
+    """What a function ``(X, y, n, random_state) -> X_out`` makes."""
 
     function: Callable = field(kw_only=False)
 
@@ -238,22 +215,7 @@ SOURCES = {
 
 
 def resolve_sources(outliers):
-    """Sources and weights that an ``outliers`` parameter names.
-
-    Parameters
-    ----------
-    outliers : str, callable, OutlierSource, or dict of these to weights
-
-    Returns
-    -------
-    sources : list of OutlierSource
-        At most one of them a :class:`GANOutliers`.
-    weights : list of float
-
-    Raises
-    ------
-    ValueError
-        For unknown names, weights that are not positive, or two GANs.
+    """Lists of the sources, at most one of them a GAN, and weights that a parameter names.
 
     Examples
     --------

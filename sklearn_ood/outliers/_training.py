@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
-from sklearn_ood.nets._training import Arrays, Net
+from sklearn_ood.nets._training import Net
 
 GAN_BETAS = (0.5, 0.999)
 
@@ -31,35 +31,11 @@ class OutlierLoss(nn.Module):
         return cross_entropy(outputs, targets, self.weight), self.outlier_loss(on_outliers)
 
 
-class Bank:
-    """Draws from outliers that were made beforehand.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_outliers, n_features)
-    device : torch.device
-    """
-
-    def __init__(self, rows, device):
-        self.arrays = Arrays(rows, device=device)
-
-    def __call__(self, n):
-        (rows,) = self.arrays.batch(torch.randint(len(self.arrays), (n,)))
-        return rows
-
-
 class OutlierNet(Net):
     """Adds ``beta`` times the loss on outliers to the loss on rows.
 
-    Parameters
-    ----------
-    module : nn.Module
-    beta : float
-        Weight of the loss on outliers.
-    outlier_ratio : float
-        Outliers for each in-distribution row of a step.
-    **kwargs
-        Passed to ``skorch.NeuralNet``; ``criterion`` is an :class:`OutlierLoss`.
+    A step takes ``outlier_ratio`` outliers for each row; ``criterion`` is an
+    :class:`OutlierLoss`.
     """
 
     def __init__(self, module, *args, beta, outlier_ratio, **kwargs):
@@ -77,6 +53,7 @@ class OutlierNet(Net):
         super().on_train_end(net, X=X, y=y, **kwargs)
         self.draws_ = self.shares_ = None
 
+    @torch.no_grad()
     def draw(self, n):
         """n outliers, as device rows."""
         counts = np.diff(np.round(self.shares_ * n).astype(int), prepend=0)
@@ -99,21 +76,10 @@ class OutlierNet(Net):
 
 
 class GANOutlierNet(OutlierNet):
-    """Trains a GAN in turns with the classifier (Lee et al., 2018, algorithm 1).
+    """Trains the networks of ``gan`` in turns with the classifier (Lee et al., algorithm 1)."""
 
-    Parameters
-    ----------
-    module, **kwargs
-        As for :class:`OutlierNet`.
-    gan : GANOutliers
-        How generator and discriminator are trained.
-    networks : tuple of nn.Module
-        Generator, from latents to inputs, and discriminator, from inputs to one logit.
-    """
-
-    def __init__(self, module, *args, gan, networks=None, **kwargs):
+    def __init__(self, module, *args, gan, **kwargs):
         super().__init__(module, *args, **kwargs)
-        self.networks = networks
         self.gan = gan
 
     def initialize_module(self):
@@ -121,21 +87,21 @@ class GANOutlierNet(OutlierNet):
         self.generator_, self.discriminator_ = self.networks
         return self
 
-    def initialize_optimizer(self):
-        args, kwargs = self.get_params_for_optimizer(
-            "optimizer", list(self.module_.named_parameters())
-        )
-        self.optimizer_ = self.optimizer(*args, **kwargs)
-        self.generator_optimizer_, self.discriminator_optimizer_ = (
-            torch.optim.Adam(network.parameters(), self.gan.lr, betas=GAN_BETAS)
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.players_ = tuple(
+            (network, torch.optim.Adam(network.parameters(), self.gan.lr, betas=GAN_BETAS))
             for network in (self.generator_, self.discriminator_)
         )
-        return self
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        super().on_train_end(net, X=X, y=y, **kwargs)
+        self.players_ = None
 
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
         decay = self.optimizer_.param_groups[0]["lr"] / self.lr
-        for optimizer in (self.generator_optimizer_, self.discriminator_optimizer_):
+        for _, optimizer in self.players_:
             optimizer.param_groups[0]["lr"] = decay * self.gan.lr
 
     def generate(self, n):
@@ -143,47 +109,24 @@ class GANOutlierNet(OutlierNet):
         latents = torch.randn(n, self.gan.latent_dim, device=self.device)
         return self.generator_(latents).flatten(1)
 
-    @torch.no_grad()
-    def generate_detached(self, n):
-        """The same for the classifier, which does not teach the generator."""
-        return self.generate(n)
-
     def train_step(self, batch, **fit_params):
+        generator, discriminator = self.players_
         fakes = self.generate(max(2, len(batch[0])))
-        discriminator_loss = self._step_discriminator(batch[0], fakes.detach())
-        generator_loss = self._step_generator(fakes)
-        return super().train_step(batch, **fit_params) | {
-            "discriminator_loss": discriminator_loss,
-            "generator_loss": generator_loss,
-        }
-
-    def _step_discriminator(self, inputs, fakes):
-        loss = softplus(-self._realness(inputs)).mean() + softplus(self._realness(fakes)).mean()
-        return _step(self.discriminator_optimizer_, self.discriminator_, loss)
-
-    def _step_generator(self, fakes):
-        loss = softplus(-self._realness(fakes)).mean()
+        on_real, on_fakes = map(self.discriminator_, (batch[0], fakes.detach()))
+        judged = softplus(-on_real).mean() + softplus(on_fakes).mean()
+        _step(*discriminator, judged)
+        fooled = softplus(-self.discriminator_(fakes)).mean()
         if self.gan.guided:
-            on_fakes = self.criterion_.outlier_loss(self.module_(fakes))
-            loss = loss + self.beta * on_fakes
+            fooled = fooled + self.beta * self.criterion_.outlier_loss(self.module_(fakes))
         if self.gan.pull_away:
-            loss = loss + self.gan.pull_away * pull_away_term(fakes)
-        return _step(self.generator_optimizer_, self.generator_, loss)
-
-    def _realness(self, rows):
-        return self.discriminator_(rows.reshape(len(rows), *self.module_.input_shape))
+            fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
+        _step(*generator, fooled)
+        losses = {"discriminator_loss": judged, "generator_loss": fooled}
+        return super().train_step(batch, **fit_params) | losses
 
 
 def pull_away_term(rows):
     """Mean squared cosine between different rows (Zhao et al., 2017; Lee et al., appendix D).
-
-    Parameters
-    ----------
-    rows : tensor of shape (n_samples, n_features)
-
-    Returns
-    -------
-    tensor, a scalar in [0, 1]
 
     Examples
     --------
@@ -192,15 +135,14 @@ def pull_away_term(rows):
     >>> pull_away_term(torch.eye(3)).item(), pull_away_term(torch.ones(3, 1)).item()
     (0.0, 1.0)
     """
-    unit = torch.nn.functional.normalize(rows, dim=1)
+    unit = nn.functional.normalize(rows, dim=1)
     squared = (unit @ unit.T).square()
     n = len(rows)
     return (squared.sum() - squared.diagonal().sum()) / (n * (n - 1))
 
 
-def _step(optimizer, network, loss):
+def _step(network, optimizer, loss):
     """One step of one network; the others, through which the loss goes, get no gradient."""
     optimizer.zero_grad()
     loss.backward(inputs=list(network.parameters()))
     optimizer.step()
-    return loss

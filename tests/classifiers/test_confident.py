@@ -8,6 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, SoftmaxClassifier
@@ -101,12 +102,23 @@ def test_samples_are_seeded_and_survive_pickling():
 
 
 def test_the_schedule_of_the_gan_follows_the_classifiers():
-    classifier = ConfidentClassifier(
-        max_epochs=5, lr_schedule="step", lr=1e-2, outliers=GANOutliers(lr=1e-3, **GAN), **SMALL
-    )
-    net = classifier.fit(X, y).net_
-    rates = [o.param_groups[0]["lr"] for o in (net.optimizer_, net.generator_optimizer_)]
-    assert np.allclose(rates, [1e-3, 1e-4])
+    rates = []
+
+    class Rates(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            optimizers = (net.optimizer_, *(optimizer for _, optimizer in net.players_))
+            rates.append([each.param_groups[0]["lr"] for each in optimizers])
+
+    ConfidentClassifier(
+        max_epochs=5,
+        lr_schedule="step",
+        lr=1e-2,
+        outliers=GANOutliers(lr=1e-3, **GAN),
+        net_params={"callbacks": [Rates()]},
+        **SMALL,
+    ).fit(X, y)
+    assert np.allclose(rates[0], [1e-2, 1e-3, 1e-3])
+    assert np.allclose(rates[-1], [1e-3, 1e-4, 1e-4])
 
 
 def test_images_get_a_dcgan_in_the_range_of_the_data():
