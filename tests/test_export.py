@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MinMaxScaler,
     PolynomialFeatures,
     PowerTransformer,
     StandardScaler,
@@ -117,6 +119,14 @@ def test_another_net_decides_what_is_accepted():
     ).fit(X[:800], Y[:800])
     answers = agrees(model, X[800:])
     assert (answers["label"] == -1).sum() == (~answers["accepted"]).sum() > 0
+
+
+def test_who_answers_and_who_decides_have_steps_of_their_own():
+    detector = make_pipeline(PCA(5), COOLClassifier(n_units_per_class=2, **SMALL))
+    inner = make_pipeline(StandardScaler(), SoftmaxClassifier(**SMALL))
+    selective = SelectiveClassifier(inner, detector=detector, coverage=0.8, random_state=0)
+    model = make_pipeline(MinMaxScaler(), selective).fit(X_TABLE[:400], Y_TABLE[:400])
+    assert 0 < agrees(model, X_TABLE[400:])["accepted"].mean() < 1
 
 
 @pytest.mark.parametrize("outside", [True, False])
