@@ -29,12 +29,7 @@ class Disagreement(NamedTuple):
     different: np.ndarray
 
     def to_frame(self):
-        """The divergences as a pandas DataFrame, first member down, second across.
-
-        Returns
-        -------
-        DataFrame
-        """
+        """The divergences as a pandas DataFrame, first member down, second across."""
         pandas = check_pandas_support("Disagreement.to_frame")
         return pandas.DataFrame(self.divergence, self.names, self.names)
 
@@ -115,7 +110,9 @@ def compare_accuracy(
             (names[a], names[b], accuracy[a], accuracy[b], difference, *interval, p_value)
         )
     adjusted = holm([pair[-1] for pair in compared]).tolist()
-    return [PairedAccuracy(*pair, p) for pair, p in zip(compared, adjusted, strict=True)]
+    return [
+        PairedAccuracy._make([*pair, p]) for pair, p in zip(compared, adjusted, strict=True)
+    ]
 
 
 def mcnemar(only_first, only_second):

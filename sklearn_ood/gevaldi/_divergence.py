@@ -67,9 +67,8 @@ def resolve_divergence(divergence):
     if callable(function):
         return function
     raise ValueError(
-        f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
-        "callable from log-probabilities, a tensor of shape (n_members, n_samples, "
-        "n_classes), to one number a sample."
+        f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a function "
+        "of log-probabilities (n_members, n_samples, n_classes), one number a sample."
     )
 
 
@@ -86,7 +85,7 @@ def resolve_optimizer(optimizer, classifiers, generator):
     if optimizer != "evolution" and not smooth:
         raise ValueError(
             f"Got optimizer={optimizer!r}, but a member or the generator has no gradients; use "
-            "'evolution', or 'auto' to have it chosen."
+            "'evolution' or 'auto'."
         )
     return optimizer
 

@@ -53,15 +53,14 @@ class GeValDi(Composition, OODClassifier):
     divergence : {"js", "kl"} or callable, default="js"
         What is maximised: the Jensen-Shannon divergence of all members, or the
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
-        over ordered pairs). A callable maps log-probabilities, a float64 tensor of shape
-        (n_members, n_samples, n_classes), to one number a sample.
+        over ordered pairs). A callable maps log-probabilities, a float64 tensor (n_members,
+        n_samples, n_classes), to one number a sample.
     prior_weight : float >= 0, default=0.0
         Weight of the latent's log prior in the objective: more pulls samples towards the
         prior's mode, all the way where the members agree too surely for a gradient.
     prior_mass : float in (0, 1], default=0.9
         Latents start and stay among the likeliest ones, which hold this share of the prior:
-        for a normal prior in a ball around its mode. This is what keeps samples on the data's
-        manifold; with 1 a positive ``prior_weight`` has to.
+        this keeps samples on the data's manifold; with 1 a positive ``prior_weight`` has to.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
         "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate.
         "auto" is "adam" where members and generator are differentiable, else "evolution".
@@ -298,10 +297,9 @@ class GeValDi(Composition, OODClassifier):
         samples : DifferentSamples
         space : {"auto", "latent", "probability", "input"}, default="auto"
             Where samples are near each other: in their latents, in the members'
-            probabilities (square roots, so that distances are Hellinger's), or as inputs on
-            their first 20 principal components. "auto" is "latent" where all classes share
-            one latent space, as in a conditional network; with a generator for each class a
-            latent means something else in each, and "auto" is "probability".
+            probabilities (square roots: Hellinger's distances), or as inputs on their first
+            20 principal components. "auto" is "latent" where all classes share one latent
+            space, as in a conditional network, else "probability".
         min_samples : int >= 2, default=10
             The smallest region; for DBSCAN, neighbours that make a dense point.
         eps : float > 0, default=None

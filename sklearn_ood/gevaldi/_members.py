@@ -50,7 +50,7 @@ def check_frozen(parts):
     if to_fit:
         raise ValueError(
             f"Got X=None, but {to_fit} have to be fitted; pass X and y, or put what is fitted "
-            "already into sklearn.frozen.FrozenEstimator."
+            "into sklearn.frozen.FrozenEstimator."
         )
     check_is_fitted(dict(parts)["generator"])
 
@@ -61,29 +61,14 @@ def as_estimator(name, member, classes, input_shape):
         return member
     if classes is None:
         raise ValueError(
-            f"Got the torch module {name!r}, but neither the generator nor y says which "
-            "classes its outputs are; pass SoftmaxClassifier.from_module(module, classes, "
-            "input_shape) instead."
+            f"Got the module {name!r}, but neither the generator nor y says which classes its "
+            "outputs are; pass SoftmaxClassifier.from_module(module, classes, input_shape)."
         )
     return FrozenEstimator(SoftmaxClassifier.from_module(member, classes, input_shape))
 
 
 def fit_clones(estimators, rows, labels, *, n_jobs=None, **completion):
-    """Classifiers and generators: fitted clones, or what was frozen.
-
-    Parameters
-    ----------
-    estimators : sequence of estimators
-    rows : ndarray of shape (n_samples, n_features)
-    labels : ndarray of shape (n_samples,)
-    n_jobs : int or None, default=None
-    **completion
-        ``random_state`` and ``input_shape``, as for ``clone_completed``.
-
-    Returns
-    -------
-    list of estimators
-    """
+    """Classifiers and generators: clones, completed and fitted, or what was frozen."""
     to_fit = [each for each in estimators if not isinstance(each, FrozenEstimator)]
     clones = [clone_completed(each, **completion) for each in to_fit]
     fitted = iter(Parallel(n_jobs=n_jobs)(delayed(_fit)(each, rows, labels) for each in clones))

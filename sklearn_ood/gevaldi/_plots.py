@@ -16,7 +16,6 @@ def plot_samples(found, *, max_samples=8):
     Returns
     -------
     matplotlib.figure.Figure
-        Two columns, before and after, with the members' answers.
     """
     index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
     figure = new_figure(4.2, 1.5 * len(index))
@@ -113,7 +112,6 @@ def plot_regions(found, regions, *, max_regions=6):
     Returns
     -------
     matplotlib.figure.Figure
-        A line for each region.
     """
     regions = regions[:max_regions]
     width = max((len(region.representatives) for region in regions), default=1)

@@ -98,22 +98,16 @@ class DifferentSamples:
         return (answers != answers[0]).any(axis=0)
 
     def condition(self):
-        """The class that each sample was generated for.
+        """The class that each sample was generated for; an error where there are none.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-
-        Raises
-        ------
-        ValueError
-            If the generator has no classes.
         """
         if self.y is None:
             raise ValueError(
                 "Got samples without condition labels: their generator was fitted without "
-                "classes, so that nobody knows which answer is right; use a generator with "
-                "one class for each label."
+                "classes; use one with a class for each label, to know which answer is right."
             )
         return self.y
 
@@ -121,8 +115,7 @@ class DifferentSamples:
         """Which member is really better here, taking the condition for the label.
 
         Interval and test take the samples as independent. Samples of one class that climbed
-        to the same summit are not: look at them (``plot_samples``) before trusting a small
-        p-value, and see that their latents have not run together.
+        to the same summit are not: look at them (``plot_samples``) before trusting a p-value.
 
         Parameters
         ----------

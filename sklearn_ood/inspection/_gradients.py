@@ -10,8 +10,7 @@ class InputGradientsDisplay:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
-    gradients : ndarray of the same shape
+    X, gradients : ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
     titles : sequence of str of length n_samples
 
     Attributes

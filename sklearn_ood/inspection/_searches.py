@@ -29,8 +29,7 @@ class FoolingGenerator:
 
     Parameters
     ----------
-    n_generators : int
-    n_features : int
+    n_generators, n_features : int
     bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
         Range of the features; the sigmoid spans it.
     lr : float, default=1e-5

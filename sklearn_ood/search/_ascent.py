@@ -194,20 +194,10 @@ def gradient_moves(objective, start, *, lr=0.05, method="adam"):
 
 
 def in_chunks(climb, start, *, floats_per_row, codes):
-    """Let latents climb in chunks of bounded memory: an :class:`Ascent` in their order.
+    """Let latents of the classes ``codes`` climb in chunks of bounded memory, in their order.
 
-    The chunks have every class in equal shares: what is generated for all classes side by
-    side wastes nothing then.
-
-    Parameters
-    ----------
-    climb : callable
-        Maps the latents and classes of one chunk to an :class:`Ascent`.
-    start : tensor of shape (n, m)
-    floats_per_row : int
-        Numbers held for each row.
-    codes : ndarray of shape (n,)
-        Class of each latent.
+    ``climb`` maps the latents and classes of one chunk to an :class:`Ascent`. The chunks have
+    every class in equal shares: what is generated side by side wastes nothing then.
     """
     order = torch.as_tensor(np.argsort(turns(codes), kind="stable"), device=start.device)
     labels = torch.as_tensor(codes, device=start.device)

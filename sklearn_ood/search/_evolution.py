@@ -10,14 +10,8 @@ MAX_STEP = 10.0
 def evolution_moves(objective, start, **options):
     """Steps of evolution: the best proposal so far is what one has reached.
 
-    The objective, which need not be differentiable nor continuous, never falls.
-
-    Parameters
-    ----------
-    objective : Objective
-    start : tensor of shape (n, m)
-    **options
-        Of :class:`Evolution`.
+    The objective, which need not be differentiable nor continuous, never falls. The options
+    are those of :class:`Evolution`.
 
     Examples
     --------
