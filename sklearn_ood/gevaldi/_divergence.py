@@ -67,8 +67,8 @@ def resolve_divergence(divergence):
     if callable(function):
         return function
     raise ValueError(
-        f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a function "
-        "of log-probabilities (n_members, n_samples, n_classes), one number a sample."
+        f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
+        "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
     )
 
 
