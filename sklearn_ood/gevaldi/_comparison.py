@@ -97,22 +97,18 @@ def compare_accuracy(
     """
     check_arguments(compare_accuracy, locals())
     rng, n = check_random_state(random_state), correct.shape[1]
-    accuracy = correct.mean(axis=1).tolist()
     tail = (1 - confidence_level) / 2
     compared = []
     for a, b in combinations(range(len(names)), 2):
-        only = (correct[a] & ~correct[b]).sum(), (correct[b] & ~correct[a]).sum()
+        first, second = correct[a], correct[b]
+        only = (first & ~second).sum(), (second & ~first).sum()
         shares = np.array([*only, n - sum(only)]) / n
         drawn = rng.multinomial(n, shares, size=n_resamples) / n
-        interval = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1 - tail]).tolist()
-        difference, p_value = float(shares[0] - shares[1]), float(mcnemar(*only))
-        compared.append(
-            (names[a], names[b], accuracy[a], accuracy[b], difference, *interval, p_value)
-        )
+        interval = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1 - tail])
+        numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
+        compared.append([names[a], names[b], *map(float, numbers)])
     adjusted = holm([pair[-1] for pair in compared]).tolist()
-    return [
-        PairedAccuracy._make([*pair, p]) for pair, p in zip(compared, adjusted, strict=True)
-    ]
+    return [PairedAccuracy(*pair, p) for pair, p in zip(compared, adjusted, strict=True)]
 
 
 def mcnemar(only_first, only_second):

@@ -216,8 +216,7 @@ class GeValDi(Composition, OODClassifier):
         names = list(known if pair is None else pair)
         if pair is not None and not len(names) == len(known.keys() & names) == 2:
             raise ValueError(
-                f"Got pair={pair!r}, but expected the names of two different members from "
-                f"{self.estimator_names_}."
+                f"Got pair={pair!r}, but expected two different members from {[*known]}."
             )
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"Got n_samples={n_samples!r}, but expected a whole number >= 1.")
