@@ -108,7 +108,8 @@ def compare_accuracy(
         numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
         compared.append([names[a], names[b], *map(float, numbers)])
     adjusted = holm([pair[-1] for pair in compared]).tolist()
-    return [PairedAccuracy(*pair, p) for pair, p in zip(compared, adjusted, strict=True)]
+    pairs = zip(compared, adjusted, strict=True)
+    return [PairedAccuracy(*pair, adjusted_p_value=p) for pair, p in pairs]
 
 
 def mcnemar(only_first, only_second):

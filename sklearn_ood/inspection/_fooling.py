@@ -159,7 +159,7 @@ def fooling_rate_on(estimator, X, *, coverage=0.95, n_trials=5, max_updates=100,
     X : array-like of shape (n_samples, n_features)
         In-distribution rows: their ranges bound the search.
     coverage : float in (0, 1), default=0.95
-        Share of the rows of X that the threshold accepts.
+        Share of the rows of X that is accepted.
     n_trials, max_updates, **parameters
         Of :func:`fooling_rate`; by default the confidence itself is attacked, without
         gradients.
@@ -222,7 +222,6 @@ class FoolingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
         n_rows : int, default=3
 
         Returns
@@ -274,14 +273,16 @@ def _minus_rate(parameters, estimator, X, y):
 
 def _check_estimator(estimator, method):
     """Raise where the estimator lacks what the method needs."""
-    needed = {"n_features_in_": "says there how many features it takes; fit it on an array"}
+    remedies = {"n_features_in_": "fit it on an array"}
     if method == "gradient":
-        needed["scored_network_"] = "has no gradient without it; use method='evolution'"
+        remedies["scored_network_"] = "it has no gradient, so that method='evolution' is left"
     else:
-        needed["predict_proba"] = "is searched with it; wrap it in CalibratedClassifierCV"
-    for name, use in needed.items():
+        remedies["predict_proba"] = "wrap it in CalibratedClassifierCV"
+    for name, remedy in remedies.items():
         if not hasattr(estimator, name):
-            raise TypeError(f"Got estimator={estimator!r} without {name}, but it {use}.")
+            raise TypeError(
+                f"Got estimator={estimator!r} without {name}, but the search needs it; {remedy}."
+            )
 
 
 def _check_bounds(bounds):

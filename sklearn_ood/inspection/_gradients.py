@@ -29,12 +29,11 @@ class InputGradientsDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted classifier with the method ``input_gradients``.
+            Fitted, with the method ``input_gradients``.
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         guided : bool, default=True
             Guided backpropagation.
         plot : bool, default=True
-            Whether to draw at once.
 
         Returns
         -------
@@ -51,7 +50,6 @@ class InputGradientsDisplay:
         Parameters
         ----------
         figure : matplotlib Figure, default=None
-            Where to draw; None makes a new one.
 
         Returns
         -------
