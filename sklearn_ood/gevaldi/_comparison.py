@@ -109,7 +109,7 @@ def compare_accuracy(
         compared.append([names[a], names[b], *map(float, numbers)])
     adjusted = holm([pair[-1] for pair in compared]).tolist()
     pairs = zip(compared, adjusted, strict=True)
-    return [PairedAccuracy(*pair, adjusted_p_value=p) for pair, p in pairs]
+    return [PairedAccuracy._make([*pair, p]) for pair, p in pairs]
 
 
 def mcnemar(only_first, only_second):

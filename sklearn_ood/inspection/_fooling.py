@@ -280,9 +280,7 @@ def _check_estimator(estimator, method):
         remedies["predict_proba"] = "wrap it in CalibratedClassifierCV"
     for name, remedy in remedies.items():
         if not hasattr(estimator, name):
-            raise TypeError(
-                f"Got estimator={estimator!r} without {name}, but the search needs it; {remedy}."
-            )
+            raise TypeError(f"Got estimator={estimator!r}, but it needs {name}; {remedy}.")
 
 
 def _check_bounds(bounds):

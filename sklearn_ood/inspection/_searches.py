@@ -1,8 +1,8 @@
 """The searches of an attack: all trials in one batch, along gradients or by evolution.
 
-A search has the inputs of its trials (``rows``) and their ``confidence`` in the class aimed at,
--inf where it is not predicted; ``update`` moves them, ``keep`` drops trials. What it makes large
-is the confidence (``scaled``), or the output for the class alone.
+A search has the inputs of its trials (``rows``) and their ``confidence`` in the class aimed
+at, -inf where it is not predicted; ``update`` moves them, ``keep`` drops trials. It makes the
+confidence large (``scaled``), or the output for the class alone.
 """
 
 import numpy as np
