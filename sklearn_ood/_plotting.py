@@ -19,6 +19,11 @@ def axes_and_figure(ax=None):
     return ax, ax.figure
 
 
+def new_figure(width, height):
+    """An empty figure of a size in inches."""
+    return pyplot().figure(figsize=(width, height), layout="constrained")
+
+
 def draw_row(axis, row, input_shape):
     """One row: an image as an image, any other as a line over its features."""
     axis.set(xticks=[], yticks=[])

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 from sklearn.utils import check_random_state
+from sklearn.utils._optional_dependencies import check_pandas_support
 
+from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA
 
 
@@ -27,13 +29,9 @@ class Disagreement(NamedTuple):
     different: np.ndarray
 
     def to_frame(self):
-        """The divergences as a pandas DataFrame, first member down, second across.
-
-        Returns
-        -------
-        DataFrame
-        """
-        return import_pandas().DataFrame(self.divergence, self.names, self.names)
+        """The divergences as a pandas DataFrame, first member down, second across."""
+        pandas = check_pandas_support("Disagreement.to_frame")
+        return pandas.DataFrame(self.divergence, self.names, self.names)
 
 
 class Refit(NamedTuple):
@@ -82,98 +80,46 @@ class PairedAccuracy(NamedTuple):
 
 
 def compare_accuracy(
-    correct, names, *, confidence_level=0.95, n_resamples=10_000, random_state=None
+    correct,
+    names,
+    confidence_level: Share = 0.95,
+    n_resamples: Count = 10_000,
+    random_state: RandomState = None,
 ):
-    """Compare the accuracies of all pairs of classifiers on the same samples.
+    """Compare all pairs of classifiers, of which (n_members, n_samples) answers are correct.
 
-    Parameters
-    ----------
-    correct : ndarray of bool of shape (n_members, n_samples)
-        Which answers are right.
-    names : sequence of str
-    confidence_level : float in (0, 1), default=0.95
-        Of the percentile interval of each difference, samples resampled in pairs.
-    n_resamples : int >= 1, default=10_000
-    random_state : int, RandomState instance or None, default=None
-
-    Returns
-    -------
-    list of PairedAccuracy
-        One a pair.
+    The parameters are those of ``DifferentSamples.compare_accuracy``.
 
     References
     ----------
     Q. McNemar (1947), Note on the sampling error of the difference between correlated
     proportions; S. Holm (1979), A simple sequentially rejective multiple test procedure.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.gevaldi._comparison import compare_accuracy
-    >>> correct = np.array([[1] * 30 + [0] * 2, [0] * 10 + [1] * 20 + [0] * 2], dtype=bool)
-    >>> (pair,) = compare_accuracy(correct, ["a", "b"], random_state=0)
-    >>> pair.difference, bool(pair.low > 0), round(pair.adjusted_p_value, 4)
-    (0.3125, True, 0.002)
     """
-    if not 0 < confidence_level < 1:
-        raise ValueError(
-            f"Got confidence_level={confidence_level!r}, but expected a number in (0, 1)."
-        )
-    rng = check_random_state(random_state)
-    n = correct.shape[1]
-    accuracy = correct.mean(axis=1)
-    pairs = list(combinations(range(len(correct)), 2))
-    first, second = np.array(pairs).T
-    both = correct.astype(np.float64) @ correct.T.astype(np.float64)
-    right = correct.sum(axis=1)
-    only_first = np.round(right[first] - both[first, second]).astype(int)
-    only_second = np.round(right[second] - both[first, second]).astype(int)
-
-    p_values = mcnemar(only_first, only_second)
-    shares = np.column_stack([only_first, only_second, n - only_first - only_second]) / n
-    drawn = np.stack([rng.multinomial(n, share, size=n_resamples) for share in shares])
+    check_arguments(compare_accuracy, locals())
+    rng, n = check_random_state(random_state), correct.shape[1]
     tail = (1 - confidence_level) / 2
-    ends = np.quantile((drawn[..., 0] - drawn[..., 1]) / n, [tail, 1 - tail], axis=1)
-    adjusted = holm(p_values)
-    return [
-        PairedAccuracy(
-            first=names[a],
-            second=names[b],
-            first_accuracy=float(accuracy[a]),
-            second_accuracy=float(accuracy[b]),
-            difference=float((only_first[i] - only_second[i]) / n),
-            low=float(ends[0, i]),
-            high=float(ends[1, i]),
-            p_value=float(p_values[i]),
-            adjusted_p_value=float(adjusted[i]),
-        )
-        for i, (a, b) in enumerate(pairs)
-    ]
+    compared = []
+    for a, b in combinations(range(len(names)), 2):
+        first, second = correct[a], correct[b]
+        only = (first & ~second).sum(), (second & ~first).sum()
+        shares = np.array([*only, n - sum(only)]) / n
+        drawn = rng.multinomial(n, shares, size=n_resamples) / n
+        interval = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1 - tail])
+        numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
+        compared.append([names[a], names[b], *map(float, numbers)])
+    adjusted = holm([pair[-1] for pair in compared]).tolist()
+    pairs = zip(compared, adjusted, strict=True)
+    return [PairedAccuracy._make([*pair, p]) for pair, p in pairs]
 
 
 def mcnemar(only_first, only_second):
-    """Two-sided p-values of the exact test, from the counts of samples that one gets right.
-
-    Examples
-    --------
-    >>> from sklearn_ood.gevaldi._comparison import mcnemar
-    >>> mcnemar([10, 3], [0, 3]).round(4)
-    array([0.002, 1.   ])
-    """
-    only_first, only_second = np.asarray(only_first), np.asarray(only_second)
-    fewer = np.minimum(only_first, only_second)
-    return np.minimum(1.0, 2 * binom.cdf(fewer, only_first + only_second, 0.5))
+    """Two-sided p-value of the exact test, from how many samples only one gets right."""
+    fewer = min(only_first, only_second)
+    return min(1.0, 2 * binom.cdf(fewer, only_first + only_second, 0.5))
 
 
 def holm(p_values):
-    """p-values corrected for how many there are: any below alpha may be rejected.
-
-    Examples
-    --------
-    >>> from sklearn_ood.gevaldi._comparison import holm
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
-    """
+    """p-values corrected for how many there are: any below alpha may be rejected."""
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values)
     factor = np.arange(len(p_values), 0, -1)
@@ -183,17 +129,7 @@ def holm(p_values):
 
 
 def kl_matrix(names, log_proba):
-    """Mean divergence of every ordered pair on given rows.
-
-    Parameters
-    ----------
-    names : list of str
-    log_proba : ndarray of shape (n_members, n_samples, n_classes)
-
-    Returns
-    -------
-    Disagreement
-    """
+    """Mean divergence of every ordered pair, from predictions as an array."""
     log_proba = np.maximum(log_proba, MIN_LOG_PROBA)
     proba = np.exp(log_proba)
     n = log_proba.shape[1]
@@ -201,16 +137,4 @@ def kl_matrix(names, log_proba):
     divergence = np.maximum(np.diag(crossed)[:, None] - crossed, 0.0)
     answers = log_proba.argmax(axis=2)
     different = (answers[:, None] != answers).mean(axis=2)
-    return Disagreement(list(names), divergence, different)
-
-
-def import_pandas():
-    """pandas, or an error that says what it is for."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "to_frame makes a pandas DataFrame, but pandas is not installed; install it, or "
-            "use the attributes."
-        ) from error
-    return pandas
+    return Disagreement(names, divergence, different)

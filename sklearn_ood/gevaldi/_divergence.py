@@ -1,6 +1,6 @@
-"""How far the predictions of several classifiers lie apart, of tensors and of latents.
+"""What classifiers say, and how far their predictions lie apart.
 
-Predictions are log-probabilities of shape (n_members, n_samples, n_classes).
+Predictions are log-probabilities of shape (n_members, n_samples, n_classes), in float64.
 """
 
 from functools import partial
@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from sklearn_ood.gevaldi._members import log_proba
+from sklearn_ood import _response
 from sklearn_ood.search._ascent import Objective, turns
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
@@ -19,15 +19,7 @@ MIN_LOG_PROBA = float(np.log(np.finfo(np.float64).eps))
 def js_divergence(log_proba):
     """Jensen-Shannon divergence of the members (Lin, 1991), their order does not matter.
 
-    Parameters
-    ----------
-    log_proba : tensor of shape (n_members, n_samples, n_classes)
-
-    Returns
-    -------
-    tensor of shape (n_samples,)
-        ``mean_m KL(p_m || mean_m p_m)`` in nats, from 0 to log(n_members). Probabilities
-        below 2.2e-16 are read as that.
+    ``mean_m KL(p_m || mean_m p_m)`` in nats, from 0 to log(n_members), one number a sample.
 
     Examples
     --------
@@ -43,17 +35,10 @@ def js_divergence(log_proba):
 
 
 def kl_divergence(log_proba):
-    """Kullback-Leibler divergence: of the first from the second, or of all ordered pairs.
+    """Kullback-Leibler divergence of the first from the second; of more, over all pairs.
 
-    Parameters
-    ----------
-    log_proba : tensor of shape (n_members, n_samples, n_classes)
-
-    Returns
-    -------
-    tensor of shape (n_samples,)
-        ``KL(p_1 || p_2)`` for two members, for more the mean over all ordered pairs; in
-        nats, from 0 to 36: probabilities below 2.2e-16 are read as that.
+    ``KL(p_1 || p_2)`` in nats, from 0 to 36, one number a sample; for more than two members
+    the mean over all ordered pairs.
 
     Examples
     --------
@@ -77,21 +62,13 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 
 def resolve_divergence(divergence):
-    """The function that a ``divergence`` parameter names.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a known name nor a callable.
-    """
-    if isinstance(divergence, str) and divergence in DIVERGENCES:
-        return DIVERGENCES[divergence]
-    if callable(divergence):
-        return divergence
+    """The function that a ``divergence`` parameter names, or is."""
+    function = DIVERGENCES.get(divergence, divergence)
+    if callable(function):
+        return function
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
-        "callable from log-probabilities, a tensor of shape (n_members, n_samples, "
-        "n_classes), to one number a sample."
+        "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
     )
 
 
@@ -103,70 +80,43 @@ def is_differentiable(classifier):
 def resolve_optimizer(optimizer, classifiers, generator):
     """What "auto" means for fitted members; an error where gradients are missing."""
     smooth = generator.is_differentiable and all(map(is_differentiable, classifiers))
-    if optimizer in ("adam", "sgd") and not smooth:
+    if optimizer == "auto":
+        return "adam" if smooth else "evolution"
+    if optimizer != "evolution" and not smooth:
         raise ValueError(
             f"Got optimizer={optimizer!r}, but a member or the generator has no gradients; use "
-            "'evolution', or 'auto' to have it chosen."
+            "'evolution' or 'auto'."
         )
-    automatic = "adam" if smooth else "evolution"
-    return automatic if optimizer == "auto" else optimizer
+    return optimizer
+
+
+def log_proba(classifiers, rows):
+    """Predictions of fitted classifiers, all with the same classes, for an array of rows."""
+    # In float32 a linear model would compute in float32, where probabilities sum to 1 by eye.
+    rows = np.asarray(rows, dtype=np.float64)
+    return np.stack([_response.log_proba(classifier, rows) for classifier in classifiers])
 
 
 def log_proba_tensor(classifiers, x):
-    """Predictions for a tensor of rows: with gradients, where every member has them.
-
-    Parameters
-    ----------
-    classifiers : sequence of estimators
-    x : tensor of shape (n_samples, n_features)
-
-    Returns
-    -------
-    tensor of shape (n_members, n_samples, n_classes), float64, on the device of ``x``
-    """
+    """Predictions for a tensor of rows: with gradients, where every classifier has them."""
     if not all(map(is_differentiable, classifiers)):
-        predictions = log_proba(classifiers, x.detach().cpu().numpy())
-        return torch.from_numpy(predictions).to(x.device)
-    outputs = [
-        classifier.scored_network_(x.to(classifier.net_.device))[0]
-        for classifier in classifiers
-    ]
+        return torch.from_numpy(log_proba(classifiers, x.detach().cpu().numpy())).to(x.device)
+    outputs = [each.scored_network_(x.to(each.net_.device))[0] for each in classifiers]
     return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
 
 
 def latent_objective(classifiers, generator, class_index, divergence, **options):
-    """The divergence of what latents generate.
-
-    Parameters
-    ----------
-    classifiers : sequence of estimators
-    generator : generator
-    class_index : long tensor of shape (n,)
-        Position of each latent's class; of n * m latents, m in a row have the same.
-    divergence : callable
-    **options
-        Further fields of the objective.
-
-    Returns
-    -------
-    Objective
-    """
+    """The divergence of what latents generate, each of a class of its own."""
     n_classes, turn = generator.n_classes_, torch.from_numpy(turns(class_index.cpu().numpy()))
     n_turns = int(turn.max()) + 1
     place = class_index * n_turns + turn.to(class_index.device)
 
     def generate(z):
         """All classes side by side, with zeros where one has fewer latents than another."""
-        latents = z.view(len(place), -1)
-        stack = z.new_zeros(n_classes * n_turns, latents.shape[1])
-        stack = stack.index_copy(0, place, latents).view(n_classes, -1, z.shape[1])
-        rows = generator.core_.decode(stack).reshape(n_classes * n_turns, -1)
-        return rows[place].view(len(z), -1)
+        latents = z.flatten(1)
+        stack = z.new_zeros(n_classes * n_turns, latents.shape[1]).index_copy(0, place, latents)
+        rows = generator.core_.decode(stack.view(n_classes, -1, z.shape[-1]))
+        return rows.reshape(n_classes * n_turns, -1)[place].view(*z.shape[:-1], -1)
 
-    return Objective(
-        partial(log_proba_tensor, classifiers),
-        divergence,
-        generator.log_prior_tensor,
-        generate=generate,
-        **options,
-    )
+    predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
+    return Objective(predict, divergence, log_prior, generate=generate, **options)

@@ -9,26 +9,27 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, fitted
+from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, RandomState, fitted
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _members
 from sklearn_ood.gevaldi._comparison import Disagreement, Refit, kl_matrix
 from sklearn_ood.gevaldi._divergence import (
     latent_objective,
+    log_proba,
     resolve_divergence,
     resolve_optimizer,
 )
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
-from sklearn_ood.search._ascent import gradient_ascent, in_chunks, likeliest
-from sklearn_ood.search._evolution import evolve
+from sklearn_ood.search._ascent import ascend, gradient_moves, in_chunks, likeliest
+from sklearn_ood.search._evolution import evolution_moves
 
 
 class GeValDi(Composition, OODClassifier):
@@ -52,15 +53,14 @@ class GeValDi(Composition, OODClassifier):
     divergence : {"js", "kl"} or callable, default="js"
         What is maximised: the Jensen-Shannon divergence of all members, or the
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
-        over ordered pairs). A callable maps log-probabilities, a float64 tensor of shape
-        (n_members, n_samples, n_classes), to one number a sample.
+        over ordered pairs). A callable maps log-probabilities, a float64 tensor (n_members,
+        n_samples, n_classes), to one number a sample.
     prior_weight : float >= 0, default=0.0
         Weight of the latent's log prior in the objective: more pulls samples towards the
         prior's mode, all the way where the members agree too surely for a gradient.
     prior_mass : float in (0, 1], default=0.9
         Latents start and stay among the likeliest ones, which hold this share of the prior:
-        for a normal prior in a ball around its mode. This is what keeps samples on the data's
-        manifold; with 1 a positive ``prior_weight`` has to.
+        this keeps samples on the data's manifold; with 1 a positive ``prior_weight`` has to.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
         "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate.
         "auto" is "adam" where members and generator are differentiable, else "evolution".
@@ -134,7 +134,7 @@ class GeValDi(Composition, OODClassifier):
     prior_mass: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.9
     optimizer: Literal["auto", "adam", "sgd", "evolution"] = "auto"
     lr: Positive = 0.05
-    n_steps: Annotated[int, Interval(Integral, 0, None, closed="left")] = 100
+    n_steps: Natural = 100
     n_starts: Count = 1
     population_size: Annotated[int, Interval(Integral, 4, None, closed="left")] = 20
     step_size: Positive = 0.5
@@ -166,24 +166,21 @@ class GeValDi(Composition, OODClassifier):
         named = _members.default_members() if self.estimators is None else self.estimators
         names = _members.names_of(named)
         self._validate_names(names)
-        data = self._validate_data([*named, ("generator", self.generator)], X, y)
-        shape = self.input_shape or (self.n_features_in_,)
-        shape = shape if data is None else data.input_shape
-        *members, generator = _members.fit_parts(
-            named,
-            self.generator,
-            data,
-            input_shape=shape,
-            random_state=check_random_state(self.random_state),
-            n_jobs=self.n_jobs,
+        rows, labels, classes = self._training_rows(named, X, y)
+        parts = [_members.as_estimator(*pair, classes, self.input_shape_) for pair in named]
+        default = _members.default_generator(self.n_features_in_)
+        parts.append(default if self.generator is None else self.generator)
+        rng = check_random_state(self.random_state)
+        completion = {"input_shape": self.input_shape_, "random_state": rng}
+        *members, generator = _members.fit_clones(
+            parts, rows, labels, n_jobs=self.n_jobs, **completion
         )
-        classes = members[0].classes_ if data is None else data.classes
-        _members.check_members(names, members, classes, self.n_features_in_)
-        _members.check_generator(generator, classes, self.n_features_in_)
-        self.input_shape_ = _members.image_shape(members) or tuple(shape)
+        classes = members[0].classes_ if X is None else classes
+        _members.check_fitted(names, members, generator, classes, self.n_features_in_)
+        self.input_shape_ = _members.image_shape(members) or self.input_shape_
         self.estimator_names_, self.estimators_, self.generator_ = names, members, generator
         self.optimizer_ = resolve_optimizer(self.optimizer, members, generator)
-        self.class_means_ = None if data is None else _members.class_means(data)
+        self.class_means_ = None if X is None else _class_means(rows, labels, classes)
         self.classes_ = classes
         return self
 
@@ -215,38 +212,49 @@ class GeValDi(Composition, OODClassifier):
         DifferentSamples
         """
         check_is_fitted(self, "generator_")
-        known = self.estimator_names_
-        names = known if pair is None else _members.checked_pair(pair, known)
-        members = [self.named_estimators_[name] for name in names]
-        divergence = resolve_divergence(divergence or self.divergence)
+        known, generator = self.named_estimators_, self.generator_
+        names = list(known if pair is None else pair)
+        if pair is not None and not len(names) == len(known.keys() & names) == 2:
+            raise ValueError(
+                f"Got pair={pair!r}, but expected two different members from {[*known]}."
+            )
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"Got n_samples={n_samples!r}, but expected a whole number >= 1.")
-        rng, generator = check_random_state(random_state), self.generator_
-        equal_shares = np.arange(n_samples) % generator.n_classes_
-        index = generator.class_index
-        codes = rng.permutation(equal_shares) if y is None else index(y, n_samples)
+        rng = check_random_state(random_state)
+        if y is None:
+            codes = rng.permutation(np.arange(n_samples) % generator.n_classes_)
+        else:
+            codes = generator.class_index(y, n_samples)
         repeated = np.repeat(codes, self.n_starts)
         project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
         drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
         learned = next(iter(generator.core_.state_dict().values()), drawn)
         start = project(drawn.to(learned.device))
-        ascend, evaluations = self._optimizer(start.device, rng)
+        members = [known[name] for name in names]
+        divergence = resolve_divergence(divergence or self.divergence)
         prior = {"prior_weight": self.prior_weight, "project": project}
+        moves, evaluations = self._moves(start.device, rng)
+        floats = generator.core_.floats_per_row * evaluations
 
         def climb(z, labels):
-            return ascend(latent_objective(members, generator, labels, divergence, **prior), z)
+            objective = latent_objective(members, generator, labels, divergence, **prior)
+            return ascend(moves, objective, z, n_steps=self.n_steps)
 
-        floats = generator.core_.floats_per_row * evaluations
         ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
-        ascent = ascent.best_of(self.n_starts)
+        ascent = ascent.best_of(self.n_starts).numpy()
+
+        def snapshot(step, z, x):
+            seen = ascent.log_proba[step], generator.log_prior(z), ascent.divergence[step]
+            return Snapshot(z, x.astype(np.float32), *seen, self.classes_)
+
         return DifferentSamples(
-            start=self._snapshot(ascent, 0, ascent.start, ascent.start_x),
-            end=self._snapshot(ascent, -1, ascent.z, ascent.x),
+            start=snapshot(0, ascent.start, ascent.start_x),
+            end=snapshot(-1, ascent.z, ascent.x),
             y=None if generator.classes_ is None else generator.classes_[codes],
-            names=list(names),
-            divergence_path=ascent.divergence.double().cpu().numpy(),
-            drift_path=ascent.drift.double().cpu().numpy(),
-            log_proba_path=ascent.log_proba.cpu().numpy(),
+            names=names,
+            divergence_path=ascent.divergence,
+            drift_path=ascent.drift,
+            log_proba_path=ascent.log_proba,
             input_shape=self.input_shape_,
             class_means=self.class_means_,
         )
@@ -269,9 +277,7 @@ class GeValDi(Composition, OODClassifier):
         check_is_fitted(self)
         names = self.estimator_names_
         if X is not None:
-            return kl_matrix(
-                names, _members.log_proba(self.estimators_, validate_rows(self, X))
-            )
+            return kl_matrix(names, log_proba(self.estimators_, validate_rows(self, X)))
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         divergence, different = np.zeros((2, len(names), len(names)))
         for a, b in permutations(range(len(names)), 2):
@@ -280,7 +286,7 @@ class GeValDi(Composition, OODClassifier):
             )
             divergence[a, b] = found.end.divergence.mean()
             different[a, b] = found.differ.mean()
-        return Disagreement(list(names), divergence, different)
+        return Disagreement(names, divergence, different)
 
     def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
@@ -290,10 +296,9 @@ class GeValDi(Composition, OODClassifier):
         samples : DifferentSamples
         space : {"auto", "latent", "probability", "input"}, default="auto"
             Where samples are near each other: in their latents, in the members'
-            probabilities (square roots, so that distances are Hellinger's), or as inputs on
-            their first 20 principal components. "auto" is "latent" where all classes share
-            one latent space, as in a conditional network; with a generator for each class a
-            latent means something else in each, and "auto" is "probability".
+            probabilities (square roots: Hellinger's distances), or as inputs on their first
+            20 principal components. "auto" is "latent" where all classes share one latent
+            space, as in a conditional network, else "probability".
         min_samples : int >= 2, default=10
             The smallest region; for DBSCAN, neighbours that make a dense point.
         eps : float > 0, default=None
@@ -304,11 +309,8 @@ class GeValDi(Composition, OODClassifier):
         list of FailureRegion
             The largest first.
         """
-        if space == "auto":
-            one_space = getattr(self.generator_, "conditional", False)
-            one_space = one_space or self.generator_.n_classes_ == 1
-            space = "latent" if one_space else "probability"
-        return find_regions(samples, space=space, min_samples=min_samples, eps=eps)
+        options = {"space": space, "min_samples": min_samples, "eps": eps}
+        return find_regions(samples, self.generator_, **options)
 
     def refit_with(self, samples, X, y, *, evaluate=None):
         """Fit the members again with different samples as further training rows.
@@ -331,16 +333,15 @@ class GeValDi(Composition, OODClassifier):
             The estimator, whose members are frozen, and the accuracies before and after.
         """
         check_is_fitted(self)
-        parameters = self.get_params(deep=False)
-        data = validate_training_data(type(self)(**parameters), X, y)
+        refitted = clone(self)
+        data = validate_training_data(refitted, X, y)
         rows, codes = data.in_distribution
-        rows = np.concatenate([rows, samples.end.samples]).astype(np.float32)
+        rows = np.concatenate([rows, samples.end.samples])
         labels = np.concatenate([data.classes[codes], samples.condition()])
         members = _members.fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
-        frozen = map(FrozenEstimator, members)
-        parameters["estimators"] = list(zip(self.estimator_names_, frozen, strict=True))
-        parameters["generator"] = FrozenEstimator(self.generator_)
-        refitted = type(self)(**parameters).fit(X, y)
+        frozen = zip(self.estimator_names_, map(FrozenEstimator, members), strict=True)
+        generator = FrozenEstimator(self.generator_)
+        refitted.set_params(estimators=list(frozen), generator=generator).fit(X, y)
         before, after = (
             {name: float(each.score(*rows)) for name, rows in (evaluate or {}).items()}
             for each in (self, refitted)
@@ -348,46 +349,38 @@ class GeValDi(Composition, OODClassifier):
         return Refit(refitted, before, after)
 
     def _evidence(self, rows):
-        return self._log_proba(rows)
-
-    def _log_proba(self, rows):
-        each = _members.log_proba(self.estimators_, rows)
+        each = log_proba(self.estimators_, rows)
         return np.logaddexp.reduce(each, axis=0) - np.log(len(each))
 
     def _scores(self, rows):
-        predictions = torch.from_numpy(_members.log_proba(self.estimators_, rows))
+        predictions = torch.from_numpy(log_proba(self.estimators_, rows))
         return -resolve_divergence(self.divergence)(predictions).double().numpy()
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)
 
-    def _validate_data(self, parts, X, y):
-        """Training rows; None where there are none, and all parts are frozen."""
+    def _training_rows(self, named, X, y):
+        """Rows, labels and classes; no rows where none are given and all parts are frozen."""
         if X is not None:
-            return validate_training_data(self, X, y)
-        _members.check_frozen(parts)
+            data = validate_training_data(self, X, y)
+            rows, codes = data.in_distribution
+            return rows, data.classes[codes], data.classes
+        _members.check_frozen([*named, ("generator", self.generator)])
         forget(self)
         self.n_features_in_ = self.generator.n_features_in_
-        return None
+        self.input_shape_ = tuple(self.input_shape or (self.n_features_in_,))
+        return None, None, self.generator.classes_
 
-    def _optimizer(self, device, rng):
-        """Climbs an objective from given latents; and how many it evaluates of each at once."""
+    def _moves(self, device, rng):
+        """How latents climb, and how many are evaluated for each of them at once."""
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if self.optimizer_ != "evolution":
-            options = {"lr": self.lr, "method": self.optimizer_}
-            return partial(gradient_ascent, n_steps=self.n_steps, **options), 1
-        size = self.population_size
+            return partial(gradient_moves, lr=self.lr, method=self.optimizer_), 1
+        size = {"population_size": self.population_size, "step_size": self.step_size}
         proposals = torch.Generator(device=device).manual_seed(seed)
-        options = {"population_size": size, "step_size": self.step_size, "rng": proposals}
-        return partial(evolve, n_steps=self.n_steps, **options), size
+        return partial(evolution_moves, rng=proposals, **size), self.population_size
 
-    def _snapshot(self, ascent, step, z, x):
-        """Latents and what they generate, with the members' predictions at a step."""
-        return Snapshot(
-            latents=z.cpu().numpy(),
-            samples=x.float().cpu().numpy(),
-            log_proba=ascent.log_proba[step].cpu().numpy(),
-            log_prior=self.generator_.log_prior_tensor(z.double()).cpu().numpy(),
-            divergence=ascent.divergence[step].double().cpu().numpy(),
-            classes=self.classes_,
-        )
+
+def _class_means(rows, labels, classes):
+    """Mean row of every class."""
+    return np.stack([rows[labels == each].mean(axis=0, dtype=np.float64) for each in classes])

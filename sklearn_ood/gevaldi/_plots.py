@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from sklearn_ood._plotting import draw_row, pyplot
-from sklearn_ood.metrics._set_distance import set_sizes
+from sklearn_ood._plotting import draw_row, new_figure
 
 
 def plot_samples(found, *, max_samples=8):
@@ -17,7 +16,6 @@ def plot_samples(found, *, max_samples=8):
     Returns
     -------
     matplotlib.figure.Figure
-        Two columns, before and after, with the members' answers.
     """
     index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
     figure = new_figure(4.2, 1.5 * len(index))
@@ -62,7 +60,7 @@ def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
         axis.set(xlabel="Step", ylabel=label)
     if ranked:
         distances = found.set_distance_path(hierarchy, n=n).mean(axis=1)
-        for curve, size in zip(distances.T, set_sizes(n), strict=True):
+        for curve, size in zip(distances.T, np.atleast_1d(n), strict=True):
             axes[2].plot(found.steps, curve, marker="o", markersize=3, label=f"n = {size}")
         axes[2].set(xlabel="Step", ylabel="Prediction set distance")
         axes[2].legend()
@@ -89,25 +87,16 @@ def plot_map(found, regions, X=None, y=None):
 
     rows = found.end.samples if X is None else np.asarray(X).reshape(len(X), -1)
     components = PCA(2, random_state=0).fit(rows)
-    figure = new_figure(10 if X is not None else 5.5, 4.5)
+    figure = new_figure(5.5 if X is None else 10, 4.5)
     axes = figure.subplots(1, 1 if X is None else 2, sharex=True, sharey=True, squeeze=False)[0]
     if X is not None:
-        labels = np.zeros(len(rows)) if y is None else y
-        _scatter_by(axes[0], components.transform(rows), labels)
-        axes[0].set_title("real rows")
+        labels = np.zeros(len(rows)) if y is None else np.asarray(y)
+        groups = [(str(label), labels == label) for label in np.unique(labels)]
+        _scatter(axes[0], components.transform(rows), groups, "real rows")
     points = components.transform(found.end.samples)
     axes[-1].scatter(*points.T, s=4, color="0.8", label="in no region")
-    for number, region in enumerate(regions):
-        axes[-1].scatter(
-            *points[region.index].T,
-            s=6,
-            color=f"C{number % 10}",
-            label=f"{region.name} ({region.size})",
-        )
-    axes[-1].legend(fontsize=6, markerscale=2)
-    axes[-1].set_title("maximally different samples")
-    for axis in axes:
-        axis.set(xlabel="First component", ylabel="Second component")
+    groups = [(f"{region.name} ({region.size})", region.index) for region in regions]
+    _scatter(axes[-1], points, groups, "maximally different samples")
     return figure
 
 
@@ -123,7 +112,6 @@ def plot_regions(found, regions, *, max_regions=6):
     Returns
     -------
     matplotlib.figure.Figure
-        A line for each region.
     """
     regions = regions[:max_regions]
     width = max((len(region.representatives) for region in regions), default=1)
@@ -178,14 +166,9 @@ def plot_changes(found, *, feature_names=None, max_features=20):
     return figure
 
 
-def new_figure(width, height):
-    """An empty figure."""
-    return pyplot().figure(figsize=(width, height), layout="constrained")
-
-
-def _scatter_by(axis, points, y):
-    """Points coloured by label, with a legend."""
-    for number, label in enumerate(np.unique(y)):
-        at = np.asarray(y) == label
-        axis.scatter(*points[at].T, s=4, color=f"C{number % 10}", label=str(label))
+def _scatter(axis, points, groups, title):
+    """Points of named groups in colours, with a legend."""
+    for number, (name, index) in enumerate(groups):
+        axis.scatter(*points[index].T, s=5, color=f"C{number % 10}", label=name)
     axis.legend(fontsize=6, markerscale=2)
+    axis.set(title=title, xlabel="First component", ylabel="Second component")

@@ -1,13 +1,16 @@
 """Clusters of samples on which classifiers differ: the kinds of input they cannot settle."""
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
+from typing import Annotated, Literal
 
 import numpy as np
 from sklearn.cluster import DBSCAN, HDBSCAN
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import Interval
 
-SPACES = ("latent", "probability", "input")
+from sklearn_ood._parameters import Positive, check_arguments
+
 MAX_COMPONENTS = 20
 CONFUSABLE_SHARE = 0.1
 
@@ -41,21 +44,19 @@ class FailureRegion:
         return "-".join(map(str, self.confusable))
 
 
-def find_regions(samples, *, space, min_samples=10, eps=None):
-    """Cluster samples; the parameters are those of ``GeValDi.failure_regions``.
-
-    Parameters
-    ----------
-    samples : DifferentSamples
-    space : {"latent", "probability", "input"}
-    min_samples : int >= 2, default=10
-    eps : float > 0, default=None
-
-    Returns
-    -------
-    list of FailureRegion
-    """
-    _check(space, min_samples, eps)
+def find_regions(
+    samples,
+    generator,
+    *,
+    space: Literal["auto", "latent", "probability", "input"],
+    min_samples: Annotated[int, Interval(Integral, 2, None, closed="left")],
+    eps: Positive | None,
+):
+    """Clusters of samples, the largest first."""
+    check_arguments(find_regions, locals())
+    if space == "auto":
+        one_space = getattr(generator, "conditional", False) or generator.n_classes_ == 1
+        space = "latent" if one_space else "probability"
     points = embed(samples, space)
     labels = cluster_labels(points, min_samples, eps)
     kept = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
@@ -76,27 +77,7 @@ def embed(samples, space):
 
 
 def cluster_labels(points, min_samples, eps=None):
-    """Cluster of each point, -1 for noise: by DBSCAN of a radius, else by HDBSCAN.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n_samples, n_dims)
-    min_samples : int
-    eps : float, default=None
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.gevaldi._regions import cluster_labels
-    >>> points = np.random.RandomState(0).normal(size=(60, 2))
-    >>> points += np.repeat([0, 20, 40], 20)[:, None]
-    >>> np.bincount(cluster_labels(points, 5) + 1)[1:].size
-    3
-    """
+    """Cluster of each point, -1 for noise: by DBSCAN of a radius, else by HDBSCAN."""
     if eps is not None:
         return DBSCAN(eps=eps, min_samples=min_samples).fit_predict(points)
     if len(points) < min_samples:
@@ -118,13 +99,3 @@ def _region(samples, points, index):
         index=index,
         representatives=index[nearest],
     )
-
-
-def _check(space, min_samples, eps):
-    """Raise where a parameter of ``GeValDi.failure_regions`` is out of its range."""
-    if space not in SPACES:
-        raise ValueError(f"Got space={space!r}, but expected one of {('auto', *SPACES)}.")
-    if not isinstance(min_samples, Integral) or min_samples < 2:
-        raise ValueError(f"Got min_samples={min_samples!r}, but expected a whole number >= 2.")
-    if eps is not None and (not isinstance(eps, Real) or not eps > 0):
-        raise ValueError(f"Got eps={eps!r}, but expected a number > 0 or None.")

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils._optional_dependencies import check_pandas_support
 
-from sklearn_ood.gevaldi._comparison import compare_accuracy, import_pandas
-from sklearn_ood.metrics._set_distance import class_distances, set_distances, set_sizes
+from sklearn_ood.gevaldi._comparison import compare_accuracy
+from sklearn_ood.metrics import prediction_set_distance
 from sklearn_ood.search._ascent import checkpoints
 
 
@@ -97,22 +98,16 @@ class DifferentSamples:
         return (answers != answers[0]).any(axis=0)
 
     def condition(self):
-        """The class that each sample was generated for.
+        """The class that each sample was generated for; an error where there are none.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-
-        Raises
-        ------
-        ValueError
-            If the generator has no classes.
         """
         if self.y is None:
             raise ValueError(
                 "Got samples without condition labels: their generator was fitted without "
-                "classes, so that nobody knows which answer is right; use a generator with "
-                "one class for each label."
+                "classes; use one with a class for each label, to know which answer is right."
             )
         return self.y
 
@@ -120,8 +115,7 @@ class DifferentSamples:
         """Which member is really better here, taking the condition for the label.
 
         Interval and test take the samples as independent. Samples of one class that climbed
-        to the same summit are not: look at them (``plot_samples``) before trusting a small
-        p-value, and see that their latents have not run together.
+        to the same summit are not: look at them (``plot_samples``) before trusting a p-value.
 
         Parameters
         ----------
@@ -136,12 +130,9 @@ class DifferentSamples:
             One a pair of members: accuracies, interval of their difference, exact McNemar
             test, corrected for the number of pairs.
         """
+        correct = self.end.predictions == self.condition()
         return compare_accuracy(
-            self.end.predictions == self.condition(),
-            self.names,
-            confidence_level=confidence_level,
-            n_resamples=n_resamples,
-            random_state=random_state,
+            correct, self.names, confidence_level, n_resamples, random_state
         )
 
     def set_distance_path(self, hierarchy=None, *, n=(1, 3, 5)):
@@ -159,11 +150,10 @@ class DifferentSamples:
         ndarray of shape (n_checkpoints, n_samples, len(n))
             At ``steps``.
         """
-        sizes = set_sizes(n)
-        distance = class_distances(hierarchy, self.end.classes, self.class_means)
-        return np.stack(
-            [set_distances(each[0], each[1], distance, sizes) for each in self.log_proba_path]
-        )
+        pair = np.moveaxis(self.log_proba_path, 1, 0)[:2]
+        known = {"classes": self.end.classes, "class_means": self.class_means}
+        distance = prediction_set_distance(*map(np.concatenate, pair), hierarchy, n=n, **known)
+        return distance.reshape(*pair.shape[1:3], -1)
 
     def to_frame(self):
         """One row a sample, as a pandas DataFrame.
@@ -185,4 +175,4 @@ class DifferentSamples:
             for moment, suffix in ((self.start, "_start"), (self.end, "")):
                 columns[f"{name}{suffix}"] = moment.predictions[i]
                 columns[f"{name}{suffix}_proba"] = moment.proba[i].max(axis=1)
-        return import_pandas().DataFrame(columns)
+        return check_pandas_support("DifferentSamples.to_frame").DataFrame(columns)

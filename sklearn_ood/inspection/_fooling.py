@@ -14,12 +14,7 @@ from sklearn_ood._parameters import Count, Positive, RandomState, check_argument
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.inspection._searches import (
-    EvolutionSearch,
-    FoolingGenerator,
-    GradientSearch,
-    Search,
-)
+from sklearn_ood.inspection._searches import EvolutionSearch, FoolingGenerator, GradientSearch
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,14 +24,13 @@ class FoolingResult:
     Attributes
     ----------
     rows : ndarray of shape (n_trials, n_features), float32
-        The last input of each trial: where it fooled, the input that did.
+        Inputs at the end; where a trial fooled, the one that did.
     targets : ndarray of shape (n_trials,)
-        The class that the trial aimed at.
-    fooled : ndarray of shape (n_trials,), bool
-    updates : ndarray of shape (n_trials,), int
-        Updates made before the trial fooled, or before it was given up.
+        Classes aimed at.
+    fooled : ndarray of bool of shape (n_trials,)
+    updates : ndarray of int of shape (n_trials,)
+        Made before the trial fooled, or was given up.
     input_shape : tuple of int
-        Shape of one input.
     """
 
     rows: np.ndarray
@@ -82,18 +76,16 @@ def fooling_rate(
 ):
     """How often a search finds an input that the classifier accepts as a given class.
 
-    For every class, ``n_trials`` searches from random starts look for an input that is
-    predicted as the class with a confidence of at least ``threshold``. The trials of all
-    classes are one batch, and those that have fooled drop out of it.
+    For every class, searches from random starts look for an input that is predicted as the
+    class with a confidence of at least ``threshold``; all trials are one batch.
 
     Parameters
     ----------
     estimator : classifier
         Fitted. Its confidence is ``score_samples`` or else the largest ``predict_proba``.
     threshold : float
-        In the unit of the confidence: for :class:`~sklearn_ood.SoftmaxClassifier`,
-        :class:`~sklearn_ood.COOLClassifier` and :class:`~sklearn_ood.DAEConfidence` a
-        logarithm, such as ``np.log(0.9)``.
+        In the unit of the confidence: for most of our classifiers a logarithm, such as
+        ``np.log(0.9)``.
     target : {"unscaled", "scaled"}, default="unscaled"
         What the search makes large: the class's output alone, as in [1]_ and [2]_, or the
         output that the confidence is computed from, such as log c(x) + log p(x).
@@ -102,9 +94,9 @@ def fooling_rate(
         one of our classifiers. "evolution" needs ``predict_proba`` only: a separable CMA
         evolution strategy for each trial. "auto" is "gradient" where it can be.
     bounds : tuple (low, high) of float or array of shape (n_features,), default=(0.0, 1.0)
-        Range of the features that the search may use.
+        Range of the features.
     n_trials : int, default=20
-        Trials for each class.
+        For each class.
     max_updates : int, default=10000
         Updates, or generations, after which a trial is given up.
     lr : float, default=1e-5
@@ -112,19 +104,10 @@ def fooling_rate(
     n_offspring : int >= 2, default=16
         Candidates in each generation of "evolution".
     random_state : int, RandomState or None, default=None
-        Seed of the starts and of "evolution".
 
     Returns
     -------
     FoolingResult
-        With ``rate``, ``mean_updates``, ``images`` and the outcome of each trial.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range.
-    TypeError
-        If the estimator lacks what the method needs.
 
     References
     ----------
@@ -135,20 +118,16 @@ def fooling_rate(
 
     Examples
     --------
-    A linear classifier is sure of whatever is far enough out; within the range of the data
-    it is not:
+    A linear classifier is sure of whatever is far enough out:
 
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood.inspection._fooling import fooling_rate
+    >>> from sklearn_ood.inspection import fooling_rate
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> classifier = LogisticRegression().fit(X, X[:, 0] > 0)
-    >>> wide = fooling_rate(classifier, threshold=0.999, bounds=(-9, 9), random_state=0)
-    >>> narrow = fooling_rate(
-    ...     classifier, threshold=0.999, bounds=(-1, 1), max_updates=50, random_state=0
-    ... )
-    >>> wide.rate, narrow.rate
-    (1.0, 0.0)
+    >>> search = {"threshold": 0.999, "max_updates": 50, "random_state": 0}
+    >>> [fooling_rate(classifier, bounds=(-far, far), **search).rate for far in (1, 9)]
+    [0.0, 1.0]
     """
     check_arguments(fooling_rate, locals())
     check_is_fitted(estimator)
@@ -158,17 +137,13 @@ def fooling_rate(
     _check_estimator(estimator, method)
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
     size, scaled = (len(classes), int(estimator.n_features_in_)), target == "scaled"
-    common = {"bounds": bounds, "random_state": check_random_state(random_state)}
-    search: Search
+    start = {"bounds": bounds, "random_state": check_random_state(random_state)}
+    search: GradientSearch | EvolutionSearch
     if method == "gradient":
-        generator = FoolingGenerator(*size, lr=lr, **common)
-        search = GradientSearch(
-            estimator, classes, generator, scaled=scaled, threshold=threshold
-        )
+        generator = FoolingGenerator(*size, lr=lr, **start)
+        search = GradientSearch(estimator, classes, scaled, generator, threshold)
     else:
-        search = EvolutionSearch(
-            estimator, classes, scaled=scaled, n_offspring=n_offspring, **common
-        )
+        search = EvolutionSearch(estimator, classes, scaled, n_offspring, **start)
     rows, fooled, updates = _run(search, size, threshold, max_updates)
     shape = tuple(getattr(estimator, "input_shape_", size[1:]))
     return FoolingResult(rows, estimator.classes_[classes], fooled, updates, shape)
@@ -184,12 +159,10 @@ def fooling_rate_on(estimator, X, *, coverage=0.95, n_trials=5, max_updates=100,
     X : array-like of shape (n_samples, n_features)
         In-distribution rows: their ranges bound the search.
     coverage : float in (0, 1), default=0.95
-        Share of the rows of X that the threshold accepts.
-    n_trials, max_updates : int
-        As in :func:`fooling_rate`.
-    **parameters
-        Further parameters of :func:`fooling_rate`; by default the confidence itself is
-        attacked, without gradients.
+        Share of the rows of X that is accepted.
+    n_trials, max_updates, **parameters
+        Of :func:`fooling_rate`; by default the confidence itself is attacked, without
+        gradients.
 
     Returns
     -------
@@ -223,28 +196,16 @@ def fooling_scorer(**parameters):
     -------
     callable
         Maps ``(estimator, X, y)`` to a number in [-1, 0], higher is better.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.model_selection import cross_val_score
-    >>> from sklearn_ood.inspection import fooling_scorer
-    >>> scorer = fooling_scorer(n_trials=2, max_updates=30)
-    >>> classifier = LogisticRegression(max_iter=500)
-    >>> cross_val_score(classifier, *load_iris(return_X_y=True), scoring=scorer, cv=2).shape
-    (2,)
     """
     return partial(_minus_rate, parameters)
 
 
 class FoolingDisplay:
-    """The inputs that a search has found, a column for each class.
+    """The images that a search has found, a column for each class.
 
     Parameters
     ----------
     result : FoolingResult
-        Of images.
 
     Attributes
     ----------
@@ -261,17 +222,11 @@ class FoolingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
         n_rows : int, default=3
 
         Returns
         -------
-        FoolingDisplay
-
-        Raises
-        ------
-        ValueError
-            If the inputs are no images.
+        self
         """
         if len(self.result.input_shape) != 3:
             raise ValueError(
@@ -279,40 +234,35 @@ class FoolingDisplay:
                 "(C, H, W); rows of a table are best read as numbers, from result.rows."
             )
         self.ax_, self.figure_ = axes_and_figure(ax)
-        ax = self.ax_
         n_channels, height, width = self.result.input_shape
         labels = np.unique(self.result.targets)
-        canvas = np.zeros((n_rows * height, len(labels) * width, n_channels))
+        canvas = np.zeros((n_rows, height, len(labels), width, n_channels))
         for column, label in enumerate(labels):
             trials = np.flatnonzero(self.result.targets == label)
             trials = trials[np.argsort(~self.result.fooled[trials], kind="stable")][:n_rows]
-            for row, image in enumerate(self.result.images[trials]):
-                place = np.s_[row * height : (row + 1) * height]
-                canvas[place, column * width : (column + 1) * width] = image.transpose(1, 2, 0)
-        ax.imshow(canvas.squeeze(), cmap="gray", vmin=canvas.min(), vmax=canvas.max())
-        ax.set_xticks((np.arange(len(labels)) + 0.5) * width, labels)
-        ax.set_yticks([])
-        ax.set_xlabel("Class aimed at")
+            images = self.result.images[trials].transpose(0, 2, 3, 1)
+            canvas[: len(trials), :, column] = images
+        canvas = canvas.reshape(n_rows * height, -1, n_channels).squeeze()
+        self.ax_.imshow(canvas, cmap="gray", vmin=canvas.min(), vmax=canvas.max())
+        self.ax_.set_xticks((np.arange(len(labels)) + 0.5) * width, labels)
+        self.ax_.set(yticks=[], xlabel="Class aimed at")
         return self
 
 
 def _run(search, size, threshold, max_updates):
     """Update the trials until they fool: their rows, whether they did, and when."""
-    rows = np.zeros(size, dtype=np.float32)
+    rows, active = np.zeros(size, dtype=np.float32), np.arange(len(search.classes))
     fooled, updates = np.zeros(len(rows), dtype=bool), np.full(len(rows), max_updates)
-    active = np.arange(len(rows))
     for update in range(max_updates + 1):
         done = search.confidence() >= threshold
         if done.any() or update == max_updates:
-            rows[active] = search.rows()
-        if done.any():
-            fooled[active[done]], updates[active[done]] = True, update
+            rows[active], fooled[active] = search.rows(), done
+            updates[active[done]] = update
             active = active[~done]
             search.keep(~done)
         if not len(active) or update == max_updates:
-            break
+            return rows, fooled, updates
         search.update()
-    return rows, fooled, updates
 
 
 def _minus_rate(parameters, estimator, X, y):
@@ -323,27 +273,20 @@ def _minus_rate(parameters, estimator, X, y):
 
 def _check_estimator(estimator, method):
     """Raise where the estimator lacks what the method needs."""
-    if not hasattr(estimator, "n_features_in_"):
-        raise TypeError(
-            f"Got estimator={estimator!r} without n_features_in_, but the search needs to know "
-            "how many features an input has; fit the classifier on an array."
-        )
-    if method == "gradient" and not hasattr(estimator, "scored_network_"):
-        raise TypeError(
-            f"Got method='gradient' for {type(estimator).__name__}, whose outputs have no "
-            "gradient; use method='evolution'."
-        )
-    if method == "evolution" and not hasattr(estimator, "predict_proba"):
-        raise TypeError(
-            f"Got estimator={estimator!r}, which has no predict_proba to search with; wrap it "
-            "in CalibratedClassifierCV."
-        )
+    remedies = {"n_features_in_": "fit it on an array"}
+    if method == "gradient":
+        remedies["scored_network_"] = "it has no gradient, so that method='evolution' is left"
+    else:
+        remedies["predict_proba"] = "wrap it in CalibratedClassifierCV"
+    for name, remedy in remedies.items():
+        if not hasattr(estimator, name):
+            raise TypeError(f"Got estimator={estimator!r}, but it needs {name}; {remedy}.")
 
 
 def _check_bounds(bounds):
     """Raise unless these are finite and in order."""
     low, high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+    if not (np.isfinite(high - low).all() and (low <= high).all()):
         raise ValueError(
             f"Got bounds={bounds!r}, but expected finite (low, high), low <= high."
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_ood._plotting import pyplot
+from sklearn_ood._plotting import new_figure
 
 
 class InputGradientsDisplay:
@@ -10,8 +10,7 @@ class InputGradientsDisplay:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
-    gradients : ndarray of the same shape
+    X, gradients : ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
     titles : sequence of str of length n_samples
 
     Attributes
@@ -21,9 +20,7 @@ class InputGradientsDisplay:
     """
 
     def __init__(self, X, gradients, titles):
-        self.X = X
-        self.gradients = gradients
-        self.titles = titles
+        self.X, self.gradients, self.titles = X, gradients, titles
 
     @classmethod
     def from_estimator(cls, estimator, X, *, guided=True, plot=True):
@@ -32,26 +29,15 @@ class InputGradientsDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted classifier with the method ``input_gradients``.
+            Fitted, with the method ``input_gradients``.
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         guided : bool, default=True
             Guided backpropagation.
         plot : bool, default=True
-            Whether to draw at once.
 
         Returns
         -------
         InputGradientsDisplay
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn_ood import InputGradientsDisplay, SoftmaxClassifier
-        >>> X, y = load_iris(return_X_y=True)
-        >>> classifier = SoftmaxClassifier(max_epochs=2, random_state=0).fit(X, y)
-        >>> display = InputGradientsDisplay.from_estimator(classifier, X[:3], plot=False)
-        >>> display.gradients.shape
-        (3, 4)
         """
         gradients = estimator.input_gradients(X, guided=guided)
         rows = np.asarray(X, dtype=np.float64).reshape(gradients.shape)
@@ -64,15 +50,13 @@ class InputGradientsDisplay:
         Parameters
         ----------
         figure : matplotlib Figure, default=None
-            Where to draw; a new one by default.
 
         Returns
         -------
         self
         """
         n = len(self.X)
-        size = (1.6 * n, 3.6)
-        figure = figure or pyplot().figure(figsize=size, layout="constrained")
+        figure = figure or new_figure(1.6 * n, 3.6)
         self.figure_, self.axes_ = figure, figure.subplots(2, n, squeeze=False)
         for column, title in enumerate(self.titles):
             above, below = self.axes_[:, column]

@@ -1,6 +1,9 @@
-"""The searches of an attack: all trials in one batch, along gradients or by evolution."""
+"""The searches of an attack: all trials in one batch, along gradients or by evolution.
 
-from abc import ABC, abstractmethod
+A search has the inputs of its trials (``rows``) and their ``confidence`` in the class aimed
+at, -inf where it is not predicted; ``update`` moves them, ``keep`` drops trials. It makes the
+confidence large (``scaled``), or the output for the class alone.
+"""
 
 import numpy as np
 import torch
@@ -8,9 +11,9 @@ from scipy.special import expit
 from sklearn.utils import check_random_state
 
 from sklearn_ood._response import confidence_of
+from sklearn_ood.nets._evaluation import map_batches
 from sklearn_ood.search._evolution import Evolution
 
-ROWS_PER_GRADIENT = 512
 # A score from another batch, in float32, may be off by this much.
 SCORE_TOLERANCE = 1e-3
 FIRST_STEP = 0.2
@@ -19,32 +22,23 @@ FIRST_STEP = 0.2
 class FoolingGenerator:
     """A batch of generators, each one dense sigmoid layer with an input of random signs.
 
-    Each generator maps a fixed input of D random signs through a D x D layer to D features
-    and is trained with Adam. Its D^2 weights need not be held: the gradient of a weight is
-    that of its output times a sign, so that all weights of an output take the same step, and
-    the output's pre-activation moves by D + 1 times the step (D weights and the bias). One
-    number and two moments for each output are the whole state, exactly.
+    Its D^2 weights, trained with Adam, need not be held: the gradient of a weight is that of
+    its output times a sign, so that all weights of an output take the same step, and the
+    activation moves by D + 1 times the step (D weights and the bias). One number and two
+    moments for each output are the whole state, exactly.
 
     Parameters
     ----------
-    n_generators : int
-    n_features : int
+    n_generators, n_features : int
     bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
         Range of the features; the sigmoid spans it.
     lr : float, default=1e-5
-        Learning rate of Adam for the weights.
     random_state : int, RandomState or None, default=None
-        Seed of the initial weights.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.inspection import FoolingGenerator
-    >>> generator = FoolingGenerator(2, 3, lr=0.01, random_state=0)
-    >>> before = generator.rows()
-    >>> generator.update(np.ones((2, 3)))
-    >>> bool((generator.rows() < before).all())
-    True
+    Attributes
+    ----------
+    activation : ndarray of shape (n_generators, n_features), float32
+        Before the sigmoid.
     """
 
     def __init__(
@@ -59,9 +53,8 @@ class FoolingGenerator:
         weights = random_state.normal(scale=3**-0.5, size=shape)
         bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
         self.activation = (weights + bias).astype(np.float32)
-        self._moment = np.zeros(shape, dtype=np.float32)
-        self._square = np.zeros(shape, dtype=np.float32)
-        self._n_updates = 0
+        self.moment, self.square = np.zeros((2, *shape), dtype=np.float32)
+        self.n_updates = 0
 
     def rows(self):
         """What the generators make: ndarray of shape (n_generators, n_features), float32."""
@@ -71,120 +64,78 @@ class FoolingGenerator:
         """One step of Adam down the ``gradient`` of a loss with respect to ``rows()``."""
         share = expit(self.activation)
         gradient = gradient * (self.high - self.low) * share * (1 - share)
-        self._n_updates += 1
-        self._moment += 0.1 * (gradient - self._moment)
-        self._square += 0.001 * (gradient**2 - self._square)
-        moment_share = 1 - 0.9**self._n_updates
-        square_share = 1 - 0.999**self._n_updates
-        scale = np.sqrt(self._square / square_share) + 1e-8
-        self.activation -= self.step / moment_share * self._moment / scale
+        self.n_updates += 1
+        self.moment += 0.1 * (gradient - self.moment)
+        self.square += 0.001 * (gradient**2 - self.square)
+        scale = np.sqrt(self.square / (1 - 0.999**self.n_updates)) + 1e-8
+        self.activation -= self.step / (1 - 0.9**self.n_updates) * self.moment / scale
 
     def keep(self, mask):
         """Drop the generators where ``mask`` is False."""
-        for name in ("activation", "_moment", "_square"):
-            setattr(self, name, getattr(self, name)[mask])
+        self.activation = self.activation[mask]
+        self.moment, self.square = self.moment[mask], self.square[mask]
 
 
-class Search(ABC):
-    """Trials that move an input each towards a class, all of them together.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Fitted.
-    classes : ndarray of shape (n_trials,)
-        Position of the class that each trial aims at.
-    scaled : bool
-        Whether the search makes the confidence large, or the class's output alone.
-    """
-
-    def __init__(self, estimator, classes, *, scaled):
-        self.estimator, self.classes, self.scaled = estimator, classes, scaled
-
-    @abstractmethod
-    def rows(self):
-        """The input of each trial: ndarray of shape (n_trials, n_features), float32."""
-
-    @abstractmethod
-    def confidence(self):
-        """Confidence in the class aimed at; -inf where it is not predicted."""
-
-    @abstractmethod
-    def update(self):
-        """Move every input."""
-
-    def keep(self, mask):
-        """Drop the trials where ``mask`` is False."""
-        self.classes = self.classes[mask]
-
-    def confidence_where(self, hit, rows):
-        """Confidence of the estimator in some rows, -inf in the others."""
-        confidence = np.full(len(rows), -np.inf)
-        if hit.any():
-            confidence[hit] = confidence_of(self.estimator, rows[hit])
-        return confidence
+def confidence_where(hit, estimator, rows):
+    """Confidence of the estimator in some rows, -inf in the others."""
+    confidence = np.full(len(rows), -np.inf)
+    if hit.any():
+        confidence[hit] = confidence_of(estimator, rows[hit])
+    return confidence
 
 
-class GradientSearch(Search):
+class GradientSearch:
     """Trains a generator for each trial through the network of the estimator."""
 
-    def __init__(self, estimator, classes, generator, *, scaled, threshold):
-        super().__init__(estimator, classes, scaled=scaled)
-        self.generator = generator
+    def __init__(self, estimator, classes, scaled, generator, threshold):
+        self.estimator, self.classes, self.scaled = estimator, classes, scaled
+        self.generator, self.rows = generator, generator.rows
         # Rows that are moved first (ODIN) may be scored higher than the network itself says.
         moved = getattr(estimator, "epsilon", 0) > 0
         self.lowest = -np.inf if moved else threshold - SCORE_TOLERANCE
-
-    def rows(self):
-        return self.generator.rows()
 
     def confidence(self):
         rows = self.rows()
         self.gradient, predicted, scores = self._backward(rows)
         hit = (predicted == self.classes) & (scores >= self.lowest)
-        return self.confidence_where(hit, rows)
+        return confidence_where(hit, self.estimator, rows)
 
     def update(self):
         self.generator.update(self.gradient)
 
     def keep(self, mask):
-        super().keep(mask)
         self.generator.keep(mask)
-        self.gradient = self.gradient[mask]
+        self.classes, self.gradient = self.classes[mask], self.gradient[mask]
 
     def _backward(self, rows):
         """Gradient of minus the output aimed at, the class predicted, and the score."""
-        scored, device, parts = self.estimator.scored_network_, self.estimator.net_.device, []
-        for start in range(0, len(rows), ROWS_PER_GRADIENT):
-            part = slice(start, start + ROWS_PER_GRADIENT)
-            with torch.enable_grad():
-                batch = torch.as_tensor(rows[part], device=device).requires_grad_()
-                outputs = scored.network(batch).double()
-                evidence, scores = scored.head(outputs)
-                attacked = evidence if self.scaled else scored.head.log_outputs(outputs)
-                index = torch.as_tensor(self.classes[part], device=device)[:, None]
-                (gradient,) = torch.autograd.grad(-attacked.gather(1, index).sum(), batch)
-            found = (gradient, attacked.argmax(dim=1), scores)
-            parts.append([value.detach().cpu().numpy() for value in found])
-        return map(np.concatenate, zip(*parts, strict=True))
+        scored = self.estimator.scored_network_
+
+        @torch.enable_grad()
+        def of_batch(batch):
+            batch, aims = batch[:, :-1].requires_grad_(), batch[:, -1:].long()
+            outputs = scored.network(batch).double()
+            evidence, scores = scored.head(outputs)
+            attacked = evidence if self.scaled else scored.head.log_outputs(outputs)
+            (gradient,) = torch.autograd.grad(-attacked.gather(1, aims).sum(), batch)
+            return gradient, attacked.argmax(dim=1), scores
+
+        aimed = np.column_stack([rows, self.classes]).astype(np.float32)
+        return map_batches(of_batch, aimed, device=self.estimator.net_.device)
 
 
-class EvolutionSearch(Search):
+class EvolutionSearch:
     """An evolution strategy for each trial, in the unit box that spans the bounds."""
 
-    def __init__(self, estimator, classes, *, bounds, scaled, n_offspring, random_state):
-        super().__init__(estimator, classes, scaled=scaled)
+    def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, random_state):
+        self.estimator, self.classes, self.scaled = estimator, classes, scaled
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
         start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         fitness, self.best_confidence = self._judge(start, classes)
-        self.strategy = Evolution(
-            torch.from_numpy(start),
-            torch.from_numpy(fitness),
-            population_size=n_offspring,
-            step_size=FIRST_STEP,
-            rng=torch.Generator().manual_seed(seed),
-        )
+        size = {"population_size": n_offspring, "step_size": FIRST_STEP}
+        problem = torch.from_numpy(start), torch.from_numpy(fitness)
+        self.strategy = Evolution(*problem, rng=torch.Generator().manual_seed(seed), **size)
 
     def rows(self):
         return self._inside(self.strategy.best.numpy())
@@ -202,9 +153,8 @@ class EvolutionSearch(Search):
         self.best_confidence = np.where(improved, confidence[place], self.best_confidence)
 
     def keep(self, mask):
-        super().keep(mask)
         self.strategy.keep(torch.from_numpy(mask))
-        self.best_confidence = self.best_confidence[mask]
+        self.classes, self.best_confidence = self.classes[mask], self.best_confidence[mask]
 
     def _inside(self, shares):
         """Rows at shares of the way from the lower bounds to the upper ones."""
@@ -215,11 +165,9 @@ class EvolutionSearch(Search):
         rows = self._inside(shares)
         proba = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
         hit = proba.argmax(axis=1) == classes
-        confidence = self.confidence_where(hit, rows)
+        confidence = confidence_where(hit, self.estimator, rows)
         output = proba[np.arange(len(rows)), classes]
-        if not self.scaled:
-            return output, confidence
         # The confidence belongs to the class predicted: before the class aimed at is, its
         # probability leads the way, below any confidence.
         rank = np.arctan(confidence) / np.pi + 1.5
-        return np.where(hit, rank, output), confidence
+        return np.where(hit & self.scaled, rank, output), confidence

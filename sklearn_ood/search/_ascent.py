@@ -1,5 +1,7 @@
 """Samples on which classifiers differ: all latents climb the divergence at once."""
 
+from collections.abc import Callable
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -11,22 +13,11 @@ N_CHECKPOINTS = 11
 
 
 class Ascent(NamedTuple):
-    """How n latents climbed.
+    """How n latents climbed: their start and end, what these generate, and the way.
 
-    Attributes
-    ----------
-    start, z : tensor of shape (n, m)
-        Where they started and ended.
-    start_x, x : tensor of shape (n, d)
-        What these generate.
-    objective : tensor of shape (n,)
-        Divergence and weighted log prior there.
-    divergence : tensor of shape (n_steps + 1, n)
-        At the start and after every step.
-    drift : tensor of shape (n_steps + 1, n)
-        ``||z - z_start|| / ||z||``.
-    log_proba : tensor of shape (n_checkpoints, n_members, n, n_classes)
-        Predictions at `checkpoints`.
+    ``objective`` is the value at the end; ``divergence`` and ``drift``, (n_steps + 1, n), are
+    those at the start and after every step; ``log_proba``, (n_checkpoints, n_members, n,
+    n_classes), are the predictions at `checkpoints`. Tensors, or arrays at last.
     """
 
     start: torch.Tensor
@@ -48,6 +39,10 @@ class Ascent(NamedTuple):
         parts = zip(self, SAMPLE_AXES, strict=True)
         return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
 
+    def numpy(self):
+        """Arrays in place of the tensors."""
+        return Ascent(*(part.cpu().numpy() for part in self))
+
 
 # Along which axis of each of these fields the latents lie.
 SAMPLE_AXES = (0, 0, 0, 0, 0, 1, 1, 2)
@@ -59,19 +54,9 @@ def identity(z):
 
 
 def likeliest(prior, prior_mass, latent_dim):
-    """Projection onto the smallest set that holds a share of the prior's mass.
+    """Projection, along the last axis, onto the smallest set that holds the prior's mass.
 
-    Parameters
-    ----------
-    prior : {"normal", "uniform"}
-        Where all latents are equally likely, the set is the whole box.
-    prior_mass : float in (0, 1]
-    latent_dim : int
-
-    Returns
-    -------
-    callable
-        Maps latents, along their last axis, to the nearest ones of the set.
+    Where all latents are equally likely (``prior="uniform"``), that is the whole box.
 
     Examples
     --------
@@ -110,147 +95,109 @@ class Objective(NamedTuple):
     project : callable
         Maps latents to the nearest ones that are allowed.
     generate : callable
-        Maps latents (n, m) to what they generate, g(z); by default themselves.
+        Maps latents (n, m) to what they generate, g(z).
     """
 
-    log_proba: object
-    divergence: object
-    log_prior: object
+    log_proba: Callable
+    divergence: Callable
+    log_prior: Callable
     prior_weight: float
-    project: object = identity
-    generate: object = identity
+    project: Callable = identity
+    generate: Callable = identity
 
     def __call__(self, z):
-        """Value, divergence and predictions of latents."""
-        log_proba = self.log_proba(self.generate(z))
-        divergence = self.divergence(log_proba)
-        if divergence.shape != z.shape[:1]:
+        """Value, divergence and predictions of latents, (..., m) taken as one batch."""
+        log_proba = self.log_proba(self.generate(z).flatten(0, -2))
+        divergence, n_samples = self.divergence(log_proba), z[..., 0].numel()
+        if divergence.shape != (n_samples,) or not divergence.isfinite().all():
             raise ValueError(
-                f"Got a divergence of shape {tuple(divergence.shape)} for {len(z)} samples, "
-                f"but expected ({len(z)},): one number a sample."
+                f"Got a divergence of shape {tuple(divergence.shape)} for {n_samples} samples, "
+                f"NaN or infinite {int((~divergence.isfinite()).sum())} times; expected one "
+                "finite number a sample; look at the divergence, where it is a callable, and "
+                "at the members' probabilities."
             )
-        if not torch.isfinite(divergence).all():
-            raise ValueError(
-                "Got a divergence that is NaN or infinite; the members' probabilities, or the "
-                "divergence given as a callable, must be finite."
-            )
-        return divergence + self.prior_weight * self.log_prior(z), divergence, log_proba
+        value = divergence + self.prior_weight * self.log_prior(z).flatten()
+        return value, divergence, log_proba
 
 
 def checkpoints(n_steps):
-    """Steps at which the predictions are kept: the start and the end of every tenth.
-
-    Examples
-    --------
-    >>> from sklearn_ood.search._ascent import checkpoints
-    >>> checkpoints(20).tolist()
-    [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
-    """
+    """Steps at which the predictions are kept: the start and the end of every tenth."""
     return np.unique(np.linspace(0, n_steps, N_CHECKPOINTS).round().astype(int))
 
 
-class Record:
-    """Collects an ascent while it runs."""
-
-    def __init__(self, start, n_steps):
-        self.start, self.steps = start, set(checkpoints(n_steps).tolist())
-        self.divergence, self.drift, self.log_proba = [], [], []
-
-    def note(self, z, divergence, log_proba):
-        """Keep the state after the next step."""
-        if len(self.divergence) in self.steps:
-            self.log_proba.append(log_proba.detach())
-        self.divergence.append(divergence.detach())
-        length = z.norm(dim=1).clamp_min(torch.finfo(z.dtype).tiny)
-        self.drift.append((z - self.start).norm(dim=1) / length)
-
-    @torch.no_grad()
-    def ascent(self, z, objective, value):
-        """The whole, once it has ended."""
-        x = objective.generate(self.start), objective.generate(z)
-        paths = (torch.stack(part) for part in (self.divergence, self.drift, self.log_proba))
-        return Ascent(self.start, z, *x, value.detach(), *paths)
-
-
-def gradient_ascent(objective, start, *, n_steps=100, lr=0.05, method="adam"):
-    """Climb along the gradient, every latent on its own.
+def ascend(moves, objective, start, *, n_steps=100, **options):
+    """Let latents climb for some steps, every one on its own: an :class:`Ascent`.
 
     Parameters
     ----------
+    moves : callable
+        ``gradient_moves`` or ``evolution_moves``: makes an iterator over the latents, their
+        value, divergence and predictions, at the start and after every step.
     objective : Objective
-        Differentiable.
     start : tensor of shape (n, m)
     n_steps : int >= 0, default=100
-    lr : float > 0, default=0.05
-        Learning rate.
-    method : {"adam", "sgd"}, default="adam"
-        "sgd" is the plain step ``z + lr * gradient`` of Algorithm 1. "adam" scales each
-        coordinate's step to about ``lr``, whatever the gradient's size: where the classifiers
-        agree almost surely, it is tiny.
-
-    Returns
-    -------
-    Ascent
-
-    References
-    ----------
-    V. Palaniappan et al. (2023), GeValDi, Algorithm 1 and eq. 2.
+    **options
+        For ``moves``.
 
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ood.search._ascent import Objective, gradient_ascent
+    >>> from sklearn_ood.search._ascent import Objective, ascend, gradient_moves
     >>> objective = Objective(
     ...     log_proba=lambda z: torch.log_softmax(torch.stack([z, -z]), -1),
     ...     divergence=lambda log_proba: (log_proba[0] - log_proba[1]).square().sum(-1),
     ...     log_prior=lambda z: -0.5 * z.square().sum(-1),
     ...     prior_weight=0.1,
     ... )
-    >>> ascent = gradient_ascent(objective, torch.tensor([[0.1, -0.1]]), n_steps=20)
+    >>> start = torch.tensor([[0.1, -0.1]])
+    >>> ascent = ascend(gradient_moves, objective, start, n_steps=20, lr=0.05)
     >>> bool(ascent.divergence[-1] > 10 * ascent.divergence[0])
     True
     """
-    z, record = start.detach().clone(), Record(start, n_steps)
-    first, second = torch.zeros_like(z), torch.zeros_like(z)
-    for step in range(1, n_steps + 1):
-        z.requires_grad_()
-        with torch.enable_grad():
-            value, divergence, log_proba = objective(z)
-            (gradient,) = torch.autograd.grad(value.sum(), z)
-        z = z.detach()
-        record.note(z, divergence, log_proba)
-        if method == "adam":
-            first = 0.9 * first + 0.1 * gradient
-            second = 0.999 * second + 0.001 * gradient.square()
-            scale = (second / (1 - 0.999**step)).sqrt().clamp_min(torch.finfo(z.dtype).tiny)
-            gradient = first / (1 - 0.9**step) / scale
-        z = objective.project(z + lr * gradient)
+    states = islice(moves(objective, start, **options), n_steps + 1)
+    kept = checkpoints(n_steps)
+    divergences, drifts, predictions = [], [], []
+    for step, state in enumerate(states):
+        z, value, divergence, log_proba = state
+        divergences.append(divergence.detach().double())
+        length = z.norm(dim=1).clamp_min(torch.finfo(z.dtype).tiny)
+        drifts.append(((z - start).norm(dim=1) / length).double())
+        if step in kept:
+            predictions.append(log_proba.detach())
     with torch.no_grad():
-        value, divergence, log_proba = objective(z)
-    record.note(z, divergence, log_proba)
-    return record.ascent(z, objective, value)
+        x = objective.generate(start), objective.generate(z)
+    paths = map(torch.stack, (divergences, drifts, predictions))
+    return Ascent(start, z, *x, value.detach(), *paths)
+
+
+def gradient_moves(objective, start, *, lr=0.05, method="adam"):
+    """Steps along the gradient.
+
+    "sgd" is the plain step ``z + lr * gradient`` of Algorithm 1 (Palaniappan et al., 2023).
+    "adam" scales each coordinate's step to about ``lr``, whatever the gradient's size: where
+    the classifiers agree almost surely, it is tiny.
+    """
+    z = start.detach()
+    first, second, tiny = torch.zeros_like(z), torch.zeros_like(z), torch.finfo(z.dtype).tiny
+    for step in count(1):
+        climbing = z.clone().requires_grad_()
+        with torch.enable_grad():
+            value, divergence, log_proba = objective(climbing)
+        yield z, value, divergence, log_proba
+        (move,) = torch.autograd.grad(value.sum(), climbing)
+        if method == "adam":
+            first = 0.9 * first + 0.1 * move
+            second = 0.999 * second + 0.001 * move.square()
+            scale = (second / (1 - 0.999**step)).sqrt().clamp_min(tiny)
+            move = first / (1 - 0.9**step) / scale
+        z = objective.project(z + lr * move)
 
 
 def in_chunks(climb, start, *, floats_per_row, codes):
-    """Let latents climb in chunks of bounded memory.
+    """Let latents of the classes ``codes`` climb in chunks of bounded memory, in their order.
 
-    The chunks have every class in equal shares: what is generated for all classes side by
-    side wastes nothing then.
-
-    Parameters
-    ----------
-    climb : callable
-        Maps the latents and classes of one chunk to an :class:`Ascent`.
-    start : tensor of shape (n, m)
-    floats_per_row : int
-        Numbers held for each row.
-    codes : ndarray of shape (n,)
-        Class of each latent.
-
-    Returns
-    -------
-    Ascent
-        In the order of ``start``.
+    ``climb`` maps the latents and classes of one chunk to an :class:`Ascent`. The chunks have
+    every class in equal shares: what is generated side by side wastes nothing then.
     """
     order = torch.as_tensor(np.argsort(turns(codes), kind="stable"), device=start.device)
     labels = torch.as_tensor(codes, device=start.device)

@@ -3,35 +3,21 @@
 import numpy as np
 import torch
 
-from sklearn_ood.search._ascent import Record
-
 MAX_STEP = 10.0
 
 
-def evolve(objective, start, *, n_steps=100, population_size=20, step_size=0.5, rng):
-    """Maximise by evolution, every latent on its own.
+@torch.no_grad()
+def evolution_moves(objective, start, **options):
+    """Steps of evolution: the best proposal so far is what one has reached.
 
-    One step evaluates the proposals for all latents together. The best proposal so far is
-    what the step has reached, so that the objective never falls.
-
-    Parameters
-    ----------
-    objective : Objective
-        Need not be differentiable, nor continuous.
-    start : tensor of shape (n, m)
-    n_steps : int >= 0, default=100
-    population_size, step_size, rng
-        As for :class:`Evolution`.
-
-    Returns
-    -------
-    Ascent
+    The objective, which need not be differentiable nor continuous, never falls. The options
+    are those of :class:`Evolution`.
 
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ood.search._evolution import evolve
-    >>> from sklearn_ood.search._ascent import Objective
+    >>> from sklearn_ood.search._evolution import evolution_moves
+    >>> from sklearn_ood.search._ascent import Objective, ascend
     >>> peak = Objective(
     ...     log_proba=lambda z: z[None],
     ...     divergence=lambda z: -(z[0] - 3).square().sum(-1),
@@ -39,24 +25,18 @@ def evolve(objective, start, *, n_steps=100, population_size=20, step_size=0.5, 
     ...     prior_weight=0.0,
     ... )
     >>> rng = torch.Generator().manual_seed(0)
-    >>> evolve(peak, torch.zeros(1, 2), rng=rng).z.round(decimals=3)
+    >>> ascend(evolution_moves, peak, torch.zeros(1, 2), rng=rng).z.round(decimals=3)
     tensor([[3., 3.]])
     """
-    record = Record(start, n_steps)
-    with torch.no_grad():
-        value, divergence, log_proba = objective(start)
-        record.note(start, divergence, log_proba)
-        strategy = Evolution(
-            start, value, population_size=population_size, step_size=step_size, rng=rng
-        )
-        for _ in range(n_steps):
-            proposals = objective.project(strategy.ask())
-            value, proposed_divergence, proposed = objective(proposals.flatten(0, 1))
-            improved, place = strategy.tell(proposals, value.view(len(start), -1))
-            divergence = torch.where(improved, proposed_divergence[place], divergence)
-            log_proba = torch.where(improved[:, None], proposed[:, place], log_proba)
-            record.note(strategy.best, divergence, log_proba)
-    return record.ascent(strategy.best, objective, strategy.best_value)
+    value, divergence, log_proba = objective(start)
+    strategy = Evolution(start, value, **options)
+    while True:
+        yield strategy.best, strategy.best_value, divergence, log_proba
+        proposals = objective.project(strategy.ask())
+        value, proposed_divergence, proposed = objective(proposals)
+        improved, place = strategy.tell(proposals, value.view(len(start), -1))
+        divergence = torch.where(improved, proposed_divergence[place], divergence)
+        log_proba = torch.where(improved[:, None], proposed[:, place], log_proba)
 
 
 class Evolution:
@@ -87,24 +67,12 @@ class Evolution:
     ----------
     R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
     space complexity, section 2.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._evolution import Evolution
-    >>> rng = torch.Generator().manual_seed(0)
-    >>> strategy = Evolution(torch.zeros(1, 2), torch.tensor([-18.0]), rng=rng)
-    >>> for _ in range(100):
-    ...     proposals = strategy.ask()
-    ...     improved, place = strategy.tell(proposals, -(proposals - 3).square().sum(-1))
-    >>> strategy.best.round(decimals=3)
-    tensor([[3., 3.]])
     """
 
     def __init__(self, start, value, *, population_size=20, step_size=0.5, rng):
         self.rates, self.rng = Rates(population_size, start.shape[1]), rng
         self.population_size, self.n_steps = population_size, 0
-        self.best, self.best_value, self.mean = start.clone(), value, start
+        self.best, self.best_value, self.mean = start, value, start
         self.variance = torch.ones_like(start)
         self.sigma = torch.full_like(start[:, :1], step_size)
         self.sigma_path, self.variance_path = torch.zeros_like(start), torch.zeros_like(start)
@@ -112,18 +80,11 @@ class Evolution:
     def ask(self):
         """Proposals, (n, population_size, m); they may be moved before they are told."""
         n, m = self.mean.shape
-        size = n, self.population_size, m
-        kind = {"dtype": self.mean.dtype, "device": self.mean.device}
-        drawn = torch.randn(size, generator=self.rng, **kind)
+        drawn = self.mean.new_empty(n, self.population_size, m).normal_(generator=self.rng)
         return self.mean[:, None] + (self.sigma * self.variance.sqrt())[:, None] * drawn
 
     def tell(self, proposals, value):
-        """Learn from evaluated proposals.
-
-        Parameters
-        ----------
-        proposals : tensor of shape (n, population_size, m)
-        value : tensor of shape (n, population_size)
+        """Learn from proposals and their values, (n, population_size).
 
         Returns
         -------
@@ -133,13 +94,14 @@ class Evolution:
             Its position among all proposals, flattened.
         """
         order = value.argsort(dim=1, descending=True)
-        rows = torch.arange(len(value), device=value.device)
-        highest = value[rows, order[:, 0]]
+        first = self.population_size * torch.arange(len(value), device=value.device)
+        place = first + order[:, 0]
+        highest = value.flatten()[place]
         improved = highest > self.best_value
-        self.best[improved] = proposals[rows, order[:, 0]][improved]
+        self.best = torch.where(improved[:, None], proposals.flatten(0, 1)[place], self.best)
         self.best_value = torch.where(improved, highest, self.best_value)
         self._move(proposals, order)
-        return improved, order[:, 0] + self.population_size * rows
+        return improved, place
 
     def keep(self, mask):
         """Drop the problems where ``mask`` is False."""
@@ -176,14 +138,7 @@ class Evolution:
 
 
 class Rates:
-    """The strategy's weights and learning rates, from population size and dimension.
-
-    Examples
-    --------
-    >>> from sklearn_ood.search._evolution import Rates
-    >>> Rates(4, 10).weights.round(2).tolist()
-    [0.8, 0.2]
-    """
+    """The strategy's weights and learning rates, from population size and dimension."""
 
     def __init__(self, population_size, m):
         n_parents = population_size // 2

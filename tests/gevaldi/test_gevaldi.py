@@ -33,8 +33,7 @@ from sklearn_ood.generators import (
     PCAGenerator,
     PretrainedGenerator,
 )
-from sklearn_ood.gevaldi._divergence import is_differentiable, log_proba_tensor
-from sklearn_ood.gevaldi._members import log_proba
+from sklearn_ood.gevaldi._divergence import is_differentiable, log_proba, log_proba_tensor
 from sklearn_ood.metrics import selective_scorer
 
 X, Y = load_iris(return_X_y=True)
@@ -380,7 +379,7 @@ class TestBadInput:
     def test_a_generator_of_another_width_or_other_classes(self):
         members = frozen(a=GaussianNB().fit(X, Y), b=GaussianNB().fit(X, Y))
         narrow = FrozenEstimator(clone(GENERATOR).fit(X[:, :3], Y))
-        with pytest.raises(ValueError, match="3 features, but the classifiers take 4"):
+        with pytest.raises(ValueError, match="'generator' for 3 features, but expected 4"):
             GeValDi(members, generator=narrow).fit(X, Y)
         with pytest.raises(ValueError, match="'a' for 4 features, but expected 3"):
             GeValDi(members, generator=narrow).fit()

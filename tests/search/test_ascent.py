@@ -8,14 +8,15 @@ from sklearn_ood.gevaldi._divergence import js_divergence
 from sklearn_ood.search._ascent import (
     Ascent,
     Objective,
+    ascend,
     checkpoints,
-    gradient_ascent,
+    gradient_moves,
     identity,
     in_chunks,
     likeliest,
     turns,
 )
-from sklearn_ood.search._evolution import Rates, evolve
+from sklearn_ood.search._evolution import Rates, evolution_moves
 
 WEIGHTS = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -43,7 +44,7 @@ def seeded(seed=0):
 
 def test_sgd_is_the_rule_of_the_paper():
     objective, z = make_objective(0.1), start(5)
-    ascent = gradient_ascent(objective, z, n_steps=3, lr=0.2, method="sgd")
+    ascent = ascend(gradient_moves, objective, z, n_steps=3, lr=0.2, method="sgd")
     for _ in range(3):
         gradient = torch.func.grad(lambda z: objective(z)[0].sum())(z)
         z = z + 0.2 * gradient
@@ -53,7 +54,9 @@ def test_sgd_is_the_rule_of_the_paper():
 
 @pytest.mark.parametrize("method", ["adam", "sgd"])
 def test_gradients_climb_to_where_the_gradient_is_zero(method):
-    ascent = gradient_ascent(make_objective(0.05), start(), n_steps=800, lr=0.05, method=method)
+    ascent = ascend(
+        gradient_moves, make_objective(0.05), start(), n_steps=800, lr=0.05, method=method
+    )
     mean = ascent.divergence.mean(1)
     assert mean[-1] > 2 * mean[0]
     slope = torch.func.grad(lambda z: make_objective(0.05)(z)[0].sum())(ascent.z)
@@ -62,7 +65,7 @@ def test_gradients_climb_to_where_the_gradient_is_zero(method):
 
 def test_divergence_and_drift_are_those_of_the_iterates():
     objective, z = make_objective(), start(7)
-    ascent = gradient_ascent(objective, z, n_steps=20)
+    ascent = ascend(gradient_moves, objective, z, n_steps=20)
     assert ascent.divergence.shape == ascent.drift.shape == (21, 7)
     torch.testing.assert_close(ascent.divergence[0], objective(z)[1])
     torch.testing.assert_close(ascent.divergence[-1], objective(ascent.z)[1])
@@ -74,15 +77,15 @@ def test_divergence_and_drift_are_those_of_the_iterates():
 
 
 def test_a_sample_climbs_as_if_alone():
-    whole = gradient_ascent(make_objective(), start(9), n_steps=10)
-    alone = gradient_ascent(make_objective(), start(9)[4:5], n_steps=10)
+    whole = ascend(gradient_moves, make_objective(), start(9), n_steps=10)
+    alone = ascend(gradient_moves, make_objective(), start(9)[4:5], n_steps=10)
     torch.testing.assert_close(whole.z[4:5], alone.z)
 
 
 def test_no_steps_stay_at_the_start():
     for ascent in (
-        gradient_ascent(make_objective(), start(3), n_steps=0),
-        evolve(make_objective(), start(3), n_steps=0, rng=seeded()),
+        ascend(gradient_moves, make_objective(), start(3), n_steps=0),
+        ascend(evolution_moves, make_objective(), start(3), n_steps=0, rng=seeded()),
     ):
         assert torch.equal(ascent.z, start(3))
         assert len(ascent.divergence) == len(ascent.log_proba) == 1
@@ -91,15 +94,17 @@ def test_no_steps_stay_at_the_start():
 @pytest.mark.parametrize("prior_weight", [0.0, 0.02])
 def test_evolution_reaches_what_gradients_reach(prior_weight):
     objective, z = make_objective(prior_weight), start()
-    gradients = gradient_ascent(objective, z, n_steps=100)
-    evolution = evolve(objective, z, n_steps=100, rng=seeded())
+    gradients = ascend(gradient_moves, objective, z, n_steps=100)
+    evolution = ascend(evolution_moves, objective, z, n_steps=100, rng=seeded())
     assert evolution.objective.mean() > 0.98 * gradients.objective.mean()
 
 
 def test_evolution_never_falls_and_is_reproducible():
     objective, z = make_objective(), start(20)
-    short, again = (evolve(objective, z, n_steps=5, rng=seeded(3)) for _ in range(2))
-    longer = evolve(objective, z, n_steps=15, rng=seeded(3))
+    short, again = (
+        ascend(evolution_moves, objective, z, n_steps=5, rng=seeded(3)) for _ in range(2)
+    )
+    longer = ascend(evolution_moves, objective, z, n_steps=15, rng=seeded(3))
     assert (short.objective >= objective(z)[0]).all()
     assert (longer.objective >= short.objective).all()
     assert torch.equal(short.z, again.z)
@@ -113,7 +118,7 @@ def test_evolution_climbs_steps_that_have_no_gradient():
         return torch.log_softmax(torch.stack([torch.stack([level, -level], -1)] * 2), -1)
 
     objective = Objective(staircase, lambda p: p[0, :, 0] + 5, log_normal, 0.0)
-    ascent = evolve(objective, start(30), n_steps=40, rng=seeded())
+    ascent = ascend(evolution_moves, objective, start(30), n_steps=40, rng=seeded())
     assert (ascent.divergence[-1] > 4.9).double().mean() > 0.9
 
 
@@ -122,7 +127,7 @@ def test_evolution_finds_the_top_of_a_narrow_ridge():
     objective = Objective(
         lambda z: z[None], lambda z: -(scale * (z[0] - 1)).square().sum(-1), log_normal, 0.0
     )
-    ascent = evolve(objective, start(20), n_steps=200, rng=seeded())
+    ascent = ascend(evolution_moves, objective, start(20), n_steps=200, rng=seeded())
     torch.testing.assert_close(ascent.z, torch.ones_like(ascent.z), atol=1e-3, rtol=0)
 
 
@@ -132,9 +137,9 @@ def test_bounds_hold(climb, prior):
     project = likeliest(prior, 0.5, 3)
     objective, z = make_objective(0.0, project), project(start())
     if climb == "gradient":
-        ascent = gradient_ascent(objective, z, n_steps=50, lr=0.2)
+        ascent = ascend(gradient_moves, objective, z, n_steps=50, lr=0.2)
     else:
-        ascent = evolve(objective, z, n_steps=50, rng=seeded())
+        ascent = ascend(evolution_moves, objective, z, n_steps=50, rng=seeded())
     torch.testing.assert_close(project(ascent.z), ascent.z)
     assert ascent.divergence[-1].mean() > ascent.divergence[0].mean()
 
@@ -183,7 +188,7 @@ def test_chunks_change_nothing_but_the_memory(monkeypatch):
 
     def climb(part, labels):
         seen.append(len(part))
-        return gradient_ascent(make_objective(), part + labels[:, None], n_steps=12)
+        return ascend(gradient_moves, make_objective(), part + labels[:, None], n_steps=12)
 
     whole = in_chunks(climb, z, floats_per_row=1, codes=codes)
     monkeypatch.setattr("sklearn_ood.search._ascent.FLOATS_PER_CHUNK", 10)
@@ -196,7 +201,7 @@ def test_chunks_change_nothing_but_the_memory(monkeypatch):
 
 def test_what_is_generated_is_judged_and_kept():
     objective = make_objective()._replace(generate=lambda z: 2 * z)
-    ascent = gradient_ascent(objective, start(4), n_steps=5)
+    ascent = ascend(gradient_moves, objective, start(4), n_steps=5)
     torch.testing.assert_close(ascent.x, 2 * ascent.z)
     torch.testing.assert_close(ascent.start_x, 2 * start(4))
     torch.testing.assert_close(ascent.log_proba[-1], linear_members(2 * ascent.z))
@@ -211,7 +216,7 @@ def test_checkpoints_begin_and_end_the_run():
 def test_a_divergence_must_be_one_finite_number_a_sample():
     wrong_shape = make_objective()._replace(divergence=lambda p: p.sum())
     with pytest.raises(ValueError, match=r"divergence of shape \(\) for 50 samples"):
-        gradient_ascent(wrong_shape, start())
+        ascend(gradient_moves, wrong_shape, start())
     infinite = make_objective()._replace(divergence=lambda p: p.sum((0, 2)) / 0)
     with pytest.raises(ValueError, match="NaN or infinite"):
-        gradient_ascent(infinite, start())
+        ascend(gradient_moves, infinite, start())
