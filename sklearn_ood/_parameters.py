@@ -92,7 +92,7 @@ def check_parameters(owner, constraints):
 def check_arguments(function, arguments):
     """Raise for the first argument of a function that its annotation does not allow."""
     hints = get_type_hints(function, include_extras=True)
-    constraints = {name: _constraints(hint) for name, hint in hints.items()}
+    constraints = {name: _constraints(hints.get(name, Any)) for name in arguments}
     _check_all(arguments, constraints, function.__name__)
 
 

@@ -6,46 +6,108 @@ dependence on how ties were sorted.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial, wraps
+from inspect import Parameter, signature
+from typing import NamedTuple, ParamSpec, Protocol, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklearn_ood.metrics._docstrings import documented
 
+P = ParamSpec("P")
+
+
+class Rows(NamedTuple):
+    """Of each row its kind, an integer in [0, n_kinds), its confidence and its weight."""
+
+    kind: NDArray
+    n_kinds: int
+    confidence: NDArray
+    weights: NDArray | None
+
 
 class Blocks(NamedTuple):
-    """Counts of the rows of each kind in each block, most trustworthy block first."""
+    """Falling confidences, and counts of shape (n_kinds, n_blocks)."""
 
-    values: np.ndarray
-    counts: np.ndarray
+    values: NDArray
+    counts: NDArray
 
 
-class OfCounts(NamedTuple):
-    """A ranking metric as a function of counts: what :func:`bootstrap_interval` resamples.
+@dataclass(frozen=True)
+class OfCounts:
+    """A ranking metric as a function of counts: what :func:`bootstrap_interval` resamples."""
 
-    Attributes
+    rows: Callable[..., Rows]
+    compute: Callable[..., NDArray]
+    settings: dict[str, float]
+    joins_idle: bool
+
+    def bound(self, arguments, params):
+        """The rows in the metric's arguments, and the function of counts that is left."""
+        params = self.settings | params
+        names = signature(self.rows).parameters.keys() & params
+        rows = self.rows(*arguments, **{name: params.pop(name) for name in names})
+        return rows, partial(self.compute, **params)
+
+
+class Metric(Protocol[P]):
+    """A metric of rows that is a function of counts."""
+
+    __name__: str
+    of_counts: OfCounts
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> float: ...
+
+
+@overload
+def of_counts(
+    rows: Callable[P, Rows], *, joins_idle: bool = ...
+) -> Callable[[Callable[..., NDArray]], Metric[P]]: ...
+@overload
+def of_counts(
+    rows: Callable[..., Rows], *, joins_idle: bool = ..., **settings: float
+) -> Callable[[Callable[..., NDArray]], Metric[...]]: ...
+def of_counts(rows, *, joins_idle=False, **settings):
+    """Make a metric of rows of a function of counts.
+
+    Parameters
     ----------
-    count : callable
-        From the metric's arguments to those of :func:`count_blocks`.
-    compute : callable
-        From counts of shape (..., n_kinds, n_blocks) to values of shape (...).
-    joins_idle : bool
+    rows : callable
+        From the metric's arguments to :class:`Rows`.
+    joins_idle : bool, default=False
         Whether neighbouring blocks without errors may be joined first.
+    **settings
+        Further parameters of the function, with their defaults.
+
+    Returns
+    -------
+    decorator
+        Of functions from counts of shape (..., n_kinds, n_blocks) to values of shape (...).
     """
+    *first, sample_weight = signature(rows).parameters.values()
+    own = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=float)
+        for name, default in settings.items()
+    ]
 
-    count: Callable
-    compute: Callable
-    joins_idle: bool = False
+    def decorator(compute):
+        @wraps(compute)
+        def metric(*arguments, **params):
+            given, compute_with = metric.of_counts.bound(arguments, params)
+            counts = count_blocks(*given).counts
+            if joins_idle:
+                counts = np.add.reduceat(counts, idle_starts(counts), axis=-1)
+            return float(compute_with(counts))
 
-
-def of_counts(count, compute, *, joins_idle=False):
-    """Let a metric say what it is as a function of counts, and fill in its docstring."""
-
-    def attach(metric):
-        metric.of_counts = OfCounts(count, compute, joins_idle)
+        metric.of_counts = OfCounts(rows, compute, settings, joins_idle)
+        metric.__signature__ = signature(rows).replace(
+            parameters=[*first, *own, sample_weight], return_annotation=float
+        )
         return documented(metric)
 
-    return attach
+    return decorator
 
 
 def as_rows(name, values, n_rows=None):
@@ -86,11 +148,12 @@ def as_numbers(name, values, n_rows=None):
     return values
 
 
-def as_answers(y_true, y_pred, confidence):
-    """Labels, answers and numbers of the same rows."""
+def as_answers(y_true, y_pred, confidence, sample_weight=None):
+    """Labels, answers, numbers and weights of the same rows."""
     y_true = as_labels("y_true", y_true)
     y_pred = as_labels("y_pred", y_pred, y_true.size)
-    return y_true, y_pred, as_numbers("confidence", confidence, y_true.size)
+    confidence = as_numbers("confidence", confidence, y_true.size)
+    return y_true, y_pred, confidence, as_weights(sample_weight, y_true.size)
 
 
 def as_weights(sample_weight, n_rows):
@@ -115,6 +178,16 @@ def as_share(name, value, *, zero=True):
     return float(value)
 
 
+def check_both_kinds(known, weights, inside, outside):
+    """Raise unless rows with a weight are on both sides, which are called as given."""
+    counted = known if weights is None else known[weights > 0]
+    if counted.all() or not counted.any():
+        raise ValueError(
+            f"Got {int(counted.sum())} rows {inside} and {int((~counted).sum())} {outside}, "
+            "but at least one of each is needed to compare them."
+        )
+
+
 def differs(y_true, y_pred):
     """Where two label arrays differ; labels of different kinds (text, number) always do."""
     textual = [labels.dtype.kind in "USO" for labels in (y_true, y_pred)]
@@ -123,30 +196,13 @@ def differs(y_true, y_pred):
     return np.asarray(y_true != y_pred, dtype=bool)
 
 
-def count_blocks(kind, n_kinds, confidence, sample_weight=None):
-    """Count the rows of each kind at each distinct confidence.
-
-    Parameters
-    ----------
-    kind : ndarray of shape (n_samples,)
-        Integers in [0, n_kinds), or booleans.
-    n_kinds : int
-    confidence : ndarray of shape (n_samples,), dtype float64
-        No NaN.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Rows of weight zero do not make a block.
-
-    Returns
-    -------
-    blocks : Blocks
-        ``values`` of shape (n_blocks,), falling; ``counts`` of shape (n_kinds, n_blocks),
-        integers without weights and floats with them.
-    """
-    if sample_weight is not None:
-        counted = sample_weight > 0
+def count_blocks(kind, n_kinds, confidence, weights=None):
+    """Count the rows of each kind at each distinct confidence; those of weight 0 make none."""
+    if weights is not None:
+        counted = weights > 0
         values, block = block_of_rows(confidence[counted])
         cell = kind[counted] * len(values) + block
-        cells = np.bincount(cell, sample_weight[counted], n_kinds * len(values))
+        cells = np.bincount(cell, weights[counted], n_kinds * len(values))
         return Blocks(values, cells.reshape(n_kinds, len(values)))
     # To sort each kind by itself is several times faster than an argsort with its gathers.
     values, total = np.unique(confidence, return_counts=True)
@@ -162,3 +218,9 @@ def block_of_rows(confidence):
     """Distinct confidences, highest first, and the index of the block of each row."""
     values, block = np.unique(confidence, return_inverse=True)
     return values[::-1], len(values) - 1 - block
+
+
+def idle_starts(counts):
+    """First block of every group to join: neighbours without errors, whose areas add up."""
+    hit = counts[1] > 0
+    return np.flatnonzero(hit | np.r_[True, hit[:-1]])

@@ -1,27 +1,30 @@
 """How sure is a metric? Percentile intervals from resampled rows."""
 
+from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from sklearn_ood.metrics._blocks import as_rows, block_of_rows
-from sklearn_ood.metrics._selective import idle_starts
+from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
+from sklearn_ood.metrics._blocks import as_rows, block_of_rows, idle_starts
 
 _CELLS_AT_ONCE = 2**16  # stays in the cache of one core
 _N_CHUNKS = 32
 
 
 def bootstrap_interval(
-    metric,
-    *rows,
-    confidence_level=0.95,
-    n_resamples=10_000,
-    random_state=None,
-    n_jobs=None,
-    **params,
-):
+    metric: Callable[..., float],
+    *rows: ArrayLike,
+    confidence_level: Share = 0.95,
+    n_resamples: Count = 10_000,
+    random_state: RandomState = None,
+    n_jobs: int | None = None,
+    **params: Any,
+) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric over the rows.
 
     For the ranking metrics of this package the rows are sorted once and all resamples are
@@ -78,12 +81,8 @@ def bootstrap_interval(
     >>> bool(low < aurc_score(wrong, np.zeros(200), confidence) < high)
     True
     """
-    if not 0 < confidence_level < 1:
-        raise ValueError(
-            f"Got confidence_level={confidence_level!r}, but expected a number in (0, 1)."
-        )
-    if not isinstance(n_resamples, (int, np.integer)) or n_resamples < 1:
-        raise ValueError(f"Got n_resamples={n_resamples!r}, but expected an integer >= 1.")
+    settings = {"confidence_level": confidence_level, "n_resamples": n_resamples}
+    check_arguments(bootstrap_interval, settings)
     if "sample_weight" in params:
         raise TypeError(
             "Got sample_weight, but the bootstrap weighs each row by how often it was drawn; "
@@ -105,20 +104,18 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _values_at_once(of_counts, rows, params, n_resamples, seeds):
-    of_rows = {
-        name: params.pop(name) for name in signature(of_counts.count).parameters.keys() & params
-    }
-    kind, n_kinds, confidence, _ = of_counts.count(*rows, **of_rows)
-    cell, n_blocks = _cells(kind, n_kinds, confidence, of_counts.joins_idle)
+def _values_at_once(of_counts, arguments, params, n_resamples, seeds):
+    rows, compute = of_counts.bound(arguments, params)
+    cell, n_blocks = _cells(rows.kind, rows.n_kinds, rows.confidence, of_counts.joins_idle)
+    n_cells = rows.n_kinds * n_blocks
     draw = _drawer(cell, np.random.Generator(np.random.SFC64(seeds)))
-    at_once = max(1, _CELLS_AT_ONCE // (n_kinds * n_blocks))
+    at_once = max(1, _CELLS_AT_ONCE // n_cells)
     values = np.empty(n_resamples)
     for start in range(0, n_resamples, at_once):
         size = min(at_once, n_resamples - start)
-        counts = draw(size, n_kinds * n_blocks).reshape(size, n_kinds, n_blocks)
+        counts = draw(size, n_cells).reshape(size, rows.n_kinds, n_blocks)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values[start : start + size] = of_counts.compute(counts, **params)
+            values[start : start + size] = compute(counts)
     return values
 
 
@@ -168,6 +165,8 @@ def _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs):
 
 def _values_of_chunk(metric, rows, params, n_rows, size, seed):
     rng = np.random.default_rng(seed)
-    draws = (rng.integers(n_rows, size=n_rows) for _ in range(size))
-    weights = (np.bincount(draw, minlength=n_rows).astype(np.float64) for draw in draws)
-    return np.array([metric(*rows, sample_weight=weight, **params) for weight in weights])
+    values = np.empty(size)
+    for i in range(size):
+        drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+        values[i] = metric(*rows, sample_weight=drawn.astype(np.float64), **params)
+    return values

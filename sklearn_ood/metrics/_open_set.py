@@ -1,44 +1,37 @@
 """Open-set recognition: name the known classes and refuse the others, judged as one task."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import (
+    Rows,
     as_answers,
     as_labels,
-    as_weights,
-    count_blocks,
+    check_both_kinds,
     differs,
     of_counts,
 )
 from sklearn_ood.metrics._docstrings import documented
 
 
-def right_unknown_or_wrong(y_true, y_pred, confidence, *, classes, sample_weight=None):
-    """Arguments of ``count_blocks``: known and right (0), unknown (1), known and wrong (2)."""
-    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
-    weights = as_weights(sample_weight, y_true.size)
-    unknown = codes_in(as_labels("classes", classes), y_true) == OUTLIER
-    counted = unknown if weights is None else unknown[weights > 0]
-    if counted.all() or not counted.any():
-        raise ValueError(
-            f"Got {int((~counted).sum())} rows with a label of classes and "
-            f"{int(counted.sum())} without, but at least one of each is needed."
-        )
-    return np.where(unknown, 1, 2 * differs(y_true, y_pred)), 3, confidence, weights
+def right_unknown_or_wrong(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    confidence: ArrayLike,
+    *,
+    classes: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> Rows:
+    """Rows of the kinds known and right (0), unknown (1), known and wrong (2)."""
+    labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    known = codes_in(as_labels("classes", classes), labels) != OUTLIER
+    check_both_kinds(known, weights, "with a label of classes", "without")
+    return Rows(np.where(known, 2 * differs(labels, answers), 1), 3, numbers, weights)
 
 
-def oscr_of_counts(counts):
-    """OSCR of counts of shape (..., 3, n_blocks)."""
-    right, unknown = counts[..., 0, :], counts[..., 1, :]
-    above = np.cumsum(right, axis=-1) - right / 2
-    n_right_wrong = counts[..., 0, :].sum(axis=-1) + counts[..., 2, :].sum(axis=-1)
-    pairs = n_right_wrong.astype(np.float64) * unknown.sum(axis=-1)
-    return (unknown * above).sum(axis=-1) / pairs
-
-
-@of_counts(right_unknown_or_wrong, oscr_of_counts)
-def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
+@of_counts(right_unknown_or_wrong)
+def oscr_score(counts):
     """Open-set classification rate: area under correct answers against false answers.
 
     For every threshold, the share of the known rows that is answered and right (CCR) is
@@ -46,8 +39,6 @@ def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
     probability that a known row is answered right with more confidence than an unknown
     row has; ties count one half. Higher is better.
 
-    Parameters
-    ----------
     {answers}
     {classes}
     {sample_weight}
@@ -57,11 +48,7 @@ def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
     score : float
         In [0, accuracy on the known rows].
 
-    Raises
-    ------
-    ValueError
-        If there is no known or no unknown row, lengths differ, a confidence is NaN, or
-        weights are not valid.
+    {raises}
 
     References
     ----------
@@ -73,14 +60,22 @@ def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
     >>> oscr_score([0, 1, 7, 8], [0, 1, 1, 0], [0.9, 0.6, 0.7, 0.1], classes=[0, 1])
     0.75
     """
-    rows = right_unknown_or_wrong(
-        y_true, y_pred, confidence, classes=classes, sample_weight=sample_weight
-    )
-    return float(oscr_of_counts(count_blocks(*rows).counts))
+    right, unknown, wrong = np.moveaxis(counts, -2, 0)
+    above = np.cumsum(right, axis=-1) - right / 2
+    pairs = (right + wrong).sum(axis=-1).astype(np.float64) * unknown.sum(axis=-1)
+    return (unknown * above).sum(axis=-1) / pairs
 
 
 @documented
-def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample_weight=None):
+def open_set_f_measure(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    confidence: ArrayLike,
+    *,
+    classes: ArrayLike,
+    threshold: float,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Macro F-measure over the known classes of a classifier that refuses below a threshold.
 
     A row is answered where ``confidence >= threshold``. For a class, precision is the
@@ -88,8 +83,6 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
     share of its rows that is answered right. Their harmonic mean is averaged over the
     classes that have rows or are answered; a class with neither is left out.
 
-    Parameters
-    ----------
     {answers}
     {classes}
     threshold : float
@@ -101,11 +94,7 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
     score : float
         In [0, 1]; higher is better. 0 when nothing is answered.
 
-    Raises
-    ------
-    ValueError
-        If there is no row, no row has a label of ``classes`` or is answered with one,
-        lengths differ, a confidence or the threshold is NaN, or weights are not valid.
+    {raises}
 
     References
     ----------
@@ -123,31 +112,27 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
     """
     if np.ndim(threshold) or np.isnan(threshold):
         raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
-    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
-    answered = confidence >= threshold
-    weights = as_weights(sample_weight, y_true.size)
-    weights = np.ones(y_true.size) if weights is None else weights
+    labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    weights = np.ones(labels.size) if weights is None else weights
     classes = as_labels("classes", classes)
-    truth, answer = codes_in(classes, y_true), codes_in(classes, y_pred)
-    right = answered & (truth == answer)
-    hits, rows, answers = (
-        np.bincount(code + 1, weight, len(classes) + 1)[1:]  # the first is no class
-        for code, weight in (
-            (truth, weights * right),
-            (truth, weights),
-            (answer, weights * answered),
-        )
-    )
-    seen = rows + answers > 0
+    truth, answer = codes_in(classes, labels), codes_in(classes, answers)
+    answered = weights * (numbers >= threshold)
+
+    def of_each_class(codes, weights):
+        return np.bincount(codes + 1, weights, len(classes) + 1)[1:]  # the first is no class
+
+    hits = of_each_class(truth, answered * (truth == answer))
+    n_rows, n_answers = of_each_class(truth, weights), of_each_class(answer, answered)
+    seen = n_rows + n_answers > 0
     if not seen.any():
         raise ValueError(
             f"Got no row of the classes {classes[:5]} and no answer that names one, but the "
             "F-measure is a mean over them; check that classes holds labels of y_true."
         )
-    return float(np.mean(2 * hits[seen] / (rows + answers)[seen]))
+    return float(np.mean(2 * hits[seen] / (n_rows + n_answers)[seen]))
 
 
-def openness(n_train, n_test, n_target=None):
+def openness(n_train: int, n_test: int, n_target: int | None = None) -> float:
     r"""How many classes of the test were never taught.
 
     .. math:: 1 - \sqrt{\frac{2 \, n_{train}}{n_{test} + n_{target}}}

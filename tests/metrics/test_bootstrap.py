@@ -58,7 +58,7 @@ def test_counts_of_a_resample_give_the_metric_of_the_resample(metric, params):
     rows = make_rows(metric)
     row_params = {"classes": [0, 1, 2]} if metric is oscr_score else {}
     of_counts = metric.of_counts
-    kind, n_kinds, confidence, _ = of_counts.count(*rows, **row_params)
+    kind, n_kinds, confidence, _ = of_counts.rows(*rows, **row_params)
     cell, n_blocks = _cells(kind, n_kinds, confidence, of_counts.joins_idle)
     rng = np.random.default_rng(1)
     draws = rng.integers(0, 80, (20, 80))
