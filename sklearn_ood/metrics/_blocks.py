@@ -6,17 +6,19 @@ dependence on how ties were sorted.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial, wraps
 from inspect import Parameter, signature
-from typing import NamedTuple, ParamSpec, Protocol, overload
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood.metrics._docstrings import documented
 
 P = ParamSpec("P")
+Labels: TypeAlias = ArrayLike
+Numbers: TypeAlias = ArrayLike
+Weights: TypeAlias = ArrayLike | None
 
 
 class Rows(NamedTuple):
@@ -28,48 +30,23 @@ class Rows(NamedTuple):
     weights: NDArray | None
 
 
-class Blocks(NamedTuple):
-    """Falling confidences, and counts of shape (n_kinds, n_blocks)."""
+class Resampled(NamedTuple):
+    """What :func:`bootstrap_interval` needs: rows, and a function of their counts."""
 
-    values: NDArray
-    counts: NDArray
-
-
-@dataclass(frozen=True)
-class OfCounts:
-    """A ranking metric as a function of counts: what :func:`bootstrap_interval` resamples."""
-
-    rows: Callable[..., Rows]
-    compute: Callable[..., NDArray]
-    settings: dict[str, float]
+    rows: Rows
+    compute: Callable[[NDArray], NDArray]
     joins_idle: bool
-
-    def bound(self, arguments, params):
-        """The rows in the metric's arguments, and the function of counts that is left."""
-        params = self.settings | params
-        names = signature(self.rows).parameters.keys() & params
-        rows = self.rows(*arguments, **{name: params.pop(name) for name in names})
-        return rows, partial(self.compute, **params)
-
-
-class Metric(Protocol[P]):
-    """A metric of rows that is a function of counts."""
-
-    __name__: str
-    of_counts: OfCounts
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> float: ...
 
 
 @overload
 def of_counts(
     rows: Callable[P, Rows], *, joins_idle: bool = ...
-) -> Callable[[Callable[..., NDArray]], Metric[P]]: ...
+) -> Callable[[Callable], Callable[P, float]]: ...
 @overload
 def of_counts(
     rows: Callable[..., Rows], *, joins_idle: bool = ..., **settings: float
-) -> Callable[[Callable[..., NDArray]], Metric[...]]: ...
-def of_counts(rows, *, joins_idle=False, **settings):
+) -> Callable[[Callable], Callable[..., float]]: ...
+def of_counts(rows: Any, *, joins_idle: bool = False, **settings: float) -> Any:
     """Make a metric of rows of a function of counts.
 
     Parameters
@@ -86,25 +63,27 @@ def of_counts(rows, *, joins_idle=False, **settings):
     decorator
         Of functions from counts of shape (..., n_kinds, n_blocks) to values of shape (...).
     """
-    *first, sample_weight = signature(rows).parameters.values()
-    own = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=float)
-        for name, default in settings.items()
-    ]
+    of_rows = signature(rows)
+    *first, sample_weight = of_rows.parameters.values()
+    own = [Parameter(name, Parameter.KEYWORD_ONLY, default=settings[name]) for name in settings]
 
     def decorator(compute):
+        def resampled(*arguments, **params):
+            params = settings | params
+            names = of_rows.parameters.keys() & params
+            given = rows(*arguments, **{name: params.pop(name) for name in names})
+            return Resampled(given, partial(compute, **params), joins_idle)
+
         @wraps(compute)
         def metric(*arguments, **params):
-            given, compute_with = metric.of_counts.bound(arguments, params)
-            counts = count_blocks(*given).counts
+            given, compute_with, _ = resampled(*arguments, **params)
+            counts = count_blocks(*given)[1]
             if joins_idle:
                 counts = np.add.reduceat(counts, idle_starts(counts), axis=-1)
             return float(compute_with(counts))
 
-        metric.of_counts = OfCounts(rows, compute, settings, joins_idle)
-        metric.__signature__ = signature(rows).replace(
-            parameters=[*first, *own, sample_weight], return_annotation=float
-        )
+        signed = of_rows.replace(parameters=[*first, *own, sample_weight])
+        vars(metric).update(resampled=resampled, __signature__=signed)
         return documented(metric)
 
     return decorator
@@ -197,13 +176,13 @@ def differs(y_true, y_pred):
 
 
 def count_blocks(kind, n_kinds, confidence, weights=None):
-    """Count the rows of each kind at each distinct confidence; those of weight 0 make none."""
+    """Falling confidences, and the counts (n_kinds, n_blocks) of the rows with a weight."""
     if weights is not None:
         counted = weights > 0
         values, block = block_of_rows(confidence[counted])
         cell = kind[counted] * len(values) + block
         cells = np.bincount(cell, weights[counted], n_kinds * len(values))
-        return Blocks(values, cells.reshape(n_kinds, len(values)))
+        return values, cells.reshape(n_kinds, len(values))
     # To sort each kind by itself is several times faster than an argsort with its gathers.
     values, total = np.unique(confidence, return_counts=True)
     counts = np.zeros((n_kinds, len(values)), dtype=np.int64)
@@ -211,7 +190,7 @@ def count_blocks(kind, n_kinds, confidence, weights=None):
         found, n_found = np.unique(confidence[kind == each], return_counts=True)
         counts[each, np.searchsorted(values, found)] = n_found
     counts[0] = total - counts[1:].sum(axis=0)
-    return Blocks(values[::-1], counts[:, ::-1])
+    return values[::-1], counts[:, ::-1]
 
 
 def block_of_rows(confidence):

@@ -89,8 +89,8 @@ def bootstrap_interval(
             "leave it out."
         )
     seeds = np.random.SeedSequence(check_random_state(random_state).randint(2**31 - 1))
-    if hasattr(metric, "of_counts"):
-        values = _values_at_once(metric.of_counts, rows, params, n_resamples, seeds)
+    if hasattr(metric, "resampled"):
+        values = _values_at_once(metric.resampled(*rows, **params), n_resamples, seeds)
     else:
         values = _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs)
     values = values[~np.isnan(values)]
@@ -104,19 +104,18 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _values_at_once(of_counts, arguments, params, n_resamples, seeds):
-    rows, compute = of_counts.bound(arguments, params)
-    cell, n_blocks = _cells(rows.kind, rows.n_kinds, rows.confidence, of_counts.joins_idle)
-    n_cells = rows.n_kinds * n_blocks
+def _values_at_once(resampled, n_resamples, seeds):
+    kind, n_kinds, confidence, _ = resampled.rows
+    cell, n_blocks = _cells(kind, n_kinds, confidence, resampled.joins_idle)
     draw = _drawer(cell, np.random.Generator(np.random.SFC64(seeds)))
-    at_once = max(1, _CELLS_AT_ONCE // n_cells)
-    values = np.empty(n_resamples)
+    at_once = max(1, _CELLS_AT_ONCE // (n_kinds * n_blocks))
+    values = []
     for start in range(0, n_resamples, at_once):
         size = min(at_once, n_resamples - start)
-        counts = draw(size, n_cells).reshape(size, rows.n_kinds, n_blocks)
+        counts = draw(size, n_kinds * n_blocks).reshape(size, n_kinds, n_blocks)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values[start : start + size] = compute(counts)
-    return values
+            values.append(resampled.compute(counts))
+    return np.concatenate(values)
 
 
 def _cells(kind, n_kinds, confidence, joins_idle):

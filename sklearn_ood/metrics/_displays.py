@@ -1,5 +1,6 @@
 """Pictures of a confidence, in scikit-learn's style."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,8 +17,38 @@ from sklearn_ood.metrics._selective import aurc_score, risk_coverage_curve
 _MARKED_AT_MOST = 200
 
 
+class _OfAnswers:
+    """A picture of what a classifier answers."""
+
+    from_predictions: Callable[..., Any]
+
+    @classmethod
+    @documented
+    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> Self:
+        """Draw the answers of a fitted classifier to the rows of X, and their confidence.
+
+        {estimator}
+        **kwargs
+            Passed to :meth:`from_predictions`. ``name`` is that of the estimator's class,
+            ``classes`` its ``classes_`` and ``threshold`` its ``threshold_``, where these are
+            drawn and not given.
+
+        Returns
+        -------
+        display
+            Drawn.
+        """
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        settings = cls._settings_of(estimator) | given
+        return cls.from_predictions(y, *answers_and_confidence(estimator, X), **settings)
+
+    @classmethod
+    def _settings_of(cls, estimator):
+        return {"name": type(unwrap(estimator)[0]).__name__}
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class RiskCoverageDisplay:
+class RiskCoverageDisplay(_OfAnswers):
     """Selective risk against coverage, with the curve of a perfect ranking beside it.
 
     Make one with :meth:`from_estimator` or :meth:`from_predictions`. Several curves share
@@ -63,22 +94,6 @@ class RiskCoverageDisplay:
     risk: NDArray
     aurc: float | None = None
     name: str | None = None
-
-    @classmethod
-    @documented
-    def from_estimator(
-        cls, estimator: Any, X: Any, y: ArrayLike, *, name: str | None = None, **kwargs: Any
-    ) -> Self:
-        """Draw the curve of a fitted classifier on the rows of X.
-
-        {estimator}
-        {name}
-        {passed_on}
-        """
-        name = type(unwrap(estimator)[0]).__name__ if name is None else name
-        return cls.from_predictions(
-            y, *answers_and_confidence(estimator, X), name=name, **kwargs
-        )
 
     @classmethod
     @documented
@@ -143,7 +158,7 @@ class RiskCoverageDisplay:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ConfidenceHistogramDisplay:
+class ConfidenceHistogramDisplay(_OfAnswers):
     """Confidence of right answers, wrong answers and answers to unknown classes.
 
     Make one with :meth:`from_estimator` or :meth:`from_predictions`.
@@ -187,35 +202,10 @@ class ConfidenceHistogramDisplay:
     name: str | None = None
 
     @classmethod
-    @documented
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: ArrayLike,
-        *,
-        threshold: float | None = None,
-        name: str | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the confidence of a fitted classifier on the rows of X.
-
-        {estimator}
-        threshold : float, default=None
-            Lowest confidence that is answered; None takes the estimator's ``threshold_``
-            where it has one.
-        {name}
-        {passed_on}
-        """
-        inner, _ = unwrap(estimator)
-        return cls.from_predictions(
-            y,
-            *answers_and_confidence(estimator, X),
-            classes=classes_of(estimator),
-            threshold=getattr(inner, "threshold_", None) if threshold is None else threshold,
-            name=type(inner).__name__ if name is None else name,
-            **kwargs,
-        )
+    def _settings_of(cls, estimator):
+        threshold = getattr(unwrap(estimator)[0], "threshold_", None)
+        own = {"classes": classes_of(estimator), "threshold": threshold}
+        return super()._settings_of(estimator) | own
 
     @classmethod
     @documented

@@ -1,10 +1,15 @@
 """How well a score tells rows of the known classes from rows of none."""
 
+from inspect import unwrap
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sklearn_ood.metrics._blocks import (
+    Labels,
+    Numbers,
     Rows,
+    Weights,
     as_numbers,
     as_rows,
     as_share,
@@ -18,9 +23,7 @@ from sklearn_ood.metrics._docstrings import documented
 _ROUNDING = 1e-12
 
 
-def in_or_out(
-    is_in: ArrayLike, score: ArrayLike, *, sample_weight: ArrayLike | None = None
-) -> Rows:
+def in_or_out(is_in: Labels, score: Numbers, *, sample_weight: Weights = None) -> Rows:
     """Rows of the kinds in (0) and out (1) of distribution."""
     flags = as_rows("is_in", is_in)
     if not np.isin(flags, [0, 1]).all():
@@ -29,10 +32,10 @@ def in_or_out(
             "where the row is in distribution."
         )
     flags = flags.astype(bool)
-    score = as_numbers("score", score, flags.size)
+    numbers = as_numbers("score", score, flags.size)
     weights = as_weights(sample_weight, flags.size)
     check_both_kinds(flags, weights, "in distribution", "outside")
-    return Rows(~flags, 2, score, weights)
+    return Rows(~flags, 2, numbers, weights)
 
 
 def _rates(counts: NDArray) -> NDArray:
@@ -191,11 +194,7 @@ def _average_precision(counts):
 
 @documented
 def ood_report(
-    is_in: ArrayLike,
-    score: ArrayLike,
-    *,
-    tpr: float = 0.95,
-    sample_weight: ArrayLike | None = None,
+    is_in: Labels, score: Numbers, *, tpr: float = 0.95, sample_weight: Weights = None
 ) -> dict[str, float]:
     """The five numbers by which Lee et al. compare detectors of outliers.
 
@@ -224,8 +223,9 @@ def ood_report(
     aupr_in            0.83
     aupr_out           0.83
     """
-    counts = count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight)).counts
-    report = {"tnr_at_tpr": tnr_at_tpr.of_counts.compute(counts, tpr=tpr)}
+    _, counts = count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight))
+    report = {"tnr_at_tpr": unwrap(tnr_at_tpr)(counts, tpr=tpr)}
     for metric in (auroc, detection_accuracy, aupr_in, aupr_out):
-        report[metric.__name__] = metric.of_counts.compute(counts)
+        of_counts_alone = unwrap(metric)
+        report[of_counts_alone.__name__] = of_counts_alone(counts)
     return {name: float(value) for name, value in report.items()}

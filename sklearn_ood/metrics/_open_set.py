@@ -114,19 +114,19 @@ def open_set_f_measure(
         raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     weights = np.ones(labels.size) if weights is None else weights
-    classes = as_labels("classes", classes)
-    truth, answer = codes_in(classes, labels), codes_in(classes, answers)
+    known = as_labels("classes", classes)
+    truth, answer = codes_in(known, labels), codes_in(known, answers)
     answered = weights * (numbers >= threshold)
 
     def of_each_class(codes, weights):
-        return np.bincount(codes + 1, weights, len(classes) + 1)[1:]  # the first is no class
+        return np.bincount(codes + 1, weights, len(known) + 1)[1:]  # the first is no class
 
     hits = of_each_class(truth, answered * (truth == answer))
     n_rows, n_answers = of_each_class(truth, weights), of_each_class(answer, answered)
     seen = n_rows + n_answers > 0
     if not seen.any():
         raise ValueError(
-            f"Got no row of the classes {classes[:5]} and no answer that names one, but the "
+            f"Got no row of the classes {known[:5]} and no answer that names one, but the "
             "F-measure is a mean over them; check that classes holds labels of y_true."
         )
     return float(np.mean(2 * hits[seen] / (n_rows + n_answers)[seen]))

@@ -1,5 +1,6 @@
 """The metrics as scorers of scikit-learn's model selection."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,29 +73,22 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> "_SelectiveScorer":
     """
     if metric not in _METRICS:
         raise ValueError(f"Got metric={metric!r}, but expected one of {', '.join(_METRICS)}.")
-    return _SelectiveScorer(metric, kwargs)
+    return _SelectiveScorer(metric, tuple(kwargs.items()))
 
 
+@dataclass(frozen=True, repr=False)
 class _SelectiveScorer:
-    def __init__(self, metric, kwargs):
-        self.metric = metric
-        self.kwargs = kwargs
+    metric: str
+    settings: tuple[tuple[str, Any], ...]
 
     def __repr__(self):
-        settings = "".join(f", {name}={value!r}" for name, value in self.kwargs.items())
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"selective_scorer({self.metric!r}{settings})"
-
-    def __eq__(self, other):
-        return isinstance(other, _SelectiveScorer) and repr(self) == repr(other)
-
-    def __hash__(self):
-        return hash(repr(self))
 
     def __call__(self, estimator, X, y, sample_weight=None):
         function, sign, needs = _METRICS[self.metric]
-        value = function(
-            **needs(self.metric, estimator, X, y), **self.kwargs, sample_weight=sample_weight
-        )
+        arguments = needs(self.metric, estimator, X, y) | dict(self.settings)
+        value = function(**arguments, sample_weight=sample_weight)
         return value if sign > 0 else -value  # a report is no number
 
 

@@ -6,11 +6,14 @@ which needs no special case here: its label equals no prediction.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import digamma
 
 from sklearn_ood.metrics._blocks import (
+    Labels,
+    Numbers,
     Rows,
+    Weights,
     as_answers,
     as_share,
     count_blocks,
@@ -23,11 +26,7 @@ _ROUNDING = 1e-12
 
 
 def right_or_wrong(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    confidence: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = None,
+    y_true: Labels, y_pred: Labels, confidence: Numbers, *, sample_weight: Weights = None
 ) -> Rows:
     """Rows of the kinds right (0) and wrong (1)."""
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
@@ -36,11 +35,7 @@ def right_or_wrong(
 
 @documented
 def risk_coverage_curve(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    confidence: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = None,
+    y_true: Labels, y_pred: Labels, confidence: Numbers, *, sample_weight: Weights = None
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Selective risk at every coverage that a threshold can reach.
 
