@@ -1,5 +1,7 @@
 """The contract of every classifier here, and what estimators around others have in common."""
 
+from __future__ import annotations
+
 from typing import Any, Self
 
 import numpy as np

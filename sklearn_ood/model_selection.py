@@ -1,5 +1,7 @@
 """Splitters that hold whole classes out, to tune for the unknown without outlier data."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import field
 from numbers import Integral

@@ -44,9 +44,9 @@ def of_counts(
 ) -> Callable[[Callable], Callable[P, float]]: ...
 @overload
 def of_counts(
-    rows: Callable[..., Rows], *, joins_idle: bool = ..., **settings: float
+    rows: Callable[..., Rows], *, joins_idle: bool = ..., settings: dict[str, float]
 ) -> Callable[[Callable], Callable[..., float]]: ...
-def of_counts(rows: Any, *, joins_idle: bool = False, **settings: float) -> Any:
+def of_counts(rows: Any, *, joins_idle: bool = False, settings: Any = ()) -> Any:
     """Make a metric of rows of a function of counts.
 
     Parameters
@@ -55,7 +55,7 @@ def of_counts(rows: Any, *, joins_idle: bool = False, **settings: float) -> Any:
         From the metric's arguments to :class:`Rows`.
     joins_idle : bool, default=False
         Whether neighbouring blocks without errors may be joined first.
-    **settings
+    settings : dict of str to float
         Further parameters of the function, with their defaults.
 
     Returns
@@ -63,9 +63,15 @@ def of_counts(rows: Any, *, joins_idle: bool = False, **settings: float) -> Any:
     decorator
         Of functions from counts of shape (..., n_kinds, n_blocks) to values of shape (...).
     """
-    of_rows = signature(rows)
+    of_rows, settings = signature(rows), dict(settings)
     *first, sample_weight = of_rows.parameters.values()
-    own = [Parameter(name, Parameter.KEYWORD_ONLY, default=settings[name]) for name in settings]
+    own = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation="float")
+        for name, default in settings.items()
+    ]
+    signed = of_rows.replace(
+        parameters=[*first, *own, sample_weight], return_annotation="float"
+    )
 
     def decorator(compute):
         def resampled(*arguments, **params):
@@ -82,7 +88,6 @@ def of_counts(rows: Any, *, joins_idle: bool = False, **settings: float) -> Any:
                 counts = np.add.reduceat(counts, idle_starts(counts), axis=-1)
             return float(compute_with(counts))
 
-        signed = of_rows.replace(parameters=[*first, *own, sample_weight])
         vars(metric).update(resampled=resampled, __signature__=signed)
         return documented(metric)
 

@@ -1,5 +1,7 @@
 """How sure is a metric? Percentile intervals from resampled rows."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from inspect import signature
 from typing import Any

@@ -1,5 +1,7 @@
 """Does a confidence of 0.8 mean that 80 % of the answers are right?"""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Pictures of a confidence, in scikit-learn's style."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self

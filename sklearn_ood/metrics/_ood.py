@@ -1,5 +1,7 @@
 """How well a score tells rows of the known classes from rows of none."""
 
+from __future__ import annotations
+
 from inspect import unwrap
 
 import numpy as np
@@ -44,7 +46,7 @@ def _rates(counts: NDArray) -> NDArray:
     return np.moveaxis(accepted / accepted[..., -1:], -2, 0)
 
 
-@of_counts(in_or_out, tpr=0.95)
+@of_counts(in_or_out, settings={"tpr": 0.95})
 def tnr_at_tpr(counts, *, tpr):
     """Share of the outliers refused by a threshold that accepts this share of the inliers.
 

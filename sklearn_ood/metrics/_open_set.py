@@ -1,5 +1,7 @@
 """Open-set recognition: name the known classes and refuse the others, judged as one task."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """The metrics as scorers of scikit-learn's model selection."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ from sklearn_ood.metrics import _calibration, _ood, _open_set, _selective
 from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 
 
-def selective_scorer(metric: str = "aurc", **kwargs: Any) -> "_SelectiveScorer":
+def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """Scorer that judges a classifier's answers together with its confidence in them.
 
     The confidence is the estimator's ``confidence`` or ``score_samples``, else what its

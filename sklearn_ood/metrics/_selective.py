@@ -5,6 +5,8 @@ wrong. A row whose label the classifier was never taught is wrong whenever it is
 which needs no special case here: its label equals no prediction.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
@@ -197,7 +199,7 @@ def augrc_score(counts):
     return area / total.sum(axis=-1).astype(np.float64) ** 2
 
 
-@of_counts(right_or_wrong, coverage=0.9)
+@of_counts(right_or_wrong, settings={"coverage": 0.9})
 def risk_at_coverage(counts, *, coverage):
     """Selective risk when at least this share of the rows is answered.
 
@@ -230,7 +232,7 @@ def risk_at_coverage(counts, *, coverage):
     return taken[..., 0]
 
 
-@of_counts(right_or_wrong, joins_idle=True, risk=0.01)
+@of_counts(right_or_wrong, joins_idle=True, settings={"risk": 0.01})
 def coverage_at_risk(counts, *, risk):
     """Largest share of the rows that can be answered with at most this selective risk.
 
@@ -274,7 +276,8 @@ def _aurc(counts):
     rise *= after[..., :-1]
     rise /= np.where(total > 0, total, 1)[..., 1:]
     per_row[..., 1:] -= rise
-    return np.einsum("...i,...i->...", errors, per_row) / after[..., -1]
+    area = np.einsum("...i,...i->...", errors, per_row) / after[..., -1]
+    return np.minimum(area, 1.0)  # only its rounding is above
 
 
 def _accepted(counts):

@@ -1,5 +1,7 @@
 """How far apart two classifiers' best guesses lie in a hierarchy of the classes."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral

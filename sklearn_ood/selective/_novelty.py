@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from dataclasses import field
 from functools import partial
 from numbers import Real
