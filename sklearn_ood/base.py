@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -173,13 +174,8 @@ class Wrapper(MetaEstimatorMixin):
         As the estimator has them.
     """
 
-    @property
-    def n_features_in_(self):
-        return self.estimator_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        return self.estimator_.feature_names_in_
+    n_features_in_: Any = property(attrgetter("estimator_.n_features_in_"))
+    feature_names_in_: Any = property(attrgetter("estimator_.feature_names_in_"))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -37,13 +37,13 @@ def prediction_set_distance(
     hierarchy : networkx graph, dict or None, default=None
         A graph that has every class as a node, undirected paths count; or a nested dict
         (``{"animal": {"cat": {}, "dog": {}}}``; lists may stand for the lowest level) whose
-        keys hold every class once. None learns Ward's agglomerative tree from `class_means`.
+        keys hold every class once. None learns Ward's agglomerative tree from ``class_means``.
     n : int or tuple of int, default=(1, 3, 5)
         Sizes of the sets; with fewer classes than that, all of them.
     classes : array-like of shape (n_classes,), default=None
         Label of each column; None is 0, 1, ...
     class_means : array-like of shape (n_classes, n_features), default=None
-        A typical input of each class, where `hierarchy` is None.
+        A typical input of each class, where ``hierarchy`` is None.
 
     Returns
     -------
@@ -96,29 +96,26 @@ def set_sizes(n):
 def set_distances(a, b, distance, sizes):
     """``prediction_set_distance`` for a known matrix of class distances."""
     order_a, order_b = (np.argsort(-p, axis=1, kind="stable") for p in (a, b))
-    return np.column_stack(
-        [_mean_distance(order_a[:, :n], order_b[:, :n], distance) for n in sizes]
-    )
+    columns = [_mean_distance(order_a[:, :n], order_b[:, :n], distance) for n in sizes]
+    return np.column_stack(columns)
 
 
 def class_distances(hierarchy, classes, class_means=None):
     """Half the shortest path between all pairs of classes, of shape (n_classes, n_classes)."""
     if hierarchy is None:
         edges, nodes = _ward_tree(classes, class_means)
-        places = np.arange(len(classes))
     elif isinstance(hierarchy, Mapping):
         edges, nodes = _dict_edges(hierarchy)
-        places = _places(nodes, classes)
     elif hasattr(hierarchy, "edges") and hasattr(hierarchy, "nodes"):
         nodes = list(hierarchy.nodes)
         position = {node: i for i, node in enumerate(nodes)}
         edges = [[position[node] for node in edge[:2]] for edge in hierarchy.edges]
-        places = _places(nodes, classes)
     else:
         raise TypeError(
             f"Got hierarchy of type {type(hierarchy).__name__}, but expected a networkx graph, "
             "a nested dict or None."
         )
+    places = _places(nodes, np.asarray(classes).tolist())
     start, end = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(start)), (start, end)), shape=[len(nodes)] * 2).tocsr()
     length = shortest_path(graph, directed=False, unweighted=True, indices=places)
@@ -155,8 +152,9 @@ def _ward_tree(classes, class_means):
     from sklearn.cluster import AgglomerativeClustering  # slow to import
 
     children = AgglomerativeClustering(n_clusters=1).fit(means).children_
-    nodes = np.arange(len(means) + len(children))
-    return np.column_stack([children.ravel(), np.repeat(nodes[len(means) :], 2)]), nodes
+    parents = len(means) + np.arange(len(children))
+    nodes = [*np.asarray(classes).tolist(), *(object() for _ in parents)]
+    return np.column_stack([children.ravel(), np.repeat(parents, 2)]), nodes
 
 
 def _dict_edges(hierarchy):
@@ -172,17 +170,17 @@ def _dict_edges(hierarchy):
     return edges, nodes
 
 
-def _places(nodes, classes):
+def _places(nodes, labels):
     """Position of every class among the nodes."""
-    labels = np.asarray(classes).tolist()
     place = {node: i for i, node in enumerate(nodes)}
     absent = [label for label in labels if label not in place]
     if absent:
         raise ValueError(
             f"Got a hierarchy without the classes {absent[:10]}; every class must be in it."
         )
-    twice = [label for label, count in Counter(nodes).items() if count > 1 and label in labels]
+    twice = sorted(
+        str(label) for label, n in Counter(nodes).items() if n > 1 and label in labels
+    )
     if twice:
-        names = sorted(map(str, twice))[:10]
-        raise ValueError(f"Got a hierarchy with the classes {names} in several places.")
+        raise ValueError(f"Got a hierarchy with the classes {twice[:10]} in several places.")
     return np.array([place[label] for label in labels])
