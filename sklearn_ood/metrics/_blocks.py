@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklearn_ood.metrics._docstrings import documented
+from sklearn_ood._parameters import inherits
 
 P = ParamSpec("P")
 Labels: TypeAlias = ArrayLike
@@ -28,14 +28,6 @@ class Rows(NamedTuple):
     n_kinds: int
     confidence: NDArray
     weights: NDArray | None
-
-
-class Resampled(NamedTuple):
-    """What :func:`bootstrap_interval` needs: rows, and a function of their counts."""
-
-    rows: Rows
-    compute: Callable[[NDArray], NDArray]
-    joins_idle: bool
 
 
 @overload
@@ -75,10 +67,11 @@ def of_counts(rows: Any, *, joins_idle: bool = False, settings: Any = ()) -> Any
 
     def decorator(compute):
         def resampled(*arguments, **params):
+            """Rows, and the function of their counts: what the bootstrap resamples."""
             params = settings | params
             names = of_rows.parameters.keys() & params
             given = rows(*arguments, **{name: params.pop(name) for name in names})
-            return Resampled(given, partial(compute, **params), joins_idle)
+            return given, partial(compute, **params), joins_idle
 
         @wraps(compute)
         def metric(*arguments, **params):
@@ -89,7 +82,7 @@ def of_counts(rows: Any, *, joins_idle: bool = False, settings: Any = ()) -> Any
             return float(compute_with(counts))
 
         vars(metric).update(resampled=resampled, __signature__=signed)
-        return documented(metric)
+        return inherits(rows)(metric)
 
     return decorator
 

@@ -46,25 +46,21 @@ def bootstrap_interval(
     random_state : int, RandomState instance or None, default=None
         Draws the resamples.
     n_jobs : int, default=None
-        Workers for metrics that are called once a resample; joblib's convention. The
-        interval does not depend on it.
+        Workers for metrics that are called once a resample; the interval is the same.
     **params
-        Further keyword arguments of the metric. Each row counts as often as it was drawn,
-        so ``sample_weight`` is not one of them.
+        Further keyword arguments of the metric; ``sample_weight`` is not one of them.
 
     Returns
     -------
     low, high : float
-        Ends of the interval. Resamples in which the metric has no value (no outlier was
-        drawn, say) are left out.
+        Resamples in which the metric has no value (no outlier was drawn, say) are left out.
 
     Raises
     ------
     ValueError
-        If the metric has no value on the rows, lengths differ, or ``confidence_level`` or
-        ``n_resamples`` is out of range.
+        If the metric has no value on the rows, lengths differ or a parameter is out of range.
     TypeError
-        If ``metric`` takes no ``sample_weight``, or ``sample_weight`` is given.
+        If ``metric`` takes no ``sample_weight``, or it is given.
 
     References
     ----------
@@ -107,8 +103,8 @@ def bootstrap_interval(
 
 
 def _values_at_once(resampled, n_resamples, seeds):
-    kind, n_kinds, confidence, _ = resampled.rows
-    cell, n_blocks = _cells(kind, n_kinds, confidence, resampled.joins_idle)
+    (kind, n_kinds, confidence, _), compute, joins_idle = resampled
+    cell, n_blocks = _cells(kind, n_kinds, confidence, joins_idle)
     draw = _drawer(cell, np.random.Generator(np.random.SFC64(seeds)))
     at_once = max(1, _CELLS_AT_ONCE // (n_kinds * n_blocks))
     values = []
@@ -116,7 +112,7 @@ def _values_at_once(resampled, n_resamples, seeds):
         size = min(at_once, n_resamples - start)
         counts = draw(size, n_kinds * n_blocks).reshape(size, n_kinds, n_blocks)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values.append(resampled.compute(counts))
+            values.append(compute(counts))
     return np.concatenate(values)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ood._parameters import Count, check_arguments
+from sklearn_ood._parameters import Count, check_arguments, inherits
 from sklearn_ood.metrics._blocks import as_answers, differs
-from sklearn_ood.metrics._docstrings import documented
+from sklearn_ood.metrics._selective import right_or_wrong
 
 
-@documented
+@inherits(right_or_wrong)
 def expected_calibration_error(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -29,18 +29,17 @@ def expected_calibration_error(
     Empty bins count nothing. A row whose label the classifier was never taught is wrong
     whatever is answered, so its confidence ought to be 0.
 
-    {answers}
-        Here the probability of each answer, in [0, 1]: ``predict_proba(X).max(axis=1)``.
+    Parameters
+    ----------
+    confidence : array-like of shape (n_samples,)
+        Probability of each answer, in [0, 1]: ``predict_proba(X).max(axis=1)``.
     n_bins : int, default=20
         At least 1.
-    {sample_weight}
 
     Returns
     -------
     error : float
         In [0, 1]; lower is better.
-
-    {raises}
 
     References
     ----------

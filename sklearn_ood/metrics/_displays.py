@@ -9,12 +9,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_confidence, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import as_answers, as_labels, differs
-from sklearn_ood.metrics._docstrings import documented
-from sklearn_ood.metrics._selective import aurc_score, risk_coverage_curve
+from sklearn_ood.metrics._open_set import right_unknown_or_wrong
+from sklearn_ood.metrics._selective import aurc_score, right_or_wrong, risk_coverage_curve
 
 _MARKED_AT_MOST = 200
 
@@ -25,11 +26,18 @@ class _OfAnswers:
     from_predictions: Callable[..., Any]
 
     @classmethod
-    @documented
     def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> Self:
         """Draw the answers of a fitted classifier to the rows of X, and their confidence.
 
-        {estimator}
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier. Its confidence is ``confidence`` or ``score_samples``, else what
+            ``predict_proba`` gives the answer, else the margin of ``decision_function``.
+        X : array-like of shape (n_samples, n_features)
+            Rows to answer, those of unknown classes included.
+        y : array-like of shape (n_samples,)
+            True labels; an answer to a label that was never taught is an error.
         **kwargs
             Passed to :meth:`from_predictions`. ``name`` is that of the estimator's class,
             ``classes`` its ``classes_`` and ``threshold`` its ``threshold_``, where these are
@@ -38,7 +46,6 @@ class _OfAnswers:
         Returns
         -------
         display
-            Drawn.
         """
         given = {name: value for name, value in kwargs.items() if value is not None}
         settings = cls._settings_of(estimator) | given
@@ -69,8 +76,7 @@ class RiskCoverageDisplay(_OfAnswers):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     line_ : matplotlib Line2D
         The curve.
     points_ : matplotlib Line2D
@@ -97,35 +103,17 @@ class RiskCoverageDisplay(_OfAnswers):
     aurc: float | None = None
     name: str | None = None
 
-    @classmethod
-    @documented
-    def from_predictions(
-        cls,
-        y_true: ArrayLike,
-        y_pred: ArrayLike,
-        confidence: ArrayLike,
-        *,
-        name: str | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the curve of answers and their confidence.
-
-        {answers}
-        {name}
-        {passed_on}
-        """
-        coverage, risk, _ = risk_coverage_curve(y_true, y_pred, confidence)
-        aurc = aurc_score(y_true, y_pred, confidence)
-        return cls(coverage=coverage, risk=risk, aurc=aurc, name=name).plot(**kwargs)
-
-    @documented
     def plot(
         self, ax: Any = None, *, name: str | None = None, optimal: bool = True, **kwargs: Any
     ) -> Self:
         """Draw the curve.
 
-        {ax}
-        {name}
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        name : str, default=None
+            What to call it in the picture.
         optimal : bool, default=True
             Whether to draw the curve of a perfect ranking.
         **kwargs
@@ -158,6 +146,32 @@ class RiskCoverageDisplay(_OfAnswers):
             self.ax_.legend(loc="upper left")
         return self
 
+    @classmethod
+    @inherits(right_or_wrong, plot)
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        confidence: ArrayLike,
+        *,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the curve of answers and their confidence.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display
+        """
+        coverage, risk, _ = risk_coverage_curve(y_true, y_pred, confidence)
+        aurc = aurc_score(y_true, y_pred, confidence)
+        return cls(coverage=coverage, risk=risk, aurc=aurc, name=name).plot(**kwargs)
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ConfidenceHistogramDisplay(_OfAnswers):
@@ -180,8 +194,7 @@ class ConfidenceHistogramDisplay(_OfAnswers):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     bars_ : list of matplotlib artists
         One histogram for each kind of row that occurs.
     line_ : matplotlib Line2D
@@ -209,44 +222,14 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         own = {"classes": classes_of(estimator), "threshold": threshold}
         return super()._settings_of(estimator) | own
 
-    @classmethod
-    @documented
-    def from_predictions(
-        cls,
-        y_true: ArrayLike,
-        y_pred: ArrayLike,
-        confidence: ArrayLike,
-        *,
-        classes: ArrayLike,
-        threshold: float | None = None,
-        name: str | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the confidence of answers.
-
-        {answers}
-        {classes}
-        threshold : float, default=None
-            Lowest confidence that is answered.
-        {name}
-        {passed_on}
-        """
-        labels, answers, shown, _ = as_answers(y_true, y_pred, confidence)
-        is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER
-        right = is_in & ~differs(labels, answers)
-        display = cls(
-            confidence=shown, right=right, is_in=is_in, threshold=threshold, name=name
-        )
-        return display.plot(**kwargs)
-
-    @documented
+    @inherits(RiskCoverageDisplay.plot)
     def plot(
         self, ax: Any = None, *, name: str | None = None, bins: ArrayLike = 40, **kwargs: Any
     ) -> Self:
         """Draw the histograms, each of area one.
 
-        {ax}
-        {name}
+        Parameters
+        ----------
         bins : int or array-like, default=40
             Bins, the same for all kinds of rows.
         **kwargs
@@ -281,6 +264,38 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         self.ax_.set(xlabel="Confidence", ylabel="Density", title=title)
         self.ax_.legend()
         return self
+
+    @classmethod
+    @inherits(right_unknown_or_wrong, RiskCoverageDisplay.from_predictions)
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        confidence: ArrayLike,
+        *,
+        classes: ArrayLike,
+        threshold: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the confidence of answers.
+
+        Parameters
+        ----------
+        threshold : float, default=None
+            Lowest confidence that is answered.
+
+        Returns
+        -------
+        display
+        """
+        labels, answers, shown, _ = as_answers(y_true, y_pred, confidence)
+        is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER
+        right = is_in & ~differs(labels, answers)
+        display = cls(
+            confidence=shown, right=right, is_in=is_in, threshold=threshold, name=name
+        )
+        return display.plot(**kwargs)
 
 
 def _within_finite(confidence):

@@ -7,6 +7,7 @@ from inspect import unwrap
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_ood._parameters import inherits
 from sklearn_ood.metrics._blocks import (
     Labels,
     Numbers,
@@ -20,13 +21,28 @@ from sklearn_ood.metrics._blocks import (
     count_blocks,
     of_counts,
 )
-from sklearn_ood.metrics._docstrings import documented
 
 _ROUNDING = 1e-12
 
 
 def in_or_out(is_in: Labels, score: Numbers, *, sample_weight: Weights = None) -> Rows:
-    """Rows of the kinds in (0) and out (1) of distribution."""
+    """Rows of the kinds in (0) and out (1) of distribution.
+
+    Parameters
+    ----------
+    is_in : array-like of shape (n_samples,)
+        True where the row is in distribution.
+    score : array-like of shape (n_samples,)
+        Higher = more in-distribution. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; only their ratios matter.
+
+    Raises
+    ------
+    ValueError
+        If there is no row of one of the two kinds, lengths differ, a score is NaN, or weights
+        or another parameter are out of range.
+    """
     flags = as_rows("is_in", is_in)
     if not np.isin(flags, [0, 1]).all():
         raise ValueError(
@@ -52,20 +68,18 @@ def tnr_at_tpr(counts, *, tpr):
 
     The threshold is the largest t for which ``score >= t`` accepts at least a share ``tpr``
     of the in-distribution rows. Rows of equal score are accepted together, outliers among
-    them: the result is one that a threshold really reaches, never an interpolation.
+    them: the result is one that a threshold really reaches, never an interpolation. It is
+    from the paper of :func:`ood_report`.
 
-    {scores}
-    {tpr}
-    {sample_weight}
+    Parameters
+    ----------
+    tpr : float, default=0.95
+        Share of the inliers to accept, in (0, 1].
 
     Returns
     -------
     tnr : float
         In [0, 1]; higher is better. 0 for a constant score.
-
-    {raises}
-
-    {lee}
 
     Examples
     --------
@@ -86,15 +100,10 @@ def auroc(counts):
     Ties count one half. The value is that of :func:`sklearn.metrics.roc_auc_score`, which
     does not take infinite scores.
 
-    {scores}
-    {sample_weight}
-
     Returns
     -------
     score : float
         In [0, 1]; higher is better. 1/2 for a constant score.
-
-    {raises}
 
     Examples
     --------
@@ -114,17 +123,12 @@ def detection_accuracy(counts):
 
     .. math:: 1 - \min_t \tfrac12 [P_{in}(score \le t) + P_{out}(score > t)]
 
-    {scores}
-    {sample_weight}
+    It is from the paper of :func:`ood_report`.
 
     Returns
     -------
     accuracy : float
         In [1/2, 1]; higher is better. 1/2 for a constant score.
-
-    {raises}
-
-    {lee}
 
     Examples
     --------
@@ -143,15 +147,10 @@ def aupr_in(counts):
     A step function over the distinct scores, as
     :func:`sklearn.metrics.average_precision_score` has it: nothing is interpolated.
 
-    {scores}
-    {sample_weight}
-
     Returns
     -------
     score : float
         In (0, 1]; higher is better. The share of inliers for a constant score.
-
-    {raises}
 
     Examples
     --------
@@ -168,15 +167,10 @@ def aupr_out(counts):
 
     They are ranked by the negative score; otherwise as :func:`aupr_in`.
 
-    {scores}
-    {sample_weight}
-
     Returns
     -------
     score : float
         In (0, 1]; higher is better. The share of outliers for a constant score.
-
-    {raises}
 
     Examples
     --------
@@ -194,24 +188,21 @@ def _average_precision(counts):
     return (counts[..., 0, :] * precision).sum(axis=-1) / hits[..., -1]
 
 
-@documented
+@inherits(tnr_at_tpr)
 def ood_report(
     is_in: Labels, score: Numbers, *, tpr: float = 0.95, sample_weight: Weights = None
 ) -> dict[str, float]:
     """The five numbers by which Lee et al. compare detectors of outliers.
-
-    {scores}
-    {tpr}
-    {sample_weight}
 
     Returns
     -------
     report : dict of str to float
         ``tnr_at_tpr``, ``auroc``, ``detection_accuracy``, ``aupr_in`` and ``aupr_out``.
 
-    {raises}
-
-    {lee}
+    References
+    ----------
+    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
+       Out-of-Distribution Samples", ICLR 2018.
 
     Examples
     --------

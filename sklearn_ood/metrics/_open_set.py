@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sklearn_ood._parameters import inherits
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import (
     Rows,
@@ -14,9 +15,10 @@ from sklearn_ood.metrics._blocks import (
     differs,
     of_counts,
 )
-from sklearn_ood.metrics._docstrings import documented
+from sklearn_ood.metrics._selective import right_or_wrong
 
 
+@inherits(right_or_wrong)
 def right_unknown_or_wrong(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -25,7 +27,19 @@ def right_unknown_or_wrong(
     classes: ArrayLike,
     sample_weight: ArrayLike | None = None,
 ) -> Rows:
-    """Rows of the kinds known and right (0), unknown (1), known and wrong (2)."""
+    """Rows of the kinds known and right (0), unknown (1), known and wrong (2).
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,)
+        The labels that the classifier was taught, its ``classes_``.
+
+    Raises
+    ------
+    ValueError
+        If no row is of these classes, or all are where both are compared; lengths differ, a
+        number is NaN, or weights are not valid.
+    """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     known = codes_in(as_labels("classes", classes), labels) != OUTLIER
     check_both_kinds(known, weights, "with a label of classes", "without")
@@ -36,21 +50,14 @@ def right_unknown_or_wrong(
 def oscr_score(counts):
     """Open-set classification rate: area under correct answers against false answers.
 
-    For every threshold, the share of the known rows that is answered and right (CCR) is
-    drawn against the share of the unknown rows that is answered (FPR). The area is the
-    probability that a known row is answered right with more confidence than an unknown
-    row has; ties count one half. Higher is better.
-
-    {answers}
-    {classes}
-    {sample_weight}
+    The share of the known rows that is answered and right (CCR) is drawn against the share
+    of the unknown rows that is answered (FPR). The area is the probability that a known row
+    is answered right with more confidence than an unknown row has; ties count one half.
 
     Returns
     -------
     score : float
-        In [0, accuracy on the known rows].
-
-    {raises}
+        In [0, accuracy on the known rows]; higher is better.
 
     References
     ----------
@@ -68,7 +75,7 @@ def oscr_score(counts):
     return (unknown * above).sum(axis=-1) / pairs
 
 
-@documented
+@inherits(right_unknown_or_wrong)
 def open_set_f_measure(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -85,18 +92,15 @@ def open_set_f_measure(
     share of its rows that is answered right. Their harmonic mean is averaged over the
     classes that have rows or are answered; a class with neither is left out.
 
-    {answers}
-    {classes}
+    Parameters
+    ----------
     threshold : float
         Lowest confidence that is answered.
-    {sample_weight}
 
     Returns
     -------
     score : float
         In [0, 1]; higher is better. 0 when nothing is answered.
-
-    {raises}
 
     References
     ----------

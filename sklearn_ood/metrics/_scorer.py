@@ -22,10 +22,10 @@ from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """Scorer that judges a classifier's answers together with its confidence in them.
 
-    The confidence is the estimator's ``confidence`` or ``score_samples``, else what its
-    ``predict_proba`` gives the answer, else the margin of its ``decision_function``. A row
-    whose label is not in ``classes_`` is out of distribution: any answer to it is an error.
-    So outlier rows ride along in the test folds, and nobody has to say which label is theirs.
+    The confidence is ``confidence`` or ``score_samples``, else what ``predict_proba`` gives
+    the answer, else the margin of ``decision_function``. A row whose label is not in
+    ``classes_`` is out of distribution: any answer to it is an error. So outlier rows ride
+    along in the test folds, and nobody has to say which label is theirs.
 
     Parameters
     ----------
@@ -51,8 +51,7 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     Raises
     ------
     ValueError
-        If the metric's name is not known. When called: if the metric needs outliers and no
-        row has a label outside ``classes_``.
+        If the metric is not known. When called: if it needs outliers and there are none.
     TypeError
         When called: if the estimator lacks the method that the metric needs.
 

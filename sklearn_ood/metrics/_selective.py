@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
+from sklearn_ood._parameters import inherits
 from sklearn_ood.metrics._blocks import (
     Labels,
     Numbers,
@@ -22,7 +23,6 @@ from sklearn_ood.metrics._blocks import (
     differs,
     of_counts,
 )
-from sklearn_ood.metrics._docstrings import documented
 
 _ROUNDING = 1e-12
 
@@ -30,12 +30,31 @@ _ROUNDING = 1e-12
 def right_or_wrong(
     y_true: Labels, y_pred: Labels, confidence: Numbers, *, sample_weight: Weights = None
 ) -> Rows:
-    """Rows of the kinds right (0) and wrong (1)."""
+    """Rows of the kinds right (0) and wrong (1).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels. Labels the classifier was never taught may be of another type than its
+        answers (an "unknown" among integers).
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; only their ratios matter.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, or weights or another
+        parameter are out of range.
+    """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     return Rows(differs(labels, answers), 2, numbers, weights)
 
 
-@documented
+@inherits(right_or_wrong)
 def risk_coverage_curve(
     y_true: Labels, y_pred: Labels, confidence: Numbers, *, sample_weight: Weights = None
 ) -> tuple[NDArray, NDArray, NDArray]:
@@ -45,10 +64,6 @@ def risk_coverage_curve(
     confidence together, so there is one point for each distinct confidence and none in
     between. With a constant confidence the curve is a single point, at coverage 1.
 
-    {answers}
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0. A weight of 2 is the same as the row twice.
-
     Returns
     -------
     coverage : ndarray of shape (n_points,)
@@ -57,8 +72,6 @@ def risk_coverage_curve(
         In [0, 1]; the last is the error rate of the classifier.
     threshold : ndarray of shape (n_points,)
         Falling: the lowest confidence accepted at each point.
-
-    {raises}
 
     References
     ----------
@@ -95,7 +108,8 @@ def aurc_score(counts):
 
     so that the score does not depend on the order of the rows. Lower is better.
 
-    {answers}
+    Parameters
+    ----------
     sample_weight : array-like of shape (n_samples,), default=None
         Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
         Other weights are interpolated between counts, so their scale matters a little.
@@ -105,8 +119,6 @@ def aurc_score(counts):
     score : float
         In [0, 1]: 0 when all answers are right, 1 when all are wrong, the error rate when
         the confidence is constant.
-
-    {raises}
 
     References
     ----------
@@ -132,17 +144,11 @@ def eaurc_score(counts):
 
     Lower is better.
 
-    {answers}
-    sample_weight : array-like of shape (n_samples,), default=None
-        As in :func:`aurc_score`.
-
     Returns
     -------
     score : float
         In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
         all are wrong.
-
-    {raises}
 
     References
     ----------
@@ -171,15 +177,10 @@ def augrc_score(counts):
     for telling right from wrong, it is :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`. Ties count
     one half. Lower is better.
 
-    {answers}
-    {sample_weight}
-
     Returns
     -------
     score : float
         In [0, 1/2]: 0 when all answers are right, 1/2 when all are wrong.
-
-    {raises}
 
     References
     ----------
@@ -206,17 +207,15 @@ def risk_at_coverage(counts, *, coverage):
     It is the risk at the smallest coverage that a threshold can reach and that is not below
     the one asked for; rows of equal confidence are answered together.
 
-    {answers}
+    Parameters
+    ----------
     coverage : float, default=0.9
         In (0, 1]. With nothing answered there is no risk to speak of, so 0 is an error.
-    {sample_weight}
 
     Returns
     -------
     risk : float
         In [0, 1].
-
-    {raises}
 
     Examples
     --------
@@ -239,17 +238,15 @@ def coverage_at_risk(counts, *, risk):
     This judges a confidence on rows whose labels are known; it promises nothing about new
     rows.
 
-    {answers}
+    Parameters
+    ----------
     risk : float, default=0.01
         In [0, 1].
-    {sample_weight}
 
     Returns
     -------
     coverage : float
         In [0, 1]: 0 when no threshold reaches the risk, so that nothing can be answered.
-
-    {raises}
 
     Examples
     --------
