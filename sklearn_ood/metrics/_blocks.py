@@ -201,3 +201,15 @@ def idle_starts(counts):
     """First block of every group to join: neighbours without errors, whose areas add up."""
     hit = counts[1] > 0
     return np.flatnonzero(hit | np.r_[True, hit[:-1]])
+
+
+def mean_above(first, second, n_first):
+    """How often one of ``n_first`` rows is above one of the second; ties count one half."""
+    above = np.cumsum(first, axis=-1) - first / 2
+    return (second * above).sum(axis=-1) / (n_first * second.sum(axis=-1, dtype=np.float64))
+
+
+def at_first(reached, values):
+    """The value at the first block where a condition is reached."""
+    first = np.argmax(reached, axis=-1)[..., None]
+    return np.take_along_axis(values, first, -1)[..., 0]

@@ -248,13 +248,12 @@ class ConfidenceHistogramDisplay(_OfAnswers):
             ("known, wrong", self.is_in & ~self.right, "tab:orange"),
             ("unknown", ~self.is_in, "tab:red"),
         ]
-        self.bars_ = [
-            self.ax_.hist(
-                shown[rows], bins=edges, color=color, label=f"{kind} ({rows.sum()})", **style
-            )[2]
-            for kind, rows, color in kinds
-            if rows.any()
-        ]
+        self.bars_ = []
+        for kind, rows, color in kinds:
+            if rows.any():
+                label = f"{kind} ({rows.sum()})"
+                drawn = self.ax_.hist(shown[rows], edges, color=color, label=label, **style)
+                self.bars_.append(drawn[2])
         self.line_ = None
         if self.threshold is not None and np.isfinite(self.threshold):
             style = {"color": "black", "linestyle": "--"}

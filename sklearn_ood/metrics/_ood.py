@@ -17,8 +17,10 @@ from sklearn_ood.metrics._blocks import (
     as_rows,
     as_share,
     as_weights,
+    at_first,
     check_both_kinds,
     count_blocks,
+    mean_above,
     of_counts,
 )
 
@@ -89,8 +91,7 @@ def tnr_at_tpr(counts, *, tpr):
     """
     tpr = as_share("tpr", tpr, zero=False)
     inside, outside = _rates(counts)
-    first = np.argmax(inside >= tpr - _ROUNDING, axis=-1)[..., None]
-    return 1 - np.take_along_axis(outside, first, -1)[..., 0]
+    return 1 - at_first(inside >= tpr - _ROUNDING, outside)
 
 
 @of_counts(in_or_out)
@@ -112,9 +113,7 @@ def auroc(counts):
     0.75
     """
     inside, outside = np.moveaxis(counts, -2, 0)
-    above = np.cumsum(inside, axis=-1) - inside / 2
-    pairs = inside.sum(axis=-1).astype(np.float64) * outside.sum(axis=-1)
-    return (outside * above).sum(axis=-1) / pairs
+    return mean_above(inside, outside, inside.sum(axis=-1))
 
 
 @of_counts(in_or_out)

@@ -13,6 +13,7 @@ from sklearn_ood.metrics._blocks import (
     as_labels,
     check_both_kinds,
     differs,
+    mean_above,
     of_counts,
 )
 from sklearn_ood.metrics._selective import right_or_wrong
@@ -70,9 +71,7 @@ def oscr_score(counts):
     0.75
     """
     right, unknown, wrong = np.moveaxis(counts, -2, 0)
-    above = np.cumsum(right, axis=-1) - right / 2
-    pairs = (right + wrong).sum(axis=-1).astype(np.float64) * unknown.sum(axis=-1)
-    return (unknown * above).sum(axis=-1) / pairs
+    return mean_above(right, unknown, (right + wrong).sum(axis=-1))
 
 
 @inherits(right_unknown_or_wrong)

@@ -19,8 +19,10 @@ from sklearn_ood.metrics._blocks import (
     Weights,
     as_answers,
     as_share,
+    at_first,
     count_blocks,
     differs,
+    mean_above,
     of_counts,
 )
 
@@ -194,10 +196,7 @@ def augrc_score(counts):
     0.03125
     """
     total, errors = counts.sum(axis=-2), counts[..., 1, :]
-    # Trapezoids are the mean over the orders of a block.
-    errors_before = np.cumsum(errors, axis=-1) - errors
-    area = (total * (errors_before + errors / 2)).sum(axis=-1)
-    return area / total.sum(axis=-1).astype(np.float64) ** 2
+    return mean_above(errors, total, total.sum(axis=-1))
 
 
 @of_counts(right_or_wrong, settings={"coverage": 0.9})
@@ -226,9 +225,7 @@ def risk_at_coverage(counts, *, coverage):
     coverage = as_share("coverage", coverage, zero=False)
     accepted, errors = _accepted(counts)
     enough = (accepted >= (coverage - _ROUNDING) * accepted[..., -1:]) & (accepted > 0)
-    first = np.argmax(enough, axis=-1)[..., None]
-    taken = np.take_along_axis(errors, first, -1) / np.take_along_axis(accepted, first, -1)
-    return taken[..., 0]
+    return at_first(enough, errors / accepted)
 
 
 @of_counts(right_or_wrong, joins_idle=True, settings={"risk": 0.01})
