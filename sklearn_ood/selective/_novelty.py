@@ -12,7 +12,7 @@ from sklearn.utils import get_tags, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
 from sklearn_ood._response import confidence_of, is_frozen, unwrap
 from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import block_by_block, in_blocks
@@ -100,13 +100,9 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         self.offset_ = self._place_offset(X, held_out)
         return self
 
+    @inherits(fit)
     def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray:
         """Fit, and say of the training rows themselves which are outliers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-        y : array-like of shape (n_samples,), default=None
 
         Returns
         -------

@@ -71,25 +71,9 @@ def risk_threshold(confidence, error, risk, delta, at_least=-np.inf):
     that can pass, about twice as many ... all rows) coverage grows row by row as long as the
     bound at level delta / J stays below ``risk`` (fixed-sequence testing).
 
-    Parameters
-    ----------
-    confidence : ndarray of shape (n_samples,)
-    error : ndarray of bool of shape (n_samples,)
-        Where answering would be wrong.
-    risk, delta : float in (0, 1)
-    at_least : float, default=-inf
-        Only thresholds from here on, whatever it was chosen by: the promise holds for all
-        thresholds that pass at once.
-
-    Returns
-    -------
-    threshold : float
-    guarantee : Guarantee
-
-    Raises
-    ------
-    ValueError
-        If no threshold can promise it; the message has the best reachable bound.
+    Only thresholds from ``at_least`` on are chosen, whatever that was chosen by: the promise
+    holds for all thresholds that pass at once. Returns the threshold and its Guarantee; where
+    there is none, a ValueError has the best reachable bound.
 
     References
     ----------
