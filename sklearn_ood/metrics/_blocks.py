@@ -8,7 +8,7 @@ dependence on how ties were sorted.
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import Parameter, signature
-from typing import Any, NamedTuple, ParamSpec, TypeAlias, overload
+from typing import Any, ParamSpec, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,15 +19,8 @@ P = ParamSpec("P")
 Labels: TypeAlias = ArrayLike
 Numbers: TypeAlias = ArrayLike
 Weights: TypeAlias = ArrayLike | None
-
-
-class Rows(NamedTuple):
-    """Of each row its kind, an integer in [0, n_kinds), its confidence and its weight."""
-
-    kind: NDArray
-    n_kinds: int
-    confidence: NDArray
-    weights: NDArray | None
+# Of each row its kind, of how many kinds, its confidence and its weight.
+Rows: TypeAlias = tuple[NDArray, int, NDArray, NDArray | None]
 
 
 @overload
@@ -44,7 +37,7 @@ def of_counts(rows: Any, *, joins_idle: bool = False, settings: Any = ()) -> Any
     Parameters
     ----------
     rows : callable
-        From the metric's arguments to :class:`Rows`.
+        From the metric's arguments to those of :func:`count_blocks`.
     joins_idle : bool, default=False
         Whether neighbouring blocks without errors may be joined first.
     settings : dict of str to float

@@ -55,7 +55,7 @@ def in_or_out(is_in: Labels, score: Numbers, *, sample_weight: Weights = None) -
     numbers = as_numbers("score", score, flags.size)
     weights = as_weights(sample_weight, flags.size)
     check_both_kinds(flags, weights, "in distribution", "outside")
-    return Rows(~flags, 2, numbers, weights)
+    return ~flags, 2, numbers, weights
 
 
 def _rates(counts: NDArray) -> NDArray:

@@ -44,7 +44,7 @@ def right_unknown_or_wrong(
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     known = codes_in(as_labels("classes", classes), labels) != OUTLIER
     check_both_kinds(known, weights, "with a label of classes", "without")
-    return Rows(np.where(known, 2 * differs(labels, answers), 1), 3, numbers, weights)
+    return np.where(known, 2 * differs(labels, answers), 1), 3, numbers, weights
 
 
 @of_counts(right_unknown_or_wrong)

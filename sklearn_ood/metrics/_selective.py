@@ -53,7 +53,7 @@ def right_or_wrong(
         parameter are out of range.
     """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
-    return Rows(differs(labels, answers), 2, numbers, weights)
+    return differs(labels, answers), 2, numbers, weights
 
 
 @inherits(right_or_wrong)
