@@ -5,8 +5,9 @@ scikit-learn's own constraints, and the entries of the docstring that a subclass
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from inspect import get_annotations, signature
+from inspect import cleandoc, get_annotations, signature
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import (
@@ -14,6 +15,7 @@ from typing import (
     Any,
     ClassVar,
     Literal,
+    TypeVar,
     Union,
     dataclass_transform,
     get_args,
@@ -38,6 +40,7 @@ Count = Annotated[int, Interval(Integral, 1, None, closed="left")]
 Natural = Annotated[int, Interval(Integral, 0, None, closed="left")]
 RandomState = Annotated[Any, "random_state"]
 Estimator = Annotated[Any, HasMethods("fit")]
+F = TypeVar("F", bound=Callable)
 
 
 def fitted(*, init: Literal[False] = False):
@@ -76,35 +79,30 @@ class Parameterized(BaseEstimator):
         if get_annotations(cls):
             declare(cls)
         if cls.__doc__:
-            cls.__doc__ = _with_inherited_entries(cls, signature(cls).parameters)
+            texts = [parent.__doc__ for parent in reversed(cls.__mro__)]
+            cls.__doc__ = _inherited(texts, signature(cls), ("Parameters", "Attributes"))
 
     def _validate_params(self):
         """Raise for the first parameter that is out of its range."""
-        check_parameters(self, self._parameter_constraints)
+        check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
 
 
-def check_parameters(owner, constraints):
-    """Raise for the first attribute of an object that meets none of its constraints."""
-    values = {name: getattr(owner, name) for name in constraints}
-    _check_all(values, constraints, type(owner).__name__)
+def check_parameters(values, constraints, owner):
+    """Raise for the first of the values that meets none of its constraints."""
+    for name, choices in constraints.items():
+        allowed = [make_constraint(each) for each in choices]
+        if allowed and not any(_satisfies(values[name], each) for each in allowed):
+            expected = " or ".join(map(_shown, allowed))
+            raise InvalidParameterError(
+                f"Got {name}={values[name]!r}, but expected {expected} for {owner}."
+            )
 
 
 def check_arguments(function, arguments):
     """Raise for the first argument of a function that its annotation does not allow."""
     hints = get_type_hints(function, include_extras=True)
-    constraints = {name: _constraints(hint) for name, hint in hints.items()}
-    _check_all(arguments, constraints, function.__name__)
-
-
-def _check_all(values, constraints, owner):
-    """Raise for the first value that meets none of its constraints."""
-    for name, choices in constraints.items():
-        allowed = [make_constraint(each) for each in choices]
-        if allowed and not any(_satisfies(values[name], each) for each in allowed):
-            raise InvalidParameterError(
-                f"Got {name}={values[name]!r}, but expected "
-                f"{' or '.join(map(_shown, allowed))} for {owner}."
-            )
+    constraints = {name: _constraints(hints.get(name, Any)) for name in arguments}
+    check_parameters(arguments, constraints, function.__name__)
 
 
 def _satisfies(value, constraint):
@@ -151,15 +149,27 @@ def _constraints(hint):
     return [get_origin(hint) or hint]
 
 
-def _with_inherited_entries(cls, names):
-    """The docstring, with the entries on parameters and attributes that only parents have."""
-    text = cls.__doc__
-    for section in ("Parameters", "Attributes"):
+def inherits(*parents: Callable) -> Callable[[F], F]:
+    """Let a function's docstring have the entries on parameters and errors that it lacks."""
+
+    def decorator(function):
+        texts = [each.__doc__ for each in (*parents, function)]
+        function.__doc__ = _inherited(texts, signature(function), ("Parameters", "Raises"))
+        return function
+
+    return decorator
+
+
+def _inherited(texts, signed, sections):
+    """The last of some docstrings, with the entries that only those before it have."""
+    texts = [cleandoc(text or "") for text in texts]
+    text = texts[-1]
+    for section in sections:
         entries = {}
-        for parent in reversed(cls.__mro__):
-            entries |= _entries(parent.__doc__ or "", section)
+        for each in texts:
+            entries |= _entries(each, section)
         if section == "Parameters":  # in the order of the signature
-            entries = {name: entries[name] for name in names if name in entries}
+            entries = {name: entries[name] for name in signed.parameters if name in entries}
         if entries:
             text = _with_section(text, section, "".join(entries.values()))
     return text
@@ -167,25 +177,23 @@ def _with_inherited_entries(cls, names):
 
 def _section(title):
     """Pattern of a numpydoc section: its heading, then its body as group 2."""
-    following = r"(?=\n    \w[\w ]*\n    -{3,}|\n? *\Z)"
-    return re.compile(rf"(    {title}\n    -+\n)(.*?){following}", flags=re.DOTALL)
+    following = r"(?=\n\w[\w ]*\n-{3,}|\n?\Z)"
+    return re.compile(rf"({title}\n-+\n)(.*?){following}", flags=re.DOTALL)
 
 
 def _entries(text, title):
     """Entries of a section of a docstring, by name."""
     found = _section(title).search(text)
-    if not found:
-        return {}
-    parts = re.split(r"(?m)^(?=    \S)", found[2].rstrip("\n") + "\n")
-    return {re.match(r" *(\w+)", part)[1]: part for part in parts if part.strip()}
+    parts = re.split(r"(?m)^(?=\S)", found[2].rstrip("\n") + "\n") if found else []
+    return {re.match(r"\**(\w+)", part)[1]: part for part in parts if part.strip()}
 
 
 def _with_section(text, title, body):
     """A docstring with a section's body replaced, or with a new one in numpydoc's order."""
     if _section(title).search(text):
         return _section(title).sub(lambda found: found[1] + body, text)
-    before = _section("Parameters").search(text) if title == "Attributes" else None
-    after = re.search(r"\n    \w[\w ]*\n    -{3,}|\Z", text)
-    place = before.end() if before else after.start()
-    heading = f"    {title}\n    {'-' * len(title)}\n{body}"
+    before = _section({"Attributes": "Parameters", "Raises": "Returns"}.get(title, title))
+    found = before.search(text)
+    place = found.end() if found else re.search(r"\n\w[\w ]*\n-{3,}|\Z", text).start()
+    heading = f"{title}\n{'-' * len(title)}\n{body}"
     return text[:place].rstrip() + "\n\n" + heading + text[place:]

@@ -18,30 +18,6 @@ def unwrap(estimator, X=None):
 
     These pass on only the method names that scikit-learn knows; the others (``accept``,
     ``answers``) have to be asked of the innermost estimator itself.
-
-    Parameters
-    ----------
-    estimator : object
-        An estimator; fitted where X is given.
-    X : array-like of shape (n_samples, n_features), default=None
-        Rows as the outermost estimator takes them.
-
-    Returns
-    -------
-    inner : object
-        ``estimator`` itself when nothing wraps it.
-    X_inner : array-like or None
-        ``X`` after the steps before it.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import MaxAbsScaler
-    >>> from sklearn_ood._response import unwrap
-    >>> pipe = make_pipeline(MaxAbsScaler(), LogisticRegression())
-    >>> unwrap(pipe.fit([[0.0], [4.0]], [0, 1]), [[2.0]])
-    (LogisticRegression(), array([[0.5]]))
     """
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps[:-1] if X is not None else ():
@@ -57,23 +33,17 @@ def unwrap(estimator, X=None):
 def is_frozen(estimator):
     """Whether ``fit`` leaves an estimator as it is: it, or each step of it, is frozen."""
     if isinstance(estimator, Pipeline):
-        return all(
-            step in (None, "passthrough") or is_frozen(step) for _, step in estimator.steps
-        )
+        steps = (step for _, step in estimator.steps if step not in (None, "passthrough"))
+        return all(map(is_frozen, steps))
     return isinstance(estimator, FrozenEstimator)
 
 
 def knows_outliers(estimator, ood_label):
     """Whether an estimator, or a step of it, has an ``ood_label`` that is set."""
-    if ood_label is None:
-        return False
-    parameters = estimator.get_params(deep=True)
-    own = [
-        value
-        for name, value in parameters.items()
-        if name.split("__")[-1] == "ood_label" and value is not None
-    ]
-    if any(value != ood_label for value in own):
+    parameters = estimator.get_params(deep=True).items()
+    labels = (value for name, value in parameters if name.split("__")[-1] == "ood_label")
+    own = [label for label in labels if ood_label is not None and label is not None]
+    if any(label != ood_label for label in own):
         raise ValueError(
             f"Got ood_label={ood_label!r}, but the estimator inside has ood_label={own[0]!r}; "
             "pass the same label to both."
@@ -103,7 +73,7 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     estimator : object
         A fitted classifier, or a pipeline or search that ends in one.
     X : array-like of shape (n_samples, n_features)
-        Rows to answer. Passed on as it is.
+        Passed on as it is.
     by_largest : bool, default=False
         Whether the answer is known to be the class of the largest probability (or decision
         function); :func:`answers_by_largest` finds out.
@@ -111,16 +81,11 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     Returns
     -------
     answers : ndarray of shape (n_samples,)
-        ``answers(X)`` where the estimator has it (a classifier that may reject), else
-        ``predict(X)``.
+        ``answers(X)`` of a classifier that may reject, else ``predict(X)``.
     confidence : ndarray of shape (n_samples,), float64
-        Higher = more trustworthy. The first of these that the estimator has:
-
-        1. ``confidence(X)``;
-        2. ``score_samples(X)``;
-        3. ``predict_proba(X)`` of the answer;
-        4. ``decision_function(X)`` of the answer, less the largest of the other classes; for
-           two classes its absolute value.
+        The first of these that the estimator has: ``confidence(X)``; ``score_samples(X)``;
+        ``predict_proba(X)`` of the answer; ``decision_function(X)`` of the answer, less the
+        largest of the other classes (for two classes its absolute value).
 
     Raises
     ------
@@ -128,15 +93,6 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
         If the estimator has none of these methods.
     ValueError
         If a method returns an array of another shape.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood._response import answers_and_confidence
-    >>> classifier = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    >>> answers, confidence = answers_and_confidence(classifier, [[0.4], [9.0]])
-    >>> answers, confidence.round(2)
-    (array([0, 1]), array([0.51, 0.98]))
     """
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_confidence"):
@@ -173,19 +129,11 @@ def confidence_of(estimator, X, *, of_answer=False):
 
     Unless it is asked what it answers (``of_answer``), the class of the largest probability
     (or decision function) is taken for the answer.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood._response import confidence_of
-    >>> classifier = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    >>> confidence_of(classifier, [[0.5], [9.0]]).round(2)
-    array([0.5 , 0.98])
     """
     inner, X = unwrap(estimator, X)
     method = _own_confidence(inner)
     if method:
-        return _one_column(inner, method, getattr(inner, method)(X)).astype(np.float64)
+        return _one_column(inner, method, X).astype(np.float64)
     if of_answer:
         return answers_and_confidence(inner, X)[1]
     evidence = _evidence(inner, X)
@@ -193,38 +141,16 @@ def confidence_of(estimator, X, *, of_answer=False):
 
 
 def answers_of(estimator, X):
-    """Class that a fitted classifier names for each row, also where it would reject.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood._response import answers_of
-    >>> answers_of(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), [[0.1], [9.0]])
-    array([0, 1])
-    """
+    """Class that a fitted classifier names for each row, also where it would reject."""
     inner, X = unwrap(estimator, X)
-    method = "answers" if hasattr(inner, "answers") else "predict"
-    return _one_column(inner, method, getattr(inner, method)(X))
+    return _one_column(inner, "answers" if hasattr(inner, "answers") else "predict", X)
 
 
 def log_proba(classifier, X):
-    """Logarithms of a fitted classifier's probabilities, all finite.
+    """Logarithms of a fitted classifier's probabilities, all finite, in float64.
 
-    Parameters
-    ----------
-    classifier : object
-        Its own ``predict_log_proba`` is taken where that is exact: for classifiers that also
-        have a ``confidence``. A probability of zero is read as the smallest normal float.
-    X : array-like of shape (n_samples, n_features)
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), float64
-
-    Raises
-    ------
-    TypeError
-        If the classifier has no probabilities.
+    Its own ``predict_log_proba`` is taken where that is exact: for classifiers that also have
+    a ``confidence``. A probability of zero is read as the smallest normal float.
     """
     inner, _ = unwrap(classifier)
     if hasattr(inner, "predict_log_proba") and callable(getattr(inner, "confidence", None)):
@@ -234,29 +160,14 @@ def log_proba(classifier, X):
             f"Got {classifier!r}, which has no predict_proba, but its probabilities are "
             "needed; calibrate it (CalibratedClassifierCV), or take another classifier."
         )
-    proba = _two_dimensional(classifier, classifier.predict_proba(X))
-    return np.log(np.maximum(proba, SMALLEST_PROBA))
+    return np.log(np.maximum(_proba(classifier, X), SMALLEST_PROBA))
 
 
 def log_softmax(evidence):
     """Log-probabilities that keep their precision where the probability is nearly one.
 
-    Parameters
-    ----------
-    evidence : ndarray of shape (n_samples, n_classes)
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), float64
-        For the largest column ``-log1p(sum of the others' odds)``, which is exact down to
-        1e-308, where ``log(1 - tiny)`` would be 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood._response import log_softmax
-    >>> log_softmax(np.array([[100.0, 0.0]]))[0, 0] < 0
-    np.True_
+    For the largest column it is ``-log1p(sum of the others' odds)``, which is exact down to
+    1e-308, where ``log(1 - tiny)`` would be 0.
     """
     evidence = np.asarray(evidence, dtype=np.float64)
     top = evidence.argmax(axis=1)[:, None]
@@ -277,30 +188,17 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
         a seed of its own drawn from the RandomState.
     input_shape : tuple of int, default=None
         For every ``input_shape`` that is None, where it is an image's (C, H, W).
-
-    Returns
-    -------
-    estimator
     """
     filled = {}
     for name, value in sorted(estimator.get_params(deep=True).items()):
         parameter = name.rpartition("__")[2]
-        if value is not None:
-            continue
-        if parameter == "random_state" and random_state is not None:
-            filled[name] = _seed(random_state)
-        if parameter == "input_shape" and len(input_shape or ()) == 3:
+        if parameter == "random_state" and value is None and random_state is not None:
+            draws = isinstance(random_state, np.random.RandomState)
+            filled[name] = random_state.randint(2**31 - 1) if draws else random_state
+        if parameter == "input_shape" and value is None and len(input_shape or ()) == 3:
             filled[name] = input_shape
     completed = clone(estimator)
-    if filled:  # what is frozen has nothing to set
-        completed.set_params(**filled)
-    return completed
-
-
-def _seed(random_state):
-    if isinstance(random_state, np.random.RandomState):
-        return random_state.randint(np.iinfo(np.int32).max)
-    return random_state
+    return completed.set_params(**filled) if filled else completed  # what is frozen has none
 
 
 def _own_confidence(estimator):
@@ -312,7 +210,7 @@ def _own_confidence(estimator):
 def _evidence(estimator, X):
     """``predict_proba``, else ``decision_function``: one column for each class."""
     if hasattr(estimator, "predict_proba"):
-        return _two_dimensional(estimator, estimator.predict_proba(X))
+        return _proba(estimator, X)
     if not hasattr(estimator, "decision_function"):
         raise TypeError(
             f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
@@ -330,6 +228,17 @@ def _evidence(estimator, X):
     return decision
 
 
+def _proba(estimator, X):
+    proba = estimator.predict_proba(X)
+    if isinstance(proba, list) or np.ndim(proba) != 2:
+        raise ValueError(
+            f"Got predict_proba of {type(estimator).__name__} that is no array of shape "
+            "(n_samples, n_classes), but a confidence needs one class label a row; "
+            "multi-output classifiers are not supported."
+        )
+    return np.asarray(proba, dtype=np.float64)
+
+
 def _confidence_in(estimator, evidence, codes):
     """The probability of a class, or by how much the decision function prefers it."""
     rows = np.arange(len(codes))
@@ -341,9 +250,9 @@ def _confidence_in(estimator, evidence, codes):
     return chosen - others.max(axis=1)
 
 
-def _one_column(estimator, method, values):
+def _one_column(estimator, method, X):
     """One value a row; a column of answers, as some libraries give it, is one too."""
-    values = np.asarray(values)
+    values = np.asarray(getattr(estimator, method)(X))
     if values.shape[1:] == (1,) and method in ("answers", "predict"):
         return values[:, 0]
     if values.ndim != 1:
@@ -352,13 +261,3 @@ def _one_column(estimator, method, values):
             "but expected one value a row, shape (n_samples,)."
         )
     return values
-
-
-def _two_dimensional(estimator, proba):
-    if isinstance(proba, list) or np.ndim(proba) != 2:
-        raise ValueError(
-            f"Got predict_proba of {type(estimator).__name__} that is no array of shape "
-            "(n_samples, n_classes), but a confidence needs one class label a row; "
-            "multi-output classifiers are not supported."
-        )
-    return np.asarray(proba, dtype=np.float64)

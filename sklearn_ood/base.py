@@ -1,6 +1,12 @@
 """The contract of every classifier here, and what estimators around others have in common."""
 
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import _BaseComposition
@@ -28,12 +34,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
     _keeps_tensors = False
 
     @block_by_block
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray:
         """The most likely class of each row; never rejects.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
@@ -44,12 +46,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return self.classes_[evidence.argmax(axis=1)]
 
     @block_by_block
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray:
         """Probabilities over the in-distribution classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
@@ -59,12 +57,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return np.exp(self._log_proba(self._validate_rows(X)))
 
     @block_by_block
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> NDArray:
         """Logarithm of ``predict_proba``, exact also where a probability is nearly 1.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
@@ -73,28 +67,20 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return self._log_proba(self._validate_rows(X))
 
     @block_by_block
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> NDArray:
         """Evidence for each class; its argmax (its sign for two classes) is ``predict``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            For two classes the evidence for the second less that for the first.
+            For two classes that for the second less that for the first.
         """
         evidence = self._evidence(self._validate_rows(X))
         return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
 
     @block_by_block
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray:
         """How in-distribution each row is: higher is more trustworthy.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
@@ -103,12 +89,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return self._scores(self._validate_rows(X))
 
     @block_by_block
-    def confidence(self, X):
+    def confidence(self, X: ArrayLike) -> NDArray:
         """How likely the answer to each row is right: higher is more.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
@@ -117,7 +99,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
         """
         return self.score_samples(X)
 
-    def answers_and_confidence(self, X):
+    def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
         """``predict`` and ``confidence`` of each row, at once.
 
         Parameters
@@ -133,7 +115,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
         evidence, scores = self._evidence_and_scores(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)], scores
 
-    def class_score_samples(self, X, y):
+    def class_score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray:
         """How in-distribution each row is, were it of a given class.
 
         Parameters
@@ -145,7 +127,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
         Returns
         -------
         ndarray of shape (n_samples,)
-            The evidence for that class where the score is the best class's evidence, else
+            The evidence for that class where the score is the best class's, else
             ``score_samples``.
 
         Raises
@@ -155,8 +137,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
         """
         rows = self._validate_rows(X)
         codes = codes_in(self.classes_, y)
-        if (codes == OUTLIER).any():
-            unknown = np.unique(np.asarray(y)[codes == OUTLIER]).tolist()
+        unknown = np.unique(np.asarray(y)[codes == OUTLIER]).tolist()
+        if unknown:
             raise ValueError(
                 f"Got {type(self).__name__}, which was not taught the classes {unknown} of y; "
                 f"expected labels from classes_={self.classes_.tolist()}."
@@ -192,13 +174,8 @@ class Wrapper(MetaEstimatorMixin):
         As the estimator has them.
     """
 
-    @property
-    def n_features_in_(self):
-        return self.estimator_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        return self.estimator_.feature_names_in_
+    n_features_in_: Any = property(attrgetter("estimator_.n_features_in_"))
+    feature_names_in_: Any = property(attrgetter("estimator_.feature_names_in_"))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -211,9 +188,10 @@ def fitted_on(estimator, X, y, rows):
     if is_frozen(estimator):
         check_is_fitted(estimator)
         return estimator
+    data = [X] if y is None else [X, y]
     if not rows.all():
-        X, y = take_rows(X, rows), y if y is None else take_rows(y, rows)
-    return clone(estimator).fit(X) if y is None else clone(estimator).fit(X, y)
+        data = [take_rows(each, rows) for each in data]
+    return clone(estimator).fit(*data)
 
 
 class Composition(_BaseComposition):
@@ -221,7 +199,7 @@ class Composition(_BaseComposition):
 
     _composed = "estimators"
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters, with those of the members as ``<name>__<parameter>``.
 
         Parameters
@@ -234,13 +212,12 @@ class Composition(_BaseComposition):
         """
         return self._get_params(self._composed, deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters; a member is replaced by its name.
 
         Parameters
         ----------
         **params : dict
-            Also ``<name>__<parameter>``, for a parameter of a member.
 
         Returns
         -------

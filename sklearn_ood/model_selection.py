@@ -1,10 +1,14 @@
 """Splitters that hold whole classes out, to tune for the unknown without outlier data."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import field
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import assert_all_finite, check_random_state, indexable
 from sklearn.utils.validation import column_or_1d
@@ -41,32 +45,25 @@ def _stratified_test_rows(codes, test_size, random_state):
 class LeaveClassesOut(BaseCrossValidator):
     """Folds whose test part holds classes that the training part never shows.
 
-    Every split leaves some classes out. Its test part is all their rows and a share of the
-    rows of every other class; its training part is the rest of the other classes. To a
-    classifier fitted on the training part the left-out classes are unknown, so a score that
-    counts an answer to them as an error tunes for the unknown without any outlier data, and
-    without touching the outliers of the final test.
-
-    At least two classes stay in training, because a discriminative classifier needs them.
+    The test part of a split is all rows of the classes left out, and a share of the rows of
+    every other class; at least two classes stay in training. To a classifier fitted on the
+    rest the left-out classes are unknown: a score that counts an answer to them as an error
+    tunes for the unknown without any outlier data.
 
     Parameters
     ----------
     n_out : int >= 1 or float in (0, 1), default=1
-        Classes to leave out of every split: their number, or their share (rounded, at least
-        one).
+        Classes to leave out: their number, or their share (rounded, at least one).
     n_splits : int >= 1, default=5
-        Number of splits. The classes take turns: over the splits, any two are left out
-        equally often, up to one time. With ``n_out * n_splits`` a multiple of the number of
-        classes, exactly equally often.
+        Over the splits, any two classes are left out equally often, up to one time: exactly
+        with ``n_out * n_splits`` a multiple of the number of classes.
     test_size : float in (0, 1), default=0.3
         Share of each remaining class to test on, at least one row and never all of them,
         drawn anew for every split.
     ood_label : label, default=None
-        Label of rows that are known outliers, if y has any. They are no class to leave out and
-        stay in the training part of every split.
+        Label of known outliers. They are no class to leave out and stay in training.
     random_state : int, RandomState instance or None, default=None
-        Seed of the choice of classes and of rows. Pass an int for the same splits at every
-        call.
+        Chooses classes and rows. Pass an int for the same splits at every call.
 
     Raises
     ------
@@ -76,11 +73,9 @@ class LeaveClassesOut(BaseCrossValidator):
 
     Notes
     -----
-    The test parts overlap and do not cover every row:
-    :func:`~sklearn.model_selection.cross_validate`,
-    :class:`~sklearn.model_selection.GridSearchCV` and the like work,
-    :func:`~sklearn.model_selection.cross_val_predict` does not. A scorer has to bear labels
-    that the classifier was never taught; those of :mod:`sklearn_ood.metrics` do.
+    The test parts overlap and do not cover every row: ``cross_validate``, ``GridSearchCV`` and
+    the like work, ``cross_val_predict`` does not. A scorer has to bear labels that the
+    classifier was never taught, as those of :mod:`sklearn_ood.metrics` do.
 
     Examples
     --------
@@ -103,7 +98,9 @@ class LeaveClassesOut(BaseCrossValidator):
     ood_label: Any = None
     random_state: RandomState = None
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: ArrayLike, y: ArrayLike | None = None, groups: object = None
+    ) -> Iterator[tuple[NDArray, NDArray]]:
         """Generate the indices of the training and test rows.
 
         Parameters
@@ -117,14 +114,11 @@ class LeaveClassesOut(BaseCrossValidator):
 
         Yields
         ------
-        train : ndarray of int
-            Rows to train on, ascending.
-        test : ndarray of int
-            Rows to test on, ascending.
+        train, test : ndarray of int
+            Rows, ascending.
         """
-        check_parameters(self, self._parameter_constraints)
-        X, y = indexable(X, y)
-        classes, codes = self._encode(y)
+        check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
+        codes, classes = self._encode(indexable(X, y)[1])
         n_left_out = self._count_left_out(len(classes))
         known = np.flatnonzero(codes != OUTLIER)
         random_state = check_random_state(self.random_state)
@@ -134,7 +128,7 @@ class LeaveClassesOut(BaseCrossValidator):
             in_test[known] |= _stratified_test_rows(codes[known], self.test_size, random_state)
             yield np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of splits.
 
         Parameters
@@ -144,18 +138,15 @@ class LeaveClassesOut(BaseCrossValidator):
 
         Returns
         -------
-        n_splits : int
-            The number of splits.
+        int
         """
-        check_parameters(self, self._parameter_constraints)
+        check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
         return self.n_splits
 
     def _encode(self, y):
-        """Classes of y and the code of each row; two rows at least of every class."""
+        """The code of each row and the classes, each of two rows at least."""
         if y is None:
-            raise ValueError(
-                "Got y=None, but expected class labels: they say what to leave out."
-            )
+            raise ValueError("Got y=None, but expected class labels to leave out.")
         y = column_or_1d(y)
         assert_all_finite(y, input_name="y")
         codes, classes = encode_labels(y, self.ood_label)
@@ -165,7 +156,7 @@ class LeaveClassesOut(BaseCrossValidator):
                 f"Got y with a single row of the class {single.tolist()[0]!r}, but expected at "
                 "least 2 of every class: one to train on and one to test on."
             )
-        return classes, codes
+        return codes, classes
 
     def _count_left_out(self, n_classes):
         n_out = self.n_out

@@ -7,7 +7,10 @@ system, and a part of the rows is written into a temporary file that is mapped i
 import mmap
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial, wraps
+from inspect import cleandoc
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn.utils import _safe_indexing
@@ -18,8 +21,15 @@ RESIDENT_BYTES = 2**28
 # Reading one row of a mapped file brings its neighbours in too: a huge page at most.
 BYTES_AROUND_A_ROW = 2**21
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+_ROWS = """Parameters
+----------
+X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
-def block_by_block(method):
+"""
+
+
+def block_by_block(method: Method) -> Method:
     """A method of rows that takes mapped files in blocks and dask's collections lazily."""
 
     @wraps(method)
@@ -28,7 +38,14 @@ def block_by_block(method):
             return lazily(self, method.__name__, X)
         return in_blocks(partial(method, self), X)
 
-    return answers
+    answers.__doc__ = _with_rows(cleandoc(method.__doc__ or ""))
+    return cast(Method, answers)
+
+
+def _with_rows(text):
+    """A docstring with the entry on the rows, where it has no parameters yet."""
+    returns = "Returns\n-------\n"
+    return text if "Parameters\n" in text else text.replace(returns, _ROWS + returns)
 
 
 def in_blocks(compute, X):

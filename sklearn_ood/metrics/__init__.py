@@ -1,48 +1,5 @@
 """Metrics for classifiers that may decline to answer, and for outlier scores."""
 
-from sklearn_ood.metrics._bootstrap import bootstrap_interval
-from sklearn_ood.metrics._calibration import expected_calibration_error
-from sklearn_ood.metrics._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
-from sklearn_ood.metrics._ood import (
-    aupr_in,
-    aupr_out,
-    auroc,
-    detection_accuracy,
-    ood_report,
-    tnr_at_tpr,
-)
-from sklearn_ood.metrics._open_set import open_set_f_measure, openness, oscr_score
-from sklearn_ood.metrics._scorer import selective_scorer
-from sklearn_ood.metrics._selective import (
-    augrc_score,
-    aurc_score,
-    coverage_at_risk,
-    eaurc_score,
-    risk_at_coverage,
-    risk_coverage_curve,
-)
-from sklearn_ood.metrics._set_distance import prediction_set_distance
+import lazy_loader
 
-__all__ = [
-    "ConfidenceHistogramDisplay",
-    "RiskCoverageDisplay",
-    "augrc_score",
-    "aupr_in",
-    "aupr_out",
-    "aurc_score",
-    "auroc",
-    "bootstrap_interval",
-    "coverage_at_risk",
-    "detection_accuracy",
-    "eaurc_score",
-    "expected_calibration_error",
-    "ood_report",
-    "open_set_f_measure",
-    "openness",
-    "oscr_score",
-    "prediction_set_distance",
-    "risk_at_coverage",
-    "risk_coverage_curve",
-    "selective_scorer",
-    "tnr_at_tpr",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

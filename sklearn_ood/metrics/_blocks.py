@@ -6,46 +6,78 @@ dependence on how ties were sorted.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial, wraps
+from inspect import Parameter, signature
+from typing import Any, ParamSpec, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from sklearn_ood.metrics._docstrings import documented
+from sklearn_ood._parameters import inherits
+
+P = ParamSpec("P")
+Labels: TypeAlias = ArrayLike
+Numbers: TypeAlias = ArrayLike
+Weights: TypeAlias = ArrayLike | None
+# Of each row its kind, of how many kinds, its confidence and its weight.
+Rows: TypeAlias = tuple[NDArray, int, NDArray, NDArray | None]
 
 
-class Blocks(NamedTuple):
-    """Counts of the rows of each kind in each block, most trustworthy block first."""
+@overload
+def of_counts(
+    rows: Callable[P, Rows], *, joins_idle: bool = ...
+) -> Callable[[Callable], Callable[P, float]]: ...
+@overload
+def of_counts(
+    rows: Callable[..., Rows], *, joins_idle: bool = ..., settings: dict[str, float]
+) -> Callable[[Callable], Callable[..., float]]: ...
+def of_counts(rows: Any, *, joins_idle: bool = False, settings: Any = ()) -> Any:
+    """Make a metric of rows of a function of counts.
 
-    values: np.ndarray
-    counts: np.ndarray
-
-
-class OfCounts(NamedTuple):
-    """A ranking metric as a function of counts: what :func:`bootstrap_interval` resamples.
-
-    Attributes
+    Parameters
     ----------
-    count : callable
+    rows : callable
         From the metric's arguments to those of :func:`count_blocks`.
-    compute : callable
-        From counts of shape (..., n_kinds, n_blocks) to values of shape (...).
-    joins_idle : bool
+    joins_idle : bool, default=False
         Whether neighbouring blocks without errors may be joined first.
+    settings : dict of str to float
+        Further parameters of the function, with their defaults.
+
+    Returns
+    -------
+    decorator
+        Of functions from counts of shape (..., n_kinds, n_blocks) to values of shape (...).
     """
+    of_rows, settings = signature(rows), dict(settings)
+    *first, sample_weight = of_rows.parameters.values()
+    own = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation="float")
+        for name, default in settings.items()
+    ]
+    signed = of_rows.replace(
+        parameters=[*first, *own, sample_weight], return_annotation="float"
+    )
 
-    count: Callable
-    compute: Callable
-    joins_idle: bool = False
+    def decorator(compute):
+        def resampled(*arguments, **params):
+            """Rows, and the function of their counts: what the bootstrap resamples."""
+            params = settings | params
+            names = of_rows.parameters.keys() & params
+            given = rows(*arguments, **{name: params.pop(name) for name in names})
+            return given, partial(compute, **params), joins_idle
 
+        @wraps(compute)
+        def metric(*arguments, **params):
+            given, compute_with, _ = resampled(*arguments, **params)
+            counts = count_blocks(*given)[1]
+            if joins_idle:
+                counts = np.add.reduceat(counts, idle_starts(counts), axis=-1)
+            return float(compute_with(counts))
 
-def of_counts(count, compute, *, joins_idle=False):
-    """Let a metric say what it is as a function of counts, and fill in its docstring."""
+        vars(metric).update(resampled=resampled, __signature__=signed)
+        return inherits(rows)(metric)
 
-    def attach(metric):
-        metric.of_counts = OfCounts(count, compute, joins_idle)
-        return documented(metric)
-
-    return attach
+    return decorator
 
 
 def as_rows(name, values, n_rows=None):
@@ -86,11 +118,12 @@ def as_numbers(name, values, n_rows=None):
     return values
 
 
-def as_answers(y_true, y_pred, confidence):
-    """Labels, answers and numbers of the same rows."""
+def as_answers(y_true, y_pred, confidence, sample_weight=None):
+    """Labels, answers, numbers and weights of the same rows."""
     y_true = as_labels("y_true", y_true)
     y_pred = as_labels("y_pred", y_pred, y_true.size)
-    return y_true, y_pred, as_numbers("confidence", confidence, y_true.size)
+    confidence = as_numbers("confidence", confidence, y_true.size)
+    return y_true, y_pred, confidence, as_weights(sample_weight, y_true.size)
 
 
 def as_weights(sample_weight, n_rows):
@@ -115,6 +148,16 @@ def as_share(name, value, *, zero=True):
     return float(value)
 
 
+def check_both_kinds(known, weights, inside, outside):
+    """Raise unless rows with a weight are on both sides, which are called as given."""
+    counted = known if weights is None else known[weights > 0]
+    if counted.all() or not counted.any():
+        raise ValueError(
+            f"Got {int(counted.sum())} rows {inside} and {int((~counted).sum())} {outside}, "
+            "but at least one of each is needed to compare them."
+        )
+
+
 def differs(y_true, y_pred):
     """Where two label arrays differ; labels of different kinds (text, number) always do."""
     textual = [labels.dtype.kind in "USO" for labels in (y_true, y_pred)]
@@ -123,31 +166,14 @@ def differs(y_true, y_pred):
     return np.asarray(y_true != y_pred, dtype=bool)
 
 
-def count_blocks(kind, n_kinds, confidence, sample_weight=None):
-    """Count the rows of each kind at each distinct confidence.
-
-    Parameters
-    ----------
-    kind : ndarray of shape (n_samples,)
-        Integers in [0, n_kinds), or booleans.
-    n_kinds : int
-    confidence : ndarray of shape (n_samples,), dtype float64
-        No NaN.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Rows of weight zero do not make a block.
-
-    Returns
-    -------
-    blocks : Blocks
-        ``values`` of shape (n_blocks,), falling; ``counts`` of shape (n_kinds, n_blocks),
-        integers without weights and floats with them.
-    """
-    if sample_weight is not None:
-        counted = sample_weight > 0
+def count_blocks(kind, n_kinds, confidence, weights=None):
+    """Falling confidences, and the counts (n_kinds, n_blocks) of the rows with a weight."""
+    if weights is not None:
+        counted = weights > 0
         values, block = block_of_rows(confidence[counted])
         cell = kind[counted] * len(values) + block
-        cells = np.bincount(cell, sample_weight[counted], n_kinds * len(values))
-        return Blocks(values, cells.reshape(n_kinds, len(values)))
+        cells = np.bincount(cell, weights[counted], n_kinds * len(values))
+        return values, cells.reshape(n_kinds, len(values))
     # To sort each kind by itself is several times faster than an argsort with its gathers.
     values, total = np.unique(confidence, return_counts=True)
     counts = np.zeros((n_kinds, len(values)), dtype=np.int64)
@@ -155,10 +181,28 @@ def count_blocks(kind, n_kinds, confidence, sample_weight=None):
         found, n_found = np.unique(confidence[kind == each], return_counts=True)
         counts[each, np.searchsorted(values, found)] = n_found
     counts[0] = total - counts[1:].sum(axis=0)
-    return Blocks(values[::-1], counts[:, ::-1])
+    return values[::-1], counts[:, ::-1]
 
 
 def block_of_rows(confidence):
     """Distinct confidences, highest first, and the index of the block of each row."""
     values, block = np.unique(confidence, return_inverse=True)
     return values[::-1], len(values) - 1 - block
+
+
+def idle_starts(counts):
+    """First block of every group to join: neighbours without errors, whose areas add up."""
+    hit = counts[1] > 0
+    return np.flatnonzero(hit | np.r_[True, hit[:-1]])
+
+
+def mean_above(first, second, n_first):
+    """How often one of ``n_first`` rows is above one of the second; ties count one half."""
+    above = np.cumsum(first, axis=-1) - first / 2
+    return (second * above).sum(axis=-1) / (n_first * second.sum(axis=-1, dtype=np.float64))
+
+
+def at_first(reached, values):
+    """The value at the first block where a condition is reached."""
+    first = np.argmax(reached, axis=-1)[..., None]
+    return np.take_along_axis(values, first, -1)[..., 0]

@@ -1,27 +1,32 @@
 """How sure is a metric? Percentile intervals from resampled rows."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from sklearn_ood.metrics._blocks import as_rows, block_of_rows
-from sklearn_ood.metrics._selective import idle_starts
+from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
+from sklearn_ood.metrics._blocks import as_rows, block_of_rows, idle_starts
 
 _CELLS_AT_ONCE = 2**16  # stays in the cache of one core
 _N_CHUNKS = 32
 
 
 def bootstrap_interval(
-    metric,
-    *rows,
-    confidence_level=0.95,
-    n_resamples=10_000,
-    random_state=None,
-    n_jobs=None,
-    **params,
-):
+    metric: Callable[..., float],
+    *rows: ArrayLike,
+    confidence_level: Share = 0.95,
+    n_resamples: Count = 10_000,
+    random_state: RandomState = None,
+    n_jobs: int | None = None,
+    **params: Any,
+) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric over the rows.
 
     For the ranking metrics of this package the rows are sorted once and all resamples are
@@ -41,25 +46,21 @@ def bootstrap_interval(
     random_state : int, RandomState instance or None, default=None
         Draws the resamples.
     n_jobs : int, default=None
-        Workers for metrics that are called once a resample; joblib's convention. The
-        interval does not depend on it.
+        Workers for metrics that are called once a resample; the interval is the same.
     **params
-        Further keyword arguments of the metric. Each row counts as often as it was drawn,
-        so ``sample_weight`` is not one of them.
+        Further keyword arguments of the metric; ``sample_weight`` is not one of them.
 
     Returns
     -------
     low, high : float
-        Ends of the interval. Resamples in which the metric has no value (no outlier was
-        drawn, say) are left out.
+        Resamples in which the metric has no value (no outlier was drawn, say) are left out.
 
     Raises
     ------
     ValueError
-        If the metric has no value on the rows, lengths differ, or ``confidence_level`` or
-        ``n_resamples`` is out of range.
+        If the metric has no value on the rows, lengths differ or a parameter is out of range.
     TypeError
-        If ``metric`` takes no ``sample_weight``, or ``sample_weight`` is given.
+        If ``metric`` takes no ``sample_weight``, or it is given.
 
     References
     ----------
@@ -78,20 +79,16 @@ def bootstrap_interval(
     >>> bool(low < aurc_score(wrong, np.zeros(200), confidence) < high)
     True
     """
-    if not 0 < confidence_level < 1:
-        raise ValueError(
-            f"Got confidence_level={confidence_level!r}, but expected a number in (0, 1)."
-        )
-    if not isinstance(n_resamples, (int, np.integer)) or n_resamples < 1:
-        raise ValueError(f"Got n_resamples={n_resamples!r}, but expected an integer >= 1.")
+    settings = {"confidence_level": confidence_level, "n_resamples": n_resamples}
+    check_arguments(bootstrap_interval, settings)
     if "sample_weight" in params:
         raise TypeError(
             "Got sample_weight, but the bootstrap weighs each row by how often it was drawn; "
             "leave it out."
         )
     seeds = np.random.SeedSequence(check_random_state(random_state).randint(2**31 - 1))
-    if hasattr(metric, "of_counts"):
-        values = _values_at_once(metric.of_counts, rows, params, n_resamples, seeds)
+    if hasattr(metric, "resampled"):
+        values = _values_at_once(metric.resampled(*rows, **params), n_resamples, seeds)
     else:
         values = _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs)
     values = values[~np.isnan(values)]
@@ -105,21 +102,18 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _values_at_once(of_counts, rows, params, n_resamples, seeds):
-    of_rows = {
-        name: params.pop(name) for name in signature(of_counts.count).parameters.keys() & params
-    }
-    kind, n_kinds, confidence, _ = of_counts.count(*rows, **of_rows)
-    cell, n_blocks = _cells(kind, n_kinds, confidence, of_counts.joins_idle)
+def _values_at_once(resampled, n_resamples, seeds):
+    (kind, n_kinds, confidence, _), compute, joins_idle = resampled
+    cell, n_blocks = _cells(kind, n_kinds, confidence, joins_idle)
     draw = _drawer(cell, np.random.Generator(np.random.SFC64(seeds)))
     at_once = max(1, _CELLS_AT_ONCE // (n_kinds * n_blocks))
-    values = np.empty(n_resamples)
+    values = []
     for start in range(0, n_resamples, at_once):
         size = min(at_once, n_resamples - start)
         counts = draw(size, n_kinds * n_blocks).reshape(size, n_kinds, n_blocks)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values[start : start + size] = of_counts.compute(counts, **params)
-    return values
+            values.append(compute(counts))
+    return np.concatenate(values)
 
 
 def _cells(kind, n_kinds, confidence, joins_idle):
@@ -168,6 +162,8 @@ def _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs):
 
 def _values_of_chunk(metric, rows, params, n_rows, size, seed):
     rng = np.random.default_rng(seed)
-    draws = (rng.integers(n_rows, size=n_rows) for _ in range(size))
-    weights = (np.bincount(draw, minlength=n_rows).astype(np.float64) for draw in draws)
-    return np.array([metric(*rows, sample_weight=weight, **params) for weight in weights])
+    values = np.empty(size)
+    for i in range(size):
+        drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+        values[i] = metric(*rows, sample_weight=drawn.astype(np.float64), **params)
+    return values

@@ -1,18 +1,63 @@
 """Pictures of a confidence, in scikit-learn's style."""
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_confidence, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import as_answers, as_labels, differs
-from sklearn_ood.metrics._docstrings import documented
-from sklearn_ood.metrics._selective import aurc_score, risk_coverage_curve
+from sklearn_ood.metrics._open_set import right_unknown_or_wrong
+from sklearn_ood.metrics._selective import aurc_score, right_or_wrong, risk_coverage_curve
 
 _MARKED_AT_MOST = 200
 
 
-class RiskCoverageDisplay:
+class _OfAnswers:
+    """A picture of what a classifier answers."""
+
+    from_predictions: Callable[..., Any]
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> Self:
+        """Draw the answers of a fitted classifier to the rows of X, and their confidence.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier. Its confidence is ``confidence`` or ``score_samples``, else what
+            ``predict_proba`` gives the answer, else the margin of ``decision_function``.
+        X : array-like of shape (n_samples, n_features)
+            Rows to answer, those of unknown classes included.
+        y : array-like of shape (n_samples,)
+            True labels; an answer to a label that was never taught is an error.
+        **kwargs
+            Passed to :meth:`from_predictions`. ``name`` is that of the estimator's class,
+            ``classes`` its ``classes_`` and ``threshold`` its ``threshold_``, where these are
+            drawn and not given.
+
+        Returns
+        -------
+        display
+        """
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        settings = cls._settings_of(estimator) | given
+        return cls.from_predictions(y, *answers_and_confidence(estimator, X), **settings)
+
+    @classmethod
+    def _settings_of(cls, estimator):
+        return {"name": type(unwrap(estimator)[0]).__name__}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RiskCoverageDisplay(_OfAnswers):
     """Selective risk against coverage, with the curve of a perfect ranking beside it.
 
     Make one with :meth:`from_estimator` or :meth:`from_predictions`. Several curves share
@@ -31,10 +76,7 @@ class RiskCoverageDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Axes with the curve.
-    figure_ : matplotlib Figure
-        Figure with the axes.
+    ax_, figure_ : matplotlib Axes and Figure
     line_ : matplotlib Line2D
         The curve.
     points_ : matplotlib Line2D
@@ -56,119 +98,83 @@ class RiskCoverageDisplay:
     'by hand (AURC = 0.0625)'
     """
 
-    def __init__(self, *, coverage, risk, aurc=None, name=None):
-        self.coverage = coverage
-        self.risk = risk
-        self.aurc = aurc
-        self.name = name
+    coverage: NDArray
+    risk: NDArray
+    aurc: float | None = None
+    name: str | None = None
 
-    @classmethod
-    @documented
-    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, optimal=True, **kwargs):
-        """Draw the curve of a fitted classifier on the rows of X.
-
-        Parameters
-        ----------
-        {estimator_rows}
-        {name}
-        {ax}
-        {optimal}
-        **kwargs
-            Passed to matplotlib's ``plot`` for the curve.
-
-        Returns
-        -------
-        display : RiskCoverageDisplay
-        """
-        return cls.from_predictions(
-            y,
-            *answers_and_confidence(estimator, X),
-            name=type(unwrap(estimator)[0]).__name__ if name is None else name,
-            ax=ax,
-            optimal=optimal,
-            **kwargs,
-        )
-
-    @classmethod
-    @documented
-    def from_predictions(
-        cls, y_true, y_pred, confidence, *, name=None, ax=None, optimal=True, **kwargs
-    ):
-        """Draw the curve of answers and their confidence.
-
-        Parameters
-        ----------
-        {answers}
-        {name}
-        {ax}
-        {optimal}
-        **kwargs
-            Passed to matplotlib's ``plot`` for the curve.
-
-        Returns
-        -------
-        display : RiskCoverageDisplay
-        """
-        coverage, risk, _ = risk_coverage_curve(y_true, y_pred, confidence)
-        aurc = aurc_score(y_true, y_pred, confidence)
-        display = cls(coverage=coverage, risk=risk, aurc=aurc, name=name)
-        return display.plot(ax=ax, optimal=optimal, **kwargs)
-
-    @documented
-    def plot(self, ax=None, *, name=None, optimal=True, **kwargs):
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, optimal: bool = True, **kwargs: Any
+    ) -> Self:
         """Draw the curve.
 
         Parameters
         ----------
-        {ax}
-        {name}
-        {optimal}
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes new ones.
+        name : str, default=None
+            What to call it in the picture.
+        optimal : bool, default=True
+            Whether to draw the curve of a perfect ranking.
         **kwargs
             Passed to matplotlib's ``plot`` for the curve.
 
         Returns
         -------
-        display : RiskCoverageDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
+        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
-        style = {"label": self._label(self.name if name is None else name), **kwargs}
-        (self.line_,) = self.ax_.plot(self.coverage, self.risk, **style)
-        color = self.line_.get_color()
+        area = None if self.aurc is None else f"AURC = {self.aurc:.3g}"
+        name = self.name if name is None else name
+        label = f"{name} ({area})" if name and area else name or area
+        (self.line_,) = self.ax_.plot(self.coverage, self.risk, **{"label": label, **kwargs})
+        style = {"color": self.line_.get_color()}
         self.points_ = self.optimal_line_ = None
         if len(self.coverage) <= _MARKED_AT_MOST:
             (self.points_,) = self.ax_.plot(
-                self.coverage, self.risk, "o", color=color, markersize=4, clip_on=False
+                self.coverage, self.risk, "o", markersize=4, clip_on=False, **style
             )
         if optimal:
             wrong = self.risk[-1]
             best = np.linspace(1 - wrong, 1, 200) if wrong < 1 else np.ones(1)
-            self.optimal_line_ = self.ax_.plot(
-                np.r_[0, best],
-                np.r_[0, (best - 1 + wrong) / best],
-                linestyle="--",
-                color=color,
-                alpha=0.6,
-                label=f"perfect ranking (risk {wrong:.3g} at coverage 1)",
-            )[0]
+            curve = np.r_[0, best], np.r_[0, (best - 1 + wrong) / best]
+            label = f"perfect ranking (risk {wrong:.3g} at coverage 1)"
+            (self.optimal_line_,) = self.ax_.plot(*curve, "--", alpha=0.6, label=label, **style)
         self.ax_.set(xlabel="Coverage", ylabel="Selective risk", xlim=(0, 1))
         self.ax_.set_ylim(bottom=0)
         if self.ax_.get_legend_handles_labels()[1]:
             self.ax_.legend(loc="upper left")
         return self
 
-    def _label(self, name):
-        area = None if self.aurc is None else f"AURC = {self.aurc:.3g}"
-        if name is None:
-            return area
-        return name if area is None else f"{name} ({area})"
+    @classmethod
+    @inherits(right_or_wrong, plot)
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        confidence: ArrayLike,
+        *,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the curve of answers and their confidence.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display
+        """
+        coverage, risk, _ = risk_coverage_curve(y_true, y_pred, confidence)
+        aurc = aurc_score(y_true, y_pred, confidence)
+        return cls(coverage=coverage, risk=risk, aurc=aurc, name=name).plot(**kwargs)
 
 
-class ConfidenceHistogramDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class ConfidenceHistogramDisplay(_OfAnswers):
     """Confidence of right answers, wrong answers and answers to unknown classes.
 
     Make one with :meth:`from_estimator` or :meth:`from_predictions`.
@@ -188,10 +194,7 @@ class ConfidenceHistogramDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Axes with the histograms.
-    figure_ : matplotlib Figure
-        Figure with the axes.
+    ax_, figure_ : matplotlib Axes and Figure
     bars_ : list of matplotlib artists
         One histogram for each kind of row that occurs.
     line_ : matplotlib Line2D
@@ -207,91 +210,26 @@ class ConfidenceHistogramDisplay:
     ['known, right (2)', 'known, wrong (1)', 'unknown (1)', 'threshold 0.75']
     """
 
-    def __init__(self, *, confidence, right, is_in, threshold=None, name=None):
-        self.confidence = confidence
-        self.right = right
-        self.is_in = is_in
-        self.threshold = threshold
-        self.name = name
+    confidence: NDArray
+    right: NDArray
+    is_in: NDArray
+    threshold: float | None = None
+    name: str | None = None
 
     @classmethod
-    @documented
-    def from_estimator(cls, estimator, X, y, *, threshold=None, name=None, ax=None, **kwargs):
-        """Draw the confidence of a fitted classifier on the rows of X.
+    def _settings_of(cls, estimator):
+        threshold = getattr(unwrap(estimator)[0], "threshold_", None)
+        own = {"classes": classes_of(estimator), "threshold": threshold}
+        return super()._settings_of(estimator) | own
 
-        Parameters
-        ----------
-        {estimator_rows}
-        threshold : float, default=None
-            Lowest confidence that is answered; None takes the estimator's ``threshold_``
-            where it has one.
-        {name}
-        {ax}
-        **kwargs
-            Passed to matplotlib's ``hist``.
-
-        Returns
-        -------
-        display : ConfidenceHistogramDisplay
-        """
-        last, _ = unwrap(estimator)
-        return cls.from_predictions(
-            y,
-            *answers_and_confidence(estimator, X),
-            classes=classes_of(estimator),
-            threshold=getattr(last, "threshold_", None) if threshold is None else threshold,
-            name=type(last).__name__ if name is None else name,
-            ax=ax,
-            **kwargs,
-        )
-
-    @classmethod
-    @documented
-    def from_predictions(
-        cls,
-        y_true,
-        y_pred,
-        confidence,
-        *,
-        classes,
-        threshold=None,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
-        """Draw the confidence of answers.
-
-        Parameters
-        ----------
-        {answers}
-        {classes}
-        threshold : float, default=None
-            Lowest confidence that is answered.
-        {name}
-        {ax}
-        **kwargs
-            Passed to matplotlib's ``hist``.
-
-        Returns
-        -------
-        display : ConfidenceHistogramDisplay
-        """
-        y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
-        is_in = codes_in(as_labels("classes", classes), y_true) != OUTLIER
-        right = is_in & ~differs(y_true, y_pred)
-        display = cls(
-            confidence=confidence, right=right, is_in=is_in, threshold=threshold, name=name
-        )
-        return display.plot(ax=ax, **kwargs)
-
-    @documented
-    def plot(self, ax=None, *, name=None, bins=40, **kwargs):
+    @inherits(RiskCoverageDisplay.plot)
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, bins: ArrayLike = 40, **kwargs: Any
+    ) -> Self:
         """Draw the histograms, each of area one.
 
         Parameters
         ----------
-        {ax}
-        {name}
         bins : int or array-like, default=40
             Bins, the same for all kinds of rows.
         **kwargs
@@ -299,12 +237,7 @@ class ConfidenceHistogramDisplay:
 
         Returns
         -------
-        display : ConfidenceHistogramDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
+        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         shown = _within_finite(self.confidence)
@@ -315,25 +248,53 @@ class ConfidenceHistogramDisplay:
             ("known, wrong", self.is_in & ~self.right, "tab:orange"),
             ("unknown", ~self.is_in, "tab:red"),
         ]
-        self.bars_ = [
-            self.ax_.hist(
-                shown[rows], bins=edges, color=color, label=f"{kind} ({rows.sum()})", **style
-            )[2]
-            for kind, rows, color in kinds
-            if rows.any()
-        ]
+        self.bars_ = []
+        for kind, rows, color in kinds:
+            if rows.any():
+                label = f"{kind} ({rows.sum()})"
+                drawn = self.ax_.hist(shown[rows], edges, color=color, label=label, **style)
+                self.bars_.append(drawn[2])
         self.line_ = None
         if self.threshold is not None and np.isfinite(self.threshold):
-            self.line_ = self.ax_.axvline(
-                self.threshold,
-                color="black",
-                linestyle="--",
-                label=f"threshold {self.threshold:.3g}",
-            )
-        name = self.name if name is None else name
-        self.ax_.set(xlabel="Confidence", ylabel="Density", title=name or "")
+            style = {"color": "black", "linestyle": "--"}
+            label = f"threshold {self.threshold:.3g}"
+            self.line_ = self.ax_.axvline(self.threshold, label=label, **style)
+        title = (self.name if name is None else name) or ""
+        self.ax_.set(xlabel="Confidence", ylabel="Density", title=title)
         self.ax_.legend()
         return self
+
+    @classmethod
+    @inherits(right_unknown_or_wrong, RiskCoverageDisplay.from_predictions)
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        confidence: ArrayLike,
+        *,
+        classes: ArrayLike,
+        threshold: float | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the confidence of answers.
+
+        Parameters
+        ----------
+        threshold : float, default=None
+            Lowest confidence that is answered.
+
+        Returns
+        -------
+        display
+        """
+        labels, answers, shown, _ = as_answers(y_true, y_pred, confidence)
+        is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER
+        right = is_in & ~differs(labels, answers)
+        display = cls(
+            confidence=shown, right=right, is_in=is_in, threshold=threshold, name=name
+        )
+        return display.plot(**kwargs)
 
 
 def _within_finite(confidence):

@@ -1,67 +1,64 @@
 """Open-set recognition: name the known classes and refuse the others, judged as one task."""
 
-import numpy as np
+from __future__ import annotations
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sklearn_ood._parameters import inherits
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import (
+    Rows,
     as_answers,
     as_labels,
-    as_weights,
-    count_blocks,
+    check_both_kinds,
     differs,
+    mean_above,
     of_counts,
 )
-from sklearn_ood.metrics._docstrings import documented
+from sklearn_ood.metrics._selective import right_or_wrong
 
 
-def right_unknown_or_wrong(y_true, y_pred, confidence, *, classes, sample_weight=None):
-    """Arguments of ``count_blocks``: known and right (0), unknown (1), known and wrong (2)."""
-    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
-    weights = as_weights(sample_weight, y_true.size)
-    unknown = codes_in(as_labels("classes", classes), y_true) == OUTLIER
-    counted = unknown if weights is None else unknown[weights > 0]
-    if counted.all() or not counted.any():
-        raise ValueError(
-            f"Got {int((~counted).sum())} rows with a label of classes and "
-            f"{int(counted.sum())} without, but at least one of each is needed."
-        )
-    return np.where(unknown, 1, 2 * differs(y_true, y_pred)), 3, confidence, weights
-
-
-def oscr_of_counts(counts):
-    """OSCR of counts of shape (..., 3, n_blocks)."""
-    right, unknown = counts[..., 0, :], counts[..., 1, :]
-    above = np.cumsum(right, axis=-1) - right / 2
-    n_right_wrong = counts[..., 0, :].sum(axis=-1) + counts[..., 2, :].sum(axis=-1)
-    pairs = n_right_wrong.astype(np.float64) * unknown.sum(axis=-1)
-    return (unknown * above).sum(axis=-1) / pairs
-
-
-@of_counts(right_unknown_or_wrong, oscr_of_counts)
-def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
-    """Open-set classification rate: area under correct answers against false answers.
-
-    For every threshold, the share of the known rows that is answered and right (CCR) is
-    drawn against the share of the unknown rows that is answered (FPR). The area is the
-    probability that a known row is answered right with more confidence than an unknown
-    row has; ties count one half. Higher is better.
+@inherits(right_or_wrong)
+def right_unknown_or_wrong(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    confidence: ArrayLike,
+    *,
+    classes: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> Rows:
+    """Rows of the kinds known and right (0), unknown (1), known and wrong (2).
 
     Parameters
     ----------
-    {answers}
-    {classes}
-    {sample_weight}
-
-    Returns
-    -------
-    score : float
-        In [0, accuracy on the known rows].
+    classes : array-like of shape (n_classes,)
+        The labels that the classifier was taught, its ``classes_``.
 
     Raises
     ------
     ValueError
-        If there is no known or no unknown row, lengths differ, a confidence is NaN, or
-        weights are not valid.
+        If no row is of these classes, or all are where both are compared; lengths differ, a
+        number is NaN, or weights are not valid.
+    """
+    labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    known = codes_in(as_labels("classes", classes), labels) != OUTLIER
+    check_both_kinds(known, weights, "with a label of classes", "without")
+    return np.where(known, 2 * differs(labels, answers), 1), 3, numbers, weights
+
+
+@of_counts(right_unknown_or_wrong)
+def oscr_score(counts):
+    """Open-set classification rate: area under correct answers against false answers.
+
+    The share of the known rows that is answered and right (CCR) is drawn against the share
+    of the unknown rows that is answered (FPR). The area is the probability that a known row
+    is answered right with more confidence than an unknown row has; ties count one half.
+
+    Returns
+    -------
+    score : float
+        In [0, accuracy on the known rows]; higher is better.
 
     References
     ----------
@@ -73,14 +70,20 @@ def oscr_score(y_true, y_pred, confidence, *, classes, sample_weight=None):
     >>> oscr_score([0, 1, 7, 8], [0, 1, 1, 0], [0.9, 0.6, 0.7, 0.1], classes=[0, 1])
     0.75
     """
-    rows = right_unknown_or_wrong(
-        y_true, y_pred, confidence, classes=classes, sample_weight=sample_weight
-    )
-    return float(oscr_of_counts(count_blocks(*rows).counts))
+    right, unknown, wrong = np.moveaxis(counts, -2, 0)
+    return mean_above(right, unknown, (right + wrong).sum(axis=-1))
 
 
-@documented
-def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample_weight=None):
+@inherits(right_unknown_or_wrong)
+def open_set_f_measure(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    confidence: ArrayLike,
+    *,
+    classes: ArrayLike,
+    threshold: float,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Macro F-measure over the known classes of a classifier that refuses below a threshold.
 
     A row is answered where ``confidence >= threshold``. For a class, precision is the
@@ -90,22 +93,13 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
 
     Parameters
     ----------
-    {answers}
-    {classes}
     threshold : float
         Lowest confidence that is answered.
-    {sample_weight}
 
     Returns
     -------
     score : float
         In [0, 1]; higher is better. 0 when nothing is answered.
-
-    Raises
-    ------
-    ValueError
-        If there is no row, no row has a label of ``classes`` or is answered with one,
-        lengths differ, a confidence or the threshold is NaN, or weights are not valid.
 
     References
     ----------
@@ -123,31 +117,27 @@ def open_set_f_measure(y_true, y_pred, confidence, *, classes, threshold, sample
     """
     if np.ndim(threshold) or np.isnan(threshold):
         raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
-    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
-    answered = confidence >= threshold
-    weights = as_weights(sample_weight, y_true.size)
-    weights = np.ones(y_true.size) if weights is None else weights
-    classes = as_labels("classes", classes)
-    truth, answer = codes_in(classes, y_true), codes_in(classes, y_pred)
-    right = answered & (truth == answer)
-    hits, rows, answers = (
-        np.bincount(code + 1, weight, len(classes) + 1)[1:]  # the first is no class
-        for code, weight in (
-            (truth, weights * right),
-            (truth, weights),
-            (answer, weights * answered),
-        )
-    )
-    seen = rows + answers > 0
+    labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    weights = np.ones(labels.size) if weights is None else weights
+    known = as_labels("classes", classes)
+    truth, answer = codes_in(known, labels), codes_in(known, answers)
+    answered = weights * (numbers >= threshold)
+
+    def of_each_class(codes, weights):
+        return np.bincount(codes + 1, weights, len(known) + 1)[1:]  # the first is no class
+
+    hits = of_each_class(truth, answered * (truth == answer))
+    n_rows, n_answers = of_each_class(truth, weights), of_each_class(answer, answered)
+    seen = n_rows + n_answers > 0
     if not seen.any():
         raise ValueError(
-            f"Got no row of the classes {classes[:5]} and no answer that names one, but the "
+            f"Got no row of the classes {known[:5]} and no answer that names one, but the "
             "F-measure is a mean over them; check that classes holds labels of y_true."
         )
-    return float(np.mean(2 * hits[seen] / (rows + answers)[seen]))
+    return float(np.mean(2 * hits[seen] / (n_rows + n_answers)[seen]))
 
 
-def openness(n_train, n_test, n_target=None):
+def openness(n_train: int, n_test: int, n_target: int | None = None) -> float:
     r"""How many classes of the test were never taught.
 
     .. math:: 1 - \sqrt{\frac{2 \, n_{train}}{n_{test} + n_{target}}}

@@ -1,5 +1,10 @@
 """The metrics as scorers of scikit-learn's model selection."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from sklearn_ood._response import (
@@ -14,14 +19,13 @@ from sklearn_ood.metrics import _calibration, _ood, _open_set, _selective
 from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 
 
-def selective_scorer(metric="aurc", **kwargs):
+def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """Scorer that judges a classifier's answers together with its confidence in them.
 
-    The confidence is the estimator's ``confidence`` or ``score_samples``, else what its
-    ``predict_proba`` gives the answer, else the margin of its ``decision_function``. A row
-    whose label is not in ``classes_`` is out of distribution: any answer to it is an error,
-    and it is a negative of the metrics that tell outliers. So outlier rows ride along in the
-    test folds, and nobody has to say which label is theirs.
+    The confidence is ``confidence`` or ``score_samples``, else what ``predict_proba`` gives
+    the answer, else the margin of ``decision_function``. A row whose label is not in
+    ``classes_`` is out of distribution: any answer to it is an error. So outlier rows ride
+    along in the test folds, and nobody has to say which label is theirs.
 
     Parameters
     ----------
@@ -47,8 +51,7 @@ def selective_scorer(metric="aurc", **kwargs):
     Raises
     ------
     ValueError
-        If the metric's name is not known. When called: if the metric needs outliers and no
-        row has a label outside ``classes_``.
+        If the metric is not known. When called: if it needs outliers and there are none.
     TypeError
         When called: if the estimator lacks the method that the metric needs.
 
@@ -71,30 +74,23 @@ def selective_scorer(metric="aurc", **kwargs):
     """
     if metric not in _METRICS:
         raise ValueError(f"Got metric={metric!r}, but expected one of {', '.join(_METRICS)}.")
-    return _SelectiveScorer(metric, kwargs)
+    return _SelectiveScorer(metric, tuple(kwargs.items()))
 
 
+@dataclass(frozen=True, repr=False)
 class _SelectiveScorer:
-    def __init__(self, metric, kwargs):
-        self.metric = metric
-        self.kwargs = kwargs
+    metric: str
+    settings: tuple[tuple[str, Any], ...]
 
     def __repr__(self):
-        settings = "".join(f", {name}={value!r}" for name, value in self.kwargs.items())
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"selective_scorer({self.metric!r}{settings})"
-
-    def __eq__(self, other):
-        return isinstance(other, _SelectiveScorer) and repr(self) == repr(other)
-
-    def __hash__(self):
-        return hash(repr(self))
 
     def __call__(self, estimator, X, y, sample_weight=None):
         function, sign, needs = _METRICS[self.metric]
-        value = function(
-            **needs(self.metric, estimator, X, y), **self.kwargs, sample_weight=sample_weight
-        )
-        return value if sign > 0 else -value
+        arguments = needs(self.metric, estimator, X, y) | dict(self.settings)
+        value = function(**arguments, sample_weight=sample_weight)
+        return value if sign > 0 else -value  # a report is no number
 
 
 def _answers(metric, estimator, X, y):
@@ -102,25 +98,24 @@ def _answers(metric, estimator, X, y):
     return {"y_true": y, "y_pred": answers, "confidence": confidence}
 
 
-def _known_and_unknown(metric, estimator, X, y):
+def _known(metric, estimator, y):
+    """Mask of the rows of the classes taught; it is neither all nor none."""
     is_in = codes_in(classes_of(estimator), as_labels("y", y)) != OUTLIER
     if is_in.all() or not is_in.any():
         raise ValueError(
             f"Got y with {int((~is_in).sum())} of {is_in.size} rows outside the classes of "
-            f"{type(estimator).__name__}, but {metric} compares rows inside and "
-            "outside; keep rows of classes that were not taught in every test fold, for "
-            "instance with LeaveClassesOut."
+            f"{type(estimator).__name__}, but {metric} compares rows inside and outside; keep "
+            "rows of untaught classes in every test fold, for instance with LeaveClassesOut."
         )
     return is_in
 
 
 def _scores(metric, estimator, X, y):
-    is_in = _known_and_unknown(metric, estimator, X, y)
-    return {"is_in": is_in, "score": confidence_of(estimator, X)}
+    return {"is_in": _known(metric, estimator, y), "score": confidence_of(estimator, X)}
 
 
 def _answers_and_classes(metric, estimator, X, y):
-    _known_and_unknown(metric, estimator, X, y)
+    _known(metric, estimator, y)
     return _answers(metric, estimator, X, y) | {"classes": classes_of(estimator)}
 
 
@@ -135,20 +130,19 @@ def _proba(metric, estimator, X, y):
 
 
 def _decisions(metric, estimator, X, y):
-    last, X_last = unwrap(estimator, X)
-    if not hasattr(last, "accept"):
+    inner, X = unwrap(estimator, X)
+    if not hasattr(inner, "accept"):
         raise TypeError(
             f"Got estimator={estimator!r} without accept, but {metric} judges its decisions; "
             "wrap it in SelectiveClassifier, or score its ranking with 'aurc'."
         )
-    accepted = np.asarray(last.accept(X_last), dtype=bool)
-    wrong = differs(as_labels("y", y, accepted.size), answers_of(last, X_last))
+    accepted = np.asarray(inner.accept(X), dtype=bool)
+    wrong = differs(as_labels("y", y, accepted.size), answers_of(inner, X))
     return {"accepted": accepted, "wrong": wrong}
 
 
 def _coverage(accepted, wrong, *, sample_weight=None):
-    weights = as_weights(sample_weight, accepted.size)
-    return float(np.average(accepted, weights=weights))
+    return float(np.average(accepted, weights=as_weights(sample_weight, accepted.size)))
 
 
 def _selective_risk(accepted, wrong, *, sample_weight=None):

@@ -5,119 +5,66 @@ wrong. A row whose label the classifier was never taught is wrong whenever it is
 which needs no special case here: its label equals no prediction.
 """
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import digamma
 
+from sklearn_ood._parameters import inherits
 from sklearn_ood.metrics._blocks import (
+    Labels,
+    Numbers,
+    Rows,
+    Weights,
     as_answers,
     as_share,
-    as_weights,
+    at_first,
     count_blocks,
     differs,
+    mean_above,
     of_counts,
 )
-from sklearn_ood.metrics._docstrings import documented
 
 _ROUNDING = 1e-12
 
 
-def right_or_wrong(y_true, y_pred, confidence, *, sample_weight=None):
-    """Arguments of ``count_blocks`` with the kinds right (0) and wrong (1)."""
-    y_true, y_pred, confidence = as_answers(y_true, y_pred, confidence)
-    weights = as_weights(sample_weight, y_true.size)
-    return differs(y_true, y_pred), 2, confidence, weights
+def right_or_wrong(
+    y_true: Labels, y_pred: Labels, confidence: Numbers, *, sample_weight: Weights = None
+) -> Rows:
+    """Rows of the kinds right (0) and wrong (1).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels. Labels the classifier was never taught may be of another type than its
+        answers (an "unknown" among integers).
+    y_pred : array-like of shape (n_samples,)
+        Answers of the classifier, before any is rejected.
+    confidence : array-like of shape (n_samples,)
+        Higher = more trustworthy. Infinities are allowed, NaN is not.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; only their ratios matter.
+
+    Raises
+    ------
+    ValueError
+        If there is no row, lengths differ, a confidence is NaN, or weights or another
+        parameter are out of range.
+    """
+    labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    return differs(labels, answers), 2, numbers, weights
 
 
-def without_idle_blocks(counts):
-    """Join neighbouring blocks without errors: their areas add up to that of one block."""
-    starts = idle_starts(counts)
-    return np.add.reduceat(counts, starts, axis=-1)
-
-
-def idle_starts(counts):
-    """First block of every group that :func:`without_idle_blocks` leaves."""
-    hit = counts[1] > 0
-    return np.flatnonzero(hit | np.r_[True, hit[:-1]])
-
-
-def aurc_of_counts(counts):
-    """AURC of counts of shape (..., 2, n_blocks); the sum over a block in closed form."""
-    errors = counts[..., 1, :]
-    total = counts[..., 0, :] + errors
-    after = np.cumsum(total, axis=-1)
-    harmonic_after = _harmonic(after)
-    # Every row of a block adds sum_j (j/t) / (n0 + j) inside the block, and 1 / i for every
-    # later position i; both sums are differences of harmonic numbers.
-    per_row = 1 + harmonic_after[..., -1:] - harmonic_after
-    rise = np.diff(harmonic_after, axis=-1)
-    rise *= after[..., :-1]
-    rise /= np.where(total > 0, total, 1)[..., 1:]
-    per_row[..., 1:] -= rise
-    return np.einsum("...i,...i->...", errors, per_row) / after[..., -1]
-
-
-def eaurc_of_counts(counts):
-    """E-AURC of counts of shape (..., 2, n_blocks)."""
-    right, wrong = np.moveaxis(counts.sum(axis=-1), -1, 0)
-    nothing = np.zeros_like(right)
-    perfect = np.stack([np.stack([right, nothing], -1), np.stack([nothing, wrong], -1)], -2)
-    # The difference is never negative; only its rounding is.
-    return np.maximum(aurc_of_counts(counts) - aurc_of_counts(perfect), 0.0)
-
-
-def augrc_of_counts(counts):
-    """AUGRC of counts of shape (..., 2, n_blocks): trapezoids are the mean over orders."""
-    total, errors = counts.sum(axis=-2), counts[..., 1, :]
-    errors_before = np.cumsum(errors, axis=-1) - errors
-    area = (total * (errors_before + errors / 2)).sum(axis=-1)
-    return area / total.sum(axis=-1).astype(np.float64) ** 2
-
-
-def risk_at_coverage_of_counts(counts, *, coverage=0.9):
-    """Risk at a coverage of counts of shape (..., 2, n_blocks)."""
-    coverage = as_share("coverage", coverage, zero=False)
-    accepted, errors = _accepted(counts)
-    enough = accepted >= (coverage - _ROUNDING) * accepted[..., -1:]
-    enough &= accepted > 0
-    first = np.argmax(enough, axis=-1)[..., None]
-    taken = np.take_along_axis(errors, first, -1) / np.take_along_axis(accepted, first, -1)
-    return taken[..., 0]
-
-
-def coverage_at_risk_of_counts(counts, *, risk=0.01):
-    """Largest coverage at a risk of counts of shape (..., 2, n_blocks)."""
-    risk = as_share("risk", risk)
-    accepted, errors = _accepted(counts)
-    within = errors <= (risk + _ROUNDING) * accepted
-    return (accepted * within).max(axis=-1) / accepted[..., -1]
-
-
-def _accepted(counts):
-    errors = np.cumsum(counts[..., 1, :], axis=-1)
-    return np.cumsum(counts[..., 0, :], axis=-1) + errors, errors
-
-
-def _harmonic(count):
-    if count.dtype.kind == "i" and count.max() < 4 * count.size:
-        table = np.zeros(count.max() + 1)
-        np.cumsum(1.0 / np.arange(1, table.size), out=table[1:])
-        return table[count]
-    return digamma(count + 1.0) + np.euler_gamma
-
-
-@documented
-def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
+@inherits(right_or_wrong)
+def risk_coverage_curve(
+    y_true: Labels, y_pred: Labels, confidence: Numbers, *, sample_weight: Weights = None
+) -> tuple[NDArray, NDArray, NDArray]:
     """Selective risk at every coverage that a threshold can reach.
 
     Accepting the rows with ``confidence >= threshold`` takes or leaves all rows of equal
     confidence together, so there is one point for each distinct confidence and none in
     between. With a constant confidence the curve is a single point, at coverage 1.
-
-    Parameters
-    ----------
-    {answers}
-    sample_weight : array-like of shape (n_samples,), default=None
-        Finite numbers >= 0. A weight of 2 is the same as the row twice.
 
     Returns
     -------
@@ -127,11 +74,6 @@ def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
         In [0, 1]; the last is the error rate of the classifier.
     threshold : ndarray of shape (n_points,)
         Falling: the lowest confidence accepted at each point.
-
-    Raises
-    ------
-    ValueError
-        {bad_answers}
 
     References
     ----------
@@ -151,15 +93,14 @@ def risk_coverage_curve(y_true, y_pred, confidence, *, sample_weight=None):
     >>> threshold
     array([0.9, 0.8, 0.1])
     """
-    values, counts = count_blocks(
-        *right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    )
+    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
+    values, counts = count_blocks(*rows)
     accepted, errors = _accepted(counts)
     return accepted / accepted[-1], errors / accepted, values
 
 
-@of_counts(right_or_wrong, aurc_of_counts, joins_idle=True)
-def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
+@of_counts(right_or_wrong, joins_idle=True)
+def aurc_score(counts):
     r"""Area under the risk-coverage curve: the mean risk of the top 1, 2, ... n rows.
 
     Inside a block of t rows with e errors and equal confidence, after n0 accepted rows
@@ -171,7 +112,6 @@ def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
 
     Parameters
     ----------
-    {answers}
     sample_weight : array-like of shape (n_samples,), default=None
         Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
         Other weights are interpolated between counts, so their scale matters a little.
@@ -181,11 +121,6 @@ def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
     score : float
         In [0, 1]: 0 when all answers are right, 1 when all are wrong, the error rate when
         the confidence is constant.
-
-    Raises
-    ------
-    ValueError
-        {bad_answers}
 
     References
     ----------
@@ -198,12 +133,11 @@ def aurc_score(y_true, y_pred, confidence, *, sample_weight=None):
     >>> round(aurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7]), 4)
     0.0625
     """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(aurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
+    return _aurc(counts)
 
 
-@of_counts(right_or_wrong, eaurc_of_counts, joins_idle=True)
-def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
+@of_counts(right_or_wrong, joins_idle=True)
+def eaurc_score(counts):
     r"""Excess area under the risk-coverage curve: what a perfect ranking would save.
 
     The AURC minus that of a ranking with all k errors last, which is exactly
@@ -212,22 +146,11 @@ def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
 
     Lower is better.
 
-    Parameters
-    ----------
-    {answers}
-    sample_weight : array-like of shape (n_samples,), default=None
-        As in :func:`aurc_score`.
-
     Returns
     -------
     score : float
         In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
         all are wrong.
-
-    Raises
-    ------
-    ValueError
-        {bad_answers}
 
     References
     ----------
@@ -242,12 +165,13 @@ def eaurc_score(y_true, y_pred, confidence, *, sample_weight=None):
     >>> round(eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.75, 0.7]), 3)
     0.083
     """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(eaurc_of_counts(without_idle_blocks(count_blocks(*rows).counts)))
+    perfect = counts.sum(axis=-1)[..., None] * np.eye(2, dtype=counts.dtype)
+    # The difference is never negative; only its rounding is.
+    return np.maximum(_aurc(counts) - _aurc(perfect), 0.0)
 
 
-@of_counts(right_or_wrong, augrc_of_counts, joins_idle=True)
-def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
+@of_counts(right_or_wrong)
+def augrc_score(counts):
     r"""Area under the generalised risk-coverage curve.
 
     The generalised risk is the share of *all* rows that is answered and wrong. Its area is
@@ -255,20 +179,10 @@ def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
     for telling right from wrong, it is :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`. Ties count
     one half. Lower is better.
 
-    Parameters
-    ----------
-    {answers}
-    {sample_weight}
-
     Returns
     -------
     score : float
         In [0, 1/2]: 0 when all answers are right, 1/2 when all are wrong.
-
-    Raises
-    ------
-    ValueError
-        {bad_answers}
 
     References
     ----------
@@ -281,12 +195,12 @@ def augrc_score(y_true, y_pred, confidence, *, sample_weight=None):
     >>> augrc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
     0.03125
     """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(augrc_of_counts(count_blocks(*rows).counts))
+    total, errors = counts.sum(axis=-2), counts[..., 1, :]
+    return mean_above(errors, total, total.sum(axis=-1))
 
 
-@of_counts(right_or_wrong, risk_at_coverage_of_counts)
-def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=None):
+@of_counts(right_or_wrong, settings={"coverage": 0.9})
+def risk_at_coverage(counts, *, coverage):
     """Selective risk when at least this share of the rows is answered.
 
     It is the risk at the smallest coverage that a threshold can reach and that is not below
@@ -294,21 +208,13 @@ def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=
 
     Parameters
     ----------
-    {answers}
     coverage : float, default=0.9
         In (0, 1]. With nothing answered there is no risk to speak of, so 0 is an error.
-    {sample_weight}
 
     Returns
     -------
     risk : float
         In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        {bad_answers}
-        Also if ``coverage`` is outside (0, 1].
 
     Examples
     --------
@@ -316,12 +222,14 @@ def risk_at_coverage(y_true, y_pred, confidence, *, coverage=0.9, sample_weight=
     >>> risk_at_coverage([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], coverage=0.75)
     0.0
     """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(risk_at_coverage_of_counts(count_blocks(*rows).counts, coverage=coverage))
+    coverage = as_share("coverage", coverage, zero=False)
+    accepted, errors = _accepted(counts)
+    enough = (accepted >= (coverage - _ROUNDING) * accepted[..., -1:]) & (accepted > 0)
+    return at_first(enough, errors / accepted)
 
 
-@of_counts(right_or_wrong, coverage_at_risk_of_counts, joins_idle=True)
-def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=None):
+@of_counts(right_or_wrong, joins_idle=True, settings={"risk": 0.01})
+def coverage_at_risk(counts, *, risk):
     """Largest share of the rows that can be answered with at most this selective risk.
 
     This judges a confidence on rows whose labels are known; it promises nothing about new
@@ -329,21 +237,13 @@ def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=Non
 
     Parameters
     ----------
-    {answers}
     risk : float, default=0.01
         In [0, 1].
-    {sample_weight}
 
     Returns
     -------
     coverage : float
         In [0, 1]: 0 when no threshold reaches the risk, so that nothing can be answered.
-
-    Raises
-    ------
-    ValueError
-        {bad_answers}
-        Also if ``risk`` is outside [0, 1].
 
     Examples
     --------
@@ -351,5 +251,37 @@ def coverage_at_risk(y_true, y_pred, confidence, *, risk=0.01, sample_weight=Non
     >>> coverage_at_risk([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], risk=0.0)
     0.75
     """
-    rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    return float(coverage_at_risk_of_counts(count_blocks(*rows).counts, risk=risk))
+    risk = as_share("risk", risk)
+    accepted, errors = _accepted(counts)
+    within = errors <= (risk + _ROUNDING) * accepted
+    return (accepted * within).max(axis=-1) / accepted[..., -1]
+
+
+def _aurc(counts):
+    """The mean over a block in closed form."""
+    errors = counts[..., 1, :]
+    total = counts[..., 0, :] + errors
+    after = np.cumsum(total, axis=-1)
+    harmonic_after = _harmonic(after)
+    # Every row of a block adds sum_j (j/t) / (n0 + j) inside the block, and 1 / i for every
+    # later position i; both sums are differences of harmonic numbers.
+    per_row = 1 + harmonic_after[..., -1:] - harmonic_after
+    rise = np.diff(harmonic_after, axis=-1)
+    rise *= after[..., :-1]
+    rise /= np.where(total > 0, total, 1)[..., 1:]
+    per_row[..., 1:] -= rise
+    area = np.einsum("...i,...i->...", errors, per_row) / after[..., -1]
+    return np.minimum(area, 1.0)  # only its rounding is above
+
+
+def _accepted(counts):
+    errors = np.cumsum(counts[..., 1, :], axis=-1)
+    return np.cumsum(counts[..., 0, :], axis=-1) + errors, errors
+
+
+def _harmonic(count):
+    if count.dtype.kind == "i" and count.max() < 4 * count.size:
+        table = np.zeros(count.max() + 1)
+        np.cumsum(1.0 / np.arange(1, table.size), out=table[1:])
+        return table[count]
+    return digamma(count + 1.0) + np.euler_gamma

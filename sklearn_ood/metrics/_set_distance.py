@@ -1,9 +1,14 @@
 """How far apart two classifiers' best guesses lie in a hierarchy of the classes."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import shortest_path
 
@@ -11,8 +16,14 @@ _AT_ONCE = 2**22
 
 
 def prediction_set_distance(
-    a, b, hierarchy=None, *, n=(1, 3, 5), classes=None, class_means=None
-):
+    a: ArrayLike,
+    b: ArrayLike,
+    hierarchy: Any = None,
+    *,
+    n: int | Sequence[int] = (1, 3, 5),
+    classes: ArrayLike | None = None,
+    class_means: ArrayLike | None = None,
+) -> NDArray:
     """Mean distance, along a hierarchy, of the likeliest classes of two classifiers.
 
     ``d = mean over pairs (i, j) of H(i, j)`` with i among the n likeliest classes of the
@@ -26,13 +37,13 @@ def prediction_set_distance(
     hierarchy : networkx graph, dict or None, default=None
         A graph that has every class as a node, undirected paths count; or a nested dict
         (``{"animal": {"cat": {}, "dog": {}}}``; lists may stand for the lowest level) whose
-        keys hold every class once. None learns Ward's agglomerative tree from `class_means`.
+        keys hold every class once. None learns Ward's agglomerative tree from ``class_means``.
     n : int or tuple of int, default=(1, 3, 5)
         Sizes of the sets; with fewer classes than that, all of them.
     classes : array-like of shape (n_classes,), default=None
         Label of each column; None is 0, 1, ...
     class_means : array-like of shape (n_classes, n_features), default=None
-        A typical input of each class, where `hierarchy` is None.
+        A typical input of each class, where ``hierarchy`` is None.
 
     Returns
     -------
@@ -64,14 +75,13 @@ def prediction_set_distance(
             "shape (n_samples, n_classes)."
         )
     sizes = set_sizes(n)
-    classes = np.arange(a.shape[1]) if classes is None else np.asarray(classes)
-    if len(classes) != a.shape[1]:
+    labels = np.arange(a.shape[1]) if classes is None else np.asarray(classes)
+    if len(labels) != a.shape[1]:
         raise ValueError(
-            f"Got {len(classes)} classes for probabilities of {a.shape[1]}; expected one label "
+            f"Got {len(labels)} classes for probabilities of {a.shape[1]}; expected one label "
             "a column."
         )
-    distance = class_distances(hierarchy, classes, class_means)
-    result = set_distances(a, b, distance, sizes)
+    result = set_distances(a, b, class_distances(hierarchy, labels, class_means), sizes)
     return result[:, 0] if isinstance(n, Integral) else result
 
 
@@ -84,51 +94,30 @@ def set_sizes(n):
 
 
 def set_distances(a, b, distance, sizes):
-    """`prediction_set_distance` for a known matrix of class distances."""
+    """``prediction_set_distance`` for a known matrix of class distances."""
     order_a, order_b = (np.argsort(-p, axis=1, kind="stable") for p in (a, b))
-    return np.column_stack(
-        [_mean_distance(order_a[:, :n], order_b[:, :n], distance) for n in sizes]
-    )
+    columns = [_mean_distance(order_a[:, :n], order_b[:, :n], distance) for n in sizes]
+    return np.column_stack(columns)
 
 
 def class_distances(hierarchy, classes, class_means=None):
-    """Half the shortest path between all pairs of classes.
-
-    Parameters
-    ----------
-    hierarchy : networkx graph, dict or None
-    classes : ndarray of shape (n_classes,)
-    class_means : array-like of shape (n_classes, n_features), default=None
-
-    Returns
-    -------
-    ndarray of shape (n_classes, n_classes)
-
-    Examples
-    --------
-    >>> from sklearn_ood.metrics._set_distance import class_distances
-    >>> class_distances(None, [0, 1, 2], [[0.0], [1.0], [9.0]])
-    array([[0. , 1. , 1.5],
-           [1. , 0. , 1.5],
-           [1.5, 1.5, 0. ]])
-    """
+    """Half the shortest path between all pairs of classes, of shape (n_classes, n_classes)."""
     if hierarchy is None:
-        edges, places, n_nodes = _ward_tree(classes, class_means)
+        edges, nodes = _ward_tree(classes, class_means)
     elif isinstance(hierarchy, Mapping):
         edges, nodes = _dict_edges(hierarchy)
-        places, n_nodes = _places(nodes, classes), len(nodes)
     elif hasattr(hierarchy, "edges") and hasattr(hierarchy, "nodes"):
         nodes = list(hierarchy.nodes)
         position = {node: i for i, node in enumerate(nodes)}
-        edges = [(position[edge[0]], position[edge[1]]) for edge in hierarchy.edges]
-        places, n_nodes = _places(nodes, classes), len(nodes)
+        edges = [[position[node] for node in edge[:2]] for edge in hierarchy.edges]
     else:
         raise TypeError(
             f"Got hierarchy of type {type(hierarchy).__name__}, but expected a networkx graph, "
             "a nested dict or None."
         )
+    places = _places(nodes, np.asarray(classes).tolist())
     start, end = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(start)), (start, end)), shape=(n_nodes, n_nodes)).tocsr()
+    graph = coo_matrix((np.ones(len(start)), (start, end)), shape=[len(nodes)] * 2).tocsr()
     length = shortest_path(graph, directed=False, unweighted=True, indices=places)
     distance = 0.5 * length[:, places]
     if np.isinf(distance).any():
@@ -142,12 +131,10 @@ def class_distances(hierarchy, classes, class_means=None):
 
 def _mean_distance(first, second, distance):
     """Mean over the pairs of two sets, chunked to bounded memory."""
-    size = max(1, _AT_ONCE // (first.shape[1] * second.shape[1]))
-    parts = [
-        distance[first[i : i + size, :, None], second[i : i + size, None]].mean(axis=(1, 2))
-        for i in range(0, len(first), size)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    n_chunks = 1 + first.size * second.shape[1] // _AT_ONCE
+    pairs = zip(np.array_split(first, n_chunks), np.array_split(second, n_chunks), strict=True)
+    means = [distance[a[:, :, None], b[:, None]].mean(axis=(1, 2)) for a, b in pairs]
+    return np.concatenate(means)
 
 
 def _ward_tree(classes, class_means):
@@ -164,15 +151,15 @@ def _ward_tree(classes, class_means):
         )
     from sklearn.cluster import AgglomerativeClustering  # slow to import
 
-    tree = AgglomerativeClustering(n_clusters=1).fit(means)
-    parent = np.repeat(np.arange(len(tree.children_)) + len(means), 2)
-    edges = np.column_stack([tree.children_.ravel(), parent])
-    return edges, np.arange(len(means)), len(means) + len(tree.children_)
+    children = AgglomerativeClustering(n_clusters=1).fit(means).children_
+    parents = len(means) + np.arange(len(children))
+    nodes = [*np.asarray(classes).tolist(), *(object() for _ in parents)]
+    return np.column_stack([children.ravel(), np.repeat(parents, 2)]), nodes
 
 
 def _dict_edges(hierarchy):
-    """Edges of a nested dict under a root of its own; nodes are (name,) or the root."""
-    nodes, edges, waiting = [_Root], [], [(0, hierarchy)]
+    """Edges and nodes of a nested dict, under a root of its own that no class is called."""
+    nodes, edges, waiting = [object()], [], [(0, hierarchy)]
     while waiting:
         parent, children = waiting.pop()
         below = children if isinstance(children, Mapping) else dict.fromkeys(children or ())
@@ -183,22 +170,17 @@ def _dict_edges(hierarchy):
     return edges, nodes
 
 
-class _Root:
-    """What no class is called."""
-
-
-def _places(nodes, classes):
+def _places(nodes, labels):
     """Position of every class among the nodes."""
-    labels = np.asarray(classes).tolist()
     place = {node: i for i, node in enumerate(nodes)}
     absent = [label for label in labels if label not in place]
     if absent:
         raise ValueError(
             f"Got a hierarchy without the classes {absent[:10]}; every class must be in it."
         )
-    wanted = set(labels)
-    seen = [node for node in nodes if node in wanted]
-    if len(seen) > len(wanted):
-        twice = sorted({str(node) for node in seen if seen.count(node) > 1})
+    twice = sorted(
+        str(label) for label, n in Counter(nodes).items() if n > 1 and label in labels
+    )
+    if twice:
         raise ValueError(f"Got a hierarchy with the classes {twice[:10]} in several places.")
     return np.array([place[label] for label in labels])

@@ -1,9 +1,12 @@
+from __future__ import annotations
+
 from dataclasses import field
 from functools import partial
 from numbers import Real
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import get_tags, indexable
 from sklearn.utils._param_validation import Interval
@@ -66,9 +69,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     coverage : float in (0, 1], default=None
         Answer at least this share of the in-distribution calibration rows.
     risk : float in (0, 1), default=None
-        With probability ``1 - delta`` at most this share of the answers to new data is wrong.
-        New data means data like y's: an answer to an outlier is wrong, and outliers count in
-        the proportion in which they come.
+        With probability ``1 - delta`` at most this share of the answers to new data like y's
+        is wrong; an answer to an outlier is, and outliers count in their proportion.
     ood_acceptance : float in (0, 1), default=None
         With probability ``1 - delta`` at most this share of new outliers is answered. Needs
         outlier rows in ``y``, and promises nothing for outliers of another kind. Together
@@ -78,8 +80,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     threshold : float, default=None
         Used as it is.
     detector : estimator, default=None
-        Takes over the confidence, while ``estimator`` still names the class. Its confidence
-        is found as for ``estimator``; scikit-learn's outlier detectors fit in.
+        Takes over the confidence, found as for ``estimator``, which still names the class;
+        scikit-learn's outlier detectors fit in.
     calibration : float in (0, 1), default=0.2
         Share of each class held out from training to choose the threshold. Nothing is held
         out where no threshold has to be chosen, or nothing trained.
@@ -88,8 +90,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         of them, unless estimator or detector have an ``ood_label`` of their own that is set;
         then outliers take part in training, and only the held-out ones calibrate.
     reject_label : label, default=None
-        What ``predict`` returns for refused rows. None chooses -1 for numbers and "reject"
-        for strings.
+        What ``predict`` returns for refused rows. None: -1 for numbers, "reject" for strings.
     random_state : int, RandomState or None, default=None
         Chooses the held-out rows.
 
@@ -156,7 +157,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     answers_by_largest_: bool = fitted()
     threshold_: float = fitted()
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator on one part of the rows and choose the threshold on the other.
 
         Parameters
@@ -195,12 +196,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         return self
 
     @block_by_block
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray:
         """The class of each accepted row, and ``reject_label_`` for the others.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -214,12 +211,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         return np.where(confidence >= self.threshold_, answers, np.asarray(self.reject_label_))
 
     @block_by_block
-    def answers(self, X):
+    def answers(self, X: ArrayLike) -> NDArray:
         """The class that the estimator names for each row, also where it is refused.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -231,12 +224,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         return answers_of(self.estimator_, X)
 
     @block_by_block
-    def accept(self, X):
+    def accept(self, X: ArrayLike) -> NDArray:
         """Which rows are answered.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -245,12 +234,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         return self.score_samples(X) >= self.threshold_
 
     @block_by_block
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray:
         """The confidence that the threshold is compared with.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -260,7 +245,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         of_answer = self.detector is None and not self.answers_by_largest_
         return confidence_of(self.detector_, X, of_answer=of_answer)
 
-    def answers_and_confidence(self, X):
+    def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
         """``answers`` and ``score_samples`` of each row, at once.
 
         Returns
@@ -273,7 +258,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
 
     @available_if(_inner_has("predict_proba"))
     @block_by_block
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray:
         """The estimator's probabilities, also for refused rows.
 
         Returns
@@ -285,7 +270,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
 
     @available_if(_inner_has("decision_function"))
     @block_by_block
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> NDArray:
         """The estimator's evidence for each class, also for refused rows.
 
         Returns
@@ -305,16 +290,13 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
 
     @property
     def _limits(self):
-        return {name: getattr(self, name) for name in ("coverage", "risk", "ood_acceptance")}
-
-    @property
-    def _chooses(self):
-        return any(limit is not None for limit in self._limits.values())
+        """What the threshold is chosen by."""
+        names = ("coverage", "risk", "ood_acceptance")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _check_one_way(self):
+        given = self._limits | ({} if self.threshold is None else {"threshold": self.threshold})
         ways = [["threshold"], ["coverage"], ["risk", "ood_acceptance"]]
-        limits = self._limits | {"threshold": self.threshold}
-        given = {name: limit for name, limit in limits.items() if limit is not None}
         words = (" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in ways)
         used = list(filter(None, words))
         if len(used) > 1:
@@ -347,53 +329,46 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
                 f"{type(self).__name__} needs in-distribution rows; add rows of the classes to "
                 "be known."
             )
-        if not self._chooses and self.threshold is None:
+        if not self._limits and self.threshold is None:
             return None
         return label_of_refusals(self.reject_label, classes)
 
     def _split(self, y, frozen):
         """Masks of the rows to train on and to calibrate on."""
-        everything = np.ones(len(y), dtype=bool)
-        if frozen:
-            return ~everything, everything
-        if not self._chooses:
-            return everything, ~everything
-        codes, _ = encode_labels(y, self.ood_label)
-        held_out = hold_out_each_class(
-            codes, self.calibration, self.random_state, parameter="calibration"
-        )
+        held_out = np.full(len(y), frozen)
+        if not frozen and self._limits:
+            codes, _ = encode_labels(y, self.ood_label)
+            held_out = hold_out_each_class(
+                codes, self.calibration, self.random_state, parameter="calibration"
+            )
         return ~held_out, held_out
 
     def _choose_threshold(self, X, y, calibrating, unseen):
         """From the rows that trained nothing; those that calibrate are like new ones."""
         self.guarantee_, self.answers_by_largest_ = {}, False
-        rows = X if unseen.all() or not self._chooses else take_rows(X, unseen)
+        rows = X if unseen.all() or not self._limits else take_rows(X, unseen)
         if self.detector is None and self.reject_label_ is not None:
             agrees = in_blocks(partial(answers_by_largest, self.estimator_), rows)
             self.answers_by_largest_ = bool(agrees.all())
         threshold = -np.inf if self.threshold is None else float(self.threshold)
-        if self._chooses:
+        if self._limits:
             answers, confidence = in_blocks(self._ask, rows)
             truth = codes_in(self.classes_, y[unseen])
-            error = codes_in(self.classes_, answers) != truth
-            self._check_calibration(confidence, truth)
+            error, outlier = codes_in(self.classes_, answers) != truth, truth == OUTLIER
+            self._check_calibration(confidence, outlier)
+            kinds = error, outlier, calibrating[unseen]
             threshold, self.guarantee_ = chosen_threshold(
-                confidence,
-                error,
-                outlier=truth == OUTLIER,
-                calibrating=calibrating[unseen],
-                delta=self.delta,
-                **self._limits,
+                confidence, *kinds, delta=self.delta, **self._limits
             )
         self.threshold_ = threshold
 
-    def _check_calibration(self, confidence, truth):
+    def _check_calibration(self, confidence, outlier):
         if np.isnan(confidence).any():
             raise ValueError(
                 f"Got {int(np.isnan(confidence).sum())} NaN confidences from "
                 f"{type(unwrap(self.detector_)[0]).__name__}, but a threshold needs numbers."
             )
-        if self.ood_acceptance is not None and not (truth == OUTLIER).any():
+        if self.ood_acceptance is not None and not outlier.any():
             raise ValueError(
                 f"Got no outlier rows in y, but ood_acceptance={self.ood_acceptance} is "
                 f"promised from them (ood_label={self.ood_label!r}); add outlier rows, or "

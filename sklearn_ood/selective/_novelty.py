@@ -1,15 +1,18 @@
+from __future__ import annotations
+
 from dataclasses import field
 from functools import partial
 from numbers import Real
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import get_tags, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
 from sklearn_ood._response import confidence_of, is_frozen, unwrap
 from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import block_by_block, in_blocks
@@ -31,17 +34,15 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
     ----------
     estimator : estimator
         Anything with ``score_samples`` (or ``predict_proba`` or ``decision_function``): a
-        classifier of this package, a density, a pipeline. ``y`` may be left out of ``fit``
-        where it works without. A ``sklearn.frozen.FrozenEstimator``, or a pipeline of them, is
-        not fitted again: all rows given to ``fit`` place ``offset_``.
+        classifier of this package, a density, a pipeline. A ``sklearn.frozen.FrozenEstimator``,
+        or a pipeline of them, is not fitted again: all rows given to ``fit`` place ``offset_``.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
         of the rows is held out of training, and ``offset_`` is their 5 % quantile, so that
-        about one in twenty new inliers is refused. Prefer it for methods that remember
-        their training rows, such as nearest neighbours. A :class:`CombinedClassifier` has
-        calibrated itself on held-out rows: ``contamination`` (0.05 for "auto") is then the
-        level of its p-value, the largest share of new inliers that is refused, whatever the
-        share of the training rows.
+        about one in twenty new inliers is refused; prefer it for methods that remember their
+        training rows, such as nearest neighbours. A :class:`CombinedClassifier` has calibrated
+        itself: ``contamination`` (0.05 for "auto") is then the level of its p-value, the
+        largest share of new inliers that is refused.
     random_state : int, RandomState or None, default=None
         Chooses the rows held out by "auto".
 
@@ -72,7 +73,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
     estimator_: BaseEstimator = fitted()
     offset_: float = fitted()
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Fit the estimator and place ``offset_``.
 
         Parameters
@@ -99,13 +100,9 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         self.offset_ = self._place_offset(X, held_out)
         return self
 
-    def fit_predict(self, X, y=None):
+    @inherits(fit)
+    def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray:
         """Fit, and say of the training rows themselves which are outliers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-        y : array-like of shape (n_samples,), default=None
 
         Returns
         -------
@@ -115,12 +112,8 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         return self.fit(X, y).predict(X)
 
     @block_by_block
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray:
         """+1 for inliers, -1 for outliers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -129,12 +122,8 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     @block_by_block
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> NDArray:
         """``score_samples(X) - offset_``: negative for outliers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -143,12 +132,8 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         return self.score_samples(X) - self.offset_
 
     @block_by_block
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray:
         """The estimator's score: higher is more in-distribution.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
 
         Returns
         -------
@@ -172,9 +157,8 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         calibrated = hasattr(unwrap(self.estimator)[0], "p_values") or is_frozen(self.estimator)
         if calibrated or self.contamination != "auto" or n_rows < 1 / REFUSED:
             return np.zeros(n_rows, dtype=bool)
-        strata = np.zeros(n_rows, dtype=int)
-        if y is not None:
-            _, strata = np.unique(np.asarray(y), return_inverse=True)
+        labels = np.zeros(n_rows) if y is None else np.asarray(y)
+        strata = np.unique(labels, return_inverse=True)[1]
         return hold_out_each_class(strata, HELD_OUT, self.random_state)
 
     def _place_offset(self, X, held_out):

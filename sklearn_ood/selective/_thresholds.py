@@ -41,24 +41,7 @@ class Guarantee:
 
 
 def coverage_threshold(confidence, coverage):
-    """The largest threshold that accepts at least this share of the rows.
-
-    Parameters
-    ----------
-    confidence : ndarray of shape (n_samples,)
-    coverage : float in (0, 1]
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.selective._thresholds import coverage_threshold
-    >>> coverage_threshold(np.array([0.9, 0.7, 0.7, 0.1]), coverage=0.5)
-    0.7
-    """
+    """The largest threshold that accepts at least this share of the rows."""
     if not len(confidence):
         raise ValueError(
             "Got no in-distribution calibration rows, but coverage is counted on them; "
@@ -69,32 +52,16 @@ def coverage_threshold(confidence, coverage):
 
 
 def upper_bound(n_errors, n_accepted, delta):
-    """Clopper-Pearson upper bound of an error rate.
+    """Clopper-Pearson bound: the error rate exceeds it with probability ``delta`` at most.
 
-    Parameters
-    ----------
-    n_errors, n_accepted : int or ndarray of int
-    delta : float in (0, 1)
-        The rate exceeds the bound with at most this probability.
-
-    Returns
-    -------
-    ndarray of float
-        1 where every accepted row is an error, or none is accepted.
-
-    Examples
-    --------
-    >>> from sklearn_ood.selective._thresholds import upper_bound
-    >>> float(upper_bound(0, 59, 0.05).round(3))
-    0.05
+    It is 1 where every accepted row is an error, or none is accepted.
     """
-    n_errors, n_accepted = np.asarray(n_errors), np.asarray(n_accepted)
-    n_right = n_accepted - n_errors
-    bound = beta.ppf(1 - delta, n_errors + 1, np.maximum(n_right, 1))
+    n_right = np.asarray(n_accepted) - n_errors
+    bound = beta.ppf(1 - delta, np.add(n_errors, 1), np.maximum(n_right, 1))
     return np.where(n_right > 0, bound, 1.0)
 
 
-def risk_threshold(confidence, error, risk, delta, *, at_least=-np.inf):
+def risk_threshold(confidence, error, risk, delta, at_least=-np.inf):
     """The threshold of most coverage whose selective risk is at most ``risk``.
 
     As selection with guaranteed risk (SGR, Geifman & El-Yaniv, 2017), with exact binomial
@@ -104,41 +71,15 @@ def risk_threshold(confidence, error, risk, delta, *, at_least=-np.inf):
     that can pass, about twice as many ... all rows) coverage grows row by row as long as the
     bound at level delta / J stays below ``risk`` (fixed-sequence testing).
 
-    Parameters
-    ----------
-    confidence : ndarray of shape (n_samples,)
-    error : ndarray of bool of shape (n_samples,)
-        Where answering would be wrong.
-    risk : float in (0, 1)
-    delta : float in (0, 1)
-    at_least : float, default=-inf
-        Only thresholds from here on, whatever it was chosen by: the promise holds for all
-        thresholds that pass at once.
-
-    Returns
-    -------
-    threshold : float
-    guarantee : Guarantee
-
-    Raises
-    ------
-    ValueError
-        If no threshold can promise it; the message has the best reachable bound.
+    Only thresholds from ``at_least`` on are chosen, whatever that was chosen by: the promise
+    holds for all thresholds that pass at once. Returns the threshold and its Guarantee; where
+    there is none, a ValueError has the best reachable bound.
 
     References
     ----------
     .. [1] Y. Geifman and R. El-Yaniv, "Selective classification for deep neural networks",
        NeurIPS 2017.
     .. [2] A. Angelopoulos et al., "Learn then test", 2021.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.selective._thresholds import risk_threshold
-    >>> confidence = np.arange(1000.0)
-    >>> threshold, guarantee = risk_threshold(confidence, confidence < 100, 0.05, 0.05)
-    >>> 60 < threshold < 100 and guarantee.bound <= 0.05
-    True
     """
     n_rows = len(confidence)
     order = np.argsort(-confidence, kind="stable")
@@ -152,10 +93,9 @@ def risk_threshold(confidence, error, risk, delta, *, at_least=-np.inf):
     level = delta / len(starts)
     bounds = upper_bound(n_errors, n_accepted, level)
     first_tests = np.searchsorted(n_accepted, starts)
-    passes = _passing(bounds <= risk, first_tests)
-    chosen = np.flatnonzero(passes & (thresholds >= at_least))
+    allowed = thresholds >= at_least
+    chosen = np.flatnonzero(_passing(bounds <= risk, first_tests) & allowed)
     if not len(chosen):
-        allowed = thresholds >= at_least
         tested = first_tests[allowed[first_tests]] if allowed[first_tests].any() else [0]
         best = min(tested, key=bounds.__getitem__)
         raise ValueError(
@@ -175,34 +115,10 @@ def ood_threshold(confidence, ood_acceptance, delta):
 
     The share of outliers above the (k+1)-th largest of n has a Beta(k+1, n-k) distribution
     (smaller under ties), whatever theirs is; k is the largest that keeps the promise.
-
-    Parameters
-    ----------
-    confidence : ndarray of shape (n_outliers,)
-    ood_acceptance : float in (0, 1)
-    delta : float in (0, 1)
-
-    Returns
-    -------
-    threshold : float
-    guarantee : Guarantee
-
-    Raises
-    ------
-    ValueError
-        If there are too few outliers to promise it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.selective._thresholds import ood_threshold
-    >>> threshold, guarantee = ood_threshold(np.arange(100.0), 0.05, 0.05)
-    >>> guarantee.n_accepted
-    1
+    A ValueError says how many outliers are needed, where there are too few to promise it.
     """
     n_rows = len(confidence)
-    k = np.arange(n_rows)
-    kept = np.flatnonzero(upper_bound(k, n_rows, delta) <= ood_acceptance)
+    kept = np.flatnonzero(upper_bound(np.arange(n_rows), n_rows, delta) <= ood_acceptance)
     if not len(kept):
         needed = int(np.ceil(np.log(delta) / np.log1p(-ood_acceptance)))
         best = float(upper_bound(0, n_rows, delta))
@@ -211,25 +127,14 @@ def ood_threshold(confidence, ood_acceptance, delta):
             f"from {n_rows} outlier rows: the best reachable bound is {best:.3g}; give at "
             f"least {needed} outlier rows, or ask for a larger ood_acceptance or delta."
         )
-    refused = np.sort(confidence)[::-1][kept[-1]]
-    threshold = float(np.nextafter(refused, np.inf))
+    threshold = float(np.nextafter(np.sort(confidence)[::-1][kept[-1]], np.inf))
     n_accepted = int((confidence >= threshold).sum())
     bound = float(upper_bound(n_accepted, n_rows, delta))
     counts = n_rows, n_accepted, n_accepted
     return threshold, Guarantee("ood_acceptance", ood_acceptance, bound, delta, *counts)
 
 
-def chosen_threshold(
-    confidence,
-    error,
-    *,
-    outlier,
-    calibrating,
-    delta,
-    coverage=None,
-    risk=None,
-    ood_acceptance=None,
-):
+def chosen_threshold(confidence, error, outlier, calibrating, *, delta, **limits):
     """The threshold of a coverage, or that which keeps one promise or both.
 
     Parameters
@@ -244,24 +149,25 @@ def chosen_threshold(
         Rows as new ones come, outliers in their proportion: what the risk is counted on.
     delta : float in (0, 1)
         Shared equally by two promises.
-    coverage, risk, ood_acceptance : float, default=None
+    **limits
+        ``coverage``, or of ``risk`` and ``ood_acceptance`` one or both.
 
     Returns
     -------
     threshold : float
     guarantees : dict of str to Guarantee
     """
-    if coverage is not None:
-        return coverage_threshold(confidence[~outlier], coverage), {}
-    delta = delta / ((risk is not None) + (ood_acceptance is not None))
+    if "coverage" in limits:
+        return coverage_threshold(confidence[~outlier], limits["coverage"]), {}
+    delta = delta / len(limits)
     threshold, guarantees = -np.inf, {}
-    if ood_acceptance is not None:
+    if "ood_acceptance" in limits:
         threshold, guarantees["ood_acceptance"] = ood_threshold(
-            confidence[outlier], ood_acceptance, delta
+            confidence[outlier], limits["ood_acceptance"], delta
         )
-    if risk is not None:
+    if "risk" in limits:
         threshold, guarantees["risk"] = risk_threshold(
-            confidence[calibrating], error[calibrating], risk, delta, at_least=threshold
+            confidence[calibrating], error[calibrating], limits["risk"], delta, threshold
         )
     return threshold, guarantees
 

@@ -56,15 +56,12 @@ def make_rows(metric, n=80, seed=0, levels=12):
 )
 def test_counts_of_a_resample_give_the_metric_of_the_resample(metric, params):
     rows = make_rows(metric)
-    row_params = {"classes": [0, 1, 2]} if metric is oscr_score else {}
-    of_counts = metric.of_counts
-    kind, n_kinds, confidence, _ = of_counts.count(*rows, **row_params)
-    cell, n_blocks = _cells(kind, n_kinds, confidence, of_counts.joins_idle)
+    (kind, n_kinds, confidence, _), compute, joins_idle = metric.resampled(*rows, **params)
+    cell, n_blocks = _cells(kind, n_kinds, confidence, joins_idle)
     rng = np.random.default_rng(1)
     draws = rng.integers(0, 80, (20, 80))
     counts = np.stack([np.bincount(cell[d], minlength=n_kinds * n_blocks) for d in draws])
-    settings = {} if row_params else params
-    got = of_counts.compute(counts.reshape(20, n_kinds, n_blocks), **settings)
+    got = compute(counts.reshape(20, n_kinds, n_blocks))
     expected = [metric(*(column[d] for column in rows), **params) for d in draws]
     assert np.allclose(got, expected, atol=1e-12, rtol=0)
 

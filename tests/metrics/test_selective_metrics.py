@@ -2,7 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -69,6 +69,7 @@ def test_eaurc_subtracts_the_exact_optimum(n_wrong):
 
 
 @given(answers())
+@example((np.ones(6, dtype=int), np.zeros(6, dtype=int), np.array([1, 2, 3, 3, 4, 5.0])))
 @settings(max_examples=80, deadline=None)
 def test_eaurc_is_never_negative_and_augrc_is_the_auroc_identity(rows):
     wrong, confidence = rows[0], rows[2]

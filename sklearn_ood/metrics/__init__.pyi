@@ -1,0 +1,46 @@
+from ._bootstrap import bootstrap_interval
+from ._calibration import expected_calibration_error
+from ._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
+from ._ood import (
+    aupr_in,
+    aupr_out,
+    auroc,
+    detection_accuracy,
+    ood_report,
+    tnr_at_tpr,
+)
+from ._open_set import open_set_f_measure, openness, oscr_score
+from ._scorer import selective_scorer
+from ._selective import (
+    augrc_score,
+    aurc_score,
+    coverage_at_risk,
+    eaurc_score,
+    risk_at_coverage,
+    risk_coverage_curve,
+)
+from ._set_distance import prediction_set_distance
+
+__all__ = [
+    "ConfidenceHistogramDisplay",
+    "RiskCoverageDisplay",
+    "augrc_score",
+    "aupr_in",
+    "aupr_out",
+    "aurc_score",
+    "auroc",
+    "bootstrap_interval",
+    "coverage_at_risk",
+    "detection_accuracy",
+    "eaurc_score",
+    "expected_calibration_error",
+    "ood_report",
+    "open_set_f_measure",
+    "openness",
+    "oscr_score",
+    "prediction_set_distance",
+    "risk_at_coverage",
+    "risk_coverage_curve",
+    "selective_scorer",
+    "tnr_at_tpr",
+]
