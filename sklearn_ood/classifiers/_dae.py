@@ -198,8 +198,8 @@ class DAEConfidence(NetClassifier):
         return ScoredNetwork(self._confidence_network(self.net_), self.head_)
 
     def make_head(self):
-        n_classes = len(self.classes_) if self._learns_classes else 1
-        return ConfidenceHead(n_classes, [self.alpha_, *self.typicality_weights_])
+        weights = [self.alpha_, *self.typicality_weights_]
+        return ConfidenceHead(self.net_.module_.n_classes, weights)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -316,10 +316,6 @@ class DAEClassifier(DAEConfidence):
     ----------
     estimator_ : classifier
         The fitted clone of ``estimator``, for more than one class.
-
-    See Also
-    --------
-    DAEConfidence : A network that is trained jointly with its autoencoder.
 
     Examples
     --------

@@ -127,14 +127,7 @@ class NetClassifier(OODClassifier):
         return n_classes
 
     def make_network(self, n_classes, input_shape):
-        """The untrained network, an ``nn.Module`` from flat rows to the outputs.
-
-        Parameters
-        ----------
-        n_classes : int
-        input_shape : tuple of int
-            ``(n_features,)`` or ``(C, H, W)``.
-        """
+        """The untrained network: an ``nn.Module`` from flat rows to the outputs."""
         network = build_module(
             self.module,
             int(np.prod(input_shape)),
@@ -146,12 +139,7 @@ class NetClassifier(OODClassifier):
         return InputShape(network, input_shape)
 
     def make_loss(self, class_weights):
-        """What training minimises: an ``nn.Module`` from outputs and integer targets to a loss.
-
-        Parameters
-        ----------
-        class_weights : tensor of shape (n_classes,) or None
-        """
+        """What training minimises: an ``nn.Module`` from outputs and targets to a loss."""
         return nn.CrossEntropyLoss(class_weights)
 
     def make_head(self):
@@ -184,13 +172,7 @@ class NetClassifier(OODClassifier):
         return self
 
     def untrained_networks(self):
-        """The networks that fit trains, as they are before: what a file is read into.
-
-        Returns
-        -------
-        dict of str to nn.Module
-            By the attribute that holds the trained one, itself or in a skorch net.
-        """
+        """What a file is read into: untrained networks, by the attribute of the trained one."""
         if not self.__sklearn_is_fitted__():
             return {}
         return {"net_": self.make_network(len(self.classes_), self.input_shape_)}
@@ -328,13 +310,12 @@ class LogitClassifier(NetClassifier):
         return super()._needs_holdout or self.temperature == "calibrate"
 
     def _calibrate(self, net, held_out):
-        self.temperature_ = 1.0
-        if self.temperature == "calibrate":
+        calibrate = self.temperature == "calibrate"
+        self.temperature_ = 1.0 if calibrate else float(self.temperature)
+        if calibrate:
             rows, codes = held_out
             logits = self.make_head().logits(torch.from_numpy(forward(net, rows)))
             self.temperature_ = fit_temperature(logits.numpy(), codes)
-        else:
-            self.temperature_ = float(self.temperature)
 
     def _scores(self, rows):
         if self.epsilon:

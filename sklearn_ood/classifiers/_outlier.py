@@ -66,11 +66,6 @@ class OutlierClassifier(LogitClassifier):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
-
-        Raises
-        ------
-        ValueError
-            If no generator was trained.
         """
         check_is_fitted(self)
         if not hasattr(self.net_, "generator_"):

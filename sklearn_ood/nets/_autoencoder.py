@@ -3,6 +3,7 @@
 import copy
 from functools import singledispatch
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -23,7 +24,7 @@ ACTIVATIONS = (
 )
 
 
-CONVOLUTION_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "groups")
+GEOMETRY = ("kernel_size", "stride", "padding", "dilation")
 
 
 class Autoencoder(nn.Module):
@@ -189,18 +190,12 @@ def _(layer: nn.Linear, before, after, tied):
 
 @_mirror.register
 def _(layer: nn.Conv2d, before, after, tied):
+    options = {name: getattr(layer, name) for name in GEOMETRY}
+    kernel, stride, padding, dilation = map(np.array, options.values())
+    seen = (np.array(after[1:]) - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+    options["output_padding"] = tuple((np.array(before[1:]) - seen).tolist())
+    options["groups"] = layer.groups
     channels = (layer.out_channels, layer.in_channels)
-    options = {name: getattr(layer, name) for name in CONVOLUTION_OPTIONS}
-    geometry = zip(
-        before[1:],
-        after[1:],
-        *(options[name] for name in ("kernel_size", "stride", "padding", "dilation")),
-        strict=True,
-    )
-    options["output_padding"] = tuple(  # what a strided convolution did not look at
-        n_before - ((n_after - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
-        for n_before, n_after, kernel, stride, padding, dilation in geometry
-    )
     if not tied:
         return nn.ConvTranspose2d(*channels, **options)
     mirror = skip_init(nn.ConvTranspose2d, *channels, **options)

@@ -37,7 +37,7 @@ def guided_relus(module):
         )
     with ExitStack() as hooks:
         for relu in relus:
-            hooks.callback(relu.register_full_backward_hook(_positive_part).remove)
+            hooks.enter_context(relu.register_full_backward_hook(_positive_part))
         yield
 
 

@@ -19,13 +19,13 @@ def build_module(
     """
     if isinstance(module, nn.Module):
         network = copy.deepcopy(module)
-    elif isinstance(module, str):
-        network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
     elif callable(module):
         network = module(n_features_in, n_outputs)
+    elif isinstance(module, str) and module in ("auto", *NETWORKS):
+        network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
     else:
-        raise TypeError(
-            f"Got module={module!r}, but expected 'auto', one of {sorted(NETWORKS)}, an "
+        raise (ValueError if isinstance(module, str) else TypeError)(
+            f"Got module={module!r}, but expected 'auto' or one of {sorted(NETWORKS)}, an "
             "nn.Module or a callable (n_features_in, n_outputs) -> nn.Module."
         )
     check_outputs(network, input_shape, n_outputs)
@@ -122,11 +122,6 @@ def _named_module(name, n_outputs, input_shape, hidden_layer_sizes, dropout):
     is_image = len(input_shape) == 3
     if name == "auto":
         name = "small_cnn" if is_image else "mlp"
-    if name not in NETWORKS:
-        raise ValueError(
-            f"Got module={name!r}, but expected 'auto' or one of {sorted(NETWORKS)}, an "
-            "nn.Module or a callable (n_features_in, n_outputs) -> nn.Module."
-        )
     if name != "mlp" and not is_image:
         raise ValueError(
             f"Got module={name!r} for rows of shape {tuple(input_shape)}, but this network "

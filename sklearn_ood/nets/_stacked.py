@@ -55,16 +55,16 @@ class StackedModule(nn.Module):
     def __init__(self, modules):
         super().__init__()
         parameters, buffers = stack_module_state(list(modules))
-        self._names = {name: name.replace(".", "/") for name in (*parameters, *buffers)}
         for name, value in parameters.items():
-            self.register_parameter(self._names[name], nn.Parameter(value.detach()))
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach()))
         for name, value in buffers.items():
-            self.register_buffer(self._names[name], value)
+            self.register_buffer(name.replace(".", "/"), value)
         # In a list, so that the prototype's own parameters are not counted as ours.
         self._prototype = [copy.deepcopy(modules[0])]
 
     def forward(self, x):
-        state = {name: getattr(self, own) for name, own in self._names.items()}
+        own = (*self.named_parameters(), *self.named_buffers())
+        state = {name.replace("/", "."): value for name, value in own}
         prototype = self._prototype[0].train(self.training)
 
         def call(state, x):

@@ -9,7 +9,6 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
-from skorch.history import History
 from torch.utils.data import Dataset
 
 from sklearn_ood.data._blocks import PagedRows, is_mapped
@@ -43,7 +42,6 @@ class ArrayBatches:
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))
         self.shuffle = shuffle
-        self._start = 0
 
     def __iter__(self):
         n_rows = len(self.dataset)
@@ -228,28 +226,6 @@ def _lr_scheduler(lr_schedule, max_epochs):
         return LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
     step = max(1, round(0.6 * max_epochs))
     return LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=step, gamma=0.1)
-
-
-def trained_state(net):
-    """The attributes of a trained net, without those that only training needs."""
-    state = {
-        name: value
-        for name, value in vars(net).items()
-        if not isinstance(value, torch.optim.Optimizer)
-    }
-    unused = {"callbacks": [], "callbacks_": [], "virtual_params_": {}}
-    return state | unused | {"history_": list(net.history_)}
-
-
-def restore_net(net_class, state, device="cpu"):
-    """A trained net from its ``trained_state``, on the device; it can no longer be trained."""
-    net = object.__new__(net_class)
-    device = resolve_device(device)
-    vars(net).update(state, device=str(device), history_=History(state["history_"]))
-    for part in state.values():
-        if isinstance(part, torch.nn.Module):
-            part.to(device)
-    return net
 
 
 def _on_device(array, device):
