@@ -76,9 +76,8 @@ def dcgan_generator(latent_dim, input_shape, n_channels=128):
         nn.Unflatten(1, (latent_dim, 1, 1)),
         nn.ConvTranspose2d(latent_dim, 4 * n, start, bias=False),
     ]
-    for n_inputs, n_outputs in ((4 * n, 2 * n), (2 * n, n), (n, channels)):
-        layers += [nn.BatchNorm2d(n_inputs), nn.ReLU()]
-        layers += [doubled(n_inputs, n_outputs, bias=False)]
+    for wide, narrow in ((4 * n, 2 * n), (2 * n, n), (n, channels)):
+        layers += [nn.BatchNorm2d(wide), nn.ReLU(), doubled(wide, narrow, bias=False)]
     down, right = 8 * start[0] - height, 8 * start[1] - width
     crop = (-(right // 2), right // 2 - right, -(down // 2), down // 2 - down)
     return _dcgan_weights(nn.Sequential(*layers, nn.ZeroPad2d(crop)))
@@ -89,9 +88,8 @@ def dcgan_discriminator(input_shape, n_channels=128):
     channels, height, width = _image_size(input_shape)
     n = n_channels
     layers = [halved(channels, n, bias=False), nn.LeakyReLU(0.2)]
-    for n_inputs, n_outputs in ((n, 2 * n), (2 * n, 4 * n)):
-        layers += [halved(n_inputs, n_outputs, bias=False)]
-        layers += [nn.BatchNorm2d(n_outputs), nn.LeakyReLU(0.2)]
+    for narrow, wide in ((n, 2 * n), (2 * n, 4 * n)):
+        layers += [halved(narrow, wide, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
     layers += [nn.Conv2d(4 * n, 1, (height // 8, width // 8), bias=False), nn.Flatten()]
     return _dcgan_weights(nn.Sequential(*layers))
 
