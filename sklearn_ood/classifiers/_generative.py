@@ -122,6 +122,8 @@ class GenerativeClassifier(OODClassifier):
     device: Any = "auto"
     random_state: RandomState = None
 
+    _requires_labels = False
+
     generator_: BaseEstimator = fitted()
     similarity_: object = fitted()
     temperature_: float = fitted()
@@ -197,11 +199,6 @@ class GenerativeClassifier(OODClassifier):
         labels = None if y is None else np.asarray(y)[:max_rows]
         return draw_explanation(self.explain(X[:max_rows]), labels)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
-
     @property
     def n_iter_(self):
         """Largest number of steps that a search takes, 1 for a closed form."""
@@ -221,8 +218,7 @@ class GenerativeClassifier(OODClassifier):
     def _map(self, function, rows):
         core = self.generator_.core_
         size = rows_per_batch(max(1, core.floats_per_row // 4))
-        with torch.no_grad():
-            return map_batches(function, rows, device=device_of(core), max_rows=size)
+        return map_batches(function, rows, device=device_of(core), max_rows=size)
 
     def _similarity(self, x):
         """Similarity (n, K) of rows to the nearest generation of each class."""

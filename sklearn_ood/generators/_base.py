@@ -293,7 +293,6 @@ class BaseGenerator(Parameterized, ABC):
         """Apply a function of the core to rows that have a class each."""
         labelled = np.column_stack([rows, codes]).astype(np.float32)
 
-        @torch.no_grad()
         def of_batch(batch):
             return by_class(function, batch[:, :-1], batch[:, -1].long(), self.n_classes_)
 

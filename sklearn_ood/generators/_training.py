@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._training import Net, make_net, seeded, train
+from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
@@ -96,9 +96,7 @@ class StackTrainer(Parameterized):
 
     def _train(self, module, training, validation=None, *, net_class=StackedNet, **options):
         """A net trained on rows and codes, with those parameters that are ``make_net``'s."""
-        given = self.get_params(deep=False)
-        options |= {name: given[name] for name in given.keys() & make_net.__kwdefaults__}
-        net = make_net(module, net_class=net_class, **options)
+        net = make_net(module, net_class=net_class, **options | training_parameters(self))
         return train(net, *training, validation=validation)
 
 
