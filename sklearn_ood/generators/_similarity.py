@@ -132,6 +132,9 @@ class SiameseSimilarity(StackTrainer):
         embed = self.net_.module_
         return -(embed(x) - embed(generated)).square().mean(-1)
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
