@@ -9,10 +9,11 @@ import io
 import pickle
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import cache
-from importlib import import_module, resources
+from functools import cache, reduce
+from importlib import resources
 from inspect import signature
 from operator import attrgetter
+from pkgutil import resolve_name
 from typing import ClassVar, get_origin, get_type_hints
 
 import numpy as np
@@ -29,10 +30,8 @@ GIVEN = ContextVar("given", default=({}, "cpu"))
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
 SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
-SPARSE = {
-    kind.__name__: kind
-    for kind in (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array)
-}
+SPARSE_NAMES = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
+SPARSE = {name: getattr(sparse, name) for name in SPARSE_NAMES}
 
 
 class Part:
@@ -93,35 +92,35 @@ def shapes(weights):
     return {name: tuple(values.shape) for name, values in weights.items()}
 
 
-def fits(estimator, networks):
-    """Whether all names and shapes are those of the networks that the estimator builds."""
+def check_networks(estimator, networks):
+    """Raise where names and shapes are not those of what the estimator builds."""
     untrained = untrained_networks(estimator, "meta").items()
     built = {path: shapes(network.state_dict()) for path, network in untrained}
-    return built == {path: shapes(weights) for path, (weights, _) in networks.items()}
+    if built != {path: shapes(weights) for path, (weights, _) in networks.items()}:
+        raise ValueError(
+            f"Got {type(estimator).__name__} with weights of other networks than its parameters "
+            "describe; set them as they were in fit."
+        )
 
 
 def state_of(estimator):
     """Attributes of an object of this package; its networks' weights and histories."""
-    networks = {}
+    networks, state = {}, dict(vars(estimator))
     for path in untrained_networks(estimator, "meta"):
-        held = attrgetter(path)(estimator)
-        is_net = isinstance(held, NeuralNet)
-        history = list(held.history_) if is_net else None
-        networks[path] = [weights_of(held.module_ if is_net else held), history]
-    if not fits(estimator, networks):
-        raise TypeError(
-            f"Got {type(estimator).__name__} with other networks than its parameters describe; "
-            "set them as they were in fit."
-        )
-    held = {path.partition(".")[0] for path in networks}
-    return {name: part for name, part in vars(estimator).items() if name not in held}, networks
+        held, history = attrgetter(path)(estimator), None
+        if isinstance(held, NeuralNet):
+            held, history = held.module_, list(held.history_)
+        networks[path] = [weights_of(held), history]
+        state.pop(path.partition(".")[0], None)
+    check_networks(estimator, networks)
+    return state, networks
 
 
 @cache
 def own_classes():
     """The classes of this package that a file may hold, by name."""
-    paths = [line[4:].rpartition(".") for line in LISTED if line.startswith("own ")]
-    return {f"{path}.{name}": getattr(import_module(path), name) for path, _, name in paths}
+    names = [line.removeprefix("own ") for line in LISTED if line.startswith("own ")]
+    return {name: resolve_name(name) for name in names}
 
 
 @cache
@@ -133,14 +132,13 @@ def declared(kind):
 
 
 def check_declared(kind, state):
-    """Raise for an attribute of another name or type than the class declares."""
+    """Raise for an attribute of another name or type than a class of this package declares."""
     known = declared(kind)
     for name, value in state.items():
-        if name not in known or not isinstance(value, known[name]):
+        if not isinstance(value, known.get(name, ())):
             raise TypeError(
-                f"Got {kind.__name__} with the {type(value).__name__} {name}, which it does "
-                "not declare: annotate it in the class, or name its network in "
-                "untrained_networks."
+                f"Got {kind.__name__} with the {type(value).__name__} {name}, which it does not "
+                "declare: annotate it in the class, or name its network in untrained_networks."
             )
 
 
@@ -152,16 +150,15 @@ def restore_own(name, state, networks):
         check_declared(kind, state)
     made = object.__new__(kind)
     vars(made).update(state)
-    if not fits(made, networks):
-        raise ValueError(f"Got a file with {name} and weights that are not its networks'.")
+    check_networks(made, networks)
     for path, network in untrained_networks(made, "cpu").items() if networks else ():
         weights, history = networks[path]
         network = filled(network, weights).to(device).eval()
         if history is not None:
             network = wrap_trained(network, device=device)
             network.history_ = History(history)
-        holder, _, last = path.rpartition(".")
-        vars(attrgetter(holder)(made) if holder else made)[last] = network
+        *holders, last = path.split(".")
+        vars(reduce(getattr, holders, made))[last] = network
     recipes = {key: value.network for key, value in state.items() if isinstance(value, Recipe)}
     vars(made).update(recipes)
     return made
