@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import secrets
-import stat
+import shutil
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -18,10 +18,8 @@ from torch import nn
 
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
-from sklearn_ood.persistence._checks import Reader, require
-from sklearn_ood.persistence._parts import GIVEN, with_parts
-
-__all__ = ["load", "save"]
+from sklearn_ood.persistence._checks import Reader
+from sklearn_ood.persistence._parts import GIVEN, require, with_parts
 
 FORMAT_VERSION = 2
 MAX_MEMBERS = 2**16
@@ -76,21 +74,20 @@ def save(estimator, path, *, modules=()):
     >>> bool((again.score_samples(X) == classifier.score_samples(X)).all())
     True
     """
-    if not isinstance(estimator, BaseEstimator):
-        raise TypeError(
-            f"Got estimator of type {type(estimator).__name__}, but expected an estimator of "
-            "sklearn_ood or scikit-learn."
-        )
     import skops.io  # slow to import
 
     with _given(modules, "estimator", TypeError):
+        advice = "save keeps estimators of sklearn_ood and scikit-learn"
+        kind = type(estimator).__name__
+        require(isinstance(estimator, BaseEstimator), f"of type {kind}", advice)
         archive, stream = _archive(skops.io.dumps(with_parts(estimator))), io.BytesIO()
         schema = _shared_once(archive.read(SCHEMA))
         reader = Reader(archive, schema)
         members = {name: archive.read(name) for name in sorted(reader.files)}
-        header = {"format": FORMAT_VERSION, "versions": _versions()}
+        header = {"format": FORMAT_VERSION, "python": platform.python_version()}
+        members |= {SCHEMA: schema, HEADER: json.dumps(header | {"versions": _versions()})}
         with zipfile.ZipFile(stream, "w") as file:
-            for name, data in (members | {SCHEMA: schema, HEADER: json.dumps(header)}).items():
+            for name, data in members.items():
                 file.writestr(zipfile.ZipInfo(name), data)
             file.comment = bytes(64)  # where the checksum will be
         data = stream.getvalue()[:-64]
@@ -146,30 +143,29 @@ def load(path, *, modules=(), device="cpu"):
     import skops.io  # slow to import
 
     data = Path(path).read_bytes()
-    if data[8:9] == b"{":
-        raise ValueError(f"Got {path} of format version 1, read no more; save it anew.")
-    if data[:1] == b"\x80":
-        raise ValueError(f"Got {path}, which is a pickle: load never opens one; see save.")
-    if _checksum(data[:-64]) != data[-64:]:
-        raise ValueError(
-            f"Got {path}, which does not fit its checksum: it is truncated, damaged or not from "
-            "save; get it again from where it was saved."
-        )
     with _given(modules, path, ValueError, str(resolve_device(device))):
+        require(data[8:9] != b"{", "of format version 1", "it is read no more; save it anew")
+        require(data[:1] != b"\x80", "that is a pickle", "load never opens one; see save")
+        advice = (
+            "it is truncated, damaged or not from save; get it again from where it was saved"
+        )
+        require(_checksum(data[:-64]) == data[-64:], "that does not fit its checksum", advice)
         archive = _archive(data)
         header = json.loads(archive.read(HEADER))
-        if header["format"] > FORMAT_VERSION:
-            raise ValueError(
-                f"Got {path} of format version {header['format']}, but sklearn_ood "
-                f"{__version__} reads up to {FORMAT_VERSION}; use a newer sklearn_ood."
-            )
+        other = f"of format version {header['format']}, but {__version__} reads up to "
+        advice = "use a newer sklearn_ood"
+        require(header["format"] <= FORMAT_VERSION, f"{other}{FORMAT_VERSION}", advice)
         reader = Reader(archive, archive.read(SCHEMA))
         unused = set(archive.namelist()) - reader.files - {HEADER, SCHEMA}
-        require(not unused, f"data that no part uses: {sorted(unused)}")
-        _warn_of_other_versions(path, header["versions"])
+        require(not unused, f"with data that no part uses: {sorted(unused)}")
+        saved, here = header["versions"], _versions().items()
+        others = [f"{p} {saved[p]} (here {v})" for p, v in here if saved.get(p, v) != v]
+        if others:
+            message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
+            warnings.warn(message, UserWarning, stacklevel=2)
         estimator = skops.io.loads(data, trusted=sorted(reader.names))
         kind = type(estimator).__name__
-        require(isinstance(estimator, BaseEstimator), f"a {kind}, not an estimator")
+        require(isinstance(estimator, BaseEstimator), f"with a {kind}, not an estimator")
     return estimator
 
 
@@ -200,14 +196,14 @@ def _given(modules, subject, error_type, device="cpu"):
 
 def _archive(data):
     """An archive that is no larger than it looks."""
-    require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"more than {MAX_MEMBERS} members")
+    require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"with more than {MAX_MEMBERS} members")
     archive = zipfile.ZipFile(io.BytesIO(data))
     found = archive.infolist()
     sizes = [(entry.compress_type, entry.compress_size) for entry in found]
     is_plain = sizes == [(zipfile.ZIP_STORED, entry.file_size) for entry in found]
     total = sum(entry.file_size for entry in found)
-    require(is_plain and total < len(data), "compressed or overlapping members")
-    require(len(set(archive.namelist())) == len(found), "two members of one name")
+    require(is_plain and total < len(data), "with compressed or overlapping members")
+    require(len(set(archive.namelist())) == len(found), "with two members of one name")
     return archive
 
 
@@ -229,16 +225,16 @@ def _shared_once(schema):
 
 def _replace(path, data):
     """Put a file in place of another, whole or not at all, with its mode."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    is_new = not path.exists()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.touch(0o666 if is_new else 0o600, exist_ok=False)
     try:
-        temporary.touch(0o666 if mode is None else 0o600, exist_ok=False)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            temporary.chmod(mode)
+        if not is_new:
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -249,15 +245,4 @@ def _checksum(data):
 
 
 def _versions():
-    versions = {package: version(package) for package in PACKAGES}
-    return versions | {"sklearn_ood": __version__, "python": platform.python_version()}
-
-
-def _warn_of_other_versions(path, saved):
-    here = _versions() | {"python": saved.get("python")}
-    others = [f"{p} {saved[p]} (here {v})" for p, v in here.items() if saved.get(p, v) != v]
-    if others:
-        message = (
-            f"{path} was saved with {', '.join(others)}: the model may predict otherwise, "
-        )
-        warnings.warn(message + "or not at all.", UserWarning, stacklevel=3)
+    return {package: version(package) for package in PACKAGES} | {"sklearn_ood": __version__}

@@ -17,11 +17,6 @@ def inside(indices, stop):
     return ((indices >= 0) & (indices < stop)).all()
 
 
-def has_shapes(state, shapes):
-    """Whether the arrays of these names have these shapes."""
-    return all(tuple(state[name].shape) == shape for name, shape in shapes.items())
-
-
 def depth_of(left, right, is_leaf):
     """Depth of a tree whose nodes are each a child of one before it; -1 for another graph."""
     parents, depths = np.flatnonzero(~is_leaf), [0] * len(left)
@@ -114,7 +109,7 @@ def support_vectors(vectors, state):
         shapes["support_vectors_"] = n, state["n_features_in_"]
     return (
         isinstance(state["kernel"], str)  # a function's support_ are columns of what it gives
-        and has_shapes(state, shapes)
+        and all(state[name].shape == shape for name, shape in shapes.items())
         and state["_probA"].shape == state["_probB"].shape in ((0,), pairs)
         and counts.dtype == state["support_"].dtype == np.int32
         and counts.min() >= 0

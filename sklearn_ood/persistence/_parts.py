@@ -34,6 +34,12 @@ SPARSE_NAMES = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
 SPARSE = {name: getattr(sparse, name) for name in SPARSE_NAMES}
 
 
+def require(condition, what, advice="it is damaged, or not to be trusted"):
+    """Raise for a file that is damaged, or made to harm."""
+    if not condition:
+        raise ValueError(f"Got a file {what}: {advice}.")
+
+
 class Part:
     """A value as the call that makes it."""
 
@@ -92,17 +98,6 @@ def shapes(weights):
     return {name: tuple(values.shape) for name, values in weights.items()}
 
 
-def check_networks(estimator, networks):
-    """Raise where names and shapes are not those of what the estimator builds."""
-    untrained = untrained_networks(estimator, "meta").items()
-    built = {path: shapes(network.state_dict()) for path, network in untrained}
-    if built != {path: shapes(weights) for path, (weights, _) in networks.items()}:
-        raise ValueError(
-            f"Got {type(estimator).__name__} with weights of other networks than its parameters "
-            "describe; set them as they were in fit."
-        )
-
-
 def state_of(estimator):
     """Attributes of an object of this package; its networks' weights and histories."""
     networks, state = {}, dict(vars(estimator))
@@ -112,7 +107,7 @@ def state_of(estimator):
             held, history = held.module_, list(held.history_)
         networks[path] = [weights_of(held), history]
         state.pop(path.partition(".")[0], None)
-    check_networks(estimator, networks)
+    check_own(estimator, state, networks)
     return state, networks
 
 
@@ -123,6 +118,11 @@ def own_classes():
     return {name: resolve_name(name) for name in names}
 
 
+def known_names():
+    """Those classes, and what the caller gives, by name."""
+    return own_classes() | GIVEN.get()[0]
+
+
 @cache
 def declared(kind):
     """The attributes that a class of this package declares: parameters, and annotated ones."""
@@ -131,26 +131,26 @@ def declared(kind):
     return own | dict.fromkeys(signature(kind).parameters, object)
 
 
-def check_declared(kind, state):
-    """Raise for an attribute of another name or type than a class of this package declares."""
-    known = declared(kind)
+def check_own(made, state, networks):
+    """Raise for attributes that its class does not declare, weights of other networks."""
+    kind, advice = type(made), "annotate it there, or name its network in untrained_networks"
+    known = declared(kind) if kind in own_classes().values() else dict.fromkeys(state, object)
     for name, value in state.items():
-        if not isinstance(value, known.get(name, ())):
-            raise TypeError(
-                f"Got {kind.__name__} with the {type(value).__name__} {name}, which it does not "
-                "declare: annotate it in the class, or name its network in untrained_networks."
-            )
+        what = f"with the {type(value).__name__} {name}, which it does not declare"
+        require(isinstance(value, known.get(name, ())), f"of {kind.__name__} {what}", advice)
+    untrained = untrained_networks(made, "meta").items()
+    built = {path: shapes(network.state_dict()) for path, network in untrained}
+    fits = built == {path: shapes(weights) for path, (weights, _) in networks.items()}
+    what = f"of {kind.__name__} with weights of other networks than its parameters describe"
+    require(fits, what, "set them as they were in fit")
 
 
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
-    given, device = GIVEN.get()
-    kind = given.get(name) or own_classes()[name]
-    if name not in given:
-        check_declared(kind, state)
+    kind, (_, device) = known_names()[name], GIVEN.get()
     made = object.__new__(kind)
     vars(made).update(state)
-    check_networks(made, networks)
+    check_own(made, state, networks)
     for path, network in untrained_networks(made, "cpu").items() if networks else ():
         weights, history = networks[path]
         network = filled(network, weights).to(device).eval()
@@ -182,8 +182,8 @@ def restore_sparse(kind, data, indices, indptr, shape):
 
 def restore_search_tree(kind, data, options):
     """A KDTree or BallTree, built again from its rows."""
-    if not np.isfinite(data).all() or options["metric"] == "pyfunc":
-        raise ValueError("Got a file with a search tree of NaN, or whose metric is called.")
+    is_plain = np.isfinite(data).all() and options["metric"] != "pyfunc"
+    require(is_plain, "with a search tree of NaN, or whose metric is called")
     return SEARCH_TREES[kind](data, **options)
 
 
@@ -207,10 +207,7 @@ class Copier(pickle.Pickler):
         if id(value) in names:
             return part, ("given", names[id(value)])
         if id(kind) in names:
-            state, networks = state_of(value)
-            if kind.__name__ not in GIVEN.get()[0]:
-                check_declared(kind, state)
-            return part, ("own", names[id(kind)], state, networks)
+            return part, ("own", names[id(kind)], *state_of(value))
         if kind is torch.Tensor:
             return part, ("tensor", as_array(value), str(value.dtype).removeprefix("torch."))
         if kind in SEARCH_TREES.values():
@@ -229,8 +226,7 @@ def with_parts(estimator):
     """A copy that shares the arrays; pickle walks through it, and nothing leaves the memory."""
     stream, buffers = io.BytesIO(), []
     copier = Copier(stream, protocol=5, buffer_callback=buffers.append)
-    known = own_classes() | GIVEN.get()[0]
-    copier.names = {id(value): name for name, value in known.items()}
+    copier.names = {id(value): name for name, value in known_names().items()}
     copier.dump(estimator)
     return pickle.loads(stream.getbuffer(), buffers=buffers)
 
@@ -240,7 +236,8 @@ def rows_and_options(tree):
     data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
     p, vector, *_ = metric.__getstate__()
     name = type(metric).__name__.removesuffix("Distance64").lower()
-    if name == "minkowski" and vector.size:
-        raise TypeError("Got a search tree with a weighted metric, which is not stored.")
     options = {"leaf_size": leaf_size, "metric": name, "sample_weight": weights}
-    return data, options | ({"p": p} if name == "minkowski" else {})
+    if name == "minkowski":
+        require(not vector.size, "with a search tree of weighted features", "scale them before")
+        options["p"] = p
+    return data, options
