@@ -73,8 +73,7 @@ class Reader:
             kinds = [kind["__class__"] for kind in node["key_types"]["content"]]
             fits = len(kinds) == len(content) and "bool" not in kinds
         elif loader == "LossNode":
-            fits = {type(each) for each in plain["__reduce__"]["args"]} <= {int, float}
-            fits = fits and not content
+            fits = not content and set(map(type, plain["__reduce__"]["args"])) <= {int, float}
         elif loader == "ObjectNode":
             check_state(resolve_name(name), content or {})
         elif node["__class__"] == "Part":
@@ -124,7 +123,6 @@ def check_state(kind, state):
 
 def part_of(where, kind, *arguments):
     """A part that is of arrays and literals alone, or another's arguments if they may be."""
-    require(kind in parts.MAKE, f"with a part of kind {kind!r}")
     if kind not in ("own", "given"):
         return parts.MAKE[kind](*arguments)
     name, known = arguments[0], parts.known_names() if kind == "own" else parts.GIVEN.get()[0]

@@ -146,9 +146,7 @@ def load(path, *, modules=(), device="cpu"):
     with _given(modules, path, ValueError, str(resolve_device(device))):
         require(data[8:9] != b"{", "of format version 1", "it is read no more; save it anew")
         require(data[:1] != b"\x80", "that is a pickle", "load never opens one; see save")
-        advice = (
-            "it is truncated, damaged or not from save; get it again from where it was saved"
-        )
+        advice = "it is truncated, damaged or not from save; get it again where it was saved"
         require(_checksum(data[:-64]) == data[-64:], "that does not fit its checksum", advice)
         archive = _archive(data)
         header = json.loads(archive.read(HEADER))
@@ -156,13 +154,13 @@ def load(path, *, modules=(), device="cpu"):
         advice = "use a newer sklearn_ood"
         require(header["format"] <= FORMAT_VERSION, f"{other}{FORMAT_VERSION}", advice)
         reader = Reader(archive, archive.read(SCHEMA))
-        unused = set(archive.namelist()) - reader.files - {HEADER, SCHEMA}
-        require(not unused, f"with data that no part uses: {sorted(unused)}")
+        used = sorted(reader.files | {HEADER, SCHEMA})
+        require(sorted(archive.namelist()) == used, "with data that no part uses, or twice")
         saved, here = header["versions"], _versions().items()
         others = [f"{p} {saved[p]} (here {v})" for p, v in here if saved.get(p, v) != v]
         if others:
             message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warnings.warn(message, stacklevel=2)
         estimator = skops.io.loads(data, trusted=sorted(reader.names))
         kind = type(estimator).__name__
         require(isinstance(estimator, BaseEstimator), f"with a {kind}, not an estimator")
@@ -174,9 +172,8 @@ def _given(modules, subject, error_type, device="cpu"):
     """What the caller gives by name, while a file is read; every error says of what."""
     for value in modules:
         if not (isinstance(value, nn.Module) or hasattr(value, "__qualname__")):
-            raise TypeError(
-                f"Got modules with {value!r}, but expected networks, classes or functions."
-            )
+            expected = "networks, classes or functions"
+            raise TypeError(f"Got modules with {value!r}, but expected {expected}.")
     given = {getattr(each, "__qualname__", type(each).__qualname__): each for each in modules}
     if len(given) < len(modules):
         raise ValueError(f"Got modules={modules!r}, but expected different names.")
@@ -199,11 +196,9 @@ def _archive(data):
     require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"with more than {MAX_MEMBERS} members")
     archive = zipfile.ZipFile(io.BytesIO(data))
     found = archive.infolist()
-    sizes = [(entry.compress_type, entry.compress_size) for entry in found]
-    is_plain = sizes == [(zipfile.ZIP_STORED, entry.file_size) for entry in found]
-    total = sum(entry.file_size for entry in found)
-    require(is_plain and total < len(data), "with compressed or overlapping members")
-    require(len(set(archive.namelist())) == len(found), "with two members of one name")
+    is_plain = {entry.compress_type for entry in found} <= {zipfile.ZIP_STORED}
+    is_plain = is_plain and sum(entry.file_size for entry in found) < len(data)
+    require(is_plain, "with compressed or overlapping members")
     return archive
 
 

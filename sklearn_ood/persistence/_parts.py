@@ -95,7 +95,7 @@ def untrained_networks(estimator, device):
 
 def shapes(weights):
     """Shapes of tensors or arrays by name."""
-    return {name: tuple(values.shape) for name, values in weights.items()}
+    return {name: values.shape for name, values in weights.items()}
 
 
 def state_of(estimator):
@@ -151,7 +151,7 @@ def restore_own(name, state, networks):
     made = object.__new__(kind)
     vars(made).update(state)
     check_own(made, state, networks)
-    for path, network in untrained_networks(made, "cpu").items() if networks else ():
+    for path, network in untrained_networks(made, "cpu").items():
         weights, history = networks[path]
         network = filled(network, weights).to(device).eval()
         if history is not None:
@@ -213,7 +213,7 @@ class Copier(pickle.Pickler):
         if kind in SEARCH_TREES.values():
             return part, ("search tree", kind.__name__, *rows_and_options(value))
         if kind in SPARSE.values():
-            content = (value.data, value.indices, value.indptr, value.shape)
+            content = value.data, value.indices, value.indptr, value.shape
             return part, ("sparse", kind.__name__, *content)
         if kind is np.memmap:
             return np.array, (np.asarray(value),)
