@@ -133,8 +133,8 @@ def part_of(where, kind, *arguments):
         require(is_class, f"with a state of {name}")
         _, state, networks = arguments
         check_state(found, state)
-        n_features = state.get("n_features_in_", 1)
         lists = [len(value) for value in state.values() if networks and type(value) is list]
-        fits = max(lists, default=0) <= MAX_LAYERS and n_features <= MAX_WIDTH
-        require(fits, f"with {name} of too many layers or features")
+        require(max(lists, default=0) <= MAX_LAYERS, f"with {name} of too many layers")
+        n_features = state.get("n_features_in_", 1)
+        require(n_features <= MAX_WIDTH, f"with {name} of too many features")
     return arguments
