@@ -220,15 +220,14 @@ def _shared_once(schema):
 
 def _replace(path, data):
     """Put a file in place of another, whole or not at all, with its mode."""
-    is_new = not path.exists()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.touch(0o666 if is_new else 0o600, exist_ok=False)
+    temporary.touch(0o600 if path.exists() else 0o666, exist_ok=False)
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if not is_new:
+        if path.exists():
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:

@@ -99,7 +99,7 @@ def gradient_boosting(start, state):
     return (sizes, values, widths, n_started) == expected
 
 
-def support_vectors(vectors, state):
+def support_vectors(_, state):
     """What libsvm takes by pointers has the sizes that it expects."""
     n, n_classes = len(state["support_"]), len(state.get("classes_", "12"))
     counts, pairs = state["_n_support"], (n_classes * (n_classes - 1) // 2,)

@@ -18,7 +18,7 @@ from typing import ClassVar, get_origin, get_type_hints
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from sklearn.neighbors import BallTree, KDTree
 from skorch import NeuralNet
 from skorch.history import History
@@ -30,8 +30,7 @@ GIVEN = ContextVar("given", default=({}, "cpu"))
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
 SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
-SPARSE_NAMES = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
-SPARSE = {name: getattr(sparse, name) for name in SPARSE_NAMES}
+SPARSE = {kind.__name__: kind for kind in (csr_matrix, csc_matrix, csr_array, csc_array)}
 
 
 def require(condition, what, advice="it is damaged, or not to be trusted"):
@@ -202,10 +201,11 @@ class Copier(pickle.Pickler):
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
         kind, names = type(value), self.names
+        name = names.get(id(value), getattr(value, "__qualname__", ""))
         if isinstance(value, torch.nn.Module):
             return part, ("given", kind.__qualname__, weights_of(value))
-        if id(value) in names:
-            return part, ("given", names[id(value)])
+        if id(value) in names or "<" in name:  # a lambda, or defined in a function
+            return part, ("given", name)
         if id(kind) in names:
             return part, ("own", names[id(kind)], *state_of(value))
         if kind is torch.Tensor:
@@ -217,8 +217,6 @@ class Copier(pickle.Pickler):
             return part, ("sparse", kind.__name__, *content)
         if kind is np.memmap:
             return np.array, (np.asarray(value),)
-        if "<" in getattr(value, "__qualname__", ""):  # a lambda, or defined in a function
-            return part, ("given", value.__qualname__)
         return NotImplemented
 
 
