@@ -2,33 +2,18 @@
 
 import io
 import json
-import math
-from functools import cache
-from importlib import import_module
 from inspect import signature
+from pkgutil import resolve_name
 
 import numpy as np
 from torch import nn
 
+from sklearn_ood.persistence import _parts as parts
 from sklearn_ood.persistence._invariants import NODES, STATE
-from sklearn_ood.persistence._parts import (
-    GIVEN,
-    LISTED,
-    MAKE,
-    declared,
-    own_classes,
-)
+from sklearn_ood.persistence._parts import require
 
 MAX_PARTS, MAX_DEPTH, MAX_WIDTH, MAX_LAYERS = 2**20, 200, 2**24, 1000
-LITERALS = (type(None), bool, int, float, str)
-PART = "sklearn_ood.persistence._parts.Part"
-NAMES = {"__class__", "__module__", "__loader__", "__id__"}
-
-
-def require(condition, what):
-    """Raise that a file is damaged, or made to harm."""
-    if not condition:
-        raise ValueError(f"Got a file with {what}: it is damaged, or not to be trusted.")
+PROTOCOL = 2  # of skops: older ones have other nodes
 
 
 class Reader:
@@ -36,129 +21,120 @@ class Reader:
 
     Parameters
     ----------
-    members : dict
-        Bytes of the file's arrays by name; ``unread`` are those that no node used.
+    archive : ZipFile
+        With the arrays; ``files`` are the members that nodes used.
+    schema : bytes
+        The description; ``names`` are the classes and functions in it.
     """
 
-    def __init__(self, members):
-        self.members, self.unread = members, set(members)
-        self.names, self.shared, self.count = set(), {}, 0
+    def __init__(self, archive, schema):
+        require(schema.count(b"__loader__") < MAX_PARTS, f"with more than {MAX_PARTS} parts")
+        self.archive, self.files, self.names = archive, set(), set()
+        self.shared, self.count = {}, 0
+        description = json.loads(schema)
+        require(description["protocol"] == PROTOCOL, "with another protocol of skops")
+        self.read(description, "estimator", 0)
 
-    def __call__(self, value, where="estimator", depth=0):
+    def read(self, value, where, depth):
         """Plain data of whatever JSON holds; ``where`` is what errors call it."""
-        self.count += 1
-        require(depth < MAX_DEPTH and self.count < MAX_PARTS, "too many or too deep parts")
-        if isinstance(value, list):
-            return [self(item, f"{where}.{i}", depth + 1) for i, item in enumerate(value)]
-        if not isinstance(value, dict):
+        if not isinstance(value, (list, dict)):
             return value
+        self.count += 1
+        require(depth < MAX_DEPTH and self.count < MAX_PARTS, "with too many or too deep parts")
+        if isinstance(value, list):
+            return [self.read(each, f"{where}.{i}", depth + 1) for i, each in enumerate(value)]
         if value.keys() == {"__id__"}:  # a part that was read before, and is whole
             plain, size = self.shared[value["__id__"]]
             self.count += size
-        elif "__loader__" in value:
+        elif "__loader__" not in value:
+            plain = {k: self.read(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
+        else:
             before, plain = self.count, self.node(value, where, depth)
-            require(value.get("__id__") not in self.shared, "two parts of one id")
+            require(value.get("__id__") not in self.shared, "with two parts of one id")
             if "__id__" in value:
                 self.shared[value["__id__"]] = plain, self.count - before
-        else:
-            plain = {
-                key: self(item, f"{where}.{key}", depth + 1) for key, item in value.items()
-            }
         return plain
 
     def node(self, node, where, depth):
         """Plain data of one of skops' nodes, which must be listed."""
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
-        if f"{loader} {name}" not in LISTED:
-            raise ValueError(refusal(node["__class__"], where, loader))
+        require_listed(f"{loader} {name}" in parts.LISTED, node["__class__"], where)
         self.names.add(name)
         if loader == "JsonNode":
             value = json.loads(node["content"])
-            require(type(value) in LITERALS, "a literal that is none")
+            require(not isinstance(value, (list, dict)), "with a literal that is none")
             return value
         if loader == "NdArrayNode" and node["type"] == "numpy":
-            return self.array(node["file"])
-        plain = {k: self(v, where, depth + 1) for k, v in node.items() if k not in NAMES}
-        content = plain.get("content")
+            self.files.add(node["file"])
+            return array_of(self.archive.read(node["file"]))
+        plain = {key: self.read(each, where, depth + 1) for key, each in node.items()}
+        content, fits = plain.get("content"), True
         if loader == "DictNode":
             kinds = [kind["__class__"] for kind in node["key_types"]["content"]]
-            require(len(kinds) == len(content) and "bool" not in kinds, f"{where} of such keys")
+            fits = len(kinds) == len(content) and "bool" not in kinds
         elif loader == "LossNode":
-            numbers = all(
-                isinstance(each, (int, float)) for each in plain["__reduce__"]["args"]
-            )
-            require(numbers and not content, "a loss that is not made of numbers")
+            fits = not content and set(map(type, plain["__reduce__"]["args"])) <= {int, float}
         elif loader == "ObjectNode":
-            kind = getattr(import_module(node["__module__"]), node["__class__"])
-            check_state(kind, content or {})
-        elif name == PART:
-            require(node["content"]["__loader__"] == "TupleNode", "a part without order")
-            check_part(where, *content)
-        require(name not in NODES or NODES[name](plain), f"{where} with indices out of bounds")
+            check_state(resolve_name(name), content or {})
+        elif node["__class__"] == "Part":
+            require(node["content"]["__loader__"] == "TupleNode", "with a part without order")
+            return part_of(where, *content)
+        fits = fits and (name not in NODES or NODES[name](plain))
+        require(fits, f"with {where}, a {name} whose items do not fit each other")
         return plain if "__reduce__" in plain else content
 
-    def array(self, name):
-        """An array of the file, without a copy; its header must say just what follows it."""
-        data, numpy = self.members[name], np.lib.format
-        self.unread.discard(name)
-        stream = io.BytesIO(data[:65536])
-        is_first = numpy.read_magic(stream) == (1, 0)
-        read = numpy.read_array_header_1_0 if is_first else numpy.read_array_header_2_0
-        shape, by_column, dtype = read(stream)
-        require(not dtype.hasobject, "an array of Python objects, which carries a pickle")
-        length = math.prod(shape) * dtype.itemsize
-        fits = dtype.itemsize and length == len(data) - stream.tell()
-        require(fits and max(shape, default=0) <= max(MAX_WIDTH, length), "an array cut short")
-        flat = np.frombuffer(data, dtype, offset=stream.tell())
-        return flat.reshape(shape, order="F" if by_column else "C")
+
+def array_of(data):
+    """An array without a copy; its header must say just what follows it."""
+    stream, numpy = io.BytesIO(data[:65536]), np.lib.format
+    is_first = numpy.read_magic(stream) == (1, 0)
+    read = numpy.read_array_header_1_0 if is_first else numpy.read_array_header_2_0
+    shape, by_column, dtype = read(stream)
+    require(not dtype.hasobject, "with an array of Python objects, which carries a pickle")
+    array = np.ndarray(shape, dtype, data, stream.tell(), order="F" if by_column else "C")
+    fits = dtype.itemsize and array.nbytes == len(data) - stream.tell()
+    is_short = max(shape, default=0) <= max(MAX_WIDTH, array.nbytes)
+    require(fits and is_short, "with an array cut short")
+    return array
 
 
-def refusal(shown, where, loader):
-    """What to do with a value that is not listed."""
-    advice = "keep the model with joblib, or leave this part out"
-    if loader in ("FunctionNode", "TypeNode"):
-        advice = (
-            f"pass modules=[{shown}] to save and to load, which then take it from you, or keep "
-            "a network's state_dict() yourself"
+def require_listed(condition, shown, where):
+    """Raise for a value that is not listed, with what to do."""
+    if not condition:
+        raise ValueError(
+            f"Got {where} with {shown}, which is not among the classes and functions that a "
+            f"file may hold. If it is yours, pass modules=[{shown}] to save and to load, which "
+            "then take it from you, or keep a network's state_dict() yourself; else leave it "
+            "out, or keep the model with joblib."
         )
-    return (
-        f"Got {where} with {shown}, which is not among the classes and functions that a file "
-        f"may hold: sklearn_ood's, scikit-learn's, arrays and plain containers; {advice}."
-    )
-
-
-@cache
-def parameters(kind):
-    """Names of a class's parameters."""
-    return set(signature(kind).parameters)
 
 
 def check_state(kind, state):
-    """Raise where an attribute hides what the class defines, or does not fit the others."""
-    for name in state:
-        hides = name not in parameters(kind) and hasattr(kind, name)
+    """Raise where an attribute is not declared, hides a method, or does not fit the others."""
+    is_own = kind in parts.own_classes().values()
+    known = parts.declared(kind) if is_own else signature(kind).parameters
+    for name, value in state.items():
+        hides = name not in known and (is_own or hasattr(kind, name))
         strange = hides or name.startswith("__") or not name.isidentifier()
-        require(not strange, f"the attribute {name!r} of a {kind.__name__}")
-    for name in STATE.keys() & state.keys():
-        require(STATE[name](state), f"a {kind.__name__} whose {name} does not fit the rest")
+        require(not strange, f"with the attribute {name!r} of a {kind.__name__}")
+        fits = name not in STATE or STATE[name](value, state)
+        require(fits, f"with a {kind.__name__} whose {name} does not fit the rest")
 
 
-def check_part(where, kind, *arguments):
-    """Raise for a part of another kind, or whose arguments are not such a part's."""
-    require(kind in MAKE, f"a part of kind {kind!r}")
-    given = GIVEN.get()[0]
+def part_of(where, kind, *arguments):
+    """A part that is of arrays and literals alone, or another's arguments if they may be."""
+    if kind not in ("own", "given"):
+        return parts.MAKE[kind](*arguments)
+    name, known = arguments[0], parts.known_names() if kind == "own" else parts.GIVEN.get()[0]
+    found = known.get(name)
+    require_listed(found is not None, name, where)
     if kind == "own":
-        name, state, networks = arguments
-        require(name in given or name in own_classes(), f"{name}, which is none of sklearn_ood")
-        own = given.get(name) or own_classes()[name]
-        require(isinstance(own, type) and not issubclass(own, nn.Module), f"a state of {name}")
-        unknown = set() if name in given else state.keys() - declared(own).keys()
-        require(not unknown, f"{name} and attributes that it does not declare: {unknown}")
-        check_state(own, state if name in given else {n: state[n] for n in STATE if n in state})
+        is_class = isinstance(found, type) and not issubclass(found, nn.Module)
+        require(is_class, f"with a state of {name}")
+        _, state, networks = arguments
+        check_state(found, state)
         lists = [len(value) for value in state.values() if networks and type(value) is list]
-        require(max(lists, default=0) <= MAX_LAYERS, f"{name} of too many layers")
-        require(state.get("n_features_in_", 1) <= MAX_WIDTH, f"{name} of too many features")
-    elif kind != "given":
-        MAKE[kind](*arguments)  # of arrays and literals alone
-    elif arguments[0] not in given:
-        raise ValueError(refusal(arguments[0], where, "TypeNode"))
+        require(max(lists, default=0) <= MAX_LAYERS, f"with {name} of too many layers")
+        n_features = state.get("n_features_in_", 1)
+        require(n_features <= MAX_WIDTH, f"with {name} of too many features")
+    return arguments

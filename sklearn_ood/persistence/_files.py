@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import secrets
-import stat
+import shutil
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -18,13 +18,10 @@ from torch import nn
 
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
-from sklearn_ood.persistence._checks import MAX_PARTS, Reader, require
-from sklearn_ood.persistence._parts import GIVEN, with_parts
-
-__all__ = ["load", "save"]
+from sklearn_ood.persistence._checks import Reader
+from sklearn_ood.persistence._parts import GIVEN, require, with_parts
 
 FORMAT_VERSION = 2
-PROTOCOL = 2  # of skops: older ones have other nodes
 MAX_MEMBERS = 2**16
 HEADER, SCHEMA = "sklearn_ood.json", "schema.json"
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
@@ -77,29 +74,24 @@ def save(estimator, path, *, modules=()):
     >>> bool((again.score_samples(X) == classifier.score_samples(X)).all())
     True
     """
-    if not isinstance(estimator, BaseEstimator):
-        raise TypeError(
-            f"Got estimator of type {type(estimator).__name__}, but expected an estimator of "
-            "sklearn_ood or scikit-learn."
-        )
     import skops.io  # slow to import
 
-    with _given(modules):
-        try:
-            members = _members(skops.io.dumps(with_parts(estimator)))
-            description = _once(json.loads(members.pop(SCHEMA)), {})
-            schema = json.dumps(description, separators=(",", ":"))
-            reader = _checked(schema.encode(), members)
-            members = {name: members[name] for name in sorted(members.keys() - reader.unread)}
-            data = _archive(members | {SCHEMA: schema, HEADER: _header()})
-            skops.io.get_untrusted_types(data=data)  # raises where skops cannot read it
-        except RecursionError as error:
-            message = "Got estimator that contains itself, or parts too deep to be stored."
-            raise TypeError(message) from error
-        except Exception as error:
-            message = str(error).replace("Got a file with", "Got estimator with")
-            kept = "" if message.startswith("Got") else "Got estimator that cannot be stored: "
-            raise TypeError(kept + message) from error
+    with _given(modules, "estimator", TypeError):
+        advice = "save keeps estimators of sklearn_ood and scikit-learn"
+        kind = type(estimator).__name__
+        require(isinstance(estimator, BaseEstimator), f"of type {kind}", advice)
+        archive, stream = _archive(skops.io.dumps(with_parts(estimator))), io.BytesIO()
+        schema = _shared_once(archive.read(SCHEMA))
+        reader = Reader(archive, schema)
+        members = {name: archive.read(name) for name in sorted(reader.files)}
+        header = {"format": FORMAT_VERSION, "python": platform.python_version()}
+        members |= {SCHEMA: schema, HEADER: json.dumps(header | {"versions": _versions()})}
+        with zipfile.ZipFile(stream, "w") as file:
+            for name, data in members.items():
+                file.writestr(zipfile.ZipInfo(name), data)
+            file.comment = bytes(64)  # where the checksum will be
+        data = stream.getvalue()[:-64]
+        skops.io.get_untrusted_types(data=data)  # raises where skops cannot read it
     _replace(Path(os.path.realpath(path)), data + _checksum(data))
 
 
@@ -151,120 +143,92 @@ def load(path, *, modules=(), device="cpu"):
     import skops.io  # slow to import
 
     data = Path(path).read_bytes()
-    if data[:1] == b"\x80" and data[8:9] != b"{":
-        raise ValueError(f"Got {path}, which is a pickle: load never opens one; see save.")
-    if data[8:9] == b"{":
-        raise ValueError(
-            f"Got {path} of format version 1, which is read no more; save it anew."
-        )
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        raise ValueError(f"Got {path}, which is truncated, damaged or not from save.")
-    if _checksum(data[:-64]) != data[-64:]:
-        raise ValueError(
-            f"Got {path}, which does not fit its checksum: it was changed after save, or is "
-            "not from save; get it again from where it was saved."
-        )
-    with _given(modules, str(resolve_device(device))):
-        try:
-            members = _members(data)
-            header = json.loads(members.pop(HEADER))
-            if header["format"] > FORMAT_VERSION:
-                raise ValueError(
-                    f"Got {path} of format version {header['format']}, but sklearn_ood "
-                    f"{__version__} reads up to {FORMAT_VERSION}; use a newer sklearn_ood."
-                )
-            reader = _checked(members.pop(SCHEMA), members)
-            require(not reader.unread, f"data that no part uses: {sorted(reader.unread)}")
-            _warn_of_other_versions(path, header["versions"])
-            estimator = skops.io.loads(data, trusted=sorted(reader.names))
-        except Exception as error:
-            if str(error).startswith("Got") and isinstance(error, ValueError):
-                raise
-            raise ValueError(f"Got {path}, which is damaged: {error!r}") from error
-    if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"Got {path} with a {type(estimator).__name__}, not an estimator.")
+    with _given(modules, path, ValueError, str(resolve_device(device))):
+        require(data[8:9] != b"{", "of format version 1", "it is read no more; save it anew")
+        require(data[:1] != b"\x80", "that is a pickle", "load never opens one; see save")
+        advice = "it is truncated, damaged or not from save; get it again where it was saved"
+        require(_checksum(data[:-64]) == data[-64:], "that does not fit its checksum", advice)
+        archive = _archive(data)
+        header = json.loads(archive.read(HEADER))
+        other = f"of format version {header['format']}, but {__version__} reads up to "
+        advice = "use a newer sklearn_ood"
+        require(header["format"] <= FORMAT_VERSION, f"{other}{FORMAT_VERSION}", advice)
+        reader = Reader(archive, archive.read(SCHEMA))
+        used = sorted(reader.files | {HEADER, SCHEMA})
+        require(sorted(archive.namelist()) == used, "with data that no part uses, or twice")
+        saved, here = header["versions"], _versions().items()
+        others = [f"{p} {saved[p]} (here {v})" for p, v in here if saved.get(p, v) != v]
+        if others:
+            message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
+            warnings.warn(message, stacklevel=2)
+        estimator = skops.io.loads(data, trusted=sorted(reader.names))
+        kind = type(estimator).__name__
+        require(isinstance(estimator, BaseEstimator), f"with a {kind}, not an estimator")
     return estimator
 
 
 @contextmanager
-def _given(modules, device="cpu"):
-    """The caller's own networks, classes and functions by name, while a file is read."""
+def _given(modules, subject, error_type, device="cpu"):
+    """What the caller gives by name, while a file is read; every error says of what."""
     for value in modules:
         if not (isinstance(value, nn.Module) or hasattr(value, "__qualname__")):
-            raise TypeError(
-                f"Got modules with {value!r}, but expected networks, classes or functions."
-            )
+            expected = "networks, classes or functions"
+            raise TypeError(f"Got modules with {value!r}, but expected {expected}.")
     given = {getattr(each, "__qualname__", type(each).__qualname__): each for each in modules}
     if len(given) < len(modules):
         raise ValueError(f"Got modules={modules!r}, but expected different names.")
     token = GIVEN.set((given, device))
     try:
         yield
+    except Exception as error:
+        message = str(error).replace("Got a file", f"Got {subject}")
+        if isinstance(error, RecursionError):
+            message = f"Got {subject} that contains itself, or whose parts are too deep."
+        elif not message.startswith("Got"):
+            message = f"Got {subject} that is damaged, or cannot be stored: {error!r}"
+        raise error_type(message) from error
     finally:
         GIVEN.reset(token)
 
 
-def _members(data):
-    """Bytes of the members of an archive that is no larger than it looks."""
-    require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"more than {MAX_MEMBERS} members")
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        found = file.infolist()
-        sizes = [(entry.compress_type, entry.compress_size) for entry in found]
-        stored = [(zipfile.ZIP_STORED, entry.file_size) for entry in found]
-        fits = sizes == stored and sum(entry.file_size for entry in found) < len(data)
-        require(fits, "compressed or overlapping members")
-        n_used = file.read(SCHEMA).count(b'"file"') + 2  # the description, the header
-        require(len(found) <= n_used, "data that no part uses")
-        require(len({entry.filename for entry in found}) == len(found), "two of one name")
-        return {entry.filename: file.read(entry) for entry in found}
+def _archive(data):
+    """An archive that is no larger than it looks."""
+    require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"with more than {MAX_MEMBERS} members")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    found = archive.infolist()
+    is_plain = {entry.compress_type for entry in found} <= {zipfile.ZIP_STORED}
+    is_plain = is_plain and sum(entry.file_size for entry in found) < len(data)
+    require(is_plain, "with compressed or overlapping members")
+    return archive
 
 
-def _archive(members):
-    """Members as one archive that lacks just the checksum at its end."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        for name, data in members.items():
-            file.writestr(zipfile.ZipInfo(name), data)
-        file.comment = bytes(64)
-    return stream.getvalue()[:-64]
-
-
-def _checked(schema, members):
-    """The reader of a description, after all its checks."""
-    require(schema.count(b"__loader__") < MAX_PARTS, f"more than {MAX_PARTS} parts")
-    reader, description = Reader(members), json.loads(schema)
-    require(description["protocol"] == PROTOCOL, "another protocol of skops")
-    reader(description)
-    return reader
-
-
-def _once(node, seen):
+def _shared_once(schema):
     """A description in which a part that occurs again is only referred to."""
-    if isinstance(node, list):
-        return [_once(item, seen) for item in node]
-    if not isinstance(node, dict):
+    seen, plain = {}, ("JsonNode", "TypeNode", "FunctionNode")
+
+    def refer(node):
+        key = node.pop("__id__", None)
+        if key in seen:
+            return {"__id__": seen[key]}
+        if key is not None and node["__loader__"] not in plain:
+            node["__id__"] = seen[key] = len(seen) + 1
         return node
-    key = node.get("__id__")
-    if key in seen:
-        return {"__id__": seen[key]}
-    copy = {name: _once(part, seen) for name, part in node.items() if name != "__id__"}
-    if key is not None and node["__loader__"] not in ("JsonNode", "TypeNode", "FunctionNode"):
-        copy["__id__"] = seen.setdefault(key, len(seen) + 1)
-    return copy
+
+    description = json.loads(schema, object_hook=refer)
+    return json.dumps(description, separators=(",", ":")).encode()
 
 
 def _replace(path, data):
     """Put a file in place of another, whole or not at all, with its mode."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.touch(0o600 if path.exists() else 0o666, exist_ok=False)
     try:
-        temporary.touch(0o666 if mode is None else 0o600, exist_ok=False)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            temporary.chmod(mode)
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -274,25 +238,5 @@ def _checksum(data):
     return hashlib.sha256(data).hexdigest().encode()
 
 
-def _header():
-    return json.dumps({"format": FORMAT_VERSION, "versions": _versions()})
-
-
 def _versions():
-    versions = {package: version(package) for package in PACKAGES}
-    return versions | {"sklearn_ood": __version__, "python": platform.python_version()}
-
-
-def _warn_of_other_versions(path, saved):
-    others = [
-        f"{package} {saved[package]} (here {here})"
-        for package, here in _versions().items()
-        if package != "python" and saved.get(package, here) != here
-    ]
-    if others:
-        warnings.warn(
-            f"{path} was saved with {', '.join(others)}: the model may predict otherwise, or "
-            "not at all.",
-            UserWarning,
-            stacklevel=3,
-        )
+    return {package: version(package) for package in PACKAGES} | {"sklearn_ood": __version__}

@@ -9,15 +9,16 @@ import io
 import pickle
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import cache
-from importlib import import_module, resources
+from functools import cache, reduce
+from importlib import resources
 from inspect import signature
 from operator import attrgetter
+from pkgutil import resolve_name
 from typing import ClassVar, get_origin, get_type_hints
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from sklearn.neighbors import BallTree, KDTree
 from skorch import NeuralNet
 from skorch.history import History
@@ -29,10 +30,13 @@ GIVEN = ContextVar("given", default=({}, "cpu"))
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
 SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
-SPARSE = {
-    kind.__name__: kind
-    for kind in (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array)
-}
+SPARSE = {kind.__name__: kind for kind in (csr_matrix, csc_matrix, csr_array, csc_array)}
+
+
+def require(condition, what, advice="it is damaged, or not to be trusted"):
+    """Raise for a file that is damaged, or made to harm."""
+    if not condition:
+        raise ValueError(f"Got a file {what}: {advice}.")
 
 
 class Part:
@@ -90,38 +94,32 @@ def untrained_networks(estimator, device):
 
 def shapes(weights):
     """Shapes of tensors or arrays by name."""
-    return {name: tuple(values.shape) for name, values in weights.items()}
-
-
-def fits(estimator, networks):
-    """Whether all names and shapes are those of the networks that the estimator builds."""
-    untrained = untrained_networks(estimator, "meta").items()
-    built = {path: shapes(network.state_dict()) for path, network in untrained}
-    return built == {path: shapes(weights) for path, (weights, _) in networks.items()}
+    return {name: values.shape for name, values in weights.items()}
 
 
 def state_of(estimator):
     """Attributes of an object of this package; its networks' weights and histories."""
-    networks = {}
+    networks, state = {}, dict(vars(estimator))
     for path in untrained_networks(estimator, "meta"):
-        held = attrgetter(path)(estimator)
-        is_net = isinstance(held, NeuralNet)
-        history = list(held.history_) if is_net else None
-        networks[path] = [weights_of(held.module_ if is_net else held), history]
-    if not fits(estimator, networks):
-        raise TypeError(
-            f"Got {type(estimator).__name__} with other networks than its parameters describe; "
-            "set them as they were in fit."
-        )
-    held = {path.partition(".")[0] for path in networks}
-    return {name: part for name, part in vars(estimator).items() if name not in held}, networks
+        held, history = attrgetter(path)(estimator), None
+        if isinstance(held, NeuralNet):
+            held, history = held.module_, list(held.history_)
+        networks[path] = [weights_of(held), history]
+        state.pop(path.partition(".")[0], None)
+    check_own(estimator, state, networks)
+    return state, networks
 
 
 @cache
 def own_classes():
     """The classes of this package that a file may hold, by name."""
-    paths = [line[4:].rpartition(".") for line in LISTED if line.startswith("own ")]
-    return {f"{path}.{name}": getattr(import_module(path), name) for path, _, name in paths}
+    names = [line.removeprefix("own ") for line in LISTED if line.startswith("own ")]
+    return {name: resolve_name(name) for name in names}
+
+
+def known_names():
+    """Those classes, and what the caller gives, by name."""
+    return own_classes() | GIVEN.get()[0]
 
 
 @cache
@@ -132,36 +130,34 @@ def declared(kind):
     return own | dict.fromkeys(signature(kind).parameters, object)
 
 
-def check_declared(kind, state):
-    """Raise for an attribute of another name or type than the class declares."""
-    known = declared(kind)
+def check_own(made, state, networks):
+    """Raise for attributes that its class does not declare, weights of other networks."""
+    kind, advice = type(made), "annotate it there, or name its network in untrained_networks"
+    known = declared(kind) if kind in own_classes().values() else dict.fromkeys(state, object)
     for name, value in state.items():
-        if name not in known or not isinstance(value, known[name]):
-            raise TypeError(
-                f"Got {kind.__name__} with the {type(value).__name__} {name}, which it does "
-                "not declare: annotate it in the class, or name its network in "
-                "untrained_networks."
-            )
+        what = f"with the {type(value).__name__} {name}, which it does not declare"
+        require(isinstance(value, known.get(name, ())), f"of {kind.__name__} {what}", advice)
+    untrained = untrained_networks(made, "meta").items()
+    built = {path: shapes(network.state_dict()) for path, network in untrained}
+    fits = built == {path: shapes(weights) for path, (weights, _) in networks.items()}
+    what = f"of {kind.__name__} with weights of other networks than its parameters describe"
+    require(fits, what, "set them as they were in fit")
 
 
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
-    given, device = GIVEN.get()
-    kind = given.get(name) or own_classes()[name]
-    if name not in given:
-        check_declared(kind, state)
+    kind, (_, device) = known_names()[name], GIVEN.get()
     made = object.__new__(kind)
     vars(made).update(state)
-    if not fits(made, networks):
-        raise ValueError(f"Got a file with {name} and weights that are not its networks'.")
-    for path, network in untrained_networks(made, "cpu").items() if networks else ():
+    check_own(made, state, networks)
+    for path, network in untrained_networks(made, "cpu").items():
         weights, history = networks[path]
         network = filled(network, weights).to(device).eval()
         if history is not None:
             network = wrap_trained(network, device=device)
             network.history_ = History(history)
-        holder, _, last = path.rpartition(".")
-        vars(attrgetter(holder)(made) if holder else made)[last] = network
+        *holders, last = path.split(".")
+        vars(reduce(getattr, holders, made))[last] = network
     recipes = {key: value.network for key, value in state.items() if isinstance(value, Recipe)}
     vars(made).update(recipes)
     return made
@@ -185,8 +181,8 @@ def restore_sparse(kind, data, indices, indptr, shape):
 
 def restore_search_tree(kind, data, options):
     """A KDTree or BallTree, built again from its rows."""
-    if not np.isfinite(data).all() or options["metric"] == "pyfunc":
-        raise ValueError("Got a file with a search tree of NaN, or whose metric is called.")
+    is_plain = np.isfinite(data).all() and options["metric"] != "pyfunc"
+    require(is_plain, "with a search tree of NaN, or whose metric is called")
     return SEARCH_TREES[kind](data, **options)
 
 
@@ -205,26 +201,22 @@ class Copier(pickle.Pickler):
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
         kind, names = type(value), self.names
+        name = names.get(id(value), getattr(value, "__qualname__", ""))
         if isinstance(value, torch.nn.Module):
             return part, ("given", kind.__qualname__, weights_of(value))
-        if id(value) in names:
-            return part, ("given", names[id(value)])
+        if id(value) in names or "<" in name:  # a lambda, or defined in a function
+            return part, ("given", name)
         if id(kind) in names:
-            state, networks = state_of(value)
-            if kind.__name__ not in GIVEN.get()[0]:
-                check_declared(kind, state)
-            return part, ("own", names[id(kind)], state, networks)
+            return part, ("own", names[id(kind)], *state_of(value))
         if kind is torch.Tensor:
             return part, ("tensor", as_array(value), str(value.dtype).removeprefix("torch."))
         if kind in SEARCH_TREES.values():
             return part, ("search tree", kind.__name__, *rows_and_options(value))
         if kind in SPARSE.values():
-            content = (value.data, value.indices, value.indptr, value.shape)
+            content = value.data, value.indices, value.indptr, value.shape
             return part, ("sparse", kind.__name__, *content)
         if kind is np.memmap:
             return np.array, (np.asarray(value),)
-        if "<" in getattr(value, "__qualname__", ""):  # a lambda, or defined in a function
-            return part, ("given", value.__qualname__)
         return NotImplemented
 
 
@@ -232,8 +224,7 @@ def with_parts(estimator):
     """A copy that shares the arrays; pickle walks through it, and nothing leaves the memory."""
     stream, buffers = io.BytesIO(), []
     copier = Copier(stream, protocol=5, buffer_callback=buffers.append)
-    known = own_classes() | GIVEN.get()[0]
-    copier.names = {id(value): name for name, value in known.items()}
+    copier.names = {id(value): name for name, value in known_names().items()}
     copier.dump(estimator)
     return pickle.loads(stream.getbuffer(), buffers=buffers)
 
@@ -243,7 +234,8 @@ def rows_and_options(tree):
     data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
     p, vector, *_ = metric.__getstate__()
     name = type(metric).__name__.removesuffix("Distance64").lower()
-    if name == "minkowski" and vector.size:
-        raise TypeError("Got a search tree with a weighted metric, which is not stored.")
     options = {"leaf_size": leaf_size, "metric": name, "sample_weight": weights}
-    return data, options | ({"p": p} if name == "minkowski" else {})
+    if name == "minkowski":
+        require(not vector.size, "with a search tree of weighted features", "scale them before")
+        options["p"] = p
+    return data, options
