@@ -27,7 +27,7 @@ X, y = load_digits(return_X_y=True)
 model = make_pipeline(MinMaxScaler(), SoftmaxClassifier(max_epochs=20, random_state=0))
 search = GridSearchCV(
     model,
-    {"softmaxclassifier__confidence": ["max_proba", "margin", "entropy", "energy"]},
+    {"softmaxclassifier__score_function": ["max_proba", "margin", "entropy", "energy"]},
     scoring={"auroc": selective_scorer("auroc"), "aurc": selective_scorer("aurc")},
     cv=LeaveClassesOut(n_out=3, n_splits=4, random_state=0),
     refit="auroc",
@@ -38,10 +38,10 @@ search = GridSearchCV(
 # risk-coverage curve: both are higher for the better confidence.
 
 table = pd.DataFrame(search.cv_results_)
-table = table.set_index("param_softmaxclassifier__confidence")
+table = table.set_index("param_softmaxclassifier__score_function")
 print(table[["mean_test_auroc", "std_test_auroc", "mean_test_aurc"]].round(3).to_string())
 
 # %%
 fig, ax = plt.subplots()
 ax.errorbar(table.index, table.mean_test_auroc, table.std_test_auroc, fmt="o", capsize=4)
-ax.set(ylabel="AUROC, classes held out", xlabel="confidence")
+ax.set(ylabel="AUROC, classes held out", xlabel="score function")

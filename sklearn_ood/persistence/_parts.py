@@ -26,7 +26,7 @@ from skorch.history import History
 from sklearn_ood.nets._training import wrap_trained
 
 # What the caller gave: networks, classes and functions by name, and the device to load to.
-GIVEN = ContextVar("given", default=({}, "cpu"))
+GIVEN: ContextVar[tuple[dict, str]] = ContextVar("given", default=({}, "cpu"))
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
 SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
