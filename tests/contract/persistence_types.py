@@ -35,7 +35,9 @@ from sklearn_ood.selective._thresholds import Guarantee
 
 FILE = Path(sklearn_ood.__file__).parent / "persistence" / "types.txt"
 WITHOUT = {Birch, BisectingKMeans}  # linked nodes, deep as the data wills
-SCALARS = set(np.sctypeDict.values()) - {np.bytes_, np.object_, np.void}
+# Other packages add types of their own to this dictionary of numpy's.
+SCALARS = {kind for kind in np.sctypeDict.values() if kind.__module__ == "numpy"}
+SCALARS -= {np.bytes_, np.object_, np.void}
 SGD_LOSSES = {
     value
     for value in vars(_sgd_fast).values()

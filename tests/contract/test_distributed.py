@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from contract.processes import WhereFitted, process_id, process_of_fit
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -38,20 +39,6 @@ def cluster():
         yield cluster
 
 
-class WhereFitted(SoftmaxClassifier):
-    """Remembers the process that fitted it."""
-
-    def fit(self, X, y):
-        super().fit(X, y)
-        self.process_ = os.getpid()
-        return self
-
-
-def process_id(_y_true, *, sample_weight=None):
-    """A metric that says where it was computed."""
-    return os.getpid()
-
-
 def on_cluster(compute):
     with parallel_config(backend="dask"):
         return compute()
@@ -82,11 +69,6 @@ def test_a_grid_search_with_classes_left_out(cluster):
         distributed_search.best_estimator_.score_samples(X),
         serial.best_estimator_.score_samples(X),
     )
-
-
-def process_of_fit(_estimator, _X, _y):
-    """A scorer that says where it runs."""
-    return os.getpid()
 
 
 def test_the_fits_of_gevaldi(cluster):
