@@ -149,10 +149,15 @@ class ScoredNetwork(nn.Module):
 
 def log_softmax(logits):
     """Exact also where a probability is nearly one: for the largest, -log1p(others' odds)."""
-    top = logits.argmax(dim=1, keepdim=True)
-    shifted = logits - logits.gather(1, top)
-    odds = shifted.exp().scatter(1, top, 0.0)
-    return shifted - log1p(odds.sum(dim=1, keepdim=True))
+    shifted, odds = _against_the_largest(logits)
+    return shifted - log1p(odds)
+
+
+def _against_the_largest(logits):
+    """Logits less the largest, and the sum of the others' odds against it."""
+    top, best = logits.max(dim=1, keepdim=True)
+    shifted = logits - top
+    return shifted, shifted.exp().scatter(1, best, 0.0).sum(dim=1, keepdim=True)
 
 
 def log1p(x):
@@ -163,7 +168,7 @@ def log1p(x):
 
 def max_proba(logits):
     """Logarithm of the largest probability, in (-inf, 0] (Hendrycks & Gimpel, 2017)."""
-    return log_softmax(logits).amax(dim=1)
+    return -log1p(_against_the_largest(logits)[1]).squeeze(1)
 
 
 def entropy(logits):
