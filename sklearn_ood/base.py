@@ -32,8 +32,6 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False
-    # Whether there are no classes without labels; else one class is learned from rows alone.
-    _requires_labels = True
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
@@ -165,11 +163,6 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = self._requires_labels
-        return tags
 
 
 class Wrapper(MetaEstimatorMixin):

@@ -130,7 +130,5 @@ class VirtualLogit:
     def score_samples(self, X):
         centred = self.features.transform(X).astype(np.float64) - self.origin_
         residual = np.linalg.norm(centred @ self.residual_, axis=1)
-        return (
-            rescored(self.net, score_function="energy").score_samples(X)
-            - self.scale_ * residual
-        )
+        energy = rescored(self.net, score_function="energy").score_samples(X)
+        return energy - self.scale_ * residual

@@ -141,7 +141,7 @@ class DAEConfidence(NetClassifier):
     typicality_weights_: np.ndarray = fitted()
     code_statistics_: None = fitted()
 
-    _min_classes, _requires_labels = 1, False
+    _min_classes = 1
     _learns_classes = True  # else the network is an autoencoder alone
 
     def make_network(self, n_classes, input_shape):
@@ -200,6 +200,11 @@ class DAEConfidence(NetClassifier):
     def make_head(self):
         weights = [self.alpha_, *self.typicality_weights_]
         return ConfidenceHead(self.net_.module_.n_classes, weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
 
     @property
     def _needs_holdout(self):

@@ -122,8 +122,6 @@ class GenerativeClassifier(OODClassifier):
     device: Any = "auto"
     random_state: RandomState = None
 
-    _requires_labels = False
-
     generator_: BaseEstimator = fitted()
     similarity_: object = fitted()
     temperature_: float = fitted()
@@ -198,6 +196,11 @@ class GenerativeClassifier(OODClassifier):
         """
         labels = None if y is None else np.asarray(y)[:max_rows]
         return draw_explanation(self.explain(X[:max_rows]), labels)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
 
     @property
     def n_iter_(self):

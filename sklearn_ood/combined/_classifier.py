@@ -149,7 +149,7 @@ class CombinedClassifier(Composition, OODClassifier):
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
 
-    _composed, _requires_labels = "members", False
+    _composed = "members"
 
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
@@ -375,3 +375,8 @@ class CombinedClassifier(Composition, OODClassifier):
         if self.members is not None:
             _members.check_members(self.members)
             self._validate_names([name for name, _ in self.members])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags

@@ -62,8 +62,6 @@ class NeighborDistance(OODClassifier):
     ood_label: Any = None
     random_state: RandomState = None
 
-    _requires_labels = False
-
     neighbors_: list = fitted()
     scale_: float = fitted()
 
@@ -118,3 +116,8 @@ class NeighborDistance(OODClassifier):
         _, first = np.unique(codes[order], return_index=True)
         kept = np.union1d(order[first], order[: self.max_samples])
         return rows[kept], codes[kept]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
