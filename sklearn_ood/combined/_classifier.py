@@ -198,10 +198,6 @@ class CombinedClassifier(Composition, OODClassifier):
     def p_values(self, X):
         """How surprising each row would be, were it of the training distribution.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
         Returns
         -------
         ndarray of shape (n_samples,)
@@ -234,10 +230,6 @@ class CombinedClassifier(Composition, OODClassifier):
     def member_p_values(self, X):
         """Each member's own p-value: which evidence speaks against a row.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
         Returns
         -------
         ndarray of shape (n_samples, n_members)
@@ -248,10 +240,6 @@ class CombinedClassifier(Composition, OODClassifier):
     @block_by_block
     def member_score_samples(self, X):
         """Logarithm of each member's own p-value, extrapolated as in ``score_samples``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------
