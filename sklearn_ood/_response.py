@@ -285,7 +285,8 @@ def _scored_by(estimator, methods=METHODS):
             return method, 1
     if hasattr(estimator, "decision_scores_"):
         return "decision_function", -1
-    return ("decision_function", 1) if isinstance(estimator, OutlierMixin) else None
+    decides = isinstance(estimator, OutlierMixin) and hasattr(estimator, "decision_function")
+    return ("decision_function", 1) if decides else None
 
 
 def _confidence_in(estimator, evidence, codes):
