@@ -6,7 +6,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
 # What infinite scores are read as, so that differences of two are numbers.
@@ -23,7 +23,11 @@ def unwrap(estimator, X=None):
     ``answers``) have to be asked of the innermost estimator itself.
     """
     if isinstance(estimator, Pipeline):
-        return unwrap(estimator[-1], X if X is None else _transformed(estimator, X))
+        rows = X
+        for _, step in estimator.steps[:-1] if X is not None else ():
+            rows = step.transform(rows) if hasattr(step, "transform") else rows
+        check_consistent_length(X, rows)
+        return unwrap(estimator[-1], rows)
     if isinstance(estimator, FrozenEstimator):
         return unwrap(estimator.estimator, X)
     if hasattr(estimator, "best_estimator_"):
@@ -115,9 +119,7 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     """
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_confidence"):
-        method = "answers_and_confidence"
-        answers, confidence = inner.answers_and_confidence(X)
-        return _labels(answers, inner, method, X), _scores(confidence, inner, method, X)
+        return inner.answers_and_confidence(X)
     if _scored_by(inner):
         return answers_of(inner, X), confidence_of(inner, X)
     evidence = evidence_of(inner, X)
@@ -157,7 +159,7 @@ def confidence_of(estimator, X, *, of_answer=False, methods=METHODS):
     scored_by = _scored_by(inner, methods)
     if scored_by:
         method, sign = scored_by
-        return sign * _scores(getattr(inner, method)(X), inner, method, X)
+        return sign * _numbers(inner, method, _one_a_row(inner, method, X))
     if of_answer:
         return answers_and_confidence(inner, X)[1]
     evidence = evidence_of(inner, X)
@@ -168,43 +170,42 @@ def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject."""
     inner, X = unwrap(estimator, X)
     method = "answers" if hasattr(inner, "answers") else "predict"
-    return _labels(getattr(inner, method)(X), inner, method, X)
+    answers = _one_a_row(inner, method, X)
+    classes = np.asarray(getattr(inner, "classes_", answers)).tolist()
+    others = list(set(answers.tolist()) - set(classes))
+    if others:
+        raise ValueError(
+            f"Got the answers {others[:5]} from {type(inner).__name__}.{method}, but expected "
+            f"labels from its classes_={classes[:20]}; what may refuse says its class with a "
+            "method answers(X)."
+        )
+    return answers
 
 
 def evidence_of(estimator, X):
     """``predict_proba``, else ``decision_function``: one column for each class."""
-    name, has_proba = type(estimator).__name__, hasattr(estimator, "predict_proba")
+    has_proba = hasattr(estimator, "predict_proba")
     method = "predict_proba" if has_proba else "decision_function"
-    if not hasattr(estimator, method):
+    if not (hasattr(estimator, method) and hasattr(estimator, "classes_")):
         raise TypeError(
-            f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
-            "decision_function, but a confidence comes from one of these; pass a classifier "
-            "that has one (for SVC-like classifiers decision_function is enough)."
+            f"Got estimator={estimator!r} with no score_samples, but a confidence comes from it; "
+            "of a classifier with classes_ also from predict_proba or decision_function, and of "
+            "an outlier detector from decision_function, where it is a sklearn.base.OutlierMixin."
         )
-    if not hasattr(estimator, "classes_"):
-        raise TypeError(
-            f"Got estimator={estimator!r}, whose {method} may mean anything: it has no "
-            "classes_ and is no sklearn.base.OutlierMixin; give it one of these, or "
-            "score_samples, which is higher where a row is more normal."
-        )
-    values, n_classes = getattr(estimator, method)(X), len(estimator.classes_)
-    is_list = isinstance(values, list)  # of one array for each output
-    evidence = values = np.empty(0) if is_list else _numbers(values, estimator, method)
-    n_rows, of_pairs = _num_samples(X), False
-    if not has_proba:
-        of_pairs = n_classes > 2 and getattr(estimator, "decision_function_shape", "") == "ovo"
-        if n_classes == 2 and evidence.shape in ((n_rows,), (n_rows, 1)):
-            evidence = np.column_stack([np.zeros(n_rows), evidence.ravel()])
-    if of_pairs or evidence.shape != (n_rows, n_classes):
+    values = getattr(estimator, method)(X)
+    values = [] if isinstance(values, list) else values  # of an array for each output
+    evidence = values = _numbers(estimator, method, values)
+    n_rows, n_classes = expected = _num_samples(X), len(estimator.classes_)
+    valid = not has_proba or ((values > -1e-6) & (values < 1 + 1e-6)).all()
+    if not has_proba and n_classes == 2 and values.shape in ((n_rows,), (n_rows, 1)):
+        evidence = np.column_stack([np.zeros(n_rows), values.ravel()])
+    elif not has_proba and n_classes > 2:
+        valid = getattr(estimator, "decision_function_shape", "ovr") == "ovr"
+    if not valid or evidence.shape != expected:
         raise ValueError(
-            f"Got {method} of {name} as {'a list' if is_list else values.shape}, but expected "
-            f"shape {(n_rows, n_classes)}, one column for each class; of SVC pass "
-            "decision_function_shape='ovr'; multi-output classifiers are not supported."
-        )
-    if has_proba and not ((evidence > -1e-6) & (evidence < 1 + 1e-6)).all():
-        raise ValueError(
-            f"Got predict_proba of {name} from {evidence.min():.3g} to {evidence.max():.3g}, "
-            "but expected probabilities, in [0, 1]."
+            f"Got {method} of {type(estimator).__name__} of shape {values.shape}, but expected "
+            f"{'probabilities' if has_proba else 'numbers'} of shape {expected}, a column for "
+            "each class: no list for several outputs, and of SVC decision_function_shape='ovr'."
         )
     return evidence
 
@@ -264,20 +265,6 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
     return completed.set_params(**filled) if filled else completed  # what is frozen has none
 
 
-def _transformed(pipeline, X):
-    """The rows as the last step of a pipeline gets them."""
-    rows = X
-    for _, step in pipeline.steps[:-1]:
-        rows = step.transform(rows) if hasattr(step, "transform") else rows
-    n_rows, expected = _num_samples(rows), _num_samples(X)
-    if n_rows != expected:
-        raise ValueError(
-            f"Got {n_rows} rows from the steps of a pipeline, but expected {expected}, since "
-            "every row needs an answer; use steps that keep all rows."
-        )
-    return rows
-
-
 def _scored_by(estimator, methods=METHODS):
     """The method that scores rows whatever their class, and its sign; None where none does."""
     for method in methods:
@@ -300,28 +287,9 @@ def _confidence_in(estimator, evidence, codes):
     return chosen - others.max(axis=1)
 
 
-def _labels(values, estimator, method, X):
-    """Answers of a classifier: one a row, each one of its classes."""
-    answers = _one_a_row(values, estimator, method, X)
-    known = np.asarray(getattr(estimator, "classes_", answers)).tolist()
-    others = set(answers.tolist()) - set(known)
-    if others:
-        raise ValueError(
-            f"Got the answers {list(others)[:5]} from {type(estimator).__name__}.{method}, but "
-            f"expected labels from its classes_={known[:20]}; what may refuse says its class "
-            "with a method answers(X)."
-        )
-    return answers
-
-
-def _scores(values, estimator, method, X):
-    """One number a row."""
-    return _numbers(_one_a_row(values, estimator, method, X), estimator, method)
-
-
-def _one_a_row(values, estimator, method, X):
+def _one_a_row(estimator, method, X):
     """One value a row; a column, as some libraries give it, is one too."""
-    values, n_rows = np.asarray(values), _num_samples(X)
+    values, n_rows = np.asarray(getattr(estimator, method)(X)), _num_samples(X)
     if values.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -330,14 +298,12 @@ def _one_a_row(values, estimator, method, X):
     return values.reshape(n_rows)
 
 
-def _numbers(values, estimator, method):
-    """Real numbers in float64, none of them NaN; infinite ones are as large as can be."""
+def _numbers(estimator, method, values):
+    """In float64, infinite ones as large as can be; an error where some are no numbers."""
     values = np.asarray(values)
-    n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
-    if n_nan or values.dtype.kind not in "biuf":
+    if values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ValueError(
-            f"Got {n_nan or 'no'} {'NaN' if n_nan else 'real numbers'} from "
-            f"{type(estimator).__name__}.{method} (of type {values.dtype}), but a confidence "
-            "needs numbers."
+            f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "
+            f"{values.dtype}), but a confidence needs real numbers."
         )
     return np.clip(values.astype(np.float64), -LARGEST, LARGEST)

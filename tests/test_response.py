@@ -58,7 +58,7 @@ def test_margin_of_many_classes_is_top_minus_second():
 
 
 def test_nothing_to_take_a_confidence_from():
-    with pytest.raises(TypeError, match="score_samples, predict_proba or decision_function"):
+    with pytest.raises(TypeError, match="with no score_samples"):
         confidence_of(LinearRegression().fit(X, y), X)
 
 
@@ -69,7 +69,7 @@ def test_multi_output_is_named():
         def predict_proba(self, X):
             return [np.ones((len(X), 2)), np.ones((len(X), 2))]
 
-    with pytest.raises(ValueError, match="multi-output"):
+    with pytest.raises(ValueError, match="no list for several outputs"):
         confidence_of(TwoOutputs(), X)
 
 
@@ -187,21 +187,24 @@ PROBA = np.full((4, 3), 1 / 3)
         ({"predict": np.array([0, 1, np.nan, 1])}, r"the answers \[nan\] from Foreign.predict"),
         ({"predict": np.array(list("0120"))}, "the answers .* from Foreign.predict"),
         ({"answers": np.array([0, 1, 2, -1])}, r"the answers \[-1\] from Foreign.answers"),
-        ({"predict_proba": PROBA[:3]}, r"\(3, 3\), but expected shape \(4, 3\)"),
-        ({"predict_proba": PROBA[:, :2]}, r"\(4, 2\), but expected shape \(4, 3\)"),
-        ({"predict_proba": PROBA[:, 0]}, r"\(4,\), but expected shape \(4, 3\)"),
-        ({"predict_proba": PROBA * np.nan}, "12 NaN from Foreign.predict_proba"),
-        ({"predict_proba": PROBA * np.inf}, r"but expected probabilities, in \[0, 1\]"),
-        ({"predict_proba": -PROBA}, r"but expected probabilities, in \[0, 1\]"),
-        ({"predict_proba": PROBA.astype(str)}, "no real numbers from Foreign.predict_proba"),
-        ({"predict_proba": PROBA + 0j}, "no real numbers from Foreign.predict_proba"),
-        ({"decision_function": PROBA[:, 0]}, r"\(4,\), but expected shape \(4, 3\)"),
-        ({"decision_function": PROBA[:, :2]}, r"\(4, 2\), but expected shape \(4, 3\)"),
-        ({"decision_function": PROBA, "decision_function_shape": 0}, None),
+        ({"predict_proba": PROBA[:3]}, r"\(3, 3\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:, :2]}, r"\(4, 2\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:, 0]}, r"\(4,\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA * np.nan}, "NaN, or no numbers, from Foreign.predict_proba"),
+        ({"predict_proba": PROBA * np.inf}, r"but expected probabilities of shape \(4, 3\)"),
+        ({"predict_proba": -PROBA}, r"but expected probabilities of shape \(4, 3\)"),
+        ({"predict_proba": PROBA.astype(str)}, "no numbers, from Foreign.predict_proba"),
+        ({"predict_proba": PROBA + 0j}, "no numbers, from Foreign.predict_proba"),
+        ({"decision_function": PROBA[:, 0]}, r"\(4,\), but expected .* of shape \(4, 3\)"),
+        ({"decision_function": PROBA[:, :2]}, r"\(4, 2\), but expected .* of shape \(4, 3\)"),
+        ({"decision_function": PROBA}, None),
         ({"score_samples": PROBA}, r"shape \(4, 3\) from Foreign.score_samples"),
         ({"score_samples": np.zeros(5)}, r"shape \(5,\) from Foreign.score_samples"),
-        ({"score_samples": np.array([0, np.nan, 1, 2])}, "1 NaN from Foreign.score_samples"),
-        ({"confidence": np.full(4, "high")}, "no real numbers from Foreign.confidence"),
+        (
+            {"score_samples": np.array([0, np.nan, 1, 2])},
+            "NaN, or no numbers, from Foreign.score_samples",
+        ),
+        ({"confidence": np.full(4, "high")}, "no numbers, from Foreign.confidence"),
         ({"confidence": np.zeros((4, 1))}, None),
         ({"predict": np.array([[0], [1], [2], [0]])}, None),
         ({"predict": np.array([0, 1, 2, 0], dtype=object)}, None),
@@ -270,7 +273,7 @@ def test_a_decision_of_unknown_meaning_is_an_error():
     class Ambiguous(Distance):
         sign = -1
 
-    with pytest.raises(TypeError, match="no classes_ and is no sklearn.base.OutlierMixin"):
+    with pytest.raises(TypeError, match="where it is a sklearn.base.OutlierMixin"):
         confidence_of(Ambiguous().fit(X), X)
 
 
@@ -280,7 +283,7 @@ def test_steps_that_lose_rows_are_an_error():
             return super().transform(X)[::2]
 
     pipe = Pipeline([("half", Half().fit(X)), ("ours", NeighborDistance().fit(X, y))])
-    with pytest.raises(ValueError, match="75 rows from the steps of a pipeline.*expected 150"):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[150, 75\]"):
         answers_and_confidence(pipe, X)
 
 
