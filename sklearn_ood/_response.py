@@ -166,6 +166,11 @@ def confidence_of(estimator, X, *, of_answer=False, methods=METHODS):
     return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
+def known_of(estimator, X):
+    """How in-distribution rows are to a fitted estimator: its score, else its confidence."""
+    return confidence_of(estimator, X, methods=METHODS[::-1])
+
+
 def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject."""
     inner, X = unwrap(estimator, X)
@@ -188,9 +193,9 @@ def evidence_of(estimator, X):
     method = "predict_proba" if has_proba else "decision_function"
     if not (hasattr(estimator, method) and hasattr(estimator, "classes_")):
         raise TypeError(
-            f"Got estimator={estimator!r} with no score_samples, but a confidence comes from it; "
-            "of a classifier with classes_ also from predict_proba or decision_function, and of "
-            "an outlier detector from decision_function, where it is a sklearn.base.OutlierMixin."
+            f"Got estimator={estimator!r} with no score_samples, but a confidence comes from "
+            "it; of a classifier with classes_ also from predict_proba or decision_function, "
+            "of a detector from decision_function, where it is a sklearn.base.OutlierMixin."
         )
     values = getattr(estimator, method)(X)
     values = [] if isinstance(values, list) else values  # of an array for each output
