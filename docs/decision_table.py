@@ -120,11 +120,12 @@ def attackers():
         for target in ("unscaled", "scaled")
     }
     right = ", ".join(
-        f"{mean('spigler', method, 'accuracy at 90%', **TABLE_I):.1%}" for method in names.values()
+        f"{mean('spigler', each, 'accuracy at 90%', **TABLE_I):.1%}" for each in names.values()
     )
     return (
-        f"attacks on an MNIST network that do not see its confidence fool {fooled['unscaled']}; "
-        f"those that do {fooled['scaled']}; digits answered rightly at the same threshold: {right}"
+        "attacks on an MNIST network that do not see its confidence fool "
+        f"{fooled['unscaled']}; those that do {fooled['scaled']}; digits answered rightly at "
+        f"the same threshold: {right}"
     )
 
 
