@@ -181,15 +181,18 @@ class SelectiveReport:
         answered = "nothing was answered" if np.isnan(risk) else f"{risk:.2%} of them wrong"
         interval = f"95 % interval {low:.2%} to {high:.2%}"
         yield f"Answered {coverage:.1%} of the rows; {answered} ({interval})."
-        measured = {"risk": risk}
+        here = {"risk": f"; here {risk:.2%}"}
         if self.matrix[-1].any():
-            measured["ood_acceptance"] = 1 - self.matrix[-1, -1] / self.matrix[-1].sum()
+            accepted = 1 - self.matrix[-1, -1] / self.matrix[-1].sum()
+            _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
+            known = wrong / max(answered, 1)
+            here["risk"] += f", and {known:.2%} among the rows of known classes"
+            here["ood_acceptance"] = f"; here {accepted:.2%}"
         for promise in self.promises:
-            found = measured.get(promise.quantity, np.nan)
-            here = "" if np.isnan(found) else f"; here {found:.2%}"
             yield (
                 f"Promised: {promise.quantity} at most {promise.limit:.2%}, with probability "
-                f"{1 - promise.delta:.0%}, from {promise.n_samples:,} rows{here}."
+                f"{1 - promise.delta:.0%}, from {promise.n_samples:,} rows"
+                f"{here.get(promise.quantity, '')}."
             )
 
 
