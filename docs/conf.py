@@ -54,6 +54,7 @@ PUBLIC_MODULES = {
     "sklearn_ood.outliers": "Sources of outliers",
     "sklearn_ood.generators": "Generators",
     "sklearn_ood.metrics": "Metrics",
+    "sklearn_ood.monitoring": "Alarms on a stream",
     "sklearn_ood.model_selection": "Model selection",
     "sklearn_ood.gevaldi": "Where classifiers differ",
     "sklearn_ood.inspection": "Inspection",
