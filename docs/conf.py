@@ -15,17 +15,20 @@ project = "sklearn_ood"
 author = "The sklearn_ood developers"
 version = release = __version__
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "decision_table.rst", "house_table.md"]
 # A paper's run and its benchmark may share a name; neither is in the gallery.
 suppress_warnings = ["sphinx_gallery.duplicate_filename"]
+html_math_renderer = "mathml"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_ood {version}"
@@ -141,6 +144,5 @@ def write_benchmark_page(path, results, scripts):
 write_benchmark_page(
     HERE / "benchmarks.rst", HERE / "results", HERE.parent / "examples" / "benchmarks"
 )
-sys.path.insert(0, str(HERE))
 importlib.import_module("decision_table").write_decision_table(HERE / "decision_table.rst")
 importlib.import_module("house").write_house(HERE, HERE.parent / "pyproject.toml")
