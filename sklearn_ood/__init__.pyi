@@ -8,6 +8,7 @@ from . import (
     inspection,
     metrics,
     model_selection,
+    monitoring,
     outliers,
     selective,
 )
@@ -25,6 +26,7 @@ from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
 from .inspection._gradients import InputGradientsDisplay
+from .monitoring import DriftMonitor, MonitorDisplay, RiskMonitor
 from .outliers import (
     BoundaryOutliers,
     GANOutliers,
@@ -44,6 +46,7 @@ __all__ = [
     "ConfidentClassifier",
     "DAEClassifier",
     "DAEConfidence",
+    "DriftMonitor",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",
@@ -51,11 +54,13 @@ __all__ = [
     "InputGradientsDisplay",
     "MemberPValuesDisplay",
     "MixupOutliers",
+    "MonitorDisplay",
     "NeighborDistance",
     "NetFeatures",
     "NoiseOutliers",
     "NoveltyDetector",
     "RejectClassifier",
+    "RiskMonitor",
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
@@ -71,6 +76,7 @@ __all__ = [
     "load",
     "metrics",
     "model_selection",
+    "monitoring",
     "outliers",
     "save",
     "selective",

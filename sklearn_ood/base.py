@@ -185,8 +185,17 @@ class Wrapper(MetaEstimatorMixin, _RoutingNotSupportedMixin):
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
+    def _check_target(self, y):
+        """Raise where the estimator needs labels and there are none."""
+        if y is None and get_tags(self).target_tags.required:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None; its "
+                f"estimator ({type(self.estimator).__name__}) needs labels: pass them, or use "
+                "one that needs none."
+            )
 
-def fitted_on(estimator, rows, *, X, y):
+
+def fitted_on(estimator, X, y, rows):
     """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
     if is_frozen(estimator):
         check_is_fitted(estimator)

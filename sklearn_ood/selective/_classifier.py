@@ -197,8 +197,10 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         calibrating = self._held_out(len(y), inside)
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [ood_label_in(each) is not None for each in inside]
-        training = [~calibrating if each else ~calibrating & ~outlier for each in knows]
-        taught = list(map(partial(fitted_on, X=X, y=y), inside, training))
+        training = (~calibrating & (known | ~outlier) for known in knows)
+        taught = [
+            fitted_on(each, X, y, rows) for each, rows in zip(inside, training, strict=True)
+        ]
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))
         self._warn_of_untaught(y, outlier)

@@ -101,16 +101,10 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         forget(self)
         self._validate_params()
         X, y = indexable(X, as_native(y))
-        if y is None and get_tags(self).target_tags.required:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed where its estimator "
-                f"({type(self.estimator).__name__}) does, but the target y is None; pass "
-                "the labels, or use an estimator that needs none."
-            )
+        self._check_target(y)
         outlier, held_out = self._known_outliers(X, y), self._hold_out(_num_samples(X))
         knows = ood_label_in(self.estimator) is not None
-        training = ~held_out if knows else ~held_out & ~outlier
-        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
+        self.estimator_ = fitted_on(self.estimator, X, y, ~held_out & (knows | ~outlier))
         self.offset_ = self._place_offset(X, held_out, outlier)
         return self
 

@@ -10,6 +10,7 @@ from sklearn_ood import (
     COOLClassifier,
     DAEClassifier,
     DAEConfidence,
+    DriftMonitor,
     GANOutliers,
     GenerativeClassifier,
     GeValDi,
@@ -17,6 +18,7 @@ from sklearn_ood import (
     NetFeatures,
     NoveltyDetector,
     RejectClassifier,
+    RiskMonitor,
     SelectiveClassifier,
     SoftmaxClassifier,
 )
@@ -93,4 +95,6 @@ ESTIMATORS = [
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
     NoveltyDetector(KernelDensity(), contamination=0.1),
+    DriftMonitor(KernelDensity(), random_state=0),
+    RiskMonitor(LogisticRegression(), risk=0.1),
 ]
