@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils import check_random_state, gen_batches, get_tags, indexable
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
-from sklearn_ood._response import answers_of, classes_of, confidence_of, is_frozen, unwrap
+from sklearn_ood._response import answers_of, classes_of, is_frozen, known_of, unwrap
 from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import in_blocks, take_rows
 from sklearn_ood.data._labels import codes_in
@@ -210,13 +211,7 @@ class DriftMonitor(_Monitor):
         return self
 
     def _scores(self, X):
-        scores = in_blocks(lambda block: confidence_of(self.estimator_, block), X)
-        if np.isnan(scores).any():
-            raise ValueError(
-                f"Got {int(np.isnan(scores).sum())} NaN scores from "
-                f"{type(unwrap(self.estimator_)[0]).__name__}, but ranks need numbers."
-            )
-        return scores
+        return in_blocks(partial(known_of, self.estimator_), X)
 
     def _restart(self):
         super()._restart()

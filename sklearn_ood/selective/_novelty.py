@@ -186,6 +186,8 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         inner = unwrap(self.estimator_)[0]
         if hasattr(inner, "p_values"):
             least = 1 / (inner.n_calibration_ + 1)
+            if self.contamination == "auto":
+                share = max(share, least)
             if share < least:
                 raise ValueError(
                     f"Got contamination={self.contamination!r}, but no p-value of "
