@@ -13,13 +13,16 @@ from sklearn_ood import (
     GANOutliers,
     GenerativeClassifier,
     GeValDi,
+    MahalanobisDistance,
     NeighborDistance,
     NetFeatures,
     NoveltyDetector,
     RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
+    Subspace,
 )
+from sklearn_ood.detectors import FDBD, NCI, ActivationShaping, GradNorm, KLMatching, NNGuide
 from sklearn_ood.generators import GaussianMixtureGenerator
 
 SOFTMAX = SoftmaxClassifier(
@@ -93,4 +96,8 @@ ESTIMATORS = [
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
     NoveltyDetector(KernelDensity(), contamination=0.1),
+    MahalanobisDistance(),
+    MahalanobisDistance(relative=True),
+    Subspace(),
+    *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching, ActivationShaping)),
 ]
