@@ -1,5 +1,5 @@
 from ._fdbd import FDBD
-from ._features import NetFeatures
+from ._features import NetFeatures, last_linear
 from ._gradnorm import GradNorm
 from ._kl_matching import KLMatching
 from ._linear import LinearScore
@@ -24,4 +24,5 @@ __all__ = [
     "NeighborDistance",
     "NetFeatures",
     "Subspace",
+    "last_linear",
 ]
