@@ -21,7 +21,9 @@ from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
 from .detectors._features import NetFeatures
+from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance
+from .detectors._subspace import Subspace
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
@@ -52,6 +54,7 @@ __all__ = [
     "GenerativeClassifier",
     "GivenOutliers",
     "InputGradientsDisplay",
+    "MahalanobisDistance",
     "MemberPValuesDisplay",
     "MixupOutliers",
     "MonitorDisplay",
@@ -64,6 +67,7 @@ __all__ = [
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "Subspace",
     "UniformOutliers",
     "__version__",
     "classifiers",
