@@ -11,9 +11,10 @@ from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
+from torch.nn.utils.rnn import pad_sequence
 
 from sklearn_ood._parameters import Count, Positive, RandomState, fitted
-from sklearn_ood.data._labels import hold_out_each_class, rank_in_class
+from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
@@ -25,26 +26,24 @@ ROWS_A_COMPONENT = 10
 
 
 class MixtureCore(Core):
-    """The components of all classes' mixtures in one list, in units of the features' spread.
+    """The mixtures of all classes, in units of the features' spread.
 
-    The sorted integers ``owner`` say of which class each component is.
+    They are padded to one width by components of weight 0.
     """
 
-    def __init__(self, owner, n_features):
-        sizes = np.bincount(owner)
-        super().__init__(len(sizes), n_features)
-        n, d, self.width = len(owner), n_features, int(sizes.max())
-        self.floats_per_row = 4 * n * d
-        first, place = np.cumsum(sizes) - sizes, rank_in_class(owner)
-        self.keep(owner=owner, place=place, size=sizes[:, None], first=first[:, None])
-        self.reserve(means=(n, d), weights=(n,), centre=(d,), scale=(d,))
-        self.reserve(precision_root=(n, d, d), covariance_root=(n, d, d))
+    def __init__(self, n_classes, width, n_features):
+        super().__init__(n_classes, n_features)
+        k, w, d = n_classes, width, n_features
+        self.floats_per_row = 4 * k * w * d
+        self.reserve(means=(k, w, d), weights=(k, w), centre=(d,), scale=(d,))
+        self.reserve(precision_root=(k, w, d, d), covariance_root=(k, w, d, d))
 
     def decode(self, z):
         """The last latent picks a component by the normal quantiles of the weights."""
-        quantile = torch.special.ndtr(z[..., -1].detach().double())
-        passed = (quantile[..., None] > self._cumulated_weights()[:, None]).sum(-1)
-        chosen = self.first + torch.minimum(passed, self.size - 1)
+        quantile = torch.special.ndtr(z[..., -1:].detach().double())
+        passed = (quantile > self._cumulated_weights()[:, None]).sum(-1)
+        chosen = torch.minimum(passed, (self.weights > 0).sum(1, keepdim=True) - 1)
+        chosen = torch.arange(self.n_classes, device=z.device)[:, None], chosen
         root, mean = self.covariance_root[chosen].to(z), self.means[chosen].to(z)
         scaled = mean + (root @ z[..., :-1, None])[..., 0]
         return self.centre.to(z) + self.scale.to(z) * scaled
@@ -54,40 +53,33 @@ class MixtureCore(Core):
         n_classes, n, d = x.shape
         scaled = self._standardised(x.reshape(-1, d))
         label = torch.arange(n_classes, device=x.device).repeat_interleave(n)
-        other = self.owner[None] != label[:, None]
-        chosen = self._component_log_density(scaled).masked_fill(other, -torch.inf).argmax(1)
-        root = self.precision_root[chosen]
-        position = torch.einsum("nd,nde->ne", scaled - self.means[chosen], root)
-        upper = self._cumulated_weights()[self.owner[chosen], self.place[chosen]]
+        density = self._component_log_density(scaled)
+        chosen = label, density[torch.arange(len(label)), label].argmax(1)
+        centred = scaled - self.means[chosen]
+        position = torch.einsum("nd,nde->ne", centred, self.precision_root[chosen])
+        upper = self._cumulated_weights()[chosen]
         quantile = torch.special.ndtri(upper - 0.5 * self.weights[chosen])
         z = torch.cat([position, quantile[:, None]], 1)
         return z.view(n_classes, n, d + 1).to(x)
 
     def log_density(self, x):
         component = self._component_log_density(self._standardised(x))
-        of_class = self._by_class(component, -torch.inf).logsumexp(2)
-        return of_class - self.scale.log().sum()
-
-    def _by_class(self, values, padding):
-        """Values (n, n_mixtures) of the components as (n, K, width)."""
-        padded = values.new_full((len(values), self.n_classes, self.width), padding)
-        padded[:, self.owner, self.place] = values
-        return padded
+        return component.logsumexp(2) - self.scale.log().sum()
 
     def _cumulated_weights(self):
-        return self._by_class(self.weights[None], 0.0)[0].cumsum(1).clamp_max(1.0)
+        return self.weights.cumsum(1).clamp_max(1.0)
 
     def _standardised(self, x):
         return (x.double() - self.centre) / self.scale
 
     def _component_log_density(self, x):
         """Weighted log density of (n, d) rows under each component, in one matrix product."""
-        d, root = x.shape[1], self.precision_root
-        offset = torch.einsum("kd,kde->ke", self.means, root)
-        white = (x @ root.permute(1, 0, 2).reshape(d, -1)).view(len(x), -1, d) - offset
-        log_determinant = torch.diagonal(root, dim1=1, dim2=2).log().sum(1)
+        root = self.precision_root
+        offset = torch.einsum("kwd,kwde->kwe", self.means, root)
+        white = torch.tensordot(x, root, ([1], [2])) - offset
+        log_determinant = torch.diagonal(root, dim1=2, dim2=3).log().sum(2)
         constant = self.weights.log() + log_determinant
-        return constant - 0.5 * (white.square().sum(2) + d * float(np.log(2 * np.pi)))
+        return constant - 0.5 * (white.square().sum(3) + x.shape[1] * float(np.log(2 * np.pi)))
 
 
 class GaussianMixtureGenerator(BaseGenerator):
@@ -119,14 +111,14 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     Attributes
     ----------
-    means_ : ndarray of shape (n_mixtures, n_features_in)
-        Means of all components of all classes, class by class.
-    weights_ : ndarray of shape (n_mixtures,)
-        Weight of each in its class.
-    owner_ : ndarray of shape (n_mixtures,)
-        Position in ``classes_`` of the class that it belongs to.
-    n_components_, reg_covar_ : int, float
-        What was used.
+    means_ : ndarray of shape (n_classes, n_components_, n_features_in)
+        Means of the components of each class.
+    weights_ : ndarray of shape (n_classes, n_components_)
+        Their weights, 0 beyond the last component of a class that has fewer.
+    n_components_ : int
+        Components of the class that has most.
+    reg_covar_ : float
+        The ridge used.
 
     Examples
     --------
@@ -151,10 +143,9 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     n_components_: int = fitted()
     reg_covar_: float = fitted()
-    owner_: np.ndarray = fitted()
 
     def make_core(self):
-        return MixtureCore(self.owner_, self.n_features_in_)
+        return MixtureCore(self.n_classes_, self.n_components_, self.n_features_in_)
 
     def class_log_density(self, X):
         """Log density of every row under every class.
@@ -179,9 +170,8 @@ class GaussianMixtureGenerator(BaseGenerator):
         chosen = self.n_components, self.reg_covar
         if self.n_components == "auto":
             chosen = self._best_candidate(scaled, codes, seed)
-        self.n_components_, self.reg_covar_ = chosen
         self.core_ = self._fitted_core(scaled, codes, *chosen, seed, centre=centre, scale=scale)
-        self.owner_ = self.core_.owner.numpy()
+        self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen[1]
         self.latent_dim_ = rows.shape[1] + 1
 
     def _best_candidate(self, scaled, codes, seed):
@@ -198,29 +188,20 @@ class GaussianMixtureGenerator(BaseGenerator):
             scores.append(held_out_class_scores(density, codes[held_out]))
         return candidates[simplest_of_the_best(np.array(scores))]
 
-    def _fitted_core(
-        self, scaled, codes, n_components, reg_covar, seed, *, centre=0.0, scale=1.0
-    ):
+    def _fitted_core(self, scaled, codes, n_components, reg_covar, seed, **units):
         """The core with a mixture for every class; precisions as Cholesky factors."""
+        units = {"centre": 0.0, "scale": 1.0} | units
         options = {"reg_covar": reg_covar, "max_iter": self.max_iter, "random_state": seed}
         mixtures = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_mixture)(scaled[codes == k], n_components, **options)
             for k in range(self.n_classes_)
         )
-        owner = np.repeat(range(len(mixtures)), [len(each.weights_) for each in mixtures])
-        d = scaled.shape[1]
-
-        def joined(name):
-            return np.concatenate([getattr(each, name) for each in mixtures])
-
-        return MixtureCore(owner, d).filled(
-            means=joined("means_"),
-            weights=joined("weights_"),
-            precision_root=joined("precisions_cholesky_"),
-            covariance_root=np.linalg.cholesky(joined("covariances_")),
-            centre=np.full(d, centre),
-            scale=np.full(d, scale),
-        )
+        parts = {
+            name: pad_sequence([torch.from_numpy(each[name]) for each in mixtures], True)
+            for name in mixtures[0]
+        }
+        parts |= {name: np.full(scaled.shape[1], part) for name, part in units.items()}
+        return MixtureCore(*parts["means"].shape).filled(**parts)
 
     @property
     def means_(self):
@@ -254,6 +235,7 @@ def simplest_of_the_best(scores):
 
 
 def _fit_mixture(X, n_components, **options):
+    """Means, weights, and roots of precisions and covariances of a class's components."""
     from sklearn.mixture import GaussianMixture  # slow to import
 
     n_components = max(1, min(n_components, len(X) // ROWS_A_COMPONENT))
@@ -262,4 +244,10 @@ def _fit_mixture(X, n_components, **options):
     with warnings.catch_warnings(), config_context(array_api_dispatch=False):
         # EM that stops at max_iter, or on repeated rows, is still a usable density.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return GaussianMixture(n_components, **options).fit(X)
+        mixture = GaussianMixture(n_components, **options).fit(X)
+    return {
+        "means": mixture.means_,
+        "weights": mixture.weights_,
+        "precision_root": mixture.precisions_cholesky_,
+        "covariance_root": np.linalg.cholesky(mixture.covariances_),
+    }
