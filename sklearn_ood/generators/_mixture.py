@@ -2,14 +2,14 @@
 
 import warnings
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.stats import rankdata
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 from torch.nn.utils.rnn import pad_sequence
 
@@ -18,8 +18,31 @@ from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
-# Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.
-CANDIDATES = ((1, 1e-6), (4, 1e-3), (4, 1e-2), (8, 1e-2), (16, 1e-2))
+
+class Form(NamedTuple):
+    """Of each class's mixture: how many components, and the ridge on their covariances.
+
+    The ridge is in units of each feature's spread, or of one spread of all (``one_unit``):
+    features that are of one kind, such as counts, differ in spread for a reason.
+    """
+
+    n_components: int
+    reg_covar: float
+    one_unit: bool = False
+
+
+# From a single, hardly smoothed Gaussian to many smooth ones.
+FORMS = (
+    Form(1, 1e-6),
+    Form(1, 1e-2),
+    Form(1, 1e-1, one_unit=True),
+    Form(4, 1e-3),
+    Form(4, 1e-2),
+    Form(4, 3e-1, one_unit=True),
+    Form(8, 1e-2),
+    Form(16, 1e-2),
+    Form(16, 3e-1, one_unit=True),
+)
 # A simpler candidate is kept unless a one-sided test at 5 % says that the best is better.
 STANDARD_ERRORS = 1.645
 ROWS_A_COMPONENT = 10
@@ -94,11 +117,11 @@ class GaussianMixtureGenerator(BaseGenerator):
     ----------
     n_components : int or "auto", default="auto"
         Components of each class's mixture; fewer for a class with less than ten rows a
-        component. "auto" chooses the number and the ridge, from five candidates between
-        one and sixteen components, by holding out classes: a candidate is good when a class
-        that is left out has lower densities under the others than their own rows (AUROC).
-        The simplest is taken that is not clearly worse than the best; with one class, the
-        one with the highest held-out density.
+        component. "auto" chooses their form, from nine between one and sixteen components, by
+        rows held out: a form is good when these are answered right, and when a class that is
+        left out has lower densities under the others than their own rows (AUROC). The
+        simplest is taken that is not clearly worse than the best; with one class, the one
+        with the highest held-out density.
     reg_covar : float > 0, default=1e-2
         Ridge added to the covariances of the standardised features. Ignored when
         ``n_components="auto"``.
@@ -164,44 +187,45 @@ class GaussianMixtureGenerator(BaseGenerator):
     def _fit(self, rows, codes):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rows = rows.astype(np.float64)
-        spread, centre = rows.std(0), rows.mean(0)
-        scale = np.where(spread > 0, spread, 1.0)
-        scaled = (rows - centre) / scale
-        chosen = self.n_components, self.reg_covar
+        chosen = Form(self.n_components, self.reg_covar)
         if self.n_components == "auto":
-            chosen = self._best_candidate(scaled, codes, seed)
-        self.core_ = self._fitted_core(scaled, codes, *chosen, seed, centre=centre, scale=scale)
-        self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen[1]
+            chosen = self._best_form(rows, codes, seed)
+        self.core_ = self._fitted_core(rows, codes, chosen, seed)
+        self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen.reg_covar
         self.latent_dim_ = rows.shape[1] + 1
 
-    def _best_candidate(self, scaled, codes, seed):
-        """The candidate that tells held-out classes from the others best."""
-        counts = np.bincount(codes)
-        candidates = [c for c in CANDIDATES if c[0] == 1 or c[0] * 20 <= counts.max()]
-        if len(candidates) == 1 or counts.min() < 2:
-            return CANDIDATES[0] if counts.max() >= 4 * scaled.shape[1] else (1, 1e-2)
+    def _best_form(self, rows, codes, seed):
+        """The form that tells held-out rows' classes, and classes left out, best."""
+        largest = np.bincount(codes).max()
+        if largest < 4:
+            return Form(1, 1e-2)
+        forms = [each for each in FORMS if 20 * each.n_components <= max(20, largest)]
         held_out = hold_out_each_class(codes, 0.3, seed)
         scores = []
-        for candidate in candidates:
-            core = self._fitted_core(scaled[~held_out], codes[~held_out], *candidate, seed)
-            density = core.log_density(torch.from_numpy(scaled[held_out])).numpy()
-            scores.append(held_out_class_scores(density, codes[held_out]))
-        return candidates[simplest_of_the_best(np.array(scores))]
+        for form in forms:
+            core = self._fitted_core(rows[~held_out], codes[~held_out], form, seed)
+            density = core.log_density(torch.from_numpy(rows[held_out])).numpy()
+            scores.append(held_out_scores(density, codes[held_out]))
+        return forms[simplest_of_the_best(np.array(scores))]
 
-    def _fitted_core(self, scaled, codes, n_components, reg_covar, seed, **units):
+    def _fitted_core(self, rows, codes, form, seed):
         """The core with a mixture for every class; precisions as Cholesky factors."""
-        units = {"centre": 0.0, "scale": 1.0} | units
-        options = {"reg_covar": reg_covar, "max_iter": self.max_iter, "random_state": seed}
+        centre, spread = rows.mean(0), rows.std(0)
+        if form.one_unit:
+            spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
+        scale = np.where(spread > 0, spread, 1.0)
+        scaled = (rows - centre) / scale
+        options = {"reg_covar": form.reg_covar, "max_iter": self.max_iter, "random_state": seed}
         mixtures = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_mixture)(scaled[codes == k], n_components, **options)
+            delayed(_fit_mixture)(scaled[codes == k], form.n_components, **options)
             for k in range(self.n_classes_)
         )
         parts = {
             name: pad_sequence([torch.from_numpy(each[name]) for each in mixtures], True)
             for name in mixtures[0]
         }
-        parts |= {name: np.full(scaled.shape[1], part) for name, part in units.items()}
-        return MixtureCore(*parts["means"].shape).filled(**parts)
+        core = MixtureCore(*parts["means"].shape)
+        return core.filled(**parts, centre=centre, scale=scale)
 
     @property
     def means_(self):
@@ -209,28 +233,32 @@ class GaussianMixtureGenerator(BaseGenerator):
         return (core.means * core.scale + core.centre).cpu().numpy()
 
 
-def held_out_class_scores(density, codes):
-    """AUROC of telling each class, left out, from the others by their best density (n, K).
+def held_out_scores(density, codes):
+    """How well densities (n, K) tell the class of each row, and when it is left out: (n,).
 
-    With rows of one class only it is their mean density under it.
+    The first is 1 where its class is the likeliest. The second is the share of the rows of
+    other classes that have a higher density under the rest; its mean over the rows of a class
+    is the AUROC of telling them. With rows of one class only it is their mean density.
     """
-    present = np.unique(codes)
-    if len(present) == 1:
-        return density[:, present].mean(0)
+    n, n_classes = density.shape
+    if (codes == codes[0]).all():
+        return density[:, codes[0]].mean(keepdims=True)
     # The best class other than k: the best of all, or the runner-up where k is the best.
-    top = np.sort(density, axis=1)[:, -2:]
-    best = density.argmax(1)
-    without = np.where(best[:, None] == np.arange(density.shape[1]), top[:, :1], top[:, 1:])
-    return np.array([roc_auc_score(codes != k, without[:, k]) for k in present])
+    top, best = np.sort(density, axis=1)[:, -2:], density.argmax(1)
+    without = np.where(best[:, None] == np.arange(n_classes), top[:, :1], top[:, 1:])
+    scores = (best == codes).astype(np.float64)
+    for k in np.unique(codes):
+        own = codes == k
+        ranks = rankdata(-without[:, k])[own] - rankdata(-without[own, k])
+        scores[own] += ranks / (n - own.sum())
+    return scores
 
 
 def simplest_of_the_best(scores):
     """The first candidate (the simplest) whose shortfall from the best may be chance."""
-    n_classes = scores.shape[1]
+    n = scores.shape[1]
     shortfall = scores[scores.mean(1).argmax()] - scores
-    if n_classes == 1:
-        return int(shortfall.argmin())
-    error = shortfall.std(1, ddof=1) / np.sqrt(n_classes)
+    error = shortfall.std(1) / max(1, n - 1) ** 0.5
     return int((shortfall.mean(1) <= STANDARD_ERRORS * error).argmax())
 
 
