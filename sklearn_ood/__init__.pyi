@@ -38,6 +38,7 @@ from .outliers import (
     UniformOutliers,
 )
 from .persistence import load, save
+from .selective._arrays import threshold_from_scores
 from .selective._classifier import SelectiveClassifier
 from .selective._novelty import NoveltyDetector
 
@@ -84,5 +85,6 @@ __all__ = [
     "outliers",
     "save",
     "selective",
+    "threshold_from_scores",
     "to_onnx",
 ]

@@ -50,6 +50,7 @@ NAMES = {
     "__version__",
     "load",
     "save",
+    "threshold_from_scores",
     "to_onnx",
 }
 WITHOUT_TORCH = """
