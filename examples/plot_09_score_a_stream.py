@@ -56,9 +56,9 @@ detector = CombinedClassifier(
 
 # %%
 # :class:`~sklearn_ood.DriftMonitor` bets against "nothing has changed", row after row. While
-# that is true the stake hardly grows: it reaches 1 / alpha with probability at most alpha, ever,
-# so that one may look after every batch and false alarms do not add up. A row's score does not
-# depend on the rows beside it, and batches may be of any size.
+# that is true the stake hardly grows: it reaches 1 / alpha with probability at most alpha,
+# ever, so that one may look after every batch and false alarms do not add up. A row's score
+# does not depend on the rows beside it, and batches may be of any size.
 
 LEVEL = 0.1
 monitor = DriftMonitor(FrozenEstimator(detector), alpha=0.01, random_state=0)

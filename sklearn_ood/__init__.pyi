@@ -21,7 +21,9 @@ from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
 from .detectors._features import NetFeatures
+from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance
+from .detectors._subspace import Subspace
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
@@ -36,6 +38,7 @@ from .outliers import (
     UniformOutliers,
 )
 from .persistence import load, save
+from .selective._arrays import threshold_from_scores
 from .selective._classifier import SelectiveClassifier
 from .selective._novelty import NoveltyDetector
 
@@ -52,6 +55,7 @@ __all__ = [
     "GenerativeClassifier",
     "GivenOutliers",
     "InputGradientsDisplay",
+    "MahalanobisDistance",
     "MemberPValuesDisplay",
     "MixupOutliers",
     "MonitorDisplay",
@@ -64,6 +68,7 @@ __all__ = [
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "Subspace",
     "UniformOutliers",
     "__version__",
     "classifiers",
@@ -80,5 +85,6 @@ __all__ = [
     "outliers",
     "save",
     "selective",
+    "threshold_from_scores",
     "to_onnx",
 ]

@@ -195,7 +195,7 @@ def evidence_of(estimator, X):
         raise TypeError(
             f"Got estimator={estimator!r} with no score_samples, but a confidence comes from "
             "it; of a classifier with classes_ also from predict_proba or decision_function, "
-            "of a detector from decision_function, where it is a sklearn.base.OutlierMixin."
+            "and of an outlier detector (sklearn.base.OutlierMixin) from decision_function."
         )
     values = getattr(estimator, method)(X)
     values = [] if isinstance(values, list) else values  # of an array for each output

@@ -195,7 +195,7 @@ class Wrapper(MetaEstimatorMixin, _RoutingNotSupportedMixin):
             )
 
 
-def fitted_on(estimator, X, y, rows):
+def fitted_on(estimator, rows, *, X, y):
     """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
     if is_frozen(estimator):
         check_is_fitted(estimator)

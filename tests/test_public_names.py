@@ -32,6 +32,7 @@ NAMES = {
     "GenerativeClassifier",
     "GivenOutliers",
     "InputGradientsDisplay",
+    "MahalanobisDistance",
     "MemberPValuesDisplay",
     "MixupOutliers",
     "MonitorDisplay",
@@ -44,10 +45,12 @@ NAMES = {
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "Subspace",
     "UniformOutliers",
     "__version__",
     "load",
     "save",
+    "threshold_from_scores",
     "to_onnx",
 }
 WITHOUT_TORCH = """

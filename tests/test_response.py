@@ -273,7 +273,7 @@ def test_a_decision_of_unknown_meaning_is_an_error():
     class Ambiguous(Distance):
         sign = -1
 
-    with pytest.raises(TypeError, match="a sklearn.base.OutlierMixin"):
+    with pytest.raises(TypeError, match="sklearn.base.OutlierMixin"):
         confidence_of(Ambiguous().fit(X), X)
 
 

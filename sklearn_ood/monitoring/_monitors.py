@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
 from sklearn_ood._response import answers_of, classes_of, is_frozen, known_of, unwrap
-from sklearn_ood.base import Wrapper, fitted_on
+from sklearn_ood.base import Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
 from sklearn_ood.data._labels import codes_in
 from sklearn_ood.data._rows import as_native, forget
@@ -173,13 +173,11 @@ class DriftMonitor(_Monitor):
         X, y = indexable(X, as_native(y))
         self._check_target(y)
         random_state = check_random_state(self.random_state)
-        n_rows = _num_samples(X)
-        kept = np.ones(n_rows, dtype=bool)
+        kept = np.ones(_num_samples(X), dtype=bool)
         if not is_frozen(self.estimator):
-            kept[random_state.permutation(n_rows)[round(self.reference * n_rows) :]] = False
-        self.estimator_ = fitted_on(self.estimator, X, y, ~kept)
-        scores = self._scores(take_rows(X, kept)) if kept.any() else np.empty(0)
-        self.reference_scores_ = np.sort(scores)
+            kept = random_part(len(kept), self.reference, random_state, parameter="reference")
+        self.estimator_ = fitted_on(self.estimator, ~kept, X=X, y=y)
+        self.reference_scores_ = np.sort(self._scores(take_rows(X, kept)))
         self.seed_ = int(random_state.randint(LARGEST_SEED))
         self._restart()
         return self
@@ -296,7 +294,7 @@ class RiskMonitor(_Monitor):
         X, y = indexable(X, as_native(y))
         self._check_target(y)
         rows = np.ones(_num_samples(X), dtype=bool)
-        self.estimator_ = fitted_on(self.estimator, X, y, rows)
+        self.estimator_ = fitted_on(self.estimator, rows, X=X, y=y)
         self.risk_ = self._promised() if self.risk is None else float(self.risk)
         self._restart()
         return self

@@ -198,9 +198,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [ood_label_in(each) is not None for each in inside]
         training = (~calibrating & (known | ~outlier) for known in knows)
-        taught = [
-            fitted_on(each, X, y, rows) for each, rows in zip(inside, training, strict=True)
-        ]
+        taught = list(map(partial(fitted_on, X=X, y=y), inside, training))
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))
         self._warn_of_untaught(y, outlier)

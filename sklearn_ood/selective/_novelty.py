@@ -104,7 +104,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         self._check_target(y)
         outlier, held_out = self._known_outliers(X, y), self._hold_out(_num_samples(X))
         knows = ood_label_in(self.estimator) is not None
-        self.estimator_ = fitted_on(self.estimator, X, y, ~held_out & (knows | ~outlier))
+        self.estimator_ = fitted_on(self.estimator, ~held_out & (knows | ~outlier), X=X, y=y)
         self.offset_ = self._place_offset(X, held_out, outlier)
         return self
 

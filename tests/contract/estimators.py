@@ -14,6 +14,7 @@ from sklearn_ood import (
     GANOutliers,
     GenerativeClassifier,
     GeValDi,
+    MahalanobisDistance,
     NeighborDistance,
     NetFeatures,
     NoveltyDetector,
@@ -21,7 +22,9 @@ from sklearn_ood import (
     RiskMonitor,
     SelectiveClassifier,
     SoftmaxClassifier,
+    Subspace,
 )
+from sklearn_ood.detectors import FDBD, NCI, ActivationShaping, GradNorm, KLMatching, NNGuide
 from sklearn_ood.generators import GaussianMixtureGenerator
 
 SOFTMAX = SoftmaxClassifier(
@@ -97,4 +100,8 @@ ESTIMATORS = [
     NoveltyDetector(KernelDensity(), contamination=0.1),
     DriftMonitor(KernelDensity(), random_state=0),
     RiskMonitor(LogisticRegression(), risk=0.1),
+    MahalanobisDistance(),
+    MahalanobisDistance(relative=True),
+    Subspace(),
+    *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching, ActivationShaping)),
 ]

@@ -90,7 +90,7 @@ def test_scores_that_are_no_numbers_are_an_error(normal):
         def score_samples(self, X):
             return np.full(len(X), np.nan)
 
-    with pytest.raises(ValueError, match="NaN, or no numbers, from Silent"):
+    with pytest.raises(ValueError, match="NaN.*Silent.score_samples"):
         DriftMonitor(Silent()).fit(normal[:100])
 
 
