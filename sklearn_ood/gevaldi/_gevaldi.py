@@ -234,7 +234,7 @@ class GeValDi(Composition, OODClassifier):
         divergence = resolve_divergence(divergence or self.divergence)
         prior = {"prior_weight": self.prior_weight, "project": project}
         moves, evaluations = self._moves(start.device, rng)
-        floats = generator.core_.floats_per_row * evaluations
+        floats = generator.core_.floats_per_latent * evaluations
 
         def climb(z, labels):
             objective = latent_objective(members, generator, labels, divergence, **prior)
