@@ -51,15 +51,17 @@ class GenerativeClassifier(OODClassifier):
     similarity : {"auto", "likelihood", "l2", "l1", "l3"}, callable or estimator, default="auto"
         How near a row is to its nearest generation. "l2" is minus the mean squared difference
         a feature, "l1" and "l3" take the first and third power. "likelihood" is the log density
-        a feature, in nats, or a lower bound on it (VAE). A callable gets the rows and the
+        a feature, in nats; for a VAE what its lower bound is at the encoder's mean alone, which
+        is mostly above the log density. A callable gets the rows and the
         generations, tensors of shape (..., n_features), and reduces the last axis. An
         estimator, such as ``SiameseSimilarity``, is first fitted to the training rows. "auto"
         is "likelihood" for PCA and mixtures, else "l2".
     search : {"auto", "encoder", "optimize", "both"}, default="auto"
-        How the nearest generation is found where no closed form is known. "encoder" takes the
-        encoder's latent as it is; "optimize" refines the best of ``n_candidates`` random
-        generations with L-BFGS; "both" refines the better of the two. "auto" is "encoder"
-        where there is one, else "optimize".
+        How the nearest generation is found where it is not known: training rows are compared
+        one by one, and "l2" has a closed form for PCA. "encoder" takes the encoder's latent as
+        it is; "optimize" refines the best of ``n_candidates`` random generations with L-BFGS,
+        of PCA the nearest in "l2"; "both" refines the better of the two. "auto" is "encoder"
+        for a VAE, else "optimize".
     n_candidates : int >= 1, default=256
         Random generations of each class that a search may start from.
     max_iter : int >= 0, default=50

@@ -28,7 +28,8 @@ class Core(nn.Module):
     - ``nearest``, from inputs (n, d), the prior's weight and a distance to the latents
       (K, n, m) of the nearest generations: under any distance where there are no gradients,
       else under the penalised squared one;
-    - ``log_density``, from inputs (n, d) to their log densities (n, K), or bounds on them.
+    - ``log_density``, from inputs (n, d) to their log densities (n, K), or what stands for
+      them.
 
     Attributes
     ----------

@@ -40,7 +40,11 @@ class VAECore(Core):
         return self
 
     def log_density(self, x):
-        """The evidence lower bound, with the reconstruction of the encoder's mean."""
+        """What stands for it: the evidence lower bound at the encoder's mean.
+
+        Without the average over the encoder's distribution it is no bound: for most rows it
+        lies above the log density.
+        """
         bound = self.negative_elbo(x.expand(self.n_classes, -1, -1), sample=False)
         return -x.shape[1] * bound.T.double()
 
