@@ -33,7 +33,7 @@ from sklearn_ood.search._latents import DISTANCES
 X, Y = load_iris(return_X_y=True)
 LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
 TINY_VAE = VAE(2, hidden_layer_sizes=(16,), max_epochs=20, lr=0.01, batch_size=16)
-TINY_GAN = GAN(2, hidden_layer_sizes=(16,), max_epochs=30, lr=0.01, batch_size=16)
+TINY_GAN = GAN(2, hidden_layer_sizes=(16,), max_epochs=30, min_steps=0, lr=0.01, batch_size=16)
 
 
 @parametrize_with_checks(
