@@ -19,7 +19,13 @@ from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, Rando
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _members
-from sklearn_ood.gevaldi._comparison import Disagreement, Refit, kl_matrix
+from sklearn_ood.gevaldi._comparison import (
+    Disagreement,
+    Refit,
+    compare_accuracy,
+    kl_matrix,
+    nearest_rows,
+)
 from sklearn_ood.gevaldi._divergence import (
     latent_objective,
     log_proba,
@@ -234,7 +240,7 @@ class GeValDi(Composition, OODClassifier):
         divergence = resolve_divergence(divergence or self.divergence)
         prior = {"prior_weight": self.prior_weight, "project": project}
         moves, evaluations = self._moves(start.device, rng)
-        floats = generator.core_.floats_per_row * evaluations
+        floats = generator.core_.floats_per_latent * evaluations
 
         def climb(z, labels):
             objective = latent_objective(members, generator, labels, divergence, **prior)
@@ -287,6 +293,32 @@ class GeValDi(Composition, OODClassifier):
             divergence[a, b] = found.end.divergence.mean()
             different[a, b] = found.differ.mean()
         return Disagreement(names, divergence, different)
+
+    def compare_accuracy(self, samples, X, y, **options):
+        """Which member is really better where they differ: on the real rows nearest there.
+
+        Parameters
+        ----------
+        samples : DifferentSamples
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+            Real rows that no member was fitted to. Those are judged that are nearest to a
+            sample, in units of the features' standard deviations; each counts once.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        **options
+            As for :meth:`DifferentSamples.compare_accuracy`.
+
+        Returns
+        -------
+        list of PairedAccuracy
+            One a pair of the members that were set apart.
+        """
+        check_is_fitted(self)
+        rows = validate_rows(self, X)
+        nearest = nearest_rows(samples.end.samples, rows)
+        members = [self.named_estimators_[name] for name in samples.names]
+        answers = self.classes_[log_proba(members, rows[nearest]).argmax(axis=2)]
+        return compare_accuracy(answers == np.asarray(y)[nearest], samples.names, **options)
 
     def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
