@@ -5,12 +5,22 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from sklearn_ood import CombinedClassifier, SoftmaxClassifier, load, save
-from sklearn_ood.detectors import compare_scores, scores_of_network
-from sklearn_ood.metrics import aurc_score, auroc
+from sklearn_ood import (
+    CombinedClassifier,
+    NetFeatures,
+    SoftmaxClassifier,
+    Subspace,
+    load,
+    save,
+)
+from sklearn_ood.detectors import compare_scores, last_linear, scores_of_network
+from sklearn_ood.metrics import auroc
 
 SHAPE, K = (1, 8, 8), 3
 
@@ -91,10 +101,9 @@ def test_labels_that_miss_a_class(network):
         CombinedClassifier.from_module(network, X[few], y[few])
     model = CombinedClassifier.from_module(network, X[few], y[few], classes=["a", "b", "c"])
     assert model.predict(X[y == "b"]).tolist().count("b") > 100
-    outliers = CombinedClassifier.from_module(
-        network, X, y, classes=["a", "b", "c"], ood_label="z"
-    )
-    assert outliers.classes_.tolist() == ["a", "b", "c"]
+    classes = ["a", "b", "c"]
+    some = CombinedClassifier.from_module(network, X, y, classes=classes, ood_label="b")
+    assert some.classes_.tolist() == classes
 
 
 def test_a_network_without_a_linear_end_keeps_probability_and_pixels():
@@ -105,42 +114,32 @@ def test_a_network_without_a_linear_end_keeps_probability_and_pixels():
 
 def test_compared_scores_are_those_of_each_alone(network):
     X, y = images(200, 2)
-    outliers = {
-        "noise": np.random.default_rng(0).random((80, *SHAPE)),
-        "mirrored": X[..., ::-1],
-    }
+    noise = np.random.default_rng(0).random((80, *SHAPE))
+    outliers = {"noise": noise, "mirrored": X[..., ::-1]}
     classifier = SoftmaxClassifier.from_module(network, ["a", "b", "c"], SHAPE)
     network.n_rows = 0
     table = compare_scores(classifier, X, y, outliers, n_resamples=50, random_state=0)
-    assert network.n_rows <= 16 * 30  # 480 images, each once, and the two that find the layer
-    names = [*scores_of_network((np.eye(K), np.zeros(K)))]
+    assert network.n_rows == 208 + 80 + 208 + 4  # in sixteens, and twice two find the layer
+    layer = last_linear(classifier)
+    names = list(scores_of_network(layer))
     assert table.score.unique().tolist() == names
     assert len(table) == len(names) * (1 + 2 * len(outliers))
-    assert (table.low <= table.value).all() and (table.value <= table.high).all()
-    only = {"max_logit": clone(scores_of_network((np.eye(K), np.zeros(K)))["max_logit"])}
-    one = compare_scores(
-        classifier, X, y, outliers["noise"], scores=only, test_size=0.3, n_resamples=9
-    )
-    assert one.outliers.tolist() == ["", "unknown", "unknown"]
-    assert one.metric.tolist() == ["aurc", "auroc", "tnr95"]
-    again = compare_scores(classifier, X, y, outliers, n_resamples=50, random_state=0)
-    np.testing.assert_array_equal(again.value, table.value)
+    assert (table.low <= table.value).all()
+    assert (table.value <= table.high).all()
+    learn, judge = train_test_split(np.arange(200), test_size=0.5, random_state=0)
+    features = NetFeatures(FrozenEstimator(classifier))
+    vim = make_pipeline(features, Subspace(linear=layer)).fit(X[learn])
+    scores = np.append(vim.score_samples(X[judge]), vim.score_samples(noise))
+    of_vim = table[(table.score == "ViM") & (table.outliers == "noise")]
+    assert of_vim.value.iloc[0] == auroc(np.arange(180) < 100, scores)
 
 
-def test_the_comparison_is_on_rows_that_taught_nothing(network):
+def test_one_score_and_outliers_without_a_name(network):
     X, y = images(200, 2)
     classifier = SoftmaxClassifier.from_module(network, ["a", "b", "c"], SHAPE)
-    names = scores_of_network((np.eye(K), np.zeros(K)))
-    noise = np.random.default_rng(0).random((60, *SHAPE))
     table = compare_scores(
-        classifier,
-        X,
-        y,
-        noise,
-        scores={"max_proba": names["max_proba"].set_params(linear=None)},
-        n_resamples=9,
-        random_state=0,
+        classifier, X, y, X[:50] + 3, scores={"mine": KernelDensity()}, n_resamples=9
     )
-    assert table.value.min() >= 0 and table.value.max() <= 1
-    confidence = classifier.score_samples(X)
-    assert aurc_score(y, classifier.predict(X), confidence) < 0.05
+    assert table.outliers.tolist() == ["", "unknown", "unknown"]
+    assert table.metric.tolist() == ["aurc", "auroc", "tnr95"]
+    assert set(table.score) == {"mine"}
