@@ -8,6 +8,7 @@ from . import (
     inspection,
     metrics,
     model_selection,
+    monitoring,
     outliers,
     selective,
 )
@@ -27,6 +28,7 @@ from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
 from .inspection._gradients import InputGradientsDisplay
+from .monitoring import DriftMonitor, MonitorDisplay, RiskMonitor
 from .outliers import (
     BoundaryOutliers,
     GANOutliers,
@@ -36,6 +38,7 @@ from .outliers import (
     UniformOutliers,
 )
 from .persistence import load, save
+from .selective._arrays import threshold_from_scores
 from .selective._classifier import SelectiveClassifier
 from .selective._novelty import NoveltyDetector
 
@@ -46,6 +49,7 @@ __all__ = [
     "ConfidentClassifier",
     "DAEClassifier",
     "DAEConfidence",
+    "DriftMonitor",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",
@@ -54,11 +58,13 @@ __all__ = [
     "MahalanobisDistance",
     "MemberPValuesDisplay",
     "MixupOutliers",
+    "MonitorDisplay",
     "NeighborDistance",
     "NetFeatures",
     "NoiseOutliers",
     "NoveltyDetector",
     "RejectClassifier",
+    "RiskMonitor",
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
@@ -75,8 +81,10 @@ __all__ = [
     "load",
     "metrics",
     "model_selection",
+    "monitoring",
     "outliers",
     "save",
     "selective",
+    "threshold_from_scores",
     "to_onnx",
 ]

@@ -15,6 +15,7 @@ ROOMS = {
     "inspection",
     "metrics",
     "model_selection",
+    "monitoring",
     "outliers",
     "selective",
 }
@@ -25,6 +26,7 @@ NAMES = {
     "ConfidentClassifier",
     "DAEClassifier",
     "DAEConfidence",
+    "DriftMonitor",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",
@@ -33,11 +35,13 @@ NAMES = {
     "MahalanobisDistance",
     "MemberPValuesDisplay",
     "MixupOutliers",
+    "MonitorDisplay",
     "NeighborDistance",
     "NetFeatures",
     "NoiseOutliers",
     "NoveltyDetector",
     "RejectClassifier",
+    "RiskMonitor",
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
@@ -46,6 +50,7 @@ NAMES = {
     "__version__",
     "load",
     "save",
+    "threshold_from_scores",
     "to_onnx",
 }
 WITHOUT_TORCH = """
