@@ -34,8 +34,9 @@ NAMES = {
     "vit_cifar10": range(10),
     "resnet18_cifar6": (0, 2, 3, 5, 8, 9),
 }
-IMAGE, N_PIXELS, UNSEEN = (3, 32, 32), 3 * 32 * 32, "unseen classes"
-N_OUTLIERS, N_NOISE, N_CORRUPTED = 2000, 1000, 500
+IMAGE, N_PIXELS, LEVEL = (3, 32, 32), 3 * 32 * 32, 0.1
+KNOWN, UNSEEN = "known", "unseen classes"
+N_OUTLIERS, N_NOISE, N_CORRUPTED = 1000, 500, 300
 DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
 CANDIDATES = (
     DEFAULT,
@@ -111,7 +112,7 @@ def seen(name, folder):
     )
     X, y = some_rows(*test_images("cifar10"), None)
     known = np.isin(y, classes)
-    sets = {"known": X[known], UNSEEN: X[~known], **outliers(), **corrupted(X[known])}
+    sets = {KNOWN: X[known], UNSEEN: X[~known], **outliers(), **corrupted(X[known])}
     features = NetFeatures(FrozenEstimator(classifier)).fit(X[:1])
     rows = {}
     for label, each in sets.items():
@@ -140,13 +141,12 @@ def fitted(rows, codes, linear, names):
     return CombinedClassifier(FrozenEstimator(net), some, random_state=0).fit(rows, codes)
 
 
-def judged(inside, y, answers, sets):
-    """AURC of the known rows, and AUROC and TNR at 95 % TPR against each set of outliers."""
-    found = {"aurc": aurc_score(y, answers, inside)}
+def judged(inside, sets):
+    """AUROC and TNR at 95 % TPR of the known rows' scores against each set of outliers."""
+    found = {}
     for name, values in sets.items():
         is_in = np.arange(len(inside) + len(values)) < len(inside)
-        metrics = measured(is_in, np.append(inside, values))
-        found |= {f"{name} {metric}": value for metric, value in metrics.items()}
+        found[name] = measured(is_in, np.append(inside, values))
     return found
 
 
@@ -157,47 +157,53 @@ def both_halves(rows):
 def select(name, args, held_out):
     """Candidates on one choice of held-out classes, which the scores know nothing of."""
     rows, codes, (weight, bias) = look(name, args)
-    X, y = both_halves(rows["known"])[0], both_halves(codes)[0]
-    spoilt = {k: v for k, v in rows.items() if len(v) == N_CORRUPTED}
+    X, y = both_halves(rows[KNOWN])[0], both_halves(codes)[0]
     held = np.isin(y, held_out)
-    out = {"held-out classes": X[held] if held.any() else both_halves(rows[UNSEEN])[0]}
+    sets = {k: v for k, v in rows.items() if len(v) == N_CORRUPTED}
+    sets["held-out classes"] = X[held] if held.any() else both_halves(rows[UNSEEN])[0]
     taught = np.setdiff1d(np.arange(len(bias)), held_out)
     X, y = X[~held], np.searchsorted(taught, y[~held])
     learn, judge = np.split(np.random.RandomState(0).permutation(len(X)), [4 * len(X) // 5])
-    linear = weight[taught], bias[taught]
     names = {each for candidate in CANDIDATES for each in candidate.split(" + ")}
-    model = fitted(X[learn], y[learn], linear, names)
-    found, X_test, y_test = {}, X[judge], y[judge]
-    answers = model.predict(X_test)
-    for candidate in CANDIDATES:
-        one = recombined(model, candidate.split(" + "), X[learn], y[learn])
-        sets = {k: one.score_samples(v) for k, v in (out | spoilt).items()}
-        found[candidate] = judged(one.score_samples(X_test), y_test, answers, sets)
-        confidence = one.confidence(X_test)
-        found[candidate]["confidence aurc"] = aurc_score(y_test, answers, confidence)
-        found[candidate]["probability aurc"] = aurc_score(
-            y_test, answers, model.predict_log_proba(X_test).max(axis=1)
-        )
-    return found
+    model = fitted(X[learn], y[learn], (weight[taught], bias[taught]), names)
+    models = {
+        candidate: recombined(model, candidate.split(" + "), X[learn], y[learn])
+        for candidate in CANDIDATES
+    }
+    return compared(models, model, X[judge], y[judge], sets)
 
 
 def judge(name, args):
     """All single scores, the default and its confidence, on other images and outliers."""
     rows, codes, linear = look(name, args)
-    (X, X_test), (y, y_test) = both_halves(rows["known"]), both_halves(codes)
-    sets = {k: v for k, v in rows.items() if len(v) != N_CORRUPTED and k != "known"}
+    (X, X_test), (y, y_test) = both_halves(rows[KNOWN]), both_halves(codes)
+    sets = {k: v for k, v in rows.items() if len(v) != N_CORRUPTED and k != KNOWN}
     if UNSEEN in sets:
         sets[UNSEEN] = both_halves(sets[UNSEEN])[1]
     model = fitted(X, y, linear, DEFAULT.split(" + "))
-    answers = model.predict(X_test)
-    scores = {"combined": model.score_samples, "confidence": model.confidence}
-    scores |= {k: each.fit(X, y).score_samples for k, each in members(linear).items()}
-    found = {}
-    for label, score in scores.items():
-        outside = {k: score(v) for k, v in sets.items()}
-        found[label] = judged(score(X_test), y_test, answers, outside)
-    found["combined"]["accuracy"] = (answers == y_test).mean()
-    found["combined"]["refused"] = (model.p_values(X_test) <= 0.1).mean()
+    single = {k: each.fit(X, y) for k, each in members(linear).items()}
+    found = compared({"combined": model} | single, model, X_test, y_test, sets)
+    found[KNOWN]["combined"] |= {
+        "accuracy": model.score(X_test, y_test),
+        "refused": (model.p_values(X_test) <= LEVEL).mean(),
+    }
+    return found
+
+
+def compared(models, classifier, X, y, sets):
+    """By set of outliers how well each model tells them; by known rows alone its own errors."""
+    answers, found = classifier.predict(X), {}
+    for label, model in models.items():
+        inside = model.score_samples(X)
+        outside = {name: model.score_samples(rows) for name, rows in sets.items()}
+        outside = judged(inside, outside) | {KNOWN: {"aurc": aurc_score(y, answers, inside)}}
+        if isinstance(model, CombinedClassifier):
+            confidence = aurc_score(y, answers, model.confidence(X))
+            outside[KNOWN]["confidence aurc"] = confidence
+        for name, metrics in outside.items():
+            found.setdefault(name, {})[label] = metrics
+    probability = classifier.predict_log_proba(X).max(axis=1)
+    found[KNOWN]["probability"] = {"aurc": aurc_score(y, answers, probability)}
     return found
 
 
@@ -223,11 +229,16 @@ def main():
     args = cli.parse_args()
     store = Store("networks", args.results)
     for name in args.names:
-        if args.part == "judged":
-            store.run(partial(judge, name, args), "judged", name)
-            continue
-        for seed, classes in enumerate(held_out_classes(len(NAMES[name]))):
-            store.run(partial(select, name, args, classes), "selection", name, seed=seed)
+        runs = [partial(judge, name, args)]
+        if args.part == "selection":
+            classes = held_out_classes(len(NAMES[name]))
+            runs = [partial(select, name, args, each) for each in classes]
+        for seed, run in enumerate(runs):
+            experiment = f"{args.part}, {name}"
+            if store.find(experiment, KNOWN, seed):
+                continue
+            for data, scores in run().items():
+                store.put(scores, experiment, data, seed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Every score of one network beside every other."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -141,7 +142,7 @@ def compare_scores(
     )
     truth = labels[judge]
     answers = classifier.classes_[(known[judge] @ weight.T + bias).argmax(axis=1)]
-    lines = []
+    lines: list[tuple[Any, ...]] = []
     for name, score in (scores or scores_of_network(linear, random_state)).items():
         score.fit(known[learn], labels[learn])
         inside = score.score_samples(known[judge])

@@ -80,7 +80,7 @@ def test_features_are_evaluated_once_for_all_members(network, model):
     model.score_samples(X)
     assert network.n_rows <= 2 * 160  # features, and the probabilities
     network.n_rows = 0
-    CombinedClassifier.from_module(network, *images(400, 2), random_state=0)
+    CombinedClassifier.from_module(network, *images(400, 2), calibration=0.2, random_state=0)
     assert network.n_rows < 3 * 400
 
 
