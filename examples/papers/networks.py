@@ -21,7 +21,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from combined import recombined
 from lab import Store, kept, measured, parser, some_rows, test_images
 from sklearn_ood import CombinedClassifier, GenerativeClassifier, NetFeatures, SoftmaxClassifier
 from sklearn_ood.detectors import last_linear, scores_of_network
@@ -141,6 +140,14 @@ def fitted(rows, codes, linear, names):
     return CombinedClassifier(FrozenEstimator(net), some, random_state=0).fit(rows, codes)
 
 
+def recombined(model, names, X, y):
+    """A combination of some of its members, calibrated on the same rows."""
+    some = [(name, FrozenEstimator(model.members_[name])) for name in names]
+    calibrating = model.calibration_indices_
+    other = CombinedClassifier(FrozenEstimator(model.classifier_), some, random_state=0)
+    return other.fit(X[calibrating], y[calibrating])
+
+
 def judged(inside, sets):
     """AUROC and TNR at 95 % TPR of the known rows' scores against each set of outliers."""
     found = {}
@@ -196,11 +203,11 @@ def compared(models, classifier, X, y, sets):
     for label, model in models.items():
         inside = model.score_samples(X)
         outside = {name: model.score_samples(rows) for name, rows in sets.items()}
-        outside = judged(inside, outside) | {KNOWN: {"aurc": aurc_score(y, answers, inside)}}
+        found.setdefault(KNOWN, {})[label] = {"aurc": aurc_score(y, answers, inside)}
         if isinstance(model, CombinedClassifier):
-            confidence = aurc_score(y, answers, model.confidence(X))
-            outside[KNOWN]["confidence aurc"] = confidence
-        for name, metrics in outside.items():
+            aurc = aurc_score(y, answers, model.confidence(X))
+            found[KNOWN][f"{label}: confidence"] = {"aurc": aurc}
+        for name, metrics in judged(inside, outside).items():
             found.setdefault(name, {})[label] = metrics
     probability = classifier.predict_log_proba(X).max(axis=1)
     found[KNOWN]["probability"] = {"aurc": aurc_score(y, answers, probability)}
