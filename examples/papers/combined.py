@@ -23,7 +23,7 @@ from sklearn.svm import OneClassSVM
 
 import lab
 from lab import images, kept, measured, some_rows, table, test_images, timed
-from peers import VirtualLogit, detectors, odin, pyod, rescored, scaled, score
+from peers import detectors, odin, pyod, rescored, scaled, score, virtual_logit
 from sklearn_ood import (
     CombinedClassifier,
     GenerativeClassifier,
@@ -107,7 +107,7 @@ def image_peers(net, seed):
         "energy": FrozenEstimator(rescored(net, score_function="energy")),
         "max logit": FrozenEstimator(rescored(net, score_function="max_logit")),
         "ODIN": FrozenEstimator(odin(net)),
-        "ViM": VirtualLogit(net),
+        "ViM": virtual_logit(net),
         f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": make_pipeline(
             features, NeighborDistance(50, **some)
         ),

@@ -34,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from lab import CLASS_TABLES, Store, images, kept, measured, parser, table, test_images, timed
-from peers import ClassMixtures, LitPixels, VirtualLogit, detectors, odin, rescored, score
+from peers import ClassMixtures, LitPixels, detectors, odin, rescored, score, virtual_logit
 from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
 from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import aurc_score, coverage_at_risk, risk_coverage_curve
@@ -92,7 +92,7 @@ def in_its_layers(net, X, y):
         "cnn": net,
         "cnn, energy": rescored(net, score_function="energy"),
         "cnn, ODIN": odin(net),
-        "cnn, ViM": VirtualLogit(net).fit(X),
+        "cnn, ViM": virtual_logit(net).fit(X),
         "cnn features, 50-NN": nearest.fit(X, np.ones(len(X))),
         "cnn features, pca": dense,
         "cnn conv features, pca": local,

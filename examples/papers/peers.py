@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from sklearn_ood import NeighborDistance, NetFeatures, SoftmaxClassifier
+from sklearn_ood import NeighborDistance, NetFeatures, SoftmaxClassifier, Subspace
+from sklearn_ood.detectors import last_linear
 
 
 def score(estimator, X):
@@ -102,33 +103,8 @@ def odin(net):
     return rescored(net, temperature=1000.0, epsilon=0.0014)
 
 
-class VirtualLogit:
-    """ViM: the energy less the scaled residual of the last hidden features.
-
-    H. Wang et al., "ViM: out-of-distribution with virtual-logit matching", CVPR 2022. The
-    network has a layer ``output``, as those known by name have.
-    """
-
-    def __init__(self, net, n_components=64):
-        self.features = NetFeatures(FrozenEstimator(net))
-        self.net, self.n_components = net, n_components
-
-    def fit(self, X, y=None):
-        """Learn the residual space, and its scale beside the largest logits."""
-        layers = dict(self.net.net_.module_.named_modules())
-        output = next(layer for name, layer in layers.items() if name.endswith("output"))
-        weight, bias = (p.detach().double().numpy() for p in (output.weight, output.bias))
-        self.origin_ = -np.linalg.pinv(weight) @ bias
-        self.features.fit(X)
-        centred = self.features.transform(X).astype(np.float64) - self.origin_
-        _, axes = np.linalg.eigh(centred.T @ centred)
-        self.residual_ = axes[:, : -self.n_components]
-        self.scale_ = rescored(self.net, score_function="max_logit").score_samples(X).mean()
-        self.scale_ /= np.linalg.norm(centred @ self.residual_, axis=1).mean()
-        return self
-
-    def score_samples(self, X):
-        centred = self.features.transform(X).astype(np.float64) - self.origin_
-        residual = np.linalg.norm(centred @ self.residual_, axis=1)
-        energy = rescored(self.net, score_function="energy").score_samples(X)
-        return energy - self.scale_ * residual
+def virtual_logit(net):
+    """ViM of 64 dimensions, of what the last layer of a trained network takes."""
+    frozen = FrozenEstimator(net)
+    vim = Subspace(n_components=64, linear=last_linear(frozen))
+    return make_pipeline(NetFeatures(frozen), vim)

@@ -17,9 +17,11 @@ from sklearn_ood._response import clone_completed, log_proba
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.combined._network import from_module
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.detectors._features import features_once
 from sklearn_ood.metrics import aurc_score
 from sklearn_ood.model_selection import LeaveClassesOut
 
@@ -97,9 +99,11 @@ class CombinedClassifier(Composition, OODClassifier):
     which has no probability, one mixture, the nearest training row and the local outlier
     factor. For images they are the classifier's probability, the angle between its last
     feature maps and those of the nearest of 10,000 training images of the class, and the
-    likelihood of the pixels under one PCA a class, of 32 components. The combination, the
-    members and the number of components were chosen by classes held out within training data,
-    but for the pixels, which tell nothing there and stay for images unlike all classes.
+    likelihood of the pixels under one PCA a class, of 32 components. Around a network that has
+    no child ``conv`` but ends in a linear layer they are :class:`MahalanobisDistance`, ViM
+    (:class:`Subspace`), NCI and the energy of its features, and the same pixels. Combination,
+    members and number of components were chosen by classes held out within training data, but
+    for the pixels, which tell nothing there and stay for images unlike all classes.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
@@ -159,6 +163,8 @@ class CombinedClassifier(Composition, OODClassifier):
     input_shape: tuple[int, ...] | None = None
     ood_label: Any = None
     random_state: RandomState = None
+
+    from_module = classmethod(from_module)
 
     def fit(self, X, y=None):
         """Fit the classifier and the members, and calibrate them on held-out rows.
@@ -302,6 +308,7 @@ class CombinedClassifier(Composition, OODClassifier):
         used += [None] if self.members is None else [member for _, member in self.members]
         return all(isinstance(each, (FrozenEstimator, str)) for each in used)
 
+    @features_once
     def _fit_members(self, rows, labels, classes, seed):
         seeds = np.random.RandomState(seed)
 

@@ -14,8 +14,9 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn_ood._response import confidence_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.detectors._features import NetFeatures, layers_of
+from sklearn_ood.detectors._features import NetFeatures, features_once, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._outlier_factor import DistinctLocalOutlierFactor
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
@@ -80,9 +81,12 @@ def default_members(input_shape, classifier):
     """Named members for images or tables; the classifier is None where there is one class."""
     if len(input_shape) == 3:
         n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
-        has_conv = hasattr(classifier, "net_") and "conv" in layers_of(classifier.net_.module_)
+        has_net = hasattr(classifier, "net_")
+        has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
         features = [("neighbors", _near_in_feature_maps)] if has_conv else []
         pixels = ("pixels", _densities(PCAGenerator(n_components)))
+        if has_net and not has_conv and ends_linear(classifier):
+            return [*network_members(), pixels]
         return [("confidence", CLASSIFIER), *features, pixels]
     mixture = ("mixture", _densities("gmm"))
     if classifier is not None:
@@ -105,6 +109,7 @@ def _near_in_feature_maps(classifier):
     return make_pipeline(NetFeatures(classifier, layer="conv"), Normalizer(), neighbors)
 
 
+@features_once
 def score_table(members, classifier, X, conditional):
     """Score of each row by each member, (n_samples, n_members); infinities are clipped.
 

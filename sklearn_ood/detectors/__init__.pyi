@@ -1,8 +1,10 @@
+from ._comparison import compare_scores, scores_of_network
 from ._fdbd import FDBD
 from ._features import NetFeatures, last_linear
 from ._gradnorm import GradNorm
 from ._kl_matching import KLMatching
 from ._linear import LinearScore
+from ._logits import LogitScore
 from ._mahalanobis import MahalanobisDistance
 from ._nci import NCI
 from ._neighbors import NeighborDistance
@@ -19,10 +21,13 @@ __all__ = [
     "GradNorm",
     "KLMatching",
     "LinearScore",
+    "LogitScore",
     "MahalanobisDistance",
     "NNGuide",
     "NeighborDistance",
     "NetFeatures",
     "Subspace",
+    "compare_scores",
     "last_linear",
+    "scores_of_network",
 ]

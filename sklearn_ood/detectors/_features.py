@@ -1,6 +1,8 @@
 """The outputs of a network's layer."""
 
+from contextvars import ContextVar
 from dataclasses import field
+from functools import wraps
 from threading import get_ident
 from typing import Any
 
@@ -19,6 +21,8 @@ from sklearn_ood.data._rows import forget, validate_rows
 from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.nets._evaluation import evaluate
 
+# Features of the rows being scored, where several members take them.
+_SEEN: ContextVar[dict | None] = ContextVar("features", default=None)
 HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
 LARGEST_FLOAT = np.finfo(np.float32).max
 
@@ -127,7 +131,13 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         -------
         ndarray of shape (n_samples, n_activations), float32
         """
-        return self._features(validate_rows(self, X, keep_tensors=True))
+        seen = _SEEN.get()
+        if seen is None:
+            return self._features(validate_rows(self, X, keep_tensors=True))
+        key = id(self.estimator_.net_), self.layer, self.layer_, self.pooling, id(X)
+        if key not in seen:  # with the rows, so that none others get their identity
+            seen[key] = self._features(validate_rows(self, X, keep_tensors=True)), X
+        return seen[key][0]
 
     def __sklearn_tags__(self):
         tags, given = super(Wrapper, self).__sklearn_tags__(), get_tags(self._given)
@@ -163,6 +173,20 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
         features = evaluate(self.estimator_.net_, read, rows, self.batch_size)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
+
+
+def features_once(method):
+    """While ``method`` runs, all :class:`NetFeatures` of a network evaluate rows once."""
+
+    @wraps(method)
+    def run(*args, **kwargs):
+        token = _SEEN.set({})
+        try:
+            return method(*args, **kwargs)
+        finally:
+            _SEEN.reset(token)
+
+    return run
 
 
 def last_linear(classifier):

@@ -24,7 +24,15 @@ from sklearn_ood import (
     SoftmaxClassifier,
     Subspace,
 )
-from sklearn_ood.detectors import FDBD, NCI, ActivationShaping, GradNorm, KLMatching, NNGuide
+from sklearn_ood.detectors import (
+    FDBD,
+    NCI,
+    ActivationShaping,
+    GradNorm,
+    KLMatching,
+    LogitScore,
+    NNGuide,
+)
 from sklearn_ood.generators import GaussianMixtureGenerator
 
 SOFTMAX = SoftmaxClassifier(
@@ -103,5 +111,6 @@ ESTIMATORS = [
     MahalanobisDistance(),
     MahalanobisDistance(relative=True),
     Subspace(),
-    *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching, ActivationShaping)),
+    *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching)),
+    *(score() for score in (ActivationShaping, LogitScore)),
 ]

@@ -15,6 +15,7 @@ from sklearn_ood.detectors import (
     ActivationShaping,
     GradNorm,
     KLMatching,
+    LogitScore,
     NNGuide,
 )
 
@@ -136,6 +137,7 @@ SCORES = {
     "nci": (NCI(alpha=0.01, **LAYER), nci),
     "fdbd": (FDBD(**LAYER), fdbd),
     "nnguide": (NNGuide(n_neighbors=7, **LAYER), nnguide),
+    "energy": (LogitScore(**LAYER), energy),
     "gradnorm": (GradNorm(**LAYER), gradnorm),
     "kl_matching": (KLMatching(**LAYER), kl_matching),
     "react": (ActivationShaping(percentile=80, **LAYER), react),

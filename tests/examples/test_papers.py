@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
-SCRIPTS = ["combined", "combined_selection", "figures", "generative", "gevaldi", "lee"]
+SCRIPTS = [
+    "combined",
+    "combined_selection",
+    "figures",
+    "generative",
+    "gevaldi",
+    "lee",
+    "networks",
+]
 SCRIPTS += ["outlier_tables", "spigler", "spigler_one_class", "spigler_tables", "vernekar"]
 
 

@@ -1,0 +1,252 @@
+"""Scores on networks that someone else has trained, and the default combination of them.
+
+    python examples/papers/networks.py selection NETWORKS   # how its members were chosen
+    python examples/papers/networks.py judged NETWORKS      # ten minutes a network, or more
+
+``NETWORKS`` is a folder with the files ``NAMES``, which are networks for 32 x 32 images of all
+or some classes of CIFAR-10, and ``models.py``, whose ``load(file)`` reads one. Half of the test
+images of CIFAR-10, labelled, teach all scores; the other half, and sets of outliers, judge. A
+network runs once over every image: the rest works on rows of its features, with the pixels
+beside them.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch import nn
+
+from lab import Store, kept, measured, parser, some_rows, test_images
+from sklearn_ood import CombinedClassifier, GenerativeClassifier, NetFeatures, SoftmaxClassifier
+from sklearn_ood.detectors import last_linear, scores_of_network
+from sklearn_ood.generators import PCAGenerator
+from sklearn_ood.metrics import aurc_score
+from sklearn_ood.model_selection import LeaveClassesOut
+
+NAMES = {
+    "resnet18_cifar10": range(10),
+    "vit_cifar10": range(10),
+    "resnet18_cifar6": (0, 2, 3, 5, 8, 9),
+}
+IMAGE, N_PIXELS, LEVEL = (3, 32, 32), 3 * 32 * 32, 0.1
+KNOWN, UNSEEN = "known", "unseen classes"
+N_OUTLIERS, N_NOISE, N_CORRUPTED = 1000, 500, 300
+DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
+CANDIDATES = (
+    DEFAULT,
+    "Mahalanobis++ + ViM + energy",
+    "Mahalanobis++ + ViM + energy + pixels",
+    "Mahalanobis++ + ViM + react + pixels",
+    "Mahalanobis++ + ViM + react + energy + pixels",
+    "Mahalanobis++ + ViM + nearest neighbours + energy + pixels",
+    "Mahalanobis + Mahalanobis++ + ViM + energy + pixels",
+    "ViM + energy + pixels",
+)
+
+
+class Head(nn.Module):
+    """The last layer of a network, for rows that begin with what it takes."""
+
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.layer = nn.Linear(weight.shape[1], len(weight)).double()
+        state = {"weight": weight, "bias": bias}
+        self.layer.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
+
+    def forward(self, rows):
+        return self.layer(rows[:, : self.layer.in_features])
+
+
+def in_colour(grey):
+    """Grey 28 x 28 images as three equal channels, with a black border."""
+    padded = np.pad(grey.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
+    return np.repeat(padded[:, None], 3, axis=1)
+
+
+def outliers():
+    """Sets of outliers, near and far, by name."""
+    rng = np.random.RandomState(0)
+    grey = rng.random_sample((N_NOISE, 1, 1, 1))
+    return {
+        "tinyimagenet": some_rows(*test_images("tinyimagenet"), N_OUTLIERS)[0],
+        **{
+            name: in_colour(some_rows(*test_images(name), N_OUTLIERS)[0])
+            for name in ("mnist", "notmnist", "fashion_mnist")
+        },
+        "uniform noise": rng.random_sample((N_NOISE, *IMAGE)),
+        "normal noise": rng.normal(0.5, 0.2, size=(N_NOISE, *IMAGE)).clip(0, 1),
+        "grey": np.broadcast_to(grey, (N_NOISE, *IMAGE)),
+    }
+
+
+def corrupted(X):
+    """Known images, spoilt: strange ones, without any outliers."""
+    rng = np.random.RandomState(0)
+    X = X[:N_CORRUPTED].reshape(-1, *IMAGE)
+    tiles = X.reshape(-1, 3, 4, 8, 4, 8).transpose(2, 4, 0, 1, 3, 5).reshape(16, -1, 3, 8, 8)
+    order = rng.random_sample(tiles.shape[:2]).argsort(axis=0)
+    tiles = np.take_along_axis(tiles, order[:, :, None, None, None], axis=0)
+    return {
+        "pixels shuffled": X.reshape(-1, 3, 1024)[:, :, rng.permutation(1024)],
+        "patches shuffled": tiles.reshape(4, 4, -1, 3, 8, 8).transpose(2, 3, 0, 4, 1, 5),
+        "inverted": 1 - X,
+        "flat": np.broadcast_to(X.mean(axis=(2, 3), keepdims=True), X.shape),
+        "rotated": np.rot90(X, 1, (2, 3)),
+    }
+
+
+def seen(name, folder):
+    """Rows of all images by the name of their set, the labels' codes, and the last layer."""
+    sys.path.insert(0, str(folder))
+    from models import load
+
+    classes = list(NAMES[name])
+    classifier = SoftmaxClassifier.from_module(
+        load(Path(folder) / f"{name}.npz"), classes, IMAGE, device="cpu"
+    )
+    X, y = some_rows(*test_images("cifar10"), None)
+    known = np.isin(y, classes)
+    sets = {KNOWN: X[known], UNSEEN: X[~known], **outliers(), **corrupted(X[known])}
+    features = NetFeatures(FrozenEstimator(classifier)).fit(X[:1])
+    rows = {}
+    for label, each in sets.items():
+        if len(each):
+            flat = np.ascontiguousarray(each, dtype=np.float32).reshape(-1, N_PIXELS)
+            rows[label] = np.hstack([features.transform(flat), flat])
+    return rows, np.searchsorted(classes, y[known]), last_linear(classifier)
+
+
+def members(linear):
+    """Every score of the network, and the pixels."""
+    n_features = linear[0].shape[1]
+    first = FunctionTransformer(lambda rows: rows[:, :n_features])
+    last = FunctionTransformer(lambda rows: rows[:, -N_PIXELS:])
+    pixels = GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
+    scores = scores_of_network(linear, random_state=0)
+    found = {name: make_pipeline(first, score) for name, score in scores.items()}
+    return found | {"pixels": make_pipeline(last, pixels)}
+
+
+def fitted(rows, codes, linear, names):
+    """The combination of some members around the last layer."""
+    head, n_classes = Head(*linear), len(linear[1])
+    net = SoftmaxClassifier.from_module(head, range(n_classes), rows.shape[1], device="cpu")
+    some = [(name, each) for name, each in members(linear).items() if name in names]
+    return CombinedClassifier(FrozenEstimator(net), some, random_state=0).fit(rows, codes)
+
+
+def recombined(model, names, X, y):
+    """A combination of some of its members, calibrated on the same rows."""
+    some = [(name, FrozenEstimator(model.members_[name])) for name in names]
+    calibrating = model.calibration_indices_
+    other = CombinedClassifier(FrozenEstimator(model.classifier_), some, random_state=0)
+    return other.fit(X[calibrating], y[calibrating])
+
+
+def judged(inside, sets):
+    """AUROC and TNR at 95 % TPR of the known rows' scores against each set of outliers."""
+    found = {}
+    for name, values in sets.items():
+        is_in = np.arange(len(inside) + len(values)) < len(inside)
+        found[name] = measured(is_in, np.append(inside, values))
+    return found
+
+
+def both_halves(rows):
+    return np.array_split(rows, 2)
+
+
+def select(name, args, held_out):
+    """Candidates on one choice of held-out classes, which the scores know nothing of."""
+    rows, codes, (weight, bias) = look(name, args)
+    X, y = both_halves(rows[KNOWN])[0], both_halves(codes)[0]
+    held = np.isin(y, held_out)
+    sets = {k: v for k, v in rows.items() if len(v) == N_CORRUPTED}
+    sets["held-out classes"] = X[held] if held.any() else both_halves(rows[UNSEEN])[0]
+    taught = np.setdiff1d(np.arange(len(bias)), held_out)
+    X, y = X[~held], np.searchsorted(taught, y[~held])
+    learn, judge = np.split(np.random.RandomState(0).permutation(len(X)), [4 * len(X) // 5])
+    names = {each for candidate in CANDIDATES for each in candidate.split(" + ")}
+    model = fitted(X[learn], y[learn], (weight[taught], bias[taught]), names)
+    models = {
+        candidate: recombined(model, candidate.split(" + "), X[learn], y[learn])
+        for candidate in CANDIDATES
+    }
+    return compared(models, model, X[judge], y[judge], sets)
+
+
+def judge(name, args):
+    """All single scores, the default and its confidence, on other images and outliers."""
+    rows, codes, linear = look(name, args)
+    (X, X_test), (y, y_test) = both_halves(rows[KNOWN]), both_halves(codes)
+    sets = {k: v for k, v in rows.items() if len(v) != N_CORRUPTED and k != KNOWN}
+    if UNSEEN in sets:
+        sets[UNSEEN] = both_halves(sets[UNSEEN])[1]
+    model = fitted(X, y, linear, DEFAULT.split(" + "))
+    single = {k: each.fit(X, y) for k, each in members(linear).items()}
+    found = compared({"combined": model} | single, model, X_test, y_test, sets)
+    found[KNOWN]["combined"] |= {
+        "accuracy": model.score(X_test, y_test),
+        "refused": (model.p_values(X_test) <= LEVEL).mean(),
+    }
+    return found
+
+
+def compared(models, classifier, X, y, sets):
+    """By set of outliers how well each model tells them; by known rows alone its own errors."""
+    answers, found = classifier.predict(X), {}
+    for label, model in models.items():
+        inside = model.score_samples(X)
+        outside = {name: model.score_samples(rows) for name, rows in sets.items()}
+        found.setdefault(KNOWN, {})[label] = {"aurc": aurc_score(y, answers, inside)}
+        if isinstance(model, CombinedClassifier):
+            aurc = aurc_score(y, answers, model.confidence(X))
+            found[KNOWN][f"{label}: confidence"] = {"aurc": aurc}
+        for name, metrics in judged(inside, outside).items():
+            found.setdefault(name, {})[label] = metrics
+    probability = classifier.predict_log_proba(X).max(axis=1)
+    found[KNOWN]["probability"] = {"aurc": aurc_score(y, answers, probability)}
+    return found
+
+
+def held_out_classes(n_classes):
+    """Which classes the scores do not learn: two draws, and those unknown to the network."""
+    y = np.arange(20 * n_classes) % n_classes
+    for train, test in LeaveClassesOut(0.3, 2, random_state=0).split(y[:, None], y):
+        yield np.setdiff1d(y[test], y[train])
+    if n_classes < 10:
+        yield np.array([], dtype=int)
+
+
+def look(name, args):
+    """What the network says of all images; kept, as it takes minutes."""
+    return kept(args.cache / f"{name}.joblib", partial(seen, name, args.networks))[0]
+
+
+def main():
+    cli = parser(__doc__, "networks")
+    cli.add_argument("part", choices=("selection", "judged"))
+    cli.add_argument("networks", type=Path)
+    cli.add_argument("--names", nargs="+", default=list(NAMES))
+    args = cli.parse_args()
+    store = Store("networks", args.results)
+    for name in args.names:
+        runs = [partial(judge, name, args)]
+        if args.part == "selection":
+            classes = held_out_classes(len(NAMES[name]))
+            runs = [partial(select, name, args, each) for each in classes]
+        for seed, run in enumerate(runs):
+            experiment = f"{args.part}, {name}"
+            if store.find(experiment, KNOWN, seed):
+                continue
+            for data, scores in run().items():
+                store.put(scores, experiment, data, seed)
+
+
+if __name__ == "__main__":
+    main()

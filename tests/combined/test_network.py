@@ -1,0 +1,145 @@
+"""The combination around a network that someone has trained."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from sklearn_ood import (
+    CombinedClassifier,
+    NetFeatures,
+    SoftmaxClassifier,
+    Subspace,
+    load,
+    save,
+)
+from sklearn_ood.detectors import compare_scores, last_linear, scores_of_network
+from sklearn_ood.metrics import auroc
+
+SHAPE, K = (1, 8, 8), 3
+
+
+def images(n, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % K
+    X = 0.3 * rng.normal(size=(n, *SHAPE)).astype(np.float32)
+    for code in range(K):
+        X[y == code, :, 2 * code : 2 * code + 2] += 1
+    return X, np.array(["a", "b", "c"])[y]
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 6, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2))
+        self.head = nn.Linear(96, K)
+        self.n_rows = 0
+
+    def forward(self, rows):
+        self.n_rows += len(rows)
+        return self.head(self.first(rows).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def network():
+    X, y = images(300, 1)
+    torch.manual_seed(0)
+    net = SoftmaxClassifier(Network(), max_epochs=8, lr=1e-2, random_state=0).fit(X, y)
+    return net.net_.module_.network
+
+
+@pytest.fixture(scope="module")
+def model(network):
+    return CombinedClassifier.from_module(network, *images(400, 2), random_state=0)
+
+
+def test_the_network_stays_as_it_is_and_every_kind_of_outlier_is_seen(network, model):
+    before = deepcopy(network.state_dict())
+    X, y = images(200, 3)
+    again = CombinedClassifier.from_module(network, *images(400, 2), random_state=0)
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+    for name, values in network.state_dict().items():
+        torch.testing.assert_close(values, before[name], rtol=0, atol=0)
+    assert model.score(X, y) > 0.95
+    assert (model.p_values(X) <= 0.1).mean() < 0.2
+    rng = np.random.default_rng(0)
+    for outliers in (rng.random((100, *SHAPE)), X[:100].transpose(0, 1, 3, 2), 3 * X[:100]):
+        scores = np.append(model.score_samples(X), model.score_samples(outliers))
+        assert auroc(np.arange(300) < 200, scores) > 0.9
+
+
+def test_features_are_evaluated_once_for_all_members(network, model):
+    X, _ = images(160, 3)
+    network.n_rows = 0
+    model.score_samples(X)
+    assert network.n_rows <= 2 * 160  # features, and the probabilities
+    network.n_rows = 0
+    CombinedClassifier.from_module(network, *images(400, 2), calibration=0.2, random_state=0)
+    assert network.n_rows < 3 * 400
+
+
+def test_flat_rows_and_a_saved_model(model, network, tmp_path):
+    X, y = images(400, 2)
+    flat = X.reshape(len(X), -1)
+    same = CombinedClassifier.from_module(network, flat, y, input_shape=SHAPE, random_state=0)
+    np.testing.assert_array_equal(same.score_samples(flat), model.score_samples(X))
+    save(model, tmp_path / "model.ood", modules=[Network])
+    loaded = load(tmp_path / "model.ood", modules=[Network()])
+    np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+
+
+def test_labels_that_miss_a_class(network):
+    X, y = images(400, 2)
+    few = y != "b"
+    with pytest.raises(ValueError, match=r"expected \(2, 2\)"):
+        CombinedClassifier.from_module(network, X[few], y[few])
+    model = CombinedClassifier.from_module(network, X[few], y[few], classes=["a", "b", "c"])
+    assert model.predict(X[y == "b"]).tolist().count("b") > 100
+    classes = ["a", "b", "c"]
+    some = CombinedClassifier.from_module(network, X, y, classes=classes, ood_label="b")
+    assert some.classes_.tolist() == classes
+
+
+def test_a_network_without_a_linear_end_keeps_probability_and_pixels():
+    end = nn.Sequential(nn.Conv2d(1, K, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = CombinedClassifier.from_module(end, *images(200, 2), random_state=0)
+    assert list(model.members_) == ["confidence", "pixels"]
+
+
+def test_compared_scores_are_those_of_each_alone(network):
+    X, y = images(200, 2)
+    noise = np.random.default_rng(0).random((80, *SHAPE))
+    outliers = {"noise": noise, "mirrored": X[..., ::-1]}
+    classifier = SoftmaxClassifier.from_module(network, ["a", "b", "c"], SHAPE)
+    network.n_rows = 0
+    table = compare_scores(classifier, X, y, outliers, n_resamples=50, random_state=0)
+    assert network.n_rows == 208 + 80 + 208 + 4  # in sixteens, and twice two find the layer
+    layer = last_linear(classifier)
+    names = list(scores_of_network(layer))
+    assert table.score.unique().tolist() == names
+    assert len(table) == len(names) * (1 + 2 * len(outliers))
+    assert (table.low <= table.value).all()
+    assert (table.value <= table.high).all()
+    learn, judge = train_test_split(np.arange(200), test_size=0.5, random_state=0)
+    features = NetFeatures(FrozenEstimator(classifier))
+    vim = make_pipeline(features, Subspace(linear=layer)).fit(X[learn])
+    scores = np.append(vim.score_samples(X[judge]), vim.score_samples(noise))
+    of_vim = table[(table.score == "ViM") & (table.outliers == "noise")]
+    assert of_vim.value.iloc[0] == auroc(np.arange(180) < 100, scores)
+
+
+def test_one_score_and_outliers_without_a_name(network):
+    X, y = images(200, 2)
+    classifier = SoftmaxClassifier.from_module(network, ["a", "b", "c"], SHAPE)
+    table = compare_scores(
+        classifier, X, y, X[:50] + 3, scores={"mine": KernelDensity()}, n_resamples=9
+    )
+    assert table.outliers.tolist() == ["", "unknown", "unknown"]
+    assert table.metric.tolist() == ["aurc", "auroc", "tnr95"]
+    assert set(table.score) == {"mine"}
