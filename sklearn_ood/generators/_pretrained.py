@@ -85,7 +85,8 @@ class PretrainedGenerator(BaseGenerator):
         generator = cls(module, latent_dim=latent_dim, **parameters)
         generator.classes_ = None if classes is None else np.asarray(classes)
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
-        generator.core_, generator.latent_dim_ = generator.make_core(), latent_dim
+        generator.latent_dim_ = latent_dim
+        generator.core_ = generator.make_core().to(resolve_device(generator.device))
         generator.n_features_in_ = generator.core_.n_features
         return generator
 
@@ -104,7 +105,7 @@ class PretrainedGenerator(BaseGenerator):
                 "sequence of one module a class, or a module that takes class indices with "
                 "conditional=True."
             )
-        decode = decode.eval().requires_grad_(False).to(resolve_device(self.device))
+        decode = decode.eval().requires_grad_(False)
         core = Core(self.n_classes_, self._width(decode))
         core.decode, core.prior = decode, self.prior
         return core
@@ -120,7 +121,7 @@ class PretrainedGenerator(BaseGenerator):
                 f"Got a module that generates {core.n_features} features, but X has "
                 f"{rows.shape[1]}; use data of the kind that the module generates."
             )
-        self.core_, self.latent_dim_ = core, self.latent_dim
+        self.core_, self.latent_dim_ = core.to(resolve_device(self.device)), self.latent_dim
 
     def _width(self, decode):
         """Length of a generation."""
