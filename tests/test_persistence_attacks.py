@@ -282,6 +282,20 @@ VALUES = {
         content=mapping(a=literal(1)),
         **{"__reduce__": {"args": sequence("tuple", literal("a"))}},
     ),
+    "part that hides another": sequence(
+        "list",
+        node(
+            "SliceNode",
+            "builtins.slice",
+            content={"start": sequence("list") | {"__id__": 10**6}, "stop": 1, "step": 1},
+        ),
+        an_object(LogisticRegression, predict=literal(1)) | {"__id__": 10**6},
+    ),
+    "part that hides in an unknown field": sequence(
+        "list",
+        sequence("list") | {"more": sequence("list") | {"__id__": 10**6}},
+        an_object(LogisticRegression, predict=literal(1)) | {"__id__": 10**6},
+    ),
     "older protocol": node(
         "FunctionNode", "numpy.log", content={"module_path": "os", "function": "system"}
     ),
@@ -402,7 +416,7 @@ def test_other_classes_are_refused_by_the_networks_shape(saved):
     used = json.dumps(schema)
     members = {n: data for n, data in members.items() if n in used or n == HEADER}
     write(saved, schema, members | {"1.npy": npy(np.arange(9))})
-    refused(saved, "weights")
+    refused(saved, "size mismatch")
 
 
 def replaced(path, attribute, value, which=0):
@@ -441,8 +455,8 @@ FOREST = RandomForestClassifier(1, random_state=0)
 BOOSTING = HistGradientBoostingClassifier(max_iter=1, categorical_features=[0])
 STAGES = GradientBoostingClassifier(n_estimators=1)
 NEIGHBORS = KNeighborsClassifier(algorithm="brute")
-LEGACY = LogisticRegression(random_state=np.random.RandomState(0))
 RANDOM = LogisticRegression(random_state=np.random.default_rng(0))
+LEGACY = LogisticRegression(random_state=np.random.RandomState(0))
 CODES = np.column_stack([Y, X[:, 0]])
 INDICES = {
     "left child": (FOREST, X, "nodes", put("left_child", 10**6)),
@@ -471,7 +485,7 @@ INDICES = {
     "neighbours' width": (NEIGHBORS, X, "_fit_X", first_columns(1)),
     "support counts": (SVC(), X, "_n_support", fill(10**6)),
     "support rows": (SVC(), X, "support_", fill(-1)),
-    "support coefficients": (SVC(), X, "_dual_coef_", lambda a: a[:1]),
+    "support coefficients": (SVC(), X, "dual_coef_", lambda a: a[:1]),
     "support intercepts": (SVC(), X, "_intercept_", lambda a: a[:1]),
     "support by a function": (
         SVC(),
@@ -489,6 +503,7 @@ INDICES = {
     "random state": (LEGACY, X, "pos", 10**6),
     "random key": (LEGACY, X, "key", lambda a: a[:1]),
     "random kind": (RANDOM, None, "bit_generator", "seed"),
+    "old random kind": (LEGACY, X, "bit_generator", "seed"),
 }
 
 

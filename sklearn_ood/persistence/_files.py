@@ -4,11 +4,14 @@ A file is a checksum, one line of JSON with the versions, and an archive of skop
 """
 
 import hashlib
+import io
 import json
 import os
+import re
 import secrets
 import shutil
 import warnings
+import zipfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -75,7 +78,7 @@ def save(estimator, path, *, modules=()):
 
     header = {"format": FORMAT_VERSION, "versions": _versions()}
     with _given(modules, "estimator", TypeError), seeded(0), torch.device("meta"):
-        archive = skops.io.dumps(with_parts(estimator))
+        archive = _with_each_part_once(skops.io.dumps(with_parts(estimator)))
         checked_names(archive)  # raises where load would
     data = json.dumps(header).encode() + b"\n" + archive
     _replace(Path(os.path.realpath(path)), _checksum(data) + data)
@@ -159,11 +162,33 @@ def _given(modules, subject, error_type):
         require(is_known, f"and modules={modules!r}", expected)
         yield
     except Exception as error:
-        reason = f"that is damaged, contains itself or cannot be stored: {error!r}"
+        reason = f"that is damaged, contains itself or is not as it was fitted: {error!r}"
         reason = error if isinstance(error, Refused) else reason
         raise error_type(f"Got {subject} {reason}") from error
     finally:
         GIVEN.reset(token)
+
+
+def _with_each_part_once(data):
+    """An archive whose description only refers to a part that it had before."""
+    seen, plain = {}, ("JsonNode", "TypeNode", "FunctionNode")
+
+    def refer(node):
+        key = node.pop("__id__", None)
+        if key in seen:
+            return {"__id__": seen[key]}
+        if key is not None and node["__loader__"] not in plain:
+            node["__id__"] = seen[key] = len(seen) + 1
+        return node
+
+    archive, stream = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    description = json.loads(archive.read("schema.json"), object_hook=refer)
+    schema = json.dumps(description, separators=(",", ":"))
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr(zipfile.ZipInfo("schema.json"), schema)
+        for name in sorted(set(re.findall(r'"(\d+\.npy)"', schema))):
+            file.writestr(zipfile.ZipInfo(name), archive.read(name))
+    return stream.getvalue()
 
 
 def _replace(path, data):

@@ -40,15 +40,6 @@ class Part(tuple):
         return MAKE[kind](*arguments)
 
 
-def filled(network, weights):
-    """The network with the weights of a file, which must be exactly its own."""
-    sizes = [{k: v.shape for k, v in each.items()} for each in (network.state_dict(), weights)]
-    what = f"with weights of another {type(network).__name__} than its parameters describe"
-    require(sizes[0] == sizes[1], what, "set them as they were in fit")
-    network.load_state_dict(weights, strict=True)
-    return network
-
-
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
     kind, device = named(name), str(torch.get_default_device())
@@ -58,7 +49,8 @@ def restore_own(name, state, networks):
     require(built.keys() == networks.keys(), f"of {name} with other networks")
     for path, network in built.items():
         weights, history = networks[path]
-        trained = filled(network, weights).eval()
+        network.load_state_dict(weights)
+        trained = network.eval()
         if history is not None:
             trained = wrap_trained(network, device=device)
             trained.history_ = History(history)
@@ -78,7 +70,9 @@ def restore_given(name, weights=None):
     given = GIVEN.get()[name]
     if weights is None or not isinstance(given, nn.Module):
         return given
-    return filled(deepcopy(given).to(torch.get_default_device()), weights)
+    network = deepcopy(given).to(torch.get_default_device())
+    network.load_state_dict(weights)
+    return network
 
 
 def restore_tensor(_, values, dtype):
@@ -121,16 +115,11 @@ def rows_and_options(tree):
 CALLS = {
     torch.Tensor: (array_and_type, restore_tensor),
     np.memmap: (lambda array: (np.asarray(array),), lambda _, array: array),
-    BSpline: (
-        attrgetter("t", "c", "k", "extrapolate", "axis"),
-        lambda kind, *args: kind(*args),
-    ),
+    BSpline: (attrgetter("t", "c", "k", "extrapolate"), lambda kind, *args: kind(*args)),
 }
 CALLS |= dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree))
-SPARSE = csr_matrix, csc_matrix, csr_array, csc_array
-CALLS |= dict.fromkeys(
-    SPARSE, (attrgetter("data", "indices", "indptr", "shape"), restore_sparse)
-)
+SPARSE = attrgetter("data", "indices", "indptr", "shape"), restore_sparse
+CALLS |= dict.fromkeys((csr_matrix, csc_matrix, csr_array, csc_array), SPARSE)
 MAKE = {kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()}
 MAKE |= {"own": restore_own, "given": restore_given}
 
