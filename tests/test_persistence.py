@@ -357,8 +357,8 @@ def with_header(path, **changes):
 
 
 def test_a_newer_format_is_refused(saved):
-    with_header(saved, format=4)
-    with pytest.raises(ValueError, match="format version 4, but .* reads up to 3"):
+    with_header(saved, format=3)
+    with pytest.raises(ValueError, match="format version 3, but .* reads up to 2"):
         load(saved)
 
 

@@ -160,8 +160,8 @@ def loss(kind, state, node):
 
 def random_state(_, state, __):
     """A key and a position of the Mersenne twister."""
-    kind, key, position = state["bit_generator"], *map(state["state"].get, ("key", "pos"))
-    fits = (kind, key.shape) == ("MT19937", (624,)) and 0 <= position <= 624
+    kind, numbers = state["bit_generator"], state["state"]
+    fits = (kind, numbers["key"].shape) == ("MT19937", (624,)) and 0 <= numbers["pos"] <= 624
     require(fits, "with a corrupted RandomState")
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 
 from sklearn_ood._version import __version__
-from sklearn_ood.nets._training import resolve_device, seeded
+from sklearn_ood.nets._training import resolve_device
 from sklearn_ood.persistence._checks import Refused, checked_names, require
 from sklearn_ood.persistence._parts import GIVEN, with_parts
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 2
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
 
 
@@ -77,7 +77,7 @@ def save(estimator, path, *, modules=()):
     import skops.io  # slow to import
 
     header = {"format": FORMAT_VERSION, "versions": _versions()}
-    with _given(modules, "estimator", TypeError), seeded(0), torch.device("meta"):
+    with _given(modules, "estimator", TypeError), torch.device("meta"):
         archive = _with_each_part_once(skops.io.dumps(with_parts(estimator)))
         checked_names(archive)  # raises where load would
     data = json.dumps(header).encode() + b"\n" + archive
@@ -92,8 +92,8 @@ def load(path, *, modules=(), device="cpu"):
     path : str or path-like
     modules : sequence of networks, classes and functions, default=()
         Your own ones that were given to :func:`save`. In place of a network, another of the
-        same layers, which is copied, or a callable ``(n_features_in, n_outputs)`` of the
-        same name that makes one.
+        same layers, which is copied, or its class: a callable ``(n_features_in,
+        n_outputs)`` of the same name, which the parameter then is.
     device : str, default="cpu"
         Where the networks go; "auto" is CUDA where there is one.
 
@@ -104,8 +104,8 @@ def load(path, *, modules=(), device="cpu"):
     Raises
     ------
     ValueError
-        If the file is damaged or truncated, does not fit its checksum, is of a newer format,
-        carries a pickle, names what is not allowed, or holds what does not fit together.
+        If the file is damaged, truncated, a pickle, or of another format, names what is not
+        allowed, or holds what does not fit together. Nothing was made then.
 
     Warns
     -----
@@ -131,9 +131,10 @@ def load(path, *, modules=(), device="cpu"):
     """
     import skops.io  # slow to import
 
+    device = resolve_device(device)
     with Path(path).open("rb") as file:
         checksum, data = file.read(64), file.read()
-    with _given(modules, path, ValueError), seeded(0):
+    with _given(modules, path, ValueError):
         what = "that is not a whole file of save; a pickle or a file of before is never opened"
         require(_checksum(data) == checksum, what, "get it again, or save it anew")
         header = json.loads(data[: data.index(b"\n")])
@@ -147,7 +148,7 @@ def load(path, *, modules=(), device="cpu"):
             warnings.warn(message, stacklevel=2)
         with torch.device("meta"):
             names = checked_names(data)
-        with torch.device(resolve_device(device)):
+        with torch.device(device):
             return skops.io.loads(data, trusted=names)
 
 

@@ -7,6 +7,7 @@ on "meta" nothing is allocated, so that a file is checked by building what it de
 
 import io
 import pickle
+from collections.abc import Callable
 from contextvars import ContextVar
 from copy import deepcopy
 from functools import partial, reduce
@@ -22,7 +23,7 @@ from skorch import NeuralNet
 from skorch.history import History
 from torch import nn
 
-from sklearn_ood.nets._training import wrap_trained
+from sklearn_ood.nets._training import seeded, wrap_trained
 from sklearn_ood.persistence._checks import LISTED, require, require_listed, shadow
 
 # What the caller gave: networks, classes and functions by name.
@@ -45,7 +46,8 @@ def restore_own(name, state, networks):
     kind, device = named(name), str(torch.get_default_device())
     require_listed(isinstance(kind, type) and not issubclass(kind, nn.Module), name)
     made = shadow(kind, state)
-    built = getattr(made, "untrained_networks", dict)()
+    with seeded(0):
+        built = getattr(made, "untrained_networks", dict)()
     require(built.keys() == networks.keys(), f"of {name} with other networks")
     for path, network in built.items():
         weights, history = networks[path]
@@ -112,7 +114,7 @@ def rows_and_options(tree):
 
 
 # What a value of a class is made of, and how it is made.
-CALLS = {
+CALLS: dict[type, tuple[Callable, Callable]] = {
     torch.Tensor: (array_and_type, restore_tensor),
     np.memmap: (lambda array: (np.asarray(array),), lambda _, array: array),
     BSpline: (attrgetter("t", "c", "k", "extrapolate"), lambda kind, *args: kind(*args)),
@@ -120,7 +122,9 @@ CALLS = {
 CALLS |= dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree))
 SPARSE = attrgetter("data", "indices", "indptr", "shape"), restore_sparse
 CALLS |= dict.fromkeys((csr_matrix, csc_matrix, csr_array, csc_array), SPARSE)
-MAKE = {kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()}
+MAKE: dict[str, Callable] = {
+    kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()
+}
 MAKE |= {"own": restore_own, "given": restore_given}
 
 
