@@ -86,7 +86,8 @@ class PretrainedGenerator(BaseGenerator):
         generator = cls(module, latent_dim=latent_dim, **parameters)
         generator.classes_ = None if classes is None else np.asarray(classes)
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
-        generator.core_, generator.latent_dim_ = generator.make_core(), latent_dim
+        generator.latent_dim_ = latent_dim
+        generator.core_ = generator.make_core().to(resolve_device(generator.device))
         generator.n_features_in_ = generator.core_.n_features
         return generator
 
@@ -109,7 +110,7 @@ class PretrainedGenerator(BaseGenerator):
         else:
             core.decode = StackedNetwork(StackedModule(modules), (self.latent_dim,))
         core.prior = self.prior
-        return core.eval().requires_grad_(False).to(resolve_device(self.device))
+        return core.eval().requires_grad_(False)
 
     @property
     def noise_variance_(self):
@@ -122,7 +123,7 @@ class PretrainedGenerator(BaseGenerator):
                 f"Got a module that generates {core.n_features} features, but X has "
                 f"{rows.shape[1]}; use data of the kind that the module generates."
             )
-        self.core_, self.latent_dim_ = core, self.latent_dim
+        self.core_, self.latent_dim_ = core.to(resolve_device(self.device)), self.latent_dim
 
     @torch.no_grad()
     def _width(self, module):
