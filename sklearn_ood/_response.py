@@ -140,6 +140,14 @@ def confidence_of(estimator, X, *, of_answer=False):
     return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
+def known_of(estimator, X):
+    """How in-distribution rows are to a fitted estimator: its score, else its confidence."""
+    inner, X = unwrap(estimator, X)
+    if callable(getattr(inner, "score_samples", None)):
+        return _one_column(inner, "score_samples", X).astype(np.float64)
+    return confidence_of(inner, X)
+
+
 def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject."""
     inner, X = unwrap(estimator, X)

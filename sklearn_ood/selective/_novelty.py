@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
-from sklearn_ood._response import confidence_of, is_frozen, unwrap
+from sklearn_ood._response import is_frozen, known_of, unwrap
 from sklearn_ood.base import Wrapper, fitted_on
 from sklearn_ood.data._blocks import block_by_block, in_blocks
 from sklearn_ood.data._labels import hold_out_each_class
@@ -140,7 +140,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return confidence_of(self.estimator_, X)
+        return known_of(self.estimator_, X)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
@@ -165,5 +165,5 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         share = REFUSED if self.contamination == "auto" else self.contamination
         if hasattr(unwrap(self.estimator_)[0], "p_values"):
             return float(np.log(share))
-        scores = in_blocks(partial(confidence_of, self.estimator_), X)
+        scores = in_blocks(partial(known_of, self.estimator_), X)
         return float(np.quantile(scores[held_out] if held_out.any() else scores, share))
