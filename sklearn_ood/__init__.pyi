@@ -18,6 +18,7 @@ from .classifiers._dae import DAEClassifier, DAEConfidence
 from .classifiers._generative import GenerativeClassifier
 from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
+from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
 from .detectors._features import NetFeatures
 from .detectors._neighbors import NeighborDistance
@@ -59,6 +60,7 @@ __all__ = [
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "TableClassifier",
     "UniformOutliers",
     "__version__",
     "classifiers",

@@ -40,6 +40,7 @@ NAMES = {
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "TableClassifier",
     "UniformOutliers",
     "__version__",
     "load",

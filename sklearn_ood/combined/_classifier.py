@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -42,7 +42,7 @@ class CombinedClassifier(Composition, OODClassifier):
     ----------
     classifier : classifier, default=None
         Names the class; needs ``predict_proba``. None is a small convolutional net for images
-        (see ``input_shape``) and the mean of boosting and extra trees for tables. A
+        (see ``input_shape``) and :class:`TableClassifier` for tables. A
         ``sklearn.frozen.FrozenEstimator`` is used as it is: the rows given to ``fit`` must then
         be others than it was trained on, and rows of classes that it does not know are left
         out. With one class there is no classifier.
@@ -208,8 +208,9 @@ class CombinedClassifier(Composition, OODClassifier):
             to train on.
         """
         self._check_parameters()
-        is_table = len(self.input_shape or ()) != 3
-        data = validate_training_data(self, X, y, min_classes=1, keep_tables=is_table)
+        is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
+        reader = _members.keep_table if is_table else None
+        data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
         rows, codes, classes = self._known(data, is_labelled=y is not None)
         labels, random_state = classes[codes], check_random_state(self.random_state)
         calibration = self._calibration(len(codes), classes)
@@ -333,7 +334,8 @@ class CombinedClassifier(Composition, OODClassifier):
 
     def _validate_rows(self, X):
         check_is_fitted(self)
-        return validate_rows(self, X, keep_tables=len(self.input_shape_) == 1)
+        is_table = len(self.input_shape_) == 1
+        return validate_rows(self, X, read_rows=_members.keep_table if is_table else None)
 
     def _known(self, data, *, is_labelled):
         """Rows, codes and classes to learn; a frozen classifier's where there is one."""
@@ -400,4 +402,7 @@ class CombinedClassifier(Composition, OODClassifier):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
+        asked = [self.classifier, *(member for _, member in self.members or [])]
+        asked = [get_tags(each).input_tags for each in asked if hasattr(each, "fit")]
+        tags.input_tags.allow_nan = all(each.allow_nan for each in asked)
         return tags

@@ -6,19 +6,16 @@ brought to one sign: higher looks more like the training rows.
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    VotingClassifier,
-)
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, QuantileTransformer, StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import validate_data
 
 from sklearn_ood._response import clone_completed, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.classifiers._table import TableClassifier
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
@@ -30,6 +27,17 @@ IMAGE_COMPONENTS = 32
 MAX_MIXTURE_ROWS, MAX_TABLE_NEIGHBORS, MAX_QUANTILES = 10_000, 5_000, 200
 MAX_NEIGHBOR_ROWS = 10_000
 LARGEST_SEED = np.iinfo(np.int32).max
+
+
+def keep_table(estimator, X, *, reset):
+    """A frame or an array of objects as it came, for others to read, else float64 with NaN."""
+    if hasattr(X, "columns"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return X
+    # In float32 a row's score by most methods would depend on the rows beside it.
+    dtype = None if np.asarray(X).dtype.kind == "O" else np.float64
+    wanted = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
+    return validate_data(estimator, X, reset=reset, **wanted)
 
 
 def check_members(members):
@@ -117,8 +125,7 @@ def default_classifier(input_shape):
     """The classifier for images, or for tables."""
     if len(input_shape) == 3:
         return SoftmaxClassifier(input_shape=input_shape, max_epochs=5, lr_schedule="cosine")
-    boosting, trees = HistGradientBoostingClassifier(), ExtraTreesClassifier(n_estimators=200)
-    return VotingClassifier([("boosting", boosting), ("trees", trees)], voting="soft")
+    return TableClassifier()
 
 
 def default_members(input_shape, classifier, n_rows):

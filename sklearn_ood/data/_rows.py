@@ -19,7 +19,8 @@ class TrainingData:
     Attributes
     ----------
     rows : ndarray or tensor of shape (n_samples, n_features), float32
-        A tensor where X was one and the estimator learns from tensors.
+        A tensor where X was one and the estimator learns from tensors; float64 where a table
+        was read.
     codes : ndarray of shape (n_samples,), int64
         Position in ``classes``, ``OUTLIER`` for known outliers.
     classes : ndarray of shape (n_classes,)
@@ -47,7 +48,7 @@ class TrainingData:
 
 
 def validate_training_data(
-    estimator, X, y, *, min_classes=2, keep_tensors=False, keep_tables=False
+    estimator, X, y, *, min_classes=2, keep_tensors=False, read_rows=None
 ):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
 
@@ -62,9 +63,8 @@ def validate_training_data(
         How many in-distribution classes the method needs.
     keep_tensors : bool, default=False
         Whether tensors stay where they are; else they become arrays in host memory.
-    keep_tables : bool, default=False
-        Whether frames stay as they are, and arrays of two dimensions become float64 with NaN
-        where a value is missing: for others to look at.
+    read_rows : callable, default=None
+        ``(estimator, X, *, reset)``, makes the rows of X; None wants finite numbers.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def validate_training_data(
             "the classes have to be told apart: pass the labels."
         )
     y = validate_data(estimator, y=y)
-    rows = _flat_rows(estimator, X, reset=True, keep_tables=keep_tables)
+    rows = (read_rows or _flat_rows)(estimator, X, reset=True)
     check_consistent_length(rows, y)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
     _check_classes(estimator, classes, min_classes)
@@ -96,11 +96,11 @@ def forget(estimator):
     estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
-def validate_rows(estimator, X, *, keep_tensors=False, keep_tables=False):
+def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None):
     """The rows of ``X`` for a fitted estimator, flat and float32, or what is wrong with them.
 
-    Tensors stay tensors, where they are, with ``keep_tensors=True``, and tables are kept as
-    in :func:`validate_training_data`.
+    Tensors stay tensors, where they are, with ``keep_tensors=True``; ``read_rows`` is as in
+    :func:`validate_training_data`.
     """
     check_is_fitted(estimator)
     X = as_native(X, keep_tensors=keep_tensors)
@@ -110,7 +110,7 @@ def validate_rows(estimator, X, *, keep_tensors=False, keep_tables=False):
             f"Got X with images of shape {image_shape}, but {type(estimator).__name__} was "
             f"fitted on inputs of shape {fitted_shape}; resize or convert them as for fit."
         )
-    return _flat_rows(estimator, X, reset=False, keep_tables=keep_tables)
+    return (read_rows or _flat_rows)(estimator, X, reset=False)
 
 
 def as_native(X, *, keep_tensors=False):
@@ -124,16 +124,10 @@ def as_native(X, *, keep_tensors=False):
     return X if keep_tensors else X.detach().cpu().numpy()
 
 
-def _flat_rows(estimator, X, *, reset, keep_tables=False):
+def _flat_rows(estimator, X, *, reset):
     """Flat float32 rows, where they are; a mapped file is looked at block by block."""
     if is_tensor(X):
         return _tensor_rows(estimator, X, reset=reset)
-    if keep_tables and hasattr(X, "columns"):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        return X
-    if keep_tables and getattr(X, "ndim", 2) == 2:
-        wanted = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
-        return validate_data(estimator, X, reset=reset, **wanted)
     rows = X.reshape(X.shape[0], -1) if getattr(X, "ndim", 2) > 2 else X
     rows = as_float32(rows) if is_mapped(X) else rows
     wanted = {"dtype": np.float32, "order": "C", "ensure_all_finite": False}

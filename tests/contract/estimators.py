@@ -19,6 +19,7 @@ from sklearn_ood import (
     RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
+    TableClassifier,
 )
 from sklearn_ood.generators import GaussianMixtureGenerator
 
@@ -93,4 +94,5 @@ ESTIMATORS = [
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
     NoveltyDetector(KernelDensity(), contamination=0.1),
+    TableClassifier(10, random_state=0),
 ]

@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_array
 import sklearn_ood
 from sklearn_ood import generators, outliers
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.data._tables import Indicators, TableColumns
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
 
@@ -107,7 +108,7 @@ UFUNCS = (
 REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
-OURS = (ConformalScale, Guarantee)
+OURS = (ConformalScale, Guarantee, Indicators, TableColumns)
 
 
 def path_of(value):
