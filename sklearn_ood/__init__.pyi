@@ -20,6 +20,7 @@ from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
+from .data._encoder import TableEncoder
 from .detectors._features import NetFeatures
 from .detectors._neighbors import NeighborDistance
 from .export import to_onnx
@@ -61,6 +62,7 @@ __all__ = [
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "TableClassifier",
+    "TableEncoder",
     "UniformOutliers",
     "__version__",
     "classifiers",

@@ -41,6 +41,7 @@ NAMES = {
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "TableClassifier",
+    "TableEncoder",
     "UniformOutliers",
     "__version__",
     "load",

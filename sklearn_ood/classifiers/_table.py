@@ -1,4 +1,4 @@
-"""Boosting, trees and a linear model as one classifier of tables as people have them."""
+"""Boosting, trees and a net as one classifier of tables as people have them."""
 
 import warnings
 from dataclasses import field
@@ -8,34 +8,35 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
+from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._labels import rank_in_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.data._tables import Indicators, TableColumns, read_table
+from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
 
 LARGEST_SEED = np.iinfo(np.int32).max
-MAX_CROSS_ROWS, N_FOLDS, MAX_REFIT_ROWS = 1000, 5, 10_000
-HELD_OUT_ROWS = 2000
+# Rows on which the weights are found; up to so many each of five, or two, parts judges.
+MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 4000, 500, 2000
 # What a member says at least of every class: the trees vote by counting.
-LEAST = {"boosting": 1e-5, "trees": 2e-3, "linear": 1e-5}
-STAGE, MAX_STAGES, LEAST_GAIN = 20, 300, 5e-4
-MAX_ROWS_A_TREE, MAX_LINEAR_ROWS = 50_000, 20_000
+LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
+PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0]), 5.0
+STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
+MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
 FARTHEST = 10.0
 
 
 class TableClassifier(OODClassifier):
-    r"""Classify the rows of a table as well as the best of boosting, trees and a linear model.
+    r"""Classify the rows of a table about as well as the best of boosting, trees and a net.
 
     Takes tables as people have them: arrays with or without NaN, and frames of pandas or
-    polars with numbers, categories, text, booleans and missing cells. Histogram gradient
-    boosting, extremely randomised trees and logistic regression are combined by a weighted
-    sum of their log-probabilities, whose weights have the least log loss on held-out rows;
-    so that the probabilities are calibrated too.
+    polars with numbers, categories, text, booleans and missing cells. The log-probabilities
+    of histogram gradient boosting, extremely randomised trees and a small network are added
+    with the weights that have the least log loss on rows that the members were not fitted on.
 
     Parameters
     ----------
@@ -52,24 +53,24 @@ class TableClassifier(OODClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
     members_ : dict of str to classifier
-        The fitted "boosting", "trees" and "linear"; they name classes by their positions.
+        The fitted "boosting", "trees" and "net"; they name classes by their positions.
     weights_ : ndarray of shape (n_members,)
-        Weight of each, none negative; their sum is more than 1 where members are too timid.
+        Weight of each, none negative; their sum is above 1 where members are too timid.
     columns_ : TableColumns
         Kind of each column, and its categories.
     indicators_ : Indicators
-        What the linear model sees.
+        The numbers that the network sees.
     n_features_in_ : int
 
     Notes
     -----
-    The evidence for a class is :math:`\sum_m w_m \log p_m(k \mid x)`, a logarithmic
-    opinion pool; ``score_samples`` is the logarithm of the largest probability.
+    The evidence for a class is :math:`\sum_m w_m \log p_m(k \mid x)` less what normalises it:
+    a logarithmic opinion pool, calibrated as it is weighted. ``score_samples`` is the largest.
 
-    Up to 1,000 rows the weights come from five folds, above from a single part that is held
-    out, of a fifth of the rows up to 2,000; up to 10,000 rows the members are then fitted
-    again, on all rows. Boosting stops where the log loss of the held-out rows does not fall
-    any more.
+    The weights come from rows that judge members fitted on others: five parts in turn of up
+    to 500 rows, two of up to 2,000, and above one half of at most 4,000. These rows also say
+    after how many trees boosting stops. The members are then fitted on all rows; of more than
+    50,000 each tree sees so many, drawn at random, and the network too.
 
     A column is taken for categories where it is text, boolean or declared so, and else for
     numbers. A category that was not seen, or that is not among the 254 most frequent, is
@@ -129,57 +130,69 @@ class TableClassifier(OODClassifier):
         rows, codes = data.in_distribution
         random_state = check_random_state(self.random_state)
         seed, folds = random_state.randint(LARGEST_SEED), _folds(codes, random_state)
-        learned = [~held for held in folds] or [np.full(len(rows), True)]
-        self.used_ = np.all([~np.isnan(rows[part]).all(axis=0) for part in learned], axis=0)
+        parts = [learned for learned, _ in folds] or [np.arange(len(rows))]
+        self.used_ = np.all([~np.isnan(rows[part]).all(axis=0) for part in parts], axis=0)
         if not self.used_.any():
             raise ValueError(
                 f"Got X with {rows.shape[1]} columns that are empty or nearly so, but expected "
                 "values to learn from."
             )
         self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
-        trials = [self._fit_members(rows, codes, part, seed) for part in learned]
-        self.weights_, self.members_ = np.full(3, 1 / 3), trials[-1]
+        self.weights_, n_stages = np.full(3, 1 / 3), STAGE
         if folds:
+            trials = [self._fit_members(rows, codes, *fold, seed) for fold in folds]
+            judged = list(zip(trials, (held for _, held in folds), strict=True))
             log_p = [
-                self._member_log_proba(members, rows[held], codes.max() + 1)
-                for members, held in zip(trials, folds, strict=True)
+                self._member_log_proba(m, rows[held], codes.max() + 1) for m, held in judged
             ]
-            truth = np.concatenate([codes[held] for held in folds])
+            truth = np.concatenate([codes[held] for _, held in judged])
             self.weights_ = pooling_weights(np.concatenate(log_p, axis=1), truth)
-            if len(rows) <= MAX_REFIT_ROWS:
-                stages = np.mean([members["boosting"].max_iter for members in trials])
-                every = np.full(len(rows), True)
-                self.members_ = self._fit_members(rows, codes, every, seed, int(stages))
+            n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
+        if len(rows) > MAX_TRIAL_ROWS:
+            n_stages = max(n_stages, MANY_STAGES)
+        every = np.arange(len(rows))
+        self.members_ = self._fit_members(rows, codes, every, None, seed, n_stages)
         self.classes_ = data.classes
         return self
 
-    def _fit_members(self, rows, codes, part, seed, n_stages=None):
-        """The members on a part of the rows; the others tell when boosting has to stop."""
-        seen, told = rows[part][:, self.used_], codes[part]
-        held_out = None if part.all() else (rows[~part][:, self.used_], codes[~part])
-        some = _some(told, MAX_LINEAR_ROWS, seed)
-        linear = LogisticRegression(max_iter=300)
+    def _fit_members(self, rows, codes, learned, held_out, seed, n_stages=None):
+        """The members on some rows; others, where there are some, say when boosting stops."""
+        seen, told = rows[learned][:, self.used_], codes[learned]
+        judge = None if n_stages else (rows[held_out][:, self.used_], codes[held_out])
+        is_large = len(seen) > MAX_ROWS_A_TREE
+        trees = ExtraTreesClassifier(
+            self.n_estimators,
+            bootstrap=is_large,
+            max_samples=MAX_ROWS_A_TREE if is_large else None,
+            n_jobs=self.n_jobs,
+            random_state=seed,
+        )
+        return {
+            "boosting": _boosted(seen, told, self._is_category, seed, n_stages, judge),
+            "trees": trees.fit(seen, told),
+            "net": self._trained_net(seen, told, seed),
+        }
+
+    def _trained_net(self, seen, told, seed):
+        some = _some(told, MAX_NET_ROWS, seed)
+        net = MLPClassifier(
+            64,
+            alpha=1e-3,
+            batch_size=min(128, len(some)),
+            learning_rate_init=3e-3,
+            max_iter=int(np.clip(NET_VISITS // len(some), 5, 40)),
+            random_state=seed,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # is good enough by then
-            linear.fit(self._indicated(seen[some]), told[some])
-        size = {"bootstrap": True, "max_samples": MAX_ROWS_A_TREE}
-        return {
-            "boosting": _boosted(seen, told, self._is_category, seed, n_stages, held_out),
-            "trees": ExtraTreesClassifier(
-                self.n_estimators,
-                n_jobs=self.n_jobs,
-                random_state=seed,
-                **(size if len(seen) > MAX_ROWS_A_TREE else {}),
-            ).fit(seen, told),
-            "linear": linear,
-        }
+            return net.fit(self._indicated(seen[some]), told[some])
 
     def _member_log_proba(self, members, rows, n_classes):
         """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
         rows = rows[:, self.used_]
         log_p = np.empty((len(members), len(rows), n_classes))
         for (name, member), values in zip(members.items(), log_p, strict=True):
-            seen, least = self._indicated(rows) if name == "linear" else rows, LEAST[name]
+            seen, least = self._indicated(rows) if name == "net" else rows, LEAST[name]
             values[:] = np.log((1 - least) * member.predict_proba(seen) + least / n_classes)
         return log_p
 
@@ -204,9 +217,7 @@ class TableClassifier(OODClassifier):
         return self.columns_.is_category[self.used_]
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
-        return tags
+        return takes_tables(super().__sklearn_tags__())
 
 
 def pooling_weights(log_p, codes):
@@ -220,17 +231,18 @@ def pooling_weights(log_p, codes):
     Returns
     -------
     ndarray of shape (n_members,)
-        Drawn to equal weights by a penalty that few rows feel, and many do not.
+        Drawn to ``PRIOR_WEIGHTS`` by a penalty that few rows feel, and many do not.
     """
     n_members, n, _ = log_p.shape
     truth = log_p[:, np.arange(n), codes]
 
     def loss(weights):
         pooled = log_softmax(np.tensordot(weights, log_p, 1))
-        away = weights - 1 / n_members
-        value = -pooled[np.arange(n), codes].sum() + away @ away
+        away = weights - PRIOR_WEIGHTS
+        value = -pooled[np.arange(n), codes].sum() + PRIOR_STRENGTH * away @ away
         expected = np.einsum("mnk,nk->mn", log_p, np.exp(pooled))
-        return value / n, ((expected - truth).sum(axis=1) + 2 * away) / n
+        slope = (expected - truth).sum(axis=1) + 2 * PRIOR_STRENGTH * away
+        return value / n, slope / n
 
     start = np.full(n_members, 1 / n_members)
     return minimize(loss, start, jac=True, bounds=[(0, None)] * n_members).x
@@ -260,14 +272,15 @@ def _boosted(rows, codes, is_category, seed, n_stages, held_out):
 
 
 def _folds(codes, random_state):
-    """Masks of rows to hold out: several for few rows, none of a class as a whole."""
-    n_folds = max(N_FOLDS, len(codes) // HELD_OUT_ROWS)
-    order = random_state.permutation(len(codes))
-    start, fold = random_state.randint(n_folds, size=codes.max() + 1), np.empty_like(codes)
-    fold[order] = (rank_in_class(codes[order]) + start[codes[order]]) % n_folds
-    masks = [fold == i for i in range(N_FOLDS if len(codes) <= MAX_CROSS_ROWS else 1)]
-    masks = [mask & np.isin(codes, codes[~mask]) for mask in masks]
-    return [mask for mask in masks if mask.any()]
+    """Pairs of rows to learn from and rows that judge; no class is judged only."""
+    n_rows, n_folds = len(codes), 5 if len(codes) <= FIVE_PARTS else 2
+    order = random_state.permutation(len(codes))[:MAX_TRIAL_ROWS]
+    start = random_state.randint(n_folds, size=codes.max() + 1)
+    codes = codes[order]
+    fold = (rank_in_class(codes) + start[codes]) % n_folds
+    judges = range(n_folds if n_rows <= TWO_PARTS else 1)
+    held_out = [(fold == i) & np.isin(codes, codes[fold != i]) for i in judges]
+    return [(order[~held], order[held]) for held in held_out if held.any()]
 
 
 def _some(codes, n_most, seed):

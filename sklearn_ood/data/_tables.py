@@ -11,7 +11,6 @@ from sklearn.utils.validation import validate_data
 
 # Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
 MAX_LEVELS = 254
-MAX_INDICATORS = 32
 NUMBER, CATEGORY, EMPTY = "number", "category", "empty"
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -169,56 +168,8 @@ def _numbers(name, column, kind, levels):
     return np.array([position.get(cell, len(levels)) for cell in cells], dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Indicators:
-    """Numbers of like spread in place of a table that was read: for distances and products.
-
-    A number is standardised, and 0 where it is missing. A category is 1 in the column that
-    stands for it; so is a missing cell, where some were missing at first.
-
-    Attributes
-    ----------
-    numbers : ndarray of int
-        Positions of the columns that hold numbers.
-    centre, scale : ndarray of float
-        Their means and standard deviations.
-    columns, codes : ndarray of int
-        Column and category of each indicator; the code of a missing cell is -1.
-    """
-
-    numbers: np.ndarray
-    centre: np.ndarray
-    scale: np.ndarray
-    columns: np.ndarray
-    codes: np.ndarray
-
-    @classmethod
-    def of(cls, rows, is_category):
-        """Indicators for rows as :func:`read_table` gives them."""
-        missing = np.isnan(rows)
-        present = ~missing.all(axis=0)
-        numbers = np.flatnonzero(present & ~is_category)
-        codes = np.where(missing, -1.0, rows)
-        marked = [(j, _common(codes[:, j])) for j in np.flatnonzero(present & is_category)]
-        marked += [(j, [-1]) for j in numbers if missing[:, j].any()]
-        owner = np.repeat([j for j, _ in marked], [len(each) for _, each in marked])
-        code = np.concatenate([np.empty(0), *(each for _, each in marked)])
-        centre, spread = (
-            np.nanmean(rows[:, numbers], axis=0),
-            np.nanstd(rows[:, numbers], axis=0),
-        )
-        scale = np.where(spread > 0, spread, 1.0)
-        return cls(numbers, centre, scale, owner.astype(np.int64), code.astype(np.int64))
-
-    def encode(self, rows):
-        """The rows, standardised numbers first, as (n_samples, n_columns) in float64."""
-        numbers = np.nan_to_num((rows[:, self.numbers] - self.centre) / self.scale)
-        codes = np.nan_to_num(rows[:, self.columns], nan=-1.0)
-        return np.hstack([numbers, codes == self.codes])
-
-
-def _common(codes):
-    """The most frequent of some codes, without those of a single row."""
-    values, counts = np.unique(codes, return_counts=True)
-    frequent = np.argsort(-counts, kind="stable")[:MAX_INDICATORS]
-    return values[frequent[counts[frequent] > 1]]
+def takes_tables(tags):
+    """Tags of an estimator that reads tables as they are."""
+    given = tags.input_tags
+    given.allow_nan = given.categorical = given.string = True
+    return tags

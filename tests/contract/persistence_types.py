@@ -30,7 +30,8 @@ from sklearn.utils.validation import check_array
 import sklearn_ood
 from sklearn_ood import generators, outliers
 from sklearn_ood.combined._conformal import ConformalScale
-from sklearn_ood.data._tables import Indicators, TableColumns
+from sklearn_ood.data._encoder import Indicators
+from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
 

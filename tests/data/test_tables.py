@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from sklearn.base import BaseEstimator
 
-from sklearn_ood.data._tables import Indicators, read_table
+from sklearn_ood.data._tables import read_table
 
 FRAME = {
     "size": [1.5, None, 3.0, 2.0],
@@ -111,13 +111,3 @@ def test_what_was_empty_is_not_looked_at():
     _, reader = read(pd.DataFrame({"a": [1, 2], "b": [None, None]}))
     rows = read_table(reader, pd.DataFrame({"a": [1], "b": ["text"]}), reset=False)
     np.testing.assert_array_equal(rows, [[1, np.nan]])
-
-
-def test_indicators():
-    rows = np.array([[1.0, 0], [3.0, 0], [np.nan, 1], [5.0, 1], [3.0, np.nan], [3.0, 2]])
-    made = Indicators.of(rows, np.array([False, True]))
-    encoded = made.encode(rows)
-    assert encoded.shape == (6, 4)  # the number, two frequent categories, a missing number
-    np.testing.assert_allclose(encoded[:, 0].mean(), 0, atol=1e-12)
-    assert encoded[2, 0] == 0
-    np.testing.assert_array_equal(encoded[:, 1:].sum(axis=1), [1, 1, 2, 1, 0, 0])
