@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, QuantileTransformer, StandardScaler
+from sklearn.preprocessing import Normalizer, QuantileTransformer
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
@@ -16,15 +16,15 @@ from sklearn_ood._response import clone_completed, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
+from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
-from sklearn_ood.detectors._outlier_factor import DistinctLocalOutlierFactor
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
-MAX_MIXTURE_ROWS, MAX_TABLE_NEIGHBORS, MAX_QUANTILES = 10_000, 5_000, 200
+MAX_QUANTILES = 200
 MAX_NEIGHBOR_ROWS = 10_000
 LARGEST_SEED = np.iinfo(np.int32).max
 
@@ -136,26 +136,24 @@ def default_members(input_shape, classifier, n_rows):
         features = [("neighbors", _near_in_feature_maps)] if has_conv else []
         pixels = ("pixels", _densities(PCAGenerator(n_components)))
         return [("confidence", CLASSIFIER), *features, pixels]
-    mixture = ("mixture", _mixture("auto"))
-    if classifier is not None:
-        ranks = QuantileTransformer(
-            n_quantiles=min(MAX_QUANTILES, n_rows), output_distribution="normal"
-        )
-        nearest = make_pipeline(ranks, NeighborDistance(max_samples=MAX_TABLE_NEIGHBORS))
-        return [
-            ("confidence", CLASSIFIER),
-            mixture,
-            ("mixture_8", _mixture(8)),
-            ("nearest", nearest),
-        ]
-    neighbors = make_pipeline(StandardScaler(), NeighborDistance())
-    lof = make_pipeline(StandardScaler(), DistinctLocalOutlierFactor(novelty=True))
-    return [mixture, ("neighbors", neighbors), ("lof", lof)]
+    table = [
+        ("mixture", make_pipeline(TableEncoder(), _densities("gmm"))),
+        ("nearest", _near_in_table(TableEncoder())),
+        ("nearest_ranks", _near_in_table(TableEncoder(), _ranks(n_rows))),
+    ]
+    if classifier is None:
+        return table
+    mixture_8 = make_pipeline(TableEncoder(), _densities(GaussianMixtureGenerator(8)))
+    return [("confidence", CLASSIFIER), *table, ("mixture_8", mixture_8)]
 
 
-def _mixture(n_components):
-    """Mixtures of numbers, in fewer directions where there are many columns."""
-    return _densities(GaussianMixtureGenerator(n_components, max_samples=MAX_MIXTURE_ROWS))
+def _ranks(n_rows):
+    """Columns as shares of the training rows that lie below: what is far in no unit."""
+    return QuantileTransformer(n_quantiles=min(MAX_QUANTILES, n_rows))
+
+
+def _near_in_table(*steps):
+    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS))
 
 
 def _densities(generator):

@@ -112,8 +112,6 @@ class GaussianMixtureGenerator(BaseGenerator):
         ``n_components="auto"``.
     max_iter : int >= 1, default=100
         Largest number of EM steps.
-    max_samples : int >= 1 or None, default=None
-        Learn from at most so many rows of a class, drawn at random.
     n_jobs : int or None, default=None
         Classes fitted at the same time.
     random_state : int, RandomState instance or None, default=None
@@ -148,7 +146,6 @@ class GaussianMixtureGenerator(BaseGenerator):
     n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
     reg_covar: Positive = 1e-2
     max_iter: Count = 100
-    max_samples: Count | None = None
     n_jobs: Any = None
     random_state: RandomState = None
 
@@ -179,10 +176,6 @@ class GaussianMixtureGenerator(BaseGenerator):
         spread, centre = rows.std(0), rows.mean(0)
         scale = np.where(spread > 0, spread, 1.0)
         scaled = (rows - centre) / scale
-        if self.max_samples is not None:
-            order = np.random.RandomState(seed).permutation(len(codes))
-            kept = order[rank_in_class(codes[order]) < self.max_samples]
-            scaled, codes = scaled[kept], codes[kept]
         chosen = self.n_components, self.reg_covar
         if self.n_components == "auto":
             chosen = self._best_candidate(scaled, codes, seed)
