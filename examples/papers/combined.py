@@ -200,7 +200,7 @@ def run_images(name, seed, args):
 
 PARTS = {
     "tables": (run_table, lab.CLASS_TABLES, 5),
-    "anomalies": (run_anomalies, lab.ANOMALY_TABLES, 3),
+    "anomalies": (run_anomalies, lab.ADBENCH, 3),
     "images": (run_images, ("mnist",), 3),
 }
 

@@ -98,14 +98,14 @@ class CombinedClassifier(Composition, OODClassifier):
 
     Notes
     -----
-    The defaults for tables are the classifier's probability and three Gaussian mixtures a
-    class: of a size chosen by held-out classes, of 8 and of 16 components; with one class,
-    which has no probability, one mixture, the nearest training row and the local outlier
-    factor. For images they are the classifier's probability, the angle between its last
-    feature maps and those of the nearest of 10,000 training images of the class, and the
-    likelihood of the pixels under one PCA a class, of 32 components. The combination, the
-    members and the number of components were chosen by classes held out within training data,
-    but for the pixels, which tell nothing there and stay for images unlike all classes.
+    The default members for tables are the classifier's probability, the likelihood of the row
+    under two mixtures a class, and the distance to the nearest of 10,000 training rows of the
+    class, in standard deviations and in ranks of each column; with one class one mixture and
+    the distances. They were chosen by classes held out within training data and by corrupted
+    rows (``examples/papers/member_selection.py``). For images they are the probability, the
+    angle between the last feature maps and those of the nearest of 10,000 training images of
+    the class, and the likelihood of the pixels under one PCA a class, of 32 components, which
+    tells nothing of held-out classes and stays for images unlike all of them.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
