@@ -23,6 +23,7 @@ from .combined import CombinedClassifier, MemberPValuesDisplay
 from .data._encoder import TableEncoder
 from .detectors._features import NetFeatures
 from .detectors._neighbors import NeighborDistance
+from .detectors._table_density import TableDensity
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
@@ -62,6 +63,7 @@ __all__ = [
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "TableClassifier",
+    "TableDensity",
     "TableEncoder",
     "UniformOutliers",
     "__version__",

@@ -41,6 +41,7 @@ NAMES = {
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "TableClassifier",
+    "TableDensity",
     "TableEncoder",
     "UniformOutliers",
     "__version__",

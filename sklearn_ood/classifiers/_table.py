@@ -133,10 +133,7 @@ class TableClassifier(OODClassifier):
         parts = [learned for learned, _ in folds] or [np.arange(len(rows))]
         self.used_ = np.all([~np.isnan(rows[part]).all(axis=0) for part in parts], axis=0)
         if not self.used_.any():
-            raise ValueError(
-                f"Got X with {rows.shape[1]} columns that are empty or nearly so, but expected "
-                "values to learn from."
-            )
+            raise ValueError("Got X with too few values in every column to hold some out.")
         self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
         self.weights_, n_stages = np.full(3, 1 / 3), STAGE
         if folds:

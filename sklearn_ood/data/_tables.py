@@ -78,6 +78,8 @@ def read_table(estimator, X, *, reset):
         X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
     if reset:
         estimator.columns_ = TableColumns.of(X)
+        if (estimator.columns_.kinds == EMPTY).all():
+            raise ValueError(f"Got X with {X.shape[1]} columns, but expected one with a value.")
     return estimator.columns_.read(X)
 
 

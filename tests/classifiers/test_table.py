@@ -65,7 +65,7 @@ def test_rare_classes_and_few_rows():
 
 
 def test_nothing_to_learn_from():
-    with pytest.raises(ValueError, match="2 columns that are empty"):
+    with pytest.raises(ValueError, match="2 columns, but expected one with a value"):
         SMALL.fit(np.full((4, 2), np.nan), [0, 1, 0, 1])
 
 
@@ -82,7 +82,7 @@ def test_weights_find_the_member_that_knows():
     others = rng.normal(size=(2, 500, 3))
     weights = pooling_weights(np.stack([knows, *others]), codes)
     assert weights[0] > 1
-    assert (weights[1:] < 0.2).all()
+    assert (weights[1:] < weights[0] / 4).all()
 
 
 def test_outliers_are_left_out():

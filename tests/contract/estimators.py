@@ -20,6 +20,8 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
     TableClassifier,
+    TableDensity,
+    TableEncoder,
 )
 from sklearn_ood.generators import GaussianMixtureGenerator
 
@@ -95,4 +97,6 @@ ESTIMATORS = [
     NoveltyDetector(KernelDensity(), random_state=0),
     NoveltyDetector(KernelDensity(), contamination=0.1),
     TableClassifier(10, random_state=0),
+    TableDensity(2, random_state=0),
+    TableEncoder(),
 ]
