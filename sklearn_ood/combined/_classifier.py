@@ -62,7 +62,7 @@ class CombinedClassifier(Composition, OODClassifier):
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
         1,000 rows, else a fifth of them, 10,000 at most. Where classifier and members are all
         frozen, all rows calibrate.
-    outlier_share : float in [0, 1), default=0.05
+    outlier_share : float in [0, 1), default=0.01
         Share of unknown rows among those to be answered, for ``confidence`` only. With 0 it is
         the classifier's probability.
     input_shape : tuple (C, H, W), default=None
@@ -173,7 +173,7 @@ class CombinedClassifier(Composition, OODClassifier):
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
     method: Literal["fisher", "cauchy", "min"] = "fisher"
     calibration: Literal["auto", "cross"] | Share | Rows = "auto"
-    outlier_share: PartOrNone = 0.05
+    outlier_share: PartOrNone = 0.01
     input_shape: tuple[int, ...] | None = None
     n_jobs: Any = None
     verbose: int = 0

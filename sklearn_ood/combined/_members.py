@@ -20,7 +20,8 @@ from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
-from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.detectors._table_density import TableDensity
+from sklearn_ood.generators import PCAGenerator
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
@@ -137,14 +138,13 @@ def default_members(input_shape, classifier, n_rows):
         pixels = ("pixels", _densities(PCAGenerator(n_components)))
         return [("confidence", CLASSIFIER), *features, pixels]
     table = [
-        ("mixture", make_pipeline(TableEncoder(), _densities("gmm"))),
+        ("mixture", TableDensity()),
         ("nearest", _near_in_table(TableEncoder())),
         ("nearest_ranks", _near_in_table(TableEncoder(), _ranks(n_rows))),
     ]
     if classifier is None:
         return table
-    mixture_8 = make_pipeline(TableEncoder(), _densities(GaussianMixtureGenerator(8)))
-    return [("confidence", CLASSIFIER), *table, ("mixture_8", mixture_8)]
+    return [("confidence", CLASSIFIER), *table, ("mixture_8", TableDensity(8))]
 
 
 def _ranks(n_rows):

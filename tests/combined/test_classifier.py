@@ -204,7 +204,7 @@ def test_one_class_needs_no_classifier():
     assert list(detector.members_) == ["pca", "neighbors", "density"]
     np.testing.assert_array_equal(detector.predict_proba(X[:2]), [[1.0], [1.0]])
     default = CombinedClassifier(random_state=0).fit(X)
-    assert list(default.members_) == ["mixture", "neighbors", "lof"]
+    assert list(default.members_) == ["mixture", "nearest", "nearest_ranks"]
     assert default.score_samples([[9.0, 0, 0]]) < np.log(0.03)
     with pytest.raises(ValueError, match="leaves no member"):
         combined(members=[("confidence", "classifier")]).fit(X)
@@ -217,8 +217,9 @@ def test_defaults_for_a_table():
     assert list(detector.members_) == [
         "confidence",
         "mixture",
+        "nearest",
+        "nearest_ranks",
         "mixture_8",
-        "mixture_16",
     ]
     assert detector.score_samples(X + 5).max() < detector.score_samples(X).mean()
 
@@ -370,7 +371,7 @@ def test_confidence_is_the_probability_lowered_where_a_row_is_unknown(blobs, fit
     X, _ = blobs
     log_p, known = fitted.predict_log_proba(X).max(axis=1), fitted.score_samples(X)
     confidence = fitted.confidence(X)
-    np.testing.assert_array_equal(confidence, log_right(log_p, known, 0.05))
+    np.testing.assert_array_equal(confidence, log_right(log_p, known, 0.01))
     blind = clone(fitted).set_params(outlier_share=0.0).fit(*blobs)
     np.testing.assert_array_equal(blind.confidence(X), log_p)
     far = X[0] + np.geomspace(30, 1e4, 20)[:, None]
