@@ -48,6 +48,10 @@ CANDIDATES = (
     "mixture + nearest",
     "nearest + nearest_ranks",
 )
+CHOSEN = (
+    "confidence + mixture + mixture_8 + nearest + nearest_ranks",
+    "mixture + nearest + nearest_ranks",
+)
 MAX_TEST_ROWS = 600
 
 
@@ -116,7 +120,7 @@ def judged(detector, known, unknown):
             if not places.keys() >= set(names):
                 continue
             columns = both[:, [places[name] for name in names]]
-            for method in COMBINATIONS if len(names) > 1 else ("fisher",):
+            for method in COMBINATIONS if candidate in CHOSEN else ("fisher",):
                 score = -combine(columns, method)
                 found.setdefault(f"{candidate}, {method}", {})[kind] = auroc(is_in, score)
     return found
@@ -138,7 +142,10 @@ def run(part, name, seed, args):
     test = test[np.isin(y[test], y[train])]
     X_train, y_train = X.iloc[train], y[train]
     detector = CombinedClassifier(
-        encoded(ExtraTreesClassifier(100)), list(MEMBERS.items()), random_state=seed
+        encoded(ExtraTreesClassifier(100)),
+        list(MEMBERS.items()),
+        calibration=0.3,
+        random_state=seed,
     ).fit(X_train, y_train)
     kinds = KINDS if part == "classes" else [kind for kind in KINDS if kind != "other class"]
     unknown = {
