@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import field
-from functools import partial
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
@@ -220,8 +219,18 @@ class CombinedClassifier(Composition, OODClassifier):
 
         def learned(chosen, task):
             known = classes if is_given else np.unique(labels[chosen])
-            taught = _safe_indexing(rows, chosen), labels[chosen]
-            return known, self._learned(*taught, len(known) > 1, seed, task)
+            model = _members.fit_model(
+                self.classifier,
+                self.members,
+                _safe_indexing(rows, chosen),
+                labels[chosen],
+                has_classes=len(known) > 1,
+                seeds=np.random.RandomState(seed),
+                input_shape=self.input_shape_,
+                n_jobs=self.n_jobs,
+                task=task if self.verbose else None,
+            )
+            return known, model
 
         known, model = learned(training, "model in use")
         self.classifier_, self.members_ = model
@@ -356,26 +365,6 @@ class CombinedClassifier(Composition, OODClassifier):
             return "all"
         few = self.calibration == "auto" and n_rows < _conformal.AUTO_CROSSED_BELOW
         return "cross" if few else self.calibration
-
-    def _learned(self, rows, labels, has_classes, seed, task):
-        """The classifier, None where there is one class, and the members, fitted to rows."""
-        fit_all = partial(
-            _members.fit_all,
-            X=rows,
-            y=labels,
-            seeds=np.random.RandomState(seed),
-            input_shape=self.input_shape_,
-            n_jobs=self.n_jobs,
-            task=task if self.verbose else None,
-        )
-        classifier, members = self.classifier, self.members
-        if classifier is None:
-            classifier = _members.default_classifier(self.input_shape_)
-        named = {_members.CLASSIFIER: classifier} if has_classes else {}
-        classifier = fit_all(named).get(_members.CLASSIFIER)
-        if members is None:
-            members = _members.default_members(self.input_shape_, classifier, len(labels))
-        return classifier, fit_all(_members.resolve_members(members, classifier))
 
     def _warn(self, untaught):
         if len(untaught):

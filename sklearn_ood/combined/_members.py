@@ -4,6 +4,8 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
@@ -81,7 +83,20 @@ def resolve_members(members, classifier):
     return resolved
 
 
-def fit_all(named, X, y, *, seeds, input_shape, n_jobs=None, task=None):
+def fit_model(classifier, members, X, y, *, has_classes, input_shape, **settings):
+    """The classifier, None where there is one class, and the named members, fitted."""
+    fit = partial(_fit_all, X=X, y=y, input_shape=input_shape, **settings)
+    if has_classes:
+        classifier = default_classifier(input_shape) if classifier is None else classifier
+        classifier = fit({CLASSIFIER: classifier})[CLASSIFIER]
+    else:
+        classifier = None
+    if members is None:
+        members = default_members(input_shape, classifier, len(y))
+    return classifier, fit(resolve_members(members, classifier))
+
+
+def _fit_all(named, X, y, *, seeds, input_shape, n_jobs, task):
     """Named estimators, completed and fitted; a bar shows which, where there is a task."""
     unfitted = {
         name: clone_completed(
