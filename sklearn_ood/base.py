@@ -32,6 +32,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False
+    # None is float32 or float64, whichever loses nothing.
+    _row_type = None
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
@@ -146,7 +148,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return self._class_scores(rows, codes)
 
     def _validate_rows(self, X):
-        return validate_rows(self, X, keep_tensors=self._keeps_tensors)
+        keep_tensors, dtype = self._keeps_tensors, self._row_type
+        return validate_rows(self, X, keep_tensors=keep_tensors, dtype=dtype)
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows))

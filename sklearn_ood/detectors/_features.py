@@ -104,7 +104,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         -------
         ndarray of shape (n_samples, n_activations), float32
         """
-        return self._features(validate_rows(self, X, keep_tensors=True))
+        return self._features(validate_rows(self, X, keep_tensors=True, dtype=np.float32))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

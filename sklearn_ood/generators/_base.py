@@ -33,12 +33,15 @@ class Core(nn.Module):
         Of the latents: standard normal, or uniform on [-1, 1].
     is_differentiable : bool
         Whether gradients of a generation reach its latent.
+    is_single : bool
+        Whether it takes float32 alone, as networks do; else it computes in what it gets.
     floats_per_row : int
         Numbers held at once for each row that is scored: sets the size of batches.
     """
 
     prior = "normal"
     is_differentiable = True
+    is_single = True
 
     def __init__(self, n_classes, n_features):
         super().__init__()
@@ -159,7 +162,8 @@ class BaseGenerator(Parameterized, ABC):
             codes = rng.randint(self.n_classes_, size=n_samples)
         else:
             codes = self.class_index(y, n_samples)
-        return self._map_by_class(self.core_.decode, self.draw_latents(n_samples, rng), codes)
+        z = self.draw_latents(n_samples, rng)
+        return self._map_by_class(self.core_.decode, z, codes)
 
     def draw_latents(self, n_samples=1, random_state=None):
         """Draw latent vectors from the prior.
@@ -193,7 +197,7 @@ class BaseGenerator(Parameterized, ABC):
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        z = check_array(z, dtype=np.float32, input_name="z")
+        z = check_array(z, dtype=self._number_type, input_name="z")
         if z.shape[1] != self.latent_dim_:
             raise ValueError(
                 f"Got z with {z.shape[1]} columns, but this generator has "
@@ -285,13 +289,17 @@ class BaseGenerator(Parameterized, ABC):
     def noise_variance_(self):
         return np.zeros(self.n_classes_)
 
+    @property
+    def _number_type(self):
+        return np.float32 if self.core_.is_single else np.float64
+
     @abstractmethod
     def _fit(self, rows, codes):
-        """Learn from float32 rows and their integer classes."""
+        """Learn from rows and their integer classes."""
 
     def _map_by_class(self, function, rows, codes):
         """Apply a function of the core to rows that have a class each."""
-        labelled = np.column_stack([rows, codes]).astype(np.float32)
+        labelled = np.column_stack([rows, codes]).astype(self._number_type)
 
         def of_batch(batch):
             return by_class(function, batch[:, :-1], batch[:, -1].long(), self.n_classes_)
@@ -300,8 +308,9 @@ class BaseGenerator(Parameterized, ABC):
         if np.isfinite(values).all():
             return values
         raise ValueError(
-            f"Got rows whose values {type(self).__name__} cannot hold in float32, here or when "
-            "it was fitted; scale them, for instance with StandardScaler."
+            f"Got rows whose values {type(self).__name__} cannot hold in "
+            f"{np.dtype(self._number_type)}, here or when it was fitted; scale them, for instance "
+            "with StandardScaler."
         )
 
     def __sklearn_is_fitted__(self):

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
+from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
@@ -111,12 +112,12 @@ class NetGenerator(StackTrainer, BaseGenerator):
 
     is_quick = False
     _holder = "net_"
-
     latent_dim: Count = field(default=10, kw_only=False)
 
     core_ = property(attrgetter("net_.module_"))
 
     def _fit(self, rows, codes):
+        rows = as_single(rows)
         with seeded(self.random_state) as seed:
             training, validation = self._hold_out(rows, codes, seed)
             self.net_ = self._train(self.make_core().started(training[0]), training, validation)

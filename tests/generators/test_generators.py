@@ -159,7 +159,7 @@ def test_mixture_density_agrees_with_scikit_learn():
         ).mT
         np.testing.assert_allclose(
             generator.class_log_density(X)[:, k],
-            mixture.score_samples(X.astype(np.float32).astype(float)),
+            mixture.score_samples(X),
             rtol=1e-6,
         )
 
