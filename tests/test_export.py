@@ -31,7 +31,7 @@ from sklearn_ood import (
     SoftmaxClassifier,
     to_onnx,
 )
-from sklearn_ood.export import OLDEST_TORCH
+from sklearn_ood.export._graph import OLDEST_TORCH
 from sklearn_ood.nets._heads import log1p
 
 for package in ("onnx", "onnxscript", "skl2onnx"):
@@ -50,7 +50,7 @@ X_TABLE = X_TABLE.astype(np.float32)
 def run(model, rows):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, {"X": rows}), strict=True))
+    return dict(zip(names, session.run(None, {"X": rows.astype(np.float64)}), strict=True))
 
 
 def agrees(estimator, rows):
@@ -108,7 +108,7 @@ def test_a_refused_row_gets_the_reject_label(tmp_path):
     to_onnx(model, tmp_path / "digits.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "digits.onnx")
     assert session.get_modelmeta().custom_metadata_map["threshold"] == repr(model.threshold_)
-    (label,) = session.run(["label"], {"X": X[800:801]})
+    (label,) = session.run(["label"], {"X": X[800:801].astype(np.float64)})
     assert label.tolist() == model.predict(X[800:801]).tolist()
 
 
