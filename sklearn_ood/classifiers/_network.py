@@ -20,7 +20,7 @@ from sklearn_ood.nets._evaluation import forward
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, build_module
-from sklearn_ood.nets._training import Net, curve, make_net, seeded, train, training_parameters
+from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
 
 class NetClassifier(OODClassifier):
@@ -212,11 +212,11 @@ class NetClassifier(OODClassifier):
 
     @property
     def loss_curve_(self):
-        return curve(self.net_, "train_loss")
+        return self.net_.history[:, "train_loss"]
 
     @property
     def validation_loss_curve_(self):
-        return curve(self.net_, "valid_loss")
+        return self.net_.history[:, "valid_loss"]
 
     @property
     def n_iter_(self):

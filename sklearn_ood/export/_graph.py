@@ -226,13 +226,13 @@ class _Decision(nn.Module):
 
     def forward(self, *rows):
         """Code of the class, behind all classes where it is refused, and its grounds."""
-        rows = [part.float() for part in rows]
-        outputs = [
-            scored.network(part.to(self.type)).double()
-            for scored, part in zip(self.networks, rows, strict=True)
-        ]
-        # NaN where Python would refuse the row, whatever a network makes of it.
-        invalid = sum((part * 0).sum(dim=1).double() for part in rows)
+        outputs, invalid = [], 0.0
+        for scored, part in zip(self.networks, rows, strict=True):
+            scaling, network = _scaling_and_network(scored.network)
+            single = part.float() if scaling is None else scaling(part)
+            outputs.append(network(single.to(self.type)).double())
+            # NaN where Python would refuse the row, whatever a network makes of it.
+            invalid = invalid + (part * 0).sum(dim=1) + (single * 0).sum(dim=1).double()
         answering, deciding = self.networks[0].head, self.networks[-1].head
         proba = answering.log_proba(outputs[0]).exp() + invalid[:, None]
         score = deciding(outputs[-1])[1] + invalid
@@ -240,6 +240,12 @@ class _Decision(nn.Module):
         if self.refuses:
             code = torch.where(accepted, code, proba.shape[1])
         return code, proba, score, accepted
+
+
+def _scaling_and_network(network):
+    """What makes float32 rows of float64 ones, if it is there, and what takes these."""
+    scales = isinstance(network, nn.Sequential) and hasattr(network[0], "center")
+    return (network[0], network[1]) if scales else (None, network)
 
 
 def _convert_net(decision):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, NonNegative, Positive
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
+from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 
@@ -119,7 +120,7 @@ class GAN(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = tuple(self.hidden_layer_sizes)
+        sizes = layer_sizes(self.hidden_layer_sizes)
         network = partial(stacked_network, normalize=True)
         return GANCore(
             self,

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._training import Net, curve, make_net, seeded, train, training_parameters
+from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
@@ -93,7 +93,7 @@ class StackTrainer(Parameterized):
 
     @property
     def loss_curve_(self):
-        return curve(self.net_, "train_loss")
+        return self.net_.history[:, "train_loss"]
 
     def _train(self, module, training, validation=None, *, net_class=StackedNet, **options):
         """A net trained on rows and codes, with those parameters that are ``make_net``'s."""

@@ -185,16 +185,6 @@ def train(net, *arrays, validation=None):
     return net
 
 
-def curve(net, key):
-    """What a net recorded of each epoch; an AttributeError where it did not."""
-    if not net.history or key not in net.history[-1]:
-        raise AttributeError(
-            f"This net has no {key} of each epoch: it was trained elsewhere, or nothing was "
-            "held out (early_stopping=True)."
-        )
-    return net.history[:, key]
-
-
 def wrap_trained(module, *, device="auto"):
     """A net around a module that is trained already."""
     net = make_net(module, device=device).initialize()
