@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ __all__ = ["to_onnx"]
 OLDEST_TORCH = parse_version("2.9")
 # What is written as another type; text is found by its elements.
 WIDE = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}
+# onnxruntime has them in float32 only.
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 # How far below the threshold a score may be rounded, of scores up to 1 or as a share.
 ROUNDING = 1e-6
 
@@ -45,10 +47,11 @@ ROUNDING = 1e-6
 @contextmanager
 def _usual_torch():
     """torch's global state as it is by default, and afterwards as it was found."""
-    dtype = torch.get_default_dtype()
+    dtype, on_cpu = torch.get_default_dtype(), torch.get_default_device().type == "cpu"
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.inference_mode(False), torch.device("cpu"):
+        # A device as a context slows everything down.
+        with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
             yield
     finally:
         torch.set_default_dtype(dtype)
@@ -249,16 +252,18 @@ def _scaling_and_network(network):
 
 
 def _convert_net(decision):
-    """Networks and the decision as a model, in double if onnxruntime has its operators."""
+    """Networks and the decision as a model, in double if onnxruntime has their operators."""
     package("onnxscript")  # torch.onnx needs it
+    has_convolutions = any(isinstance(each, CONVOLUTIONS) for each in decision.modules())
     try:
+        if has_convolutions:
+            return _exported(decision)
         double = copy.deepcopy(decision).double()
         double.type = torch.float64
-        return _in_short(_exported(double))
-    except Exception:  # of torch.onnx or of onnxruntime
-        pass
-    try:
-        return _exported(decision)
+        try:
+            return _in_short(_exported(double))
+        except Exception:  # of torch.onnx or of onnxruntime: another operator of float32 only
+            return _exported(decision)
     except Exception as error:
         networks = [getattr(net.network, "network", net.network) for net in decision.networks]
         raise TypeError(

@@ -3,11 +3,35 @@
 import copy
 
 import numpy as np
+from sklearn.preprocessing import PowerTransformer
 
 from sklearn_ood.export._comparison import LARGE, TOLERANCE, package, run, transform, with_edges
 
 # The newest operators that both torch's and scikit-learn's converters write.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
+# Yeo and Johnson's transform in double, which skl2onnx has in float32 only.
+YEO_JOHNSON = """
+<ir_version: 8, opset_import: ["": 18]>
+step (double[n, d] rows) => (double[n, d] out) {
+    zero = Constant<value = double {0.0}>()
+    one = Constant<value = double {1.0}>()
+    size = Abs(rows)
+    base = Add(size, one)
+    is_negative = Less(rows, zero)
+    power = Where(is_negative, negative_power, positive_power)
+    is_log = Equal(power, zero)
+    divisor = Where(is_log, one, power)
+    raised = Pow(base, power)
+    change = Sub(raised, one)
+    curved = Div(change, divisor)
+    logarithm = Log(base)
+    value = Where(is_log, logarithm, curved)
+    below = Neg(value)
+    signed = Where(is_negative, below, value)
+    scaled = Mul(signed, slope)
+    out = Add(scaled, offset)
+}
+"""
 
 
 def append_steps(onnx, graph, steps, rows):
@@ -36,17 +60,15 @@ def append_part(onnx, graph, model, sources):
 
 def _convert_step(onnx, name, step, rows, usual):
     """A transformer as a model that gives the same: by skl2onnx, in double where it can."""
-    skl2onnx, errors = package("skl2onnx"), []
-    types = skl2onnx.common.data_types
+    types, errors = package("skl2onnx").common.data_types, []
     takes, wanted = transform(step, rows)
-    for kind, dtype in ((types.DoubleTensorType, "f8"), (types.FloatTensorType, "f4")):
-        inputs = [("rows", kind([None, step.n_features_in_]))]
+    for convert, kind, dtype in (
+        (_yeo_johnson, types.DoubleTensorType, "f8"),
+        (_by_skl2onnx, types.DoubleTensorType, "f8"),
+        (_by_skl2onnx, types.FloatTensorType, "f4"),
+    ):
         try:
-            by_position = _by_position(step)
-            model = skl2onnx.to_onnx(by_position, initial_types=inputs, target_opset=OPSETS)
-            model = package("onnx.inliner").inline_local_functions(model)
-            if {node.domain for node in model.graph.node} - set(OPSETS):
-                raise ValueError("its graph needs functions of its own")
+            model = convert(onnx, step, kind)
             onnx.checker.check_model(model, full_check=True)
             given = run(model, {"rows": rows.astype(dtype)})
             return _only_output(onnx, model, *_same_output(given, takes, wanted, rows, usual))
@@ -56,6 +78,33 @@ def _convert_step(onnx, name, step, rows, usual):
         f"Got the step {name!r} ({type(step).__name__}), which skl2onnx cannot convert for "
         f"flat rows; leave it out and apply it before the graph: {errors[-1]}"
     ) from errors[-1]
+
+
+def _by_skl2onnx(onnx, step, kind):
+    inputs = [("rows", kind([None, step.n_features_in_]))]
+    convert = package("skl2onnx").to_onnx
+    model = convert(_by_position(step), initial_types=inputs, target_opset=OPSETS)
+    model = package("onnx.inliner").inline_local_functions(model)
+    if {node.domain for node in model.graph.node} - set(OPSETS):
+        raise ValueError("its graph needs functions of its own")
+    return model
+
+
+def _yeo_johnson(onnx, step, _kind):
+    """A PowerTransformer; its scaling is read off from what it makes of zeros and ones."""
+    if not isinstance(step, PowerTransformer) or step.method != "yeo-johnson":
+        raise TypeError("another transform")
+    powers = np.asarray(step.lambdas_, dtype=np.float64)
+    _, (offset, at_ones) = transform(step, np.stack([0 * powers, 0 * powers + 1]))
+    divisor = np.where(powers == 0, 1, powers)
+    curved = np.where(powers == 0, np.log(2), np.expm1(powers * np.log(2)) / divisor)
+    arrays = {"positive_power": powers, "negative_power": 2 - powers, "offset": offset}
+    arrays["slope"] = (at_ones - offset) / curved
+    model = package("onnx.parser").parse_model(YEO_JOHNSON)
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(values, name) for name, values in arrays.items()
+    )
+    return model
 
 
 def _by_position(step):
