@@ -80,9 +80,9 @@ def to_onnx(estimator, path=None, *, X=None):
     path : str or path-like, default=None
         Where to write; None writes nothing.
     X : array-like of shape (n_samples, n_features), default=None
-        Rows, such as those of ``fit``, on which the graph is compared with the estimator,
-        beside made ones: typical as far as the steps can be inverted, zeros, very large and
-        tiny numbers, NaN.
+        Rows, such as those of ``fit``, on which the graph is compared with the estimator;
+        None makes some, typical as far as the steps can be inverted. Zeros, other norms, very
+        large numbers and NaN are tried in any case.
 
     Returns
     -------
@@ -135,8 +135,8 @@ def to_onnx(estimator, path=None, *, X=None):
     graph = onnx.GraphProto(name="sklearn_ood")
     wanted = ("X", onnx.TensorProto.DOUBLE, ("n", first.n_features_in_))
     graph.input.append(onnx.helper.make_tensor_value_info(*wanted))
-    given = [] if X is None else [some_rows(X, first.n_features_in_)]
-    made = [np.concatenate([*given, typical_rows(*branch)]) for branch in branches]
+    width = first.n_features_in_
+    made = [typical_rows(*b) if X is None else some_rows(X, width) for b in branches]
     sources = [
         append_steps(onnx, graph, before, rows)
         for (before, _), rows in zip(branches, made, strict=True)
@@ -237,9 +237,10 @@ class _Decision(nn.Module):
             # NaN where Python would refuse the row, whatever a network makes of it.
             invalid = invalid + (part * 0).sum(dim=1) + (single * 0).sum(dim=1).double()
         answering, deciding = self.networks[0].head, self.networks[-1].head
-        proba = answering.log_proba(outputs[0]).exp() + invalid[:, None]
+        log_proba = answering.log_proba(outputs[0])
+        proba = log_proba.exp() + invalid[:, None]
         score = deciding(outputs[-1])[1] + invalid
-        code, accepted = answering.evidence(outputs[0]).argmax(dim=1), score >= self.threshold
+        code, accepted = log_proba.argmax(dim=1), score >= self.threshold
         if self.refuses:
             code = torch.where(accepted, code, proba.shape[1])
         return code, proba, score, accepted

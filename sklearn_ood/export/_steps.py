@@ -3,16 +3,24 @@
 import copy
 
 import numpy as np
+from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import PowerTransformer
 
 from sklearn_ood.export._comparison import LARGE, TOLERANCE, package, run, transform, with_edges
 
 # The newest operators that both torch's and scikit-learn's converters write.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-# Yeo and Johnson's transform in double, which skl2onnx has in float32 only.
+# In double, which skl2onnx has in float32 only: filling in, and Yeo and Johnson's power.
+IMPUTER = """
+<ir_version: 8, opset_import: ["": 18]>
+step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
+    is_missing = IsNaN(rows)
+    out = Where(is_missing, statistics, rows)
+}
+"""
 YEO_JOHNSON = """
 <ir_version: 8, opset_import: ["": 18]>
-step (double[n, d] rows) => (double[n, d] out) {
+step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
     zero = Constant<value = double {0.0}>()
     one = Constant<value = double {1.0}>()
     size = Abs(rows)
@@ -63,7 +71,7 @@ def _convert_step(onnx, name, step, rows, usual):
     types, errors = package("skl2onnx").common.data_types, []
     takes, wanted = transform(step, rows)
     for convert, kind, dtype in (
-        (_yeo_johnson, types.DoubleTensorType, "f8"),
+        (_by_hand, types.DoubleTensorType, "f8"),
         (_by_skl2onnx, types.DoubleTensorType, "f8"),
         (_by_skl2onnx, types.FloatTensorType, "f4"),
     ):
@@ -90,17 +98,21 @@ def _by_skl2onnx(onnx, step, kind):
     return model
 
 
-def _yeo_johnson(onnx, step, _kind):
-    """A PowerTransformer; its scaling is read off from what it makes of zeros and ones."""
-    if not isinstance(step, PowerTransformer) or step.method != "yeo-johnson":
-        raise TypeError("another transform")
-    powers = np.asarray(step.lambdas_, dtype=np.float64)
-    _, (offset, at_ones) = transform(step, np.stack([0 * powers, 0 * powers + 1]))
-    divisor = np.where(powers == 0, 1, powers)
-    curved = np.where(powers == 0, np.log(2), np.expm1(powers * np.log(2)) / divisor)
-    arrays = {"positive_power": powers, "negative_power": 2 - powers, "offset": offset}
-    arrays["slope"] = (at_ones - offset) / curved
-    model = package("onnx.parser").parse_model(YEO_JOHNSON)
+def _by_hand(onnx, step, _kind):
+    """A PowerTransformer (its scaling is read off zeros and ones) or a SimpleImputer."""
+    if isinstance(step, SimpleImputer) and not step.add_indicator:
+        text, arrays = IMPUTER, {"statistics": np.asarray(step.statistics_, dtype=np.float64)}
+    elif isinstance(step, PowerTransformer) and step.method == "yeo-johnson":
+        powers = np.asarray(step.lambdas_, dtype=np.float64)
+        _, (offset, at_ones) = transform(step, np.stack([0 * powers, 0 * powers + 1]))
+        divisor = np.where(powers == 0, 1, powers)
+        curved = np.where(powers == 0, np.log(2), np.expm1(powers * np.log(2)) / divisor)
+        arrays = {"positive_power": powers, "negative_power": 2 - powers, "offset": offset}
+        text, arrays["slope"] = YEO_JOHNSON, (at_ones - offset) / curved
+    else:
+        raise TypeError(f"{type(step).__name__} has no form of our own")
+    parse = package("onnx.parser").parse_model
+    model = parse(text.replace("WIDTH", str(step.n_features_in_)))
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(values, name) for name, values in arrays.items()
     )
@@ -161,45 +173,29 @@ def _same_output(given, takes, wanted, rows, usual):
 
 
 def _only_output(onnx, model, place, columns, bound):
-    """The model with one of its outputs, NaN where one of some columns is, or is too large."""
+    """The model with one of its outputs, NaN where rows are too large, or NaN in columns."""
     make, graph, kept = onnx.helper.make_node, model.graph, model.graph.output[place]
-    if len(columns):
-        double = {"to": onnx.TensorProto.DOUBLE}
-        arrays = {
-            "guarded_": columns,
-            "bound_": bound,
-            "zero_": 0.0,
-            "nan_": np.nan,
-            "axis_": [1],
-        }
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(np.asarray(values), name)
-            for name, values in arrays.items()
-        )
-        graph.node.extend(
-            [
-                make("Gather", [graph.input[0].name, "guarded_"], ["columns_"], axis=1),
-                make("Cast", ["columns_"], ["wide_columns_"], **double),
-                make("Abs", ["wide_columns_"], ["size_"]),
-                make("LessOrEqual", ["size_", "bound_"], ["is_valid_"]),
-                make(
-                    "Where",
-                    ["is_valid_", "zero_", "nan_"],
-                    ["zero_or_nan_"],
-                ),
-                make(
-                    "ReduceSum",
-                    ["zero_or_nan_", "axis_"],
-                    ["nan_of_row_"],
-                    keepdims=1,
-                ),
-                make("Cast", [kept.name], ["unguarded_"], **double),
-                make("Add", ["unguarded_", "nan_of_row_"], ["guarded_output"]),
-            ]
-        )
-        shape = ("n", None)
-        kept = onnx.helper.make_tensor_value_info("guarded_output", double["to"], shape)
-    kept = copy.deepcopy(kept)
+    rows, double = graph.input[0], {"to": onnx.TensorProto.DOUBLE}
+    lost = np.isin(np.arange(rows.type.tensor_type.shape.dim[1].dim_value), columns)
+    arrays = {"bound_": bound, "lost_": lost, "zero_": 0.0, "nan_": np.nan, "axis_": [1]}
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(values), name)
+        for name, values in arrays.items()
+    )
+    nodes = (
+        ("Cast", [rows.name], "wide_", double),
+        ("Abs", ["wide_"], "size_", {}),
+        ("Greater", ["size_", "bound_"], "is_large_", {}),
+        ("IsNaN", ["wide_"], "is_nan_", {}),
+        ("And", ["is_nan_", "lost_"], "is_lost_", {}),
+        ("Or", ["is_large_", "is_lost_"], "is_refused_", {}),
+        ("Where", ["is_refused_", "nan_", "zero_"], "nan_or_zero_", {}),
+        ("ReduceSum", ["nan_or_zero_", "axis_"], "nan_of_row_", {"keepdims": 1}),
+        ("Cast", [kept.name], "unguarded_", double),
+        ("Add", ["unguarded_", "nan_of_row_"], "guarded_", {}),
+    )
+    graph.node.extend(make(kind, given, [out], **more) for kind, given, out, more in nodes)
     del graph.output[:]
-    graph.output.append(kept)
+    shape = ("n", None)
+    graph.output.append(onnx.helper.make_tensor_value_info("guarded_", double["to"], shape))
     return model
