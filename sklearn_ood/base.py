@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +33,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False
     # None is float32 or float64, whichever loses nothing.
-    _row_type = None
+    _row_type: ClassVar[Any] = None
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
