@@ -120,6 +120,7 @@ class NetClassifier(OODClassifier):
     verbose: int = 0
 
     _keeps_tensors = _learns_tensors = True
+    _row_type = np.float32
     _min_classes = 2
 
     def n_outputs(self, n_classes):
@@ -161,7 +162,12 @@ class NetClassifier(OODClassifier):
         """
         self._validate_params()
         data = validate_training_data(
-            self, X, y, min_classes=self._min_classes, keep_tensors=self._learns_tensors
+            self,
+            X,
+            y,
+            min_classes=self._min_classes,
+            keep_tensors=self._learns_tensors,
+            dtype=self._row_type,
         )
         with seeded(self.random_state) as seed:
             training, held_out = self._hold_out(data, seed)

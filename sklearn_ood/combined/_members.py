@@ -21,6 +21,7 @@ from sklearn_ood.classifiers._table import TableClassifier
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._tables import unmasked
 from sklearn_ood.detectors._features import NetFeatures, features_once, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity
@@ -39,7 +40,8 @@ def keep_table(estimator, X, *, reset):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
     # In float32 a row's score by most methods would depend on the rows beside it.
-    dtype = None if np.asarray(X).dtype.kind == "O" else np.float64
+    X = unmasked(X)
+    dtype = None if np.asarray(X).dtype.kind in "OMm" else np.float64
     wanted = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
     return validate_data(estimator, X, reset=reset, **wanted)
 

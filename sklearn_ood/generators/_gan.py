@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
+from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 # How much of the averaged weights stays at each step, after the first ones.
@@ -154,7 +155,7 @@ class GAN(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = tuple(self.hidden_layer_sizes)
+        sizes = layer_sizes(self.hidden_layer_sizes)
         network = partial(stacked_network, normalize=True)
         return GANCore(
             self,

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_ood._parameters import Count, fitted
-from sklearn_ood.data._rows import validate_training_data
+from sklearn_ood.data._rows import as_single, validate_training_data
 from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
 from sklearn_ood.nets._training import seeded
@@ -124,13 +124,14 @@ class SiameseSimilarity(StackTrainer):
             )
         with seeded(self.random_state):
             network = self.make_network(data.input_shape)
-            self.net_ = self._train(network, (data.rows, data.codes))
+            self.net_ = self._train(network, (as_single(data.rows), data.codes))
         return self
 
     def __call__(self, x, generated):
         """Minus the mean squared difference of the embeddings of tensors (..., n_features)."""
-        embed = self.net_.module_
-        return -(embed(x) - embed(generated)).square().mean(-1)
+        embed, device = self.net_.module_, self.net_.device
+        x, made = (embed(part.to(device, torch.float32)) for part in (x, generated))
+        return -(x - made).square().mean(-1).to(generated.device)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
@@ -113,12 +114,12 @@ class NetGenerator(StackTrainer, BaseGenerator):
 
     is_quick = early_stopping = False
     _holder = "net_"
-
     latent_dim: Count = field(default=10, kw_only=False)
 
     core_ = property(attrgetter("net_.module_"))
 
     def _fit(self, rows, codes):
+        rows = as_single(rows)
         with seeded(self.random_state) as seed:
             validation = None
             if self.early_stopping:

@@ -33,6 +33,10 @@ class Head(nn.Module):
         """One number for each row."""
         return self.evidence(outputs).amax(dim=1)
 
+    def log_proba(self, outputs):
+        """Logarithms of the probabilities, exact also where they are nearly one."""
+        return log_softmax(self.evidence(outputs))
+
     def logits(self, outputs):
         """What training pushes up for the class of a row: one column for each class."""
         return outputs
@@ -125,7 +129,10 @@ class ConfidenceHead(Head):
 
     def evidence(self, outputs):
         distances = outputs[:, self.n_classes :]
-        return log_softmax(self.logits(outputs)) - (distances @ self.weights)[:, None]
+        return self.log_proba(outputs) - (distances @ self.weights)[:, None]
+
+    def log_proba(self, outputs):
+        return log_softmax(self.logits(outputs))
 
     def logits(self, outputs):
         return outputs[:, : self.n_classes]

@@ -4,6 +4,7 @@ import copy
 import math
 from collections import OrderedDict
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -156,7 +157,7 @@ def _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout=0.0):
     """Children ``conv``, if any, ``hidden``: all dense layers but the last, and ``output``."""
     parts = OrderedDict(conv=nn.Sequential(*conv), flatten=nn.Flatten())
     hidden = []
-    widths = (_size_after(parts["conv"], input_shape), *_layer_sizes(hidden_layer_sizes))
+    widths = (_size_after(parts["conv"], input_shape), *layer_sizes(hidden_layer_sizes))
     for before, after in pairwise(widths):
         hidden += [nn.Linear(before, after), nn.ReLU()]
         hidden += [nn.Dropout(dropout)] if dropout else []
@@ -181,8 +182,9 @@ def doubled(n_inputs, n_outputs, **options):
     return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, **options)
 
 
-def _layer_sizes(sizes):
-    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+def layer_sizes(sizes):
+    """Widths of hidden layers as a tuple of int: one number is one layer."""
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
     if any(int(size) != size or size < 1 for size in sizes):
         raise ValueError(
             f"Got hidden_layer_sizes={sizes}, but expected positive whole numbers, one for "

@@ -34,6 +34,7 @@ from sklearn_ood.data._labels import (
     codes_in,
     encode_labels,
     label_of_refusals,
+    labels_or,
 )
 from sklearn_ood.data._rows import as_native, forget
 from sklearn_ood.selective._thresholds import chosen_threshold
@@ -219,7 +220,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
             return self.answers(X)
         answers, confidence = self._ask(X)
         # As an array the label brings its own type: unsigned classes must not wrap a -1.
-        return np.where(confidence >= self.threshold_, answers, np.asarray(self.reject_label_))
+        return labels_or(self.reject_label_, answers, confidence >= self.threshold_)
 
     @block_by_block
     def answers(self, X: ArrayLike) -> NDArray:
