@@ -1,7 +1,8 @@
 """Loaders for the real data of the papers: images and tables kept as npz files.
 
 The files lie in the folder that ``data_home`` or ``$SKLEARN_OOD_DATA`` names, else in
-scikit-learn's. ``help(load_images)`` and ``help(load_tabular)`` say what they hold.
+scikit-learn's. ``help(load_images)``, ``help(load_tabular)`` and ``help(load_frame)`` say what
+they hold.
 """
 
 import io
@@ -97,18 +98,20 @@ TABLES = {
     **{
         file.partition("_")[2]: Table(f"adbench/{file}.npz", target_names=("normal", "anomaly"))
         for file in (
-            "6_cardio",
-            "10_cover",
-            "20_letter",
-            "23_mammography",
-            "25_musk",
-            "28_pendigits",
-            "31_satimage-2",
-            "32_shuttle",
-            "38_thyroid",
+            *("1_ALOI", "4_breastw", "5_campaign", "6_cardio", "7_Cardiotocography"),
+            *("8_celeba", "10_cover", "11_donors", "14_glass", "15_Hepatitis"),
+            *("17_InternetAds", "19_landsat", "20_letter", "21_Lymphography"),
+            *("23_mammography", "24_mnist", "25_musk", "28_pendigits", "29_Pima"),
+            *("31_satimage-2", "32_shuttle", "33_skin", "34_smtp", "37_Stamps"),
+            *("38_thyroid", "39_vertebral", "42_WBC", "43_WDBC", "45_wine"),
+            *("46_WPBC", "47_yeast"),
         )
     },
 }
+
+
+# Tables with categories and missing cells, as they are in their CSV files.
+FRAMES = ("credit_g", "horse_colic", "hypothyroid", "phoneme", "segment", "soybean")
 
 
 def listed(names):
@@ -396,9 +399,9 @@ def load_tabular(name, *, split="all", data_home=None, return_X_y=False):
 
     With labels 0 for normal and 1 for an anomaly, from the files
     ``adbench/<number>_<name>.npz`` of [1]_: ``cardio``, ``cover``, ``letter``,
-    ``mammography``, ``musk``, ``pendigits``, ``satimage-2``, ``shuttle`` and ``thyroid``. The
-    two ``pendigits`` are the same measurements and must not count as independent; the two
-    letter sets have different features.
+    ``mammography``, ``musk``, ``pendigits``, ``satimage-2``, ``shuttle``, ``thyroid`` and 22
+    more. The two ``pendigits`` are the same measurements and must not count as independent;
+    the two letter sets have different features.
 
     A file holds the rows ``X`` and integer labels ``y``, or ``X_train``, ``y_train``,
     ``X_test`` and ``y_test``; ``feature_names`` and ``class_names`` are optional.
@@ -470,3 +473,58 @@ def load_tabular(name, *, split="all", data_home=None, return_X_y=False):
         filename=str(path),
         **({"is_red": arrays["is_red"]} if "is_red" in arrays else {}),
     )
+
+
+def load_frame(name, *, data_home=None):
+    """Load a table as people have them: a frame of numbers, categories and missing cells.
+
+    From the files ``mixed/<name>.csv``, with the label in the last column and an empty cell
+    where a value is missing:
+
+    =============== ====== ========= ========= ===============================================
+    name            rows   columns   classes   what is in it
+    =============== ====== ========= ========= ===============================================
+    ``hypothyroid`` 3,772  29        4         7 numbers, 22 categories, an empty column; the
+                                               rarest class has two rows
+    ``soybean``     683    35        19        categories, 2,337 missing cells
+    ``credit_g``    1,000  20        2         7 numbers, 13 categories
+    ``horse_colic`` 299    27        3         codes and numbers, 1,602 missing cells
+    ``segment``     2,310  19        7         numbers, one of them constant
+    ``phoneme``     5,404  5         2         numbers
+    =============== ====== ========= ========= ===============================================
+
+    Parameters
+    ----------
+    name : str
+        The set, as named above.
+    data_home : str or path, default=None
+        Folder that has ``mixed``, as for :func:`load_tabular`.
+
+    Returns
+    -------
+    data : pandas.DataFrame of shape (n_samples, n_features)
+    target : pandas.Series of shape (n_samples,)
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says where it belongs.
+    ValueError
+        If the name is not known.
+
+    Examples
+    --------
+    >>> from data import load_frame
+    >>> frame, y = load_frame("soybean")  # doctest: +SKIP
+    >>> frame.shape  # doctest: +SKIP
+    (683, 35)
+    """
+    import pandas as pd  # only frames need it
+
+    if name not in FRAMES:
+        raise ValueError(f"Got name={name!r}, but expected one of {listed(FRAMES)}.")
+    folder, file = data_folder(data_home), f"mixed/{name}.csv"
+    if not (folder / file).is_file():
+        raise missing("load_frame", name, folder, (file,))
+    frame = pd.read_csv(folder / file)
+    return frame.iloc[:, :-1], frame.iloc[:, -1]

@@ -51,11 +51,10 @@ figure = plot_ascent(found)
 figure = plot_samples(found, max_samples=4)
 
 # %%
-# Which network is right more often there, if the class that a digit was drawn for is its
-# label? With a bootstrap interval and McNemar's test, though samples that climbed to the same
-# top are no independent draws.
+# Which network is right more often there? The digits of the test set that are nearest to the
+# samples have labels that people gave: with a bootstrap interval and McNemar's test.
 
-(pair,) = found.compare_accuracy(random_state=0)
+(pair,) = compared.compare_accuracy(found, X_test, y_test, random_state=0)
 print(f"{pair.first} {pair.first_accuracy:.1%}, {pair.second} {pair.second_accuracy:.1%}")
 print(f"difference {pair.difference:.1%}, 95 % interval [{pair.low:.1%}, {pair.high:.1%}]")
 

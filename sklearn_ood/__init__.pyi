@@ -19,11 +19,14 @@ from .classifiers._dae import DAEClassifier, DAEConfidence
 from .classifiers._generative import GenerativeClassifier
 from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
+from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
+from .data._encoder import TableEncoder
 from .detectors._features import NetFeatures
 from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance
 from .detectors._subspace import Subspace
+from .detectors._table_density import TableDensity
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
@@ -69,6 +72,9 @@ __all__ = [
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "Subspace",
+    "TableClassifier",
+    "TableDensity",
+    "TableEncoder",
     "UniformOutliers",
     "__version__",
     "classifiers",

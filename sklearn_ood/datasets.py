@@ -201,9 +201,8 @@ def make_two_gaussians(
             f"Got box={box} with sigma={sigma}, but expected a box that reaches beyond "
             f"{GAUSSIAN_REACH:g} sigma of the means. Take a larger box or a smaller sigma."
         )
-    outside = partial(_uniform_box, box)
-    if outliers == "boundary":
-        outside = Annuli(GAUSSIAN_MEANS, discs.outer, discs.outer + ring_width).draw
+    around = Annuli(GAUSSIAN_MEANS, discs.outer, discs.outer + ring_width)
+    outside = around.draw if outliers == "boundary" else partial(_uniform_box, box)
     if n_outliers is None:
         n_outliers = 0 if outliers is None else n_samples
     known = discs, n_samples, partial(_truncated_gaussian, sigma)

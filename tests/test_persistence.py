@@ -16,7 +16,7 @@ import pytest
 import sklearn
 import torch
 from contract.estimators import ESTIMATORS, SOFTMAX
-from contract.persistence_files import change, parts_of, write
+from contract.persistence_files import HEADER, change, parts_of, write
 from contract.test_sixth_method import EnergyClassifier
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -91,8 +91,8 @@ OTHERS = [
         for generator in (
             VAE(**SMALL),
             VAE(input_shape=(1, 2, 2), **SMALL),
-            GAN(**SMALL),
-            GAN(input_shape=(1, 2, 2), **SMALL),
+            GAN(min_steps=0, **SMALL),
+            GAN(input_shape=(1, 2, 2), min_steps=0, **SMALL),
             GaussianMixtureGenerator(),
             NearestNeighborGenerator(),
         )
@@ -251,7 +251,7 @@ def test_a_network_of_ones_own_goes_by_its_class(module, tmp_path):
         save(fitted, path)
     assert not path.exists()
     save(fitted, path, modules=[MyNetwork])
-    with pytest.raises(ValueError, match="MyNetwork.*not among the classes"):
+    with pytest.raises(ValueError, match="MyNetwork, not among the classes"):
         load(path)
     again = load(path, modules=[MyNetwork])
     assert type(again.net_.module_.network) is MyNetwork
@@ -284,7 +284,7 @@ def test_a_generator_that_was_trained_elsewhere(tmp_path):
     for label in (0, 1):
         expected = trained.decode(latents, label)
         np.testing.assert_array_equal(again.decode(latents, label), expected)
-    with pytest.raises(ValueError, match="Sequential.*not among the classes"):
+    with pytest.raises(ValueError, match="Sequential, not among the classes"):
         load(path)
 
 
@@ -314,15 +314,15 @@ def test_what_cannot_be_stored_is_named(classifier, tmp_path):
     path = tmp_path / "model.ood"
     with pytest.raises(TypeError, match="Got estimator of type dict"):
         save({"a": 1}, path)
-    with pytest.raises(TypeError, match=r"estimator\.func with .*<lambda>"):
+    with pytest.raises(TypeError, match=r"<lambda>, not among the classes and functions"):
         save(FunctionTransformer(lambda x: x), path)
-    with pytest.raises(TypeError, match=r"estimator\.func with eval"):
+    with pytest.raises(TypeError, match=r"estimator\.func is eval"):
         save(FunctionTransformer(eval), path)
-    with pytest.raises(TypeError, match="cannot be stored"):
+    with pytest.raises(TypeError, match="cannot be stored|Got"):
         save(LogisticRegression(random_state=threading.Event()), path)
     with pytest.raises(TypeError, match="expected networks, classes or functions"):
         save(classifier, path, modules=["MyNetwork"])
-    with pytest.raises(ValueError, match="different names"):
+    with pytest.raises(TypeError, match="different names"):
         save(classifier, path, modules=[MyNetwork, MyNetwork])
     circle = LogisticRegression()
     circle.C = [circle]
@@ -335,7 +335,7 @@ def test_a_changed_byte_is_noticed(saved):
     data = saved.read_bytes()
     for place in (len(data) // 2, len(data) - 1, data.index(b"max_epochs")):
         saved.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        with pytest.raises(ValueError, match="checksum"):
+        with pytest.raises(ValueError, match="not a whole file"):
             load(saved)
 
 
@@ -343,17 +343,17 @@ def test_a_truncated_file_is_refused(saved):
     data = saved.read_bytes()
     for length in (0, 5, 100, len(data) // 2, len(data) - 1):
         saved.write_bytes(data[:length])
-        with pytest.raises(ValueError, match="truncated, damaged or not from save|checksum"):
+        with pytest.raises(ValueError, match="not a whole file"):
             load(saved)
     saved.write_bytes(data + b"more")
-    with pytest.raises(ValueError, match="truncated, damaged|checksum"):
+    with pytest.raises(ValueError, match="not a whole file"):
         load(saved)
 
 
 def with_header(path, **changes):
     schema, members = parts_of(path)
-    header = json.loads(members["sklearn_ood.json"]) | changes
-    write(path, schema, members | {"sklearn_ood.json": json.dumps(header)})
+    header = json.loads(members[HEADER]) | changes
+    write(path, schema, members | {HEADER: json.dumps(header).encode()})
 
 
 def test_a_newer_format_is_refused(saved):
@@ -373,13 +373,13 @@ def test_a_pickle_is_never_opened(saved):
     with pytest.raises(ValueError, match="data that no part uses"):
         load(saved)
     saved.write_bytes(bomb)
-    with pytest.raises(ValueError, match="is a pickle"):
+    with pytest.raises(ValueError, match="a pickle or .* is never opened"):
         load(saved)
 
 
 def test_other_versions_are_warned_of(saved):
     _, members = parts_of(saved)
-    versions = json.loads(members["sklearn_ood.json"])["versions"]
+    versions = json.loads(members[HEADER])["versions"]
     with_header(saved, versions=versions | {"torch": "1.0"})
     with pytest.warns(UserWarning, match=r"saved with torch 1\.0 \(here"):
         load(saved)
@@ -469,7 +469,7 @@ def test_a_new_file_has_the_mode_of_any_new_file(tmp_path):
 
 def test_what_follows_from_the_parameters_is_not_kept(classifier, tmp_path):
     changed = copy.deepcopy(classifier).set_params(hidden_layer_sizes=(3,))
-    with pytest.raises(TypeError, match="other networks than its parameters"):
+    with pytest.raises(TypeError, match="not as it was fitted.*size mismatch"):
         save(changed, tmp_path / "model.ood")
     changed = copy.deepcopy(classifier)
     changed.more_ = 1
@@ -528,7 +528,7 @@ def test_the_usual_table_comes_back(table, tmp_path):
 
 
 # Of scikit-learn's estimators, those that do not come back.
-LOST = {"Birch", "BisectingKMeans", "SplineTransformer"}
+LOST = {"Birch", "BisectingKMeans"}
 # Their matrix products depend on how the arrays lie in memory: a copy differs as much.
 BY_MEMORY = {"KernelRidge", "LabelPropagation", "LabelSpreading"}
 TEXTS = ["apple bank cat", "bank cat dog", "apple dog egg"] * 5

@@ -31,6 +31,7 @@ GENERATORS = {
 }
 MIXTURE_MAX_FEATURES = 64
 MAX_CALIBRATION_ROWS = 2000
+FLOATS_AT_ONCE = 2**24
 # Where a square or a density overflows; a number, so that classes still compare.
 LEAST_SIMILARITY = -1e150
 
@@ -50,15 +51,17 @@ class GenerativeClassifier(OODClassifier):
     similarity : {"auto", "likelihood", "l2", "l1", "l3"}, callable or estimator, default="auto"
         How near a row is to its nearest generation. "l2" is minus the mean squared difference
         a feature, "l1" and "l3" take the first and third power. "likelihood" is the log density
-        a feature, in nats, or a lower bound on it (VAE). A callable gets the rows and the
+        a feature, in nats; for a VAE what its lower bound is at the encoder's mean alone, which
+        is mostly above the log density. A callable gets the rows and the
         generations, tensors of shape (..., n_features), and reduces the last axis. An
         estimator, such as ``SiameseSimilarity``, is first fitted to the training rows. "auto"
         is "likelihood" for PCA and mixtures, else "l2".
     search : {"auto", "encoder", "optimize", "both"}, default="auto"
-        How the nearest generation is found where no closed form is known. "encoder" takes the
-        encoder's latent as it is; "optimize" refines the best of ``n_candidates`` random
-        generations with L-BFGS; "both" refines the better of the two. "auto" is "encoder"
-        where there is one, else "optimize".
+        How the nearest generation is found where it is not known: training rows are compared
+        one by one, and "l2" has a closed form for PCA. "encoder" takes the encoder's latent as
+        it is; "optimize" refines the best of ``n_candidates`` random generations with L-BFGS,
+        of PCA the nearest in "l2"; "both" refines the better of the two. "auto" is "encoder"
+        for a VAE, else "optimize".
     n_candidates : int >= 1, default=256
         Random generations of each class that a search may start from.
     max_iter : int >= 0, default=50
@@ -234,11 +237,13 @@ class GenerativeClassifier(OODClassifier):
         core = self.generator_.core_
         if self.similarity_ == "likelihood":
             return self._similarity(x), self._encoded(x).transpose(0, 1)
-        guess = self._encoded if self.search != "optimize" and hasattr(core, "encode") else None
+        guess, apart = None, self._distance
         if hasattr(core, "nearest"):
-            guess = partial(core.nearest, prior_weight=self.prior_weight)
+            guess = partial(core.nearest, distance=apart, prior_weight=self.prior_weight)
+        elif self.search != "optimize" and hasattr(core, "encode"):
+            guess = self._encoded
         search = {"bank": self.bank_, "penalty": self.penalty_, "max_iter": self.steps_}
-        distance, z = match(core, x, self._distance, guess=guess, **search)
+        distance, z = match(core, x, apart, guess=guess, **search)
         return -distance, z
 
     def _encoded(self, x):
@@ -247,29 +252,32 @@ class GenerativeClassifier(OODClassifier):
 
     def _prepare_search(self, seed):
         """Set what a search of latents needs; nothing where the nearest is known without."""
-        core = self.generator_.core_
-        exact = hasattr(core, "nearest")
-        known = exact or hasattr(core, "encode")
-        refined = core.is_differentiable and (self.search in ("optimize", "both") or not known)
-        solved = exact and self.similarity_ == "l2"
-        searched = self.similarity_ != "likelihood" and refined and not solved
+        core, search = self.generator_.core_, self.search
+        closed = hasattr(core, "nearest")
+        if search == "auto":
+            search = "encoder" if hasattr(core, "encode") and not closed else "optimize"
+        solved = closed and (self.similarity_ == "l2" or not core.is_differentiable)
+        searched = search != "encoder" and self.similarity_ != "likelihood" and not solved
         self.steps_ = self.max_iter if searched else 0
-        self.bank_ = self._candidates(seed) if searched and not exact else None
+        self.bank_ = self._candidates(seed) if searched and not closed else None
         # Of minus the log prior, in units of the mean squared error.
         self.penalty_ = self.prior_weight * self.generator_.noise_variance_ / core.n_features
 
+    @torch.no_grad()
     def _candidates(self, seed):
         """Random latents (K, b, m) and their generations (K, b, d)."""
         core, b = self.generator_.core_, self.n_candidates
         z = self.generator_.draw_latents(core.n_classes * b, seed)
         z = z.reshape(core.n_classes, b, -1)
-        with torch.no_grad():
-            return z, core.decode(torch.as_tensor(z, device=device_of(core))).cpu().numpy()
+        parts = torch.as_tensor(z, device=device_of(core)).split(
+            max(1, FLOATS_AT_ONCE // core.floats_per_row), 1
+        )
+        return z, torch.cat([core.decode(part).cpu() for part in parts], 1).numpy()
 
-    def _distance(self, x, generated):
-        if isinstance(self.similarity_, str):
-            return DISTANCES[self.similarity_](x, generated)
-        return -self.similarity_(x, generated)
+    @property
+    def _distance(self):
+        """Maps rows and generations to their distances."""
+        return DISTANCES.get(self.similarity_, partial(_minus, self.similarity_))
 
     def _hold_out(self, rows, codes, seed):
         """Rows to learn from, and rows to calibrate on."""
@@ -312,6 +320,10 @@ class GenerativeClassifier(OODClassifier):
                 f"Got similarity={self.similarity!r} with {name}, which generates every "
                 "point, so that every distance is 0; use 'likelihood'."
             )
+
+
+def _minus(similarity, x, generated):
+    return -similarity(x, generated)
 
 
 def _some(rows, codes, seed):

@@ -85,10 +85,10 @@ def rank_in_class(codes):
     return rank
 
 
-def hold_out_each_class(codes, fraction, random_state, *, parameter="validation_fraction"):
-    """Mask of rows to hold out: the same share of every class, and never all of one.
+def hold_out_each_class(codes, fraction, random_state):
+    """Mask of rows to validate on: the same share of every class, and never all of one.
 
-    Outliers may be one of the classes. ``parameter`` is what the user calls the fraction.
+    Not to calibrate on: these rows are not as new ones are.
     """
     shuffled = check_random_state(random_state).permutation(len(codes))
     _, stratum, counts = np.unique(codes[shuffled], return_inverse=True, return_counts=True)
@@ -97,8 +97,8 @@ def hold_out_each_class(codes, fraction, random_state, *, parameter="validation_
     held_out[shuffled] = rank_in_class(stratum) < quota[stratum]
     if not held_out.any():
         raise ValueError(
-            f"Got {parameter}={fraction!r} for {len(codes)} rows, which holds out no row at "
-            f"all; give more rows for each class or a larger {parameter}."
+            f"Got validation_fraction={fraction!r} for {len(codes)} rows, which holds out no "
+            "row at all; give more rows for each class or a larger validation_fraction."
         )
     return held_out
 

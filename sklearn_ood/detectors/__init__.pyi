@@ -12,6 +12,7 @@ from ._nnguide import NNGuide
 from ._outlier_factor import DistinctLocalOutlierFactor
 from ._shaping import ActivationShaping
 from ._subspace import Subspace
+from ._table_density import TableDensity
 
 __all__ = [
     "FDBD",
@@ -27,6 +28,7 @@ __all__ = [
     "NeighborDistance",
     "NetFeatures",
     "Subspace",
+    "TableDensity",
     "compare_scores",
     "last_linear",
     "scores_of_network",

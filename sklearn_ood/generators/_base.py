@@ -1,10 +1,12 @@
 """What every generator can do, written once."""
 
 from abc import ABC, abstractmethod
+from functools import partial
 from operator import attrgetter
 
 import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
@@ -12,8 +14,8 @@ from torch import nn
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import device_of, map_batches
-from sklearn_ood.search._latents import by_class
+from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
+from sklearn_ood.search._latents import BOUNDS, by_class
 
 
 class Core(nn.Module):
@@ -23,18 +25,21 @@ class Core(nn.Module):
     generator can do is what else its core has:
 
     - ``encode``, from inputs (K, c, d) to a first guess of their latents (K, c, m);
-    - ``nearest``, from inputs (n, d) and the prior's weight to the minimisers (K, n, m) of the
-      penalised squared distance;
-    - ``log_density``, from inputs (n, d) to their log densities (n, K), or bounds on them.
+    - ``nearest``, from inputs (n, d), the prior's weight and a distance to the latents
+      (K, n, m) of the nearest generations: under any distance where there are no gradients,
+      else under the penalised squared one;
+    - ``log_density``, from inputs (n, d) to their log densities (n, K), or what stands for
+      them.
 
     Attributes
     ----------
-    prior : {"normal", "uniform"}
-        Of the latents: standard normal, or uniform on [-1, 1].
+    prior : {"normal", "truncated_normal", "uniform"}
+        Of the latents: standard normal, the same cut off at -2 and 2, or uniform on [-1, 1].
     is_differentiable : bool
         Whether gradients of a generation reach its latent.
-    floats_per_row : int
-        Numbers held at once for each row that is scored: sets the size of batches.
+    floats_per_row, floats_per_latent : int
+        Numbers held at once for each row that is scored, and each latent of one class that is
+        decoded: they set the size of batches.
     """
 
     prior = "normal"
@@ -44,6 +49,12 @@ class Core(nn.Module):
         super().__init__()
         self.n_classes, self.n_features = n_classes, n_features
         self.floats_per_row = n_classes * n_features
+
+    floats_per_latent = property(attrgetter("floats_per_row"))
+
+    def generate(self, z, class_index):
+        """What latents (n, m), which have a class each, generate: (n, d)."""
+        return by_class(self.decode, z, class_index, self.n_classes)
 
     def reserve(self, dtype=torch.float64, **shapes):
         """Buffers of zeros, for what will be learned."""
@@ -159,7 +170,7 @@ class BaseGenerator(Parameterized, ABC):
             codes = rng.randint(self.n_classes_, size=n_samples)
         else:
             codes = self.class_index(y, n_samples)
-        return self._map_by_class(self.core_.decode, self.draw_latents(n_samples, rng), codes)
+        return self._map(self.core_.generate, self.draw_latents(n_samples, rng), codes)
 
     def draw_latents(self, n_samples=1, random_state=None):
         """Draw latent vectors from the prior.
@@ -175,8 +186,13 @@ class BaseGenerator(Parameterized, ABC):
         """
         check_is_fitted(self)
         rng, size = check_random_state(random_state), (n_samples, self.latent_dim_)
-        uniform = self.prior == "uniform"
-        z = rng.uniform(-1, 1, size=size) if uniform else rng.standard_normal(size=size)
+        if self.prior == "uniform":
+            z = rng.uniform(-1, 1, size=size)
+        elif self.prior == "normal":
+            z = rng.standard_normal(size=size)
+        else:
+            tail = ndtr(-BOUNDS[self.prior])
+            z = ndtri(rng.uniform(tail, 1 - tail, size=size))
         return z.astype(np.float32)
 
     def decode(self, z, y=None):
@@ -199,7 +215,7 @@ class BaseGenerator(Parameterized, ABC):
                 f"Got z with {z.shape[1]} columns, but this generator has "
                 f"latent_dim_={self.latent_dim_}; pass one row a latent vector."
             )
-        return self._map_by_class(self.core_.decode, z, self.class_index(y, len(z)))
+        return self._map(self.core_.generate, z, self.class_index(y, len(z)))
 
     def encode(self, X, y=None):
         """Find a latent vector for every input: a quick guess, or exact where known.
@@ -220,7 +236,8 @@ class BaseGenerator(Parameterized, ABC):
                 f"{type(self).__name__} has no encoder; search its latents with "
                 "GenerativeClassifier(search='optimize')."
             )
-        return self._map_by_class(self.core_.encode, rows, self.class_index(y, len(rows)))
+        encode = partial(by_class, self.core_.encode, n_classes=self.n_classes_)
+        return self._map(encode, rows, self.class_index(y, len(rows)))
 
     def log_prior(self, z):
         """Log density of latent vectors under the prior.
@@ -238,15 +255,17 @@ class BaseGenerator(Parameterized, ABC):
 
     def decode_tensor(self, z, class_index):
         """``decode`` as a differentiable torch function of latents and their classes' codes."""
-        return by_class(self.core_.decode, z, class_index, self.n_classes_)
+        return self.core_.generate(z, class_index)
 
     def log_prior_tensor(self, z):
         """``log_prior`` as a differentiable torch function over the last axis of ``z``."""
+        bound = BOUNDS.get(self.prior, np.inf)
         if self.prior == "uniform":
-            inside = (z.abs() <= 1).all(-1)
-            constant = -z.shape[-1] * float(np.log(2.0))
-            return torch.where(inside, constant, -torch.inf).to(z.dtype)
-        return -0.5 * (z.square() + float(np.log(2 * np.pi))).sum(-1)
+            each = torch.full_like(z, -float(np.log(2.0)))
+        else:
+            mass = float(np.log(1 - 2 * ndtr(-bound)))
+            each = -0.5 * (z.square() + float(np.log(2 * np.pi))) - mass
+        return each.where(z.abs() <= bound, -torch.inf).sum(-1)
 
     def class_index(self, y, n_samples):
         """Positions in ``classes_``.
@@ -289,14 +308,15 @@ class BaseGenerator(Parameterized, ABC):
     def _fit(self, rows, codes):
         """Learn from float32 rows and their integer classes."""
 
-    def _map_by_class(self, function, rows, codes):
-        """Apply a function of the core to rows that have a class each."""
+    def _map(self, function, rows, codes):
+        """Apply a function of rows or latents and their classes, in bounded memory."""
         labelled = np.column_stack([rows, codes]).astype(np.float32)
 
         def of_batch(batch):
-            return by_class(function, batch[:, :-1], batch[:, -1].long(), self.n_classes_)
+            return function(batch[:, :-1], batch[:, -1].long())
 
-        values = map_batches(of_batch, labelled, device=device_of(self.core_))
+        size = rows_per_batch(max(labelled.shape[1], self.core_.floats_per_latent))
+        values = map_batches(of_batch, labelled, device=device_of(self.core_), max_rows=size)
         if np.isfinite(values).all():
             return values
         raise ValueError(

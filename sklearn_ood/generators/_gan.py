@@ -1,22 +1,30 @@
 """Generative adversarial nets of all classes, trained as one stacked net."""
 
+import copy
 from dataclasses import field
 from functools import partial
 from numbers import Real
 from typing import Annotated
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, NonNegative, Positive
+from sklearn_ood._parameters import Count, Natural, NonNegative, Positive
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
+# How much of the averaged weights stays at each step, after the first ones.
+AVERAGING = 0.99
+
 
 class GANCore(Core):
-    """What a GAN learns: generators (K, c, m) to (K, c, d), discriminators to (K, c, 1)."""
+    """What a GAN learns: generators (K, c, m) to (K, c, d), discriminators to (K, c, 1).
+
+    ``player`` plays against the discriminator and swings; ``decode`` is its running average.
+    """
 
     prior = "uniform"
 
@@ -24,12 +32,15 @@ class GANCore(Core):
         super().__init__(gan.n_classes_, gan.n_features_in_)
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
         self.instance_noise = gan.instance_noise
-        self.decode = Decoder(generator, self.n_features)
+        self.gradient_penalty, self.n_steps = gan.gradient_penalty, 0
+        self.player = Decoder(generator, self.n_features)
+        self.decode = copy.deepcopy(self.player).requires_grad_(False)
         self.discriminator = discriminator
 
     def started(self, rows):
         """Itself, with the training rows' location as a start, and noise in their units."""
-        self.decode.mean.copy_(torch.as_tensor(rows.mean(0)))
+        for network in (self.player, self.decode):
+            network.mean.copy_(torch.as_tensor(rows.mean(0)))
         self.instance_noise *= float(rows.std(0).mean())
         return self
 
@@ -41,11 +52,25 @@ class GANCore(Core):
         """Of the discriminators and of the generators."""
         noise = self.instance_noise * noise_share
         z = 2 * torch.rand(*real.shape[:2], self.latent_dim, device=real.device) - 1
+        real = real.detach().requires_grad_(self.gradient_penalty > 0)
         on_real = self.judge(real, noise)
-        on_fake = self.judge(self.decode(z), noise)
+        on_fake = self.judge(self.player(z), noise)
         of_real = _cross_entropy(on_real, 1 - self.label_smoothing)
+        if self.gradient_penalty:
+            (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+            steepness = slope.square().sum(2).mean(1).sum()
+            of_real = of_real + self.gradient_penalty / 2 * steepness
         # Non-saturating: make a fake look real rather than not look fake.
         return of_real + _cross_entropy(on_fake, 0), _cross_entropy(on_fake, 1)
+
+    @torch.no_grad()
+    def average(self):
+        """Move the averaged weights towards the player's, faster in the first steps."""
+        self.n_steps += 1
+        share = max(1 - AVERAGING, 10 / (9 + self.n_steps))
+        pairs = zip(self.decode.parameters(), self.player.parameters(), strict=True)
+        for averaged, weights in pairs:
+            averaged.lerp_(weights, share)
 
 
 def _cross_entropy(logits, target):
@@ -60,9 +85,10 @@ class GANNet(StackedNet):
 
     def train_step_single(self, batch, **fit_params):
         gan, done = self.module_, (len(self.history) - 1) / self.max_epochs
+        gan.average()
         critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
         critic_loss.backward(inputs=list(gan.discriminator.parameters()), retain_graph=True)
-        generator_loss.backward(inputs=list(gan.decode.parameters()))
+        generator_loss.backward(inputs=list(gan.player.parameters()))
         return {"loss": critic_loss, "generator_loss": generator_loss}
 
 
@@ -70,8 +96,9 @@ class GAN(NetGenerator):
     """Generate the rows of each class with a generative adversarial net.
 
     All classes' players are trained at the same time, as one stacked net, with one-sided
-    label smoothing, instance noise that fades out, and weight normalisation. There is no
-    encoder: latents are searched.
+    label smoothing, instance noise that fades out, a gradient penalty on real rows, and weight
+    normalisation. What generates is the running average of the generators' weights. There is
+    no encoder: latents are searched.
 
     Parameters
     ----------
@@ -82,11 +109,15 @@ class GAN(NetGenerator):
     instance_noise : float >= 0, default=0.1
         Standard deviation of the noise on what the discriminator sees in the first epoch,
         relative to that of the data; it falls linearly to 0.
+    gradient_penalty : float >= 0, default=0.0
+        Weight of half the discriminator's squared gradient at real rows (R1).
     generator, discriminator : {"auto", "mlp", "conv"}, nn.Module or callable, default="auto"
         "auto" is "conv" for images, else "mlp". A module is copied for every class; a callable
         is called with (n_inputs, n_outputs) for every class.
     max_epochs : int, default=50
-        Passes over the largest class.
+        Passes over the largest class, or more where these are fewer than ``min_steps``.
+    min_steps : int >= 0, default=1500
+        Batches at least, so that small data is trained as long as large.
     lr : float, default=5e-4
         Learning rate of Adam, whose first moment decays with 0.5.
 
@@ -99,12 +130,14 @@ class GAN(NetGenerator):
     ----------
     A. Radford, L. Metz and S. Chintala (2015), DCGAN. T. Salimans et al. (2016), Improved
     techniques for training GANs, section 3.4. M. Arjovsky and L. Bottou (2017), Towards
-    principled methods for training GANs, section 3.
+    principled methods for training GANs, section 3. L. Mescheder, A. Geiger and S. Nowozin
+    (2018), Which training methods for GANs do actually converge?, eq. 9.
 
     Examples
     --------
     >>> from sklearn_ood.generators import GAN
-    >>> gan = GAN(1, max_epochs=2, random_state=0).fit([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    >>> gan = GAN(1, max_epochs=2, min_steps=0, random_state=0)
+    >>> gan = gan.fit([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
     >>> gan.sample(3, random_state=0).shape
     (3, 2)
     """
@@ -112,9 +145,11 @@ class GAN(NetGenerator):
     latent_dim: Count = field(default=15, kw_only=False)
     label_smoothing: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
     instance_noise: NonNegative = 0.1
+    gradient_penalty: NonNegative = 0.0
     generator: Network = "auto"
     discriminator: Network = "auto"
     max_epochs: Count = 50
+    min_steps: Natural = 1500
     lr: Positive = 5e-4
 
     def make_core(self):
@@ -127,7 +162,10 @@ class GAN(NetGenerator):
             network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
         )
 
-    def _train(self, *data):
-        return super()._train(
-            *data, net_class=GANNet, net_params={"optimizer__betas": (0.5, 0.999)}
-        )
+    def _train(self, module, training, validation=None):
+        n_batches = -(-np.bincount(training[1]).max() // self.batch_size)
+        max_epochs = max(self.max_epochs, -(-self.min_steps // n_batches))
+        parameters = {"optimizer__betas": (0.5, 0.999), "max_epochs": max_epochs}
+        net = super()._train(module, training, net_class=GANNet, net_params=parameters)
+        module.average()
+        return net

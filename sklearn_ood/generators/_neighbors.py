@@ -5,6 +5,7 @@ import torch
 
 from sklearn_ood._parameters import fitted
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
+from sklearn_ood.search._latents import squared_distance
 
 # Held at once.
 MAX_DISTANCES = 2**25
@@ -34,23 +35,27 @@ class NeighborCore(Core):
         z = self.nearest(x.reshape(-1, d)).view(n_classes, n_classes, n, 1)
         return torch.diagonal(z).permute(2, 0, 1)
 
-    def nearest(self, x, prior_weight=0.0):
-        parts = x.split(max(1, MAX_DISTANCES // len(self.rows)))
-        place = torch.cat([self._place_of_nearest(part) for part in parts], 1)
+    def nearest(self, x, prior_weight=0.0, distance=squared_distance):
+        width = 1 if distance is squared_distance else self.n_features
+        parts = x.split(max(1, MAX_DISTANCES // (len(self.rows) * width)))
+        place = torch.cat([self._place_of_nearest(part, distance) for part in parts], 1)
         return ((2 * place + 1) / self.count - 1).to(x.dtype)[:, :, None]
 
-    def _place_of_nearest(self, x):
+    def _place_of_nearest(self, x, distance):
         """Place, among the rows of each class, of the one nearest to each input, (K, n)."""
-        inner = torch.addmm(self.half_norm, x, self.rows.T, beta=-1)
-        return torch.stack([of_class.argmax(1) for of_class in inner.split(self.sizes, 1)])
+        if distance is squared_distance:
+            inner = torch.addmm(self.half_norm, x, self.rows.T, beta=-1)
+            return torch.stack([part.argmax(1) for part in inner.split(self.sizes, 1)])
+        of_classes = self.rows.split(self.sizes)
+        return torch.stack([distance(x[:, None], rows).argmin(1) for rows in of_classes])
 
 
 class NearestNeighborGenerator(BaseGenerator):
     """Generate the training rows of each class: the nearest-neighbour classifier's model.
 
     The latent is one number, uniform on [-1, 1], that numbers the rows of a class; gradients
-    to it are zero. The nearest generation of an input is its nearest training row, found by
-    matrix products: generative classification with it is the 1-nearest-neighbour classifier.
+    to it are zero. The nearest generation of an input is its nearest training row, under any
+    similarity: generative classification with it is the 1-nearest-neighbour classifier.
 
     Attributes
     ----------

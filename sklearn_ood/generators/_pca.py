@@ -37,7 +37,7 @@ class PCACore(Core):
         shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
         return inner * shrink[:, None]
 
-    def nearest(self, x, prior_weight=0.0):
+    def nearest(self, x, prior_weight=0.0, distance=None):
         return self.encode(x.expand(self.n_classes, -1, -1), prior_weight)
 
     def log_density(self, x):

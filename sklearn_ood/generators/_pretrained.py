@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import field
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -15,17 +16,17 @@ from sklearn_ood.nets._evaluation import device_of, resolve_device
 from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
 
 
-class ConditionalNetwork(nn.Module):
-    """A network that takes class indices, (K, c, m) to (K, c, d)."""
+class ConditionalCore(Core):
+    """One network of all classes, which takes their indices: it makes what is asked alone."""
 
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
+    floats_per_latent = property(attrgetter("n_features"))
 
-    def forward(self, z):
-        n_classes, n, _ = z.shape
-        index = torch.arange(n_classes, device=z.device).repeat_interleave(n)
-        return self.network(z.flatten(0, 1), index).reshape(n_classes, n, -1)
+    def generate(self, z, class_index):
+        return self.network(z, class_index).flatten(1)
+
+    def decode(self, z):
+        index = torch.arange(self.n_classes, device=z.device).repeat_interleave(z.shape[1])
+        return self.generate(z.flatten(0, 1), index).view(*z.shape[:2], -1)
 
 
 class PretrainedGenerator(BaseGenerator):
@@ -41,8 +42,8 @@ class PretrainedGenerator(BaseGenerator):
         one module a class, of equal architecture.
     latent_dim : int >= 1
         Length of a latent vector.
-    prior : {"normal", "uniform"}, default="normal"
-        Standard normal, or uniform on [-1, 1].
+    prior : {"normal", "truncated_normal", "uniform"}, default="normal"
+        Standard normal, the same cut off at -2 and 2 (as for BigGAN), or uniform on [-1, 1].
     conditional : bool, default=False
         Whether the module is called with class indices as its second argument.
     noise_variance : float >= 0, default=0.01
@@ -62,7 +63,7 @@ class PretrainedGenerator(BaseGenerator):
 
     module: Any = field(kw_only=False)
     latent_dim: Count
-    prior: Literal["normal", "uniform"] = "normal"
+    prior: Literal["normal", "truncated_normal", "uniform"] = "normal"
     conditional: bool = False
     noise_variance: NonNegative = 0.01
     device: Any = "auto"
@@ -85,29 +86,31 @@ class PretrainedGenerator(BaseGenerator):
         generator = cls(module, latent_dim=latent_dim, **parameters)
         generator.classes_ = None if classes is None else np.asarray(classes)
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
-        generator.core_, generator.latent_dim_ = generator.make_core(), latent_dim
+        generator.latent_dim_ = latent_dim
+        generator.core_ = generator.make_core().to(resolve_device(generator.device))
         generator.n_features_in_ = generator.core_.n_features
         return generator
 
     def make_core(self):
         self._validate_params()  # here, for ``from_module``
-        network = copy.deepcopy(self.module)
-        parts = network if isinstance(network, (Sequence, nn.ModuleList)) else [network]
-        if self.conditional:
-            decode = ConditionalNetwork(network)
-        elif len(parts) == self.n_classes_:
-            stack = StackedModule([part.eval() for part in parts])
-            decode = StackedNetwork(stack, (self.latent_dim,))
-        else:
+        modules = copy.deepcopy(self.module)
+        is_one = self.conditional or not isinstance(modules, (Sequence, nn.ModuleList))
+        modules = [module.eval() for module in ([modules] if is_one else modules)]
+        if len(modules) != (1 if self.conditional else self.n_classes_):
             raise ValueError(
-                f"Got {len(parts)} module(s) for {self.n_classes_} classes, but expected a "
+                f"Got {len(modules)} module(s) for {self.n_classes_} classes, but expected a "
                 "sequence of one module a class, or a module that takes class indices with "
                 "conditional=True."
             )
-        decode = decode.eval().requires_grad_(False).to(resolve_device(self.device))
-        core = Core(self.n_classes_, self._width(decode))
-        core.decode, core.prior = decode, self.prior
-        return core
+        core = (ConditionalCore if self.conditional else Core)(
+            self.n_classes_, self._width(modules[0])
+        )
+        if self.conditional:
+            core.network = modules[0]
+        else:
+            core.decode = StackedNetwork(StackedModule(modules), (self.latent_dim,))
+        core.prior = self.prior
+        return core.eval().requires_grad_(False)
 
     @property
     def noise_variance_(self):
@@ -120,13 +123,17 @@ class PretrainedGenerator(BaseGenerator):
                 f"Got a module that generates {core.n_features} features, but X has "
                 f"{rows.shape[1]}; use data of the kind that the module generates."
             )
-        self.core_, self.latent_dim_ = core, self.latent_dim
+        self.core_, self.latent_dim_ = core.to(resolve_device(self.device)), self.latent_dim
 
-    def _width(self, decode):
+    @torch.no_grad()
+    def _width(self, module):
         """Length of a generation."""
-        z = torch.zeros(self.n_classes_, 2, self.latent_dim, device=device_of(decode))
+        device = device_of(module)
+        arguments = [torch.zeros(2, self.latent_dim, device=device)]
+        if self.conditional:
+            arguments.append(torch.zeros(2, dtype=torch.long, device=device))
         try:
-            return decode(z).shape[2]
+            return module(*arguments).flatten(1).shape[1]
         except RuntimeError as error:
             raise ValueError(
                 f"Got a module that cannot take latents of shape (2, {self.latent_dim}): "

@@ -4,10 +4,12 @@ from dataclasses import field
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
+from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
 
@@ -109,7 +111,7 @@ class NetGenerator(StackTrainer, BaseGenerator):
         Length of a latent.
     """
 
-    is_quick = False
+    is_quick = early_stopping = False
     _holder = "net_"
 
     latent_dim: Count = field(default=10, kw_only=False)
@@ -118,10 +120,16 @@ class NetGenerator(StackTrainer, BaseGenerator):
 
     def _fit(self, rows, codes):
         with seeded(self.random_state) as seed:
-            training, validation = self._hold_out(rows, codes, seed)
-            self.net_ = self._train(self.make_core().started(training[0]), training, validation)
+            validation = None
+            if self.early_stopping:
+                held_out = hold_out_each_class(codes, self.validation_fraction, seed)
+                validation = rows[held_out], codes[held_out]
+                if len(np.unique(validation[1])) < self.n_classes_:
+                    raise ValueError(
+                        "Got early_stopping=True with "
+                        f"validation_fraction={self.validation_fraction}, but a class is too "
+                        "small to hold rows out; use early_stopping=False."
+                    )
+                rows, codes = rows[~held_out], codes[~held_out]
+            self.net_ = self._train(self.make_core().started(rows), (rows, codes), validation)
         self.latent_dim_ = int(self.latent_dim)
-
-    def _hold_out(self, rows, codes, seed):
-        """Rows and codes to train on, and those to stop early by: none."""
-        return (rows, codes), None

@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_ood._parameters import Count, Natural, Positive, Share
-from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network
 from sklearn_ood.nets._stacked import Decoder, GaussianEncoder, stacked_network
@@ -40,7 +39,11 @@ class VAECore(Core):
         return self
 
     def log_density(self, x):
-        """The evidence lower bound, with the reconstruction of the encoder's mean."""
+        """What stands for it: the evidence lower bound at the encoder's mean.
+
+        Without the average over the encoder's distribution it is no bound: for most rows it
+        lies above the log density.
+        """
         bound = self.negative_elbo(x.expand(self.n_classes, -1, -1), sample=False)
         return -x.shape[1] * bound.T.double()
 
@@ -144,14 +147,3 @@ class VAE(NetGenerator):
                 "'gaussian'."
             )
         super()._fit(rows, codes)
-
-    def _hold_out(self, rows, codes, seed):
-        if not self.early_stopping:
-            return super()._hold_out(rows, codes, seed)
-        held_out = hold_out_each_class(codes, self.validation_fraction, seed)
-        if len(np.unique(codes[held_out])) < self.n_classes_:
-            raise ValueError(
-                f"Got early_stopping=True with validation_fraction={self.validation_fraction}, "
-                "but a class is too small to hold rows out; use early_stopping=False."
-            )
-        return (rows[~held_out], codes[~held_out]), (rows[held_out], codes[held_out])

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binom
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_pandas_support
 
@@ -57,6 +59,8 @@ class PairedAccuracy(NamedTuple):
     ----------
     first, second : str
         Their names.
+    n_samples : int
+        How many were judged.
     first_accuracy, second_accuracy : float
     difference : float
         First less second.
@@ -70,6 +74,7 @@ class PairedAccuracy(NamedTuple):
 
     first: str
     second: str
+    n_samples: int
     first_accuracy: float
     second_accuracy: float
     difference: float
@@ -97,6 +102,8 @@ def compare_accuracy(
     """
     check_arguments(compare_accuracy, locals())
     rng, n = check_random_state(random_state), correct.shape[1]
+    if not n:
+        raise ValueError("Got no sample on whose label condition and judge agree; take more.")
     tail = (1 - confidence_level) / 2
     compared = []
     for a, b in combinations(range(len(names)), 2):
@@ -106,10 +113,17 @@ def compare_accuracy(
         drawn = rng.multinomial(n, shares, size=n_resamples) / n
         interval = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1 - tail])
         numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
-        compared.append([names[a], names[b], *map(float, numbers)])
+        compared.append([names[a], names[b], n, *map(float, numbers)])
     adjusted = holm([pair[-1] for pair in compared]).tolist()
     pairs = zip(compared, adjusted, strict=True)
     return [PairedAccuracy._make([*pair, p]) for pair, p in pairs]
+
+
+def nearest_rows(samples, rows):
+    """Which rows are nearest to a sample, each once, in units of the features' spread."""
+    scaler = StandardScaler().fit(rows)
+    nearest = NearestNeighbors(n_neighbors=1).fit(scaler.transform(rows))
+    return np.unique(nearest.kneighbors(scaler.transform(samples), return_distance=False))
 
 
 def mcnemar(only_first, only_second):

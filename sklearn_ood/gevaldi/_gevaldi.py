@@ -18,14 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, RandomState, fitted
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
-from sklearn_ood.gevaldi import _members
-from sklearn_ood.gevaldi._comparison import Disagreement, Refit, kl_matrix
-from sklearn_ood.gevaldi._divergence import (
-    latent_objective,
-    log_proba,
-    resolve_divergence,
-    resolve_optimizer,
-)
+from sklearn_ood.gevaldi import _comparison, _divergence, _members
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
 from sklearn_ood.search._ascent import ascend, gradient_moves, in_chunks, likeliest
@@ -179,8 +172,8 @@ class GeValDi(Composition, OODClassifier):
         _members.check_fitted(names, members, generator, classes, self.n_features_in_)
         self.input_shape_ = _members.image_shape(members) or self.input_shape_
         self.estimator_names_, self.estimators_, self.generator_ = names, members, generator
-        self.optimizer_ = resolve_optimizer(self.optimizer, members, generator)
-        self.class_means_ = None if X is None else _class_means(rows, labels, classes)
+        self.optimizer_ = _divergence.resolve_optimizer(self.optimizer, members, generator)
+        self.class_means_ = None if X is None else _members.class_means(rows, labels, classes)
         self.classes_ = classes
         return self
 
@@ -230,14 +223,20 @@ class GeValDi(Composition, OODClassifier):
         drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
         learned = next(iter(generator.core_.state_dict().values()), drawn)
         start = project(drawn.to(learned.device))
-        members = [known[name] for name in names]
-        divergence = resolve_divergence(divergence or self.divergence)
+        compared = [known[name] for name in names], generator
+        divergence = _divergence.resolve_divergence(divergence or self.divergence)
         prior = {"prior_weight": self.prior_weight, "project": project}
-        moves, evaluations = self._moves(start.device, rng)
-        floats = generator.core_.floats_per_row * evaluations
+        seed, evaluations = int(rng.randint(np.iinfo(np.int32).max)), 1
+        moves = partial(gradient_moves, lr=self.lr, method=self.optimizer_)
+        if self.optimizer_ == "evolution":
+            proposals = torch.Generator(device=start.device).manual_seed(seed)
+            evaluations = self.population_size
+            size = {"population_size": evaluations, "step_size": self.step_size}
+            moves = partial(evolution_moves, rng=proposals, **size)
+        floats = generator.core_.floats_per_latent * evaluations
 
         def climb(z, labels):
-            objective = latent_objective(members, generator, labels, divergence, **prior)
+            objective = _divergence.latent_objective(*compared, labels, divergence, **prior)
             return ascend(moves, objective, z, n_steps=self.n_steps)
 
         ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
@@ -277,7 +276,8 @@ class GeValDi(Composition, OODClassifier):
         check_is_fitted(self)
         names = self.estimator_names_
         if X is not None:
-            return kl_matrix(names, log_proba(self.estimators_, validate_rows(self, X)))
+            predictions = _divergence.log_proba(self.estimators_, validate_rows(self, X))
+            return _comparison.kl_matrix(names, predictions)
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         divergence, different = np.zeros((2, len(names), len(names)))
         for a, b in permutations(range(len(names)), 2):
@@ -286,7 +286,34 @@ class GeValDi(Composition, OODClassifier):
             )
             divergence[a, b] = found.end.divergence.mean()
             different[a, b] = found.differ.mean()
-        return Disagreement(names, divergence, different)
+        return _comparison.Disagreement(names, divergence, different)
+
+    def compare_accuracy(self, samples, X, y, **options):
+        """Which member is really better where they differ: on the real rows nearest there.
+
+        Parameters
+        ----------
+        samples : DifferentSamples
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+            Real rows that no member was fitted to. Those are judged that are nearest to a
+            sample, in units of the features' standard deviations; each counts once.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        **options
+            As for :meth:`DifferentSamples.compare_accuracy`.
+
+        Returns
+        -------
+        list of PairedAccuracy
+            One a pair of the members that were set apart.
+        """
+        check_is_fitted(self)
+        rows = validate_rows(self, X)
+        nearest = _comparison.nearest_rows(samples.end.samples, rows)
+        members = [self.named_estimators_[name] for name in samples.names]
+        answers = self.classes_[_divergence.log_proba(members, rows[nearest]).argmax(axis=2)]
+        correct = answers == np.asarray(y)[nearest]
+        return _comparison.compare_accuracy(correct, samples.names, **options)
 
     def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
@@ -346,15 +373,15 @@ class GeValDi(Composition, OODClassifier):
             {name: float(each.score(*rows)) for name, rows in (evaluate or {}).items()}
             for each in (self, refitted)
         )
-        return Refit(refitted, before, after)
+        return _comparison.Refit(refitted, before, after)
 
     def _evidence(self, rows):
-        each = log_proba(self.estimators_, rows)
+        each = _divergence.log_proba(self.estimators_, rows)
         return np.logaddexp.reduce(each, axis=0) - np.log(len(each))
 
     def _scores(self, rows):
-        predictions = torch.from_numpy(log_proba(self.estimators_, rows))
-        return -resolve_divergence(self.divergence)(predictions).double().numpy()
+        predictions = torch.from_numpy(_divergence.log_proba(self.estimators_, rows))
+        return -_divergence.resolve_divergence(self.divergence)(predictions).double().numpy()
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)
@@ -370,17 +397,3 @@ class GeValDi(Composition, OODClassifier):
         self.n_features_in_ = self.generator.n_features_in_
         self.input_shape_ = tuple(self.input_shape or (self.n_features_in_,))
         return None, None, self.generator.classes_
-
-    def _moves(self, device, rng):
-        """How latents climb, and how many are evaluated for each of them at once."""
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        if self.optimizer_ != "evolution":
-            return partial(gradient_moves, lr=self.lr, method=self.optimizer_), 1
-        size = {"population_size": self.population_size, "step_size": self.step_size}
-        proposals = torch.Generator(device=device).manual_seed(seed)
-        return partial(evolution_moves, rng=proposals, **size), self.population_size
-
-
-def _class_means(rows, labels, classes):
-    """Mean row of every class."""
-    return np.stack([rows[labels == each].mean(axis=0, dtype=np.float64) for each in classes])

@@ -117,6 +117,11 @@ def check_fitted(names, members, generator, classes, n_features):
         )
 
 
+def class_means(rows, labels, classes):
+    """Mean row of every class."""
+    return np.stack([rows[labels == each].mean(axis=0, dtype=np.float64) for each in classes])
+
+
 def _inside(frozen):
     """The fitted estimator that is frozen."""
     check_is_fitted(frozen.estimator)

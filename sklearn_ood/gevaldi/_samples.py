@@ -1,5 +1,6 @@
 """The samples on which classifiers differ most, and what they show."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from sklearn.utils._optional_dependencies import check_pandas_support
 from sklearn_ood.gevaldi._comparison import compare_accuracy
 from sklearn_ood.metrics import prediction_set_distance
 from sklearn_ood.search._ascent import checkpoints
+
+LEAST_AGREEMENT = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,29 +114,48 @@ class DifferentSamples:
             )
         return self.y
 
-    def compare_accuracy(self, *, confidence_level=0.95, n_resamples=10_000, random_state=None):
-        """Which member is really better here, taking the condition for the label.
+    def compare_accuracy(self, judge=None, **options):
+        """Which member is better on the samples, taking the condition for the label.
 
-        Interval and test take the samples as independent. Samples of one class that climbed
-        to the same summit are not: look at them (``plot_samples``) before trusting a p-value.
+        People would give many samples another label, the more the farther they climbed: the
+        verdict may be the wrong way round, and that of :meth:`GeValDi.compare_accuracy`, on
+        real rows, goes before it. Interval and test take the samples as independent. Samples
+        of one class that climbed to the same summit are not: look at them (``plot_samples``)
+        before trusting a p-value.
 
         Parameters
         ----------
-        confidence_level : float in (0, 1), default=0.95
-            Of the bootstrap intervals.
-        n_resamples : int >= 1, default=10_000
-        random_state : int, RandomState instance or None, default=None
+        judge : classifier, default=None
+            Fitted, and none of the members, such as nearest neighbours of real rows. Samples
+            that it gives another label than their condition do not count.
+        **options
+            ``confidence_level=0.95`` of the bootstrap intervals, ``n_resamples=10_000`` and
+            ``random_state=None``.
 
         Returns
         -------
         list of PairedAccuracy
             One a pair of members: accuracies, interval of their difference, exact McNemar
             test, corrected for the number of pairs.
+
+        Warns
+        -----
+        UserWarning
+            If there is no judge, or it agrees with fewer than nine conditions in ten.
         """
-        correct = self.end.predictions == self.condition()
-        return compare_accuracy(
-            correct, self.names, confidence_level, n_resamples, random_state
-        )
+        label = self.condition()
+        agrees, doubt = np.ones(len(self), bool), "no judge"
+        if judge is not None:
+            agrees = np.asarray(judge.predict(self.end.samples) == label)
+            doubt = f"a judge that agrees with {agrees.mean():.0%}"
+        if judge is None or agrees.mean() < LEAST_AGREEMENT:
+            warnings.warn(
+                f"Got {doubt} of the samples' conditions, but the verdict takes these for "
+                "labels: trust the one on real rows, GeValDi.compare_accuracy(samples, X, y).",
+                stacklevel=2,
+            )
+        correct = self.end.predictions == label
+        return compare_accuracy(correct[:, agrees], self.names, **options)
 
     def set_distance_path(self, hierarchy=None, *, n=(1, 3, 5)):
         """Course of the first two members' ``prediction_set_distance`` along the ascent.

@@ -74,8 +74,8 @@ def prediction_set_distance(
             f"Got a of shape {a.shape} and b of shape {b.shape}, but expected two arrays of "
             "shape (n_samples, n_classes)."
         )
-    sizes = (n,) if isinstance(n, Integral) else tuple(n)
-    if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    sizes: Any = tuple(np.atleast_1d(n))
+    if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
         raise ValueError(f"Got n={n!r}, but expected whole numbers >= 1.")
     labels = np.arange(a.shape[1]) if classes is None else np.asarray(classes)
     if len(labels) != a.shape[1]:

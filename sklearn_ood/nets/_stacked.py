@@ -180,7 +180,10 @@ class WeightNormalized(nn.Module):
         return functional_call(self.layer, {"weight": weight}, (x,))
 
     def _norm(self, weight):
-        return weight.flatten(1).norm(dim=1).view(-1, *(1,) * (weight.dim() - 1))
+        """Length of the weights of each unit; units are the second axis of a transpose."""
+        units = int(isinstance(self.layer, nn.ConvTranspose2d))
+        others = [i for i in range(weight.dim()) if i != units]
+        return torch.linalg.vector_norm(weight, dim=others, keepdim=True)
 
 
 def _convolutions(input_shape, output_shape, normalize):

@@ -1,140 +1,188 @@
-"""A file's description, read as plain data and checked before skops makes anything of it."""
+"""What a file describes, read as plain data and checked before skops makes anything of it.
+
+An object is read as its shadow: of its class, with plain attributes, and never called.
+"""
 
 import io
 import json
+import zipfile
+from dataclasses import is_dataclass
+from importlib import resources
 from inspect import signature
 from pkgutil import resolve_name
+from types import SimpleNamespace
+from typing import get_type_hints
 
 import numpy as np
-from torch import nn
+from sklearn.base import BaseEstimator
 
-from sklearn_ood.persistence import _parts as parts
-from sklearn_ood.persistence._invariants import NODES, STATE
-from sklearn_ood.persistence._parts import require
+from sklearn_ood.persistence._invariants import FITS, MAX_WIDTH, decision_tree
 
-MAX_PARTS, MAX_DEPTH, MAX_WIDTH, MAX_LAYERS = 2**20, 200, 2**24, 1000
-PROTOCOL = 2  # of skops: older ones have other nodes
+# The exact list of nodes of skops, and of this package's classes ("own").
+LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
+MAX_PARTS, MAX_DEPTH = 2**21, 200
+
+
+class Refused(Exception):
+    """What is wrong with a file, and what to do."""
+
+
+def require(condition, what, advice="it is damaged, or not to be trusted"):
+    """Raise for a file that is damaged, or made to harm."""
+    if not condition:
+        raise Refused(f"{what}: {advice}.")
+
+
+def require_listed(condition, name, where="a part"):
+    """Raise for a name that is not listed, with what to do."""
+    what = f"where {where} is {name}, not among the classes and functions that a file may hold"
+    advice = f"if it is yours, pass modules=[{name}] to save and to load, or keep a network's "
+    require(condition, what, f"{advice}state_dict() yourself; else keep the model with joblib")
+
+
+def checked_names(data):
+    """Names of all that skops makes of the estimator in an archive, when all is checked."""
+    require(data.count(b"PK\x01\x02") < MAX_PARTS // 16, "with too many members")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    entries = [e for e in archive.infolist() if e.compress_type == zipfile.ZIP_STORED]
+    sizes = {entry.filename: entry.file_size for entry in entries}
+    is_plain = len(archive.infolist()) == len(sizes) and sum(sizes.values()) < len(data)
+    require(is_plain, "with compressed, overlapping or equal members")
+    schema = archive.read("schema.json")
+    require(schema.count(b"{") + schema.count(b"[") < MAX_PARTS, "with too many parts")
+    reader, description = Reader(archive), json.loads(schema)
+    require(description["protocol"] == 2, "with another protocol of skops")
+    estimator = reader.read(description, "estimator")
+    kind = type(estimator).__name__
+    require(isinstance(estimator, BaseEstimator), f"of type {kind}", "give an estimator")
+    require(sizes.keys() == reader.files | {"schema.json"}, "with data that no part uses")
+    return sorted(reader.names)
 
 
 class Reader:
-    """Reads nodes as plain data: an object as its state, a part as its arguments.
+    """Reads nodes of skops; ``names`` are of classes and functions, ``files`` of arrays."""
 
-    Parameters
-    ----------
-    archive : ZipFile
-        With the arrays; ``files`` are the members that nodes used.
-    schema : bytes
-        The description; ``names`` are the classes and functions in it.
-    """
-
-    def __init__(self, archive, schema):
-        require(schema.count(b"__loader__") < MAX_PARTS, f"with more than {MAX_PARTS} parts")
-        self.archive, self.files, self.names = archive, set(), set()
+    def __init__(self, archive):
+        self.archive, self.names, self.files = archive, set(), set()
         self.shared, self.count = {}, 0
-        description = json.loads(schema)
-        require(description["protocol"] == PROTOCOL, "with another protocol of skops")
-        self.read(description, "estimator", 0)
 
-    def read(self, value, where, depth):
+    def read(self, value, where):
         """Plain data of whatever JSON holds; ``where`` is what errors call it."""
         if not isinstance(value, (list, dict)):
             return value
         self.count += 1
-        require(depth < MAX_DEPTH and self.count < MAX_PARTS, "with too many or too deep parts")
+        is_small = self.count < MAX_PARTS and where.count(".") < MAX_DEPTH
+        require(is_small, "with too many or too deep parts")
         if isinstance(value, list):
-            return [self.read(each, f"{where}.{i}", depth + 1) for i, each in enumerate(value)]
+            return [self.read(each, f"{where}.{i}") for i, each in enumerate(value)]
         if value.keys() == {"__id__"}:  # a part that was read before, and is whole
             plain, size = self.shared[value["__id__"]]
             self.count += size
         elif "__loader__" not in value:
-            plain = {k: self.read(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
+            plain = {name: self.read(each, f"{where}.{name}") for name, each in value.items()}
         else:
-            before, plain = self.count, self.node(value, where, depth)
-            require(value.get("__id__") not in self.shared, "with two parts of one id")
+            before, plain = self.count, self.node(value, where)
+            require(value.get("__id__") not in self.shared, "with two parts of one name")
             if "__id__" in value:
                 self.shared[value["__id__"]] = plain, self.count - before
         return plain
 
-    def node(self, node, where, depth):
-        """Plain data of one of skops' nodes, which must be listed."""
+    def node(self, node, where):
+        """Plain data of one node, which must be listed."""
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
-        require_listed(f"{loader} {name}" in parts.LISTED, node["__class__"], where)
+        require_listed(f"{loader} {name}" in LISTED, node["__class__"], where)
         self.names.add(name)
+        kind = resolve_name(name)
         if loader == "JsonNode":
-            value = json.loads(node["content"])
-            require(not isinstance(value, (list, dict)), "with a literal that is none")
-            return value
+            return json.loads(node["content"])
         if loader == "NdArrayNode" and node["type"] == "numpy":
             self.files.add(node["file"])
-            return array_of(self.archive.read(node["file"]))
-        plain = {key: self.read(each, where, depth + 1) for key, each in node.items()}
-        content, fits = plain.get("content"), True
-        if loader == "DictNode":
-            kinds = [kind["__class__"] for kind in node["key_types"]["content"]]
-            fits = len(kinds) == len(content) and "bool" not in kinds
-        elif loader == "LossNode":
-            fits = not content and set(map(type, plain["__reduce__"]["args"])) <= {int, float}
-        elif loader == "ObjectNode":
-            check_state(resolve_name(name), content or {})
-        elif node["__class__"] == "Part":
-            require(node["content"]["__loader__"] == "TupleNode", "with a part without order")
-            return part_of(where, *content)
-        fits = fits and (name not in NODES or NODES[name](plain))
-        require(fits, f"with {where}, a {name} whose items do not fit each other")
-        return plain if "__reduce__" in plain else content
+            array = array_of(self.archive.read(node["file"]))
+            return array if kind is np.ndarray else kind(array)
+        plain = {key: self.read(each, where) for key, each in node.items()}
+        content = plain.get("content")
+        return PLAIN[loader](kind, content, plain) if loader in PLAIN else content
 
 
 def array_of(data):
-    """An array without a copy; its header must say just what follows it."""
-    stream, numpy = io.BytesIO(data[:65536]), np.lib.format
-    is_first = numpy.read_magic(stream) == (1, 0)
-    read = numpy.read_array_header_1_0 if is_first else numpy.read_array_header_2_0
-    shape, by_column, dtype = read(stream)
+    """An array whose header says just what follows it, so that nothing more is allocated."""
+    stream = io.BytesIO(data[:65536])
+    major = min(np.lib.format.read_magic(stream)[0], 2)
+    read_header = getattr(np.lib.format, f"read_array_header_{major}_0")
+    shape, by_column, dtype = read_header(stream)
     require(not dtype.hasobject, "with an array of Python objects, which carries a pickle")
-    array = np.ndarray(shape, dtype, data, stream.tell(), order="F" if by_column else "C")
+    order, writeable = "F" if by_column else "C", bytearray(data)  # torch warns of others
+    array = np.ndarray(shape, dtype, writeable, stream.tell(), order=order)
     fits = dtype.itemsize and array.nbytes == len(data) - stream.tell()
     is_short = max(shape, default=0) <= max(MAX_WIDTH, array.nbytes)
     require(fits and is_short, "with an array cut short")
     return array
 
 
-def require_listed(condition, shown, where):
-    """Raise for a value that is not listed, with what to do."""
-    if not condition:
-        raise ValueError(
-            f"Got {where} with {shown}, which is not among the classes and functions that a "
-            f"file may hold. If it is yours, pass modules=[{shown}] to save and to load, which "
-            "then take it from you, or keep a network's state_dict() yourself; else leave it "
-            "out, or keep the model with joblib."
-        )
+def dictionary(_, content, node):
+    """Keys are of their types, which must come back as they were."""
+    pairs = zip(node["key_types"], content.items(), strict=True)
+    made = {key_type(key): value for key_type, (key, value) in pairs}
+    require([*map(str, made)] == [*content], "with keys of other types")
+    return made
 
 
-def check_state(kind, state):
-    """Raise where an attribute is not declared, hides a method, or does not fit the others."""
-    is_own = kind in parts.own_classes().values()
-    known = parts.declared(kind) if is_own else signature(kind).parameters
-    for name, value in state.items():
-        hides = name not in known and (is_own or hasattr(kind, name))
-        strange = hides or name.startswith("__") or not name.isidentifier()
-        require(not strange, f"with the attribute {name!r} of a {kind.__name__}")
-        fits = name not in STATE or STATE[name](value, state)
-        require(fits, f"with a {kind.__name__} whose {name} does not fit the rest")
+def shadow(kind, state, _=None):
+    """An object with these attributes: none hides a method, and they fit each other.
+
+    All attributes of a dataclass, as of every class of this package, are declared.
+    """
+    known, is_declared = dict.fromkeys(signature(kind).parameters, object), is_dataclass(kind)
+    known = get_type_hints(kind) | known if is_declared else known
+    made, attributes = object.__new__(kind), state or {}
+    for name, value in attributes.items():
+        is_free = name.isidentifier() and not name.startswith("__") and not hasattr(kind, name)
+        is_known = is_free and not is_declared
+        is_known = isinstance(value, known[name]) if name in known else is_known
+        what = f"of {kind.__name__} with the {type(value).__name__} {name}"
+        require(is_known, f"{what}, which it does not declare", "declare it with fitted()")
+        require(name not in FITS or FITS[name](value, state), f"{what} that does not fit")
+    vars(made).update(attributes)
+    return made
 
 
-def part_of(where, kind, *arguments):
-    """A part that is of arrays and literals alone, or another's arguments if they may be."""
-    if kind not in ("own", "given"):
-        return parts.MAKE[kind](*arguments)
-    name, known = arguments[0], parts.known_names() if kind == "own" else parts.GIVEN.get()[0]
-    found = known.get(name)
-    require_listed(found is not None, name, where)
-    if kind == "own":
-        is_class = isinstance(found, type) and not issubclass(found, nn.Module)
-        require(is_class, f"with a state of {name}")
-        _, state, networks = arguments
-        check_state(found, state)
-        lists = [len(value) for value in state.values() if networks and type(value) is list]
-        require(max(lists, default=0) <= MAX_LAYERS, f"with {name} of too many layers")
-        n_features = state.get("n_features_in_", 1)
-        require(n_features <= MAX_WIDTH, f"with {name} of too many features")
-    return arguments
+def tree(_, state, node):
+    """The shadow of a decision tree: what others must know of it."""
+    arguments = node["__reduce__"]["args"]
+    require(decision_tree(state, *arguments), "with a corrupted tree")
+    return SimpleNamespace(n_features=arguments[0], value=state["values"])
+
+
+def loss(kind, state, node):
+    """A loss is of numbers alone."""
+    fits = not state and {*map(type, node["__reduce__"]["args"])} <= {int, float}
+    require(fits, f"with a {kind.__name__} of something else than numbers")
+
+
+def random_state(_, state, __):
+    """A key and a position of the Mersenne twister."""
+    kind, numbers = state["bit_generator"], state["state"]
+    fits = (kind, numbers["key"].shape) == ("MT19937", (624,)) and 0 <= numbers["pos"] <= 624
+    require(fits, "with a corrupted RandomState")
+
+
+def random_numbers(_, state, __):
+    """The usual kind, with a seed of the usual size."""
+    numbers, seeds = state["bit_generator"], state["seed_seq"]
+    fits = (numbers["bit_generator"], seeds["pool_size"]) == ("PCG64", 4)
+    require(fits, "with another Generator than PCG64")
+
+
+# How the content of a node is made plain, where it is not plain as it is.
+PLAIN = {
+    "TypeNode": lambda kind, *_: kind,
+    "FunctionNode": lambda kind, *_: kind,
+    "TupleNode": lambda kind, items, _: kind(*items) if hasattr(kind, "_fields") else (*items,),
+    "NdArrayNode": lambda _, items, __: np.fromiter(items, dtype=object),
+    "DictNode": dictionary,
+    "ObjectNode": shadow,
+    "TreeNode": tree,
+    "LossNode": loss,
+    "RandomStateNode": random_state,
+    "RandomGeneratorNode": random_numbers,
+}

@@ -1,10 +1,13 @@
-"""Keep an estimator in a file that runs no code when it is read."""
+"""Keep an estimator in a file that runs no code when it is read.
+
+A file is a checksum, one line of JSON with the versions, and an archive of skops.
+"""
 
 import hashlib
 import io
 import json
 import os
-import platform
+import re
 import secrets
 import shutil
 import warnings
@@ -13,17 +16,14 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from sklearn.base import BaseEstimator
-from torch import nn
+import torch
 
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
-from sklearn_ood.persistence._checks import Reader
-from sklearn_ood.persistence._parts import GIVEN, require, with_parts
+from sklearn_ood.persistence._checks import Refused, checked_names, require
+from sklearn_ood.persistence._parts import GIVEN, with_parts
 
 FORMAT_VERSION = 2
-MAX_MEMBERS = 2**16
-HEADER, SCHEMA = "sklearn_ood.json", "schema.json"
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
 
 
@@ -76,23 +76,12 @@ def save(estimator, path, *, modules=()):
     """
     import skops.io  # slow to import
 
-    with _given(modules, "estimator", TypeError):
-        advice = "save keeps estimators of sklearn_ood and scikit-learn"
-        kind = type(estimator).__name__
-        require(isinstance(estimator, BaseEstimator), f"of type {kind}", advice)
-        archive, stream = _archive(skops.io.dumps(with_parts(estimator))), io.BytesIO()
-        schema = _shared_once(archive.read(SCHEMA))
-        reader = Reader(archive, schema)
-        members = {name: archive.read(name) for name in sorted(reader.files)}
-        header = {"format": FORMAT_VERSION, "python": platform.python_version()}
-        members |= {SCHEMA: schema, HEADER: json.dumps(header | {"versions": _versions()})}
-        with zipfile.ZipFile(stream, "w") as file:
-            for name, data in members.items():
-                file.writestr(zipfile.ZipInfo(name), data)
-            file.comment = bytes(64)  # where the checksum will be
-        data = stream.getvalue()[:-64]
-        skops.io.get_untrusted_types(data=data)  # raises where skops cannot read it
-    _replace(Path(os.path.realpath(path)), data + _checksum(data))
+    header = {"format": FORMAT_VERSION, "versions": _versions()}
+    with _given(modules, "estimator", TypeError), torch.device("meta"):
+        archive = _with_each_part_once(skops.io.dumps(with_parts(estimator)))
+        checked_names(archive)  # raises where load would
+    data = json.dumps(header).encode() + b"\n" + archive
+    _replace(Path(os.path.realpath(path)), _checksum(data) + data)
 
 
 def load(path, *, modules=(), device="cpu"):
@@ -103,8 +92,8 @@ def load(path, *, modules=(), device="cpu"):
     path : str or path-like
     modules : sequence of networks, classes and functions, default=()
         Your own ones that were given to :func:`save`. In place of a network, another of the
-        same layers, which is copied, or a callable ``(n_features_in, n_outputs)`` of the
-        same name that makes one.
+        same layers, which is copied, or its class: a callable ``(n_features_in,
+        n_outputs)`` of the same name, which the parameter then is.
     device : str, default="cpu"
         Where the networks go; "auto" is CUDA where there is one.
 
@@ -115,8 +104,8 @@ def load(path, *, modules=(), device="cpu"):
     Raises
     ------
     ValueError
-        If the file is damaged or truncated, does not fit its checksum, is of a newer format,
-        carries a pickle, names what is not allowed, or holds what does not fit together.
+        If the file is damaged, truncated, a pickle, or of another format, names what is not
+        allowed, or holds what does not fit together. Nothing was made then.
 
     Warns
     -----
@@ -142,68 +131,47 @@ def load(path, *, modules=(), device="cpu"):
     """
     import skops.io  # slow to import
 
-    data = Path(path).read_bytes()
-    with _given(modules, path, ValueError, str(resolve_device(device))):
-        require(data[8:9] != b"{", "of format version 1", "it is read no more; save it anew")
-        require(data[:1] != b"\x80", "that is a pickle", "load never opens one; see save")
-        advice = "it is truncated, damaged or not from save; get it again where it was saved"
-        require(_checksum(data[:-64]) == data[-64:], "that does not fit its checksum", advice)
-        archive = _archive(data)
-        header = json.loads(archive.read(HEADER))
-        other = f"of format version {header['format']}, but {__version__} reads up to "
-        advice = "use a newer sklearn_ood"
-        require(header["format"] <= FORMAT_VERSION, f"{other}{FORMAT_VERSION}", advice)
-        reader = Reader(archive, archive.read(SCHEMA))
-        used = sorted(reader.files | {HEADER, SCHEMA})
-        require(sorted(archive.namelist()) == used, "with data that no part uses, or twice")
+    device = resolve_device(device)
+    with Path(path).open("rb") as file:
+        checksum, data = file.read(64), file.read()
+    with _given(modules, path, ValueError):
+        what = "that is not a whole file of save; a pickle or a file of before is never opened"
+        require(_checksum(data) == checksum, what, "get it again, or save it anew")
+        header = json.loads(data[: data.index(b"\n")])
+        newer = f"of format version {header['format']}, but {__version__} reads up to "
+        is_known = header["format"] <= FORMAT_VERSION
+        require(is_known, f"{newer}{FORMAT_VERSION}", "use a newer sklearn_ood")
         saved, here = header["versions"], _versions().items()
         others = [f"{p} {saved[p]} (here {v})" for p, v in here if saved.get(p, v) != v]
         if others:
             message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
             warnings.warn(message, stacklevel=2)
-        estimator = skops.io.loads(data, trusted=sorted(reader.names))
-        kind = type(estimator).__name__
-        require(isinstance(estimator, BaseEstimator), f"with a {kind}, not an estimator")
-    return estimator
+        with torch.device("meta"):
+            names = checked_names(data)
+        with torch.device(device):
+            return skops.io.loads(data, trusted=names)
 
 
 @contextmanager
-def _given(modules, subject, error_type, device="cpu"):
+def _given(modules, subject, error_type):
     """What the caller gives by name, while a file is read; every error says of what."""
-    for value in modules:
-        if not (isinstance(value, nn.Module) or hasattr(value, "__qualname__")):
-            expected = "networks, classes or functions"
-            raise TypeError(f"Got modules with {value!r}, but expected {expected}.")
-    given = {getattr(each, "__qualname__", type(each).__qualname__): each for each in modules}
-    if len(given) < len(modules):
-        raise ValueError(f"Got modules={modules!r}, but expected different names.")
-    token = GIVEN.set((given, device))
+    names = [getattr(each, "__qualname__", type(each).__qualname__) for each in modules]
+    token = GIVEN.set(dict(zip(names, modules, strict=True)))
     try:
+        is_known = all(map(callable, modules)) and len(set(names)) == len(names)
+        expected = "expected networks, classes or functions of different names"
+        require(is_known, f"and modules={modules!r}", expected)
         yield
     except Exception as error:
-        message = str(error).replace("Got a file", f"Got {subject}")
-        if isinstance(error, RecursionError):
-            message = f"Got {subject} that contains itself, or whose parts are too deep."
-        elif not message.startswith("Got"):
-            message = f"Got {subject} that is damaged, or cannot be stored: {error!r}"
-        raise error_type(message) from error
+        reason = f"that is damaged, contains itself or is not as it was fitted: {error!r}"
+        reason = error if isinstance(error, Refused) else reason
+        raise error_type(f"Got {subject} {reason}") from error
     finally:
         GIVEN.reset(token)
 
 
-def _archive(data):
-    """An archive that is no larger than it looks."""
-    require(data.count(b"PK\x01\x02") < MAX_MEMBERS, f"with more than {MAX_MEMBERS} members")
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    found = archive.infolist()
-    is_plain = {entry.compress_type for entry in found} <= {zipfile.ZIP_STORED}
-    is_plain = is_plain and sum(entry.file_size for entry in found) < len(data)
-    require(is_plain, "with compressed or overlapping members")
-    return archive
-
-
-def _shared_once(schema):
-    """A description in which a part that occurs again is only referred to."""
+def _with_each_part_once(data):
+    """An archive whose description only refers to a part that it had before."""
     seen, plain = {}, ("JsonNode", "TypeNode", "FunctionNode")
 
     def refer(node):
@@ -214,8 +182,14 @@ def _shared_once(schema):
             node["__id__"] = seen[key] = len(seen) + 1
         return node
 
-    description = json.loads(schema, object_hook=refer)
-    return json.dumps(description, separators=(",", ":")).encode()
+    archive, stream = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    description = json.loads(archive.read("schema.json"), object_hook=refer)
+    schema = json.dumps(description, separators=(",", ":"))
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr(zipfile.ZipInfo("schema.json"), schema)
+        for name in sorted(set(re.findall(r'"(\d+\.npy)"', schema))):
+            file.writestr(zipfile.ZipInfo(name), archive.read(name))
+    return stream.getvalue()
 
 
 def _replace(path, data):

@@ -1,180 +1,90 @@
-"""What skops does not write, or would restore without a check.
+"""What skops does not write, or would restore without a check: written as a call of ``Part``.
 
-A part is written as the call ``Part(kind, *arguments)``, and read by that call, which gives
-not a part but the value. Networks are parts of the estimator that holds them: it builds them
-again from its parameters (``untrained_networks``), and the file only fills them.
+Networks are parts of the estimator that holds them: it builds them again from its parameters
+(``untrained_networks``), and the file only fills them. All is made on torch's default device;
+on "meta" nothing is allocated, so that a file is checked by building what it describes.
 """
 
 import io
 import pickle
+from collections.abc import Callable
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import cache, reduce
-from importlib import resources
-from inspect import signature
+from functools import partial, reduce
 from operator import attrgetter
 from pkgutil import resolve_name
-from typing import ClassVar, get_origin, get_type_hints
 
 import numpy as np
 import torch
+from scipy.interpolate import BSpline
 from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from sklearn.neighbors import BallTree, KDTree
 from skorch import NeuralNet
 from skorch.history import History
+from torch import nn
 
-from sklearn_ood.nets._training import wrap_trained
+from sklearn_ood.nets._training import seeded, wrap_trained
+from sklearn_ood.persistence._checks import LISTED, require, require_listed, shadow
 
-# What the caller gave: networks, classes and functions by name, and the device to load to.
-GIVEN: ContextVar[tuple[dict, str]] = ContextVar("given", default=({}, "cpu"))
-# The exact list of nodes of skops, and of this package's classes ("own").
-LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
-SEARCH_TREES = {"KDTree": KDTree, "BallTree": BallTree}
-SPARSE = {kind.__name__: kind for kind in (csr_matrix, csc_matrix, csr_array, csc_array)}
-
-
-def require(condition, what, advice="it is damaged, or not to be trusted"):
-    """Raise for a file that is damaged, or made to harm."""
-    if not condition:
-        raise ValueError(f"Got a file {what}: {advice}.")
+# What the caller gave: networks, classes and functions by name.
+GIVEN: ContextVar[dict] = ContextVar("given")
+OWN = {line.rpartition(".")[2]: line[4:] for line in LISTED if line.startswith("own ")}
 
 
-class Part:
-    """A value as the call that makes it."""
+class Part(tuple):
+    """A value as the call that makes it, which skops takes for a named tuple."""
+
+    _fields = ()
 
     def __new__(cls, kind, *arguments):
         """The value itself."""
         return MAKE[kind](*arguments)
 
-    def __reduce__(self):
-        return type(self), self.arguments
-
-
-def part(*arguments):
-    """The part itself, to be written."""
-    made = object.__new__(Part)
-    made.arguments = arguments
-    return made
-
-
-class Recipe:
-    """A network parameter whose class the caller gives: made, with its weights, when asked."""
-
-    def __init__(self, build, weights):
-        self.build, self.weights, self.network = build, weights, self
-
-    def __call__(self, n_features_in, n_outputs):
-        self.network = filled(self.build(n_features_in, n_outputs), self.weights)
-        return deepcopy(self.network)
-
-
-def filled(network, weights):
-    """The network with the weights of a file, which must be exactly its own."""
-    tensors = {name: torch.tensor(values) for name, values in weights.items()}
-    network.load_state_dict(tensors, strict=True)
-    return network
-
-
-def as_array(tensor):
-    """A tensor as an array; numpy has no bfloat16, which float32 holds exactly."""
-    plain = tensor.detach().cpu()
-    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
-
-
-def weights_of(network):
-    """State of a network as arrays."""
-    return {name: as_array(tensor) for name, tensor in network.state_dict().items()}
-
-
-def untrained_networks(estimator, device):
-    """What the estimator builds; on "meta" nothing is allocated, however wide it is."""
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        return getattr(estimator, "untrained_networks", dict)()
-
-
-def shapes(weights):
-    """Shapes of tensors or arrays by name."""
-    return {name: values.shape for name, values in weights.items()}
-
-
-def state_of(estimator):
-    """Attributes of an object of this package; its networks' weights and histories."""
-    networks, state = {}, dict(vars(estimator))
-    for path in untrained_networks(estimator, "meta"):
-        held, history = attrgetter(path)(estimator), None
-        if isinstance(held, NeuralNet):
-            held, history = held.module_, list(held.history_)
-        networks[path] = [weights_of(held), history]
-        state.pop(path.partition(".")[0], None)
-    check_own(estimator, state, networks)
-    return state, networks
-
-
-@cache
-def own_classes():
-    """The classes of this package that a file may hold, by name."""
-    names = [line.removeprefix("own ") for line in LISTED if line.startswith("own ")]
-    return {name: resolve_name(name) for name in names}
-
-
-def known_names():
-    """Those classes, and what the caller gives, by name."""
-    return own_classes() | GIVEN.get()[0]
-
-
-@cache
-def declared(kind):
-    """The attributes that a class of this package declares: parameters, and annotated ones."""
-    hints = get_type_hints(kind).items()
-    own = {name: hint for name, hint in hints if get_origin(hint) is not ClassVar}
-    return own | dict.fromkeys(signature(kind).parameters, object)
-
-
-def check_own(made, state, networks):
-    """Raise for attributes that its class does not declare, weights of other networks."""
-    kind, advice = type(made), "annotate it there, or name its network in untrained_networks"
-    known = declared(kind) if kind in own_classes().values() else dict.fromkeys(state, object)
-    for name, value in state.items():
-        what = f"with the {type(value).__name__} {name}, which it does not declare"
-        require(isinstance(value, known.get(name, ())), f"of {kind.__name__} {what}", advice)
-    untrained = untrained_networks(made, "meta").items()
-    built = {path: shapes(network.state_dict()) for path, network in untrained}
-    fits = built == {path: shapes(weights) for path, (weights, _) in networks.items()}
-    what = f"of {kind.__name__} with weights of other networks than its parameters describe"
-    require(fits, what, "set them as they were in fit")
-
 
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
-    kind, (_, device) = known_names()[name], GIVEN.get()
-    made = object.__new__(kind)
-    vars(made).update(state)
-    check_own(made, state, networks)
-    for path, network in untrained_networks(made, "cpu").items():
+    kind, device = named(name), str(torch.get_default_device())
+    require_listed(isinstance(kind, type) and not issubclass(kind, nn.Module), name)
+    made = shadow(kind, state)
+    with seeded(0):
+        built = getattr(made, "untrained_networks", dict)()
+    require(built.keys() == networks.keys(), f"of {name} with other networks")
+    for path, network in built.items():
         weights, history = networks[path]
-        network = filled(network, weights).to(device).eval()
+        network.load_state_dict(weights)
+        trained = network.eval()
         if history is not None:
-            network = wrap_trained(network, device=device)
-            network.history_ = History(history)
+            trained = wrap_trained(network, device=device)
+            trained.history_ = History(history)
         *holders, last = path.split(".")
-        vars(reduce(getattr, holders, made))[last] = network
-    recipes = {key: value.network for key, value in state.items() if isinstance(value, Recipe)}
-    vars(made).update(recipes)
+        vars(reduce(getattr, holders, made))[last] = trained
     return made
+
+
+def named(name):
+    """The class of that name: the caller's, or one of this package; None if there is none."""
+    return GIVEN.get().get(name) or (resolve_name(OWN[name]) if name in OWN else None)
 
 
 def restore_given(name, weights=None):
     """What the caller hands to load: as it is, or a network with its first weights."""
-    given = GIVEN.get()[0][name]
-    if weights is None:
+    require_listed(name in GIVEN.get(), name)
+    given = GIVEN.get()[name]
+    if weights is None or not isinstance(given, nn.Module):
         return given
-    is_network = isinstance(given, torch.nn.Module)
-    return filled(deepcopy(given), weights) if is_network else Recipe(given, weights)
+    network = deepcopy(given).to(torch.get_default_device())
+    network.load_state_dict(weights)
+    return network
 
 
-def restore_sparse(kind, data, indices, indptr, shape):
+def restore_tensor(_, values, dtype):
+    """A tensor; numpy has no bfloat16."""
+    return torch.tensor(values, dtype=getattr(torch, dtype))
+
+
+def restore_sparse(kind, *content):
     """A matrix whose indices lie inside it."""
-    matrix = SPARSE[kind]((data, indices, indptr), shape=shape)
+    matrix = kind(content[:-1], shape=content[-1])
     matrix.check_format(full_check=True)
     return matrix
 
@@ -183,16 +93,39 @@ def restore_search_tree(kind, data, options):
     """A KDTree or BallTree, built again from its rows."""
     is_plain = np.isfinite(data).all() and options["metric"] != "pyfunc"
     require(is_plain, "with a search tree of NaN, or whose metric is called")
-    return SEARCH_TREES[kind](data, **options)
+    return kind(data, **options)
 
 
-MAKE = {
-    "own": restore_own,
-    "given": restore_given,
-    "tensor": lambda values, dtype: torch.tensor(values).to(getattr(torch, dtype)),
-    "sparse": restore_sparse,
-    "search tree": restore_search_tree,
+def array_and_type(tensor):
+    """What a tensor is made of; float32 holds bfloat16 exactly."""
+    plain = tensor.detach().cpu()
+    plain = plain.float() if plain.dtype == torch.bfloat16 else plain
+    return plain.numpy(), str(tensor.dtype).removeprefix("torch.")
+
+
+def rows_and_options(tree):
+    """What a KDTree or BallTree is built from."""
+    data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
+    p, vector, *_ = metric.__getstate__()
+    name = type(metric).__name__.removesuffix("Distance64").lower()
+    require(name != "minkowski" or not vector.size, "with a search tree of weighted features")
+    options = {"leaf_size": leaf_size, "metric": name, "sample_weight": weights}
+    return data, options | ({"p": p} if name == "minkowski" else {})
+
+
+# What a value of a class is made of, and how it is made.
+CALLS: dict[type, tuple[Callable, Callable]] = {
+    torch.Tensor: (array_and_type, restore_tensor),
+    np.memmap: (lambda array: (np.asarray(array),), lambda _, array: array),
+    BSpline: (attrgetter("t", "c", "k", "extrapolate"), lambda kind, *args: kind(*args)),
 }
+CALLS |= dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree))
+SPARSE = attrgetter("data", "indices", "indptr", "shape"), restore_sparse
+CALLS |= dict.fromkeys((csr_matrix, csc_matrix, csr_array, csc_array), SPARSE)
+MAKE: dict[str, Callable] = {
+    kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()
+}
+MAKE |= {"own": restore_own, "given": restore_given}
 
 
 class Copier(pickle.Pickler):
@@ -200,42 +133,34 @@ class Copier(pickle.Pickler):
 
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
-        kind, names = type(value), self.names
-        name = names.get(id(value), getattr(value, "__qualname__", ""))
-        if isinstance(value, torch.nn.Module):
-            return part, ("given", kind.__qualname__, weights_of(value))
-        if id(value) in names or "<" in name:  # a lambda, or defined in a function
-            return part, ("given", name)
-        if id(kind) in names:
-            return part, ("own", names[id(kind)], *state_of(value))
-        if kind is torch.Tensor:
-            return part, ("tensor", as_array(value), str(value.dtype).removeprefix("torch."))
-        if kind in SEARCH_TREES.values():
-            return part, ("search tree", kind.__name__, *rows_and_options(value))
-        if kind in SPARSE.values():
-            content = value.data, value.indices, value.indptr, value.shape
-            return part, ("sparse", kind.__name__, *content)
-        if kind is np.memmap:
-            return np.array, (np.asarray(value),)
-        return NotImplemented
+        kind, name = type(value), getattr(value, "__qualname__", "")
+        if isinstance(value, nn.Module):
+            arguments = "given", kind.__qualname__, value.state_dict()
+        elif GIVEN.get().get(name) is value or "<" in name:  # a lambda, or local to a function
+            arguments = "given", name
+        elif named(kind.__qualname__) is kind:
+            arguments = "own", kind.__qualname__, *state_of(value)
+        elif kind in CALLS:
+            arguments = kind.__name__, *CALLS[kind][0](value)
+        else:
+            return NotImplemented
+        return tuple.__new__, (Part, arguments)
+
+
+def state_of(estimator):
+    """Attributes of an object of this package; its networks' weights and histories."""
+    networks, state = {}, dict(vars(estimator))
+    for path in getattr(estimator, "untrained_networks", dict)():
+        held, history = attrgetter(path)(estimator), None
+        if isinstance(held, NeuralNet):
+            held, history = held.module_, list(held.history_)
+        networks[path] = held.state_dict(), history
+        state.pop(path.partition(".")[0], None)
+    return state, networks
 
 
 def with_parts(estimator):
     """A copy that shares the arrays; pickle walks through it, and nothing leaves the memory."""
     stream, buffers = io.BytesIO(), []
-    copier = Copier(stream, protocol=5, buffer_callback=buffers.append)
-    copier.names = {id(value): name for name, value in known_names().items()}
-    copier.dump(estimator)
+    Copier(stream, protocol=5, buffer_callback=buffers.append).dump(estimator)
     return pickle.loads(stream.getbuffer(), buffers=buffers)
-
-
-def rows_and_options(tree):
-    """What a KDTree or BallTree is built from again."""
-    data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
-    p, vector, *_ = metric.__getstate__()
-    name = type(metric).__name__.removesuffix("Distance64").lower()
-    options = {"leaf_size": leaf_size, "metric": name, "sample_weight": weights}
-    if name == "minkowski":
-        require(not vector.size, "with a search tree of weighted features", "scale them before")
-        options["p"] = p
-    return data, options

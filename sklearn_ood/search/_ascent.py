@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import chi2
 
-from sklearn_ood.search._latents import ClassBlocks
+from sklearn_ood.search._latents import BOUNDS, ClassBlocks
 
 FLOATS_PER_CHUNK = 2**22
 N_CHECKPOINTS = 11
@@ -58,7 +58,8 @@ def identity(z):
 def likeliest(prior, prior_mass, latent_dim):
     """Projection, along the last axis, onto the smallest set that holds the prior's mass.
 
-    Where all latents are equally likely (``prior="uniform"``), that is the whole box.
+    Where all latents are equally likely (``prior="uniform"``), that is the whole box; of a
+    truncated normal prior it is the part of the normal one's ball in its box.
 
     Examples
     --------
@@ -69,13 +70,13 @@ def likeliest(prior, prior_mass, latent_dim):
     tensor([[1.2880, 1.7170],
             [0.3000, 0.4000]])
     """
-    if prior == "uniform":
-        return lambda z: z.clamp(-1.0, 1.0)
-    if prior_mass == 1:
+    bound = BOUNDS.get(prior)
+    if prior_mass == 1 and bound is None:
         return identity
-    radius = float(chi2.ppf(prior_mass, latent_dim)) ** 0.5
+    radius = np.inf if prior == "uniform" else float(chi2.ppf(prior_mass, latent_dim)) ** 0.5
 
     def into_ball(z):
+        z = z if bound is None else z.clamp(-bound, bound)
         length = z.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
         return z * (radius / length).clamp_max(1.0)
 

@@ -14,7 +14,8 @@ from sklearn_ood.search._lbfgs import minimize_batched
 # Matrix products round alike for whole blocks of rows: a row's path must not depend on how
 # many others are still searched.
 ROW_BLOCK = 16
-# The search moves freely; a uniform latent is the tanh of what moves.
+# Where latents of these priors end. The search moves freely: they are the tanh of what moves.
+BOUNDS = {"uniform": 1.0, "truncated_normal": 2.0}
 EDGE = 1 - 1e-4
 
 
@@ -187,18 +188,19 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
         latents, generations = (torch.as_tensor(part, device=x.device) for part in bank)
         index = nearest_in_bank(x, generations)
         starts.append(torch.take_along_dim(latents, index[:, :, None], dim=1))
-    in_box = core.prior == "uniform"
+    bound = BOUNDS.get(core.prior)
     weight = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)[..., None]
 
     def inside(z):
-        return torch.tanh(z) if in_box else z
+        return z if bound is None else bound * torch.tanh(z)
 
+    flat = core.prior == "uniform"
     found = search_latents(
         lambda z: core.decode(inside(z)),
         x,
-        [torch.atanh(z.clamp(-EDGE, EDGE)) if in_box else z for z in starts],
+        [z if bound is None else torch.atanh((z / bound).clamp(-EDGE, EDGE)) for z in starts],
         distance=distance,
-        penalty=None if in_box else lambda z: weight * z.square().sum(-1),
+        penalty=None if flat else lambda z: weight * inside(z).square().sum(-1),
         max_iter=max_iter,
     )
     return found.distance, inside(found.z)

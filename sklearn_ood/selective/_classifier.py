@@ -194,10 +194,10 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         classes, outlier = self._classes_and_outliers(y)
         decides = bool(self._limits) or self.threshold is not None
         self.reject_label_ = label_of_refusals(self.reject_label, classes) if decides else None
-        calibrating = self._held_out(len(y), inside)
+        calibrating = self._held_out(len(outlier), inside)
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [ood_label_in(each) is not None for each in inside]
-        training = [~calibrating if each else ~calibrating & ~outlier for each in knows]
+        training = (~calibrating & (known | ~outlier) for known in knows)
         taught = list(map(partial(fitted_on, X=X, y=y), inside, training))
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))

@@ -133,7 +133,13 @@ def ood_threshold(confidence, ood_acceptance, delta):
             f"least {fewest(ood_acceptance, delta)} outlier rows, or ask for a larger "
             "ood_acceptance or delta."
         )
-    threshold = float(np.nextafter(np.sort(confidence)[::-1][kept[-1]], np.inf))
+    least = np.sort(confidence)[::-1][kept[-1]]
+    if np.isposinf(least):
+        raise ValueError(
+            "Got outliers with a confidence of +inf, which no threshold refuses; pass finite "
+            "numbers."
+        )
+    threshold = float(np.nextafter(least, np.inf))
     n_accepted = int((confidence >= threshold).sum())
     bound = float(upper_bound(n_accepted, n_rows, delta))
     counts = n_rows, n_accepted, n_accepted

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.linear_model import LogisticRegression
@@ -27,11 +28,12 @@ from sklearn_ood.generators import (
     PCAGenerator,
     PretrainedGenerator,
 )
+from sklearn_ood.search._latents import DISTANCES
 
 X, Y = load_iris(return_X_y=True)
 LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
 TINY_VAE = VAE(2, hidden_layer_sizes=(16,), max_epochs=20, lr=0.01, batch_size=16)
-TINY_GAN = GAN(2, hidden_layer_sizes=(16,), max_epochs=30, lr=0.01, batch_size=16)
+TINY_GAN = GAN(2, hidden_layer_sizes=(16,), max_epochs=30, min_steps=0, lr=0.01, batch_size=16)
 
 
 @parametrize_with_checks(
@@ -134,6 +136,42 @@ def test_neighbors_are_the_nearest_neighbor_classifier():
     assert_allclose(-classifier.score_samples(queries), distance, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("similarity", ["l1", "l3", SiameseSimilarity(max_epochs=1)])
+def test_the_nearest_row_is_the_nearest_under_the_similarity(similarity, monkeypatch):
+    monkeypatch.setattr("sklearn_ood.generators._neighbors.MAX_DISTANCES", 2500)
+    classifier = GenerativeClassifier("knn", similarity=similarity, random_state=0).fit(X, Y)
+    found = classifier.explain(X[::10])
+    rows, queries = (torch.from_numpy(part.astype(np.float32)) for part in (X, X[::10]))
+    if isinstance(similarity, str):
+        apart = DISTANCES[similarity](queries[:, None], rows)
+    else:
+        apart = -classifier.similarity_(queries[:, None], rows).detach()
+    nearest = np.stack([apart[:, k == Y].min(1).values for k in range(3)], 1)
+    assert_allclose(found.distances, nearest, rtol=1e-4, atol=1e-6)
+    closest = [apart[:, k == Y].argmin(1) for k in range(3)]
+    for k, place in enumerate(closest):
+        assert_allclose(found.generations[:, k], X[k == Y][place])
+
+
+def test_the_nearest_generation_of_pca_in_l1_is_that_of_a_linear_program():
+    options = {"similarity": "l1", "prior_weight": 0.0, "random_state": 0}
+    classifier = GenerativeClassifier("pca", **options).fit(X, Y)
+    core, rows = classifier.generator_.core_, X[::15]
+    axes, mean = core.components.numpy(), core.mean.numpy()
+    m, d = axes.shape[1:]
+    cost, least = np.r_[np.zeros(m), np.full(d, 1 / d)], np.zeros((len(rows), 3))
+    for i, k in np.ndindex(*least.shape):
+        inequalities = np.block([[axes[k].T, -np.eye(d)], [-axes[k].T, -np.eye(d)]])
+        apart = np.r_[rows[i] - mean[k], mean[k] - rows[i]]
+        bounds = [(None, None)] * m + [(0, None)] * d
+        least[i, k] = linprog(cost, inequalities, apart, bounds=bounds).fun
+    found = -classifier.decision_function(rows)
+    assert (found >= least - 1e-5).all()
+    assert (found / least).mean() < 1.02
+    first = GenerativeClassifier("pca", search="encoder", **options).fit(X, Y)
+    assert (-first.decision_function(rows) / least).mean() > 1.1
+
+
 def test_optimizing_is_no_worse_than_the_encoder_alone():
     vae = clone(TINY_VAE).set_params(random_state=0)
     options = {"prior_weight": 0.0, "n_candidates": 8, "random_state": 0}
@@ -146,7 +184,9 @@ def test_optimizing_is_no_worse_than_the_encoder_alone():
 
 @pytest.mark.parametrize("similarity", ["l1", "l3"])
 def test_other_distances_refine_the_closed_form(similarity):
-    projected = GenerativeClassifier("pca", similarity=similarity, random_state=0).fit(X, Y)
+    projected = GenerativeClassifier(
+        "pca", similarity=similarity, search="encoder", random_state=0
+    ).fit(X, Y)
     refined = GenerativeClassifier(
         "pca", similarity=similarity, search="optimize", prior_weight=0.0
     )

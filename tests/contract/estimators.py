@@ -23,6 +23,9 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
     Subspace,
+    TableClassifier,
+    TableDensity,
+    TableEncoder,
 )
 from sklearn_ood.detectors import (
     FDBD,
@@ -113,4 +116,7 @@ ESTIMATORS = [
     Subspace(),
     *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching)),
     *(score() for score in (ActivationShaping, LogitScore)),
+    TableClassifier(10, random_state=0),
+    TableDensity(2, random_state=0),
+    TableEncoder(),
 ]

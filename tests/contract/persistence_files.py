@@ -7,27 +7,37 @@ import zipfile
 
 import numpy as np
 
+HEADER = "header"
+
 
 def parts_of(path):
-    """Description and other members of a file."""
-    with zipfile.ZipFile(path) as file:
+    """Description and other members of a file; the header is one of them here."""
+    data = path.read_bytes()[64:]
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
         members = {name: file.read(name) for name in file.namelist()}
-    return json.loads(members.pop("schema.json")), members
+    header, _, _ = data.partition(b"\n")
+    return json.loads(members.pop("schema.json")), members | {HEADER: header}
 
 
 def write(path, schema, members):
     """A file of our format with any content and a right checksum."""
     schema = schema if isinstance(schema, (str, bytes)) else json.dumps(schema)
+    entries = [entry for entry in members.items() if entry[0] != HEADER]
+    seal(path, members[HEADER], archive([*entries, ("schema.json", schema)]))
+
+
+def archive(entries, compression=zipfile.ZIP_STORED):
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        for name, data in [*members.items(), ("schema.json", schema)]:
-            file.writestr(zipfile.ZipInfo(name), data)
-        file.comment = bytes(64)
-    seal(path, stream.getvalue()[:-64])
+    with zipfile.ZipFile(stream, "w", compression) as file:
+        for name, data in entries:
+            entry = zipfile.ZipInfo(name) if isinstance(name, str) else name
+            file.writestr(entry, data, compression)
+    return stream.getvalue()
 
 
-def seal(path, data):
-    path.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
+def seal(path, header, data):
+    data = header + b"\n" + data
+    path.write_bytes(hashlib.sha256(data).hexdigest().encode() + data)
 
 
 def change(path, edit=lambda schema: None, extra=None):
@@ -51,7 +61,7 @@ def nodes_of(node, loader=None):
 
 def state_of(schema):
     """State of the estimator at the root, one of this package: nodes by attribute."""
-    return schema["content"]["content"][2]["content"]
+    return schema["content"][2]["content"]
 
 
 def literal(value):
@@ -77,8 +87,7 @@ def mapping(**items):
 
 def a_part(kind, *arguments):
     name = "sklearn_ood.persistence._parts.Part"
-    content = sequence("tuple", literal(kind), *arguments)
-    return node("ConstructorFromReduceNode", name, content=content)
+    return node("TupleNode", name, content=[literal(kind), *arguments])
 
 
 def npy(array):

@@ -30,7 +30,10 @@ from sklearn.utils.validation import check_array
 import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.data._encoder import Indicators
+from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.detectors._backbone import Backbone
+from sklearn_ood.detectors._frequencies import Frequencies
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
 
@@ -73,7 +76,7 @@ PLAIN += [
     np.random.default_rng(0),
     partial(np.mean),
 ]
-TUPLES = [torch.Size([1]), _ImputerTriplet(0, 0, 0)]
+TUPLES = [torch.Size([1]), _ImputerTriplet(0, 0, 0), tuple.__new__(Part)]
 UFUNCS = (
     "absolute",
     "arccos",
@@ -108,7 +111,7 @@ UFUNCS = (
 REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
-OURS = (Backbone, ConformalScale, Guarantee)
+OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
 
 
 def path_of(value):
@@ -178,7 +181,7 @@ def lines():
     found |= {f"ObjectNode {path}" for path in objects()}
     found |= {f"LossNode {path}" for path in losses()}
     found |= {f"own {path}" for path in ours()}
-    found |= {f"TreeNode {path_of(Tree)}", f"ConstructorFromReduceNode {path_of(Part)}"}
+    found.add(f"TreeNode {path_of(Tree)}")
     return sorted(found)
 
 

@@ -57,7 +57,9 @@ TINY = {"hidden_layer_sizes": (32,), "max_epochs": 2, "batch_size": 8, "random_s
 SOFTMAX = SoftmaxClassifier(**TINY)
 GAN_OUTLIERS = GANOutliers(hidden_layer_sizes=(32,), latent_dim=2)
 SMALL_VAE = VAE(latent_dim=2, hidden_layer_sizes=(32,), max_epochs=2, random_state=0)
-SMALL_GAN = GAN(latent_dim=2, hidden_layer_sizes=(32,), max_epochs=2, random_state=0)
+SMALL_GAN = GAN(
+    latent_dim=2, hidden_layer_sizes=(32,), max_epochs=2, min_steps=0, random_state=0
+)
 MEMBERS = [("confidence", "classifier"), ("neighbors", NeighborDistance())]
 GENERATORS = [
     PCAGenerator(),

@@ -45,7 +45,9 @@ ON_IMAGES = {
     "dae_typical": DAEConfidence(curvature="hutchinson", typicality=True, **TINY),
     "pca": GenerativeClassifier("pca", random_state=0),
     "vae": GenerativeClassifier(VAE(2, max_epochs=3, random_state=0), random_state=0),
-    "gan": GenerativeClassifier(GAN(2, max_epochs=3, random_state=0), random_state=0),
+    "gan": GenerativeClassifier(
+        GAN(2, max_epochs=3, min_steps=0, random_state=0), random_state=0
+    ),
     "combined": CombinedClassifier(random_state=0),
     "selective": SelectiveClassifier(SoftmaxClassifier(**TINY), coverage=0.8, random_state=0),
 }

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.utils import Bunch
 
 import data
-from data import load_images, load_tabular
+from data import load_frame, load_images, load_tabular
 
 
 def jpeg_stream(colours):
@@ -352,3 +352,18 @@ class TestRealFiles:
         anomalies = table.target_names == ["normal", "anomaly"]
         assert (table.target.sum() if anomalies else len(np.unique(table.target))) == third
         assert len(table.feature_names) in (0, width)
+
+
+class TestLoadFrame:
+    def test_a_frame_and_its_labels(self, tmp_path):
+        (tmp_path / "mixed").mkdir()
+        (tmp_path / "mixed" / "soybean.csv").write_text("a,b,target\n1,x,yes\n,y,no\n")
+        frame, target = load_frame("soybean", data_home=tmp_path)
+        assert frame.isna().to_numpy().tolist() == [[False, False], [True, False]]
+        assert target.tolist() == ["yes", "no"]
+
+    def test_what_is_not_there(self, tmp_path):
+        with pytest.raises(ValueError, match="'soybean'"):
+            load_frame("iris")
+        with pytest.raises(FileNotFoundError, match="mixed/soybean.csv"):
+            load_frame("soybean", data_home=tmp_path)

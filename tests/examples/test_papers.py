@@ -12,6 +12,7 @@ SCRIPTS = [
     "generative",
     "gevaldi",
     "lee",
+    "mixed_tables",
     "networks",
 ]
 SCRIPTS += ["outlier_tables", "spigler", "spigler_one_class", "spigler_tables", "vernekar"]

@@ -28,8 +28,8 @@ GENERATORS = {
     "vae": VAE(2, **TINY),
     "vae, noise": VAE(2, noise_variance=0.1, **TINY),
     "vae, images": VAE(2, likelihood="bernoulli", **IMAGES),
-    "gan": GAN(2, **TINY),
-    "gan, images": GAN(2, **IMAGES),
+    "gan": GAN(2, min_steps=0, **TINY),
+    "gan, images": GAN(2, min_steps=0, **IMAGES),
     "own encoder": VAE(2, encoder=nn.Linear(4, 4), decoder=nn.Linear, **TINY),
     "pretrained": PretrainedGenerator([nn.Linear(2, 4) for _ in range(3)], latent_dim=2),
 }

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import kstest, multivariate_normal, truncnorm
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
@@ -278,6 +278,55 @@ def test_pretrained_from_module_needs_no_fit():
     assert np.abs(generator.draw_latents(50, random_state=0)).max() <= 1
     z = np.array([[0.5, -1.0], [0.5, 1.5]])
     np.testing.assert_allclose(generator.log_prior(z), [-2 * np.log(2), -np.inf])
+
+
+class ManyClasses(nn.Module):
+    """The interface of a BigGAN: a class embedding beside the latent, images out."""
+
+    def __init__(self, n_classes=1000):
+        super().__init__()
+        self.shared, self.made = nn.Embedding(n_classes, 4), []
+        self.body = nn.Linear(4 + 6, 3 * 8 * 8)
+
+    def forward(self, z, index):
+        self.made.append(len(z))
+        rows = self.body(torch.cat([z, self.shared(index)], 1))
+        return torch.tanh(rows).view(-1, 3, 8, 8)
+
+
+def test_of_a_thousand_classes_only_what_is_asked_is_generated():
+    generator = PretrainedGenerator.from_module(
+        ManyClasses(),
+        6,
+        classes=np.arange(1000),
+        conditional=True,
+        prior="truncated_normal",
+    )
+    made = generator.core_.network.made
+    assert sum(made) + len(generator.module.made) <= 2
+    made.clear()
+    y = np.r_[np.full(40, 7), np.arange(900, 912)]
+    rows = generator.sample(52, y, random_state=0)
+    assert rows.shape == (52, 192)
+    assert sum(made) <= 64
+    z = torch.from_numpy(generator.draw_latents(52, random_state=0))
+    made.clear()
+    generator.decode_tensor(z, torch.from_numpy(y))
+    assert made == [52]
+    made.clear()
+    generator.sample(20_000, random_state=0)
+    assert sum(made) <= 20_016
+    assert max(made) * 192 <= 2**20
+
+
+def test_truncated_normal_prior():
+    prior = {"latent_dim": 3, "prior": "truncated_normal"}
+    generator = PretrainedGenerator.from_module(nn.Linear(3, 4), **prior)
+    z = generator.draw_latents(4000, random_state=0)
+    whole = truncnorm(-2, 2)
+    assert kstest(z.ravel(), whole.cdf).pvalue > 0.01
+    np.testing.assert_allclose(generator.log_prior(z), whole.logpdf(z).sum(1), rtol=1e-5)
+    assert generator.log_prior([[0.0, 0.0, 2.1]]) == -np.inf
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,15 @@ IMAGES = np.random.RandomState(0).rand(24, 1, 7, 6).astype(np.float32)
 IMAGE_LABELS = np.arange(24) % 3
 
 
-@parametrize_with_checks([VAE(**TINY), GAN(**TINY)])
+TINY_GAN = GAN(min_steps=0, **TINY)
+
+
+@parametrize_with_checks([VAE(**TINY), TINY_GAN])
 def test_sklearn_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("generator", [VAE(**TINY), GAN(**TINY)], ids=["vae", "gan"])
+@pytest.mark.parametrize("generator", [VAE(**TINY), TINY_GAN], ids=["vae", "gan"])
 class TestBoth:
     def test_same_seed_same_generator_and_global_state_untouched(self, generator):
         before = torch.get_rng_state()
@@ -78,7 +81,11 @@ class TestBoth:
 @pytest.mark.parametrize("kind", [VAE, GAN])
 def test_convolutional_generators_pickle(kind):
     X = np.random.default_rng(0).random((24, 64), dtype=np.float32)
-    generator = kind(input_shape=(1, 8, 8), latent_dim=2, max_epochs=1, random_state=0).fit(X)
+    tiny = {"latent_dim": 2, "max_epochs": 1, "random_state": 0}
+    generator = kind(input_shape=(1, 8, 8), **tiny)
+    if kind is GAN:
+        generator.set_params(min_steps=0)
+    generator.fit(X)
     copy = pickle.loads(pickle.dumps(generator))
     np.testing.assert_array_equal(
         copy.sample(3, random_state=0), generator.sample(3, random_state=0)
@@ -87,7 +94,7 @@ def test_convolutional_generators_pickle(kind):
 
 @pytest.mark.parametrize("name", ["encoder", "decoder", "generator", "discriminator"])
 def test_networks_of_the_users_own(name):
-    model = GAN(**TINY) if name in ("generator", "discriminator") else VAE(**TINY)
+    model = TINY_GAN if name in ("generator", "discriminator") else VAE(**TINY)
     n_in, n_out = {
         "encoder": (4, 4),
         "decoder": (2, 4),
@@ -126,7 +133,7 @@ def test_gan_learns_where_the_rows_are():
     rng = np.random.RandomState(0)
     rows = np.r_[rng.randn(300, 2) * 0.1 + 3, rng.randn(300, 2) * 0.1 - 3]
     labels = np.repeat(["high", "low"], 300)
-    gan = GAN(2, hidden_layer_sizes=(32,), max_epochs=80, lr=2e-3, random_state=0)
+    gan = GAN(2, hidden_layer_sizes=(32,), max_epochs=80, min_steps=0, lr=2e-3, random_state=0)
     gan.fit(rows, labels)
     assert np.abs(gan.sample(100, "high", random_state=0) - 3).mean() < 0.6
     assert np.abs(gan.sample(100, "low", random_state=0) + 3).mean() < 0.6
@@ -178,13 +185,28 @@ def test_vae_errors(parameters):
         VAE(**parameters).fit(X)
 
 
-@pytest.mark.parametrize("parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}])
+@pytest.mark.parametrize(
+    "parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}, {"gradient_penalty": -1}]
+)
 def test_gan_errors(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         GAN(**parameters).fit(X)
 
 
-def test_vae_density_is_the_bound_in_closed_form():
+@pytest.mark.parametrize("gradient_penalty", [0.0, 1.0])
+def test_gan_counts_steps_and_averages_weights(gradient_penalty):
+    gan = clone(TINY_GAN).set_params(min_steps=10, batch_size=50, max_epochs=1)
+    gan.set_params(gradient_penalty=gradient_penalty).fit(X, Y)
+    assert len(gan.loss_curve_) == 10
+    played, averaged = (
+        torch.nn.utils.parameters_to_vector(network.parameters())
+        for network in (gan.core_.player, gan.core_.decode)
+    )
+    assert not torch.equal(played, averaged)
+    torch.testing.assert_close(played, averaged, atol=0.2, rtol=0)
+
+
+def test_vae_density_is_the_bound_at_the_mean_in_closed_form():
     vae = VAE(noise_variance=0.3, **TINY).fit(X, Y)
     rows = torch.tensor(X, dtype=torch.float32)
     density = vae.core_.log_density(rows).detach().numpy()

@@ -239,6 +239,36 @@ class TestPretrained:
             )
         return networks, FrozenEstimator(generator)
 
+    def test_a_thousand_classes(self):
+        class Generator(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.shared, self.made = nn.Embedding(1000, 4), []
+                self.body = nn.Linear(4 + 6, 3 * 8 * 8)
+
+            def forward(self, z, y):
+                self.made.append(len(z))
+                return torch.tanh(self.body(torch.cat([z, self.shared(y)], 1)))
+
+        def vision_net():
+            return nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.Flatten(), nn.Linear(96, 1000))
+
+        generator = PretrainedGenerator.from_module(
+            Generator(), 6, classes=np.arange(1000), conditional=True, prior="truncated_normal"
+        )
+        networks = [("one", vision_net()), ("two", vision_net())]
+        frozen = FrozenEstimator(generator)
+        gevaldi = GeValDi(networks, generator=frozen, input_shape=(3, 8, 8), n_steps=3).fit()
+        made = generator.core_.network.made
+        made.clear()
+        found = gevaldi.maximally_different_samples(52, y=7, random_state=0)
+        assert max(made) == 52
+        assert len(made) == 4 + 2  # the start, each step, and what is kept
+        assert np.abs(found.end.latents).max() <= 2
+        spread = gevaldi.maximally_different_samples(52, random_state=0)
+        assert len(np.unique(spread.y)) == 52
+        assert spread.end.log_proba.shape == (2, 52, 1000)
+
     def test_modules_are_taken_as_they_are_without_data(self, parts):
         networks, generator = parts
         gevaldi = GeValDi(

@@ -1,12 +1,17 @@
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_ood import GeValDi, SoftmaxClassifier
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
@@ -299,11 +304,57 @@ class TestPairs:
         assert 180 <= hits <= 200
 
     def test_of_samples(self, found):
-        (pair,) = found.compare_accuracy(random_state=0)
-        assert (pair.first, pair.second) == ("a", "b")
-        assert pair.first_accuracy == (found.end.predictions[0] == found.y).mean()
+        judge = KNeighborsClassifier(1).fit(X, LABELS)
+        agrees = judge.predict(found.end.samples) == found.y
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if agrees.mean() < 0.9 else "error")
+            (pair,) = found.compare_accuracy(judge, random_state=0)
+        assert (pair.first, pair.second, pair.n_samples) == ("a", "b", agrees.sum())
+        right = found.end.predictions[0] == found.y
+        assert pair.first_accuracy == right[agrees].mean()
+        with pytest.warns(UserWarning, match="no judge"):
+            (pair,) = found.compare_accuracy(random_state=0)
+        assert pair.first_accuracy == right.mean()
         with pytest.raises(ValueError, match="confidence_level=2"):
-            found.compare_accuracy(confidence_level=2)
+            found.compare_accuracy(judge, confidence_level=2)
+
+    def test_a_judge_that_rarely_agrees_is_named(self, found):
+        never = DummyClassifier(strategy="constant", constant="setosa").fit(X, LABELS)
+        with pytest.warns(UserWarning, match="agrees with 3"):
+            (pair,) = found.compare_accuracy(never, random_state=0)
+        assert pair.n_samples == (found.y == "setosa").sum()
+        nobody = DummyClassifier().fit(X, np.full(150, "none"))
+        with (
+            pytest.warns(UserWarning, match="agrees with 0%"),
+            pytest.raises(ValueError, match="no sample"),
+        ):
+            found.compare_accuracy(nobody)
+
+    def test_on_real_rows_a_planted_fault_is_found_that_conditions_hide(self):
+        # Two classes that overlap: beyond 1 the generator of the first still makes rows, which
+        # really are of the second.
+        rng = np.random.default_rng(0)
+        rows = rng.normal(size=(4000, 2))
+        labels = (rows[:, 0] > 1).astype(int)
+        learn, test = slice(0, 2000), slice(2000, None)
+        right = DecisionTreeClassifier(max_depth=1, random_state=0).fit(
+            rows[learn], labels[learn]
+        )
+        faulty = DecisionTreeClassifier(max_depth=1, random_state=0)
+        faulty.fit(rows[learn], rows[learn, 0] > 1.6)
+        faulty.classes_ = right.classes_
+        members = [("right", FrozenEstimator(right)), ("faulty", FrozenEstimator(faulty))]
+        generator = GaussianMixtureGenerator(1, random_state=0)
+        gevaldi = GeValDi(members, generator=generator, n_steps=20, random_state=0)
+        gevaldi.fit(rows[learn], labels[learn])
+        found = gevaldi.maximally_different_samples(100, y=0, random_state=0)
+        with pytest.warns(UserWarning, match="no judge"):
+            (hidden,) = found.compare_accuracy(random_state=0)
+        (real,) = gevaldi.compare_accuracy(found, rows[test], labels[test], random_state=0)
+        assert hidden.high < 0
+        assert real.low > 0
+        assert real.adjusted_p_value < 0.01
+        assert real.n_samples <= 100
 
 
 class TestRegions:

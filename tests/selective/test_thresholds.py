@@ -145,6 +145,13 @@ def test_too_few_outliers_names_how_many_are_needed():
     assert guarantee.bound <= 0.05
 
 
+def test_outliers_of_infinite_confidence_cannot_be_refused():
+    confidence = np.append(np.arange(50.0), np.full(50, np.inf))
+    with pytest.raises(ValueError, match=r"confidence of \+inf, which no threshold refuses"):
+        ood_threshold(confidence, 0.2, 0.05)
+    assert ood_threshold(-confidence, 0.2, 0.05)[1].bound <= 0.2
+
+
 @pytest.mark.parametrize("coverage", [0.01, 0.37, 0.8, 1.0])
 def test_coverage_threshold_is_the_largest_that_covers(coverage):
     confidence = np.random.default_rng(0).integers(0, 30, 200).astype(float)

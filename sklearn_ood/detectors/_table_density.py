@@ -1,0 +1,226 @@
+"""How likely a row of a table is in each class: numbers by a mixture, categories by counts."""
+
+from dataclasses import field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from sklearn_ood._parameters import Count, Positive, RandomState, fitted
+from sklearn_ood.base import OODClassifier
+from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
+from sklearn_ood.detectors._frequencies import Frequencies
+from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
+
+LARGEST_SEED = np.iinfo(np.int32).max
+MIXTURE_MAX_FEATURES = 64
+# A number of so few values is counted as a category is.
+MAX_COUNTED_VALUES = 2
+# Where a density underflows; a number, so that classes still compare.
+LEAST = -1e150
+
+
+class TableDensity(OODClassifier):
+    """Likelihood of a row of a table in each class, one factor a family of columns.
+
+    Numbers have a density in each class, a mixture of Gaussians; each column of categories
+    has its frequencies. So a rare combination of common values counts by its numbers, a rare
+    category by its column, and a row that is strange in many columns by all of them.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Of the mixtures, see :class:`~sklearn_ood.generators.GaussianMixtureGenerator`. More
+        than 64 columns of numbers have a PCA a class instead.
+    smoothing : float > 0, default=0.1
+        How many rows of each class are imagined to be as in the whole table.
+    max_samples : int >= 1 or None, default=20000
+        Learn numbers from at most this many rows, drawn at random.
+    ood_label : label, default=None
+        Rows of ``y`` with this label are outliers, which are left out.
+    n_jobs : int or None, default=None
+        Classes whose mixtures are fitted at the same time.
+    random_state : int, RandomState or None, default=None
+        Determines the rows drawn and the mixtures.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    columns_ : TableColumns
+        Kind of each column, and its categories.
+    density_ : generator or None
+        Of the numbers; None where there are none.
+    frequencies_ : Frequencies
+        Of the categories, and of numbers that have no more than two values.
+    n_features_in_ : int
+
+    Notes
+    -----
+    The evidence is the log-likelihood in nats, and ``score_samples`` that of the likeliest
+    class. ``predict_proba`` is its softmax, which is overconfident.
+
+    A category that no row had counts one nat less than its column does on average in the
+    class: one such cell is weak evidence, many are strong. A missing cell is a category of its
+    own, but costs half a nat at most. Where numbers are missing, the density is that of the
+    others, and the missing ones count as they do on average; to learn the mixture they are
+    drawn from the class's others.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_ood import TableDensity
+    >>> frame = pd.DataFrame({"colour": ["red", "green"] * 30, "size": range(60)})
+    >>> density = TableDensity(random_state=0).fit(frame)
+    >>> scores = density.score_samples(pd.DataFrame({"colour": ["red"] * 2, "size": [9, 900]}))
+    >>> bool(scores[0] > scores[1])
+    True
+    """
+
+    n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
+    smoothing: Positive = 0.1
+    max_samples: Count | None = 20_000
+    ood_label: Any = None
+    n_jobs: Any = None
+    random_state: RandomState = None
+
+    columns_: TableColumns = fitted()
+    numbers_: np.ndarray = fitted()
+    centre_: np.ndarray = fitted()
+    scale_: np.ndarray = fitted()
+    density_: BaseEstimator | None = fitted()
+    frequencies_: Frequencies = fitted()
+
+    def fit(self, X, y=None):
+        """Learn the likelihood of each class.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Labels; None is one class.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        data = validate_training_data(self, X, y, min_classes=1, read_rows=read_table)
+        rows, codes = data.in_distribution
+        random_state = check_random_state(self.random_state)
+        counted = self.columns_.is_category | _has_few_values(rows)
+        present = ~np.isnan(rows).all(axis=0)
+        self.frequencies_ = Frequencies.of(
+            rows, codes, np.flatnonzero(counted & present), self.smoothing
+        )
+        self.numbers_ = np.flatnonzero(~counted & present)
+        spread = np.nanstd(rows[:, self.numbers_], axis=0)
+        self.centre_ = np.nanmean(rows[:, self.numbers_], axis=0)
+        self.scale_ = np.where(spread > 0, spread, 1.0)
+        self.density_ = None
+        if len(self.numbers_):
+            kept = self._subsample(codes, random_state)
+            density = self._make_density(random_state.randint(LARGEST_SEED))
+            numbers = _filled(self._standardised(rows[kept]), codes[kept], random_state)
+            self.density_ = density.fit(numbers, data.classes[codes[kept]])
+        self.classes_ = data.classes
+        return self
+
+    def _make_density(self, seed):
+        if len(self.numbers_) > MIXTURE_MAX_FEATURES:
+            return PCAGenerator()
+        options = {"n_jobs": self.n_jobs, "random_state": seed}
+        return GaussianMixtureGenerator(self.n_components, **options)
+
+    def _subsample(self, codes, random_state):
+        order = random_state.permutation(len(codes))
+        first = np.unique(codes[order], return_index=True)[1]
+        return np.union1d(order[: self.max_samples], order[first])
+
+    def _evidence(self, rows):
+        evidence = self.frequencies_.log_likelihood(rows)
+        if self.density_ is None:
+            return evidence
+        core, numbers = self.density_.core_, self._standardised(rows)
+        if isinstance(self.density_, PCAGenerator):
+            numbers = np.nan_to_num(numbers)
+        missing = np.isnan(numbers).any(axis=1)
+        d_squared = core.n_features * core.floats_per_row
+        for some, log_density, width in (
+            (~missing, core.log_density, core.floats_per_row),
+            (missing, partial(log_density_of_some, core), d_squared),
+        ):
+            if some.any():
+                size = rows_per_batch(width)
+                where = {"device": device_of(core), "max_rows": size}
+                evidence[some] += map_batches(log_density, numbers[some], **where)
+        return np.maximum(evidence - np.log(self.scale_).sum(), LEAST)
+
+    def _standardised(self, rows):
+        return (rows[:, self.numbers_] - self.centre_) / self.scale_
+
+    def _evidence_and_scores(self, rows):
+        evidence = self._evidence(rows)
+        return evidence, evidence.max(axis=1)
+
+    def _validate_rows(self, X):
+        return validate_rows(self, X, read_rows=read_table)
+
+    def __sklearn_tags__(self):
+        tags = takes_tables(super().__sklearn_tags__())
+        tags.target_tags.required = False
+        return tags
+
+
+def _has_few_values(rows):
+    """Which columns have no more values than are counted."""
+    low, high = (
+        np.nanmin(rows, axis=0, initial=np.inf),
+        np.nanmax(rows, axis=0, initial=-np.inf),
+    )
+    return ((rows == low) | (rows == high) | np.isnan(rows)).all(axis=0)
+
+
+def _filled(numbers, codes, random_state):
+    """Numbers in which a missing one is drawn from the others of its column and class."""
+    filled = numbers.copy()
+    for column in (filled[:, j] for j in np.flatnonzero(np.isnan(numbers).any(axis=0))):
+        known, lost = np.flatnonzero(~np.isnan(column)), np.flatnonzero(np.isnan(column))
+        known = known[np.argsort(codes[known], kind="stable")]
+        counts = np.bincount(codes[known], minlength=codes.max() + 1)
+        first = np.cumsum(counts) - counts
+        alone = counts == 0  # a class without any takes those of all classes
+        first[alone], counts[alone] = 0, len(known)
+        place = first[codes[lost]] + random_state.rand(len(lost)) * counts[codes[lost]]
+        column[lost] = column[known[place.astype(np.int64)]]
+    return filled
+
+
+def log_density_of_some(core, x):
+    """Log densities (n, K) of numbers of which some are NaN: these count as on average.
+
+    Each component's density of a row with its missing numbers where they are expected, less
+    half a nat for each: exact for a Gaussian.
+    """
+    d, covariance = core.n_features, core.covariance_root @ core.covariance_root.mT
+    seen = ~x.isnan()
+    away = ((x - core.centre) / core.scale)[:, None] - core.means
+    both = (seen[:, :, None] & seen[:, None])[:, None]
+    known = torch.where(both, covariance, torch.eye(d).to(covariance))
+    root = torch.linalg.cholesky(known)
+    white = torch.linalg.solve_triangular(root, away.nan_to_num()[..., None], upper=False)
+    squares = white[..., 0].square().sum(2) + (~seen).sum(1, keepdim=True)
+    log_scale = torch.diagonal(core.precision_root, dim1=1, dim2=2).log().sum(1)
+    constant = core.weights.log() + log_scale - core.scale.log().sum()
+    component = constant - 0.5 * (squares + d * float(np.log(2 * np.pi)))
+    best = component.new_full((len(x), core.n_classes), -torch.inf)
+    owner = core.owner.expand(len(x), -1)
+    best = best.scatter_reduce(1, owner, component, "amax")
+    total = torch.zeros_like(best).scatter_add(
+        1, owner, (component - best.gather(1, owner)).exp()
+    )
+    return best + total.log()
