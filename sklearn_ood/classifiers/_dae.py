@@ -22,6 +22,8 @@ from sklearn_ood.nets._typicality import CodeStatistics, ConfidenceNetwork
 # chosen share of held-out rows.
 THRESHOLD = 0.9
 LARGEST_EXACT_TRACE = 64
+# Of what lowers a log-confidence: sums and differences of such stay finite.
+LARGEST = np.finfo(np.float64).max / 8
 
 
 class DAEConfidence(NetClassifier):
@@ -223,15 +225,16 @@ class DAEConfidence(NetClassifier):
             networks["code_statistics_"] = CodeStatistics(len(self.classes_), n_units)
         return networks
 
-    def _make_net(self, data):
+    def _make_net(self, data, seed):
         weight = self.reconstruction_weight / _mean_variance(data.in_distribution[0])
         return super()._make_net(
-            data, net_class=DenoisingNet, noise=self.noise, reconstruction_weight=weight
+            data, seed, net_class=DenoisingNet, noise=self.noise, reconstruction_weight=weight
         )
 
-    def _train(self, net, data, training, held_out):
-        super()._train(net, data, training, held_out)
-        signs = torch.randint(0, 2, (int(self.n_probes), data.rows.shape[1]))
+    def _train(self, net, data, training, held_out, random):
+        super()._train(net, data, training, held_out, random)
+        shape = (int(self.n_probes), data.rows.shape[1])
+        signs = torch.randint(0, 2, shape, generator=random.generator())
         self.probes_ = (2 * signs - 1).numpy().astype(np.float32)
         self.code_statistics_ = None
         if self.typicality:
@@ -267,15 +270,16 @@ class DAEConfidence(NetClassifier):
 
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        network, head = self._confidence_network(self.net_), self.make_head()
+        network = self._confidence_network(self.net_)
         outputs = map_batches(network, rows, device=self.net_.device)
-        logits, distances = np.split(outputs, [head.n_classes], axis=1)
+        logits, distances = np.split(outputs, [self.net_.module_.n_classes], axis=1)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))
-        components.log_confidence = -distances @ head.weights.numpy()
+        weighted = [self.alpha_, *self.typicality_weights_] * distances
+        components.log_confidence = -np.minimum(weighted.sum(axis=1), LARGEST)
         if self.curvature != "off":
             components.gamma = self._gamma(rows)
-            penalty = self.beta * np.maximum(components.gamma, 0.0)
+            penalty = np.minimum(self.beta * np.maximum(components.gamma, 0.0), LARGEST)
             components.curvature_factor = np.exp(-penalty)
             components.log_confidence -= penalty
         return self._class_log_proba(rows, logits), components
@@ -356,15 +360,16 @@ class DAEClassifier(DAEConfidence):
             "input gradients need a net of its own."
         )
 
-    def _train(self, net, data, training, held_out):
-        super()._train(net, data, training, held_out)
+    def _train(self, net, data, training, held_out, random):
+        super()._train(net, data, training, held_out, random)
         if len(data.classes) == 1:
             return
         rows, codes = data.in_distribution
         y, weights = data.classes[codes], {}
         if self.class_weight is not None:
             weights["sample_weight"] = compute_sample_weight(self.class_weight, y)
-        random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
+        seed = torch.randint(2**31 - 1, (), generator=random.generator())
+        random_state = np.random.RandomState(int(seed))
         estimator = clone_completed(self.estimator, random_state=random_state)
         self.estimator_ = estimator.fit(rows.astype(np.float64), y, **weights)
 

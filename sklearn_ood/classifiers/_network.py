@@ -16,11 +16,12 @@ from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import take_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.nets._evaluation import forward
+from sklearn_ood.nets._evaluation import forward, undisturbed
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, build_module
-from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
+from sklearn_ood.nets._random import Seeded
+from sklearn_ood.nets._training import Net, make_net, recorded, train, training_parameters
 
 
 class NetClassifier(OODClassifier):
@@ -146,6 +147,7 @@ class NetClassifier(OODClassifier):
         """What the outputs say: a :class:`Head`, made anew from fitted attributes."""
         return SoftmaxHead()
 
+    @undisturbed
     def fit(self, X, y):
         """Train the network on the in-distribution rows.
 
@@ -163,10 +165,11 @@ class NetClassifier(OODClassifier):
         data = validate_training_data(
             self, X, y, min_classes=self._min_classes, keep_tensors=self._learns_tensors
         )
-        with seeded(self.random_state) as seed:
-            training, held_out = self._hold_out(data, seed)
-            net = self._make_net(data)
-            self._train(net, data, training, held_out)
+        random = Seeded(self.random_state)
+        training, held_out = self._hold_out(data, random.seed)
+        with random:
+            net = self._make_net(data, random.seed)
+        self._train(net, data, training, held_out, random)
         self._calibrate(net, held_out)
         self.net_, self.classes_ = net, data.classes
         return self
@@ -196,6 +199,7 @@ class NetClassifier(OODClassifier):
         return gradients.reshape(-1, *self.input_shape_)
 
     @property
+    @undisturbed
     def head_(self):
         return self.make_head().to(self.net_.device)
 
@@ -206,11 +210,11 @@ class NetClassifier(OODClassifier):
 
     @property
     def loss_curve_(self):
-        return self.net_.history[:, "train_loss"]
+        return recorded(self.net_, "train_loss")
 
     @property
     def validation_loss_curve_(self):
-        return self.net_.history[:, "valid_loss"]
+        return recorded(self.net_, "valid_loss")
 
     @property
     def n_iter_(self):
@@ -228,7 +232,7 @@ class NetClassifier(OODClassifier):
         held_out = hold_out_each_class(codes, self.validation_fraction, seed)
         return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
 
-    def _make_net(self, data, *, net_class=Net, make_loss=None, **options):
+    def _make_net(self, data, seed, *, net_class=Net, make_loss=None, **options):
         """A net ready to be trained; ``options`` are the net class's own parameters."""
         return make_net(
             self.make_network(len(data.classes), data.input_shape),
@@ -237,8 +241,9 @@ class NetClassifier(OODClassifier):
             **training_parameters(self) | {"net_params": options | (self.net_params or {})},
         )
 
-    def _train(self, net, data, training, held_out):
-        train(net, *training, validation=held_out if self.early_stopping else None)
+    def _train(self, net, data, training, held_out, random):
+        validation = held_out if self.early_stopping else None
+        train(net, *training, validation=validation, random=random)
 
     def _calibrate(self, net, held_out):
         """Learn what the head needs beside the outputs."""
@@ -266,6 +271,7 @@ class NetClassifier(OODClassifier):
             return super()._class_scores(rows, codes)
         return self._scores(rows)
 
+    @undisturbed
     @torch.no_grad()
     def _read(self, say, rows):
         """What a function of the head says of the outputs, all of which are in memory."""

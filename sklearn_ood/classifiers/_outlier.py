@@ -8,8 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import NonNegative, Positive
 from sklearn_ood.classifiers._network import LogitClassifier
-from sklearn_ood.nets._evaluation import map_batches
-from sklearn_ood.nets._training import seeded
+from sklearn_ood.nets._evaluation import map_batches, undisturbed
+from sklearn_ood.nets._random import Seeded
 from sklearn_ood.outliers._sources import GANOutliers, resolve_sources
 from sklearn_ood.outliers._training import GANOutlierNet, OutlierNet
 
@@ -55,6 +55,7 @@ class OutlierClassifier(LogitClassifier):
 
     _learns_tensors = False  # the sources of outliers make arrays
 
+    @undisturbed
     def sample_outliers(self, n_samples=1, *, random_state=None):
         """Samples of the trained generator; outliers of other sources come from calling them.
 
@@ -74,7 +75,7 @@ class OutlierClassifier(LogitClassifier):
                 "generator, but sample_outliers needs one; fit with outliers='gan' and "
                 "beta > 0, or call the source itself: BoundaryOutliers()(X, y, n)."
             )
-        with seeded(random_state):
+        with Seeded(random_state):
             latents = torch.randn(n_samples, self._gan.latent_dim)
         made = map_batches(self.net_.generator_.eval(), latents, device=self.net_.device)
         return made.reshape(-1, *self.input_shape_)
@@ -93,25 +94,25 @@ class OutlierClassifier(LogitClassifier):
         sources, _ = resolve_sources(self.outliers)
         return next((source for source in sources if isinstance(source, GANOutliers)), None)
 
-    def _make_net(self, data):
+    def _make_net(self, data, seed):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
-            return super()._make_net(data, make_loss=super().make_loss)
+            return super()._make_net(data, seed, make_loss=super().make_loss)
         gan, (rows, _) = self._gan, data.in_distribution
         options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
         options |= {"beta": float(self.beta), "outlier_ratio": float(self.outlier_ratio)}
-        net = super()._make_net(data, **options)
+        net = super()._make_net(data, seed, **options)
         if gan:
             net.networks = gan.make_networks(data.input_shape, rows)
         n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
-        seed = torch.initial_seed()
         net.supply([source.supply(net, data, n, seed) for source in sources], weights)
         return net
 
-    def _train(self, net, data, training, held_out):
-        super()._train(net, data, training, held_out)
+    def _train(self, net, data, training, held_out, random):
+        super()._train(net, data, training, held_out, random)
         if isinstance(net, GANOutlierNet):
-            check_spread(net, training[0])
+            with random:
+                check_spread(net, training[0])
 
 
 @torch.no_grad()

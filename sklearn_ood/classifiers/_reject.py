@@ -19,6 +19,10 @@ class RejectLoss(OutlierLoss):
 
     outlier_loss = staticmethod(reject_loss)
 
+    def class_logits(self, outputs):
+        """Those of the classes alone."""
+        return outputs[:, :-1]
+
 
 class RejectClassifier(OutlierClassifier):
     """Neural network with one more output, for outliers: the reject class.

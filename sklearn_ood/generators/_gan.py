@@ -60,7 +60,8 @@ class GANNet(StackedNet):
 
     def train_step_single(self, batch, **fit_params):
         gan, done = self.module_, (len(self.history) - 1) / self.max_epochs
-        critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
+        with self.random:
+            critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
         critic_loss.backward(inputs=list(gan.discriminator.parameters()), retain_graph=True)
         generator_loss.backward(inputs=list(gan.decode.parameters()))
         return {"loss": critic_loss, "generator_loss": generator_loss}
@@ -127,7 +128,6 @@ class GAN(NetGenerator):
             network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
         )
 
-    def _train(self, *data):
-        return super()._train(
-            *data, net_class=GANNet, net_params={"optimizer__betas": (0.5, 0.999)}
-        )
+    def _train(self, *data, random):
+        params = {"optimizer__betas": (0.5, 0.999)}
+        return super()._train(*data, random=random, net_class=GANNet, net_params=params)

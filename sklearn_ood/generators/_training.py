@@ -9,7 +9,9 @@ from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
+from sklearn_ood.nets._evaluation import undisturbed
+from sklearn_ood.nets._random import Seeded
+from sklearn_ood.nets._training import Net, make_net, recorded, train, training_parameters
 
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
@@ -46,8 +48,8 @@ class StackedNet(Net):
     def get_iterator(self, dataset, training=False):
         return super().get_iterator(StackedRows(dataset), training=training)
 
-    def batch_loss(self, batch):
-        return self.module_.loss(batch[1], len(self.history))
+    def losses(self, batch):
+        return {"loss": self.module_.loss(batch[1], len(self.history))}
 
 
 class StackTrainer(Parameterized):
@@ -92,12 +94,14 @@ class StackTrainer(Parameterized):
 
     @property
     def loss_curve_(self):
-        return self.net_.history[:, "train_loss"]
+        return recorded(self.net_, "train_loss")
 
-    def _train(self, module, training, validation=None, *, net_class=StackedNet, **options):
+    def _train(
+        self, module, training, validation=None, *, random, net_class=StackedNet, **options
+    ):
         """A net trained on rows and codes, with those parameters that are ``make_net``'s."""
         net = make_net(module, net_class=net_class, **options | training_parameters(self))
-        return train(net, *training, validation=validation)
+        return train(net, *training, validation=validation, random=random)
 
 
 class NetGenerator(StackTrainer, BaseGenerator):
@@ -116,10 +120,13 @@ class NetGenerator(StackTrainer, BaseGenerator):
 
     core_ = property(attrgetter("net_.module_"))
 
+    @undisturbed
     def _fit(self, rows, codes):
-        with seeded(self.random_state) as seed:
-            training, validation = self._hold_out(rows, codes, seed)
-            self.net_ = self._train(self.make_core().started(training[0]), training, validation)
+        random = Seeded(self.random_state)
+        training, validation = self._hold_out(rows, codes, random.seed)
+        with random:
+            core = self.make_core().started(training[0])
+        self.net_ = self._train(core, training, validation, random=random)
         self.latent_dim_ = int(self.latent_dim)
 
     def _hold_out(self, rows, codes, seed):

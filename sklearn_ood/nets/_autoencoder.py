@@ -82,10 +82,11 @@ class DenoisingNet(Net):
         reconstruction = functional.mse_loss(self.module_.decode(code), inputs)
         if self.module_.output is None:
             return {"loss": reconstruction}
-        classification = self.criterion_(self.module_.classify(code), targets)
-        loss = classification + self.reconstruction_weight * reconstruction
+        logits = self.module_.classify(code)
+        classification = self.criterion_(logits, targets)
         return {
-            "loss": loss,
+            "loss": classification + self.reconstruction_weight * reconstruction,
+            "y_pred": logits,
             "classification_loss": classification,
             "reconstruction_loss": reconstruction,
         }

@@ -1,21 +1,38 @@
 """Batched evaluation of networks, in bounded memory, on the device that they are on."""
 
+from contextlib import nullcontext
 from copy import deepcopy
+from functools import wraps
 from itertools import chain
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
+from torch.overrides import TorchFunctionMode
 
 from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 
-# Matrix products take another path for fewer rows than a register block, which changes the
-# last bits: every batch is padded to a multiple of this, so that a row's outputs do not
-# depend on the rows beside it.
+# Matrix products take another path for fewer rows than a register block, and for rows that
+# begin elsewhere in a cache line, which changes the last bits: batches and layers are padded to
+# a multiple of this, so that a row's outputs do not depend on the rows beside it.
 ROW_BLOCK = 16
 FLOATS_PER_BATCH = 2**20
 MAX_ROWS_PER_BATCH = 4096
 
 
+def undisturbed(function):
+    """A function that sees neither torch's modes nor its default device; gradients are on."""
+
+    @wraps(function)
+    def runs(*args, **kwargs):
+        on_cpu = torch.get_default_device().type == "cpu"
+        with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return runs
+
+
+@undisturbed
 @torch.no_grad()
 def map_batches(function, rows, *, device="cpu", max_rows=None):
     """Apply ``function`` to batches of rows and join its results, without gradients.
@@ -38,7 +55,8 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
         stop = min(start + size, len(rows))
         batch = take_batch(rows, slice(start, stop), torch.device(device))
         try:
-            results = function(_pad(batch))
+            with AlignedProducts():
+                results = function(_pad(batch))
         except torch.OutOfMemoryError:
             if size == ROW_BLOCK:
                 raise
@@ -88,7 +106,7 @@ def rows_per_batch(n_features):
 def device_of(module):
     """Where the tensors of a module are; the CPU where it has none."""
     tensors = chain(module.parameters(), module.buffers())
-    return next(tensors, torch.empty(0)).device
+    return next(tensors, torch.empty(0, device="cpu")).device
 
 
 def resolve_device(device):
@@ -119,6 +137,28 @@ def take_batch(array, index, device):
     rows = array.read(index) if isinstance(array, PagedRows) else array[index]
     part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
     return part.to(device)
+
+
+class AlignedProducts(TorchFunctionMode):
+    """A context in which dense layers compute each row alike, whatever is beside it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is not torch.nn.functional.linear:
+            return func(*args, **(kwargs or {}))
+        return _aligned_linear(*args, **(kwargs or {}))
+
+
+def _aligned_linear(inputs, weight, bias=None):
+    """``inputs @ weight.T + bias``, its matrices padded with zeros to whole blocks."""
+    (n_outputs, n_inputs), rows = weight.shape, inputs.reshape(-1, weight.shape[1])
+    more_rows, more, wider = (-size % ROW_BLOCK for size in (len(rows), n_outputs, n_inputs))
+    if more or wider:
+        weight = pad(weight, (0, wider, 0, more))
+        bias = None if bias is None else pad(bias, (0, more))
+    if more_rows or wider:
+        rows = pad(rows, (0, wider, 0, more_rows))
+    outputs = torch.nn.functional.linear(rows, weight, bias)
+    return outputs[: len(rows) - more_rows, :n_outputs].reshape(*inputs.shape[:-1], n_outputs)
 
 
 def _pad(batch):

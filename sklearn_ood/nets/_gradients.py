@@ -1,6 +1,6 @@
 """Which inputs move the answer: gradients of a trained net."""
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -15,30 +15,29 @@ def class_gradients(net, rows, class_logits, *, guided=False):
     ``class_logits`` takes the net's outputs; ``guided`` is guided backpropagation (Springenberg
     et al., 2015).
     """
+    module = guided_copy(net.module_) if guided else net.module_
 
     @torch.enable_grad()
     def gradients(batch):
         batch = batch.detach().requires_grad_()
-        top = class_logits(net.module_(batch)).max(dim=1).values
+        top = class_logits(module(batch)).max(dim=1).values
         return torch.autograd.grad(top.sum(), batch)[0]
 
-    with guided_relus(net.module_) if guided else nullcontext():
-        return map_batches(gradients, rows, device=net.device).astype(np.float64)
+    return map_batches(gradients, rows, device=net.device).astype(np.float64)
 
 
-@contextmanager
-def guided_relus(module):
-    """Let only positive gradients pass every ``nn.ReLU`` of the module."""
+def guided_copy(module):
+    """A copy of the module in which only positive gradients pass every ``nn.ReLU``."""
+    module = deepcopy(module)
     relus = [layer for layer in module.modules() if isinstance(layer, nn.ReLU)]
     if not relus:
         raise ValueError(
             "Got guided=True for a net without nn.ReLU modules, but guided backpropagation "
             "changes how gradients pass them; use guided=False."
         )
-    with ExitStack() as hooks:
-        for relu in relus:
-            hooks.enter_context(relu.register_full_backward_hook(_positive_part))
-        yield
+    for relu in relus:
+        relu.register_full_backward_hook(_positive_part)
+    return module
 
 
 def _positive_part(_module, gradients, _output_gradients):

@@ -40,10 +40,14 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             "nn.Module."
         )
     training = network.training
+    parameter = next(network.parameters(), torch.zeros((), dtype=torch.float32, device="cpu"))
+    if parameter.dtype != torch.float32:
+        raise TypeError(
+            f"Got a {name} that has {str(parameter.dtype).removeprefix('torch.')} weights, but "
+            "expected float32; use network.float()."
+        )
     try:
-        with torch.no_grad():
-            parameter = next(network.parameters(), torch.zeros(()))
-            outputs = network.eval()(torch.zeros(2, *input_shape, device=parameter.device))
+        outputs = _outputs_of_zeros(network.eval(), input_shape, parameter)
     except RuntimeError as error:
         raise ValueError(
             f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
@@ -51,11 +55,21 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         ) from error
     finally:
         network.train(training)
+    if not isinstance(outputs, torch.Tensor):
+        raise TypeError(
+            f"Got a {name} that returned {type(outputs).__name__}, but expected a tensor of "
+            "logits; wrap the network in one whose forward returns these alone."
+        )
     if tuple(outputs.shape) != (2, n_outputs):
         raise ValueError(
             f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to outputs of "
             f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})."
         )
+
+
+@torch.no_grad()
+def _outputs_of_zeros(network, input_shape, parameter):
+    return network(parameter.new_zeros(2, *input_shape))
 
 
 def check_generation(network, input_shape, output_shape, *, name):

@@ -1,11 +1,10 @@
 """Training of networks: a skorch net whose batches are slices of arrays on the device."""
 
-from contextlib import contextmanager
+from contextlib import nullcontext
 from inspect import signature
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
@@ -36,19 +35,33 @@ class Arrays(Dataset):
 
 
 class ArrayBatches:
-    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call."""
+    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call.
 
-    def __init__(self, dataset, batch_size, shuffle=False):
+    A single row that is left joins the batch before it (batch normalisation needs two),
+    unless ``drop_last`` leaves it out.
+    """
+
+    random = nullcontext()
+
+    def __init__(self, dataset, batch_size, shuffle=False, drop_last=False, num_workers=0):
+        if num_workers:
+            raise ValueError(
+                f"Got num_workers={num_workers}, but batches are slices of arrays, which no "
+                "worker makes faster; leave it out."
+            )
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))
-        self.shuffle = shuffle
+        self.shuffle, self.drop_last = shuffle, drop_last
 
     def __iter__(self):
         n_rows = len(self.dataset)
-        order = torch.randperm(n_rows) if self.shuffle else None
+        with self.random:
+            order = torch.randperm(n_rows) if self.shuffle else None
         self._start = 0
-        while self._start < n_rows:
+        while n_rows - self._start >= (self.batch_size if self.drop_last else 1):
             start, stop = self._start, min(self._start + self.batch_size, n_rows)
+            if n_rows - stop == 1 < self.batch_size and not self.drop_last:
+                stop = n_rows
             self._start = stop
             yield self.dataset.batch(slice(start, stop) if order is None else order[start:stop])
 
@@ -62,13 +75,23 @@ class Net(NeuralNet):
     """A skorch net on :class:`Arrays`; a method overrides ``batch_loss`` or ``losses``.
 
     Every key of a step's result that ends in "loss" is averaged over the epoch, must stay
-    finite, and is kept in the history as ``train_<key>`` and ``valid_<key>``.
+    finite, and is kept in the history as ``train_<key>`` and ``valid_<key>``. ``random`` is
+    the context in which a :func:`train` draws.
     """
+
+    random = nullcontext()
+
+    def get_iterator(self, dataset, training=False):
+        iterator = super().get_iterator(dataset, training=training)
+        iterator.random = self.random
+        return iterator
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return
         self._set_training(training)
+        if training:
+            _forget_batches(self.history[:-1])
         totals, n_rows = {}, 0
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -84,28 +107,41 @@ class Net(NeuralNet):
                 if key.endswith("loss"):
                     totals[key] = totals.get(key, 0.0) + value.detach() * size
             n_rows += size
-            self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history[-1]["batches"].clear()
+            self.history.record_batch(f"{prefix}_batch_size", size)
+            said = {"y_pred": None} | step
+            self.notify("on_batch_end", batch=batch, training=training, **said)
         for key, total in totals.items():
             self.history.record(f"{prefix}_{key}", _finite(float(total) / n_rows, key, self))
+        losses = self.history[:, f"{prefix}_loss"]
+        self.history.record(f"{prefix}_loss_best", losses[-1] == min(losses))
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.random = nullcontext()
+        _forget_batches(self.history)
 
     def train_step_single(self, batch, **fit_params):
-        losses = self.losses(batch)
+        with self.random:
+            losses = self.losses(batch)
         losses["loss"].backward()
         return losses
 
     @torch.no_grad()
     def validation_step(self, batch, **fit_params):
-        return self.losses(batch)
+        with self.random:
+            return self.losses(batch)
 
     def losses(self, batch):
-        """The loss of one batch and what else is to be recorded of it."""
-        return {"loss": self.batch_loss(batch)}
-
-    def batch_loss(self, batch):
-        """Loss of one batch ``(inputs, targets)``; the usual place for a method's own."""
+        """What is recorded of a batch ``(inputs, targets)``: its loss, and the outputs."""
         inputs, targets = batch
-        return self.criterion_(self.module_(inputs), targets)
+        outputs = self.module_(inputs)
+        return {"loss": self.criterion_(outputs, targets), "y_pred": outputs}
+
+    def predict(self, X):
+        """Position of the likeliest class, for the callbacks that score."""
+        outputs = self.predict_proba(X)
+        if hasattr(self.criterion_, "class_logits"):
+            outputs = self.criterion_.class_logits(torch.from_numpy(outputs)).numpy()
+        return outputs.argmax(axis=1)
 
 
 def make_net(
@@ -160,15 +196,23 @@ def training_parameters(estimator):
     return {name: getattr(estimator, name) for name in names}
 
 
-def train(net, *arrays, validation=None):
+def train(net, *arrays, validation=None, random):
     """Train ``net`` on arrays of equal length, watching the ``validation`` arrays.
 
-    An interrupt by the user reaches the caller: a half-trained net is never handed out. A
-    loss or a weight that becomes NaN or infinite raises.
+    All that is random is drawn from ``random``, a :class:`Seeded`. An interrupt by the user
+    reaches the caller: a half-trained net is never handed out. A loss or a weight that
+    becomes NaN or infinite raises.
     """
     if validation is not None:
         net.set_params(train_split=predefined_split(Arrays(*validation, device=net.device)))
-    net.initialize()
+    net.random = random
+    with random:
+        net.initialize()
+    if not any(weights.requires_grad for _, weights in net.get_all_learnable_params()):
+        raise ValueError(
+            "Got a network none of whose weights can be trained; give it one that requires a "
+            "gradient, or take SoftmaxClassifier.from_module for a network that is trained."
+        )
     data = Arrays(*arrays, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
     try:
@@ -185,6 +229,14 @@ def train(net, *arrays, validation=None):
     return net
 
 
+def recorded(net, key):
+    """A column of a net's history; an AttributeError where it has none."""
+    try:
+        return net.history[:, key]
+    except KeyError as error:
+        raise AttributeError(f"This net recorded no {key}.") from error
+
+
 def wrap_trained(module, *, device="auto"):
     """A net around a module that is trained already."""
     net = make_net(module, device=device).initialize()
@@ -192,14 +244,9 @@ def wrap_trained(module, *, device="auto"):
     return net
 
 
-@contextmanager
-def seeded(random_state):
-    """Seed torch from ``random_state`` and leave its global generators as they were found."""
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(seed)
-        yield seed
+def _forget_batches(epochs):
+    for epoch in epochs:
+        del epoch["batches"][:-1]  # checkpoints ask for the last
 
 
 def _finite(value, key, net):

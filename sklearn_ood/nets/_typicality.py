@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 LARGEST_FLOAT = torch.finfo(torch.float32).max
 
@@ -53,7 +54,7 @@ class CodeStatistics(nn.Module):
         The squared Mahalanobis distance per unit, and the squared deviation of the logarithm
         of the norm in standard deviations, of the nearest class: about 1 for typical codes.
         """
-        white = code @ self.whitening
+        white = functional.linear(code, self.whitening.T)
         distances = torch.stack([(white - mean).square().sum(dim=1) for mean in self.means])
         deviation = (log_squared_norm(code)[:, None] - self.log_norms).abs().amin(dim=1)
         return torch.stack(

@@ -72,6 +72,7 @@ class OutlierNet(Net):
             "loss": class_loss + self.beta * outlier_loss,
             "class_loss": class_loss,
             "outlier_loss": outlier_loss,
+            "y_pred": outputs[: len(inputs)],
         }
 
 
@@ -111,15 +112,17 @@ class GANOutlierNet(OutlierNet):
 
     def train_step(self, batch, **fit_params):
         generator, discriminator = self.players_
-        fakes = self.generate(max(2, len(batch[0])))
-        on_real, on_fakes = map(self.discriminator_, (batch[0], fakes.detach()))
-        judged = softplus(-on_real).mean() + softplus(on_fakes).mean()
+        with self.random:
+            fakes = self.generate(max(2, len(batch[0])))
+            on_real, on_fakes = map(self.discriminator_, (batch[0], fakes.detach()))
+            judged = softplus(-on_real).mean() + softplus(on_fakes).mean()
         _step(*discriminator, judged)
-        fooled = softplus(-self.discriminator_(fakes)).mean()
-        if self.gan.guided:
-            fooled = fooled + self.beta * self.criterion_.outlier_loss(self.module_(fakes))
-        if self.gan.pull_away:
-            fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
+        with self.random:
+            fooled = softplus(-self.discriminator_(fakes)).mean()
+            if self.gan.guided:
+                fooled = fooled + self.beta * self.criterion_.outlier_loss(self.module_(fakes))
+            if self.gan.pull_away:
+                fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
         _step(*generator, fooled)
         losses = {"discriminator_loss": judged, "generator_loss": fooled}
         return super().train_step(batch, **fit_params) | losses
