@@ -1,6 +1,8 @@
 """Sphinx configuration; build with ``sphinx-build -W docs docs/_build``."""
 
+import ast
 import importlib
+import json
 import os
 import sys
 import warnings
@@ -13,17 +15,20 @@ project = "sklearn_ood"
 author = "The sklearn_ood developers"
 version = release = __version__
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "decision_table.rst", "house_table.md"]
 # A paper's run and its benchmark may share a name; neither is in the gallery.
 suppress_warnings = ["sphinx_gallery.duplicate_filename"]
+html_math_renderer = "mathml"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_ood {version}"
@@ -49,32 +54,49 @@ sphinx_gallery_conf = {
 }
 
 
-PUBLIC_MODULES = {
-    "sklearn_ood": "Estimators, and how to keep them",
-    "sklearn_ood.outliers": "Sources of outliers",
-    "sklearn_ood.generators": "Generators",
-    "sklearn_ood.metrics": "Metrics",
-    "sklearn_ood.model_selection": "Model selection",
-    "sklearn_ood.gevaldi": "Where classifiers differ",
-    "sklearn_ood.inspection": "Inspection",
-    "sklearn_ood.classifiers": "Templates for a method of one's own",
-    "sklearn_ood.datasets": "Toy data",
+ROOMS = {
+    "selective": "Who decides",
+    "combined": "Several scores as one",
+    "classifiers": "Methods, and templates for one of your own",
+    "detectors": "Scores of rows and features",
+    "monitoring": "Alarms on a stream",
+    "metrics": "Metrics, reports and pictures",
+    "model_selection": "Splits with classes left out",
+    "outliers": "Sources of outliers",
+    "generators": "Generators",
+    "gevaldi": "Where classifiers differ",
+    "inspection": "Looking into a model",
+    "persistence": "Files",
+    "export": "Other programs",
+    "datasets": "Toy data",
 }
 
 
+def public_names():
+    """Where each public name is imported from, the shortest way, and the room it lives in."""
+    found = {}
+    for path in ("sklearn_ood", *(f"sklearn_ood.{room}" for room in ROOMS)):
+        module = importlib.import_module(path)
+        for name in getattr(module, "__all__", ()):
+            member = getattr(module, name)
+            if not name.startswith("_") and not isinstance(member, ModuleType):
+                room = getattr(member, "__module__", path).split(".")[1]
+                found.setdefault(name, (path, room if room in ROOMS else path.split(".")[1]))
+    return found
+
+
 def write_api_page(path):
-    """The reference lists what ``__all__`` lists, so that it is always complete."""
-    lines, listed = ["API reference", "=" * 13, ""], set()
-    for name, title in PUBLIC_MODULES.items():
-        lines += [title, "-" * len(title), "", f".. currentmodule:: {name}", ""]
-        lines += [".. autosummary::", "   :toctree: api/generated", "   :nosignatures:", ""]
-        module = importlib.import_module(name)
-        public = [member for member in module.__all__ if not member.startswith("_")]
-        public = [member for member in public if member not in listed]
-        listed |= set(public)
-        public = [each for each in public if not isinstance(getattr(module, each), ModuleType)]
-        lines += [f"   {member}" for member in sorted(public)]
-        lines.append("")
+    """The reference, room by room, lists what ``__all__`` lists: it is always complete."""
+    lines = ["API reference", "=" * 13, ""]
+    names = public_names()
+    for room, title in ROOMS.items():
+        lines += [title, "-" * len(title), ""]
+        for module in ("sklearn_ood", f"sklearn_ood.{room}"):
+            listed = sorted(name for name, at in names.items() if at == (module, room))
+            if listed:
+                lines += [f".. currentmodule:: {module}", "", ".. autosummary::"]
+                lines += ["   :toctree: api/generated", "   :nosignatures:", ""]
+                lines += [*(f"   {name}" for name in listed), ""]
     text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
@@ -84,8 +106,19 @@ HERE = Path(__file__).parent
 write_api_page(HERE / "api.rst")
 
 
-def write_benchmark_page(path, results):
-    """Every benchmark's result file, as the script wrote it."""
+def facts(value, name=""):
+    """Lines of a result file: what is nested goes by its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from facts(inner, f"{name}, {key}" if name else key)
+    elif isinstance(value, list):
+        yield name, ", ".join(text for each in value for _, text in facts(each))
+    else:
+        yield name, f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def write_benchmark_page(path, results, scripts):
+    """Every benchmark: what its script says of itself, and what it measured."""
     lines = [
         "Benchmarks",
         "==========",
@@ -94,14 +127,22 @@ def write_benchmark_page(path, results):
         "scripts in ``examples/benchmarks`` wrote them.",
         "",
     ]
-    for file in sorted(results.glob("*benchmark*.json")):
-        title = file.stem.replace("_", " ").capitalize()
-        lines += [title, "-" * len(title), ""]
-        lines += [f".. literalinclude:: results/{file.name}", "   :language: json", ""]
+    for script in sorted(scripts.glob("*.py")):
+        files = [results / f"{script.stem}{end}.json" for end in ("_benchmark", "")]
+        file = next((each for each in files if each.exists()), None)
+        if file is None:
+            continue
+        title = script.stem.replace("_", " ").capitalize()
+        about = ast.get_docstring(ast.parse(script.read_text()))
+        lines += [title, "-" * len(title), "", about, "", ".. list-table::", ""]
+        for name, value in facts(json.loads(file.read_text())):
+            lines += [f"   * - {name.replace('_', ' ')}", f"     - {value}"]
+        lines.append("")
     path.write_text("\n".join(lines))
 
 
-write_benchmark_page(HERE / "benchmarks.rst", HERE / "results")
-sys.path.insert(0, str(HERE))
+write_benchmark_page(
+    HERE / "benchmarks.rst", HERE / "results", HERE.parent / "examples" / "benchmarks"
+)
 importlib.import_module("decision_table").write_decision_table(HERE / "decision_table.rst")
 importlib.import_module("house").write_house(HERE, HERE.parent / "pyproject.toml")

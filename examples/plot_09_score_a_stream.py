@@ -3,7 +3,7 @@ Score a stream
 ==============
 
 Rows come in batches, without an end, and one day they change: new kinds of input, a worn
-sensor. Every row gets a p-value, every batch an answer to "is this still the data that I was
+sensor. Every row gets a p-value, and the stream an answer to "is this still the data that I was
 trained on?".
 """
 
@@ -13,11 +13,17 @@ trained on?".
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import betabinom
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
-from sklearn_ood import CombinedClassifier, GenerativeClassifier, NeighborDistance
+from sklearn_ood import (
+    CombinedClassifier,
+    DriftMonitor,
+    GenerativeClassifier,
+    MonitorDisplay,
+    NeighborDistance,
+)
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -26,6 +32,7 @@ X_train, X_new, y_train, y_new = train_test_split(
     X[known], y[known], test_size=0.5, stratify=y[known], random_state=0
 )
 N_BATCHES, SIZE = 60, 100
+half = len(X_new) // 2  # of the known digits: the monitor's reference, and the stream's
 
 
 def stream(seed=0):
@@ -33,7 +40,7 @@ def stream(seed=0):
     rng = np.random.default_rng(seed)
     for batch in range(N_BATCHES):
         unknown = rng.random(SIZE) < 0.02 * np.clip(batch - 20, 0, 10)
-        rows = X_new[rng.integers(len(X_new), size=SIZE)]
+        rows = X_new[half:][rng.integers(len(X_new) - half, size=SIZE)]
         rows[unknown] = X[~known][rng.integers(sum(~known), size=sum(unknown))]
         if batch >= 45:
             rows[:, 0::8] = rows[:, 0::8] + 0.5
@@ -48,31 +55,30 @@ detector = CombinedClassifier(
 ).fit(X_train, y_train)
 
 # %%
-# Of rows like the training rows, at most a tenth has a p-value of 0.1 or less. How many of a
-# batch that is has a beta-binomial distribution, for the p-values come from ``n_calibration_``
-# held-out rows only; a number that is exceeded once in a thousand is an alarm. A row's score
-# does not depend on the rows beside it, so batches may be of any size.
+# :class:`~sklearn_ood.DriftMonitor` bets against "nothing has changed", row after row. While
+# that is true the stake hardly grows: it reaches 1 / alpha with probability at most alpha,
+# ever, so that one may look after every batch and false alarms do not add up. A row's score
+# does not depend on the rows beside it, and batches may be of any size.
 
 LEVEL = 0.1
-n_calibration = detector.n_calibration_
-n_surprising = int(LEVEL * (n_calibration + 1))
-limit = betabinom.ppf(0.999, SIZE, n_surprising, n_calibration + 1 - n_surprising) / SIZE
+monitor = DriftMonitor(FrozenEstimator(detector), alpha=0.01, random_state=0)
+monitor.fit(X_new[:half])
 surprising, share_unknown = [], []
 for rows, unknown in stream():
+    monitor.partial_fit(rows)
     surprising.append((detector.p_values(rows) <= LEVEL).mean())
     share_unknown.append(unknown.mean())
 
-alarms = np.flatnonzero(np.array(surprising) > limit)
-print(f"{n_calibration} calibration rows; alarm at more than {limit:.0%} of a batch")
-print(f"first alarm: batch {alarms[0]}; unknown digits come from batch 21 on")
+print(f"alarm at row {monitor.alarm_row_}, in batch {monitor.alarm_row_ // SIZE}")
+print("unknown digits come from batch 21 on")
 
 # %%
-# The share of surprising rows in each batch, the limit, and what no detector sees: the share
-# of unknown digits.
+# The evidence, and below it the share of rows with a small p-value in each batch, beside what
+# no detector sees: the share of unknown digits.
 
-fig, ax = plt.subplots(figsize=(8, 3.5), layout="constrained")
+fig, (top, ax) = plt.subplots(2, figsize=(8, 6), layout="constrained")
+MonitorDisplay.from_estimator(monitor, ax=top)
 ax.plot(surprising, "o-", markersize=3, label=f"rows with p at most {LEVEL}")
-ax.axhline(limit, color="C3", linestyle="--", label="alarm")
 ax.fill_between(
     range(N_BATCHES), share_unknown, color="0.85", step="mid", label="unknown digits"
 )

@@ -8,6 +8,7 @@ from . import (
     inspection,
     metrics,
     model_selection,
+    monitoring,
     outliers,
     selective,
 )
@@ -20,11 +21,14 @@ from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
 from .detectors._features import NetFeatures
+from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance
+from .detectors._subspace import Subspace
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
 from .inspection._gradients import InputGradientsDisplay
+from .monitoring import DriftMonitor, MonitorDisplay, RiskMonitor
 from .outliers import (
     BoundaryOutliers,
     GANOutliers,
@@ -34,6 +38,7 @@ from .outliers import (
     UniformOutliers,
 )
 from .persistence import load, save
+from .selective._arrays import threshold_from_scores
 from .selective._classifier import SelectiveClassifier
 from .selective._novelty import NoveltyDetector
 
@@ -44,21 +49,26 @@ __all__ = [
     "ConfidentClassifier",
     "DAEClassifier",
     "DAEConfidence",
+    "DriftMonitor",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",
     "GivenOutliers",
     "InputGradientsDisplay",
+    "MahalanobisDistance",
     "MemberPValuesDisplay",
     "MixupOutliers",
+    "MonitorDisplay",
     "NeighborDistance",
     "NetFeatures",
     "NoiseOutliers",
     "NoveltyDetector",
     "RejectClassifier",
+    "RiskMonitor",
     "SelectiveClassifier",
     "SiameseSimilarity",
     "SoftmaxClassifier",
+    "Subspace",
     "UniformOutliers",
     "__version__",
     "classifiers",
@@ -71,8 +81,10 @@ __all__ = [
     "load",
     "metrics",
     "model_selection",
+    "monitoring",
     "outliers",
     "save",
     "selective",
+    "threshold_from_scores",
     "to_onnx",
 ]

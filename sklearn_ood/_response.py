@@ -1,14 +1,17 @@
 """What any fitted estimator answers: its class, its probabilities, its confidence."""
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import ClusterMixin, OutlierMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
+# What infinite scores are read as, so that differences of two are numbers.
+LARGEST = 1e300
+METHODS = "confidence", "score_samples"
 # The answer of these need not be the class of the largest probability.
 _NOT_THE_LARGEST = (FixedThresholdClassifier, TunedThresholdClassifierCV, SVC, NuSVC)
 
@@ -20,9 +23,11 @@ def unwrap(estimator, X=None):
     ``answers``) have to be asked of the innermost estimator itself.
     """
     if isinstance(estimator, Pipeline):
+        rows = X
         for _, step in estimator.steps[:-1] if X is not None else ():
-            X = step.transform(X) if hasattr(step, "transform") else X
-        return unwrap(estimator[-1], X)
+            rows = step.transform(rows) if hasattr(step, "transform") else rows
+        check_consistent_length(X, rows)
+        return unwrap(estimator[-1], rows)
     if isinstance(estimator, FrozenEstimator):
         return unwrap(estimator.estimator, X)
     if hasattr(estimator, "best_estimator_"):
@@ -38,24 +43,41 @@ def is_frozen(estimator):
     return isinstance(estimator, FrozenEstimator)
 
 
-def knows_outliers(estimator, ood_label):
-    """Whether an estimator, or a step of it, has an ``ood_label`` that is set."""
+def ood_label_in(estimator):
+    """The ``ood_label`` that is set in an estimator or in parts of it, None where none is."""
     parameters = estimator.get_params(deep=True).items()
-    labels = (value for name, value in parameters if name.split("__")[-1] == "ood_label")
-    own = [label for label in labels if ood_label is not None and label is not None]
-    if any(label != ood_label for label in own):
+    labels = [label for name, label in parameters if name.split("__")[-1] == "ood_label"]
+    own = [label for label in labels if label is not None]
+    if any(label != own[0] for label in own):
         raise ValueError(
-            f"Got ood_label={ood_label!r}, but the estimator inside has ood_label={own[0]!r}; "
-            "pass the same label to both."
+            f"Got different labels of outliers, ood_label={own}, in {type(estimator).__name__} "
+            "and what is inside; pass the same label to all that have one."
         )
-    return bool(own)
+    return own[0] if own else None
 
 
-def classes_of(estimator):
-    """Labels that a fitted estimator was taught; a TypeError where it has none."""
+def check_classifier(estimator):
+    """Raise for what says that it is something else, fitted or not."""
+    if isinstance(unwrap(estimator)[0], (RegressorMixin, OutlierMixin, ClusterMixin)):
+        raise TypeError(
+            f"Got estimator={estimator!r}, but expected a classifier; a detector of outliers "
+            "goes into the parameter detector, or into NoveltyDetector."
+        )
+
+
+def classes_of(estimator, ood_label=None):
+    """Labels that a fitted estimator was taught, of which the outliers' must be none."""
     for each in (estimator, unwrap(estimator)[0]):
-        if hasattr(each, "classes_"):
-            return np.asarray(each.classes_)
+        if not hasattr(each, "classes_"):
+            continue
+        classes = np.asarray(each.classes_)
+        if ood_label is not None and ood_label in classes.tolist():
+            raise ValueError(
+                f"Got ood_label={ood_label!r}, which {type(each).__name__} learned as one of "
+                "its classes; ensembles and calibrators do not pass it on to what they hold: "
+                "set it outside of them alone, so that outliers train nothing."
+            )
+        return classes
     raise TypeError(
         f"Got estimator={estimator!r} without classes_, but the labels it was taught are "
         "needed to tell which rows are outside them; pass a fitted classifier."
@@ -92,21 +114,21 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     TypeError
         If the estimator has none of these methods.
     ValueError
-        If a method returns an array of another shape.
+        If an answer is none of the classes, a confidence is NaN, or an array is of another
+        shape or type.
     """
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_confidence"):
         return inner.answers_and_confidence(X)
-    if _own_confidence(inner):
+    if _scored_by(inner):
         return answers_of(inner, X), confidence_of(inner, X)
-    evidence = _evidence(inner, X)
+    evidence = evidence_of(inner, X)
     codes, classes = evidence.argmax(axis=1), np.asarray(inner.classes_)
     answers = classes[codes]
     if not by_largest:
         likeliest, answers = answers, answers_of(inner, X)
         others = np.flatnonzero(likeliest != answers)
-        named = classes == answers[others, None]  # no column for a label that is no class
-        codes[others] = np.where(named.any(axis=1), named.argmax(axis=1), codes[others])
+        codes[others] = (classes == answers[others, None]).argmax(axis=1)
     return answers, _confidence_in(inner, evidence, codes)
 
 
@@ -118,32 +140,74 @@ def answers_by_largest(estimator, X):
     """
     inner, X = unwrap(estimator, X)
     responds = hasattr(inner, "predict_proba") or hasattr(inner, "decision_function")
-    if isinstance(inner, _NOT_THE_LARGEST) or _own_confidence(inner) or not responds:
+    if isinstance(inner, _NOT_THE_LARGEST) or _scored_by(inner) or not responds:
         return np.zeros(_num_samples(X), dtype=bool)
-    likeliest = np.asarray(inner.classes_)[_evidence(inner, X).argmax(axis=1)]
+    likeliest = np.asarray(inner.classes_)[evidence_of(inner, X).argmax(axis=1)]
     return np.asarray(likeliest == answers_of(inner, X), dtype=bool)
 
 
-def confidence_of(estimator, X, *, of_answer=False):
+def confidence_of(estimator, X, *, of_answer=False, methods=METHODS):
     """Confidence of a fitted estimator in each row, as in :func:`answers_and_confidence`.
 
     Unless it is asked what it answers (``of_answer``), the class of the largest probability
-    (or decision function) is taken for the answer.
+    (or decision function) is taken for the answer. ``methods`` are asked before anything
+    else; then a PyOD detector, known by ``decision_scores_``, for minus its
+    ``decision_function``, and scikit-learn's outlier detectors for theirs. So higher is always
+    more normal. NaN is an error; infinities are the largest numbers, in their order.
     """
     inner, X = unwrap(estimator, X)
-    method = _own_confidence(inner)
-    if method:
-        return _one_column(inner, method, X).astype(np.float64)
+    scored_by = _scored_by(inner, methods)
+    if scored_by:
+        method, sign = scored_by
+        return sign * _numbers(inner, method, _one_a_row(inner, method, X))
     if of_answer:
         return answers_and_confidence(inner, X)[1]
-    evidence = _evidence(inner, X)
+    evidence = evidence_of(inner, X)
     return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
 def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject."""
     inner, X = unwrap(estimator, X)
-    return _one_column(inner, "answers" if hasattr(inner, "answers") else "predict", X)
+    method = "answers" if hasattr(inner, "answers") else "predict"
+    answers = _one_a_row(inner, method, X)
+    classes = np.asarray(getattr(inner, "classes_", answers)).tolist()
+    others = list(set(answers.tolist()) - set(classes))
+    if others:
+        raise ValueError(
+            f"Got the answers {others[:5]} from {type(inner).__name__}.{method}, but expected "
+            f"labels from its classes_={classes[:20]}; what may refuse says its class with a "
+            "method answers(X)."
+        )
+    return answers
+
+
+def evidence_of(estimator, X):
+    """``predict_proba``, else ``decision_function``: one column for each class."""
+    has_proba = hasattr(estimator, "predict_proba")
+    method = "predict_proba" if has_proba else "decision_function"
+    if not (hasattr(estimator, method) and hasattr(estimator, "classes_")):
+        raise TypeError(
+            f"Got estimator={estimator!r} with no score_samples, but a confidence comes from "
+            "it; of a classifier with classes_ also from predict_proba or decision_function, "
+            "and of an outlier detector (sklearn.base.OutlierMixin) from decision_function."
+        )
+    values = getattr(estimator, method)(X)
+    values = [] if isinstance(values, list) else values  # of an array for each output
+    evidence = values = _numbers(estimator, method, values)
+    n_rows, n_classes = expected = _num_samples(X), len(estimator.classes_)
+    valid = not has_proba or ((values > -1e-6) & (values < 1 + 1e-6)).all()
+    if not has_proba and n_classes == 2 and values.shape in ((n_rows,), (n_rows, 1)):
+        evidence = np.column_stack([np.zeros(n_rows), values.ravel()])
+    elif not has_proba and n_classes > 2:
+        valid = getattr(estimator, "decision_function_shape", "ovr") == "ovr"
+    if not valid or evidence.shape != expected:
+        raise ValueError(
+            f"Got {method} of {type(estimator).__name__} of shape {values.shape}, but expected "
+            f"{'probabilities' if has_proba else 'numbers'} of shape {expected}, a column for "
+            "each class: no list for several outputs, and of SVC decision_function_shape='ovr'."
+        )
+    return evidence
 
 
 def log_proba(classifier, X):
@@ -152,15 +216,15 @@ def log_proba(classifier, X):
     Its own ``predict_log_proba`` is taken where that is exact: for classifiers that also have
     a ``confidence``. A probability of zero is read as the smallest normal float.
     """
-    inner, _ = unwrap(classifier)
+    inner, X = unwrap(classifier, X)
     if hasattr(inner, "predict_log_proba") and callable(getattr(inner, "confidence", None)):
-        return classifier.predict_log_proba(X)
-    if not hasattr(classifier, "predict_proba"):
+        return inner.predict_log_proba(X)
+    if not hasattr(inner, "predict_proba"):
         raise TypeError(
             f"Got {classifier!r}, which has no predict_proba, but its probabilities are "
             "needed; calibrate it (CalibratedClassifierCV), or take another classifier."
         )
-    return np.log(np.maximum(_proba(classifier, X), SMALLEST_PROBA))
+    return np.log(np.maximum(evidence_of(inner, X), SMALLEST_PROBA))
 
 
 def log_softmax(evidence):
@@ -201,42 +265,15 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
     return completed.set_params(**filled) if filled else completed  # what is frozen has none
 
 
-def _own_confidence(estimator):
-    """Name of the method that says how confident it is, or None."""
-    methods = ("confidence", "score_samples")
-    return next((each for each in methods if callable(getattr(estimator, each, None))), None)
-
-
-def _evidence(estimator, X):
-    """``predict_proba``, else ``decision_function``: one column for each class."""
-    if hasattr(estimator, "predict_proba"):
-        return _proba(estimator, X)
-    if not hasattr(estimator, "decision_function"):
-        raise TypeError(
-            f"Got estimator={estimator!r}, which has no score_samples, predict_proba or "
-            "decision_function, but a confidence comes from one of these; pass a classifier "
-            "that has one (for SVC-like classifiers decision_function is enough)."
-        )
-    decision = np.asarray(estimator.decision_function(X), dtype=np.float64)
-    if decision.ndim == 1:
-        return np.column_stack([np.zeros(len(decision)), decision])
-    if decision.ndim != 2:
-        raise ValueError(
-            f"Got decision_function of {type(estimator).__name__} with shape "
-            f"{decision.shape}, but expected (n_samples,) or (n_samples, n_classes)."
-        )
-    return decision
-
-
-def _proba(estimator, X):
-    proba = estimator.predict_proba(X)
-    if isinstance(proba, list) or np.ndim(proba) != 2:
-        raise ValueError(
-            f"Got predict_proba of {type(estimator).__name__} that is no array of shape "
-            "(n_samples, n_classes), but a confidence needs one class label a row; "
-            "multi-output classifiers are not supported."
-        )
-    return np.asarray(proba, dtype=np.float64)
+def _scored_by(estimator, methods=METHODS):
+    """The method that scores rows whatever their class, and its sign; None where none does."""
+    for method in methods:
+        if callable(getattr(estimator, method, None)):
+            return method, 1
+    if hasattr(estimator, "decision_scores_"):
+        return "decision_function", -1
+    decides = isinstance(estimator, OutlierMixin) and hasattr(estimator, "decision_function")
+    return ("decision_function", 1) if decides else None
 
 
 def _confidence_in(estimator, evidence, codes):
@@ -250,14 +287,23 @@ def _confidence_in(estimator, evidence, codes):
     return chosen - others.max(axis=1)
 
 
-def _one_column(estimator, method, X):
-    """One value a row; a column of answers, as some libraries give it, is one too."""
-    values = np.asarray(getattr(estimator, method)(X))
-    if values.shape[1:] == (1,) and method in ("answers", "predict"):
-        return values[:, 0]
-    if values.ndim != 1:
+def _one_a_row(estimator, method, X):
+    """One value a row; a column, as some libraries give it, is one too."""
+    values, n_rows = np.asarray(getattr(estimator, method)(X)), _num_samples(X)
+    if values.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
-            "but expected one value a row, shape (n_samples,)."
+            f"but expected one value a row, shape ({n_rows},)."
         )
-    return values
+    return values.reshape(n_rows)
+
+
+def _numbers(estimator, method, values):
+    """In float64, infinite ones as large as can be; an error where some are no numbers."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf" or np.isnan(values).any():
+        raise ValueError(
+            f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "
+            f"{values.dtype}), but a confidence needs real numbers."
+        )
+    return np.clip(values.astype(np.float64), -LARGEST, LARGEST)

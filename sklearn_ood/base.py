@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import get_tags
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
@@ -165,8 +166,10 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return hasattr(self, "classes_")
 
 
-class Wrapper(MetaEstimatorMixin):
+class Wrapper(MetaEstimatorMixin, _RoutingNotSupportedMixin):
     """Around ``estimator``: what is true of the inner one's input is true of its own.
+
+    Metadata, such as ``sample_weight``, are refused where scikit-learn would route them.
 
     Attributes
     ----------
@@ -182,8 +185,17 @@ class Wrapper(MetaEstimatorMixin):
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
+    def _check_target(self, y):
+        """Raise where the estimator needs labels and there are none."""
+        if y is None and get_tags(self).target_tags.required:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None; its "
+                f"estimator ({type(self.estimator).__name__}) needs labels: pass them, or use "
+                "one that needs none."
+            )
 
-def fitted_on(estimator, X, y, rows):
+
+def fitted_on(estimator, rows, *, X, y):
     """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
     if is_frozen(estimator):
         check_is_fitted(estimator)
@@ -194,7 +206,23 @@ def fitted_on(estimator, X, y, rows):
     return clone(estimator).fit(*data)
 
 
-class Composition(_BaseComposition):
+def random_part(n_rows, share, random_state, *, parameter):
+    """Mask of a simple random part of the rows, of this share, neither none nor all.
+
+    Whatever the labels, so that its rows are to the others as new rows are.
+    """
+    n_drawn = round(share * n_rows)
+    if not 0 < n_drawn < n_rows:
+        raise ValueError(
+            f"Got {parameter}={share!r} for {n_rows} rows, which holds out {n_drawn} of them, "
+            f"but some must be held out and some train; give more rows, or another {parameter}."
+        )
+    drawn = np.zeros(n_rows, dtype=bool)
+    drawn[check_random_state(random_state).permutation(n_rows)[:n_drawn]] = True
+    return drawn
+
+
+class Composition(_RoutingNotSupportedMixin, _BaseComposition):
     """Of named members, a list of (name, estimator) in the parameter ``_composed``."""
 
     _composed = "estimators"

@@ -2,7 +2,7 @@
 
 from functools import partial
 from numbers import Integral
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
@@ -16,34 +16,43 @@ GAUSSIAN_MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 GAUSSIAN_REACH = 3.0
 RING_CENTERS = np.array([[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
 
-
 Integer = Annotated[int, Interval(Integral, None, None, closed="neither")]
 
 
-def _check_ood_label(ood_label, n_classes):
-    if 0 <= ood_label < n_classes:
-        raise ValueError(
-            f"Got ood_label={ood_label}, but that is a class. Choose an integer that is "
-            f"none of 0..{n_classes - 1}, for example -1."
-        )
+class Annuli(NamedTuple):
+    """Where a toy's rows lie: around centres, from an inner to an outer radius."""
+
+    centers: np.ndarray
+    inner: float
+    outer: float
+
+    def contain(self, X):
+        """Mask of the points of the plane that lie in one."""
+        X = check_array(X, dtype=np.float64)
+        if X.shape[1] != 2:
+            raise ValueError(
+                f"Got X with {X.shape[1]} columns, but expected 2: points of the plane."
+            )
+        radii = np.hypot(*(X[:, np.newaxis, :] - self.centers).transpose(2, 0, 1))
+        return ((radii >= self.inner) & (radii <= self.outer)).any(axis=1)
+
+    def draw(self, n, random_state):
+        """Points that are uniform in them."""
+        centers = self.centers[random_state.randint(len(self.centers), size=n)]
+        return centers + _uniform_annulus(self.inner, self.outer, random_state, n)
 
 
-def _check_rings(inner_radius, thickness):
+def _gaussian_discs(sigma):
+    return Annuli(GAUSSIAN_MEANS, 0.0, GAUSSIAN_REACH * sigma)
+
+
+def _rings(inner_radius, thickness):
     if inner_radius + thickness > 1.0:
         raise ValueError(
             f"Got inner_radius={inner_radius} and thickness={thickness}, but expected a sum "
             "of at most 1: the centres are 2 apart and the rings would overlap."
         )
-
-
-def _distances(X, centers):
-    """Of points of the plane (rows) from centres (columns)."""
-    X = check_array(X, dtype=np.float64)
-    if X.shape[1] != 2:
-        raise ValueError(
-            f"Got X with {X.shape[1]} columns, but expected 2: points of the plane."
-        )
-    return np.hypot(*(X[:, np.newaxis, :] - centers).transpose(2, 0, 1))
+    return Annuli(RING_CENTERS, inner_radius, inner_radius + thickness)
 
 
 def _polar(radius, random_state):
@@ -52,21 +61,15 @@ def _polar(radius, random_state):
     return radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
 
 
-def _uniform_annulus(n, inner, outer, random_state):
+def _uniform_annulus(inner, outer, random_state, n):
     return _polar(np.sqrt(random_state.uniform(inner**2, outer**2, size=n)), random_state)
 
 
-def _uniform_box(box, random_state, n):
+def _uniform_box(box, n, random_state):
     return random_state.uniform(-box, box, size=(n, 2))
 
 
-def _uniform_boundary(sigma, ring_width, random_state, n):
-    inner = GAUSSIAN_REACH * sigma
-    means = GAUSSIAN_MEANS[random_state.randint(2, size=n)]
-    return means + _uniform_annulus(n, inner, inner + ring_width, random_state)
-
-
-def _truncated_gaussian(n, sigma, random_state):
+def _truncated_gaussian(sigma, random_state, n):
     # The radius of a 2-D Gaussian is Rayleigh, whose distribution function inverts in closed
     # form: cutting it at 3 sigma needs no rejection.
     mass = -np.expm1(-0.5 * GAUSSIAN_REACH**2)
@@ -74,18 +77,28 @@ def _truncated_gaussian(n, sigma, random_state):
     return _polar(radius, random_state)
 
 
-def _outside(n, draw, inside):
-    """``n`` points that ``draw(n)`` makes and that are not inside."""
-    kept = np.empty((0, 2))
-    while len(kept) < n:
-        candidates = draw(2 * (n - len(kept)) + 16)
-        kept = np.concatenate([kept, candidates[~inside(candidates)]])
-    return kept[:n]
+def _draw_toy(
+    support, n_samples, around, n_outliers, outside, ood_label, shuffle, random_state
+):
+    """Rows of equal classes, ``around(random_state, n)`` their centres, and outliers.
 
-
-def _with_outliers(X, y, outliers, ood_label, shuffle, random_state):
-    X = np.concatenate([X, outliers])
-    y = np.concatenate([y, np.full(len(outliers), ood_label)])
+    These are what ``outside(n, random_state)`` draws and the support does not hold.
+    """
+    n_classes = len(support.centers)
+    if 0 <= ood_label < n_classes:
+        raise ValueError(
+            f"Got ood_label={ood_label}, but that is a class. Choose an integer that is "
+            f"none of 0..{n_classes - 1}, for example -1."
+        )
+    random_state = check_random_state(random_state)
+    y = np.arange(n_samples) * n_classes // n_samples
+    X = support.centers[y] + around(random_state, n_samples)
+    outliers = np.empty((0, 2))
+    while len(outliers) < n_outliers:
+        drawn = outside(2 * (n_outliers - len(outliers)) + 16, random_state)
+        outliers = np.concatenate([outliers, drawn[~support.contain(drawn)]])
+    X = np.concatenate([X, outliers[:n_outliers]])
+    y = np.concatenate([y, np.full(n_outliers, ood_label)])
     order = random_state.permutation(len(y)) if shuffle else slice(None)
     return X[order], y[order]
 
@@ -111,7 +124,7 @@ def inside_two_gaussians(X, *, sigma: Positive = 1.0):
     array([ True, False, False])
     """
     check_arguments(inside_two_gaussians, {"sigma": sigma})
-    return _distances(X, GAUSSIAN_MEANS).min(axis=1) <= GAUSSIAN_REACH * sigma
+    return _gaussian_discs(sigma).contain(X)
 
 
 def make_two_gaussians(
@@ -175,32 +188,26 @@ def make_two_gaussians(
     (array([-1,  0,  1]), array([20, 50, 50]))
     """
     check_arguments(make_two_gaussians, locals())
-    _check_ood_label(ood_label, len(GAUSSIAN_MEANS))
     if outliers is None and n_outliers is not None:
         raise ValueError(
             f"Got n_outliers={n_outliers} with outliers=None, but expected outliers to say "
             'which outliers to draw: "boundary" or "box".'
         )
-    inside = partial(inside_two_gaussians, sigma=sigma)
+    discs = _gaussian_discs(sigma)
     # The half-plane of a mean belongs to its own disc, and a half box is convex: it lies in the
     # disc exactly when its corners do.
-    if outliers == "box" and inside([[0.0, box], [-box, box]]).all():
+    if outliers == "box" and discs.contain([[0.0, box], [-box, box]]).all():
         raise ValueError(
             f"Got box={box} with sigma={sigma}, but expected a box that reaches beyond "
             f"{GAUSSIAN_REACH:g} sigma of the means. Take a larger box or a smaller sigma."
         )
-    random_state = check_random_state(random_state)
-    y = np.arange(n_samples) * len(GAUSSIAN_MEANS) // n_samples
-    X = GAUSSIAN_MEANS[y] + _truncated_gaussian(n_samples, sigma, random_state)
-    if outliers is None:
-        n_outliers = 0
-    elif n_outliers is None:
-        n_outliers = n_samples
-    draw = partial(_uniform_box, box, random_state)
+    outside = partial(_uniform_box, box)
     if outliers == "boundary":
-        draw = partial(_uniform_boundary, sigma, ring_width, random_state)
-    points = _outside(n_outliers, draw, inside)
-    return _with_outliers(X, y, points, ood_label, shuffle, random_state)
+        outside = Annuli(GAUSSIAN_MEANS, discs.outer, discs.outer + ring_width).draw
+    if n_outliers is None:
+        n_outliers = 0 if outliers is None else n_samples
+    known = discs, n_samples, partial(_truncated_gaussian, sigma)
+    return _draw_toy(*known, n_outliers, outside, ood_label, shuffle, random_state)
 
 
 def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
@@ -224,9 +231,7 @@ def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
     array([ True, False, False])
     """
     check_arguments(inside_rings, locals())
-    _check_rings(inner_radius, thickness)
-    radii = _distances(X, RING_CENTERS)
-    return ((radii >= inner_radius) & (radii <= inner_radius + thickness)).any(axis=1)
+    return _rings(inner_radius, thickness).contain(X)
 
 
 def make_rings(
@@ -285,12 +290,7 @@ def make_rings(
     True
     """
     check_arguments(make_rings, locals())
-    _check_rings(inner_radius, thickness)
-    _check_ood_label(ood_label, len(RING_CENTERS))
-    random_state = check_random_state(random_state)
-    y = np.arange(n_samples) * len(RING_CENTERS) // n_samples
-    outer_radius = inner_radius + thickness
-    X = RING_CENTERS[y] + _uniform_annulus(n_samples, inner_radius, outer_radius, random_state)
-    inside = partial(inside_rings, inner_radius=inner_radius, thickness=thickness)
-    points = _outside(n_outliers, partial(_uniform_box, box, random_state), inside)
-    return _with_outliers(X, y, points, ood_label, shuffle, random_state)
+    rings = _rings(inner_radius, thickness)
+    known = rings, n_samples, partial(_uniform_annulus, rings.inner, rings.outer)
+    outside = partial(_uniform_box, box)
+    return _draw_toy(*known, n_outliers, outside, ood_label, shuffle, random_state)

@@ -32,7 +32,7 @@ from sklearn_ood import (
     to_onnx,
 )
 from sklearn_ood.export import OLDEST_TORCH
-from sklearn_ood.nets._heads import log1p
+from sklearn_ood.nets._heads import SCORE_FUNCTIONS, log1p
 
 for package in ("onnx", "onnxscript", "skl2onnx"):
     pytest.importorskip(package)
@@ -72,9 +72,7 @@ def softmax():
     return SoftmaxClassifier(**SMALL).fit(X[:800], Y[:800])
 
 
-@pytest.mark.parametrize(
-    "confidence", ["max_proba", "entropy", "margin", "max_logit", "energy"]
-)
+@pytest.mark.parametrize("confidence", list(SCORE_FUNCTIONS))
 def test_every_confidence_of_a_softmax(softmax, confidence):
     softmax.set_params(score_function=confidence)
     answers = agrees(softmax, X[800:])

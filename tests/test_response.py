@@ -2,13 +2,14 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin, TransformerMixin
 from sklearn.datasets import load_iris
+from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
@@ -57,23 +58,25 @@ def test_margin_of_many_classes_is_top_minus_second():
 
 
 def test_nothing_to_take_a_confidence_from():
-    with pytest.raises(TypeError, match="score_samples, predict_proba or decision_function"):
+    with pytest.raises(TypeError, match="with no score_samples"):
         confidence_of(LinearRegression().fit(X, y), X)
 
 
 def test_multi_output_is_named():
     class TwoOutputs:
+        classes_ = np.arange(2)
+
         def predict_proba(self, X):
             return [np.ones((len(X), 2)), np.ones((len(X), 2))]
 
-    with pytest.raises(ValueError, match="multi-output"):
+    with pytest.raises(ValueError, match="no list for several outputs"):
         confidence_of(TwoOutputs(), X)
 
 
 @pytest.mark.parametrize("method", ["score_samples", "decision_function"])
 def test_wrong_shape_is_named(method):
     shape = (len(X), 1, 1)
-    wrong = type("Wrong", (), {method: lambda self, X: np.zeros(shape)})()
+    wrong = type("Wrong", (), {method: lambda self, X: np.zeros(shape), "classes_": [0, 1]})()
     with pytest.raises(ValueError, match=rf"{method}.*|\(150, 1, 1\)"):
         confidence_of(wrong, X)
 
@@ -158,6 +161,130 @@ def test_a_column_of_answers_is_one_answer_a_row():
         answers, LogisticRegression(max_iter=500).fit(X, y).predict(X)
     )
     assert confidence.shape == (150,)
+
+
+class Foreign(ClassifierMixin, BaseEstimator):
+    """Answers what it is told to, whatever the rows."""
+
+    def __init__(self, classes=(0, 1, 2), **told):
+        self.classes_ = np.array(classes)
+        for method, values in told.items():
+            setattr(self, method, lambda X, values=values: values)
+
+
+ROWS = np.zeros((4, 1))
+PROBA = np.full((4, 3), 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"predict": np.zeros(3)}, r"shape \(3,\) from Foreign.predict.*shape \(4,\)"),
+        ({"predict": np.zeros((4, 2))}, r"shape \(4, 2\) from Foreign.predict"),
+        ({"predict": np.zeros((1, 4))}, r"shape \(1, 4\) from Foreign.predict"),
+        ({"predict": 0}, r"shape \(\) from Foreign.predict"),
+        ({"predict": np.array([0, 1, 2, 3])}, r"the answers \[3\] from Foreign.predict"),
+        ({"predict": np.array([0, 1, np.nan, 1])}, r"the answers \[nan\] from Foreign.predict"),
+        ({"predict": np.array(list("0120"))}, "the answers .* from Foreign.predict"),
+        ({"answers": np.array([0, 1, 2, -1])}, r"the answers \[-1\] from Foreign.answers"),
+        ({"predict_proba": PROBA[:3]}, r"\(3, 3\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:, :2]}, r"\(4, 2\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:, 0]}, r"\(4,\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA * np.nan}, "NaN, or no numbers, from Foreign.predict_proba"),
+        ({"predict_proba": PROBA * np.inf}, r"but expected probabilities of shape \(4, 3\)"),
+        ({"predict_proba": -PROBA}, r"but expected probabilities of shape \(4, 3\)"),
+        ({"predict_proba": PROBA.astype(str)}, "no numbers, from Foreign.predict_proba"),
+        ({"predict_proba": PROBA + 0j}, "no numbers, from Foreign.predict_proba"),
+        ({"decision_function": PROBA[:, 0]}, r"\(4,\), but expected .* of shape \(4, 3\)"),
+        ({"decision_function": PROBA[:, :2]}, r"\(4, 2\), but expected .* of shape \(4, 3\)"),
+        ({"decision_function": PROBA}, None),
+        ({"score_samples": PROBA}, r"shape \(4, 3\) from Foreign.score_samples"),
+        ({"score_samples": np.zeros(5)}, r"shape \(5,\) from Foreign.score_samples"),
+        (
+            {"score_samples": np.array([0, np.nan, 1, 2])},
+            "NaN, or no numbers, from Foreign.score_samples",
+        ),
+        ({"confidence": np.full(4, "high")}, "no numbers, from Foreign.confidence"),
+        ({"confidence": np.zeros((4, 1))}, None),
+        ({"predict": np.array([[0], [1], [2], [0]])}, None),
+        ({"predict": np.array([0, 1, 2, 0], dtype=object)}, None),
+        ({"predict": [0.0, 1.0, 2.0, 0.0]}, None),
+    ],
+)
+def test_whatever_comes_from_a_foreign_estimator_is_checked(told, message):
+    evidence = {"predict_proba": PROBA} if "decision_function" not in told else {}
+    foreign = Foreign(**{"predict": np.zeros(4, dtype=int)} | evidence | told)
+    if message is None:
+        answers, confidence = answers_and_confidence(foreign, ROWS)
+        assert answers.shape == confidence.shape == (4,)
+        return
+    with pytest.raises(ValueError, match=message):
+        answers_and_confidence(foreign, ROWS)
+
+
+def test_infinite_scores_keep_their_order_and_are_numbers():
+    scores = np.array([-np.inf, 0.0, np.inf, 1.0], dtype=np.float32)
+    found = confidence_of(Foreign(score_samples=scores), ROWS)
+    np.testing.assert_array_equal(np.argsort(found), [0, 1, 3, 2])
+    assert np.isfinite(found - found[:, None]).all()
+    margins = np.array([[np.inf, np.inf, 0], [0, -np.inf, -np.inf], [1, 2, 3], [np.inf, 0, 0]])
+    assert np.isfinite(confidence_of(Foreign(decision_function=margins), ROWS)).all()
+
+
+def test_pairs_of_classes_are_no_evidence_for_three():
+    svc = SVC(decision_function_shape="ovo").fit(X, y)
+    with pytest.raises(ValueError, match="decision_function_shape='ovr'"):
+        answers_and_confidence(svc, X)
+
+
+class Distance(BaseEstimator):
+    """Far from the mean: PyOD's sign without a mixin, scikit-learn's with it."""
+
+    sign = 1
+
+    def fit(self, X, y=None):
+        self.centre_ = X.mean(axis=0)
+        if self.sign == 1:
+            self.decision_scores_ = self.decision_function(X)
+        return self
+
+    def decision_function(self, X):
+        return self.sign * np.linalg.norm(X - self.centre_, axis=1)
+
+    def predict_proba(self, X):
+        p = self.decision_function(X) / 100
+        return np.column_stack([1 - p, p])
+
+
+class LikeSklearn(OutlierMixin, Distance):
+    sign = -1
+
+
+@pytest.mark.parametrize("detector", [Distance(), LikeSklearn(), IsolationForest()])
+@pytest.mark.parametrize("around", [lambda e: e, lambda e: make_pipeline(StandardScaler(), e)])
+def test_higher_is_more_normal_whatever_the_sign_of_a_detector(detector, around):
+    fitted = around(detector).fit(X, y)
+    assert confidence_of(fitted, X).min() > confidence_of(fitted, X + 50).max()
+    frozen = FrozenEstimator(fitted)
+    np.testing.assert_array_equal(confidence_of(frozen, X), confidence_of(fitted, X))
+
+
+def test_a_decision_of_unknown_meaning_is_an_error():
+    class Ambiguous(Distance):
+        sign = -1
+
+    with pytest.raises(TypeError, match="sklearn.base.OutlierMixin"):
+        confidence_of(Ambiguous().fit(X), X)
+
+
+def test_steps_that_lose_rows_are_an_error():
+    class Half(StandardScaler):
+        def transform(self, X):
+            return super().transform(X)[::2]
+
+    pipe = Pipeline([("half", Half().fit(X)), ("ours", NeighborDistance().fit(X, y))])
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[150, 75\]"):
+        answers_and_confidence(pipe, X)
 
 
 class Stateless(TransformerMixin, BaseEstimator):

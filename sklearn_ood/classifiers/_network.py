@@ -286,10 +286,12 @@ class LogitClassifier(NetClassifier):
 
     Parameters
     ----------
-    score_function : {"max_proba", "entropy", "margin", "max_logit", "energy"}, \
-            default="max_proba"
+    score_function : {"max_proba", "entropy", "margin", "max_logit", "energy", \
+            "generalized_entropy", "max_logit_pnorm"}, default="max_proba"
         Formula of ``score_samples``, with f the logits divided by ``temperature`` and p their
-        softmax: log max p; sum p log p; the two largest log p's difference; max f; logsumexp f.
+        softmax: log max p; sum p log p; the two largest log p's difference; max f; logsumexp f;
+        minus the sum of (p (1 - p))**0.1 over the 100 largest p (GEN); the largest f less
+        their mean, over the 5-norm of f less their mean.
     temperature : float > 0 or "calibrate", default=1.0
         Divides the logits. "calibrate" fits it on a held-out part by maximum likelihood.
     epsilon : float >= 0, default=0.0

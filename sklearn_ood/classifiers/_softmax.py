@@ -42,7 +42,8 @@ class SoftmaxClassifier(LogitClassifier):
         Parameters
         ----------
         network : nn.Module
-            From inputs of ``input_shape`` to one logit for each class; it is not copied.
+            From inputs of ``input_shape`` to one logit for each class, alone, first in a tuple
+            or as ``.logits``; it is not copied.
         classes : array-like of shape (n_classes,)
             The label of each output, distinct and in ascending order, as scikit-learn keeps
             them.
@@ -72,7 +73,8 @@ class SoftmaxClassifier(LogitClassifier):
         if classes.ndim != 1 or len(classes) < 2 or not (classes[:-1] < classes[1:]).all():
             raise ValueError(
                 f"Got classes={classes.tolist()}, but expected at least two distinct labels in "
-                "ascending order; reorder the network's outputs to match."
+                "ascending order: with order = numpy.argsort(classes) pass classes[order], and "
+                "a network whose outputs are outputs[:, order]."
             )
         input_shape = tuple(int(size) for size in np.atleast_1d(input_shape))
         check_outputs(network, input_shape, len(classes))

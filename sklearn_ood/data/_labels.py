@@ -3,6 +3,8 @@
 Behind this file a class is its position in ``classes_`` and an outlier is :data:`OUTLIER`.
 """
 
+import warnings
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
@@ -25,6 +27,12 @@ def encode_labels(y, ood_label=None):
     check_classification_targets(y)
     outlier = is_label(y, ood_label)
     classes, inside = np.unique(y[~outlier], return_inverse=True)
+    if ood_label is not None and not outlier.any():
+        warnings.warn(
+            f"Got ood_label={ood_label!r}, but no row of y has it, so that none is an outlier; "
+            f"the classes are {classes[:10].tolist()}{' and others' * (len(classes) > 10)}.",
+            stacklevel=2,
+        )
     codes = np.full(len(y), OUTLIER, dtype=np.int64)
     codes[~outlier] = inside
     return codes, classes
@@ -50,6 +58,8 @@ def is_label(y, label):
     """Mask of the rows of ``y`` that carry ``label``; nothing carries None."""
     if label is None:
         return np.zeros(len(y), dtype=bool)
+    if np.ndim(label):
+        raise ValueError(f"Got ood_label={label!r}, but expected one label: a number or text.")
     return codes_in([label], y) == 0
 
 

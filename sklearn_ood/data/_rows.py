@@ -102,7 +102,12 @@ def validate_rows(estimator, X, *, keep_tensors=False):
     if image_shape not in (None, fitted_shape):
         raise ValueError(
             f"Got X with images of shape {image_shape}, but {type(estimator).__name__} was "
-            f"fitted on inputs of shape {fitted_shape}; resize or convert them as for fit."
+            f"fitted on inputs of shape {fitted_shape}; "
+            + (
+                "channels come first: X.transpose(0, 3, 1, 2)."
+                if (image_shape[2], *image_shape[:2]) == fitted_shape
+                else "resize or convert them as for fit."
+            )
         )
     return _flat_rows(estimator, X, reset=False)
 

@@ -2,18 +2,24 @@
 
 from dataclasses import field
 from threading import get_ident
+from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
+from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted
+from sklearn_ood._response import unwrap
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import forget, validate_rows
+from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.nets._evaluation import evaluate
 
+HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
 LARGEST_FLOAT = np.finfo(np.float32).max
 
 
@@ -25,21 +31,31 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
     Parameters
     ----------
-    estimator : classifier with a net
+    estimator : classifier with a net, or nn.Module
         A classifier of this package that has ``net_`` once fitted. It is cloned and fitted;
-        ``sklearn.frozen.FrozenEstimator(classifier)`` takes a fitted one as it is.
-    layer : str, default="hidden"
-        Whose output to take: "conv" (the convolutions), "hidden" (the dense layers but the
-        last), "output" (the logits), where the network is one of those known by name, or the
-        name of any module in ``named_modules()`` of the user's network.
+        ``sklearn.frozen.FrozenEstimator(classifier)`` takes a fitted one as it is. A
+        ``nn.Module`` is a trained backbone without a classifier, and stays as it is.
+    layer : str or None, default=None
+        Whose output to take: the name of any module in ``named_modules()`` of the network, such
+        as "conv", "hidden" and "output" of those known by name. None takes what the last
+        linear layer takes; of a backbone, what it returns: a tensor, the first of a tuple,
+        ``.pooler_output`` or ``.last_hidden_state``; of tokens their mean.
     pooling : int >= 1 or None, default=3
         Feature maps of shape (C, H, W) are averaged to (C, pooling, pooling) where they are
         larger, then flattened. None keeps them whole.
+    batch_size : int >= 1 or None, default=None
+        Rows that the network evaluates at once, rounded to a multiple of 16 with which a row's
+        features do not depend on the rows beside it. None is as many as have a million
+        numbers.
+    input_shape : tuple (C, H, W), default=None
+        Shape of one image where X has flat rows, for a backbone.
 
     Attributes
     ----------
     estimator_ : classifier
-        The fitted classifier.
+        The fitted classifier, or what holds the backbone.
+    layer_ : str or None
+        The layer in use: the linear one whose input is taken, where ``layer`` is None.
     input_shape_ : tuple of int
         Shape of one input.
 
@@ -60,11 +76,14 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     >>> detector = make_pipeline(features, LocalOutlierFactor(novelty=True)).fit(X, y)
     """
 
-    estimator: Estimator = field(kw_only=False)
-    layer: str = "hidden"
+    estimator: Estimator | nn.Module = field(kw_only=False)
+    layer: str | None = None
     pooling: Count | None = 3
+    batch_size: Count | None = None
+    input_shape: Any = None
 
     estimator_: BaseEstimator = fitted()
+    layer_: str | None = fitted()
 
     def fit(self, X, y=None):
         """Fit the classifier, unless it is frozen.
@@ -81,15 +100,19 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         """
         forget(self)
         self._validate_params()
-        estimator = clone(self.estimator).fit(X, y)
+        estimator = clone(self._given).fit(X, y)
         if not hasattr(estimator, "net_"):
             raise TypeError(
                 f"Got estimator={self.estimator!r}, which has no net_ once fitted, but "
                 "features come from a network; pass a classifier of this package that holds "
                 "one, such as SoftmaxClassifier."
             )
-        find_layer(estimator.net_.module_, self.layer)
-        self.estimator_ = estimator
+        layer = self.layer
+        if layer is not None:
+            find_layer(estimator.net_.module_, layer)
+        elif not isinstance(estimator, Backbone):
+            layer = _last_linear(estimator)[0]
+        self.estimator_, self.layer_ = estimator, layer
         return self
 
     @block_by_block
@@ -107,10 +130,18 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         return self._features(validate_rows(self, X, keep_tensors=True))
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+        tags, given = super(Wrapper, self).__sklearn_tags__(), get_tags(self._given)
         tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.target_tags.required = get_tags(self.estimator).target_tags.required
+        tags.input_tags = given.input_tags
+        tags.target_tags.required = given.target_tags.required
         return tags
+
+    @property
+    def _given(self):
+        """What is fitted: the classifier, or a backbone as an estimator."""
+        if isinstance(self.estimator, nn.Module):
+            return Backbone(self.estimator, input_shape=self.input_shape)
+        return self.estimator
 
     @property
     def input_shape_(self):
@@ -123,11 +154,73 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
     def _features(self, rows):
         def read(module, batch):
-            layer = find_layer(module, self.layer)
-            return pooled(output_of(layer, module, batch), self.pooling)
+            layers = [find_layer(module, self.layer_)] if self.layer_ else []
+            *call, outputs = last_call(layers, module, batch)
+            if call:
+                _, taken, outputs = call
+                outputs = taken if self.layer is None else outputs
+            return pooled(outputs, self.pooling)
 
-        features = evaluate(self.estimator_.net_, read, rows)
+        features = evaluate(self.estimator_.net_, read, rows, self.batch_size)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
+
+
+def last_linear(classifier):
+    """The last layer of a network that ends in a linear one, as a pair of arrays.
+
+    Parameters
+    ----------
+    classifier : fitted classifier of this package around a network
+        Also frozen, or last in a pipeline.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_classes, n_features), float64
+    bias : ndarray of shape (n_classes,), float64
+
+    Raises
+    ------
+    ValueError
+        If the network's outputs are not those of its last linear layer.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sklearn_ood import SoftmaxClassifier
+    >>> from sklearn_ood.detectors import last_linear
+    >>> network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> classifier = SoftmaxClassifier.from_module(network, [0, 1, 2], input_shape=2)
+    >>> weight, bias = last_linear(classifier)
+    >>> weight.shape, bias.shape
+    ((3, 8), (3,))
+    """
+    classifier, _ = unwrap(classifier)
+    name, given, outputs = _last_linear(classifier)
+    if given.shape != outputs.shape or not torch.allclose(given.to(outputs.dtype), outputs):
+        raise ValueError(
+            f"Got a network whose outputs are not those of its last linear layer {name!r}, but "
+            "this score is made of that layer; pass a network that ends in it."
+        )
+    layer = find_layer(classifier.net_.module_, name)
+    weight = layer.weight.detach().double().cpu().numpy()
+    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu()
+    return weight, np.asarray(bias)
+
+
+@torch.no_grad()
+def _last_linear(estimator):
+    """Name and outputs of the linear layer that runs last, and the outputs of the network."""
+    module = estimator.net_.module_
+    names = {layer: name for name, layer in layers_of(module).items()}
+    linear = [layer for layer in names if isinstance(layer, nn.Linear)]
+    zeros = torch.zeros(2, estimator.n_features_in_, device=estimator.net_.device)
+    *call, outputs = last_call(linear, module, zeros)
+    if not call:
+        raise ValueError(
+            "Got a network without a linear layer that runs; pass one of "
+            f"{sorted(names.values())} as layer."
+        )
+    return names[call[0]], call[2], outputs
 
 
 def find_layer(module, name):
@@ -144,24 +237,30 @@ def layers_of(module):
     return {name: layer for name, layer in named if name}
 
 
-def output_of(layer, module, batch):
-    """What ``layer`` gives out while ``module`` works on a batch; the rest is not kept."""
-    captured, own_thread = [], get_ident()
+def last_call(layers, module, batch):
+    """The last of ``layers`` to run while ``module`` works on a batch, what it takes and gives.
 
-    def capture(_layer, _inputs, output):
+    Then the outputs of the module, which are alone where none of the layers runs.
+    """
+    call, own_thread = [], get_ident()
+
+    def note(layer, inputs, output):
         if get_ident() == own_thread:  # another may be at work on the same module
-            captured.append(output)
+            call[:] = layer, inputs[0], output
 
-    handle = layer.register_forward_hook(capture)
+    handles = [layer.register_forward_hook(note) for layer in layers]
     try:
-        module(batch)
+        outputs = module(batch)
     finally:
-        handle.remove()
-    return captured[-1]
+        for handle in handles:
+            handle.remove()
+    return *call, outputs
 
 
 def pooled(features, side):
     """Feature maps averaged to ``side`` x ``side`` where they are larger, as flat rows."""
+    features = features[0] if isinstance(features, tuple) else features
+    features = features.float() if features.dtype in HALF else features
     if features.ndim == 4 and side is not None and max(features.shape[2:]) > side:
         features = adaptive_avg_pool2d(features, side)
     return features.flatten(1)

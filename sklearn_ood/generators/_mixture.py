@@ -2,49 +2,71 @@
 
 import warnings
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.stats import rankdata
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
+from torch.nn.utils.rnn import pad_sequence
 
 from sklearn_ood._parameters import Count, Positive, RandomState, fitted
-from sklearn_ood.data._labels import hold_out_each_class, rank_in_class
+from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
-# Number of components and ridge: from a single, hardly smoothed Gaussian to many smooth ones.
-CANDIDATES = ((1, 1e-6), (4, 1e-3), (4, 1e-2), (8, 1e-2), (16, 1e-2))
+
+class Form(NamedTuple):
+    """Of each class's mixture: how many components, and the ridge on their covariances.
+
+    The ridge is in units of each feature's spread, or of one spread of all (``one_unit``):
+    features that are of one kind, such as counts, differ in spread for a reason.
+    """
+
+    n_components: int
+    reg_covar: float
+    one_unit: bool = False
+
+
+# From a single, hardly smoothed Gaussian to many smooth ones.
+FORMS = (
+    Form(1, 1e-6),
+    Form(1, 1e-2),
+    Form(1, 1e-1, one_unit=True),
+    Form(4, 1e-3),
+    Form(4, 1e-2),
+    Form(4, 3e-1, one_unit=True),
+    Form(8, 1e-2),
+    Form(16, 1e-2),
+    Form(16, 3e-1, one_unit=True),
+)
 # A simpler candidate is kept unless a one-sided test at 5 % says that the best is better.
 STANDARD_ERRORS = 1.645
 ROWS_A_COMPONENT = 10
 
 
 class MixtureCore(Core):
-    """The components of all classes' mixtures in one list, in units of the features' spread.
+    """The mixtures of all classes, in units of the features' spread.
 
-    The sorted integers ``owner`` say of which class each component is.
+    They are padded to one width by components of weight 0.
     """
 
-    def __init__(self, owner, n_features):
-        sizes = np.bincount(owner)
-        super().__init__(len(sizes), n_features)
-        n, d, self.width = len(owner), n_features, int(sizes.max())
-        self.floats_per_row = 4 * n * d
-        first, place = np.cumsum(sizes) - sizes, rank_in_class(owner)
-        self.keep(owner=owner, place=place, size=sizes[:, None], first=first[:, None])
-        self.reserve(means=(n, d), weights=(n,), centre=(d,), scale=(d,))
-        self.reserve(precision_root=(n, d, d), covariance_root=(n, d, d))
+    def __init__(self, n_classes, width, n_features):
+        super().__init__(n_classes, n_features)
+        k, w, d = n_classes, width, n_features
+        self.floats_per_row = 4 * k * w * d
+        self.reserve(means=(k, w, d), weights=(k, w), centre=(d,), scale=(d,))
+        self.reserve(precision_root=(k, w, d, d), covariance_root=(k, w, d, d))
 
     def decode(self, z):
         """The last latent picks a component by the normal quantiles of the weights."""
-        quantile = torch.special.ndtr(z[..., -1].detach().double())
-        passed = (quantile[..., None] > self._cumulated_weights()[:, None]).sum(-1)
-        chosen = self.first + torch.minimum(passed, self.size - 1)
+        quantile = torch.special.ndtr(z[..., -1:].detach().double())
+        passed = (quantile > self._cumulated_weights()[:, None]).sum(-1)
+        chosen = torch.minimum(passed, (self.weights > 0).sum(1, keepdim=True) - 1)
+        chosen = torch.arange(self.n_classes, device=z.device)[:, None], chosen
         root, mean = self.covariance_root[chosen].to(z), self.means[chosen].to(z)
         scaled = mean + (root @ z[..., :-1, None])[..., 0]
         return self.centre.to(z) + self.scale.to(z) * scaled
@@ -54,40 +76,33 @@ class MixtureCore(Core):
         n_classes, n, d = x.shape
         scaled = self._standardised(x.reshape(-1, d))
         label = torch.arange(n_classes, device=x.device).repeat_interleave(n)
-        other = self.owner[None] != label[:, None]
-        chosen = self._component_log_density(scaled).masked_fill(other, -torch.inf).argmax(1)
-        root = self.precision_root[chosen]
-        position = torch.einsum("nd,nde->ne", scaled - self.means[chosen], root)
-        upper = self._cumulated_weights()[self.owner[chosen], self.place[chosen]]
+        density = self._component_log_density(scaled)
+        chosen = label, density[torch.arange(len(label)), label].argmax(1)
+        centred = scaled - self.means[chosen]
+        position = torch.einsum("nd,nde->ne", centred, self.precision_root[chosen])
+        upper = self._cumulated_weights()[chosen]
         quantile = torch.special.ndtri(upper - 0.5 * self.weights[chosen])
         z = torch.cat([position, quantile[:, None]], 1)
         return z.view(n_classes, n, d + 1).to(x)
 
     def log_density(self, x):
         component = self._component_log_density(self._standardised(x))
-        of_class = self._by_class(component, -torch.inf).logsumexp(2)
-        return of_class - self.scale.log().sum()
-
-    def _by_class(self, values, padding):
-        """Values (n, n_mixtures) of the components as (n, K, width)."""
-        padded = values.new_full((len(values), self.n_classes, self.width), padding)
-        padded[:, self.owner, self.place] = values
-        return padded
+        return component.logsumexp(2) - self.scale.log().sum()
 
     def _cumulated_weights(self):
-        return self._by_class(self.weights[None], 0.0)[0].cumsum(1).clamp_max(1.0)
+        return self.weights.cumsum(1).clamp_max(1.0)
 
     def _standardised(self, x):
         return (x.double() - self.centre) / self.scale
 
     def _component_log_density(self, x):
         """Weighted log density of (n, d) rows under each component, in one matrix product."""
-        d, root = x.shape[1], self.precision_root
-        offset = torch.einsum("kd,kde->ke", self.means, root)
-        white = (x @ root.permute(1, 0, 2).reshape(d, -1)).view(len(x), -1, d) - offset
-        log_determinant = torch.diagonal(root, dim1=1, dim2=2).log().sum(1)
+        root = self.precision_root
+        offset = torch.einsum("kwd,kwde->kwe", self.means, root)
+        white = torch.tensordot(x, root, ([1], [2])) - offset
+        log_determinant = torch.diagonal(root, dim1=2, dim2=3).log().sum(2)
         constant = self.weights.log() + log_determinant
-        return constant - 0.5 * (white.square().sum(2) + d * float(np.log(2 * np.pi)))
+        return constant - 0.5 * (white.square().sum(3) + x.shape[1] * float(np.log(2 * np.pi)))
 
 
 class GaussianMixtureGenerator(BaseGenerator):
@@ -102,11 +117,11 @@ class GaussianMixtureGenerator(BaseGenerator):
     ----------
     n_components : int or "auto", default="auto"
         Components of each class's mixture; fewer for a class with less than ten rows a
-        component. "auto" chooses the number and the ridge, from five candidates between
-        one and sixteen components, by holding out classes: a candidate is good when a class
-        that is left out has lower densities under the others than their own rows (AUROC).
-        The simplest is taken that is not clearly worse than the best; with one class, the
-        one with the highest held-out density.
+        component. "auto" chooses their form, from nine between one and sixteen components, by
+        rows held out: a form is good when these are answered right, and when a class that is
+        left out has lower densities under the others than their own rows (AUROC). The
+        simplest is taken that is not clearly worse than the best; with one class, the one
+        with the highest held-out density.
     reg_covar : float > 0, default=1e-2
         Ridge added to the covariances of the standardised features. Ignored when
         ``n_components="auto"``.
@@ -119,14 +134,14 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     Attributes
     ----------
-    means_ : ndarray of shape (n_mixtures, n_features_in)
-        Means of all components of all classes, class by class.
-    weights_ : ndarray of shape (n_mixtures,)
-        Weight of each in its class.
-    owner_ : ndarray of shape (n_mixtures,)
-        Position in ``classes_`` of the class that it belongs to.
-    n_components_, reg_covar_ : int, float
-        What was used.
+    means_ : ndarray of shape (n_classes, n_components_, n_features_in)
+        Means of the components of each class.
+    weights_ : ndarray of shape (n_classes, n_components_)
+        Their weights, 0 beyond the last component of a class that has fewer.
+    n_components_ : int
+        Components of the class that has most.
+    reg_covar_ : float
+        The ridge used.
 
     Examples
     --------
@@ -151,10 +166,9 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     n_components_: int = fitted()
     reg_covar_: float = fitted()
-    owner_: np.ndarray = fitted()
 
     def make_core(self):
-        return MixtureCore(self.owner_, self.n_features_in_)
+        return MixtureCore(self.n_classes_, self.n_components_, self.n_features_in_)
 
     def class_log_density(self, X):
         """Log density of every row under every class.
@@ -173,54 +187,45 @@ class GaussianMixtureGenerator(BaseGenerator):
     def _fit(self, rows, codes):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rows = rows.astype(np.float64)
-        spread, centre = rows.std(0), rows.mean(0)
-        scale = np.where(spread > 0, spread, 1.0)
-        scaled = (rows - centre) / scale
-        chosen = self.n_components, self.reg_covar
+        chosen = Form(self.n_components, self.reg_covar)
         if self.n_components == "auto":
-            chosen = self._best_candidate(scaled, codes, seed)
-        self.n_components_, self.reg_covar_ = chosen
-        self.core_ = self._fitted_core(scaled, codes, *chosen, seed, centre=centre, scale=scale)
-        self.owner_ = self.core_.owner.numpy()
+            chosen = self._best_form(rows, codes, seed)
+        self.core_ = self._fitted_core(rows, codes, chosen, seed)
+        self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen.reg_covar
         self.latent_dim_ = rows.shape[1] + 1
 
-    def _best_candidate(self, scaled, codes, seed):
-        """The candidate that tells held-out classes from the others best."""
-        counts = np.bincount(codes)
-        candidates = [c for c in CANDIDATES if c[0] == 1 or c[0] * 20 <= counts.max()]
-        if len(candidates) == 1 or counts.min() < 2:
-            return CANDIDATES[0] if counts.max() >= 4 * scaled.shape[1] else (1, 1e-2)
+    def _best_form(self, rows, codes, seed):
+        """The form that tells held-out rows' classes, and classes left out, best."""
+        largest = np.bincount(codes).max()
+        if largest < 4:
+            return Form(1, 1e-2)
+        forms = [each for each in FORMS if 20 * each.n_components <= max(20, largest)]
         held_out = hold_out_each_class(codes, 0.3, seed)
         scores = []
-        for candidate in candidates:
-            core = self._fitted_core(scaled[~held_out], codes[~held_out], *candidate, seed)
-            density = core.log_density(torch.from_numpy(scaled[held_out])).numpy()
-            scores.append(held_out_class_scores(density, codes[held_out]))
-        return candidates[simplest_of_the_best(np.array(scores))]
+        for form in forms:
+            core = self._fitted_core(rows[~held_out], codes[~held_out], form, seed)
+            density = core.log_density(torch.from_numpy(rows[held_out])).numpy()
+            scores.append(held_out_scores(density, codes[held_out]))
+        return forms[simplest_of_the_best(np.array(scores))]
 
-    def _fitted_core(
-        self, scaled, codes, n_components, reg_covar, seed, *, centre=0.0, scale=1.0
-    ):
+    def _fitted_core(self, rows, codes, form, seed):
         """The core with a mixture for every class; precisions as Cholesky factors."""
-        options = {"reg_covar": reg_covar, "max_iter": self.max_iter, "random_state": seed}
+        centre, spread = rows.mean(0), rows.std(0)
+        if form.one_unit:
+            spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
+        scale = np.where(spread > 0, spread, 1.0)
+        scaled = (rows - centre) / scale
+        options = {"reg_covar": form.reg_covar, "max_iter": self.max_iter, "random_state": seed}
         mixtures = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_mixture)(scaled[codes == k], n_components, **options)
+            delayed(_fit_mixture)(scaled[codes == k], form.n_components, **options)
             for k in range(self.n_classes_)
         )
-        owner = np.repeat(range(len(mixtures)), [len(each.weights_) for each in mixtures])
-        d = scaled.shape[1]
-
-        def joined(name):
-            return np.concatenate([getattr(each, name) for each in mixtures])
-
-        return MixtureCore(owner, d).filled(
-            means=joined("means_"),
-            weights=joined("weights_"),
-            precision_root=joined("precisions_cholesky_"),
-            covariance_root=np.linalg.cholesky(joined("covariances_")),
-            centre=np.full(d, centre),
-            scale=np.full(d, scale),
-        )
+        parts = {
+            name: pad_sequence([torch.from_numpy(each[name]) for each in mixtures], True)
+            for name in mixtures[0]
+        }
+        core = MixtureCore(*parts["means"].shape)
+        return core.filled(**parts, centre=centre, scale=scale)
 
     @property
     def means_(self):
@@ -228,32 +233,37 @@ class GaussianMixtureGenerator(BaseGenerator):
         return (core.means * core.scale + core.centre).cpu().numpy()
 
 
-def held_out_class_scores(density, codes):
-    """AUROC of telling each class, left out, from the others by their best density (n, K).
+def held_out_scores(density, codes):
+    """How well densities (n, K) tell the class of each row, and when it is left out: (n,).
 
-    With rows of one class only it is their mean density under it.
+    The first is 1 where its class is the likeliest. The second is the share of the rows of
+    other classes that have a higher density under the rest; its mean over the rows of a class
+    is the AUROC of telling them. With rows of one class only it is their mean density.
     """
-    present = np.unique(codes)
-    if len(present) == 1:
-        return density[:, present].mean(0)
+    n, n_classes = density.shape
+    if (codes == codes[0]).all():
+        return density[:, codes[0]].mean(keepdims=True)
     # The best class other than k: the best of all, or the runner-up where k is the best.
-    top = np.sort(density, axis=1)[:, -2:]
-    best = density.argmax(1)
-    without = np.where(best[:, None] == np.arange(density.shape[1]), top[:, :1], top[:, 1:])
-    return np.array([roc_auc_score(codes != k, without[:, k]) for k in present])
+    top, best = np.sort(density, axis=1)[:, -2:], density.argmax(1)
+    without = np.where(best[:, None] == np.arange(n_classes), top[:, :1], top[:, 1:])
+    scores = (best == codes).astype(np.float64)
+    for k in np.unique(codes):
+        own = codes == k
+        ranks = rankdata(-without[:, k])[own] - rankdata(-without[own, k])
+        scores[own] += ranks / (n - own.sum())
+    return scores
 
 
 def simplest_of_the_best(scores):
     """The first candidate (the simplest) whose shortfall from the best may be chance."""
-    n_classes = scores.shape[1]
+    n = scores.shape[1]
     shortfall = scores[scores.mean(1).argmax()] - scores
-    if n_classes == 1:
-        return int(shortfall.argmin())
-    error = shortfall.std(1, ddof=1) / np.sqrt(n_classes)
+    error = shortfall.std(1) / max(1, n - 1) ** 0.5
     return int((shortfall.mean(1) <= STANDARD_ERRORS * error).argmax())
 
 
 def _fit_mixture(X, n_components, **options):
+    """Means, weights, and roots of precisions and covariances of a class's components."""
     from sklearn.mixture import GaussianMixture  # slow to import
 
     n_components = max(1, min(n_components, len(X) // ROWS_A_COMPONENT))
@@ -262,4 +272,10 @@ def _fit_mixture(X, n_components, **options):
     with warnings.catch_warnings(), config_context(array_api_dispatch=False):
         # EM that stops at max_iter, or on repeated rows, is still a usable density.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return GaussianMixture(n_components, **options).fit(X)
+        mixture = GaussianMixture(n_components, **options).fit(X)
+    return {
+        "means": mixture.means_,
+        "weights": mixture.weights_,
+        "precision_root": mixture.precisions_cholesky_,
+        "covariance_root": np.linalg.cholesky(mixture.covariances_),
+    }

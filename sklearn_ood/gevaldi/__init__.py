@@ -1,22 +1,5 @@
 """Where classifiers differ: samples that set them apart most, and pictures of them."""
 
-from sklearn_ood.gevaldi._gevaldi import GeValDi
-from sklearn_ood.gevaldi._plots import (
-    plot_ascent,
-    plot_changes,
-    plot_map,
-    plot_regions,
-    plot_samples,
-)
-from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
+import lazy_loader
 
-__all__ = [
-    "DifferentSamples",
-    "GeValDi",
-    "Snapshot",
-    "plot_ascent",
-    "plot_changes",
-    "plot_map",
-    "plot_regions",
-    "plot_samples",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_ood import _response
-from sklearn_ood.search._ascent import Objective, turns
+from sklearn_ood.search._ascent import Objective
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -107,16 +107,11 @@ def log_proba_tensor(classifiers, x):
 
 def latent_objective(classifiers, generator, class_index, divergence, **options):
     """The divergence of what latents generate, each of a class of its own."""
-    n_classes, turn = generator.n_classes_, torch.from_numpy(turns(class_index.cpu().numpy()))
-    n_turns = int(turn.max()) + 1
-    place = class_index * n_turns + turn.to(class_index.device)
 
     def generate(z):
-        """All classes side by side, with zeros where one has fewer latents than another."""
-        latents = z.flatten(1)
-        stack = z.new_zeros(n_classes * n_turns, latents.shape[1]).index_copy(0, place, latents)
-        rows = generator.core_.decode(stack.view(n_classes, -1, z.shape[-1]))
-        return rows.reshape(n_classes * n_turns, -1)[place].view(*z.shape[:-1], -1)
+        """What latents (..., m) generate; the first axis is that of the classes' codes."""
+        each = class_index.repeat_interleave(z[0, ..., 0].numel())
+        return generator.decode_tensor(z.flatten(0, -2), each).view(*z.shape[:-1], -1)
 
     predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
     return Objective(predict, divergence, log_prior, generate=generate, **options)

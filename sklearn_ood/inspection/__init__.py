@@ -1,21 +1,5 @@
 """Look into a fitted model: attack it, and see which inputs move its answer."""
 
-from sklearn_ood.inspection._fooling import (
-    FoolingDisplay,
-    FoolingResult,
-    fooling_rate,
-    fooling_rate_on,
-    fooling_scorer,
-)
-from sklearn_ood.inspection._gradients import InputGradientsDisplay
-from sklearn_ood.inspection._searches import FoolingGenerator
+import lazy_loader
 
-__all__ = [
-    "FoolingDisplay",
-    "FoolingGenerator",
-    "FoolingResult",
-    "InputGradientsDisplay",
-    "fooling_rate",
-    "fooling_rate_on",
-    "fooling_scorer",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

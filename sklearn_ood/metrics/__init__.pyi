@@ -10,6 +10,12 @@ from ._ood import (
     tnr_at_tpr,
 )
 from ._open_set import open_set_f_measure, openness, oscr_score
+from ._report import (
+    RejectConfusionDisplay,
+    SelectiveReport,
+    reject_confusion_matrix,
+    selective_report,
+)
 from ._scorer import selective_scorer
 from ._selective import (
     augrc_score,
@@ -23,7 +29,9 @@ from ._set_distance import prediction_set_distance
 
 __all__ = [
     "ConfidenceHistogramDisplay",
+    "RejectConfusionDisplay",
     "RiskCoverageDisplay",
+    "SelectiveReport",
     "augrc_score",
     "aupr_in",
     "aupr_out",
@@ -39,8 +47,10 @@ __all__ = [
     "openness",
     "oscr_score",
     "prediction_set_distance",
+    "reject_confusion_matrix",
     "risk_at_coverage",
     "risk_coverage_curve",
+    "selective_report",
     "selective_scorer",
     "tnr_at_tpr",
 ]

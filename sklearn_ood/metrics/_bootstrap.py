@@ -139,8 +139,9 @@ def _drawer(cell, rng):
         return counts
 
     def by_row(size, n_cells):
-        drawn = (rng.integers(n_rows, size=n_rows) for _ in range(size))
-        return np.stack([np.bincount(cell[rows], minlength=n_cells) for rows in drawn])
+        drawn = rng.integers(n_rows, size=(size, n_rows))
+        cells = (cell.take(rows, mode="clip") for rows in drawn)
+        return np.stack([np.bincount(each, minlength=n_cells) for each in cells])
 
     return by_cell if 10 * used.size < n_rows else by_row
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ood._response import (
     answers_and_confidence,
     answers_of,
     classes_of,
     confidence_of,
+    evidence_of,
     unwrap,
 )
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -46,7 +48,8 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     Returns
     -------
     scorer : callable
-        Called as ``scorer(estimator, X, y, sample_weight=None)``; higher is better.
+        Called as ``scorer(estimator, X, y, sample_weight=None)``; higher is better. Where
+        scikit-learn routes metadata, ``set_score_request(sample_weight=True)`` asks for it.
 
     Raises
     ------
@@ -77,14 +80,26 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     return _SelectiveScorer(metric, tuple(kwargs.items()))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(unsafe_hash=True, repr=False)
 class _SelectiveScorer:
     metric: str
     settings: tuple[tuple[str, Any], ...]
+    request: bool | str | None = None
 
     def __repr__(self):
         settings = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"selective_scorer({self.metric!r}{settings})"
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
+        """Whether ``sample_weight`` is wanted where metadata are routed; returns itself."""
+        self.request = sample_weight
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """What is wanted, for scikit-learn's routing."""
+        wanted = MetadataRequest(owner=repr(self))
+        wanted.score.add_request(param="sample_weight", alias=self.request)
+        return wanted
 
     def __call__(self, estimator, X, y, sample_weight=None):
         function, sign, needs = _METRICS[self.metric]
@@ -105,7 +120,9 @@ def _known(metric, estimator, y):
         raise ValueError(
             f"Got y with {int((~is_in).sum())} of {is_in.size} rows outside the classes of "
             f"{type(estimator).__name__}, but {metric} compares rows inside and outside; keep "
-            "rows of untaught classes in every test fold, for instance with LeaveClassesOut."
+            "rows of untaught classes in every test fold, for instance with LeaveClassesOut. "
+            "Training rows are all inside: leave return_train_score=False, and error_score=nan "
+            "in HalvingGridSearchCV, which always scores them too."
         )
     return is_in
 
@@ -125,8 +142,10 @@ def _proba(metric, estimator, X, y):
             f"Got estimator={estimator!r} without predict_proba, but a calibration error "
             "judges probabilities."
         )
-    proba = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-    return {"y_true": y, "y_pred": answers_of(estimator, X), "confidence": proba.max(axis=1)}
+    inner, X = unwrap(estimator, X)
+    answers, proba = answers_of(inner, X), evidence_of(inner, X)
+    codes = codes_in(inner.classes_, answers)
+    return {"y_true": y, "y_pred": answers, "confidence": proba[np.arange(len(codes)), codes]}
 
 
 def _decisions(metric, estimator, X, y):

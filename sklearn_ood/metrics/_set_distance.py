@@ -74,30 +74,19 @@ def prediction_set_distance(
             f"Got a of shape {a.shape} and b of shape {b.shape}, but expected two arrays of "
             "shape (n_samples, n_classes)."
         )
-    sizes = set_sizes(n)
+    sizes = (n,) if isinstance(n, Integral) else tuple(n)
+    if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"Got n={n!r}, but expected whole numbers >= 1.")
     labels = np.arange(a.shape[1]) if classes is None else np.asarray(classes)
     if len(labels) != a.shape[1]:
         raise ValueError(
             f"Got {len(labels)} classes for probabilities of {a.shape[1]}; expected one label "
             "a column."
         )
-    result = set_distances(a, b, class_distances(hierarchy, labels, class_means), sizes)
-    return result[:, 0] if isinstance(n, Integral) else result
-
-
-def set_sizes(n):
-    """The sizes of sets as a tuple, checked."""
-    sizes = (n,) if isinstance(n, Integral) else tuple(n)
-    if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
-        raise ValueError(f"Got n={n!r}, but expected whole numbers >= 1.")
-    return sizes
-
-
-def set_distances(a, b, distance, sizes):
-    """``prediction_set_distance`` for a known matrix of class distances."""
-    order_a, order_b = (np.argsort(-p, axis=1, kind="stable") for p in (a, b))
-    columns = [_mean_distance(order_a[:, :n], order_b[:, :n], distance) for n in sizes]
-    return np.column_stack(columns)
+    distance = class_distances(hierarchy, labels, class_means)
+    first, second = (np.argsort(-p, axis=1, kind="stable") for p in (a, b))
+    columns = [_mean_distance(first[:, :size], second[:, :size], distance) for size in sizes]
+    return columns[0] if isinstance(n, Integral) else np.column_stack(columns)
 
 
 def class_distances(hierarchy, classes, class_means=None):

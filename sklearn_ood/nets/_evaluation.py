@@ -74,14 +74,16 @@ def forward(net, rows):
     return evaluate(net, lambda module, batch: module(batch), rows).astype(np.float64)
 
 
-def evaluate(net, read, rows):
+def evaluate(net, read, rows, max_rows=None):
     """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows.
 
-    Rows that are NaN or infinite even so raise.
+    At most ``max_rows`` are evaluated at once; by default that follows from their width. Rows
+    that are NaN or infinite even so raise.
     """
 
     def by(module, rows, dtype):
-        return map_batches(lambda batch: read(module, batch.to(dtype)), rows, device=net.device)
+        where = {"device": net.device, "max_rows": max_rows}
+        return map_batches(lambda batch: read(module, batch.to(dtype)), rows, **where)
 
     outputs = by(net.module_, rows, torch.float32)
     overflown = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)

@@ -193,7 +193,28 @@ def energy(logits):
     return logits.logsumexp(dim=1)
 
 
-SCORE_FUNCTIONS = {f.__name__: f for f in (max_proba, entropy, margin, max_logit, energy)}
+def generalized_entropy(logits):
+    """GEN: minus the sum of (p (1 - p))**0.1 over the 100 largest p (Liu et al., 2023)."""
+    log_p = log_softmax(logits).topk(min(100, logits.shape[1]), dim=1).values
+    log_rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny).log()
+    return -(0.1 * (log_p + log_rest)).exp().sum(dim=1)
+
+
+def max_logit_pnorm(logits):
+    """The largest centred logit over their 5-norm, in [0, 1] (Cattelan & Silva, 2024)."""
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    largest = centred.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(logits.dtype).tiny)
+    shares = centred / largest
+    return shares.amax(dim=1) / shares.abs().pow(5).sum(dim=1).clamp(min=1e-300).pow(1 / 5)
+
+
+SCORE_FUNCTIONS = {
+    f.__name__: f
+    for f in (
+        *(max_proba, entropy, margin, max_logit, energy),
+        *(generalized_entropy, max_logit_pnorm),
+    )
+}
 
 
 def fit_temperature(logits, codes):

@@ -1,6 +1,7 @@
 """The networks known by name, and the one way from a ``module`` parameter to a network."""
 
 import copy
+import math
 from collections import OrderedDict
 from itertools import pairwise
 
@@ -47,11 +48,14 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             "expected float32; use network.float()."
         )
     try:
-        outputs = _outputs_of_zeros(network.eval(), input_shape, parameter)
+        zeros = parameter.new_zeros(2, math.prod(input_shape))
+        outputs = _outputs(InputShape(network.eval(), input_shape), zeros)
     except RuntimeError as error:
+        channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
         raise ValueError(
             f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
-            "Check input_shape and the network's first layers."
+            "Check input_shape and the network's first layers"
+            f"{'; channels come first, (C, H, W)' if channels_last else ''}."
         ) from error
     finally:
         network.train(training)
@@ -68,8 +72,8 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
 
 
 @torch.no_grad()
-def _outputs_of_zeros(network, input_shape, parameter):
-    return network(parameter.new_zeros(2, *input_shape))
+def _outputs(network, inputs):
+    return network(inputs)
 
 
 def check_generation(network, input_shape, output_shape, *, name):
@@ -88,7 +92,23 @@ class InputShape(nn.Module):
         self.input_shape = tuple(input_shape)
 
     def forward(self, rows):
-        return self.network(rows.reshape(rows.shape[0], *self.input_shape))
+        """Logits of float32 or float64, whatever type the weights have."""
+        weights = next(self.network.parameters(), rows)
+        inputs = rows.reshape(rows.shape[0], *self.input_shape).to(weights.dtype)
+        outputs = logits_of(self.network(inputs))
+        return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+
+
+def logits_of(outputs):
+    """The tensor of logits in what a network returns: itself, ``.logits``, a tuple's first."""
+    found = getattr(outputs, "logits", outputs)
+    found = found[0] if isinstance(found, (tuple, list)) and found else found
+    if isinstance(found, torch.Tensor):
+        return found
+    raise TypeError(
+        f"Got a network that returns {type(outputs).__name__}, but expected a tensor of "
+        "logits, a tuple that begins with it, or an object that has it in .logits; wrap it."
+    )
 
 
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy.stats import chi2
 
+from sklearn_ood.search._latents import ClassBlocks
+
 FLOATS_PER_CHUNK = 2**22
 N_CHECKPOINTS = 11
 
@@ -199,25 +201,9 @@ def in_chunks(climb, start, *, floats_per_row, codes):
     ``climb`` maps the latents and classes of one chunk to an :class:`Ascent`. The chunks have
     every class in equal shares: what is generated side by side wastes nothing then.
     """
-    order = torch.as_tensor(np.argsort(turns(codes), kind="stable"), device=start.device)
     labels = torch.as_tensor(codes, device=start.device)
+    order = torch.argsort(ClassBlocks(labels, int(labels.max()) + 1).turn, stable=True)
     size = max(1, FLOATS_PER_CHUNK // floats_per_row)
     parts = [climb(start[index], labels[index]) for index in order.split(size)]
     joined = zip(zip(*parts, strict=True), SAMPLE_AXES, strict=True)
     return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(torch.argsort(order))
-
-
-def turns(codes):
-    """In which turn each latent comes where the classes take turns.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.search._ascent import turns
-    >>> turns(np.array([0, 0, 0, 1, 1])).tolist()
-    [0, 1, 2, 0, 1]
-    """
-    order = np.argsort(codes, kind="stable")
-    turn = np.empty(len(codes), dtype=np.int64)
-    turn[order] = np.arange(len(codes)) - np.searchsorted(codes[order], codes[order])
-    return turn

@@ -54,13 +54,12 @@ class ClassBlocks:
 
     def __init__(self, class_index, n_classes, multiple_of=1):
         order = torch.argsort(class_index, stable=True)
-        label = class_index[order]
         count = torch.bincount(class_index, minlength=n_classes)
         width = -(-int(count.max()) // multiple_of) * multiple_of
-        rank = torch.arange(len(order), device=order.device)
-        rank = rank - (torch.cumsum(count, 0) - count)[label]
-        self.place = torch.empty_like(order)
-        self.place[order] = label * width + rank
+        first = torch.cumsum(count, 0) - count
+        # In which turn each row comes where the classes take turns.
+        self.turn = torch.argsort(order) - first[class_index]
+        self.place = class_index * width + self.turn
         self.shape = n_classes, width
 
     def pad(self, rows):

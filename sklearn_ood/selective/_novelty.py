@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import field
 from functools import partial
 from numbers import Real
@@ -13,15 +14,17 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
-from sklearn_ood._response import confidence_of, is_frozen, unwrap
-from sklearn_ood.base import Wrapper, fitted_on
-from sklearn_ood.data._blocks import block_by_block, in_blocks
-from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood._response import confidence_of, is_frozen, ood_label_in, unwrap
+from sklearn_ood.base import Wrapper, fitted_on, random_part
+from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
+from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
 
 # With contamination="auto": the share of the rows held out, and the share of them refused.
 HELD_OUT = 0.2
 REFUSED = 0.05
+# Novelty, also where the estimator has a confidence that is another.
+_score = partial(confidence_of, methods=("score_samples",))
 
 
 class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
@@ -33,16 +36,19 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
     Parameters
     ----------
     estimator : estimator
-        Anything with ``score_samples`` (or ``predict_proba`` or ``decision_function``): a
-        classifier of this package, a density, a pipeline. A ``sklearn.frozen.FrozenEstimator``,
-        or a pipeline of them, is not fitted again: all rows given to ``fit`` place ``offset_``.
+        Anything with ``score_samples``; a classifier with ``predict_proba`` or
+        ``decision_function``; a detector of scikit-learn (``OutlierMixin``) or of PyOD, whose
+        sign is turned: a classifier of this package, a density, a pipeline. A
+        ``sklearn.frozen.FrozenEstimator``, or a pipeline of them, is not fitted again: all
+        rows given to ``fit`` place ``offset_``.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
-        of the rows is held out of training, and ``offset_`` is their 5 % quantile, so that
-        about one in twenty new inliers is refused; prefer it for methods that remember their
-        training rows, such as nearest neighbours. A :class:`CombinedClassifier` has calibrated
-        itself: ``contamination`` (0.05 for "auto") is then the level of its p-value, the
-        largest share of new inliers that is refused.
+        of the rows, drawn at random, is held out of training, and ``offset_`` is their 5 %
+        quantile, so that about one in twenty new inliers is refused; prefer it for methods
+        that remember their training rows, such as nearest neighbours. Known outliers count
+        for neither. A :class:`CombinedClassifier` has calibrated itself: ``contamination``
+        (0.05 for "auto") is then the level of its p-value, the largest share of new inliers
+        that is refused, at least ``1 / (n_calibration_ + 1)``.
     random_state : int, RandomState or None, default=None
         Chooses the rows held out by "auto".
 
@@ -80,24 +86,29 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         ----------
         X : array-like of shape (n_samples, ...)
         y : array-like of shape (n_samples,), default=None
-            Labels, where the estimator needs them.
+            Labels, for an estimator that learns from them. Rows with an ``ood_label`` that is
+            set inside are known outliers; so are those of -1, where y has only 1 and -1 as
+            scikit-learn's outlier detectors say it, and the estimator needs no labels.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If y is None and needed, or ``contamination`` is a level that the p-values of a
+            :class:`CombinedClassifier` cannot reach.
         """
         forget(self)
         self._validate_params()
         X, y = indexable(X, as_native(y))
-        if y is None and get_tags(self).target_tags.required:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed where its estimator "
-                f"({type(self.estimator).__name__}) does, but the target y is None; pass "
-                "the labels, or use an estimator that needs none."
-            )
-        held_out = self._hold_out(X, y)
-        self.estimator_ = fitted_on(self.estimator, X, y, ~held_out)
-        self.offset_ = self._place_offset(X, held_out)
+        self._check_target(y)
+        outlier, held_out = self._known_outliers(X, y), self._hold_out(_num_samples(X))
+        knows = ood_label_in(self.estimator) is not None
+        training = ~held_out if knows else ~held_out & ~outlier
+        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
+        self.offset_ = self._place_offset(X, held_out, outlier)
         return self
 
     @inherits(fit)
@@ -140,7 +151,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return confidence_of(self.estimator_, X)
+        return _score(self.estimator_, X)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
@@ -151,19 +162,41 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         tags.target_tags.required = required and not is_frozen(self.estimator)
         return tags
 
-    def _hold_out(self, X, y):
+    def _known_outliers(self, X, y):
+        """Mask of the rows that are said to be outliers."""
+        y = np.zeros(_num_samples(X)) if y is None else np.asarray(y)
+        ood_label = ood_label_in(self.estimator)
+        if ood_label is None and y.dtype.kind in "if" and set(np.unique(y)) == {-1, 1}:
+            if not get_tags(self).target_tags.required:
+                return y == -1
+            warnings.warn(
+                f"Got y of -1 and 1, which {type(self.estimator).__name__} takes for classes "
+                "and not for outliers and inliers; pass ood_label=-1 to it if they are, or an "
+                "estimator that needs no labels.",
+                stacklevel=3,
+            )
+        return is_label(y, ood_label)
+
+    def _hold_out(self, n_rows):
         """Mask of rows to place the offset on that train nothing."""
-        n_rows = _num_samples(X)
         calibrated = hasattr(unwrap(self.estimator)[0], "p_values") or is_frozen(self.estimator)
         if calibrated or self.contamination != "auto" or n_rows < 1 / REFUSED:
             return np.zeros(n_rows, dtype=bool)
-        labels = np.zeros(n_rows) if y is None else np.asarray(y)
-        strata = np.unique(labels, return_inverse=True)[1]
-        return hold_out_each_class(strata, HELD_OUT, self.random_state)
+        return random_part(n_rows, HELD_OUT, self.random_state, parameter="contamination")
 
-    def _place_offset(self, X, held_out):
+    def _place_offset(self, X, held_out, outlier):
         share = REFUSED if self.contamination == "auto" else self.contamination
-        if hasattr(unwrap(self.estimator_)[0], "p_values"):
+        inner = unwrap(self.estimator_)[0]
+        if hasattr(inner, "p_values"):
+            least = 1 / (inner.n_calibration_ + 1)
+            if share < least:
+                raise ValueError(
+                    f"Got contamination={self.contamination!r}, but no p-value of "
+                    f"{type(inner).__name__} is below {least:.3g}, from "
+                    f"{inner.n_calibration_} calibration rows; pass contamination={least:.3g} "
+                    "or more, or give more rows."
+                )
             return float(np.log(share))
-        scores = in_blocks(partial(confidence_of, self.estimator_), X)
-        return float(np.quantile(scores[held_out] if held_out.any() else scores, share))
+        placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
+        rows = X if placing.all() else take_rows(X, placing)
+        return float(np.quantile(in_blocks(partial(_score, self.estimator_), rows), share))

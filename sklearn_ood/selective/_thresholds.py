@@ -61,6 +61,11 @@ def upper_bound(n_errors, n_accepted, delta):
     return np.where(n_right > 0, bound, 1.0)
 
 
+def fewest(limit, delta):
+    """How many rows without an error are needed to promise that few are errors."""
+    return int(np.ceil(np.log(delta) / np.log1p(-limit)))
+
+
 def risk_threshold(confidence, error, risk, delta, at_least=-np.inf):
     """The threshold of most coverage whose selective risk is at most ``risk``.
 
@@ -103,7 +108,8 @@ def risk_threshold(confidence, error, risk, delta, at_least=-np.inf):
             f"calibration rows: the best reachable bound is {bounds[best]:.3g}, accepting "
             f"{n_accepted[best]} rows with {n_errors[best]} errors"
             f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; ask for a larger "
-            "risk or delta, give more calibration rows, or a better confidence."
+            f"risk or delta, give more calibration rows (at least {fewest(risk, delta)}), or a "
+            "better confidence."
         )
     last = chosen[-1]
     counts = n_rows, int(n_accepted[last]), int(n_errors[last])
@@ -120,12 +126,12 @@ def ood_threshold(confidence, ood_acceptance, delta):
     n_rows = len(confidence)
     kept = np.flatnonzero(upper_bound(np.arange(n_rows), n_rows, delta) <= ood_acceptance)
     if not len(kept):
-        needed = int(np.ceil(np.log(delta) / np.log1p(-ood_acceptance)))
         best = float(upper_bound(0, n_rows, delta))
         raise ValueError(
             f"No threshold can promise ood_acceptance={ood_acceptance} with delta={delta:.3g} "
             f"from {n_rows} outlier rows: the best reachable bound is {best:.3g}; give at "
-            f"least {needed} outlier rows, or ask for a larger ood_acceptance or delta."
+            f"least {fewest(ood_acceptance, delta)} outlier rows, or ask for a larger "
+            "ood_acceptance or delta."
         )
     threshold = float(np.nextafter(np.sort(confidence)[::-1][kept[-1]], np.inf))
     n_accepted = int((confidence >= threshold).sum())
@@ -180,7 +186,7 @@ def _starts(n_rows, risk, delta):
     """
     n_starts = 1
     while True:
-        least = int(np.ceil(np.log(delta / n_starts) / np.log1p(-risk)))
+        least = fewest(risk, delta / n_starts)
         if least >= n_rows:
             return np.array([n_rows])
         if n_starts >= 1 + np.log2(n_rows / least):

@@ -46,12 +46,15 @@ def test_confidences_are_their_formulas(iris, fitted):
     logits = forward(fitted.net_, X)
     log_p = log_softmax(logits, axis=1)
     top = np.sort(log_p, axis=1)
+    centred = logits - logits.mean(axis=1, keepdims=True)
     expected = {
         "max_proba": top[:, -1],
         "entropy": -entropy(np.exp(log_p), axis=1),
         "margin": top[:, -1] - top[:, -2],
         "max_logit": logits.max(axis=1),
         "energy": logsumexp(logits, axis=1),
+        "generalized_entropy": -((np.exp(log_p) * -np.expm1(log_p)) ** 0.1).sum(axis=1),
+        "max_logit_pnorm": centred.max(axis=1) / np.linalg.norm(centred, 5, axis=1),
     }
     for confidence, value in expected.items():
         scores = fitted.set_params(score_function=confidence).score_samples(X)

@@ -10,16 +10,21 @@ from sklearn_ood import (
     COOLClassifier,
     DAEClassifier,
     DAEConfidence,
+    DriftMonitor,
     GANOutliers,
     GenerativeClassifier,
     GeValDi,
+    MahalanobisDistance,
     NeighborDistance,
     NetFeatures,
     NoveltyDetector,
     RejectClassifier,
+    RiskMonitor,
     SelectiveClassifier,
     SoftmaxClassifier,
+    Subspace,
 )
+from sklearn_ood.detectors import FDBD, NCI, ActivationShaping, GradNorm, KLMatching, NNGuide
 from sklearn_ood.generators import GaussianMixtureGenerator
 
 SOFTMAX = SoftmaxClassifier(
@@ -93,4 +98,10 @@ ESTIMATORS = [
     SelectiveClassifier(LogisticRegression()),
     NoveltyDetector(KernelDensity(), random_state=0),
     NoveltyDetector(KernelDensity(), contamination=0.1),
+    DriftMonitor(KernelDensity(), random_state=0),
+    RiskMonitor(LogisticRegression(), risk=0.1),
+    MahalanobisDistance(),
+    MahalanobisDistance(relative=True),
+    Subspace(),
+    *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching, ActivationShaping)),
 ]

@@ -28,8 +28,9 @@ from sklearn.utils import Bunch, all_estimators
 from sklearn.utils.validation import check_array
 
 import sklearn_ood
-from sklearn_ood import generators, outliers
+from sklearn_ood import detectors, generators, outliers
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
 
@@ -107,7 +108,7 @@ UFUNCS = (
 REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
-OURS = (ConformalScale, Guarantee)
+OURS = (Backbone, ConformalScale, Guarantee)
 
 
 def path_of(value):
@@ -161,6 +162,7 @@ def references():
 def ours():
     public = {"sklearn_ood": sklearn_ood, "sklearn_ood.generators": generators}
     public["sklearn_ood.outliers"] = outliers
+    public["sklearn_ood.detectors"] = detectors
     found = {kind: path_of(kind) for kind in OURS}
     for path, package in public.items():
         for name in package.__all__:

@@ -1,4 +1,5 @@
 import pickle
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -9,9 +10,19 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
 from torch import nn
 
-from sklearn_ood import NetFeatures, SoftmaxClassifier
+from sklearn_ood import (
+    MahalanobisDistance,
+    NetFeatures,
+    NoveltyDetector,
+    SoftmaxClassifier,
+    Subspace,
+    load,
+    save,
+)
+from sklearn_ood.detectors import last_linear
 from sklearn_ood.detectors._features import pooled
 
 
@@ -124,3 +135,161 @@ def test_another_width_at_transform(images, fitted):
     features = NetFeatures(FrozenEstimator(fitted)).fit(X)
     with pytest.raises(ValueError, match="features"):
         features.transform(X.reshape(40, -1)[:, :100])
+
+
+class Residual(nn.Module):
+    """The layers' names and the order of torchvision's ResNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, 6, 3, 1, 1), nn.BatchNorm2d(6)
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(6, 2)
+
+    def forward(self, images):
+        return self.fc(self.avgpool(torch.relu(self.bn1(self.conv1(images)))).flatten(1))
+
+
+class Transformer(nn.Module):
+    """A vision transformer, whose blocks have linear layers of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(1, 8, 4, 4)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.heads = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 2))
+
+    def tokens(self, images):
+        return self.blocks(self.patches(images).flatten(2).transpose(1, 2))
+
+    def forward(self, images):
+        return self.heads(self.tokens(images)[:, 0])
+
+
+def mobile():
+    """MobileNet's: the classifier is several layers, the last of which is linear."""
+    features = nn.Sequential(nn.Conv2d(1, 6, 3, 2), nn.BatchNorm2d(6), nn.Hardswish())
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = nn.Sequential(nn.Linear(6, 5), nn.Hardswish(), nn.Dropout(), nn.Linear(5, 2))
+    return nn.Sequential(features, pool, classifier)
+
+
+class Returns(nn.Module):
+    """A network in a class that returns its outputs in some other way."""
+
+    def __init__(self, network, pack):
+        super().__init__()
+        self.network, self.pack = network, pack
+
+    def forward(self, images):
+        return self.pack(self.network(images))
+
+
+def as_classifier(network):
+    return SoftmaxClassifier.from_module(network, ["bar", "dot"], (1, 12, 12))
+
+
+@pytest.mark.parametrize("network", [Residual(), Transformer(), mobile()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pack", [None, lambda out: (out, 0), lambda out: Bunch(logits=out)])
+def test_features_and_last_layer_of_any_network_make_its_logits(images, network, dtype, pack):
+    X, _ = images
+    network = deepcopy(network).to(dtype)
+    classifier = as_classifier(Returns(network, pack) if pack else network)
+    features = NetFeatures(FrozenEstimator(classifier)).fit_transform(X)
+    weight, bias = last_linear(FrozenEstimator(classifier))
+    assert weight.shape == (2, features.shape[1])
+    with torch.no_grad():
+        logits = network.eval()(torch.from_numpy(X).to(dtype)).double().numpy()
+    tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+    np.testing.assert_allclose(features @ weight.T + bias, logits, atol=tolerance)
+    proba = classifier.predict_log_proba(X)
+    np.testing.assert_allclose(
+        proba[:, 1] - proba[:, 0], logits[:, 1] - logits[:, 0], atol=tolerance
+    )
+
+
+@pytest.mark.parametrize(
+    ("pack", "expected"),
+    [
+        (lambda tokens: tokens[:, 0], lambda tokens: tokens[:, 0]),
+        (lambda tokens: tokens, lambda tokens: tokens.mean(1)),
+        (lambda tokens: (tokens[:, 1], tokens), lambda tokens: tokens[:, 1]),
+        (
+            lambda tokens: Bunch(last_hidden_state=tokens, pooler_output=tokens[:, 2]),
+            lambda tokens: tokens[:, 2],
+        ),
+        (
+            lambda tokens: Bunch(last_hidden_state=tokens, pooler_output=None),
+            lambda tokens: tokens.mean(1),
+        ),
+    ],
+)
+def test_a_backbone_is_read_at_what_it_returns(images, pack, expected):
+    X, y = images
+    network = Transformer().eval()
+    network.forward = network.tokens
+    backbone = Returns(network, pack)
+    features = NetFeatures(backbone).fit(X)
+    with torch.no_grad():
+        tokens = network.tokens(torch.from_numpy(X))
+    found = features.transform(X)
+    np.testing.assert_allclose(found, expected(tokens).numpy(), atol=1e-5)
+    flat = NetFeatures(backbone, input_shape=(1, 12, 12)).fit(X.reshape(40, -1))
+    np.testing.assert_array_equal(flat.transform(X.reshape(40, -1)), found)
+    pipe = make_pipeline(NetFeatures(backbone), MahalanobisDistance()).fit(X, y)
+    assert pipe.predict(X).shape == (40,)
+    novelty = make_pipeline(NetFeatures(backbone), NoveltyDetector(Subspace(), random_state=0))
+    assert set(novelty.fit(X).predict(X[:1])) <= {-1, 1}
+
+
+def test_a_backbone_returns_something_else(images):
+    X, _ = images
+    with pytest.raises(TypeError, match="returns dict"):
+        NetFeatures(Returns(mobile(), lambda out: {"x": out})).fit(X).transform(X)
+    with pytest.raises(TypeError, match="returns dict"):
+        as_classifier(Returns(mobile(), lambda out: {"x": out}))
+
+
+def test_batches_of_a_size(images, fitted):
+    X, _ = images
+    seen = []
+    network = fitted.net_.module_.network
+    handle = network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    try:
+        all_at_once = NetFeatures(FrozenEstimator(fitted)).fit(X).transform(X)
+        some = NetFeatures(FrozenEstimator(fitted), batch_size=16).fit(X)
+        seen.clear()
+        np.testing.assert_allclose(some.transform(X), all_at_once, atol=1e-6)
+    finally:
+        handle.remove()
+    assert seen == [16, 16, 16]  # the last is filled up
+
+
+def test_networks_that_end_in_no_linear_layer(images):
+    X, _ = images
+    pooled_maps = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ValueError, match="without a linear layer"):
+        NetFeatures(FrozenEstimator(as_classifier(pooled_maps))).fit(X)
+    frozen = FrozenEstimator(as_classifier(nn.Sequential(mobile(), nn.Softmax(1))))
+    assert NetFeatures(frozen).fit_transform(X).shape == (40, 5)
+    with pytest.raises(ValueError, match="not those of its last linear layer '0.2.3'"):
+        last_linear(frozen)
+
+
+def test_hints_for_channels_last_and_unsorted_names(images):
+    X, _ = images
+    with pytest.raises(ValueError, match="channels come first"):
+        SoftmaxClassifier.from_module(Residual(), [0, 1], (12, 12, 1))
+    with pytest.raises(ValueError, match="channels come first"):
+        as_classifier(Residual()).predict(X.transpose(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="numpy.argsort"):
+        SoftmaxClassifier.from_module(Residual(), ["dot", "bar"], (1, 12, 12))
+
+
+def test_a_saved_backbone_answers_as_before(images, tmp_path):
+    X, _ = images
+    pipe = make_pipeline(NetFeatures(Residual()), MahalanobisDistance()).fit(X)
+    save(pipe, tmp_path / "model.ood", modules=[Residual()])
+    loaded = load(tmp_path / "model.ood", modules=[Residual()])
+    np.testing.assert_array_equal(loaded.score_samples(X), pipe.score_samples(X))

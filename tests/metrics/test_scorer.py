@@ -2,10 +2,17 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_blobs
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -219,3 +226,38 @@ def test_in_parallel():
     settings = {"scoring": selective_scorer(), "cv": FOLDS}
     one = cross_val_score(GaussianNB(), X, y, **settings)
     assert np.array_equal(one, cross_val_score(GaussianNB(), X, y, n_jobs=2, **settings))
+
+
+def test_weights_are_routed_where_they_are_asked_for():
+    weights = np.random.default_rng(0).integers(1, 30, len(y))
+    scorer, by_hand = selective_scorer("aurc"), []
+    for train, test in FOLDS:
+        model = GaussianNB().fit(X[train], y[train], sample_weight=weights[train])
+        by_hand.append(scorer(model, X[test], y[test], sample_weight=weights[test]))
+    with config_context(enable_metadata_routing=True):
+        inner = GaussianNB().set_fit_request(sample_weight=True)
+        settings = {"cv": FOLDS, "params": {"sample_weight": weights}}
+        with pytest.raises(UnsetMetadataPassedError, match="selective_scorer"):
+            cross_val_score(inner, X, y, scoring=scorer, **settings)
+        assert scorer.set_score_request(sample_weight=True) is scorer
+        routed = cross_val_score(inner, X, y, scoring=scorer, **settings)
+        several = cross_validate(inner, X, y, scoring={"one": scorer}, **settings)
+    np.testing.assert_allclose(routed, by_hand)
+    np.testing.assert_allclose(several["test_one"], by_hand)
+
+
+def test_calibration_error_is_that_of_the_answer():
+    binary = X[y < 2], y[y < 2]
+    fixed = FixedThresholdClassifier(
+        LogisticRegression(C=0.01), threshold=0.1, response_method="predict_proba"
+    ).fit(*binary)
+    answers = fixed.predict(X)
+    of_answer = fixed.predict_proba(X)[np.arange(len(X)), answers]
+    assert (of_answer < 0.5).any()
+    error = metrics.expected_calibration_error(y, answers, of_answer)
+    assert selective_scorer("expected_calibration_error")(fixed, X, y) == -error
+
+
+def test_a_fold_of_training_rows_names_what_scores_them(fitted):
+    with pytest.raises(ValueError, match=r"return_train_score=False.*HalvingGridSearchCV"):
+        selective_scorer("auroc")(fitted, X[TAUGHT], y[TAUGHT])

@@ -14,9 +14,9 @@ from sklearn_ood.search._ascent import (
     identity,
     in_chunks,
     likeliest,
-    turns,
 )
 from sklearn_ood.search._evolution import Rates, evolution_moves
+from sklearn_ood.search._latents import ClassBlocks
 
 WEIGHTS = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -177,7 +177,7 @@ def test_rates_are_those_of_the_strategy():
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
 def test_classes_take_turns(codes):
     codes = np.array(codes)
-    turn = turns(codes)
+    turn = ClassBlocks(torch.from_numpy(codes), 5).turn.numpy()
     for k in range(5):
         assert turn[codes == k].tolist() == list(range((codes == k).sum()))
 

@@ -1,25 +1,42 @@
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, make_blobs
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
     TunedThresholdClassifierCV,
     cross_val_score,
 )
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sklearn_ood import SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import (
+    CombinedClassifier,
+    NoveltyDetector,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+)
 from sklearn_ood._response import unwrap
 
 
@@ -125,7 +142,7 @@ def test_outliers_reach_a_classifier_that_knows_them(blobs, own, seen):
     assert selective.estimator_[-1].seen_ == seen
 
 
-@pytest.mark.parametrize(("own", "n_outliers"), [(None, 300), (-1, 60)])
+@pytest.mark.parametrize(("own", "n_outliers"), [(None, 300), (-1, 57)])
 def test_all_outliers_that_trained_nothing_calibrate(blobs, own, n_outliers):
     selective = SelectiveClassifier(
         RememberLabels(ood_label=own),
@@ -142,7 +159,7 @@ def test_all_outliers_that_trained_nothing_calibrate(blobs, own, n_outliers):
 
 def test_two_different_ood_labels_are_an_error(blobs):
     selective = SelectiveClassifier(RememberLabels(ood_label=-9), ood_label=-1)
-    with pytest.raises(ValueError, match="ood_label=-1.*inside has ood_label=-9"):
+    with pytest.raises(ValueError, match=r"different labels of outliers, ood_label=\[-9, -1\]"):
         selective.fit(*blobs)
 
 
@@ -178,6 +195,157 @@ def test_beside_a_frozen_classifier_a_detector_is_trained_on_rows_that_do_not_ca
     selective.fit(X, y)
     assert selective.estimator_ is frozen
     assert selective.guarantee_["risk"].n_samples == 300
+
+
+@pytest.mark.parametrize("outside", [None, -1])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: inner,
+        lambda inner: make_pipeline(StandardScaler(), inner),
+        lambda inner: GridSearchCV(make_pipeline(inner), {"rememberlabels__ood_label": [-1]}),
+        lambda inner: SelectiveClassifier(make_pipeline(inner)),
+    ],
+)
+def test_an_ood_label_that_is_set_inside_alone_is_the_one_outside_too(blobs, around, outside):
+    """Rows must not both train and calibrate, wherever the outliers' label is named."""
+    X, y = blobs
+    how = {"ood_acceptance": 0.5, "ood_label": outside, "reject_label": -2, "random_state": 0}
+    selective = SelectiveClassifier(around(RememberLabels(ood_label=-1)), **how).fit(X, y)
+    assert selective.guarantee_["ood_acceptance"].n_samples == 57
+    assert list(selective.classes_) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        BaggingClassifier(RememberLabels(ood_label=-1), 2),
+        CalibratedClassifierCV(RememberLabels(ood_label=-1), cv=2),
+        VotingClassifier([("one", RememberLabels(ood_label=-1))]),
+        FrozenEstimator(LogisticRegression().fit([[0.0], [1.0]], [-1, 0])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Got ood_label=-1, but no row")
+def test_an_ensemble_that_learns_the_outliers_as_a_class_is_an_error(blobs, ensemble):
+    X, y = blobs
+    selective = SelectiveClassifier(ensemble, coverage=0.9, ood_label=-1, reject_label=-2)
+    with pytest.raises(ValueError, match="ood_label=-1, which .* learned as one of its class"):
+        selective.fit(X[:, :1], y)
+
+
+def test_an_ood_label_that_no_row_has_is_a_warning_and_a_list_an_error(known):
+    X, y = known
+    names = np.array(["a", "b", "c"])[y]
+    with pytest.warns(UserWarning, match="ood_label='unknwon', but no row of y has it"):
+        SelectiveClassifier(LogisticRegression(), ood_label="unknwon").fit(X, names)
+    with pytest.raises(ValueError, match=r"ood_label=\[1\], but expected one label"):
+        SelectiveClassifier(LogisticRegression(), ood_label=[1]).fit(X, y)
+    with pytest.raises(ValueError, match=r"reject_label=\[1\]"):
+        SelectiveClassifier(LogisticRegression(), coverage=0.9, reject_label=[1]).fit(X, y)
+
+
+def test_calibration_rows_are_a_simple_random_part_whatever_the_classes():
+    """A class of two loses one row, both or none with the chances of a draw by lot."""
+    X, y = np.zeros((100, 1)), np.repeat(np.arange(50), 2)
+    drawn = np.zeros(3)
+    for seed in range(200):
+        inner = RememberCounts()
+        selective = SelectiveClassifier(inner, coverage=0.5, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            counts = selective.fit(X, y).estimator_.counts_
+        assert counts.sum() == 80
+        drawn += np.bincount(2 - counts, minlength=3)
+    both, one = 20 / 100 * 19 / 99, 2 * 20 / 100 * 80 / 99
+    np.testing.assert_allclose(drawn / drawn.sum(), [1 - both - one, one, both], atol=0.01)
+
+
+class RememberCounts(DummyClassifier):
+    """Keeps how many rows of each of 50 classes reached ``fit``."""
+
+    def fit(self, X, y):
+        self.counts_ = np.bincount(y, minlength=50)
+        return super().fit(X, y)
+
+
+def test_rows_of_a_class_that_chance_left_untaught_are_errors_and_named():
+    rng = np.random.default_rng(0)
+    y = np.append(np.repeat([0, 1], 100), np.arange(2, 42))
+    X = np.c_[y + 0.1 * rng.random(len(y)), np.zeros(len(y))]
+    selective = SelectiveClassifier(GaussianNB(), risk=0.9, calibration=0.5, random_state=0)
+    with pytest.warns(UserWarning, match=r"Of 21 classes all rows were drawn.*\{3: 1, 4: 1, "):
+        selective.fit(X, y)
+    assert len(selective.classes_) == 21
+    guarantee = selective.guarantee_["risk"]
+    assert guarantee.n_samples == guarantee.n_accepted == 120
+    assert guarantee.n_errors == 21  # whatever is answered to their rows
+
+
+def test_untaught_classes_count_for_coverage_and_are_no_outliers(blobs):
+    X, y = blobs
+    y = np.where(np.arange(len(y)) == 3, 9, y)
+    for seed in range(20):
+        selective = SelectiveClassifier(
+            LogisticRegression(), ood_acceptance=0.9, ood_label=-1, reject_label=-2,
+            random_state=seed,
+        )  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            selective.fit(X, y)
+        assert selective.guarantee_["ood_acceptance"].n_samples == 300
+        if caught:
+            assert 9 not in selective.classes_
+            break
+    else:
+        pytest.fail("the only row of class 9 was never drawn")
+
+
+@pytest.mark.parametrize("what", [Ridge(), KMeans(), make_pipeline(IsolationForest())])
+def test_what_is_no_classifier_is_an_error_before_it_is_fitted(known, what):
+    with pytest.raises(TypeError, match="but expected a classifier"):
+        SelectiveClassifier(what, coverage=0.8).fit(known[0], None)
+
+
+def test_a_density_of_bounded_support_as_detector(known):
+    X, y = known
+    tophat = KernelDensity(kernel="tophat", bandwidth=0.5)
+    selective = SelectiveClassifier(LogisticRegression(), detector=tophat, coverage=0.9)
+    far = selective.fit(X, y).score_samples(X + 100)
+    assert np.isfinite(far).all()
+    assert not selective.accept(X + 100).any()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_infinite_confidences_tie_and_promise_nothing_that_does_not_hold(known, sign):
+    class Infinite(LogisticRegression):
+        def score_samples(self, X):
+            return np.where(X[:, 0] > 0, sign * np.inf, 0.0)
+
+    X, y = known
+    wrong = (y + 1) % 3
+    frozen = FrozenEstimator(Infinite().fit(X, wrong))
+    with pytest.raises(ValueError, match="No threshold can promise"):
+        SelectiveClassifier(frozen, risk=0.05).fit(X, y)
+    frozen = FrozenEstimator(Infinite().fit(X, y))
+    selective = SelectiveClassifier(frozen, risk=0.2).fit(X, y)
+    accepted = selective.accept(X)
+    assert selective.guarantee_["risk"].n_accepted == accepted.sum()
+    assert accepted[X[:, 0] > 0].all() if sign == 1 else accepted[X[:, 0] <= 0].all()
+
+
+def test_metadata_are_refused_where_they_would_be_routed(known):
+    X, y = known
+    with config_context(enable_metadata_routing=True):
+        inner = LogisticRegression().set_fit_request(sample_weight=True)
+        model = SelectiveClassifier(inner).set_score_request(sample_weight=True)
+        for each in (model, NoveltyDetector(inner), CombinedClassifier(inner)):
+            with pytest.raises(NotImplementedError, match="metadata routing"):
+                GridSearchCV(each, {}, scoring="accuracy", cv=2).fit(
+                    X, y, sample_weight=np.ones(len(y))
+                )
+        GridSearchCV(model, {}, cv=2).fit(X, y)  # nothing to route
+    with pytest.raises(TypeError, match="sample_weight"):
+        model.fit(X, y, sample_weight=np.ones(len(y)))
 
 
 class Counting(RandomForestClassifier):
@@ -359,7 +527,7 @@ def test_images_pass_through(known):
         ),
         ({"coverage": 0.9, "reject_label": "no"}, "reject_label='no'.*expected a number"),
         ({"risk": 1e-4}, "No threshold can promise risk=0.0001"),
-        ({"ood_acceptance": 0.1}, "no outlier rows in y"),
+        ({"ood_acceptance": 0.1}, "Got 0 outlier rows in y"),
     ],
 )
 def test_contradictory_or_impossible_parameters(known, parameters, message):
@@ -402,5 +570,5 @@ def test_nan_confidence_is_an_error():
             return np.full(len(X), np.nan)
 
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="NaN confidences from Odd"):
+    with pytest.raises(ValueError, match=r"NaN, or no numbers, from Odd\.score_samples"):
         SelectiveClassifier(Odd(max_iter=1000), coverage=0.5).fit(X, y)

@@ -1,15 +1,24 @@
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import is_outlier_detector
 from sklearn.datasets import load_iris
+from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ood import NoveltyDetector, SoftmaxClassifier
+from sklearn_ood import (
+    CombinedClassifier,
+    NeighborDistance,
+    NoveltyDetector,
+    SoftmaxClassifier,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +72,79 @@ def test_a_frozen_classifier_needs_no_labels():
     frozen = FrozenEstimator(LogisticRegression(max_iter=500).fit(X, y))
     detector = NoveltyDetector(frozen, contamination=0.1).fit(X)
     assert (detector.predict(X) == -1).mean() == pytest.approx(0.1)
+
+
+@pytest.fixture(scope="module")
+def contaminated(normal):
+    """Known outliers are the last fifth, labelled -1 as scikit-learn's tools pass it."""
+    X = np.vstack([normal, np.random.default_rng(2).normal(6, 1, size=(125, 3))])
+    return X, np.repeat([1, -1], [500, 125])
+
+
+@pytest.mark.parametrize("estimator", [NeighborDistance(), KernelDensity(), IsolationForest()])
+@pytest.mark.parametrize("contamination", ["auto", 0.05])
+def test_labels_of_minus_one_are_outliers_and_neither_train_nor_place(
+    contaminated, estimator, contamination
+):
+    X, y = contaminated
+    detector = NoveltyDetector(estimator, contamination=contamination, random_state=0)
+    assert (
+        cross_val_score(detector, X, y, scoring="roc_auc", cv=StratifiedKFold(3)).min() > 0.99
+    )
+    detector.fit(X, y)
+    assert (detector.predict(X[y == -1]) == -1).all()
+    assert (detector.predict(X[y == 1]) == -1).mean() < 0.12
+
+
+def test_an_ood_label_inside_names_the_outliers(contaminated):
+    X, y = contaminated
+    inner = NeighborDistance(ood_label=-1)
+    named = NoveltyDetector(inner, random_state=0).fit(X, y)
+    assert list(named.estimator_.classes_) == [1]
+    unnamed = NoveltyDetector(NeighborDistance(), random_state=0).fit(X, y)
+    assert named.offset_ == unnamed.offset_
+
+
+def test_minus_one_and_one_are_classes_of_what_needs_labels_with_a_warning(contaminated):
+    with pytest.warns(UserWarning, match="LogisticRegression takes for classes"):
+        detector = NoveltyDetector(LogisticRegression()).fit(*contaminated)
+    assert list(detector.estimator_.classes_) == [-1, 1]
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NoveltyDetector(LogisticRegression(max_iter=500)).fit(X[:100], y[:100])
+
+
+def test_a_level_below_the_resolution_of_the_p_values_is_an_error(normal):
+    members = [("density", KernelDensity())]
+    combined = CombinedClassifier(None, members, calibration=40, random_state=0)
+    fitted = NoveltyDetector(combined, contamination=1 / 21).fit(normal)
+    assert fitted.estimator_.n_calibration_ == 20
+    message = r"contamination=0\.04, but no p-value of CombinedClassifier is below 0\.0476"
+    with pytest.raises(ValueError, match=message):
+        NoveltyDetector(combined, contamination=0.04).fit(normal)
+    refused = (fitted.predict(np.random.default_rng(3).normal(size=(2000, 3))) == -1).mean()
+    assert refused < 0.15
+
+
+def test_the_score_is_novelty_also_of_what_has_another_confidence(normal):
+    class Sure(KernelDensity):
+        def confidence(self, X):
+            return np.zeros(len(X))
+
+    detector = NoveltyDetector(Sure()).fit(normal)
+    np.testing.assert_array_equal(
+        detector.score_samples(normal), detector.estimator_.score_samples(normal)
+    )
+
+
+def test_a_density_of_bounded_support_places_a_number(normal):
+    tophat = KernelDensity(kernel="tophat", bandwidth=0.3)
+    detector = NoveltyDetector(tophat, contamination=0.4, random_state=0).fit(normal)
+    assert np.isfinite(detector.offset_)
+    assert (detector.predict(normal + 50) == -1).all()
+    auto = NoveltyDetector(tophat, random_state=0).fit(normal)  # most of the rows are outside
+    assert np.isfinite(auto.decision_function(normal + 50)).all()
 
 
 @pytest.mark.parametrize("contamination", [-0.1, 0.0, 0.6, "some"])

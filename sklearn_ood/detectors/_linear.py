@@ -1,0 +1,170 @@
+"""Scores that need a row's features and what a linear layer makes of them: its logits."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch.nn.functional import normalize
+
+from sklearn_ood._parameters import Parameterized, fitted
+from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.nets._evaluation import map_batches, rows_per_batch, take_batch
+
+SMALLEST = 1e-150  # of a norm that divides; its square is a number, too
+
+
+class LinearScore(Parameterized):
+    """Template of a score of features, and of the logits of the last linear layer.
+
+    A method overrides ``_learn`` and ``_score``, which are written in torch, in float64.
+
+    Parameters
+    ----------
+    linear : tuple (weight, bias), default=None
+        The network's last layer, as :func:`last_linear` gives it, of shapes
+        ``(n_classes, n_features)`` and ``(n_classes,)``. None fits a logistic regression,
+        which needs ``y``: for a backbone without a classifier.
+    ood_label : label, default=None
+        Rows of ``y`` with this label are outliers; they are left out.
+
+    Attributes
+    ----------
+    weight_ : ndarray of shape (n_classes, n_features)
+    bias_ : ndarray of shape (n_classes,)
+    n_features_in_ : int
+
+    See Also
+    --------
+    NetFeatures : The features.
+    """
+
+    linear: tuple | None = None
+    ood_label: Any = None
+
+    input_shape_: tuple = fitted()
+    weight_: np.ndarray = fitted()
+    bias_: np.ndarray = fitted()
+
+    def fit(self, X, y=None):
+        """Learn what the score needs beside the layer.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,), default=None
+            Labels; needed where ``linear`` is None.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        needs_labels = self._needs_labels
+        data = validate_training_data(
+            self, X, y, min_classes=1 + needs_labels, keep_tensors=True
+        )
+        rows, codes = data.in_distribution
+        linear = _fitted_layer(rows, codes) if needs_labels else self.linear
+        if linear is not None:
+            self.weight_, self.bias_ = _checked_layer(linear, rows.shape[1])
+        self._learn(rows)
+        return self
+
+    @block_by_block
+    def score_samples(self, X):
+        """How in-distribution each row is: higher is more.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        return self._scores(validate_rows(self, X, keep_tensors=True))
+
+    def _learn(self, rows):
+        """Learn from the training rows, block by block."""
+
+    def _score(self, features, logits):
+        """One number for each row, of tensors in float64."""
+        raise NotImplementedError
+
+    @property
+    def _needs_labels(self):
+        return self.linear is None
+
+    def _scores(self, rows):
+        return batched(lambda batch: self._score(batch, self._logits(batch)), rows)
+
+    def _logits(self, features):
+        return features @ as_tensor(self.weight_, features).T + as_tensor(self.bias_, features)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "input_shape_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self._needs_labels
+        return tags
+
+
+def as_tensor(array, beside):
+    """A fitted array as a tensor of the type and on the device of another."""
+    return torch.as_tensor(array, dtype=beside.dtype, device=beside.device)
+
+
+def batched(function, rows, max_rows=None):
+    """``function`` of batches in float64, where the rows are, in bounded memory."""
+    device = getattr(rows, "device", "cpu")
+    return map_batches(
+        lambda batch: function(batch.double()), rows, device=device, max_rows=max_rows
+    )
+
+
+@torch.no_grad()
+def total(function, rows, *others):
+    """Sum of what ``function`` gives for all blocks of rows, and of arrays as long."""
+    device, size = getattr(rows, "device", "cpu"), rows_per_batch(rows.shape[1])
+    blocks = (slice(start, start + size) for start in range(0, len(rows), size))
+    return sum(
+        function(
+            take_batch(rows, block, device).double(),
+            *(take_batch(each, block, device) for each in others),
+        )
+        for block in blocks
+    )
+
+
+def mean_of(function, rows):
+    """Mean over all rows of what ``function`` gives for each."""
+    return total(lambda block: function(block).sum(dim=0), rows) / len(rows)
+
+
+def unit(features):
+    """Features of length one; zeros stay."""
+    return normalize(features, dim=1, eps=SMALLEST)
+
+
+def _fitted_layer(rows, codes):
+    """Weights and bias of a logistic regression, one line a class also where there are two."""
+    rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
+    scale = rows.std(dtype=np.float64) or 1.0
+    regression = LogisticRegression(max_iter=1000).fit(rows / scale, codes)
+    weight, bias = regression.coef_ / scale, regression.intercept_
+    if len(weight) == 1:
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.append(-bias, bias) / 2
+    return weight, bias
+
+
+def _checked_layer(linear, n_features):
+    """Weights and bias in float64, or what is wrong with them."""
+    shapes = [np.shape(each) for each in linear]
+    if len(shapes) != 2 or shapes != [(shapes[1] or (0,))[:1] + (n_features,), shapes[1][:1]]:
+        raise ValueError(
+            f"Got linear of shapes {shapes}, but expected a pair (weight, bias) of shapes "
+            f"(n_classes, {n_features}) and (n_classes,), as last_linear(classifier) gives; X "
+            "must be what this layer takes, as NetFeatures(classifier) gives by default."
+        )
+    weight, bias = (np.asarray(each, dtype=np.float64) for each in linear)
+    return weight, bias

@@ -1,0 +1,50 @@
+"""How a row's features lie beside the weights of its class."""
+
+import numpy as np
+import torch
+
+from sklearn_ood._parameters import NonNegative, fitted
+from sklearn_ood.detectors._linear import SMALLEST, LinearScore, as_tensor, mean_of
+
+
+class NCI(LinearScore):
+    """The features' projection on the weights of the predicted class, and their norm.
+
+    With features h, their training mean :math:`\\mu` and the weights w of the predicted class
+    it is :math:`w \\cdot (h - \\mu) / \\|h - \\mu\\|_2 + \\alpha \\|h\\|_1` [1]_.
+
+    Parameters
+    ----------
+    alpha : float >= 0, default=1e-4
+        Weight of the norm.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_features,)
+
+    References
+    ----------
+    .. [1] L. Liu and Y. Qin, "Detecting out-of-distribution through the lens of neural
+       collapse", CVPR 2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ood.detectors import NCI
+    >>> X, y = load_iris(return_X_y=True)
+    >>> NCI().fit(X, y).score_samples(X).shape
+    (150,)
+    """
+
+    alpha: NonNegative = 1e-4
+
+    mean_: np.ndarray = fitted()
+
+    def _learn(self, rows):
+        self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
+
+    def _score(self, features, logits):
+        centred = features - as_tensor(self.mean_, features)
+        weights = as_tensor(self.weight_, features)[logits.argmax(dim=1)]
+        length = torch.linalg.vector_norm(centred, dim=1).clamp(min=SMALLEST)
+        return (weights * centred).sum(dim=1) / length + self.alpha * features.abs().sum(dim=1)

@@ -1,0 +1,17 @@
+from ._base import BaseGenerator
+from ._gan import GAN
+from ._mixture import GaussianMixtureGenerator
+from ._neighbors import NearestNeighborGenerator
+from ._pca import PCAGenerator
+from ._pretrained import PretrainedGenerator
+from ._vae import VAE
+
+__all__ = [
+    "GAN",
+    "VAE",
+    "BaseGenerator",
+    "GaussianMixtureGenerator",
+    "NearestNeighborGenerator",
+    "PCAGenerator",
+    "PretrainedGenerator",
+]

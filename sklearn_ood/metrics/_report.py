@@ -1,0 +1,331 @@
+"""Who was answered, rightly or wrongly, and who was refused: class by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+
+from sklearn_ood._parameters import inherits
+from sklearn_ood._plotting import axes_and_figure
+from sklearn_ood._response import answers_of, classes_of, unwrap
+from sklearn_ood.data._labels import OUTLIER, codes_in
+
+COUNTS = ("rows", "answered", "right", "wrong", "refused")
+SHARES = ("coverage", "risk", "risk of answers")
+UNKNOWN, REFUSED, ALL = "unknown", "refused", "all"
+
+
+def reject_confusion_matrix(
+    y_true: ArrayLike, y_pred: ArrayLike, accepted: ArrayLike, *, classes: ArrayLike
+) -> NDArray:
+    """Confusion matrix with a column for refusals and a row for labels that are no class.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        The class that the classifier names for each row, refused or not.
+    accepted : array-like of bool of shape (n_samples,)
+        Which rows are answered.
+    classes : array-like of shape (n_classes,)
+        The labels that the classifier was taught.
+
+    Returns
+    -------
+    ndarray of int of shape (n_classes + 1, n_classes + 1)
+        True classes along the rows, the last one for all other labels; answers along the
+        columns, the last one for refusals.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or an answer is not among the classes.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import reject_confusion_matrix
+    >>> answered = [True, True, False, True]
+    >>> reject_confusion_matrix([0, 1, 1, 7], [0, 0, 1, 1], answered, classes=[0, 1])
+    array([[1, 0, 0],
+           [1, 0, 1],
+           [0, 1, 0]])
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    accepted, classes = np.asarray(accepted, dtype=bool), np.asarray(classes)
+    lengths = {"y_true": len(y_true), "y_pred": len(y_pred), "accepted": len(accepted)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"Got different numbers of rows: {lengths}; pass one value a row.")
+    n_classes = len(classes)
+    truth, answer = codes_in(classes, y_true), codes_in(classes, y_pred)
+    foreign = np.unique(y_pred[accepted & (answer == OUTLIER)]).tolist()
+    if foreign:
+        raise ValueError(
+            f"Got the answers {foreign} in y_pred, which are not among classes="
+            f"{classes.tolist()}; mark refused rows in accepted."
+        )
+    truth = np.where(truth == OUTLIER, n_classes, truth)
+    answer = np.where(accepted, answer, n_classes)
+    counts = np.bincount(truth * (n_classes + 1) + answer, minlength=(n_classes + 1) ** 2)
+    return counts.reshape(n_classes + 1, n_classes + 1)
+
+
+@dataclass(eq=False, repr=False)
+class SelectiveReport:
+    """What a classifier that may refuse did, class by class, and what it had promised.
+
+    Print it, show it as the last line of a notebook's cell, or take :meth:`to_frame`.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_classes + 1, n_classes + 1)
+        As :func:`reject_confusion_matrix` has it.
+    classes : ndarray of shape (n_classes,)
+    promises : list
+        The classifier's ``guarantee_``: each with ``quantity, limit, bound, delta``.
+    """
+
+    matrix: NDArray
+    classes: NDArray
+    promises: list[Any] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the lines: the classes, "unknown" where there are such rows, and "all"."""
+        unknown = [UNKNOWN] if self.matrix[-1].any() else []
+        return [str(each) for each in self.classes.tolist()] + unknown + [ALL]
+
+    @property
+    def counts(self) -> NDArray:
+        """Numbers of rows, answered, right, wrong and refused, a line for each name."""
+        rows = self.matrix.sum(axis=1)
+        right = np.append(self.matrix.diagonal()[:-1], 0)
+        refused = self.matrix[:, -1]
+        lines = np.column_stack([rows, rows - refused, right, rows - refused - right, refused])
+        lines = lines[: len(self.names) - 1]
+        return np.vstack([lines, lines.sum(axis=0)])
+
+    @property
+    def shares(self) -> NDArray:
+        """Coverage, risk of the class's answered rows, and risk of the answers that name it.
+
+        NaN where there are none.
+        """
+        rows, answered, right, wrong, _ = self.counts.T
+        named = np.zeros(len(rows))
+        named[: len(self.classes)] = self.matrix[:, :-1].sum(axis=0)
+        named[-1] = answered[-1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.column_stack([answered / rows, wrong / answered, 1 - right / named])
+
+    @property
+    def risk_interval(self) -> tuple[float, float]:
+        """Exact (Clopper-Pearson) 95 % confidence interval of the risk on rows like these."""
+        _, answered, _, wrong, _ = self.counts[-1].tolist()
+        if not answered:
+            return 0.0, 1.0
+        interval = binomtest(wrong, answered).proportion_ci(0.95)
+        return float(interval.low), float(interval.high)
+
+    def to_frame(self):
+        """One line for each class, as a frame of pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns rows, answered, right, wrong, refused, coverage, risk, risk of answers.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "A frame needs pandas, which is not installed; pip install pandas."
+            ) from error
+        counts = pd.DataFrame(self.counts, index=self.names, columns=COUNTS)
+        return counts.join(pd.DataFrame(self.shares, self.names, SHARES))
+
+    def __str__(self):
+        cells = [["", *COUNTS, *SHARES], *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.rjust, line, widths)) for line in cells]
+        return "\n".join([*lines, "", *self._sentences()])
+
+    def _repr_html_(self):
+        head = "".join(f"<th>{each}</th>" for each in ("", *COUNTS, *SHARES))
+        body = "".join(
+            f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each}</td>' for each in cells)}</tr>"
+            for name, *cells in self._cells()
+        )
+        sentences = "".join(f"<p>{escape(each)}</p>" for each in self._sentences())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{sentences}"
+
+    def _cells(self):
+        lines = zip(self.names, self.counts.tolist(), self.shares.tolist(), strict=True)
+        for name, counts, shares in lines:
+            texts = ["" if np.isnan(share) else f"{share:.1%}" for share in shares]
+            yield [name, *(f"{count:,}" for count in counts), *texts]
+
+    def _sentences(self):
+        low, high = self.risk_interval
+        coverage, risk, _ = self.shares[-1]
+        answered = "nothing was answered" if np.isnan(risk) else f"{risk:.2%} of them wrong"
+        interval = f"95 % interval {low:.2%} to {high:.2%}"
+        yield f"Answered {coverage:.1%} of the rows; {answered} ({interval})."
+        here = {"risk": f"; here {risk:.2%}"}
+        if self.matrix[-1].any():
+            accepted = 1 - self.matrix[-1, -1] / self.matrix[-1].sum()
+            _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
+            known = wrong / max(answered, 1)
+            here["risk"] += f", and {known:.2%} among the rows of known classes"
+            here["ood_acceptance"] = f"; here {accepted:.2%}"
+        for promise in self.promises:
+            yield (
+                f"Promised: {promise.quantity} at most {promise.limit:.2%}, with probability "
+                f"{1 - promise.delta:.0%}, from {promise.n_samples:,} rows"
+                f"{here.get(promise.quantity, '')}."
+            )
+
+
+def selective_report(estimator: Any, X: ArrayLike, y: ArrayLike) -> SelectiveReport:
+    """Class by class: answered, right, wrong, refused; and what was promised.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted; usually a :class:`SelectiveClassifier`, also inside of a pipeline or a search.
+        One that never refuses answers all rows.
+    X : array-like of shape (n_samples, ...)
+        Rows that were used neither to train nor to calibrate.
+    y : array-like of shape (n_samples,)
+        True labels; those that were never taught are the line "unknown".
+
+    Returns
+    -------
+    SelectiveReport
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_ood import SelectiveClassifier
+    >>> from sklearn_ood.metrics import selective_report
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SelectiveClassifier(LogisticRegression(max_iter=500), coverage=0.8)
+    >>> report = selective_report(model.fit(X[::2], y[::2]), X[1::2], y[1::2])
+    >>> report.counts[-1, 0].item(), report.names
+    (75, ['0', '1', '2', 'all'])
+    """
+    answers, accepted, inner = _decisions(estimator, X)
+    classes = classes_of(estimator)
+    matrix = reject_confusion_matrix(y, answers, accepted, classes=classes)
+    return SelectiveReport(matrix, classes, list(getattr(inner, "guarantee_", {}).values()))
+
+
+@dataclass(eq=False, repr=False)
+class RejectConfusionDisplay:
+    """Confusion matrix with a column "refused" and a row "unknown".
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_classes + 1, n_classes + 1)
+        As :func:`reject_confusion_matrix` has it.
+    classes : ndarray of shape (n_classes,)
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+    im_ : matplotlib AxesImage
+    """
+
+    matrix: NDArray
+    classes: NDArray
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax=None, **kwargs):
+        """Draw what a fitted classifier answers and refuses.
+
+        Parameters
+        ----------
+        estimator : classifier
+            As for :func:`selective_report`.
+        X : array-like of shape (n_samples, ...)
+        y : array-like of shape (n_samples,)
+        ax : matplotlib Axes, default=None
+            Where to draw; in a figure of its own by default.
+        **kwargs : dict
+            For ``imshow``.
+
+        Returns
+        -------
+        RejectConfusionDisplay
+        """
+        answers, accepted, _ = _decisions(estimator, X)
+        classes = classes_of(estimator)
+        return cls.from_predictions(y, answers, accepted, classes=classes, ax=ax, **kwargs)
+
+    @classmethod
+    @inherits(reject_confusion_matrix)
+    def from_predictions(cls, y_true, y_pred, accepted, *, classes, ax=None, **kwargs):
+        """Draw answers and refusals.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; in a figure of its own by default.
+        **kwargs : dict
+            For ``imshow``.
+
+        Returns
+        -------
+        RejectConfusionDisplay
+        """
+        matrix = reject_confusion_matrix(y_true, y_pred, accepted, classes=classes)
+        return cls(matrix, np.asarray(classes)).plot(ax=ax, **kwargs)
+
+    def plot(self, *, ax=None, **kwargs):
+        """Draw the share of each true class, and the number of rows in every cell.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; in a figure of its own by default.
+        **kwargs : dict
+            For ``imshow``.
+
+        Returns
+        -------
+        self
+        """
+        self.ax_, self.figure_ = axes_and_figure(ax)
+        has_unknown = self.matrix[-1].any()
+        shown = self.matrix if has_unknown else self.matrix[:-1]
+        share = shown / np.maximum(shown.sum(axis=1, keepdims=True), 1)
+        self.im_ = self.ax_.imshow(share, **({"cmap": "Blues", "vmin": 0, "vmax": 1} | kwargs))
+        for (i, j), count in np.ndenumerate(shown):
+            color = "white" if share[i, j] > 0.5 else "black"
+            self.ax_.text(j, i, f"{count:,}", ha="center", va="center", color=color)
+        names = [str(each) for each in self.classes.tolist()]
+        self.ax_.set_xticks(range(len(names) + 1), [*names, REFUSED])
+        self.ax_.set_yticks(range(len(shown)), [*names, UNKNOWN][: len(shown)])
+        self.ax_.set(xlabel="Answer", ylabel="Truth")
+        for line in (self.ax_.axvline, self.ax_.axhline)[: 1 + has_unknown]:
+            line(len(names) - 0.5, color="0.3", linewidth=0.8)
+        return self
+
+
+def _decisions(estimator, X):
+    """Named classes, the mask of the answered rows, and the classifier itself."""
+    inner, rows = unwrap(estimator, X)
+    answers = answers_of(inner, rows)
+    accepted = inner.accept(rows) if hasattr(inner, "accept") else np.ones(len(answers), bool)
+    return answers, accepted, inner

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ood import SelectiveClassifier
+from sklearn_ood.metrics import (
+    RejectConfusionDisplay,
+    reject_confusion_matrix,
+    selective_report,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    known = y < 8
+    inner = LogisticRegression(C=0.01, max_iter=500)
+    model = make_pipeline(
+        StandardScaler(), SelectiveClassifier(inner, risk=0.05, random_state=0)
+    )
+    taught = known & (np.arange(len(y)) < 1200)
+    model.fit(X[taught], y[taught])
+    return model, X[1200:], y[1200:]
+
+
+def test_the_matrix_is_scikit_learns_with_refusals_as_a_class(digits):
+    model, X, y = digits
+    answers = model[-1].answers(model[0].transform(X))
+    accepted = model.predict(X) != -1
+    found = reject_confusion_matrix(y, answers, accepted, classes=model.classes_)
+    truth = np.where(y < 8, y, 8)
+    expected = confusion_matrix(truth, np.where(accepted, answers, 8), labels=range(9))
+    assert (found == expected).all()
+
+
+def test_the_report_adds_up(digits):
+    model, X, y = digits
+    report = selective_report(model, X, y)
+    frame = report.to_frame()
+    answered = model.predict(X) != -1
+    wrong = answered & (model.predict(X) != y)
+    assert frame.loc["all", ["rows", "answered", "wrong"]].tolist() == [
+        len(y),
+        answered.sum(),
+        wrong.sum(),
+    ]
+    assert frame.loc["unknown", "refused"] == (~answered & (y >= 8)).sum()
+    assert (frame["answered"] + frame["refused"] == frame["rows"]).all()
+    assert (frame["right"] + frame["wrong"] == frame["answered"]).all()
+    named = answered & (model.predict(X) == 3)
+    assert frame.loc["3", "risk of answers"] == pytest.approx(
+        (named & (y != 3)).sum() / named.sum()
+    )
+    low, high = report.risk_interval
+    assert low < wrong.sum() / answered.sum() < high
+
+
+@pytest.mark.parametrize("show", [str, lambda report: report._repr_html_()])
+def test_the_report_says_what_was_promised_and_what_was_measured(digits, show):
+    model, X, y = digits
+    text = show(selective_report(model, X, y))
+    assert "Promised: risk at most 5.00%" in text
+    assert "here" in text
+    assert "unknown" in text
+    assert "risk of answers" in text
+
+
+def test_html_shows_names_as_they_are():
+    X, y = np.arange(20.0)[:, None], np.repeat(["<b>", "c"], 10)
+    report = selective_report(LogisticRegression().fit(X, y), X, y)
+    assert "&lt;b&gt;" in report._repr_html_()
+    assert "unknown" not in report.names
+
+
+def test_nothing_answered_is_no_nan(digits):
+    _model, X, y = digits
+    silent = SelectiveClassifier(LogisticRegression(max_iter=500), threshold=2.0).fit(X, y)
+    text = str(selective_report(silent, X, y))
+    assert "nothing was answered" in text
+    assert "nan" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 1], [0], [True, True]), "different numbers of rows"),
+        (([0, 1], [0, 5], [True, True]), r"answers \[5\]"),
+    ],
+)
+def test_errors_say_what_came(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        reject_confusion_matrix(*arguments, classes=[0, 1])
+
+
+@pytest.mark.parametrize("n_rows", [100, 600])
+def test_the_picture_has_a_column_of_refusals(digits, n_rows):
+    pytest.importorskip("matplotlib").use("Agg")
+    model, X, y = digits
+    display = RejectConfusionDisplay.from_estimator(model, X[:n_rows], y[:n_rows])
+    labels = [each.get_text() for each in display.ax_.get_xticklabels()]
+    assert labels == [*map(str, range(8)), "refused"]
+    assert display.ax_.get_yticklabels()[-1].get_text() == "unknown"
+    assert sum(int(t.get_text()) for t in display.ax_.texts) == len(y[:n_rows])

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+
+from sklearn_ood import SelectiveClassifier, threshold_from_scores
+
+LIMITS = [
+    {"risk": 0.3},
+    {"coverage": 0.7},
+    {"ood_acceptance": 0.6},
+    {"risk": 0.5, "ood_acceptance": 0.6},
+]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    X, y = make_classification(1200, n_informative=5, n_classes=3, flip_y=0.1, random_state=0)
+    classifier = LogisticRegression(max_iter=500).fit(
+        X[:600][y[:600] < 2], y[:600][y[:600] < 2]
+    )
+    return classifier, X[600:], y[600:]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_the_threshold_is_that_of_the_estimator(rows, limits):
+    classifier, X, y = rows
+    if "risk" in limits and len(limits) == 1:
+        X, y = X[y < 2], y[y < 2]
+    model = SelectiveClassifier(FrozenEstimator(classifier), ood_label=2, delta=0.1, **limits)
+    model.fit(X, y)
+    proba = classifier.predict_proba(X).max(axis=1)
+    found = threshold_from_scores(
+        proba, y, classifier.predict(X), ood_label=2, delta=0.1, **limits
+    )
+    assert found == (model.threshold_, model.guarantee_)
+
+
+def test_a_detector_needs_no_labels_for_a_coverage():
+    scores = np.arange(10.0)
+    assert threshold_from_scores(scores, coverage=0.3) == (7.0, {})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "limits", "message"),
+    [
+        (([1.0, 2.0],), {}, "no limit"),
+        (([1.0, 2.0],), {"coverage": 0.5, "risk": 0.1}, "either coverage"),
+        (([1.0, 2.0],), {"risk": 0.1}, "y_true of None"),
+        (([1.0, 2.0], [0, 1]), {"risk": 0.1}, "y_pred of None"),
+        (([1.0, 2.0], [0, 1], [0]), {"risk": 0.1}, r"y_pred of shape \(1,\)"),
+        (([1.0, np.nan], [0, 1], [0, 1]), {"risk": 0.1}, "1 NaN"),
+        (([[1.0], [2.0]],), {"coverage": 0.5}, r"shape \(2, 1\)"),
+        (([1.0, 2.0], [0, 1]), {"ood_acceptance": 0.1}, "no row of y_true"),
+        (([1.0, 2.0], [0, 1], [0, 1]), {"risk": 0.1}, "No threshold can promise"),
+        (([1.0, 2.0],), {"coverage": 1.5}, "coverage=1.5"),
+    ],
+)
+def test_errors_say_what_came(arrays, limits, message):
+    with pytest.raises(ValueError, match=message):
+        threshold_from_scores(*arrays, **limits)
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [0, 1]])
+def test_labels_may_be_of_any_kind(labels):
+    rng = np.random.default_rng(0)
+    truth = rng.choice(labels, size=300)
+    scores = rng.random(300)
+    answers = np.where(scores > 0.3, truth, labels[0])
+    threshold, promises = threshold_from_scores(scores, truth, answers, risk=0.1)
+    accepted = scores >= threshold
+    assert promises["risk"].n_accepted == accepted.sum()
+    assert promises["risk"].n_errors == (truth != answers)[accepted].sum()
