@@ -15,7 +15,7 @@ from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_weights
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
-from sklearn_ood.nets._heads import ConfidenceHead, ScoredNetwork
+from sklearn_ood.nets._heads import ConfidenceHead
 from sklearn_ood.nets._typicality import CodeStatistics, ConfidenceNetwork
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the
@@ -197,7 +197,7 @@ class DAEConfidence(NetClassifier):
     @property
     def scored_network_(self):
         """Without the curvature, whose gradient is zero for ReLU nets."""
-        return ScoredNetwork(self._confidence_network(self.net_), self.head_)
+        return self._scored(self._confidence_network(self.net_))
 
     def make_head(self):
         weights = [self.alpha_, *self.typicality_weights_]

@@ -1,7 +1,7 @@
 """The template of the classifiers that hold one net: a network, a loss and a head."""
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import field, replace
 from numbers import Real
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._evaluation import forward, undisturbed
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
-from sklearn_ood.nets._modules import InputShape, build_module
+from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
 from sklearn_ood.nets._random import Seeded
 from sklearn_ood.nets._training import Net, make_net, recorded, train, training_parameters
 
@@ -82,6 +82,10 @@ class NetClassifier(OODClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The in-distribution labels.
+    center_, scale_ : ndarray of shape (n_features,) or None
+        Flat rows in float64 are centred and scaled by these where some of their columns are
+        so far from zero, or from one, that float32 would lose them: others have 0 and 1.
+        None where no column is.
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the torch module, which takes flat rows.
     head_ : nn.Module
@@ -119,6 +123,9 @@ class NetClassifier(OODClassifier):
     device: Any = "auto"
     random_state: RandomState = None
     verbose: int = 0
+
+    center_: np.ndarray | None = fitted()
+    scale_: np.ndarray | None = fitted()
 
     _keeps_tensors = _learns_tensors = True
     _min_classes = 2
@@ -165,6 +172,7 @@ class NetClassifier(OODClassifier):
         data = validate_training_data(
             self, X, y, min_classes=self._min_classes, keep_tensors=self._learns_tensors
         )
+        data = self._in_single(data)
         random = Seeded(self.random_state)
         training, held_out = self._hold_out(data, random.seed)
         with random:
@@ -196,6 +204,8 @@ class NetClassifier(OODClassifier):
         """
         rows = self._validate_rows(X)
         gradients = class_gradients(self.net_, rows, self.head_.logits, guided=guided)
+        if self._scaling:
+            gradients = gradients / self.scale_
         return gradients.reshape(-1, *self.input_shape_)
 
     @property
@@ -205,8 +215,11 @@ class NetClassifier(OODClassifier):
 
     @property
     def scored_network_(self):
-        """The network and its head: a module from flat rows to evidence and score."""
-        return ScoredNetwork(self.net_.module_, self.head_)
+        """The network and its head: a module from flat rows to evidence and score.
+
+        The rows are as those of X; in float64 where ``center_`` is not None.
+        """
+        return self._scored(self.net_.module_)
 
     @property
     def loss_curve_(self):
@@ -240,6 +253,45 @@ class NetClassifier(OODClassifier):
             net_class=net_class,
             **training_parameters(self) | {"net_params": options | (self.net_params or {})},
         )
+
+    def _scored(self, network):
+        if self._scaling:
+            network = nn.Sequential(self._scaling.to(self.net_.device), network)
+        return ScoredNetwork(network, self.head_)
+
+    @property
+    def _scaling(self):
+        return None if self.center_ is None else Scaling(self.center_, self.scale_)
+
+    def _in_single(self, data):
+        """Data whose rows are float32, in the units that suit them."""
+        is_flat = len(data.input_shape) == 1
+        units = units_of(data.in_distribution[0]) if is_flat else None
+        self.center_, self.scale_ = units or (None, None)
+        return replace(data, rows=self.scale_rows(data.rows))
+
+    def scale_rows(self, rows):
+        """Rows as the network takes them.
+
+        Parameters
+        ----------
+        rows : ndarray or tensor of shape (n_samples, n_features)
+            In the units of X.
+
+        Returns
+        -------
+        ndarray or tensor of shape (n_samples, n_features), float32
+            Less ``center_``, divided by ``scale_``.
+        """
+        if rows.dtype in (np.float32, torch.float32) and self.center_ is None:
+            return rows
+        scaling = self._scaling or Scaling(np.zeros(1), np.ones(1))
+        if isinstance(rows, torch.Tensor):
+            return scaling.to(rows.device)(rows)
+        return scaling(torch.tensor(rows, device="cpu")).numpy()
+
+    def _validate_rows(self, X):
+        return self.scale_rows(super()._validate_rows(X))
 
     def _train(self, net, data, training, held_out, random):
         validation = held_out if self.early_stopping else None
@@ -327,7 +379,8 @@ class LogitClassifier(NetClassifier):
 
     def _scores(self, rows):
         if self.epsilon:
-            rows = odin_rows(self.net_, rows, self.head_.score, self.epsilon)
+            step = self.epsilon if self.center_ is None else self.epsilon / self.scale_
+            rows = odin_rows(self.net_, rows, self.head_.score, step)
         return super()._scores(rows)
 
     def _evidence_and_scores(self, rows):

@@ -1,5 +1,6 @@
 """The template of classifiers whose net learns from outliers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ class OutlierClassifier(LogitClassifier):
         with Seeded(random_state):
             latents = torch.randn(n_samples, self._gan.latent_dim)
         made = map_batches(self.net_.generator_.eval(), latents, device=self.net_.device)
+        if self._scaling:
+            made = self._scaling.inverse(torch.from_numpy(made)).numpy()
         return made.reshape(-1, *self.input_shape_)
 
     def untrained_networks(self):
@@ -105,7 +108,11 @@ class OutlierClassifier(LogitClassifier):
         if gan:
             net.networks = gan.make_networks(data.input_shape, rows)
         n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
-        net.supply([source.supply(net, data, n, seed) for source in sources], weights)
+        if self._scaling:  # the sources know the units of X
+            rows = self._scaling.inverse(torch.from_numpy(data.rows)).numpy()
+            data = replace(data, rows=rows)
+        supplies = [source.supply(net, data, n, seed, self.scale_rows) for source in sources]
+        net.supply(supplies, weights)
         return net
 
     def _train(self, net, data, training, held_out, random):

@@ -48,8 +48,9 @@ def odin_rows(net, rows, score, epsilon):
     """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2).
 
     ``score`` is of the net's outputs, in float64: for ODIN the logarithm of the largest
-    probability. ``epsilon`` is the step in every feature, in the features' units.
+    probability. ``epsilon`` is the step in every feature, or in each, in the features' units.
     """
+    epsilon = torch.as_tensor(epsilon, dtype=torch.float32, device=net.device)
 
     @torch.enable_grad()
     def shifted(batch):

@@ -151,7 +151,7 @@ class GANOutliers(OutlierSource):
             ),
         )
 
-    def supply(self, net, data, n, random_state):
+    def supply(self, net, data, n, random_state, as_inputs):
         """Fresh samples of the generator that is trained beside the classifier."""
         return net.generate
 
