@@ -268,6 +268,7 @@ class DAEConfidence(NetClassifier):
         trace = map_batches(trace_of, rows, device=device, max_rows=n_pairs)
         return np.nan_to_num(trace) / n_features - 1
 
+    @np.errstate(over="ignore")
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
         network = self._confidence_network(self.net_)

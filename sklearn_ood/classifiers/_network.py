@@ -21,7 +21,14 @@ from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
 from sklearn_ood.nets._random import Seeded
-from sklearn_ood.nets._training import Net, make_net, recorded, train, training_parameters
+from sklearn_ood.nets._training import (
+    Net,
+    make_net,
+    recorded,
+    train,
+    training_errors,
+    training_parameters,
+)
 
 
 class NetClassifier(OODClassifier):
@@ -175,10 +182,11 @@ class NetClassifier(OODClassifier):
         data = self._in_single(data)
         random = Seeded(self.random_state)
         training, held_out = self._hold_out(data, random.seed)
-        with random:
-            net = self._make_net(data, random.seed)
-        self._train(net, data, training, held_out, random)
-        self._calibrate(net, held_out)
+        with training_errors(self):
+            with random:
+                net = self._make_net(data, random.seed)
+            self._train(net, data, training, held_out, random)
+            self._calibrate(net, held_out)
         self.net_, self.classes_ = net, data.classes
         return self
 

@@ -132,8 +132,9 @@ class SiameseSimilarity(StackTrainer):
 
     def __call__(self, x, generated):
         """Minus the mean squared difference of the embeddings of tensors (..., n_features)."""
-        embed = self.net_.module_
-        return -(embed(x) - embed(generated)).square().mean(-1)
+        embed, device = self.net_.module_, self.net_.device
+        apart = embed(x.to(device)) - embed(generated.to(device))
+        return -apart.square().mean(-1).to(x.device)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

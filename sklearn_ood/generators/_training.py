@@ -11,7 +11,14 @@ from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._evaluation import undisturbed
 from sklearn_ood.nets._random import Seeded
-from sklearn_ood.nets._training import Net, make_net, recorded, train, training_parameters
+from sklearn_ood.nets._training import (
+    Net,
+    make_net,
+    recorded,
+    train,
+    training_errors,
+    training_parameters,
+)
 
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
@@ -124,9 +131,10 @@ class NetGenerator(StackTrainer, BaseGenerator):
     def _fit(self, rows, codes):
         random = Seeded(self.random_state)
         training, validation = self._hold_out(rows, codes, random.seed)
-        with random:
-            core = self.make_core().started(training[0])
-        self.net_ = self._train(core, training, validation, random=random)
+        with training_errors(self):
+            with random:
+                core = self.make_core().started(training[0])
+            self.net_ = self._train(core, training, validation, random=random)
         self.latent_dim_ = int(self.latent_dim)
 
     def _hold_out(self, rows, codes, seed):

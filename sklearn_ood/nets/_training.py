@@ -1,6 +1,6 @@
 """Training of networks: a skorch net whose batches are slices of arrays on the device."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from inspect import signature
 
 import numpy as np
@@ -227,6 +227,20 @@ def train(net, *arrays, validation=None, random):
     for _, weights in net.get_all_learnable_params():
         _finite(float(weights.detach().sum()), "sum of weights", net)
     return net
+
+
+@contextmanager
+def training_errors(estimator):
+    """Errors of torch as one that shows the parameters of the estimator that is trained."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, OverflowError) as error:
+        raise ValueError(
+            f"Got {estimator}, which torch cannot train: {error} Choose smaller parameters: "
+            "these need more memory than there is, or are too large for float32."
+        ) from error
 
 
 def recorded(net, key):
