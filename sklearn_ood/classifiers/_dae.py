@@ -12,11 +12,16 @@ from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Sha
 from sklearn_ood._response import clone_completed, log_proba, log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
-from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_weights
+from sklearn_ood.nets._autoencoder import (
+    Autoencoder,
+    CodeStatistics,
+    ConfidenceNetwork,
+    DenoisingNet,
+    balance_weights,
+)
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import ConfidenceHead
-from sklearn_ood.nets._typicality import CodeStatistics, ConfidenceNetwork
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the
 # chosen share of held-out rows.

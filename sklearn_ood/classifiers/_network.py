@@ -20,9 +20,9 @@ from sklearn_ood.nets._evaluation import forward, undisturbed
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
-from sklearn_ood.nets._random import Seeded
 from sklearn_ood.nets._training import (
     Net,
+    Seeded,
     make_net,
     recorded,
     train,

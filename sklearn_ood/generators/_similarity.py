@@ -12,7 +12,7 @@ from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._evaluation import undisturbed
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
-from sklearn_ood.nets._random import Seeded
+from sklearn_ood.nets._training import Seeded
 
 
 class PairNet(nn.Module):

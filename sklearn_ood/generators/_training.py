@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._evaluation import undisturbed
-from sklearn_ood.nets._random import Seeded
 from sklearn_ood.nets._training import (
     Net,
+    Seeded,
     make_net,
     recorded,
     train,

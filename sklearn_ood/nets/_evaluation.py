@@ -1,4 +1,4 @@
-"""Batched evaluation of networks, in bounded memory, on the device that they are on."""
+"""Batches of rows, on the device that a network is on, and its evaluation on them."""
 
 from contextlib import nullcontext
 from copy import deepcopy
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
+from torch.utils.data import Dataset
 
 from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 
@@ -168,3 +169,69 @@ def _pad(batch):
     if not missing:
         return batch
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
+
+
+class Arrays(Dataset):
+    """Arrays of equal length, sliced together; those that fit on the device move there."""
+
+    def __init__(self, *arrays, device="cpu"):
+        self.device = torch.device(device)
+        self.arrays = [_on_device(array, self.device) for array in arrays]
+
+    def __len__(self):
+        return len(self.arrays[0])
+
+    def batch(self, index):
+        """Rows of every array by a slice or an index tensor, as tensors on the device."""
+        return tuple(take_batch(array, index, self.device) for array in self.arrays)
+
+
+class ArrayBatches:
+    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call.
+
+    A single row that is left joins the batch before it (batch normalisation needs two),
+    unless ``drop_last`` leaves it out.
+    """
+
+    random = nullcontext()
+
+    def __init__(self, dataset, batch_size, shuffle=False, drop_last=False, num_workers=0):
+        if num_workers:
+            raise ValueError(
+                f"Got num_workers={num_workers}, but batches are slices of arrays, which no "
+                "worker makes faster; leave it out."
+            )
+        self.dataset = dataset
+        self.batch_size = min(batch_size, len(dataset))
+        self.shuffle, self.drop_last = shuffle, drop_last
+
+    def __iter__(self):
+        n_rows = len(self.dataset)
+        with self.random:
+            order = torch.randperm(n_rows) if self.shuffle else None
+        self._start = 0
+        while n_rows - self._start >= (self.batch_size if self.drop_last else 1):
+            start, stop = self._start, min(self._start + self.batch_size, n_rows)
+            if n_rows - stop == 1 < self.batch_size and not self.drop_last:
+                stop = n_rows
+            self._start = stop
+            yield self.dataset.batch(slice(start, stop) if order is None else order[start:stop])
+
+    def halve_and_repeat(self, n_rows):
+        """Give the last ``n_rows`` rows again, in batches of half the size."""
+        self._start -= n_rows
+        self.batch_size = max(1, n_rows // 2)
+
+
+def _on_device(array, device):
+    """The array as a tensor on the device if it fits there, else as it is."""
+    if isinstance(array, torch.Tensor):
+        return array.to(device)
+    if is_mapped(array):
+        return PagedRows(array)
+    if not array.flags.writeable:
+        return array
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return tensor
+    return tensor.to(device)

@@ -7,7 +7,7 @@ import torch
 from sklearn.utils import check_array, check_random_state, check_X_y
 
 from sklearn_ood._parameters import Parameterized
-from sklearn_ood.nets._training import Arrays
+from sklearn_ood.nets._evaluation import Arrays
 
 
 class OutlierSource(Parameterized):

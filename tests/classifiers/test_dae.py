@@ -14,9 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_ood import DAEClassifier, DAEConfidence, NoveltyDetector
-from sklearn_ood.nets._autoencoder import Autoencoder, make_decoder
+from sklearn_ood.nets._autoencoder import Autoencoder, CodeStatistics, make_decoder
 from sklearn_ood.nets._modules import cnn
-from sklearn_ood.nets._typicality import CodeStatistics
 
 TINY = {
     "hidden_layer_sizes": (16,),

@@ -13,7 +13,7 @@ from sklearn_ood import (
     RejectClassifier,
     SoftmaxClassifier,
 )
-from sklearn_ood.nets._training import ArrayBatches, Arrays
+from sklearn_ood.nets._evaluation import ArrayBatches, Arrays
 
 X, Y = load_iris(return_X_y=True)
 ORDER = np.random.default_rng(0).permutation(len(X))

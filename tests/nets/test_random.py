@@ -23,7 +23,7 @@ from sklearn_ood import (
     SoftmaxClassifier,
 )
 from sklearn_ood.generators import GAN, VAE
-from sklearn_ood.nets._random import Seeded
+from sklearn_ood.nets._training import Seeded
 
 X, Y = load_iris(return_X_y=True)
 TINY = {"max_epochs": 3, "hidden_layer_sizes": (8,), "device": "cpu"}

@@ -6,13 +6,14 @@ from sklearn_ood import SoftmaxClassifier
 from sklearn_ood.data._blocks import PagedRows
 from sklearn_ood.nets._evaluation import (
     ROW_BLOCK,
+    ArrayBatches,
+    Arrays,
     forward,
     map_batches,
     resolve_device,
     rows_per_batch,
 )
-from sklearn_ood.nets._random import Seeded
-from sklearn_ood.nets._training import ArrayBatches, Arrays, make_net, train
+from sklearn_ood.nets._training import Seeded, make_net, train
 
 
 def data(n_rows=100, n_features=3):
