@@ -81,7 +81,7 @@ class NetClassifier(OODClassifier):
     device : {"auto"} or torch device, default="auto"
         "auto" is CUDA where there is one.
     random_state : int, RandomState or None, default=None
-        Seed of weights, batches and held-out rows: on a CPU the same gives the same bits.
+        Seed of weights, batches and held-out rows: the same bits on a CPU, in any thread.
     verbose : int, default=0
         1 shows a progress bar.
 
