@@ -202,7 +202,7 @@ class DAEConfidence(NetClassifier):
     @property
     def scored_network_(self):
         """Without the curvature, whose gradient is zero for ReLU nets."""
-        return self._scored(self._confidence_network(self.net_))
+        return self._scored(ConfidenceNetwork(self.net_.module_, self.code_statistics_))
 
     def make_head(self):
         weights = [self.alpha_, *self.typicality_weights_]
@@ -238,8 +238,8 @@ class DAEConfidence(NetClassifier):
 
     def _train(self, net, data, training, held_out, random):
         super()._train(net, data, training, held_out, random)
-        shape = (int(self.n_probes), data.rows.shape[1])
-        signs = torch.randint(0, 2, shape, generator=random.generator())
+        with random:
+            signs = torch.randint(0, 2, (int(self.n_probes), data.rows.shape[1]))
         self.probes_ = (2 * signs - 1).numpy().astype(np.float32)
         self.code_statistics_ = None
         if self.typicality:
@@ -250,14 +250,11 @@ class DAEConfidence(NetClassifier):
     def _calibrate(self, net, held_out):
         weights = [self.alpha]
         if self.typicality or self.alpha == "auto":
-            network = self._confidence_network(net)
+            network = ConfidenceNetwork(net.module_, self.code_statistics_)
             outputs = map_batches(network, held_out[0], device=net.device)
             weights = _weights(outputs[:, net.module_.n_classes :], self.coverage)
         self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
         self.typicality_weights_ = np.asarray(weights[1:])
-
-    def _confidence_network(self, net):
-        return ConfidenceNetwork(net.module_, self.code_statistics_)
 
     def _gamma(self, rows):
         """Mean of dr_i/dx_i - 1 for each row."""
@@ -276,7 +273,7 @@ class DAEConfidence(NetClassifier):
     @np.errstate(over="ignore")
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        network = self._confidence_network(self.net_)
+        network = ConfidenceNetwork(self.net_.module_, self.code_statistics_)
         outputs = map_batches(network, rows, device=self.net_.device)
         logits, distances = np.split(outputs, [self.net_.module_.n_classes], axis=1)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
@@ -374,8 +371,8 @@ class DAEClassifier(DAEConfidence):
         y, weights = data.classes[codes], {}
         if self.class_weight is not None:
             weights["sample_weight"] = compute_sample_weight(self.class_weight, y)
-        seed = torch.randint(2**31 - 1, (), generator=random.generator())
-        random_state = np.random.RandomState(int(seed))
+        with random:
+            random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
         estimator = clone_completed(self.estimator, random_state=random_state)
         self.estimator_ = estimator.fit(rows.astype(np.float64), y, **weights)
 
