@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,8 +33,6 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False
-    # None is float32 or float64, whichever loses nothing.
-    _row_type: ClassVar[Any] = None
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
@@ -149,8 +147,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return self._class_scores(rows, codes)
 
     def _validate_rows(self, X):
-        keep_tensors, dtype = self._keeps_tensors, self._row_type
-        return validate_rows(self, X, keep_tensors=keep_tensors, dtype=dtype)
+        return validate_rows(self, X, keep_tensors=self._keeps_tensors)
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows))

@@ -172,6 +172,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
                 outputs = taken if self.layer is None else outputs
             return pooled(outputs, self.pooling)
 
+        if hasattr(self.estimator_, "scale_rows"):
+            rows = self.estimator_.scale_rows(rows)
         features = evaluate(self.estimator_.net_, read, rows, self.batch_size)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
 
