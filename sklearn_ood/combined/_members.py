@@ -152,19 +152,33 @@ def default_members(input_shape, classifier, n_rows):
         features = [("neighbors", _near_in_feature_maps)] if has_conv else []
         pixels = ("pixels", _densities(PCAGenerator(n_components)))
         return [("confidence", CLASSIFIER), *features, pixels]
+    ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
     table = [
         ("mixture", TableDensity()),
         ("nearest", _near_in_table(TableEncoder())),
-        ("nearest_ranks", _near_in_table(TableEncoder(), _ranks(n_rows))),
+        (
+            "nearest_ranks",
+            _near_in_table(TableEncoder(), ranks),
+        ),
     ]
     if classifier is None:
         return table
     return [("confidence", CLASSIFIER), *table, ("mixture_8", TableDensity(8))]
 
 
-def _ranks(n_rows):
-    """Columns as shares of the training rows that lie below: what is far in no unit."""
-    return QuantileTransformer(n_quantiles=min(MAX_QUANTILES, n_rows))
+class ColumnRanks(QuantileTransformer):
+    """Standardised columns as shares of the training rows that lie below, in no unit.
+
+    Beyond all training rows they go on, in standard deviations, or what is far would be near.
+    """
+
+    def __init__(self, n_quantiles=MAX_QUANTILES, random_state=None):
+        super().__init__(n_quantiles=n_quantiles, random_state=random_state)
+
+    def transform(self, X):
+        """Shares, and what lies beyond, in units of their own standard deviation."""
+        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
+        return super().transform(X) + beyond / np.sqrt(12)
 
 
 def _near_in_table(*steps):
