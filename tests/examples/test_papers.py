@@ -6,7 +6,14 @@ import pytest
 
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = ["combined", "combined_selection", "figures", "generative", "gevaldi", "lee"]
-SCRIPTS += ["outlier_tables", "spigler", "spigler_one_class", "spigler_tables", "vernekar"]
+SCRIPTS += [
+    "mixed_tables",
+    "outlier_tables",
+    "spigler",
+    "spigler_one_class",
+    "spigler_tables",
+    "vernekar",
+]
 
 
 @pytest.fixture
