@@ -7,8 +7,10 @@ import pytest
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = ["combined", "combined_selection", "figures", "generative", "gevaldi", "lee"]
 SCRIPTS += [
+    "member_selection",
     "mixed_tables",
     "outlier_tables",
+    "selective_tables",
     "spigler",
     "spigler_one_class",
     "spigler_tables",
