@@ -223,6 +223,7 @@ def look(classifier, members, X, names=None):
     if classifier is not None:
         labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
     names = list(members if names is None else names)
+    asks_more = hasattr(classifier, "score_samples") and type(classifier) is not TableClassifier
     scores = np.zeros((len(X), len(names)))
     for column, name in zip(scores.T, names, strict=True):
         member = members.get(name)
@@ -230,9 +231,9 @@ def look(classifier, members, X, names=None):
             continue
         if member != CLASSIFIER:
             column[:] = member_scores(member, X, labels)
-        elif hasattr(classifier, "score_samples"):
+        elif asks_more:
             column[:] = classifier.score_samples(X)
-        else:
+        else:  # the same, without asking it twice
             column[:] = log_p.max(axis=1)
         if np.isnan(column).any():
             raise ValueError(
