@@ -7,15 +7,20 @@ import pytest
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = [
     "combined",
-    "combined_selection",
     "figures",
     "generative",
     "gevaldi",
     "lee",
+    "member_selection",
     "mixed_tables",
     "networks",
+    "outlier_tables",
+    "selective_tables",
+    "spigler",
+    "spigler_one_class",
+    "spigler_tables",
+    "vernekar",
 ]
-SCRIPTS += ["outlier_tables", "spigler", "spigler_one_class", "spigler_tables", "vernekar"]
 
 
 @pytest.fixture
