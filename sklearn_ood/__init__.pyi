@@ -19,7 +19,9 @@ from .classifiers._dae import DAEClassifier, DAEConfidence
 from .classifiers._generative import GenerativeClassifier
 from .classifiers._reject import RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
+from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay
+from .data._encoder import TableEncoder
 from .detectors._features import NetFeatures
 from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance
@@ -69,6 +71,8 @@ __all__ = [
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "Subspace",
+    "TableClassifier",
+    "TableEncoder",
     "UniformOutliers",
     "__version__",
     "classifiers",

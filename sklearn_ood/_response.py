@@ -166,6 +166,11 @@ def confidence_of(estimator, X, *, of_answer=False, methods=METHODS):
     return _confidence_in(inner, evidence, evidence.argmax(axis=1))
 
 
+def known_of(estimator, X):
+    """How in-distribution rows are to a fitted estimator: its score, else its confidence."""
+    return confidence_of(estimator, X, methods=("score_samples", "confidence"))
+
+
 def answers_of(estimator, X):
     """Class that a fitted classifier names for each row, also where it would reject."""
     inner, X = unwrap(estimator, X)

@@ -46,6 +46,8 @@ NAMES = {
     "SiameseSimilarity",
     "SoftmaxClassifier",
     "Subspace",
+    "TableClassifier",
+    "TableEncoder",
     "UniformOutliers",
     "__version__",
     "load",

@@ -19,7 +19,8 @@ class TrainingData:
     Attributes
     ----------
     rows : ndarray or tensor of shape (n_samples, n_features), float32
-        A tensor where X was one and the estimator learns from tensors.
+        A tensor where X was one and the estimator learns from tensors; float64 where a table
+        was read.
     codes : ndarray of shape (n_samples,), int64
         Position in ``classes``, ``OUTLIER`` for known outliers.
     classes : ndarray of shape (n_classes,)
@@ -46,7 +47,9 @@ class TrainingData:
         return take_rows(self.rows, self.codes == OUTLIER)
 
 
-def validate_training_data(estimator, X, y, *, min_classes=2, keep_tensors=False):
+def validate_training_data(
+    estimator, X, y, *, min_classes=2, keep_tensors=False, read_rows=None
+):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
 
     Parameters
@@ -60,6 +63,8 @@ def validate_training_data(estimator, X, y, *, min_classes=2, keep_tensors=False
         How many in-distribution classes the method needs.
     keep_tensors : bool, default=False
         Whether tensors stay where they are; else they become arrays in host memory.
+    read_rows : callable, default=None
+        ``(estimator, X, *, reset)``, makes the rows of X; None wants finite numbers.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def validate_training_data(estimator, X, y, *, min_classes=2, keep_tensors=False
             "the classes have to be told apart: pass the labels."
         )
     y = validate_data(estimator, y=y)
-    rows = _flat_rows(estimator, X, reset=True)
+    rows = (read_rows or _flat_rows)(estimator, X, reset=True)
     check_consistent_length(rows, y)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
     _check_classes(estimator, classes, min_classes)
@@ -91,10 +96,11 @@ def forget(estimator):
     estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
-def validate_rows(estimator, X, *, keep_tensors=False):
+def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None):
     """The rows of ``X`` for a fitted estimator, flat and float32, or what is wrong with them.
 
-    Tensors stay tensors, where they are, with ``keep_tensors=True``.
+    Tensors stay tensors, where they are, with ``keep_tensors=True``; ``read_rows`` is as in
+    :func:`validate_training_data`.
     """
     check_is_fitted(estimator)
     X = as_native(X, keep_tensors=keep_tensors)
@@ -109,7 +115,7 @@ def validate_rows(estimator, X, *, keep_tensors=False):
                 else "resize or convert them as for fit."
             )
         )
-    return _flat_rows(estimator, X, reset=False)
+    return (read_rows or _flat_rows)(estimator, X, reset=False)
 
 
 def as_native(X, *, keep_tensors=False):

@@ -12,8 +12,8 @@ from sklearn_ood._response import (
     answers_and_confidence,
     answers_of,
     classes_of,
-    confidence_of,
     evidence_of,
+    known_of,
     unwrap,
 )
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -128,7 +128,7 @@ def _known(metric, estimator, y):
 
 
 def _scores(metric, estimator, X, y):
-    return {"is_in": _known(metric, estimator, y), "score": confidence_of(estimator, X)}
+    return {"is_in": _known(metric, estimator, y), "score": known_of(estimator, X)}
 
 
 def _answers_and_classes(metric, estimator, X, y):

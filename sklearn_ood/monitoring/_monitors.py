@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state, gen_batches, get_tags, indexable
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
-from sklearn_ood._response import answers_of, classes_of, confidence_of, is_frozen, unwrap
+from sklearn_ood._response import answers_of, classes_of, is_frozen, known_of, unwrap
 from sklearn_ood.base import Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
 from sklearn_ood.data._labels import codes_in
@@ -209,7 +209,7 @@ class DriftMonitor(_Monitor):
         return self
 
     def _scores(self, X):
-        return in_blocks(partial(confidence_of, self.estimator_), X)
+        return in_blocks(partial(known_of, self.estimator_), X)
 
     def _restart(self):
         super()._restart()

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
-from sklearn_ood._response import confidence_of, is_frozen, ood_label_in, unwrap
+from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import is_label
@@ -24,7 +24,6 @@ from sklearn_ood.data._rows import as_native, forget
 HELD_OUT = 0.2
 REFUSED = 0.05
 # Novelty, also where the estimator has a confidence that is another.
-_score = partial(confidence_of, methods=("score_samples",))
 
 
 class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
@@ -151,7 +150,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return _score(self.estimator_, X)
+        return known_of(self.estimator_, X)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
@@ -199,4 +198,4 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
             return float(np.log(share))
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
         rows = X if placing.all() else take_rows(X, placing)
-        return float(np.quantile(in_blocks(partial(_score, self.estimator_), rows), share))
+        return float(np.quantile(in_blocks(partial(known_of, self.estimator_), rows), share))

@@ -23,6 +23,7 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
     Subspace,
+    TableClassifier,
 )
 from sklearn_ood.detectors import FDBD, NCI, ActivationShaping, GradNorm, KLMatching, NNGuide
 from sklearn_ood.generators import GaussianMixtureGenerator
@@ -104,4 +105,5 @@ ESTIMATORS = [
     MahalanobisDistance(relative=True),
     Subspace(),
     *(score() for score in (FDBD, NCI, NNGuide, GradNorm, KLMatching, ActivationShaping)),
+    TableClassifier(10, random_state=0),
 ]

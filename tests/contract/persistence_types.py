@@ -30,6 +30,8 @@ from sklearn.utils.validation import check_array
 import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.data._encoder import Indicators
+from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
@@ -108,7 +110,7 @@ UFUNCS = (
 REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
-OURS = (Backbone, ConformalScale, Guarantee)
+OURS = (Backbone, ConformalScale, Guarantee, Indicators, TableColumns)
 
 
 def path_of(value):

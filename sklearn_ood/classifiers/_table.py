@@ -1,0 +1,290 @@
+"""Boosting, trees and a net as one classifier of tables as people have them."""
+
+import warnings
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils import check_random_state
+
+from sklearn_ood._parameters import Count, RandomState, fitted
+from sklearn_ood._response import log_softmax
+from sklearn_ood.base import OODClassifier
+from sklearn_ood.data._encoder import Indicators
+from sklearn_ood.data._labels import rank_in_class
+from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
+
+LARGEST_SEED = np.iinfo(np.int32).max
+# Rows on which the weights are found; up to so many each of five, or two, parts judges.
+MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 4000, 500, 2000
+# What a member says at least of every class: the trees vote by counting.
+LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
+PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0]), 5.0
+STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
+MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
+FARTHEST = 10.0
+
+
+class TableClassifier(OODClassifier):
+    r"""Classify the rows of a table about as well as the best of boosting, trees and a net.
+
+    Takes tables as people have them: arrays with or without NaN, and frames of pandas or
+    polars with numbers, categories, text, booleans and missing cells. The log-probabilities
+    of histogram gradient boosting, extremely randomised trees and a small network are added
+    with the weights that have the least log loss on rows that the members were not fitted on.
+
+    Parameters
+    ----------
+    n_estimators : int >= 1, default=200
+        Trees of the forest.
+    ood_label : label, default=None
+        Rows of ``y`` with this label are outliers, which are left out.
+    n_jobs : int or None, default=None
+        Trees grown at the same time; boosting takes the threads that OpenMP gives it.
+    random_state : int, RandomState or None, default=None
+        Determines the held-out rows and the trees.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    members_ : dict of str to classifier
+        The fitted "boosting", "trees" and "net"; they name classes by their positions.
+    weights_ : ndarray of shape (n_members,)
+        Weight of each, none negative; their sum is above 1 where members are too timid.
+    columns_ : TableColumns
+        Kind of each column, and its categories.
+    indicators_ : Indicators
+        The numbers that the network sees.
+    n_features_in_ : int
+
+    Notes
+    -----
+    The evidence for a class is :math:`\sum_m w_m \log p_m(k \mid x)` less what normalises it:
+    a logarithmic opinion pool, calibrated as it is weighted. ``score_samples`` is the largest.
+
+    The weights come from rows that judge members fitted on others: five parts in turn of up
+    to 500 rows, two of up to 2,000, and above one half of at most 4,000. These rows also say
+    after how many trees boosting stops. The members are then fitted on all rows; of more than
+    50,000 each tree sees so many, drawn at random, and the network too.
+
+    A column is taken for categories where it is text, boolean or declared so, and else for
+    numbers. A category that was not seen, or that is not among the 254 most frequent, is
+    read as one more, rare one. Columns without any value are ignored. Dates are refused.
+
+    References
+    ----------
+    C. Genest and J. V. Zidek, "Combining probability distributions", Statistical Science 1986.
+
+    See Also
+    --------
+    CombinedClassifier : Says also which rows are unlike the training rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_ood import TableClassifier
+    >>> frame = pd.DataFrame({"colour": ["red", "green", None] * 20, "size": range(60)})
+    >>> y = ["apple", "pear", "pear"] * 20
+    >>> classifier = TableClassifier(random_state=0).fit(frame, y)
+    >>> classifier.predict(pd.DataFrame({"colour": ["red", "blue"], "size": [3, None]}))
+    array(['apple', 'pear'], dtype='<U5')
+    """
+
+    n_estimators: Count = field(default=200, kw_only=False)
+    ood_label: Any = None
+    n_jobs: Any = None
+    random_state: RandomState = None
+
+    columns_: TableColumns = fitted()
+    indicators_: Indicators = fitted()
+    used_: np.ndarray = fitted()
+    members_: dict = fitted()
+    weights_: np.ndarray = fitted()
+
+    def fit(self, X, y):
+        """Fit the members, and their weights on rows held out from them.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a column holds dates, y a single class, or X no value at all.
+        TypeError
+            If a cell holds several values.
+        """
+        self._validate_params()
+        data = validate_training_data(self, X, y, read_rows=read_table)
+        rows, codes = data.in_distribution
+        random_state = check_random_state(self.random_state)
+        seed, folds = random_state.randint(LARGEST_SEED), _folds(codes, random_state)
+        parts = [learned for learned, _ in folds] or [np.arange(len(rows))]
+        self.used_ = np.all([~np.isnan(rows[part]).all(axis=0) for part in parts], axis=0)
+        if not self.used_.any():
+            raise ValueError(
+                f"Got X with {rows.shape[1]} columns that are empty or nearly so, but expected "
+                "values to learn from."
+            )
+        self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
+        self.weights_, n_stages = np.full(3, 1 / 3), STAGE
+        if folds:
+            trials = [self._fit_members(rows, codes, *fold, seed) for fold in folds]
+            judged = list(zip(trials, (held for _, held in folds), strict=True))
+            log_p = [
+                self._member_log_proba(m, rows[held], codes.max() + 1) for m, held in judged
+            ]
+            truth = np.concatenate([codes[held] for _, held in judged])
+            self.weights_ = pooling_weights(np.concatenate(log_p, axis=1), truth)
+            n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
+        if len(rows) > MAX_TRIAL_ROWS:
+            n_stages = max(n_stages, MANY_STAGES)
+        every = np.arange(len(rows))
+        self.members_ = self._fit_members(rows, codes, every, None, seed, n_stages)
+        self.classes_ = data.classes
+        return self
+
+    def _fit_members(self, rows, codes, learned, held_out, seed, n_stages=None):
+        """The members on some rows; others, where there are some, say when boosting stops."""
+        seen, told = rows[learned][:, self.used_], codes[learned]
+        judge = None if n_stages else (rows[held_out][:, self.used_], codes[held_out])
+        is_large = len(seen) > MAX_ROWS_A_TREE
+        trees = ExtraTreesClassifier(
+            self.n_estimators,
+            bootstrap=is_large,
+            max_samples=MAX_ROWS_A_TREE if is_large else None,
+            n_jobs=self.n_jobs,
+            random_state=seed,
+        )
+        return {
+            "boosting": _boosted(seen, told, self._is_category, seed, n_stages, judge),
+            "trees": trees.fit(seen, told),
+            "net": self._trained_net(seen, told, seed),
+        }
+
+    def _trained_net(self, seen, told, seed):
+        some = _some(told, MAX_NET_ROWS, seed)
+        net = MLPClassifier(
+            64,
+            alpha=1e-3,
+            batch_size=min(128, len(some)),
+            learning_rate_init=3e-3,
+            max_iter=int(np.clip(NET_VISITS // len(some), 5, 40)),
+            random_state=seed,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # is good enough by then
+            return net.fit(self._indicated(seen[some]), told[some])
+
+    def _member_log_proba(self, members, rows, n_classes):
+        """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
+        rows = rows[:, self.used_]
+        log_p = np.empty((len(members), len(rows), n_classes))
+        for (name, member), values in zip(members.items(), log_p, strict=True):
+            seen, least = self._indicated(rows) if name == "net" else rows, LEAST[name]
+            values[:] = np.log((1 - least) * member.predict_proba(seen) + least / n_classes)
+        return log_p
+
+    def _evidence(self, rows):
+        log_p = self._member_log_proba(self.members_, rows, len(self.classes_))
+        return log_softmax(np.tensordot(self.weights_, log_p, 1))
+
+    _log_proba = _evidence  # the evidence for a class is its log-probability
+
+    def _evidence_and_scores(self, rows):
+        evidence = self._evidence(rows)
+        return evidence, evidence.max(axis=1)
+
+    def _validate_rows(self, X):
+        return validate_rows(self, X, read_rows=read_table)
+
+    def _indicated(self, rows):
+        return self.indicators_.encode(rows).clip(-FARTHEST, FARTHEST)
+
+    @property
+    def _is_category(self):
+        return self.columns_.is_category[self.used_]
+
+    def __sklearn_tags__(self):
+        return takes_tables(super().__sklearn_tags__())
+
+
+def pooling_weights(log_p, codes):
+    """Weights, none negative, of members' log-probabilities with the least log loss.
+
+    Parameters
+    ----------
+    log_p : ndarray of shape (n_members, n_samples, n_classes)
+    codes : ndarray of int of shape (n_samples,)
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        Drawn to ``PRIOR_WEIGHTS`` by a penalty that few rows feel, and many do not.
+    """
+    n_members, n, _ = log_p.shape
+    truth = log_p[:, np.arange(n), codes]
+
+    def loss(weights):
+        pooled = log_softmax(np.tensordot(weights, log_p, 1))
+        away = weights - PRIOR_WEIGHTS
+        value = -pooled[np.arange(n), codes].sum() + PRIOR_STRENGTH * away @ away
+        expected = np.einsum("mnk,nk->mn", log_p, np.exp(pooled))
+        slope = (expected - truth).sum(axis=1) + 2 * PRIOR_STRENGTH * away
+        return value / n, slope / n
+
+    start = np.full(n_members, 1 / n_members)
+    return minimize(loss, start, jac=True, bounds=[(0, None)] * n_members).x
+
+
+def _boosted(rows, codes, is_category, seed, n_stages, held_out):
+    """Boosted trees, as many as given, or until the log loss of other rows stops falling."""
+    boosting = HistGradientBoostingClassifier(
+        max_iter=n_stages or STAGE,
+        categorical_features=is_category if is_category.any() else None,
+        l2_regularization=1.0,  # or rare classes diverge
+        max_features=0.5,
+        min_samples_leaf=10,
+        early_stopping=False,
+        warm_start=True,
+        random_state=seed,
+    ).fit(rows, codes)
+    best, given = np.inf, n_stages or held_out is None
+    while not given and boosting.max_iter < MAX_STAGES:
+        log_p = np.log(np.maximum(boosting.predict_proba(held_out[0]), LEAST["boosting"]))
+        loss = -log_p[np.arange(len(log_p)), held_out[1]].mean()
+        if loss > best - LEAST_GAIN:
+            break
+        best = loss
+        boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(rows, codes)
+    return boosting
+
+
+def _folds(codes, random_state):
+    """Pairs of rows to learn from and rows that judge; no class is judged only."""
+    n_rows, n_folds = len(codes), 5 if len(codes) <= FIVE_PARTS else 2
+    order = random_state.permutation(len(codes))[:MAX_TRIAL_ROWS]
+    start = random_state.randint(n_folds, size=codes.max() + 1)
+    codes = codes[order]
+    fold = (rank_in_class(codes) + start[codes]) % n_folds
+    judges = range(n_folds if n_rows <= TWO_PARTS else 1)
+    held_out = [(fold == i) & np.isin(codes, codes[fold != i]) for i in judges]
+    return [(order[~held], order[held]) for held in held_out if held.any()]
+
+
+def _some(codes, n_most, seed):
+    """Positions of at most so many rows, and one of every class at least."""
+    order = np.random.RandomState(seed).permutation(len(codes))
+    first = np.unique(codes[order], return_index=True)[1]
+    return np.union1d(order[:n_most], order[first])

@@ -1,0 +1,175 @@
+"""Tables as people have them, as numbers: categories and missing cells among them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from numbers import Real
+
+import numpy as np
+from sklearn.utils._missing import is_pandas_na
+from sklearn.utils.validation import validate_data
+
+# Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
+MAX_LEVELS = 254
+NUMBER, CATEGORY, EMPTY = "number", "category", "empty"
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """What the columns of a table hold, as it was found when they were first seen.
+
+    Attributes
+    ----------
+    kinds : ndarray of str of shape (n_features,)
+        "number", "category", or "empty" for a column without any value.
+    levels : list of ndarray of str
+        The categories of each column, the most frequent first; none of numbers.
+    """
+
+    kinds: np.ndarray
+    levels: list
+
+    @classmethod
+    def of(cls, table):
+        """The columns of a table."""
+        if _is_plain(table):
+            empty = np.isnan(table).all(axis=0) if table.dtype.kind == "f" else False
+            kinds = np.where(np.broadcast_to(empty, table.shape[1]), EMPTY, NUMBER)
+            return cls(kinds, [np.empty(0, dtype="U1")] * table.shape[1])
+        cells = [_cells(column, name) for name, column in _columns(table)]
+        return cls(np.array(list(map(_kind, cells))), list(map(_levels, cells)))
+
+    @property
+    def is_category(self):
+        """Mask of the columns that hold categories."""
+        return self.kinds == CATEGORY
+
+    @property
+    def n_levels(self):
+        """How many categories each column has; 0 for numbers."""
+        return np.array(list(map(len, self.levels)))
+
+    def read(self, table):
+        """A table as float64: numbers, and positions of categories in ``levels``.
+
+        A missing cell is NaN, a category that is not in ``levels`` their number.
+        """
+        if _is_plain(table) and not self.is_category.any():
+            return np.clip(table, -LARGEST, LARGEST, dtype=np.float64)
+        known = zip(_columns(table), self.kinds, self.levels, strict=True)
+        columns = [_numbers(*column, kind, levels) for column, kind, levels in known]
+        return np.column_stack(columns)
+
+
+def read_table(estimator, X, *, reset):
+    """The rows of a table as numbers, for an estimator that keeps ``columns_``."""
+    if hasattr(X, "columns"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if len(X) == 0 or X.shape[1] == 0:
+            raise ValueError(
+                f"Found array with {len(X)} sample(s) and {X.shape[1]} feature(s) while a "
+                f"minimum of 1 is required by {type(estimator).__name__}."
+            )
+    else:
+        X = X.reshape(len(X), -1) if getattr(X, "ndim", 2) > 2 else X
+        if not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US":
+            X = np.array(X, dtype=object)  # or its numbers would be text
+        X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
+    if reset:
+        estimator.columns_ = TableColumns.of(X)
+    return estimator.columns_.read(X)
+
+
+def _is_plain(table):
+    return isinstance(table, np.ndarray) and table.dtype.kind in "biuf"
+
+
+def _columns(table):
+    """Name and content of each column."""
+    if isinstance(table, np.ndarray):
+        return ((str(j), column) for j, column in enumerate(table.T))
+    by_place = getattr(table, "iloc", table)
+    return ((str(name), by_place[:, j]) for j, name in enumerate(table.columns))
+
+
+def _cells(column, name):
+    """Cells of a column: float64 where they are numbers, else text or None."""
+    values, declared = np.asarray(column), str(getattr(column, "dtype", "")).lower()
+    named = declared.startswith(("bool", "cat", "enum"))
+    if values.dtype.kind in "mM":
+        raise _refused(name, f"dates or times ({values.dtype})", ValueError)
+    if values.dtype.kind in "biuf" and not named:
+        if np.isinf(values).any():
+            raise ValueError(
+                f"Got X with infinity in column {name!r}; expected finite numbers."
+            )
+        return values.astype(np.float64)
+    cells = values.tolist()
+    try:
+        distinct = set(cells)
+    except TypeError as error:
+        raise _refused(name, "cells that hold several values") from error
+    meaning = {cell: _meaning(cell, name) for cell in distinct}
+    if named or any(isinstance(each, str) for each in meaning.values()):
+        meaning = {cell: None if m is None else str(m) for cell, m in meaning.items()}
+        return [meaning[cell] for cell in cells]
+    return np.array([meaning[cell] for cell in cells], dtype=np.float64)  # None is NaN
+
+
+def _meaning(cell, name):
+    """A cell as text or a float; None where it is missing."""
+    if cell is None or is_pandas_na(cell) or cell != cell:
+        return None
+    if isinstance(cell, (date, time, timedelta)):
+        raise _refused(name, f"dates or times such as {cell!r}", ValueError)
+    if isinstance(cell, Real) or type(cell).__name__ == "Decimal":
+        return float(cell)
+    if isinstance(cell, str):
+        return cell
+    raise _refused(name, f"{cell!r}")
+
+
+def _refused(name, found, kind=TypeError):
+    return kind(
+        f"Got X with {found} in column {name!r}, but expected numbers, text, booleans or "
+        "missing cells; turn it into one of these (a date into days since another), or drop it."
+    )
+
+
+def _kind(cells):
+    if isinstance(cells, list):
+        return EMPTY if cells.count(None) == len(cells) else CATEGORY
+    return EMPTY if np.isnan(cells).all() else NUMBER
+
+
+def _levels(cells):
+    """The most frequent texts of a column, as many as are told apart."""
+    counts = Counter(cells) if isinstance(cells, list) else Counter()
+    del counts[None]
+    frequent = sorted(counts, key=lambda level: (-counts[level], level))
+    return np.array(frequent[:MAX_LEVELS], dtype=np.str_)
+
+
+def _numbers(name, column, kind, levels):
+    """A column as float64, in the way of a known one."""
+    cells = _cells(column, name) if kind != EMPTY else np.full(len(column), np.nan)
+    if kind != CATEGORY:
+        if isinstance(cells, list) and _kind(cells) != EMPTY:
+            text = next(cell for cell in cells if cell is not None)
+            raise ValueError(
+                f"Got X with {text!r} in column {name!r}, which held numbers in fit; expected "
+                "numbers or missing cells."
+            )
+        return np.clip(np.array(cells, dtype=np.float64), -LARGEST, LARGEST)
+    if isinstance(cells, np.ndarray):
+        cells = [None if np.isnan(cell) else str(cell) for cell in cells.tolist()]
+    position = {level: code for code, level in enumerate(levels.tolist())} | {None: np.nan}
+    return np.array([position.get(cell, len(levels)) for cell in cells], dtype=np.float64)
+
+
+def takes_tables(tags):
+    """Tags of an estimator that reads tables as they are."""
+    given = tags.input_tags
+    given.allow_nan = given.categorical = given.string = True
+    return tags

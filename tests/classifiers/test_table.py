@@ -1,0 +1,115 @@
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.metrics import log_loss
+
+from sklearn_ood import SelectiveClassifier, TableClassifier, load, save
+from sklearn_ood.classifiers._table import pooling_weights
+
+SMALL = TableClassifier(10, random_state=0)
+
+
+def mixed(n, seed=0):
+    """A frame of every kind of column; the class is known from two of them."""
+    rng = np.random.default_rng(seed)
+    colour, size = rng.integers(3, size=n), rng.normal(size=n)
+    y = np.where((colour == 1) ^ (size > 0.5), "yes", "no")
+    frame = pd.DataFrame(
+        {
+            "size": np.where(rng.random(n) < 0.1, np.nan, size),
+            "colour": np.where(rng.random(n) < 0.1, None, np.array(["r", "g", "b"])[colour]),
+            "flag": rng.random(n) < 0.5,
+            "kind": pd.Categorical(rng.integers(4, size=n)),
+            "constant": 7,
+            "empty": np.full(n, np.nan),
+            "name": [f"row {i}" for i in range(n)],
+        }
+    )
+    return frame, y
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return TableClassifier(30, random_state=0).fit(*mixed(400))
+
+
+def test_frames_with_everything(fitted):
+    frame, y = mixed(300, seed=1)
+    assert (fitted.predict(frame) == y).mean() > 0.85
+    assert fitted.feature_names_in_.tolist() == list(frame)
+    np.testing.assert_array_equal(
+        fitted.predict_proba(pl.from_pandas(frame)), fitted.predict_proba(frame)
+    )
+
+
+def test_what_was_never_seen_is_answered(fitted):
+    frame, _ = mixed(5)
+    strange = frame.assign(colour="violet", kind=9, flag=None, size=1e300, constant=None)
+    blank = pd.DataFrame(None, index=range(2), columns=frame.columns, dtype=object)
+    for rows in (strange, blank):
+        assert np.isfinite(fitted.predict_log_proba(rows)).all()
+
+
+def test_rare_classes_and_few_rows():
+    frame, y = mixed(120)
+    y = y.astype(object)
+    y[:3] = ["once", "twice", "twice"]
+    model = TableClassifier(10, random_state=0).fit(frame, y)
+    assert model.classes_.tolist() == ["no", "once", "twice", "yes"]
+    assert model.predict_proba(frame).shape == (120, 4)
+    few = TableClassifier(10, random_state=0).fit(frame[:2], ["a", "b"])
+    assert few.weights_.tolist() == [1 / 3] * 3
+    assert few.predict(frame).shape == (120,)
+
+
+def test_nothing_to_learn_from():
+    with pytest.raises(ValueError, match="2 columns that are empty"):
+        SMALL.fit(np.full((4, 2), np.nan), [0, 1, 0, 1])
+
+
+def test_probabilities_are_calibrated():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = TableClassifier(50, random_state=0).fit(X[::2], y[::2])
+    assert log_loss(y[1::2], model.predict_proba(X[1::2])) < 0.15
+
+
+def test_weights_find_the_member_that_knows():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(3, size=500)
+    knows = np.log(np.full((500, 3), 0.1) + 0.7 * np.eye(3)[codes])
+    others = rng.normal(size=(2, 500, 3))
+    weights = pooling_weights(np.stack([knows, *others]), codes)
+    assert weights[0] > 1
+    assert (weights[1:] < 0.2).all()
+
+
+def test_outliers_are_left_out():
+    X, y = load_iris(return_X_y=True)
+    model = TableClassifier(10, random_state=0, ood_label=2).fit(X, y)
+    assert model.classes_.tolist() == [0, 1]
+
+
+def test_more_rows_than_one_tree_takes(monkeypatch):
+    X, y = load_digits(n_class=3, return_X_y=True)
+    for name in ("MAX_ROWS_A_TREE", "MAX_NET_ROWS", "MAX_TRIAL_ROWS"):
+        monkeypatch.setattr(f"sklearn_ood.classifiers._table.{name}", 100)
+    model = TableClassifier(30, random_state=0).fit(X[::2], y[::2])
+    assert model.members_["trees"].max_samples == 100
+    assert model.score(X[1::2], y[1::2]) > 0.95
+
+
+def test_files_keep_the_bits(fitted, tmp_path):
+    frame, _ = mixed(50, seed=2)
+    save(fitted, tmp_path / "table.ood")
+    again = load(tmp_path / "table.ood")
+    np.testing.assert_array_equal(
+        again.predict_log_proba(frame), fitted.predict_log_proba(frame)
+    )
+
+
+def test_a_frame_goes_through_the_selective_classifier():
+    frame, y = mixed(400)
+    model = SelectiveClassifier(SMALL, coverage=0.7, random_state=0).fit(frame, y)
+    assert 0.5 < model.accept(frame).mean() < 0.95

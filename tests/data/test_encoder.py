@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.pipeline import make_pipeline
+
+from sklearn_ood import NeighborDistance, NoveltyDetector, TableEncoder, load, save
+
+FRAME = pd.DataFrame(
+    {
+        "size": [1.0, 3.0, np.nan, 5.0, 3.0, 3.0],
+        "colour": ["red", "red", "green", "green", None, "blue"],
+        "constant": 7,
+        "empty": np.nan,
+    }
+)
+NAMES = ["size", "constant", "colour_green", "colour_red", "size_missing"]
+
+
+def test_numbers_first_then_an_indicator_for_each_category():
+    encoder = TableEncoder().fit(FRAME)
+    encoded = encoder.transform(FRAME)
+    assert encoder.get_feature_names_out().tolist() == NAMES
+    np.testing.assert_allclose(encoded[:, 0].mean(), 0, atol=1e-12)
+    np.testing.assert_array_equal(encoded[:, 1], 0)
+    assert encoded[2, 0] == 0
+    np.testing.assert_array_equal(encoded[:, 2:].sum(axis=1), [1, 1, 2, 1, 0, 0])
+
+
+def test_what_is_new_lies_between_the_others():
+    encoder = TableEncoder().fit(FRAME)
+    new = FRAME[:1].assign(colour="violet")
+    away = np.linalg.norm(encoder.transform(new) - encoder.transform(FRAME[:1]))
+    between = np.linalg.norm(encoder.transform(FRAME[[False, True, False, True, False, False]]))
+    assert 0 < away < between
+
+
+def test_scale_of_the_indicators():
+    narrow, wide = (TableEncoder(scale).fit_transform(FRAME) for scale in (0.5, 1.0))
+    np.testing.assert_array_equal(narrow[:, :2], wide[:, :2])
+    np.testing.assert_array_equal(2 * narrow[:, 2:], wide[:, 2:])
+
+
+@pytest.mark.parametrize("out", ["pandas", "polars"])
+def test_frames_out(out):
+    encoder = TableEncoder().set_output(transform=out)
+    frame = FRAME if out == "pandas" else pl.from_pandas(FRAME)
+    assert list(encoder.fit_transform(frame).columns) == NAMES
+
+
+def test_arrays_have_names_too():
+    encoder = TableEncoder().fit([[1.0, "a"], [2.0, "a"], [None, "b"], [4.0, "b"]])
+    names = encoder.get_feature_names_out()
+    assert names.tolist() == ["x0", "x1_a", "x1_b", "x0_missing"]
+
+
+def test_before_any_detector(tmp_path):
+    steps = make_pipeline(TableEncoder(), NoveltyDetector(NeighborDistance()))
+    steps.fit(FRAME)
+    assert steps.predict(FRAME).shape == (6,)
+    save(steps, tmp_path / "steps.ood")
+    again = load(tmp_path / "steps.ood")
+    np.testing.assert_array_equal(
+        again.decision_function(FRAME), steps.decision_function(FRAME)
+    )

@@ -1,0 +1,113 @@
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import BaseEstimator
+
+from sklearn_ood.data._tables import read_table
+
+FRAME = {
+    "size": [1.5, None, 3.0, 2.0],
+    "colour": ["red", None, "blue", "red"],
+    "ripe": [True, False, None, True],
+    "nothing": [None, None, None, None],
+}
+READ = [
+    [1.5, 0, 0, np.nan],
+    [np.nan, np.nan, 1, np.nan],
+    [3, 1, np.nan, np.nan],
+    [2, 0, 0, np.nan],
+]
+FRAMES = {
+    "pandas objects": pd.DataFrame(FRAME, dtype=object),
+    "pandas": pd.DataFrame(FRAME).astype({"ripe": "boolean", "colour": "category"}),
+    "pandas strings": pd.DataFrame(FRAME).astype({"ripe": "boolean", "colour": "string"}),
+    "polars": pl.DataFrame(FRAME),
+    "polars categories": pl.DataFrame(FRAME, schema_overrides={"colour": pl.Categorical}),
+}
+
+
+class Reader(BaseEstimator):
+    pass
+
+
+def read(X):
+    reader = Reader()
+    return read_table(reader, X, reset=True), reader
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_of_any_kind_are_the_same_numbers(kind):
+    rows, reader = read(FRAMES[kind])
+    expected = np.array(READ)
+    if kind == "pandas objects":  # what is not declared boolean is a number
+        expected[:, 2] = [1, 0, np.nan, 1]
+    np.testing.assert_array_equal(rows, expected)
+    assert reader.columns_.kinds[[0, 1, 3]].tolist() == ["number", "category", "empty"]
+    assert reader.columns_.levels[1].tolist() == ["red", "blue"]
+    assert reader.n_features_in_ == 4
+    assert reader.feature_names_in_.tolist() == list(FRAME)
+
+
+def test_arrays_and_lists():
+    rows, reader = read([["a", 1], ["b", None], ["a", 3.5]])
+    np.testing.assert_array_equal(rows, [[0, 1], [1, np.nan], [0, 3.5]])
+    assert reader.columns_.is_category.tolist() == [True, False]
+    rows, reader = read(np.array([[1.0, np.nan], [2.0, np.nan]]))
+    assert reader.columns_.kinds.tolist() == ["number", "empty"]
+    assert reader.columns_.n_levels.tolist() == [0, 0]
+
+
+def test_new_categories_are_one_more():
+    _, reader = read(pd.DataFrame({"a": ["x", "y", "x"]}))
+    rows = read_table(reader, pd.DataFrame({"a": ["z", "y", None]}), reset=False)
+    np.testing.assert_array_equal(rows, [[2], [1], [np.nan]])
+
+
+def test_numbers_that_are_categories_stay_the_same_in_other_types():
+    _, reader = read(pd.DataFrame({"a": pd.Categorical([1, 2, 1])}))
+    for values in ([1, 2], [1.0, 2.0], pd.Categorical([1, 2]), np.array([1, 2], dtype=object)):
+        rows = read_table(reader, pd.DataFrame({"a": values}), reset=False)
+        np.testing.assert_array_equal(rows, [[0], [1]])
+
+
+def test_rare_categories_of_many_are_one():
+    names = [f"id {i}" for i in range(400)] + ["often"] * 2
+    rows, reader = read(pd.DataFrame({"a": names}))
+    assert reader.columns_.n_levels.tolist() == [254]
+    assert rows[-1, 0] == 0
+    assert (rows == 254).sum() == 400 - 253
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "message"),
+    [
+        (pd.DataFrame({"when": pd.to_datetime(["2020-01-01"])}), ValueError, "dates.*'when'"),
+        (pd.DataFrame({"when": [date(2020, 1, 1)]}), ValueError, "dates.*'when'"),
+        (pl.DataFrame({"when": [date(2020, 1, 1)]}), ValueError, "dates.*'when'"),
+        (pd.DataFrame({"both": [[1, 2]]}), TypeError, "several values in column 'both'"),
+        (pl.DataFrame({"both": [[1, 2]]}), TypeError, "several values in column 'both'"),
+        (pd.DataFrame({"far": [1.0, np.inf]}), ValueError, "infinity in column 'far'"),
+        (pd.DataFrame({"raw": [b"x"]}), TypeError, "b'x'.*in column 'raw'"),
+        (pd.DataFrame({"a": []}), ValueError, r"0 sample\(s\)"),
+    ],
+)
+def test_columns_that_are_refused_by_name(frame, error, message):
+    with pytest.raises(error, match=message):
+        read(frame)
+
+
+def test_text_among_known_numbers_is_refused():
+    _, reader = read(pd.DataFrame({"age": [1, 2]}))
+    with pytest.raises(ValueError, match="'old' in column 'age', which held numbers"):
+        read_table(reader, pd.DataFrame({"age": ["old", None]}), reset=False)
+    empty = read_table(reader, pd.DataFrame({"age": [None, None]}, dtype=object), reset=False)
+    assert np.isnan(empty).all()
+
+
+def test_what_was_empty_is_not_looked_at():
+    _, reader = read(pd.DataFrame({"a": [1, 2], "b": [None, None]}))
+    rows = read_table(reader, pd.DataFrame({"a": [1], "b": ["text"]}), reset=False)
+    np.testing.assert_array_equal(rows, [[1, np.nan]])
