@@ -1,4 +1,4 @@
-"""Toy problems of the papers, in the plane, with known support; and a table as people have it."""
+"""Toy problems of the papers, in the plane, with known support; and a table with categories."""
 
 from functools import partial
 from numbers import Integral, Real
