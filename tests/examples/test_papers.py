@@ -7,6 +7,7 @@ import pytest
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = [
     "combined",
+    "combined_selection",
     "figures",
     "generative",
     "gevaldi",
