@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
@@ -17,8 +17,8 @@ from sklearn_ood.data._blocks import is_mapped, take_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._evaluation import forward, undisturbed
-from sklearn_ood.nets._gradients import class_gradients, odin_rows
-from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
+from sklearn_ood.nets._gradients import class_gradients
+from sklearn_ood.nets._heads import ScoredNetwork, SoftmaxHead
 from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
 from sklearn_ood.nets._training import (
     Net,
@@ -344,62 +344,3 @@ class NetClassifier(OODClassifier):
         if isinstance(said, tuple):
             return tuple(part.cpu().numpy() for part in said)
         return said.cpu().numpy()
-
-
-class LogitClassifier(NetClassifier):
-    """Template of the methods whose outputs are logits.
-
-    Parameters
-    ----------
-    score_function : {"max_proba", "entropy", "margin", "max_logit", "energy", \
-            "generalized_entropy", "max_logit_pnorm"}, default="max_proba"
-        Formula of ``score_samples``, with f the logits divided by ``temperature`` and p their
-        softmax: log max p; sum p log p; the two largest log p's difference; max f; logsumexp f;
-        minus the sum of (p (1 - p))**0.1 over the 100 largest p (GEN); the largest f less
-        their mean, over the 5-norm of f less their mean.
-    temperature : float > 0 or "calibrate", default=1.0
-        Divides the logits. "calibrate" fits it on a held-out part by maximum likelihood.
-    epsilon : float >= 0, default=0.0
-        Step of ODIN, in the units of X: rows are scored after a step of this length in every
-        feature towards a higher score (Liang et al., 2018, with "max_proba").
-
-    Attributes
-    ----------
-    temperature_ : float
-        The temperature in use.
-    """
-
-    score_function: Annotated[str, StrOptions(set(SCORE_FUNCTIONS))] = "max_proba"
-    temperature: Positive | Literal["calibrate"] = 1.0
-    epsilon: NonNegative = 0.0
-
-    temperature_: float = fitted()
-
-    def make_head(self):
-        return SoftmaxHead(self.score_function, self.temperature_)
-
-    @property
-    def _needs_holdout(self):
-        return super()._needs_holdout or self.temperature == "calibrate"
-
-    def _calibrate(self, net, held_out):
-        calibrate = self.temperature == "calibrate"
-        self.temperature_ = 1.0 if calibrate else float(self.temperature)
-        if calibrate:
-            rows, codes = held_out
-            logits = self.make_head().logits(torch.from_numpy(forward(net, rows)))
-            self.temperature_ = fit_temperature(logits.numpy(), codes)
-
-    def _scores(self, rows):
-        if self.epsilon:
-            step = self.epsilon if self.center_ is None else self.epsilon / self.scale_
-            rows = odin_rows(self.net_, rows, self.head_.score, step)
-        return super()._scores(rows)
-
-    def _evidence_and_scores(self, rows):
-        if self.epsilon:  # the score is that of other rows
-            return self._evidence(rows), self._scores(rows)
-        return super()._evidence_and_scores(rows)
-
-    def _class_scores(self, rows, codes):
-        return self._scores(rows) if self.epsilon else super()._class_scores(rows, codes)

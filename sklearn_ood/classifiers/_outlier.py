@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import NonNegative, Positive
-from sklearn_ood.classifiers._network import LogitClassifier
+from sklearn_ood.classifiers._softmax import LogitClassifier
 from sklearn_ood.nets._evaluation import map_batches, undisturbed
 from sklearn_ood.nets._heads import RejectHead
 from sklearn_ood.nets._training import Seeded
