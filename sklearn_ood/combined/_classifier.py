@@ -63,8 +63,7 @@ class CombinedClassifier(Composition, OODClassifier):
         1,000 rows, else a tenth of them, between 200 and 10,000. Where classifier and members
         are all frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
-        Share of unknown rows among those to be answered, for ``confidence`` only. With 0 it is
-        the classifier's probability.
+        Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
     n_jobs : int, default=None
@@ -91,8 +90,7 @@ class CombinedClassifier(Composition, OODClassifier):
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
-        Which of the in-distribution rows given to ``fit`` calibrated. The model in use has not
-        learned from them, but for "cross".
+        Which of the in-distribution rows calibrated; but for "cross" they trained nothing.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -101,13 +99,12 @@ class CombinedClassifier(Composition, OODClassifier):
     The default members for tables are the classifier's probability, the likelihood of the row
     under two mixtures a class, and the distance to the nearest of 10,000 training rows of the
     class, in standard deviations and in ranks of each column; with one class one mixture and
-    the distances. They were chosen by classes held out within training data and by corrupted
-    rows (``examples/papers/member_selection.py``). For images they are the probability, the
-    angle between the last feature maps and those of the nearest of 10,000 training images of
-    the class, and the likelihood of the pixels under one PCA a class, of 32 components, which
-    tells nothing of held-out classes and stays for images unlike all of them; around a network
-    that has no child ``conv`` but ends in a linear layer :class:`MahalanobisDistance`, ViM
-    (:class:`Subspace`), NCI and the energy of its features, and the same pixels.
+    the distances. They were chosen by classes held out and by corrupted rows. For images they
+    are the probability, the angle between the last feature maps and those of the nearest of
+    10,000 training images of the class, and the likelihood of the pixels under one PCA a class;
+    around a network without a child ``conv`` that ends in a linear layer
+    :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of its features,
+    and the same pixels, which see images unlike all classes.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
@@ -124,8 +121,8 @@ class CombinedClassifier(Composition, OODClassifier):
     A member that has one score a class is read at the class that ``classifier`` predicts.
 
     "cross" uses all rows twice. Were the models of all folds kept, at most 2 alpha of new rows
-    would have a p-value of at most alpha [4]_; with one model in use no such bound is proved.
-    Measured it is about alpha (``docs/results/combined.md``).
+    would have a p-value of at most alpha [4]_; with one model in use no such bound is proved,
+    and measured it is about alpha.
 
     References
     ----------
