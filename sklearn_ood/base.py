@@ -214,8 +214,9 @@ def random_part(n_rows, share, random_state, *, parameter):
     n_drawn = round(share * n_rows)
     if not 0 < n_drawn < n_rows:
         raise ValueError(
-            f"Got {parameter}={share!r} for {n_rows} rows, which holds out {n_drawn} of them, "
-            f"but some must be held out and some train; give more rows, or another {parameter}."
+            f"Got {parameter}={share!r} for n_samples={n_rows}, which holds out {n_drawn} of "
+            "them, but some must be held out and some train; give more rows, or another "
+            f"{parameter}."
         )
     drawn = np.zeros(n_rows, dtype=bool)
     drawn[check_random_state(random_state).permutation(n_rows)[:n_drawn]] = True

@@ -45,7 +45,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 
 from sklearn_ood import SoftmaxClassifier, load, save
-from sklearn_ood.generators import VAE, GaussianMixtureGenerator
+from sklearn_ood.generators import VAE
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
@@ -461,7 +461,6 @@ RANDOM = LogisticRegression(random_state=np.random.default_rng(0))
 LEGACY = LogisticRegression(random_state=np.random.RandomState(0))
 CODES = np.column_stack([Y, X[:, 0]])
 INDICES = {
-    "classes of components": (GaussianMixtureGenerator(), X, "owner_", lambda a: a + 2**40),
     "networks of classes": (VAES, X, "n_classes_", 10**9),
     "left child": (FOREST, X, "nodes", put("left_child", 10**6)),
     "right child": (FOREST, X, "nodes", put("right_child", 0)),

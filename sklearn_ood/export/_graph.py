@@ -42,6 +42,7 @@ WIDE = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 # How far below the threshold a score may be rounded, of scores up to 1 or as a share.
 ROUNDING = 1e-6
+LARGEST = torch.finfo(torch.float32).max
 
 
 @contextmanager
@@ -232,7 +233,8 @@ class _Decision(nn.Module):
         outputs, invalid = [], 0.0
         for scored, part in zip(self.networks, rows, strict=True):
             scaling, network = _scaling_and_network(scored.network)
-            single = part.float() if scaling is None else scaling(part)
+            clipped = part.clamp(-LARGEST, LARGEST)  # as Python does
+            single = clipped.float() if scaling is None else scaling(part)
             outputs.append(network(single.to(self.type)).double())
             # NaN where Python would refuse the row, whatever a network makes of it.
             invalid = invalid + (part * 0).sum(dim=1) + (single * 0).sum(dim=1).double()

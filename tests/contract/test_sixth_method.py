@@ -151,7 +151,7 @@ def test_it_is_exported(fitted):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     session = onnxruntime.InferenceSession(to_onnx(fitted).SerializeToString())
-    label, probabilities, score, _ = session.run(None, {"X": X.astype(np.float32)})
+    label, probabilities, score, _ = session.run(None, {"X": X.astype(np.float64)})
     np.testing.assert_array_equal(label, fitted.predict(X))
     np.testing.assert_allclose(probabilities, fitted.predict_proba(X), atol=1e-4)
     np.testing.assert_allclose(score, fitted.score_samples(X), rtol=1e-4, atol=1e-4)

@@ -144,7 +144,7 @@ def test_outlier_rows_only(estimator):
 def test_grid_search_with_classes_left_out(estimator):
     search = GridSearchCV(
         clone(estimator),
-        {"random_state": [0]},
+        {"ood_label": [None]},
         scoring=selective_scorer("aurc"),
         cv=LeaveClassesOut(n_out=1, n_splits=1, random_state=0),
         error_score="raise",

@@ -12,6 +12,7 @@ DRAWN = [
     getattr(display, method)
     for display in filter(isclass, PUBLIC)
     for method in ("from_estimator", "from_predictions", "plot")
+    if hasattr(display, method)
 ]
 
 
