@@ -3,11 +3,11 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 
+from sklearn_ood.selective._bounds import upper_bound
 from sklearn_ood.selective._thresholds import (
     coverage_threshold,
     ood_threshold,
     risk_threshold,
-    upper_bound,
 )
 
 N_REPEATS = 1000
