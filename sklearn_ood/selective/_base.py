@@ -62,9 +62,9 @@ class ConfidenceThreshold(Parameterized):
     threshold_ : float, or ndarray of shape (n_classes,) for ``guarantee_for="class"``
         The least confidence that is accepted; -inf accepts everything, +inf nothing.
     guarantee_ : dict of str to Guarantee
-        What holds with probability ``1 - delta``: keys "risk" (for classes "risk of <label>")
-        and "ood_acceptance" as asked for, with ``limit``, ``bound``, ``delta``, ``n_samples``,
-        ``n_accepted``, ``n_errors`` and ``label``.
+        What holds with probability ``1 - delta``: keys "risk" ("loss" where that is given; for
+        classes "risk of <label>") and "ood_acceptance" as asked for, with ``limit``, ``bound``,
+        ``delta``, ``n_samples``, ``n_accepted``, ``n_errors`` and ``label``.
     chosen_by_ : dict
         The parameters that the threshold was chosen by.
     reject_label_ : label or None
@@ -113,19 +113,19 @@ class ConfidenceThreshold(Parameterized):
         check_is_fitted(self)
         if others := sorted(limits.keys() - set(CHOSEN_BY)):
             raise TypeError(f"Got {others}, but a threshold is chosen by {list(CHOSEN_BY)}.")
-        before = dict(vars(self))
+        before = self.__dict__.copy()
         try:
             self.set_params(**limits)
             self._validate_params()
             check_one_way(self._given)
-            X, y = indexable(X, checked_labels(y, type(self).__name__))
+            X, labels = indexable(X, checked_labels(y, type(self).__name__))
             loss = None if self.loss is None else checked_loss(self.loss, self.classes_)
             self.reject_label_ = self._label_of_refusals(self.classes_)
-            every, outlier = np.ones(len(y), dtype=bool), codes_in(self.classes_, y) == OUTLIER
-            self._choose_threshold(X, y, every, outlier, every, loss)
+            outlier = codes_in(self.classes_, labels) == OUTLIER
+            every = np.full(len(outlier), True)
+            self._choose_threshold(X, labels, every, outlier, every, loss)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before
             raise
         return self
 

@@ -89,14 +89,15 @@ def warn_of_untaught(classes, y, outlier):
 
 def warn_of_unpromised(guarantees):
     """Name the classes of which nothing could be promised."""
-    refused = [each for each in guarantees.values() if each.label is not None]
-    refused = [each for each in refused if not each.n_accepted]
+    classes = [each for each in guarantees.values() if each.label is not None]
+    refused = [each for each in classes if not each.n_accepted]
     if refused:
         rows = _listed([each.label for each in refused], [each.n_samples for each in refused])
         warnings.warn(
-            f"Of {len(refused)} classes risk={refused[0].limit} cannot be promised, and all "
-            f"their answers are refused (calibration rows that are answered so: {rows}); ask "
-            "for a larger risk or delta, or give more calibration rows.",
+            f"For the answers of {len(refused)} of {len(classes)} classes "
+            f"risk={refused[0].limit} cannot be promised; all of them are refused (calibration "
+            f"rows with these answers: {rows}). Ask for a larger risk or delta, or give more "
+            "calibration rows.",
             stacklevel=4,
         )
 

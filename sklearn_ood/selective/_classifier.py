@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,9 +37,6 @@ from sklearn_ood.selective._calibration import (
 )
 from sklearn_ood.selective._decisions import decisions
 from sklearn_ood.selective._thresholds import chosen_threshold
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def _inner_has(method):
@@ -180,7 +177,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
         self._choose_threshold(X, y, calibrating, outlier, unseen, loss)
         return self
 
-    def decide(self, X: ArrayLike, alpha: Share = 0.05) -> pd.DataFrame:
+    def decide(self, X: ArrayLike, alpha: Share = 0.05) -> Any:
         """What is answered to each row, or why it is refused.
 
         Parameters
@@ -348,11 +345,12 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
                     "or a coverage instead."
                 )
             kinds = losses(loss, truth, answer), outlier[unseen], calibrating[unseen]
-            of_class = {"answer": answer, "labels": self.classes_}
-            how = self._limits | (of_class if self.guarantee_for == "class" else {})
-            threshold, self.guarantee_ = chosen_threshold(
-                confidence, *kinds, delta=self.delta, **how
-            )
+            how = self._limits | {"delta": self.delta}
+            if self.guarantee_for == "class":
+                how |= {"answer": answer, "labels": self.classes_}
+            if loss is not None:
+                how["quantity"] = "loss"
+            threshold, self.guarantee_ = chosen_threshold(confidence, *kinds, **how)
             warn_of_unpromised(self.guarantee_)
         self.chosen_by_, self.threshold_ = self._given, threshold
 

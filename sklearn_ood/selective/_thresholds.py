@@ -4,7 +4,7 @@ A row is accepted where its confidence is at least the threshold. Rows of equal 
 are accepted or refused together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ class Guarantee:
 
     Attributes
     ----------
-    quantity : {"risk", "ood_acceptance"}
+    quantity : {"risk", "loss", "ood_acceptance"}
+        What is at most ``limit``; "loss" is the risk of losses that were given.
     limit : float
         What was asked for.
     bound : float
@@ -203,7 +204,16 @@ def ood_threshold(confidence, ood_acceptance, delta):
 
 
 def chosen_threshold(
-    confidence, loss, outlier, calibrating, *, delta, answer=None, labels=None, **limits
+    confidence,
+    loss,
+    outlier,
+    calibrating,
+    *,
+    delta,
+    quantity="risk",
+    answer=None,
+    labels=None,
+    **limits,
 ):
     """The threshold of a coverage or a cost, or that which keeps one promise or both.
 
@@ -219,6 +229,8 @@ def chosen_threshold(
         Rows as new ones come, outliers in their proportion: what the risk is counted on.
     delta : float in (0, 1)
         Shared equally by two promises.
+    quantity : {"risk", "loss"}, default="risk"
+        What the mean loss is called.
     answer : ndarray of int of shape (n_samples,), default=None
         Codes of what is answered, to promise the risk of each class by itself.
     labels : ndarray of shape (n_classes,), default=None
@@ -243,12 +255,14 @@ def chosen_threshold(
             confidence[outlier], limits["ood_acceptance"], delta
         )
     if "risk" in limits and labels is None:
-        threshold, guarantees["risk"] = risk_threshold(*rows, limits["risk"], delta, threshold)
+        threshold, promise = risk_threshold(*rows, limits["risk"], delta, threshold)
+        guarantees[quantity] = replace(promise, quantity=quantity)
     elif "risk" in limits:
         threshold, promises = class_risk_thresholds(
             *rows, answer[calibrating], labels, limits["risk"], delta, threshold
         )
-        guarantees |= {f"risk of {promise.label}": promise for promise in promises}
+        named = (replace(promise, quantity=quantity) for promise in promises)
+        guarantees |= {f"{quantity} of {promise.label}": promise for promise in named}
     return threshold, guarantees
 
 
@@ -268,7 +282,7 @@ class _Steps:
         before = np.searchsorted(of_row, self.group)
         self.n_accepted = self.end + 1 - before
         cumulated = np.append(0, np.cumsum(loss[order]))
-        self.total = cumulated[self.end + 1] - cumulated[before]
+        self.total = (cumulated[self.end + 1] - cumulated[before]).round(9)
         refused = np.append(ranked, -np.inf)[self.end + 1]
         everything = last_of_group[self.end] | np.isneginf(refused)
         self.threshold = np.where(everything, -np.inf, np.nextafter(refused, np.inf))
