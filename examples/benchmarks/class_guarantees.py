@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks.guarantees import (
     KNN,
     NB,
@@ -28,6 +29,7 @@ from benchmarks.guarantees import (
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "class_guarantees.csv"
 POPULATIONS["3 classes, 20:5:1"] = Population([20, 5, 1], spread=1.5, seed=1)
+POPULATIONS["3 classes alike"] = Population([1, 1, 1], spread=2, seed=3)
 POPULATIONS["2 classes, 20:1"] = Population([20, 1], spread=2)
 
 
@@ -87,47 +89,45 @@ def each(risk, **more):
     return {"risk": risk, "guarantee_for": "class", **more}
 
 
-TEN, RARE, THREE, TWO = (
-    "10 classes", "2 big classes and 200 rare", "3 classes, 20:5:1", "2 classes, 20:1",
-)  # fmt: skip
+TEN, FEW, RARE, THREE, TWO = (
+    "10 classes",
+    "10 classes and outliers",
+    "2 big classes and 200 rare",
+    "3 classes, 20:5:1",
+    "2 classes, 20:1",
+)
+LEVELS, HOW = (Noise(), FewLevels()), ("plain", "frozen")
+ALIKE = {"3 classes alike": 0.48, TEN: 0.145}
+FEWER = {200: 0.5, 600: 0.35, 2000: 0.145, 5000: 0.145}
+UNBALANCED = {200: 0.3, 600: 0.13, 2000: 0.13, 5000: 0.13}
+DISTANCES = {200: 0.22, 600: 0.15, 2000: 0.11, 5000: 0.1}
+MISSED = {200: 0.05, 1000: 0.0245, 5000: 0.0245}
 SETTINGS = [
+    *(Losses(TEN, TALLY, n_rows, each(risk)) for n_rows, risk in FEWER.items()),
+    *(Losses(THREE, NB, n_rows, each(risk)) for n_rows, risk in UNBALANCED.items()),
+    *(Losses(THREE, estimator, 1000, each(0.15)) for estimator in (TALLY, KNN)),
+    *(Losses(RARE, TALLY, 1000, each(0.16), how) for how in ("plain", "pipeline", "frozen")),
+    Losses("Zipf labels, 300 classes", TALLY, 2000, each(0.45)),
     *(
-        Losses(TEN, TALLY, n, each(r))
-        for n, r in {200: 0.5, 600: 0.35, 2000: 0.25, 5000: 0.2}.items()
+        Losses(name, estimator, 1000, each(risk), how)
+        for name, risk in ALIKE.items()
+        for estimator in LEVELS
+        for how in HOW
     ),
+    Losses(TEN, Reversed(), 1000, each(0.145)),
+    Losses(TEN, Wrong(), 1000, each(0.92)),
+    Losses(FEW, TALLY, 1000, each(0.5), named="outside"),
+    Losses(FEW, TALLY, 2000, each(0.28), named="outside"),
+    Losses(FEW, TALLY, 2000, each(0.4, ood_acceptance=0.5), named="outside"),
+    *(Losses(TEN, TALLY, n, {"risk": risk}, loss="distance") for n, risk in DISTANCES.items()),
+    *(Losses(TWO, NB, n, {"risk": risk}, loss="missed") for n, risk in MISSED.items()),
     *(
-        Losses(THREE, NB, n, each(r))
-        for n, r in {200: 0.3, 600: 0.2, 2000: 0.15, 5000: 0.12}.items()
+        Losses(TEN, estimator, 1000, {"risk": 0.12}, how, loss="distance")
+        for estimator in LEVELS
+        for how in HOW
     ),
-    *(Losses(THREE, each_, 1000, each(0.2)) for each_ in (TALLY, KNN)),
-    *(Losses(RARE, TALLY, 1000, each(0.15), how) for how in ("plain", "pipeline", "frozen")),
-    Losses("Zipf labels, 300 classes", TALLY, 2000, each(0.5)),
-    *(
-        Losses(TEN, est, 1000, each(0.3), how)
-        for est in (Noise(), FewLevels())
-        for how in ("plain", "frozen")
-    ),
-    Losses(TEN, Reversed(), 1000, each(0.3)),
-    Losses(TEN, Wrong(), 1000, each(0.93)),
-    Losses("10 classes and outliers", TALLY, 1000, each(0.6), named="outside"),
-    Losses(
-        "10 classes and outliers", TALLY, 2000, each(0.5, ood_acceptance=0.4), named="outside"
-    ),
-    *(
-        Losses(TEN, TALLY, n, {"risk": r}, loss="distance")
-        for n, r in {200: 0.3, 600: 0.2, 2000: 0.15, 5000: 0.12}.items()
-    ),
-    *(
-        Losses(TWO, NB, n, {"risk": r}, loss="missed")
-        for n, r in {200: 0.1, 1000: 0.05, 5000: 0.03}.items()
-    ),
-    *(
-        Losses(TEN, each_, 1000, {"risk": 0.15}, how, loss="distance")
-        for each_ in (Noise(), FewLevels())
-        for how in ("plain", "frozen")
-    ),
-    Losses(TEN, TALLY, 1000, {"risk": 0.15}, loss="neighbours"),
-    Losses(TEN, TALLY, 2000, each(0.2), loss="distance"),
+    Losses(TEN, TALLY, 1000, {"risk": 0.11}, loss="neighbours"),
+    Losses(TEN, TALLY, 2000, each(0.12), loss="distance"),
     Losses(THREE, NB, 2000, each(0.1), loss="missed"),
 ]
 
