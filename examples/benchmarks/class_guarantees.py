@@ -7,11 +7,13 @@ any of its promises is.
     python examples/benchmarks/class_guarantees.py
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks.guarantees import (
     KNN,
     NB,

@@ -108,7 +108,8 @@ def risk_threshold(confidence, loss, risk, delta, at_least=-np.inf):
     tests = _Tests(confidence, loss, np.zeros(n_rows, dtype=int), 1, risk, delta)
     [chosen], [level] = tests.last_passed(at_least)
     if chosen >= 0:
-        return float(tests.threshold[chosen]), tests.guarantee(chosen, level, n_rows)
+        [promise] = tests.guarantees([chosen], [level], [n_rows], [None])
+        return float(tests.threshold[chosen]), promise
     allowed = tests.threshold >= at_least
     tested = tests.first[allowed[tests.first]] if allowed[tests.first].any() else np.array([0])
     bounds = mean_bound(tests.total[tested], tests.n_accepted[tested], level)
@@ -148,20 +149,19 @@ def class_risk_thresholds(confidence, loss, answer, labels, risk, delta, at_leas
     place[tested] = np.arange(len(tested))
     thresholds = np.full(len(labels), np.inf)
     promises = [
-        Guarantee("risk", risk, 1.0, delta, n, 0, 0, label)
-        for n, label in zip(counts.tolist(), labels.tolist(), strict=True)
+        Guarantee("risk", risk, 1.0, delta, n_rows, 0, 0, label)
+        for n_rows, label in zip(counts.tolist(), labels.tolist(), strict=True)
     ]
     if len(tested):
         rows = place[answer] >= 0
         own = confidence[rows], loss[rows], place[answer[rows]], len(tested)
         tests = _Tests(*own, risk, delta)
         chosen, levels = tests.last_passed(at_least)
-        for code, step, level in zip(tested, chosen, levels, strict=True):
-            if step >= 0:
-                thresholds[code] = tests.threshold[step]
-                promises[code] = tests.guarantee(
-                    step, level, counts[code], promises[code].label
-                )
+        passed, codes = chosen >= 0, tested[chosen >= 0]
+        thresholds[codes] = tests.threshold[chosen[passed]]
+        of_each = chosen[passed], levels[passed], counts[codes], labels[codes].tolist()
+        kept = {promise.label: promise for promise in tests.guarantees(*of_each)}
+        promises = [kept.get(promise.label, promise) for promise in promises]
     if np.isposinf(thresholds).all():
         raise ValueError(
             f"No threshold can promise risk={risk} with delta={delta:.3g} for the answers of "
@@ -317,11 +317,15 @@ class _Tests(_Steps):
         np.maximum.at(chosen, self.group[kept], at[kept])
         return chosen, levels
 
-    def guarantee(self, step, level, n_rows, label=None):
-        """What the threshold of a step promises."""
-        counts = int(n_rows), int(self.n_accepted[step]), self.total[step].item()
-        bound = float(mean_bound(self.total[step], self.n_accepted[step], level))
-        return Guarantee("risk", self.risk, bound, self.delta, *counts, label)
+    def guarantees(self, chosen, levels, n_rows, labels):
+        """What the thresholds of some steps promise, each of one group."""
+        bounds = mean_bound(self.total[chosen], self.n_accepted[chosen], np.asarray(levels))
+        lists = bounds, np.asarray(n_rows), self.n_accepted[chosen], self.total[chosen]
+        columns = *(each.tolist() for each in lists), labels
+        return [
+            Guarantee("risk", self.risk, bound, self.delta, *counts, label)
+            for bound, *counts, label in zip(*columns, strict=True)
+        ]
 
     def _reached(self, passes):
         """Steps reached from a first one of their group by passing steps only."""
