@@ -13,11 +13,10 @@ from . import (
     selective,
 )
 from ._version import __version__
-from .classifiers._confident import ConfidentClassifier
 from .classifiers._cool import COOLClassifier
 from .classifiers._dae import DAEClassifier, DAEConfidence
 from .classifiers._generative import GenerativeClassifier
-from .classifiers._reject import RejectClassifier
+from .classifiers._outlier import ConfidentClassifier, RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, MemberPValuesDisplay

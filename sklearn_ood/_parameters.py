@@ -5,7 +5,7 @@ scikit-learn's own constraints, and the entries of the docstring that a subclass
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
 from inspect import cleandoc, get_annotations, signature
 from numbers import Integral, Real
@@ -108,7 +108,9 @@ def check_arguments(function, arguments):
 def _satisfies(value, constraint):
     """Whether a constraint allows a value; True and False are no numbers here."""
     is_flag = isinstance(value, bool | np.bool_) and isinstance(constraint, Interval)
-    return constraint.is_satisfied_by(value) and not is_flag
+    if is_flag or (isinstance(constraint, Options) and not isinstance(value, Hashable)):
+        return False
+    return constraint.is_satisfied_by(value)
 
 
 def declare(cls):

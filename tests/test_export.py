@@ -4,15 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    KBinsDiscretizer,
     MinMaxScaler,
+    Normalizer,
     PolynomialFeatures,
     PowerTransformer,
     StandardScaler,
@@ -31,7 +37,7 @@ from sklearn_ood import (
     SoftmaxClassifier,
     to_onnx,
 )
-from sklearn_ood.export import OLDEST_TORCH
+from sklearn_ood.export._graph import OLDEST_TORCH
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, log1p
 
 for package in ("onnx", "onnxscript", "skl2onnx"):
@@ -50,7 +56,7 @@ X_TABLE = X_TABLE.astype(np.float32)
 def run(model, rows):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, {"X": rows}), strict=True))
+    return dict(zip(names, session.run(None, {"X": rows.astype(np.float64)}), strict=True))
 
 
 def agrees(estimator, rows):
@@ -106,7 +112,7 @@ def test_a_refused_row_gets_the_reject_label(tmp_path):
     to_onnx(model, tmp_path / "digits.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "digits.onnx")
     assert session.get_modelmeta().custom_metadata_map["threshold"] == repr(model.threshold_)
-    (label,) = session.run(["label"], {"X": X[800:801]})
+    (label,) = session.run(["label"], {"X": X[800:801].astype(np.float64)})
     assert label.tolist() == model.predict(X[800:801]).tolist()
 
 
@@ -185,6 +191,97 @@ def test_a_row_of_nan_is_not_accepted(softmax):
 def test_log1p_is_exact_where_its_argument_is_tiny():
     x = torch.tensor([0.0, 1e-300, 1e-20, 1e-9, 0.3, 9.0], dtype=torch.float64)
     np.testing.assert_allclose(log1p(x).numpy(), np.log1p(x.numpy()), rtol=1e-14)
+
+
+def with_steps(*steps):
+    return make_pipeline(*steps, SoftmaxClassifier(**SMALL))
+
+
+FAR = X_TABLE[:400].astype(np.float64) + 1.7e9
+
+
+@pytest.mark.parametrize(
+    ("steps", "rows"),
+    [
+        ([StandardScaler()], FAR),
+        ([SimpleImputer(), StandardScaler()], FAR),
+        ([MinMaxScaler()], FAR * 1e20),
+        ([Normalizer("l1")], X_TABLE[:400]),
+        ([KMeans(5, random_state=0), StandardScaler()], X_TABLE[:400]),
+    ],
+    ids=["scaler", "imputer", "range", "norms", "clusters"],
+)
+def test_labels_far_from_zero_are_those_of_python(steps, rows):
+    model = SelectiveClassifier(with_steps(*steps), coverage=0.9, random_state=0)
+    model.fit(rows, Y_TABLE[:400])
+    answers = run(to_onnx(model, X=rows), rows)
+    np.testing.assert_array_equal(answers["label"], model.predict(rows))
+    np.testing.assert_array_equal(answers["accepted"], model.accept(rows))
+
+
+@pytest.mark.parametrize(
+    "step", [PowerTransformer(), KBinsDiscretizer(4, encode="ordinal")], ids=str
+)
+def test_what_a_step_makes_of_nan_is_not_accepted(step):
+    rows = X_TABLE[:400].astype(np.float64)
+    model = SelectiveClassifier(with_steps(step), coverage=0.9, random_state=0)
+    graph = to_onnx(model.fit(rows, Y_TABLE[:400]))
+    rows[3, 7], rows[5, 0] = np.nan, np.inf
+    answers = run(graph, rows[:6])
+    assert not answers["accepted"][[3, 5]].any()
+    assert np.isnan(answers["score"][[3, 5]]).all()
+    usual = [0, 1, 2, 4]
+    np.testing.assert_array_equal(answers["label"][usual], model.predict(rows[usual]))
+
+
+def test_missing_values_are_filled_in_as_in_python():
+    rows = X_TABLE[:400].astype(np.float64)
+    rows[np.random.default_rng(0).random(rows.shape) < 0.1] = np.nan
+    names = [f"f{k}" for k in range(30)]
+    median = SimpleImputer(strategy="median")
+    imputers = [("a", median, names[:10]), ("b", SimpleImputer(), names[10:])]
+    frame = pd.DataFrame(rows, columns=names)
+    model = with_steps(ColumnTransformer(imputers), StandardScaler())
+    model.fit(frame, Y_TABLE[:400])
+    answers = run(to_onnx(model), rows)
+    np.testing.assert_array_equal(answers["label"], model.predict(frame))
+
+
+def test_an_autoencoder_on_edge_rows():
+    model = DAEConfidence(curvature="off", **SMALL).fit(X[:800], Y[:800])
+    rows = np.concatenate([np.zeros((1, 64)), X[:5] * 1e17, X[:5] * 1e25])
+    agrees(model, rows.astype(np.float32))
+    answers = run(to_onnx(model), np.full((1, 64), np.nan))
+    assert not answers["accepted"][0]
+
+
+def test_the_state_of_torch_is_as_it_was_found(softmax):
+    expected = run(to_onnx(softmax), X[:5])["score"]
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            given = run(to_onnx(softmax), X[:5])["score"]
+            assert torch.is_inference_mode_enabled()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "message"),
+    [
+        (Normalizer("max"), X_TABLE - 500, "rows otherwise"),
+        (LinearDiscriminantAnalysis(), X_TABLE, "output of shape"),
+        (KNNImputer(), X_TABLE, "cannot convert"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_step_that_answers_otherwise_is_named(step, rows, message, tmp_path):
+    model = with_steps(step).fit(rows[:400], Y_TABLE[: len(rows)][:400])
+    with pytest.raises(TypeError, match=f"step '{type(step).__name__.lower()}'.*{message}"):
+        to_onnx(model, tmp_path / "model.onnx", X=rows[:400])
+    assert not (tmp_path / "model.onnx").exists()
 
 
 class Branching(torch.nn.Linear):

@@ -45,6 +45,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 
 from sklearn_ood import SoftmaxClassifier, load, save
+from sklearn_ood.generators import VAE, GaussianMixtureGenerator
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
@@ -449,6 +450,7 @@ def first_columns(n):
     return lambda values: np.ascontiguousarray(values[:, :n])
 
 
+VAES = VAE(hidden_layer_sizes=(), latent_dim=1, max_epochs=1, random_state=0)
 TEXTS = ["apple bank", "bank cat", "apple dog"] * 25
 FRAME = np.array([["a", "b"], ["b", "c"], ["a", "c"]] * 25, dtype=object)
 FOREST = RandomForestClassifier(1, random_state=0)
@@ -459,6 +461,8 @@ RANDOM = LogisticRegression(random_state=np.random.default_rng(0))
 LEGACY = LogisticRegression(random_state=np.random.RandomState(0))
 CODES = np.column_stack([Y, X[:, 0]])
 INDICES = {
+    "classes of components": (GaussianMixtureGenerator(), X, "owner_", lambda a: a + 2**40),
+    "networks of classes": (VAES, X, "n_classes_", 10**9),
     "left child": (FOREST, X, "nodes", put("left_child", 10**6)),
     "right child": (FOREST, X, "nodes", put("right_child", 0)),
     "negative child": (FOREST, X, "nodes", put("left_child", -7)),

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
 
@@ -31,43 +32,28 @@ from sklearn_ood import (
     NetFeatures,
     SoftmaxClassifier,
 )
+from sklearn_ood.combined._conformal import COMBINATIONS, combine
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import aurc_score, auroc
 from sklearn_ood.model_selection import LeaveClassesOut
 
 IMAGE = (1, 28, 28)
 OUTSIDE = ("fashion_mnist", "omniglot", "notmnist")
-METHODS = ("fisher", "cauchy", "min")
-MAX_NORMAL_ROWS = 10_000
+SHARES = (0.05, 0.5)
 MAX_NEIGHBOR_ROWS = 10_000
 LEVEL = 0.1
 
 
-def recombined(detector, names, X, y, method="fisher"):
-    """Another combination of fitted members, calibrated on the same rows."""
-    calibrating = detector.calibration_indices_
-    members = {name: detector.members_[name] for name in names}
-    return CombinedClassifier(
-        None if detector.classifier_ is None else FrozenEstimator(detector.classifier_),
-        [(k, m if isinstance(m, str) else FrozenEstimator(m)) for k, m in members.items()],
-        method=method,
-        input_shape=detector.input_shape,
-        random_state=detector.random_state,
-    ).fit(X[calibrating], None if y is None else y[calibrating])
-
-
-def combinations(detector, X, y):
-    """The fitted combination, its members, all but one of them, and other methods."""
-    names = list(detector.members_)
-    made = {"combined": detector}
-    for name in names:
-        others = [other for other in names if other != name]
-        made[f"member: {name}"] = recombined(detector, [name], X, y)
-        made[f"without: {name}"] = recombined(detector, others, X, y, detector.method_)
-    for method in METHODS:
-        if method != detector.method_:
-            made[f"method: {method}"] = recombined(detector, names, X, y, method)
-    return made
+def scored(detector, X):
+    """Scores of a combination, its members, all but one of them, and other methods."""
+    log_p, names = detector.member_score_samples(X), list(detector.members_)
+    found = {"combined": detector.score_samples(X)}
+    for j, name in enumerate(names):
+        found[f"member: {name}"] = log_p[:, j]
+        if len(names) > 1:
+            found[f"without: {name}"] = -combine(np.delete(log_p, j, axis=1), detector.method)
+    others = (method for method in COMBINATIONS if method != detector.method)
+    return found | {f"method: {each}": -combine(log_p, each) for each in others}
 
 
 def table_peers(seed):
@@ -92,7 +78,7 @@ def table_peers(seed):
 def anomaly_peers(seed):
     """What people would pick for a table of normal rows."""
     known = detectors(seed)
-    names = ("local outlier factor", "k-NN (5)", "one-class SVM")
+    names = ("local outlier factor", "nearest row", "k-NN (5)", "one-class SVM")
     return {name: scaled(known[name]) for name in names} | {
         "isolation forest": known["isolation forest"]
     }
@@ -130,11 +116,13 @@ def run_table(name, seed, args):
     X, y, X_test, y_test = X[train], y[train], X[test], y[test]
     detector, seconds = timed(lambda: CombinedClassifier(random_state=seed).fit(X, y))
     answers, is_in = detector.predict(X_test), np.isin(y_test, detector.classes_)
-    models = combinations(detector, X, y)
-    models |= {label: peer.fit(X, y) for label, peer in table_peers(seed).items()}
-    scores = {}
-    for label, model in models.items():
-        scores[label] = measured(is_in, score(model, X_test), y_test, answers)
+    found = scored(detector, X_test)
+    for label, peer in table_peers(seed).items():
+        found[label] = score(peer.fit(X, y), X_test)
+    scores = {k: measured(is_in, values, y_test, answers) for k, values in found.items()}
+    for share in SHARES:
+        ranks = detector.set_params(outlier_share=share).confidence(X_test)
+        scores["combined"][f"aurc, share {share}"] = aurc_score(y_test, answers, ranks)
     scores["combined"] |= {
         "accuracy": (answers == y_test)[is_in].mean(),
         "refused": (detector.p_values(X_test[is_in]) <= LEVEL).mean(),
@@ -145,18 +133,22 @@ def run_table(name, seed, args):
 
 def run_anomalies(name, seed, args):
     """Half of the normal rows train; the other half and the anomalies test."""
-    X, y = table(name, args.rows)
+    X, y = lab.anomaly_table(name)
     rng = np.random.RandomState(seed)
-    normal = rng.permutation(np.flatnonzero(y == 0))[:MAX_NORMAL_ROWS]
-    anomalies = rng.permutation(np.flatnonzero(y == 1))[: MAX_NORMAL_ROWS // 2]
+    normal = rng.permutation(np.flatnonzero(y == 0))[: 2 * args.rows]
+    anomalies = rng.permutation(np.flatnonzero(y == 1))[: args.rows]
     train, rest = np.array_split(normal, 2)
     test = np.append(rest, anomalies)
     detector = CombinedClassifier(random_state=seed).fit(X[train])
-    models = combinations(detector, X[train], None)
-    models |= {label: peer.fit(X[train]) for label, peer in anomaly_peers(seed).items()}
+    found = scored(detector, X[test])
+    for label, peer in anomaly_peers(seed).items():
+        found[label] = score(peer.fit(X[train]), X[test])
     scores = {
-        label: {"auroc": auroc(y[test] == 0, score(model, X[test]))}
-        for label, model in models.items()
+        label: {
+            "auroc": auroc(y[test] == 0, values),
+            "aupr": average_precision_score(y[test], -values),
+        }
+        for label, values in found.items()
     }
     scores["combined"]["refused"] = (detector.p_values(X[rest]) <= LEVEL).mean()
     return scores
@@ -175,24 +167,26 @@ def run_images(name, seed, args):
     detector = CombinedClassifier(input_shape=IMAGE, random_state=seed)
     detector, seconds = kept(path, lambda: detector.fit(X, y))
     net = detector.classifier_
-    models = combinations(detector, X, y)
+    models = {}
     for label, peer in image_peers(net, seed).items():
         one_class = isinstance(peer, NeighborDistance) or label.startswith("k-NN")
         models[label] = peer.fit(X, np.ones(len(X)) if one_class else y)
 
-    def scored(rows):
+    def all_scores(rows):
         few = {"few lit pixels": -(rows > 0.5).sum(axis=1).astype(float)}
-        return {label: score(model, rows) for label, model in models.items()} | few
+        peers = {label: score(model, rows) for label, model in models.items()}
+        ranks = {"combined, confidence": detector.confidence(rows)}
+        return scored(detector, rows) | ranks | peers | few
 
     X, y = some_images(test_images(name), args.test_rows, seed)
-    answers, inside = net.predict(X), scored(X)
+    answers, inside = net.predict(X), all_scores(X)
     scores = {label: {"aurc": aurc_score(y, answers, v)} for label, v in inside.items()}
     for outside in OUTSIDE:
         X_out, _ = some_images(test_images(outside), args.test_rows, seed)
         is_in = np.arange(len(X) + len(X_out)) < len(X)
         truth = np.append(y, np.full(len(X_out), -1))
         all_answers = np.append(answers, net.predict(X_out))
-        for label, values in scored(X_out).items():
+        for label, values in all_scores(X_out).items():
             values = np.append(inside[label], values)
             found = measured(is_in, values, truth, all_answers)
             scores[label] |= {f"{outside} {metric}": value for metric, value in found.items()}
@@ -206,7 +200,7 @@ def run_images(name, seed, args):
 
 PARTS = {
     "tables": (run_table, lab.CLASS_TABLES, 5),
-    "anomalies": (run_anomalies, lab.ANOMALY_TABLES, 3),
+    "anomalies": (run_anomalies, lab.ADBENCH, 3),
     "images": (run_images, ("mnist",), 3),
 }
 
@@ -220,8 +214,8 @@ def main():
     cli.add_argument("--test-rows", type=int, help="images of each set to test on")
     args = cli.parse_args()
     run, names, n_seeds = PARTS[args.part]
-    if args.part == "images":
-        args.rows = args.rows or 60_000
+    most = {"images": 60_000, "anomalies": 5_000}
+    args.rows = args.rows or most.get(args.part)
     store = lab.Store("combined", args.results)
     settings = {"rows": args.rows, "test_rows": args.test_rows}
     for seed in args.seeds or range(n_seeds):

@@ -1,13 +1,9 @@
-"""How the default members were chosen: by classes held out within training rows.
+"""How the default members for images were chosen: by classes held out within training rows.
 
-    python examples/papers/combined_selection.py tables   # about ten minutes on two cores
-    python examples/papers/combined_selection.py mnist    # likewise
+Three digits are left out of 30,000 training images of MNIST, twice. Every candidate combines
+the same fitted members.
 
-For each table, the training rows of the first three splits of ``combined.py tables`` are split
-again by classes, twice each; what tests in a split of that script is not seen in the same
-split here, though a class may test in one and teach in another. Every candidate combines the
-same fitted members. For images, three digits are left out of 30,000 training images of MNIST,
-twice.
+    python examples/papers/combined_selection.py    # about ten minutes on two cores
 """
 
 from functools import partial
@@ -17,9 +13,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
-from combined import IMAGE, recombined, some_images
-from lab import CLASS_TABLES, Store, images, measured, parser, table
-from peers import DistinctLocalOutlierFactor, rescored, scaled
+from combined import IMAGE, some_images
+from lab import Store, images, measured, parser
+from peers import rescored
 from sklearn_ood import (
     CombinedClassifier,
     GenerativeClassifier,
@@ -27,28 +23,11 @@ from sklearn_ood import (
     NetFeatures,
     SoftmaxClassifier,
 )
-from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.combined._conformal import combine
+from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.model_selection import LeaveClassesOut
 
-N_OUTER, N_INNER, LEFT_OUT = 3, 2, 0.3
-SIZES = {"mixture 1": 1e-3, "mixture 4": 1e-2, "mixture 8": 1e-2, "mixture 16": 1e-2}
-CANDIDATES = (
-    "confidence + mixture + mixture 8 + mixture 16",
-    "confidence + mixture 4 + mixture 8 + mixture 16",
-    "confidence + mixture 1 + mixture 4 + mixture 8 + mixture 16",
-    "confidence + mixture 8 + mixture 16",
-    "confidence + mixture + mixture 4",
-    "confidence + mixture + mixture 8 + mixture 16 + neighbors",
-    "confidence + mixture + neighbors",
-    "confidence + mixture + local outlier factor",
-    "confidence + mixture + neighbors + local outlier factor",
-    "confidence + mixture + pca",
-    "confidence + mixture",
-    "mixture 4 + mixture 8 + mixture 16",
-    "mixture",
-    "neighbors",
-    "5 neighbors",
-)
+N_SPLITS, LEFT_OUT = 2, 0.3
 IMAGE_CANDIDATES = (
     "confidence + conv pca + conv neighbors, angle",
     "confidence + conv pca + conv neighbors, angle + pixel pca",
@@ -69,21 +48,6 @@ def generated(generator):
     return GenerativeClassifier(generator, validation_fraction=0)
 
 
-def table_members():
-    """Everything that a candidate for tables may consist of."""
-    return {
-        "confidence": "classifier",
-        "mixture": generated("gmm"),
-        "neighbors": scaled(NeighborDistance()),
-        "5 neighbors": scaled(NeighborDistance(5)),
-        "pca": scaled(generated("pca")),
-        "local outlier factor": scaled(DistinctLocalOutlierFactor(novelty=True)),
-    } | {
-        name: generated(GaussianMixtureGenerator(int(name.split()[1]), reg_covar=ridge))
-        for name, ridge in SIZES.items()
-    }
-
-
 def image_members(net):
     """Everything that a candidate for images may consist of; ``net`` is trained."""
     conv, hidden = NetFeatures(FrozenEstimator(net), "conv"), NetFeatures(FrozenEstimator(net))
@@ -100,21 +64,15 @@ def image_members(net):
     }
 
 
-def judged(candidates, detector, X, y, X_test, y_test):
-    """How well every candidate does on one inner split."""
-    is_in, answers = np.isin(y_test, detector.classes_), detector.predict(X_test)
+def judged(candidates, detector, X, y):
+    """How well every candidate does on rows of known and of unknown classes."""
+    is_in, answers = np.isin(y, detector.classes_), detector.predict(X)
+    log_p, names = detector.member_score_samples(X), list(detector.members_)
     found = {}
     for candidate in candidates:
-        model = recombined(detector, candidate.split(" + "), X, y)
-        found[candidate] = measured(is_in, model.score_samples(X_test), y_test, answers)
+        columns = [names.index(name) for name in candidate.split(" + ")]
+        found[candidate] = measured(is_in, -combine(log_p[:, columns], "fisher"), y, answers)
     return found
-
-
-def judge_table(X, y, learn, judge, seed):
-    """One inner split of a table."""
-    detector = CombinedClassifier(members=list(table_members().items()), random_state=seed)
-    detector.fit(X[learn], y[learn])
-    return judged(CANDIDATES, detector, X[learn], y[learn], X[judge], y[judge])
 
 
 def judge_images(X, y, learn, judge, seed):
@@ -132,37 +90,19 @@ def judge_images(X, y, learn, judge, seed):
         X[calibrate], y[calibrate]
     )
     candidates = *IMAGE_CANDIDATES, *dict(members)
-    return judged(candidates, detector, X[calibrate], y[calibrate], X[judge], y[judge])
-
-
-def inner_splits(X, y):
-    """Rows to learn from and to judge by, within the training rows of each outer split."""
-    outer = LeaveClassesOut(LEFT_OUT, n_splits=5, random_state=0)
-    for seed, (training, _) in zip(range(N_OUTER), outer.split(X, y), strict=False):
-        inner = LeaveClassesOut(LEFT_OUT, n_splits=N_INNER, random_state=100 + seed)
-        for learn, judge in inner.split(X[training], y[training]):
-            yield seed, training[learn], training[judge]
+    return judged(candidates, detector, X[judge], y[judge])
 
 
 def main():
     cli = parser(__doc__, "combined")
-    cli.add_argument("part", choices=("tables", "mnist"))
-    cli.add_argument("--data", nargs="+", default=CLASS_TABLES)
-    cli.add_argument("--rows", type=int, help="of the data, for a trial")
+    cli.add_argument("--rows", type=int, default=IMAGE_ROWS, help="for a trial")
     args = cli.parse_args()
     store = Store("combined", args.results)
-    if args.part == "mnist":
-        X, y = some_images(images("mnist"), args.rows or IMAGE_ROWS, 7)
-        splits = LeaveClassesOut(LEFT_OUT, n_splits=N_INNER, random_state=5).split(X, y)
-        for seed, split in enumerate(splits):
-            compute = partial(judge_images, X, y, *split, seed)
-            store.run(compute, "selection", "mnist", seed=seed, rows=args.rows)
-        return
-    for name in args.data:
-        X, y = table(name, args.rows)
-        for number, (seed, *split) in enumerate(inner_splits(X, y)):
-            compute = partial(judge_table, X, y, *split, seed)
-            store.run(compute, "selection", name, seed=number, rows=args.rows)
+    X, y = some_images(images("mnist"), args.rows, 7)
+    splits = LeaveClassesOut(LEFT_OUT, n_splits=N_SPLITS, random_state=5).split(X, y)
+    for seed, split in enumerate(splits):
+        compute = partial(judge_images, X, y, *split, seed)
+        store.run(compute, "selection", "mnist", seed=seed)
 
 
 if __name__ == "__main__":

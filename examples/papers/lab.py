@@ -21,6 +21,11 @@ ANOMALY_TABLES = (
     *("cardio", "cover", "letter", "mammography", "musk"),
     *("pendigits", "satimage-2", "shuttle", "thyroid"),
 )
+ADBENCH = (
+    *("ALOI", "breastw", "campaign", "Cardiotocography", "celeba", "donors", "glass"),
+    *("Hepatitis", "InternetAds", "landsat", "Lymphography", "mnist", "Pima", "skin", "smtp"),
+    *("Stamps", "vertebral", "WBC", "WDBC", "wine", "WPBC", "yeast", *ANOMALY_TABLES),
+)
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 KEYS = ("experiment", "data", "method", "seed", "settings")
 
@@ -110,6 +115,13 @@ def table(name, n_rows=None):
     """A table with its labels; for a trial, a random part of it."""
     X, y = data.load_tabular(name, return_X_y=True)
     return some_rows(X, y, n_rows) if n_rows else (X, y)
+
+
+def anomaly_table(name):
+    """A table of ADBench, with 0 for normal rows and 1 for anomalies."""
+    file = next((data.data_folder(None) / "adbench").glob(f"*_{name}.npz"))
+    with np.load(file) as arrays:
+        return arrays["X"].astype(np.float64), arrays["y"].astype(np.int64)
 
 
 def images(name, split="train"):

@@ -148,7 +148,7 @@ def run_left_out(name, seed, args):
     return found
 
 
-PARTS = {"known": (run_known, TABLES, 2), "left_out": (run_left_out, LEFT_OUT, 5)}
+PARTS = {"known": (run_known, TABLES, 1), "left_out": (run_left_out, LEFT_OUT, 5)}
 
 
 def main():

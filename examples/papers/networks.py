@@ -34,18 +34,25 @@ NAMES = {
     "resnet18_cifar6": (0, 2, 3, 5, 8, 9),
 }
 IMAGE, N_PIXELS, LEVEL = (3, 32, 32), 3 * 32 * 32, 0.1
-KNOWN, UNSEEN = "known", "unseen classes"
+KNOWN, UNSEEN, SHARES = "known", "unseen classes", (0.01, 0.05)
 N_OUTLIERS, N_NOISE, N_CORRUPTED = 1000, 500, 300
 DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
+BY_CAUCHY, BY_FISHER = ", cauchy", ", fisher"
 CANDIDATES = (
-    DEFAULT,
-    "Mahalanobis++ + ViM + energy",
-    "Mahalanobis++ + ViM + energy + pixels",
-    "Mahalanobis++ + ViM + react + pixels",
-    "Mahalanobis++ + ViM + react + energy + pixels",
-    "Mahalanobis++ + ViM + nearest neighbours + energy + pixels",
-    "Mahalanobis + Mahalanobis++ + ViM + energy + pixels",
-    "ViM + energy + pixels",
+    DEFAULT + BY_CAUCHY,
+    *(
+        members + BY_FISHER
+        for members in (
+            DEFAULT,
+            "Mahalanobis++ + ViM + energy",
+            "Mahalanobis++ + ViM + energy + pixels",
+            "Mahalanobis++ + ViM + react + pixels",
+            "Mahalanobis++ + ViM + react + energy + pixels",
+            "Mahalanobis++ + ViM + nearest neighbours + energy + pixels",
+            "Mahalanobis + Mahalanobis++ + ViM + energy + pixels",
+            "ViM + energy + pixels",
+        )
+    ),
 )
 
 
@@ -137,14 +144,18 @@ def fitted(rows, codes, linear, names):
     head, n_classes = Head(*linear), len(linear[1])
     net = SoftmaxClassifier.from_module(head, range(n_classes), rows.shape[1], device="cpu")
     some = [(name, each) for name, each in members(linear).items() if name in names]
-    return CombinedClassifier(FrozenEstimator(net), some, random_state=0).fit(rows, codes)
+    made = CombinedClassifier(FrozenEstimator(net), some, method="cauchy", random_state=0)
+    return made.fit(rows, codes)
 
 
-def recombined(model, names, X, y):
+def recombined(model, candidate, X, y):
     """A combination of some of its members, calibrated on the same rows."""
-    some = [(name, FrozenEstimator(model.members_[name])) for name in names]
+    names, method = candidate.split(", ")
+    some = [(name, FrozenEstimator(model.members_[name])) for name in names.split(" + ")]
     calibrating = model.calibration_indices_
-    other = CombinedClassifier(FrozenEstimator(model.classifier_), some, random_state=0)
+    other = CombinedClassifier(
+        FrozenEstimator(model.classifier_), some, method=method, random_state=0
+    )
     return other.fit(X[calibrating], y[calibrating])
 
 
@@ -171,11 +182,10 @@ def select(name, args, held_out):
     taught = np.setdiff1d(np.arange(len(bias)), held_out)
     X, y = X[~held], np.searchsorted(taught, y[~held])
     learn, judge = np.split(np.random.RandomState(0).permutation(len(X)), [4 * len(X) // 5])
-    names = {each for candidate in CANDIDATES for each in candidate.split(" + ")}
+    names = {each for candidate in CANDIDATES for each in candidate.split(", ")[0].split(" + ")}
     model = fitted(X[learn], y[learn], (weight[taught], bias[taught]), names)
     models = {
-        candidate: recombined(model, candidate.split(" + "), X[learn], y[learn])
-        for candidate in CANDIDATES
+        candidate: recombined(model, candidate, X[learn], y[learn]) for candidate in CANDIDATES
     }
     return compared(models, model, X[judge], y[judge], sets)
 
@@ -189,7 +199,8 @@ def judge(name, args):
         sets[UNSEEN] = both_halves(sets[UNSEEN])[1]
     model = fitted(X, y, linear, DEFAULT.split(" + "))
     single = {k: each.fit(X, y) for k, each in members(linear).items()}
-    found = compared({"combined": model} | single, model, X_test, y_test, sets)
+    fisher = {"combined by Fisher": recombined(model, DEFAULT + BY_FISHER, X, y)}
+    found = compared({"combined": model} | fisher | single, model, X_test, y_test, sets)
     found[KNOWN]["combined"] |= {
         "accuracy": model.score(X_test, y_test),
         "refused": (model.p_values(X_test) <= LEVEL).mean(),
@@ -204,9 +215,9 @@ def compared(models, classifier, X, y, sets):
         inside = model.score_samples(X)
         outside = {name: model.score_samples(rows) for name, rows in sets.items()}
         found.setdefault(KNOWN, {})[label] = {"aurc": aurc_score(y, answers, inside)}
-        if isinstance(model, CombinedClassifier):
-            aurc = aurc_score(y, answers, model.confidence(X))
-            found[KNOWN][f"{label}: confidence"] = {"aurc": aurc}
+        for share in SHARES if isinstance(model, CombinedClassifier) else ():
+            aurc = aurc_score(y, answers, model.set_params(outlier_share=share).confidence(X))
+            found[KNOWN][f"{label}: confidence, share {share}"] = {"aurc": aurc}
         for name, metrics in judged(inside, outside).items():
             found.setdefault(name, {})[label] = metrics
     probability = classifier.predict_log_proba(X).max(axis=1)

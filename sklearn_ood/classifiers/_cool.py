@@ -14,6 +14,10 @@ class CompetitiveCrossEntropy(nn.Module):
         self.n_units_per_class = n_units_per_class
         self.register_buffer("weight", weight)
 
+    def class_logits(self, outputs):
+        """One column for each class, of outputs or of their softmax."""
+        return AgreementHead(self.n_units_per_class).logits(outputs)
+
     def forward(self, outputs, targets):
         units = torch.log_softmax(outputs, dim=1).unflatten(1, (-1, self.n_units_per_class))
         return nn.functional.nll_loss(units.mean(dim=2), targets, self.weight)

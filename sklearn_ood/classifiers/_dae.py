@@ -12,16 +12,23 @@ from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Sha
 from sklearn_ood._response import clone_completed, log_proba, log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
-from sklearn_ood.nets._autoencoder import Autoencoder, DenoisingNet, balance_weights
+from sklearn_ood.nets._autoencoder import (
+    Autoencoder,
+    CodeStatistics,
+    ConfidenceNetwork,
+    DenoisingNet,
+    balance_weights,
+)
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
-from sklearn_ood.nets._heads import ConfidenceHead, ScoredNetwork
-from sklearn_ood.nets._typicality import CodeStatistics, ConfidenceNetwork
+from sklearn_ood.nets._heads import ConfidenceHead
 
 # Of the best possible confidence 1, what ``alpha="auto"`` and ``typicality`` leave to the
 # chosen share of held-out rows.
 THRESHOLD = 0.9
 LARGEST_EXACT_TRACE = 64
+# Of what lowers a log-confidence: sums and differences of such stay finite.
+LARGEST = np.finfo(np.float64).max / 8
 
 
 class DAEConfidence(NetClassifier):
@@ -195,7 +202,7 @@ class DAEConfidence(NetClassifier):
     @property
     def scored_network_(self):
         """Without the curvature, whose gradient is zero for ReLU nets."""
-        return ScoredNetwork(self._confidence_network(self.net_), self.head_)
+        return self._scored(ConfidenceNetwork(self.net_.module_, self.code_statistics_))
 
     def make_head(self):
         weights = [self.alpha_, *self.typicality_weights_]
@@ -223,15 +230,16 @@ class DAEConfidence(NetClassifier):
             networks["code_statistics_"] = CodeStatistics(len(self.classes_), n_units)
         return networks
 
-    def _make_net(self, data):
+    def _make_net(self, data, seed):
         weight = self.reconstruction_weight / _mean_variance(data.in_distribution[0])
         return super()._make_net(
-            data, net_class=DenoisingNet, noise=self.noise, reconstruction_weight=weight
+            data, seed, net_class=DenoisingNet, noise=self.noise, reconstruction_weight=weight
         )
 
-    def _train(self, net, data, training, held_out):
-        super()._train(net, data, training, held_out)
-        signs = torch.randint(0, 2, (int(self.n_probes), data.rows.shape[1]))
+    def _train(self, net, data, training, held_out, random):
+        super()._train(net, data, training, held_out, random)
+        with random:
+            signs = torch.randint(0, 2, (int(self.n_probes), data.rows.shape[1]))
         self.probes_ = (2 * signs - 1).numpy().astype(np.float32)
         self.code_statistics_ = None
         if self.typicality:
@@ -242,14 +250,11 @@ class DAEConfidence(NetClassifier):
     def _calibrate(self, net, held_out):
         weights = [self.alpha]
         if self.typicality or self.alpha == "auto":
-            network = self._confidence_network(net)
+            network = ConfidenceNetwork(net.module_, self.code_statistics_)
             outputs = map_batches(network, held_out[0], device=net.device)
             weights = _weights(outputs[:, net.module_.n_classes :], self.coverage)
         self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
         self.typicality_weights_ = np.asarray(weights[1:])
-
-    def _confidence_network(self, net):
-        return ConfidenceNetwork(net.module_, self.code_statistics_)
 
     def _gamma(self, rows):
         """Mean of dr_i/dx_i - 1 for each row."""
@@ -265,17 +270,19 @@ class DAEConfidence(NetClassifier):
         trace = map_batches(trace_of, rows, device=device, max_rows=n_pairs)
         return np.nan_to_num(trace) / n_features - 1
 
+    @np.errstate(over="ignore")
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        network, head = self._confidence_network(self.net_), self.make_head()
+        network = ConfidenceNetwork(self.net_.module_, self.code_statistics_)
         outputs = map_batches(network, rows, device=self.net_.device)
-        logits, distances = np.split(outputs, [head.n_classes], axis=1)
+        logits, distances = np.split(outputs, [self.net_.module_.n_classes], axis=1)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))
-        components.log_confidence = -distances @ head.weights.numpy()
+        weighted = [self.alpha_, *self.typicality_weights_] * distances
+        components.log_confidence = -np.minimum(weighted.sum(axis=1), LARGEST)
         if self.curvature != "off":
             components.gamma = self._gamma(rows)
-            penalty = self.beta * np.maximum(components.gamma, 0.0)
+            penalty = np.minimum(self.beta * np.maximum(components.gamma, 0.0), LARGEST)
             components.curvature_factor = np.exp(-penalty)
             components.log_confidence -= penalty
         return self._class_log_proba(rows, logits), components
@@ -356,15 +363,16 @@ class DAEClassifier(DAEConfidence):
             "input gradients need a net of its own."
         )
 
-    def _train(self, net, data, training, held_out):
-        super()._train(net, data, training, held_out)
+    def _train(self, net, data, training, held_out, random):
+        super()._train(net, data, training, held_out, random)
         if len(data.classes) == 1:
             return
         rows, codes = data.in_distribution
         y, weights = data.classes[codes], {}
         if self.class_weight is not None:
             weights["sample_weight"] = compute_sample_weight(self.class_weight, y)
-        random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
+        with random:
+            random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
         estimator = clone_completed(self.estimator, random_state=random_state)
         self.estimator_ = estimator.fit(rows.astype(np.float64), y, **weights)
 

@@ -34,6 +34,7 @@ MAX_CALIBRATION_ROWS = 2000
 FLOATS_AT_ONCE = 2**24
 # Where a square or a density overflows; a number, so that classes still compare.
 LEAST_SIMILARITY = -1e150
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class GenerativeClassifier(OODClassifier):
@@ -224,7 +225,11 @@ class GenerativeClassifier(OODClassifier):
     def _map(self, function, rows):
         core = self.generator_.core_
         size = rows_per_batch(max(1, core.floats_per_row // 4))
-        return map_batches(function, rows, device=device_of(core), max_rows=size)
+
+        def of_batch(x):
+            return function(x.clamp(-LARGEST, LARGEST).float() if core.is_single else x)
+
+        return map_batches(of_batch, rows, device=device_of(core), max_rows=size)
 
     def _similarity(self, x):
         """Similarity (n, K) of rows to the nearest generation of each class."""

@@ -1,7 +1,7 @@
 """The template of the classifiers that hold one net: a network, a loss and a head."""
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import field, replace
 from numbers import Real
 from typing import Annotated, Any, Literal
 
@@ -13,14 +13,22 @@ from torch import nn
 
 from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, Share, fitted
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._blocks import take_rows
+from sklearn_ood.data._blocks import is_mapped, take_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.nets._evaluation import forward
+from sklearn_ood.nets._evaluation import forward, undisturbed
 from sklearn_ood.nets._gradients import class_gradients, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, ScoredNetwork, SoftmaxHead, fit_temperature
-from sklearn_ood.nets._modules import InputShape, build_module
-from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
+from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
+from sklearn_ood.nets._training import (
+    Net,
+    Seeded,
+    make_net,
+    recorded,
+    train,
+    training_errors,
+    training_parameters,
+)
 
 
 class NetClassifier(OODClassifier):
@@ -73,7 +81,7 @@ class NetClassifier(OODClassifier):
     device : {"auto"} or torch device, default="auto"
         "auto" is CUDA where there is one.
     random_state : int, RandomState or None, default=None
-        Seed of weights, batches and held-out rows: on a CPU the same gives the same bits.
+        Seed of weights, batches and held-out rows: the same bits on a CPU, in any thread.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -81,6 +89,10 @@ class NetClassifier(OODClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The in-distribution labels.
+    center_, scale_ : ndarray of shape (n_features,) or None
+        Flat rows in float64 are centred and scaled by these where some of their columns are
+        so far from zero, or from one, that float32 would lose them: others have 0 and 1.
+        None where no column is.
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the torch module, which takes flat rows.
     head_ : nn.Module
@@ -119,6 +131,9 @@ class NetClassifier(OODClassifier):
     random_state: RandomState = None
     verbose: int = 0
 
+    center_: np.ndarray | None = fitted()
+    scale_: np.ndarray | None = fitted()
+
     _keeps_tensors = _learns_tensors = True
     _min_classes = 2
 
@@ -146,6 +161,7 @@ class NetClassifier(OODClassifier):
         """What the outputs say: a :class:`Head`, made anew from fitted attributes."""
         return SoftmaxHead()
 
+    @undisturbed
     def fit(self, X, y):
         """Train the network on the in-distribution rows.
 
@@ -161,13 +177,21 @@ class NetClassifier(OODClassifier):
         """
         self._validate_params()
         data = validate_training_data(
-            self, X, y, min_classes=self._min_classes, keep_tensors=self._learns_tensors
+            self,
+            X,
+            y,
+            min_classes=self._min_classes,
+            keep_tensors=self._learns_tensors,
+            dtype=np.float32 if is_mapped(X) else None,  # or a file would be read whole
         )
-        with seeded(self.random_state) as seed:
-            training, held_out = self._hold_out(data, seed)
-            net = self._make_net(data)
-            self._train(net, data, training, held_out)
-        self._calibrate(net, held_out)
+        data = self._in_single(data)
+        random = Seeded(self.random_state)
+        training, held_out = self._hold_out(data, random.seed)
+        with training_errors(self):
+            with random:
+                net = self._make_net(data, random.seed)
+            self._train(net, data, training, held_out, random)
+            self._calibrate(net, held_out)
         self.net_, self.classes_ = net, data.classes
         return self
 
@@ -193,24 +217,30 @@ class NetClassifier(OODClassifier):
         """
         rows = self._validate_rows(X)
         gradients = class_gradients(self.net_, rows, self.head_.logits, guided=guided)
+        if self._scaling:
+            gradients = gradients / self.scale_
         return gradients.reshape(-1, *self.input_shape_)
 
     @property
+    @undisturbed
     def head_(self):
         return self.make_head().to(self.net_.device)
 
     @property
     def scored_network_(self):
-        """The network and its head: a module from flat rows to evidence and score."""
-        return ScoredNetwork(self.net_.module_, self.head_)
+        """The network and its head: a module from flat rows to evidence and score.
+
+        The rows are as those of X; in float64 where ``center_`` is not None.
+        """
+        return self._scored(self.net_.module_)
 
     @property
     def loss_curve_(self):
-        return self.net_.history[:, "train_loss"]
+        return recorded(self.net_, "train_loss")
 
     @property
     def validation_loss_curve_(self):
-        return self.net_.history[:, "valid_loss"]
+        return recorded(self.net_, "valid_loss")
 
     @property
     def n_iter_(self):
@@ -228,7 +258,7 @@ class NetClassifier(OODClassifier):
         held_out = hold_out_each_class(codes, self.validation_fraction, seed)
         return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
 
-    def _make_net(self, data, *, net_class=Net, make_loss=None, **options):
+    def _make_net(self, data, seed, *, net_class=Net, make_loss=None, **options):
         """A net ready to be trained; ``options`` are the net class's own parameters."""
         return make_net(
             self.make_network(len(data.classes), data.input_shape),
@@ -237,8 +267,48 @@ class NetClassifier(OODClassifier):
             **training_parameters(self) | {"net_params": options | (self.net_params or {})},
         )
 
-    def _train(self, net, data, training, held_out):
-        train(net, *training, validation=held_out if self.early_stopping else None)
+    def _scored(self, network):
+        if self._scaling:
+            network = nn.Sequential(self._scaling.to(self.net_.device), network)
+        return ScoredNetwork(network, self.head_)
+
+    @property
+    def _scaling(self):
+        return None if self.center_ is None else Scaling(self.center_, self.scale_)
+
+    def _in_single(self, data):
+        """Data whose rows are float32, in the units that suit them."""
+        is_flat = len(data.input_shape) == 1
+        units = units_of(data.in_distribution[0]) if is_flat else None
+        self.center_, self.scale_ = units or (None, None)
+        return replace(data, rows=self.scale_rows(data.rows))
+
+    def scale_rows(self, rows):
+        """Rows as the network takes them.
+
+        Parameters
+        ----------
+        rows : ndarray or tensor of shape (n_samples, n_features)
+            In the units of X.
+
+        Returns
+        -------
+        ndarray or tensor of shape (n_samples, n_features), float32
+            Less ``center_``, divided by ``scale_``.
+        """
+        if rows.dtype in (np.float32, torch.float32) and self.center_ is None:
+            return rows
+        scaling = self._scaling or Scaling(np.zeros(1), np.ones(1))
+        if isinstance(rows, torch.Tensor):
+            return scaling.to(rows.device)(rows)
+        return scaling(torch.tensor(rows, device="cpu")).numpy()
+
+    def _validate_rows(self, X):
+        return self.scale_rows(super()._validate_rows(X))
+
+    def _train(self, net, data, training, held_out, random):
+        validation = held_out if self.early_stopping else None
+        train(net, *training, validation=validation, random=random)
 
     def _calibrate(self, net, held_out):
         """Learn what the head needs beside the outputs."""
@@ -266,6 +336,7 @@ class NetClassifier(OODClassifier):
             return super()._class_scores(rows, codes)
         return self._scores(rows)
 
+    @undisturbed
     @torch.no_grad()
     def _read(self, say, rows):
         """What a function of the head says of the outputs, all of which are in memory."""
@@ -321,7 +392,8 @@ class LogitClassifier(NetClassifier):
 
     def _scores(self, rows):
         if self.epsilon:
-            rows = odin_rows(self.net_, rows, self.head_.score, self.epsilon)
+            step = self.epsilon if self.center_ is None else self.epsilon / self.scale_
+            rows = odin_rows(self.net_, rows, self.head_.score, step)
         return super()._scores(rows)
 
     def _evidence_and_scores(self, rows):

@@ -1,17 +1,26 @@
-"""The template of classifiers whose net learns from outliers."""
+"""Classifiers whose net learns from outliers: unsure of them, or rejecting them."""
 
-from typing import Any
+import math
+from dataclasses import replace
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import NonNegative, Positive
 from sklearn_ood.classifiers._network import LogitClassifier
-from sklearn_ood.nets._evaluation import map_batches
-from sklearn_ood.nets._training import seeded
-from sklearn_ood.outliers._sources import GANOutliers, resolve_sources
-from sklearn_ood.outliers._training import GANOutlierNet, OutlierNet
+from sklearn_ood.nets._evaluation import map_batches, undisturbed
+from sklearn_ood.nets._heads import RejectHead
+from sklearn_ood.nets._training import Seeded
+from sklearn_ood.outliers._training import (
+    GANOutlierNet,
+    GANOutliers,
+    OutlierLoss,
+    OutlierNet,
+    resolve_sources,
+)
 
 # Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
 # fewer where rows are wide.
@@ -55,6 +64,7 @@ class OutlierClassifier(LogitClassifier):
 
     _learns_tensors = False  # the sources of outliers make arrays
 
+    @undisturbed
     def sample_outliers(self, n_samples=1, *, random_state=None):
         """Samples of the trained generator; outliers of other sources come from calling them.
 
@@ -74,9 +84,11 @@ class OutlierClassifier(LogitClassifier):
                 "generator, but sample_outliers needs one; fit with outliers='gan' and "
                 "beta > 0, or call the source itself: BoundaryOutliers()(X, y, n)."
             )
-        with seeded(random_state):
+        with Seeded(random_state):
             latents = torch.randn(n_samples, self._gan.latent_dim)
         made = map_batches(self.net_.generator_.eval(), latents, device=self.net_.device)
+        if self._scaling:
+            made = self._scaling.inverse(torch.from_numpy(made)).numpy()
         return made.reshape(-1, *self.input_shape_)
 
     def untrained_networks(self):
@@ -90,28 +102,35 @@ class OutlierClassifier(LogitClassifier):
 
     @property
     def _gan(self):
-        sources, _ = resolve_sources(self.outliers)
-        return next((source for source in sources if isinstance(source, GANOutliers)), None)
+        return _gan_of(resolve_sources(self.outliers)[0])
 
-    def _make_net(self, data):
+    def _make_net(self, data, seed):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
-            return super()._make_net(data, make_loss=super().make_loss)
-        gan, (rows, _) = self._gan, data.in_distribution
+            return super()._make_net(data, seed, make_loss=super().make_loss)
+        gan, (rows, _) = _gan_of(sources), data.in_distribution
         options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
         options |= {"beta": float(self.beta), "outlier_ratio": float(self.outlier_ratio)}
-        net = super()._make_net(data, **options)
+        net = super()._make_net(data, seed, **options)
         if gan:
             net.networks = gan.make_networks(data.input_shape, rows)
         n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
-        seed = torch.initial_seed()
-        net.supply([source.supply(net, data, n, seed) for source in sources], weights)
+        if self._scaling:  # the sources know the units of X
+            rows = self._scaling.inverse(torch.from_numpy(data.rows)).numpy()
+            data = replace(data, rows=rows)
+        supplies = [source.supply(net, data, n, seed, self.scale_rows) for source in sources]
+        net.supply(supplies, weights)
         return net
 
-    def _train(self, net, data, training, held_out):
-        super()._train(net, data, training, held_out)
+    def _train(self, net, data, training, held_out, random):
+        super()._train(net, data, training, held_out, random)
         if isinstance(net, GANOutlierNet):
-            check_spread(net, training[0])
+            with random:
+                check_spread(net, training[0])
+
+
+def _gan_of(sources):
+    return next((source for source in sources if isinstance(source, GANOutliers)), None)
 
 
 @torch.no_grad()
@@ -125,3 +144,136 @@ def check_spread(net, rows):
             f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, or "
             "take outliers='boundary', which needs no generator."
         )
+
+
+def uniform_divergence(logits):
+    """KL(uniform || softmax(logits)) in nats, the mean over the rows (Lee et al., eq. 1)."""
+    return -torch.log_softmax(logits, dim=1).mean() - math.log(logits.shape[1])
+
+
+class ConfidenceLoss(OutlierLoss):
+    """Cross entropy of rows, and the divergence of outliers from the uniform distribution."""
+
+    outlier_loss = staticmethod(uniform_divergence)
+
+
+class ConfidentClassifier(OutlierClassifier):
+    """Neural network that is taught to be unsure of outliers, given or made.
+
+    Training minimises the cross entropy on the classes plus ``beta`` times the divergence
+    KL(uniform || p) on outliers [1]_; the scores are those of :class:`SoftmaxClassifier`.
+    Far away from all data a ReLU net is sure of itself all the same [2]_: where that
+    matters take :class:`RejectClassifier`.
+
+    Parameters
+    ----------
+    beta : float >= 0, default=1.0
+        Weight of the divergence on outliers. 0 trains, bit for bit, what
+        :class:`SoftmaxClassifier` trains.
+    outliers : str, callable, OutlierSource, or dict of these to weights, default="gan"
+        Where training takes its outliers from, as for :class:`RejectClassifier`.
+
+    See Also
+    --------
+    RejectClassifier : An output of its own for outliers.
+
+    References
+    ----------
+    .. [1] K. Lee, H. Lee, K. Lee and J. Shin, "Training confidence-calibrated classifiers for
+       detecting out-of-distribution samples", ICLR 2018, equations 1, 3, 4, algorithm 1.
+    .. [2] S. Vernekar et al., "Analysis of confident-classifiers for out-of-distribution
+       detection", 2019, section 3.
+
+    Examples
+    --------
+    >>> from sklearn_ood import ConfidentClassifier
+    >>> from sklearn_ood.datasets import make_two_gaussians
+    >>> X, y = make_two_gaussians(200, outliers="box", random_state=0)
+    >>> classifier = ConfidentClassifier(outliers="given", ood_label=-1, random_state=0)
+    >>> classifier.fit(X, y).predict([[-10, 0], [10, 0]])
+    array([0, 1])
+    >>> inside, outside = classifier.score_samples([[-10, 0], [40, 40]])
+    >>> bool(inside > outside)
+    True
+    """
+
+    beta: NonNegative = 1.0
+    outliers: Any = "gan"
+
+    def make_loss(self, class_weights):
+        return ConfidenceLoss(class_weights)
+
+
+def reject_loss(logits):
+    """Cross entropy of rows that belong to the last, the reject class."""
+    return -torch.log_softmax(logits, dim=1)[:, -1].mean()
+
+
+class RejectLoss(OutlierLoss):
+    """Cross entropy of rows, and of outliers, which belong to the last class."""
+
+    outlier_loss = staticmethod(reject_loss)
+
+    def class_logits(self, outputs):
+        """Those of the classes alone."""
+        return outputs[:, :-1]
+
+
+class RejectClassifier(OutlierClassifier):
+    """Neural network with one more output, for outliers: the reject class.
+
+    Training minimises the cross entropy on the classes plus ``beta`` times the cross entropy
+    of outliers, which belong to output K + 1. Unlike the classes' own confidence, the reject
+    class can win in all of the far space [1]_. With f the net's K + 1 outputs divided by
+    ``temperature``, ``decision_function`` is f_k - f_reject, the log-odds of each class
+    against the reject class; ``predict`` never rejects, and ``predict_proba`` is over the K
+    classes alone.
+
+    Parameters
+    ----------
+    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
+            default="auto"
+        As for :class:`SoftmaxClassifier`, with ``n_classes + 1`` outputs.
+    beta : float > 0, default=1.0
+        Weight of the outliers in the loss.
+    score_function : {"margin", "1-reject"}, default="margin"
+        Formula of ``score_samples``: "margin" is max_k f_k - f_reject, in (-inf, inf), and
+        >= 0 exactly where the reject class does not win [1]_; "1-reject" is
+        log(1 - p_reject), in (-inf, 0], the score of [2]_ on a scale that does not saturate.
+
+    See Also
+    --------
+    ConfidentClassifier : Unsure of outliers instead of rejecting them.
+
+    References
+    ----------
+    .. [1] S. Vernekar et al., "Analysis of confident-classifiers for out-of-distribution
+       detection", 2019, section 4.
+    .. [2] K. Lee, H. Lee, K. Lee and J. Shin, "Training confidence-calibrated classifiers for
+       detecting out-of-distribution samples", ICLR 2018, appendix E.
+
+    Examples
+    --------
+    >>> from sklearn_ood import RejectClassifier
+    >>> from sklearn_ood.datasets import make_two_gaussians
+    >>> X, y = make_two_gaussians(200, random_state=0)
+    >>> classifier = RejectClassifier(random_state=0).fit(X, y)
+    >>> classifier.predict([[-10, 0], [10, 0]])
+    array([0, 1])
+    >>> (classifier.score_samples([[-10, 0], [0, 40]]) >= 0).tolist()
+    [True, False]
+    """
+
+    score_function: Annotated[str, StrOptions({"margin", "1-reject"})] = "margin"
+    beta: Positive = 1.0
+
+    def n_outputs(self, n_classes):
+        return n_classes + 1
+
+    def make_loss(self, class_weights):
+        if class_weights is not None:
+            class_weights = torch.cat([class_weights, torch.ones(1)])
+        return RejectLoss(class_weights)
+
+    def make_head(self):
+        return RejectHead(self.score_function, self.temperature_)

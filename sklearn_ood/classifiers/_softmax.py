@@ -90,6 +90,7 @@ class SoftmaxClassifier(LogitClassifier):
         )
         classifier.temperature_ = float(classifier.temperature)
         classifier.input_shape_ = input_shape
+        classifier.center_ = classifier.scale_ = None
         classifier.n_features_in_ = int(np.prod(input_shape))
         classifier.classes_ = classes
         return classifier

@@ -5,7 +5,6 @@ from dataclasses import field
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
+from sklearn_ood.classifiers._pooling import pooling_weights
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._labels import rank_in_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data
@@ -24,6 +24,7 @@ LARGEST_SEED = np.iinfo(np.int32).max
 MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 4000, 500, 2000
 # What a member says at least of every class: the trees vote by counting.
 LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
+# Where the members' weights are drawn, and how strongly.
 PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0]), 5.0
 STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
 MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
@@ -80,10 +81,6 @@ class TableClassifier(OODClassifier):
     ----------
     C. Genest and J. V. Zidek, "Combining probability distributions", Statistical Science 1986.
 
-    See Also
-    --------
-    CombinedClassifier : Says also which rows are unlike the training rows.
-
     Examples
     --------
     >>> import pandas as pd
@@ -117,13 +114,6 @@ class TableClassifier(OODClassifier):
         Returns
         -------
         self
-
-        Raises
-        ------
-        ValueError
-            If a column holds dates, y a single class, or X no value at all.
-        TypeError
-            If a cell holds several values.
         """
         self._validate_params()
         data = validate_training_data(self, X, y, read_rows=read_table)
@@ -138,16 +128,18 @@ class TableClassifier(OODClassifier):
         self.weights_, n_stages = np.full(3, 1 / 3), STAGE
         if folds:
             trials = [self._fit_members(rows, codes, *fold, seed) for fold in folds]
-            judged = list(zip(trials, (held for _, held in folds), strict=True))
             log_p = [
-                self._member_log_proba(m, rows[held], codes.max() + 1) for m, held in judged
+                self._member_log_proba(members, rows[held], len(data.classes))
+                for members, (_, held) in zip(trials, folds, strict=True)
             ]
-            truth = np.concatenate([codes[held] for _, held in judged])
-            self.weights_ = pooling_weights(np.concatenate(log_p, axis=1), truth)
+            log_p, truth = np.hstack(log_p), np.hstack([codes[held] for _, held in folds])
+            self.weights_ = pooling_weights(
+                log_p, truth, prior=PRIOR_WEIGHTS, strength=PRIOR_STRENGTH
+            )
             n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
         if len(rows) > MAX_TRIAL_ROWS:
             n_stages = max(n_stages, MANY_STAGES)
-        every = np.arange(len(rows))
+        every = slice(None)
         self.members_ = self._fit_members(rows, codes, every, None, seed, n_stages)
         self.classes_ = data.classes
         return self
@@ -217,34 +209,6 @@ class TableClassifier(OODClassifier):
         return takes_tables(super().__sklearn_tags__())
 
 
-def pooling_weights(log_p, codes):
-    """Weights, none negative, of members' log-probabilities with the least log loss.
-
-    Parameters
-    ----------
-    log_p : ndarray of shape (n_members, n_samples, n_classes)
-    codes : ndarray of int of shape (n_samples,)
-
-    Returns
-    -------
-    ndarray of shape (n_members,)
-        Drawn to ``PRIOR_WEIGHTS`` by a penalty that few rows feel, and many do not.
-    """
-    n_members, n, _ = log_p.shape
-    truth = log_p[:, np.arange(n), codes]
-
-    def loss(weights):
-        pooled = log_softmax(np.tensordot(weights, log_p, 1))
-        away = weights - PRIOR_WEIGHTS
-        value = -pooled[np.arange(n), codes].sum() + PRIOR_STRENGTH * away @ away
-        expected = np.einsum("mnk,nk->mn", log_p, np.exp(pooled))
-        slope = (expected - truth).sum(axis=1) + 2 * PRIOR_STRENGTH * away
-        return value / n, slope / n
-
-    start = np.full(n_members, 1 / n_members)
-    return minimize(loss, start, jac=True, bounds=[(0, None)] * n_members).x
-
-
 def _boosted(rows, codes, is_category, seed, n_stages, held_out):
     """Boosted trees, as many as given, or until the log loss of other rows stops falling."""
     boosting = HistGradientBoostingClassifier(
@@ -271,7 +235,9 @@ def _boosted(rows, codes, is_category, seed, n_stages, held_out):
 def _folds(codes, random_state):
     """Pairs of rows to learn from and rows that judge; no class is judged only."""
     n_rows, n_folds = len(codes), 5 if len(codes) <= FIVE_PARTS else 2
-    order = random_state.permutation(len(codes))[:MAX_TRIAL_ROWS]
+    order = random_state.permutation(len(codes))
+    is_further = rank_in_class(codes[order]) > 1  # two of every class are among the rows
+    order = order[np.argsort(is_further, kind="stable")][:MAX_TRIAL_ROWS]
     start = random_state.randint(n_folds, size=codes.max() + 1)
     codes = codes[order]
     fold = (rank_in_class(codes) + start[codes]) % n_folds

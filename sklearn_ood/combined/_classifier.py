@@ -1,48 +1,48 @@
-"""Several scores as one p-value: the classifier that holds the members and their scales."""
+"""Several scores as one p-value and one confidence: the classifier that holds the members."""
 
+import warnings
 from dataclasses import field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from scipy.stats import false_discovery_control
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, RandomState, Share, check_arguments, fitted
-from sklearn_ood._response import clone_completed, log_proba
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.combined import _conformal, _members
+from sklearn_ood.combined._confidence import log_right
 from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._network import from_module
-from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._blocks import block_by_block, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.detectors._features import features_once
-from sklearn_ood.metrics import aurc_score
-from sklearn_ood.model_selection import LeaveClassesOut
 
-AUTO_SPLITS, AUTO_LEFT_OUT, AUTO_CLASSES = 2, 0.3, 3
 LARGEST_SEED = np.iinfo(np.int32).max
+LEVEL = 0.05
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
+PartOrNone = Annotated[float, Interval(Real, 0, 1, closed="left")]
 
 
 class CombinedClassifier(Composition, OODClassifier):
-    """Several scores as one calibrated p-value: the method to try first.
+    """Is the row known, and is the answer right: the method to try first.
 
     No single score is best on all data. Each member's score becomes a conformal p-value on
     rows held out from training, the p-values are combined, and the combination becomes a
-    p-value on further held-out rows: of new rows like the training rows, at most a share
-    alpha has ``p_values(X) <= alpha``, whatever the data and the members.
+    p-value itself: of new rows like the training rows, at most a share alpha has ``p_values(X)
+    <= alpha``, whatever the data and the members. The confidence in an answer is its
+    probability, lowered where the row is likely to be of no known class.
 
     Parameters
     ----------
     classifier : classifier, default=None
         Names the class; needs ``predict_proba``. None is a small convolutional net for images
-        (see ``input_shape``) and the mean of a forest and a net for tables. A
+        (see ``input_shape``) and :class:`TableClassifier` for tables. A
         ``sklearn.frozen.FrozenEstimator`` is used as it is: the rows given to ``fit`` must then
         be others than it was trained on, and rows of classes that it does not know are left
         out. With one class there is no classifier.
@@ -53,20 +53,24 @@ class CombinedClassifier(Composition, OODClassifier):
         makes the member from the fitted classifier, which it gets frozen: so
         :class:`NetFeatures` takes its features. Both are left out where there is one class.
         "drop" stands for no member. None chooses by the kind of data, see the notes.
-    method : {"fisher", "cauchy", "min", "auto"}, default="fisher"
+    method : {"fisher", "cauchy", "min"}, default="fisher"
         How p-values are combined. "fisher" sums their logarithms: all evidence counts.
-        "min" takes the smallest, "cauchy" lies between. "auto" chooses the one with the lowest
-        area under the risk-coverage curve where classes are held out within the training
-        rows; it fits everything two times more. It is "fisher" below three classes.
-    calibration : "auto", float in (0, 1) or int >= 20, default="auto"
+        "min" takes the smallest, "cauchy" lies between.
+    calibration : {"auto", "cross"}, float in (0, 1) or int >= 20, default="auto"
         Rows held out from training, as a share or a number: one half calibrates the members,
-        the other the combination. "auto" is a fifth, between 100 (or half of the rows) and
-        10,000. Where classifier and members are all frozen, all rows calibrate.
-    conditional : {"predicted", "none"}, default="predicted"
-        Whether a member that has one score a class is read at the class that ``classifier``
-        predicts, or at its own best class.
+        the other the combination. "cross" scores every row by what learned from the others (in
+        five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
+        1,000 rows, else a fifth of them, 10,000 at most. Where classifier and members are all
+        frozen, all rows calibrate.
+    outlier_share : float in [0, 1), default=0.01
+        Share of unknown rows among those to be answered, for ``confidence`` only. With 0 it is
+        the classifier's probability.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
+    n_jobs : int, default=None
+        Members fitted at the same time.
+    verbose : int, default=0
+        Whether to show which member is being fitted.
     ood_label : label, default=None
         Rows of ``y`` with this label are outliers; they are left out.
     random_state : int, RandomState or None, default=None
@@ -75,12 +79,11 @@ class CombinedClassifier(Composition, OODClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Labels of the rows that trained.
     classifier_ : classifier or None
         The fitted classifier.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
-    method_ : str
-        The combination in use.
     member_scales_ : list of ConformalScale
         From each member's score to its p-value.
     scale_ : ConformalScale
@@ -88,22 +91,23 @@ class CombinedClassifier(Composition, OODClassifier):
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
-        Which of the in-distribution rows given to ``fit`` calibrated; they trained nothing.
+        Which of the in-distribution rows given to ``fit`` calibrated. The model in use has not
+        learned from them, but for "cross".
     n_features_in_ : int
     input_shape_ : tuple of int
 
     Notes
     -----
-    The defaults for tables are the classifier's probability and three Gaussian mixtures a
-    class: of a size chosen by held-out classes, of 8 and of 16 components; with one class,
-    which has no probability, one mixture, the nearest training row and the local outlier
-    factor. For images they are the classifier's probability, the angle between its last
-    feature maps and those of the nearest of 10,000 training images of the class, and the
-    likelihood of the pixels under one PCA a class, of 32 components. Around a network that has
-    no child ``conv`` but ends in a linear layer they are :class:`MahalanobisDistance`, ViM
-    (:class:`Subspace`), NCI and the energy of its features, and the same pixels. Combination,
-    members and number of components were chosen by classes held out within training data, but
-    for the pixels, which tell nothing there and stay for images unlike all classes.
+    The default members for tables are the classifier's probability, the likelihood of the row
+    under two mixtures a class, and the distance to the nearest of 10,000 training rows of the
+    class, in standard deviations and in ranks of each column; with one class one mixture and
+    the distances. They were chosen by classes held out within training data and by corrupted
+    rows (``examples/papers/member_selection.py``). For images they are the probability, the
+    angle between the last feature maps and those of the nearest of 10,000 training images of
+    the class, and the likelihood of the pixels under one PCA a class, of 32 components, which
+    tells nothing of held-out classes and stays for images unlike all of them; around a network
+    that has no child ``conv`` but ends in a linear layer :class:`MahalanobisDistance`, ViM
+    (:class:`Subspace`), NCI and the energy of its features, and the same pixels.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
@@ -112,14 +116,27 @@ class CombinedClassifier(Composition, OODClassifier):
     calibration rows have 0. Members are scored on the same scale, so that a far row counts
     for more than one just outside.
 
-    Below 20 calibration rows for both halves together p-values say next to nothing: with
-    ``calibration="auto"`` the score still ranks, and ``p_values`` raises.
+    ``confidence`` is ``log p_max - log(1 + pi / (1 - pi) * f(u))`` with pi the
+    ``outlier_share``, u the p-value, uniform on known rows, and ``f(u) = 0.05 * u ** -0.95``
+    its density on unknown ones: Bayes' rule for refusing where answers to unknown rows are
+    wrong [3]_.
+
+    A member that has one score a class is read at the class that ``classifier`` predicts.
+
+    "cross" uses all rows twice. Were the models of all folds kept, at most 2 alpha of new rows
+    would have a p-value of at most alpha [4]_; with one model in use no such bound is proved.
+    Measured it is about alpha (``docs/results/combined.md``).
 
     References
     ----------
     .. [1] V. Vovk, A. Gammerman and G. Shafer, "Algorithmic learning in a random world", 2005.
     .. [2] S. Bates et al., "Testing for outliers with conformal p-values", Annals of
        Statistics 2023.
+    .. [3] H. Narasimhan, A. K. Menon, W. Jitkrittum and S. Kumar, "Plugin estimators for
+       selective classification with out-of-distribution detection", ICLR 2024.
+    .. [4] V. Vovk, I. Nouretdinov, V. Manokhin and A. Gammerman, "Cross-conformal predictive
+       distributions", COPA 2018; R. Barber et al., "Predictive inference with the
+       jackknife+", Annals of Statistics 2021.
 
     See Also
     --------
@@ -148,7 +165,6 @@ class CombinedClassifier(Composition, OODClassifier):
 
     classifier_: BaseEstimator | None = fitted()
     members_: dict = fitted()
-    method_: str = fitted()
     calibration_indices_: np.ndarray = fitted()
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
@@ -157,21 +173,24 @@ class CombinedClassifier(Composition, OODClassifier):
 
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
-    method: Literal["fisher", "cauchy", "min", "auto"] = "fisher"
-    calibration: Literal["auto"] | Share | Rows = "auto"
-    conditional: Literal["predicted", "none"] = "predicted"
+    method: Literal["fisher", "cauchy", "min"] = "fisher"
+    calibration: Literal["auto", "cross"] | Share | Rows = "auto"
+    outlier_share: PartOrNone = 0.01
     input_shape: tuple[int, ...] | None = None
+    n_jobs: Any = None
+    verbose: int = 0
     ood_label: Any = None
     random_state: RandomState = None
 
     from_module = classmethod(from_module)
 
     def fit(self, X, y=None):
-        """Fit the classifier and the members, and calibrate them on held-out rows.
+        """Fit the classifier and the members, and calibrate them on rows held out.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+            Frames are handed to classifier and members as they are.
         y : array-like of shape (n_samples,), default=None
             Labels; None is one class.
 
@@ -185,19 +204,53 @@ class CombinedClassifier(Composition, OODClassifier):
             If there are too few rows to calibrate, or a parameter is out of range.
         TypeError
             If a member has no score, or the classifier no probabilities.
+
+        Warns
+        -----
+        UserWarning
+            If so few rows calibrate that no p-value is 0.05 or less, or if a class has no row
+            to train on.
         """
         self._check_parameters()
-        data = validate_training_data(self, X, y, min_classes=1)
+        is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
+        reader = _members.keep_table if is_table else None
+        data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
         rows, codes, classes = self._known(data, is_labelled=y is not None)
-        random_state = check_random_state(self.random_state)
-        calibration = "all" if self._is_frozen(classes) else self.calibration
-        training, calibrating = _conformal.split_rows(codes, calibration, random_state)
-        seed = random_state.randint(LARGEST_SEED)
-        taught, labels = rows[training], classes[codes[training]]
-        self._fit_members(taught, labels, classes, seed)
-        self.method_ = self._choose_method(taught, labels, seed)
-        self._calibrate(rows[calibrating])
-        self.calibration_indices_, self.classes_ = calibrating, classes
+        labels, random_state = classes[codes], check_random_state(self.random_state)
+        calibration = self._calibration(len(codes), classes)
+        training, parts = _conformal.split_rows(len(codes), calibration, random_state)
+        seed, is_crossed = random_state.randint(LARGEST_SEED), calibration == "cross"
+        is_given = calibration == "all" or isinstance(self.classifier, FrozenEstimator)
+
+        def learned(chosen, task):
+            known = classes if is_given else np.unique(labels[chosen])
+            model = _members.fit_model(
+                self.classifier,
+                self.members,
+                _safe_indexing(rows, chosen),
+                labels[chosen],
+                has_classes=len(known) > 1,
+                seeds=np.random.RandomState(seed),
+                input_shape=self.input_shape_,
+                n_jobs=self.n_jobs,
+                task=task if self.verbose else None,
+            )
+            return known, model
+
+        known, model = learned(training, "model in use")
+        self.classifier_, self.members_ = model
+        models = [model] * len(parts)
+        if is_crossed:
+            folds = (np.setdiff1d(training, part) for part in parts)
+            models = [learned(fold, f"fold {i + 1}")[1] for i, fold in enumerate(folds)]
+        scores = [
+            _members.look(*model, _safe_indexing(rows, part), self.members_)[1]
+            for model, part in zip(models, parts, strict=True)
+        ]
+        calibrated = _conformal.calibrated(scores, self.method, is_crossed=is_crossed)
+        self.member_scales_, self.scale_ = calibrated
+        self.calibration_indices_, self.classes_ = np.concatenate(parts), known
+        self._warn(np.setdiff1d(classes, known))
         return self
 
     @block_by_block
@@ -210,9 +263,7 @@ class CombinedClassifier(Composition, OODClassifier):
             In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of
             rows that are exchangeable with the calibration rows.
         """
-        rows = self._validate_rows(X)
-        _conformal.check_enough(self.member_scales_[0].n_samples + self.n_calibration_)
-        return self.scale_.p_values(self._typicality(rows))
+        return self.scale_.p_values(self._look(self._validate_rows(X))[1])
 
     def outliers_fdr(self, X, alpha: Share = 0.1):
         """Which rows of a batch to call outliers, with few false alarms among them.
@@ -241,7 +292,7 @@ class CombinedClassifier(Composition, OODClassifier):
         ndarray of shape (n_samples, n_members)
             Columns in the order of ``members_``, each valid by itself.
         """
-        return self._on_scales(ConformalScale.p_values, self._validate_rows(X))
+        return _conformal.on_scales(self.member_scales_, self._member_scores(X), "p_values")
 
     @block_by_block
     def member_score_samples(self, X):
@@ -251,7 +302,18 @@ class CombinedClassifier(Composition, OODClassifier):
         -------
         ndarray of shape (n_samples, n_members)
         """
-        return self._on_scales(ConformalScale.log_p, self._validate_rows(X))
+        return _conformal.on_scales(self.member_scales_, self._member_scores(X))
+
+    @block_by_block
+    def confidence(self, X):
+        """How likely the answer to each row is right: higher is more.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            At most 0, see the notes.
+        """
+        return self._evidence_and_scores(self._validate_rows(X))[1]
 
     @property
     def n_calibration_(self):
@@ -259,114 +321,74 @@ class CombinedClassifier(Composition, OODClassifier):
         return self.scale_.n_samples
 
     def _evidence(self, rows):
-        if self.classifier_ is None:
-            return np.zeros((len(rows), 1))
-        return log_proba(self.classifier_, rows)
+        return _members.class_log_proba(self.classifier_, rows)
 
     _log_proba = _evidence  # the evidence for a class is its log-probability
 
     def _scores(self, rows):
-        return self.scale_.log_p(self._typicality(rows))
+        return self.scale_.log_p(self._look(rows)[1])
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)  # one score, whatever the class
 
-    def _typicality(self, rows):
-        log_p = self._on_scales(ConformalScale.log_p, rows)
-        return -_conformal.combine(log_p, self.method_)
+    def _evidence_and_scores(self, rows):
+        """The evidence, and the confidence in its best class."""
+        log_proba, typicality = self._look(rows)
+        log_p = self.scale_.log_p(typicality)
+        return log_proba, log_right(log_proba.max(axis=1), log_p, self.outlier_share)
 
-    def _on_scales(self, read, rows):
-        """A method of each member's scale, of its scores."""
-        scales = zip(self.member_scales_, self._member_scores(rows).T, strict=True)
-        return np.column_stack([read(scale, scores) for scale, scores in scales])
+    def _look(self, rows):
+        """Log-probabilities of the classes, and how typical each row is."""
+        log_proba, scores = _members.look(self.classifier_, self.members_, rows)
+        log_p = _conformal.on_scales(self.member_scales_, scores)
+        return log_proba, -_conformal.combine(log_p, self.method)
 
-    def _member_scores(self, rows):
-        return _members.score_table(self.members_, self.classifier_, rows, self.conditional)
+    def _member_scores(self, X):
+        return _members.look(self.classifier_, self.members_, self._validate_rows(X))[1]
 
     def _validate_rows(self, X):
-        return self._for_members(validate_rows(self, X))
-
-    def _for_members(self, rows):
-        # In float32 a row's score by most methods would depend on the rows beside it.
-        return rows if len(self.input_shape_) == 3 else rows.astype(np.float64)
+        check_is_fitted(self)
+        is_table = len(self.input_shape_) == 1
+        return validate_rows(self, X, read_rows=_members.keep_table if is_table else None)
 
     def _known(self, data, *, is_labelled):
         """Rows, codes and classes to learn; a frozen classifier's where there is one."""
         rows, codes = data.in_distribution
-        rows = self._for_members(rows)
         if not (is_labelled and isinstance(self.classifier, FrozenEstimator)):
             return rows, codes, data.classes
         check_is_fitted(self.classifier)
         classes = np.asarray(self.classifier.classes_)
         codes = codes_in(classes, data.classes[codes])
         inside = codes != OUTLIER
-        return rows[inside], codes[inside], classes
+        return take_rows(rows, inside), codes[inside], classes
 
-    def _is_frozen(self, classes):
-        """Whether nothing is to be trained: neither the classifier, if any, nor a member."""
+    def _calibration(self, n_rows, classes):
+        """How rows calibrate: "all" where nothing is to be trained, "cross" where few are."""
         used = [self.classifier] if len(classes) > 1 else []
         used += [None] if self.members is None else [member for _, member in self.members]
-        return all(isinstance(each, (FrozenEstimator, str)) for each in used)
+        if all(isinstance(each, (FrozenEstimator, str)) for each in used):
+            return "all"
+        few = self.calibration == "auto" and n_rows < _conformal.AUTO_CROSSED_BELOW
+        return "cross" if few else self.calibration
 
-    @features_once
-    def _fit_members(self, rows, labels, classes, seed):
-        seeds = np.random.RandomState(seed)
-
-        def taught(name, estimator):
-            takes_shape = "input_shape" in estimator.get_params(deep=False)
-            completed = clone_completed(
-                estimator,
-                random_state=seeds.randint(LARGEST_SEED),
-                input_shape=self.input_shape_ if takes_shape else None,
-            ).fit(rows, labels)
-            width = getattr(completed, "n_features_in_", self.n_features_in_)
-            if width != self.n_features_in_:
-                raise ValueError(
-                    f"Got X with {self.n_features_in_} features, but {name!r} was fitted on "
-                    f"{width}; fit all members on the same features."
-                )
-            return completed
-
-        shape, classifier, members = self.input_shape_, self.classifier, self.members
-        if classifier is None:
-            classifier = _members.default_classifier(shape)
-        self.classifier_ = taught(_members.CLASSIFIER, classifier) if len(classes) > 1 else None
-        if members is None:
-            members = _members.default_members(shape, self.classifier_)
-        self.members_ = {
-            name: member if member == _members.CLASSIFIER else taught(name, member)
-            for name, member in _members.resolve_members(members, self.classifier_)
-        }
-
-    def _choose_method(self, rows, labels, seed):
-        if self.method != "auto":
-            return self.method
-        if len(np.unique(labels)) < AUTO_CLASSES:
-            return "fisher"
-        fixed = {"method": "fisher", "calibration": "auto", "random_state": seed}
-        splitter = LeaveClassesOut(AUTO_LEFT_OUT, AUTO_SPLITS, random_state=seed)
-        risks = dict.fromkeys(_conformal.COMBINATIONS, 0.0)
-        for train, test in splitter.split(rows, labels):
-            inner = clone(self).set_params(input_shape=self.input_shape_, **fixed)
-            inner.fit(rows[train], labels[train])
-            answers, log_p = inner.predict(rows[test]), inner.member_score_samples(rows[test])
-            for method in risks:
-                typicality = -_conformal.combine(log_p, method)
-                risks[method] += aurc_score(labels[test], answers, typicality)
-        return min(risks, key=risks.get)
-
-    def _calibrate(self, rows):
-        first, second = np.array_split(rows, 2)
-        self.member_scales_ = list(map(ConformalScale.fit, self._member_scores(first).T))
-        self.scale_ = ConformalScale.fit(self._typicality(second))
+    def _warn(self, untaught):
+        if len(untaught):
+            warnings.warn(
+                f"Got no row of the classes {untaught.tolist()} among those that trained, so "
+                "that they are unknown; give more rows of them, or calibration='cross'.",
+                stacklevel=3,
+            )
+        smallest = 1 / (self.n_calibration_ + 1)
+        if smallest > LEVEL:
+            warnings.warn(
+                f"Got {self.n_calibration_} rows that calibrate, so that no p-value is below "
+                f"{smallest:.2f}; for {LEVEL} give more rows, a larger calibration, or "
+                "calibration='cross'.",
+                stacklevel=3,
+            )
 
     def _check_parameters(self):
         self._validate_params()
-        if self.method == "auto" and isinstance(self.classifier, FrozenEstimator):
-            raise ValueError(
-                "Got method='auto' with a frozen classifier, but the method is chosen by "
-                "fitting anew without some of the classes; name the method."
-            )
         if self.members is not None:
             _members.check_members(self.members)
             self._validate_names([name for name, _ in self.members])
@@ -374,4 +396,7 @@ class CombinedClassifier(Composition, OODClassifier):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
+        asked = [self.classifier, *(member for _, member in self.members or [])]
+        asked = [get_tags(each).input_tags for each in asked if hasattr(each, "fit")]
+        tags.input_tags.allow_nan = all(each.allow_nan for each in asked)
         return tags

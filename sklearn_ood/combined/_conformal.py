@@ -1,4 +1,4 @@
-"""Split conformal prediction: rows that calibrate, scores as p-values, several as one.
+"""Conformal prediction: rows that calibrate, scores as p-values, several as one.
 
 A score is higher for what looks more like the calibration rows; a statistic of combined
 evidence is higher for what looks less like them.
@@ -10,8 +10,8 @@ from numbers import Integral
 import numpy as np
 from scipy.special import logsumexp
 
-MIN_CALIBRATION, MIN_HALVES = 20, 2
-AUTO_SHARE, AUTO_LEAST, AUTO_MOST = 0.2, 100, 10_000
+MIN_CALIBRATION, N_FOLDS = 20, 5
+AUTO_CROSSED_BELOW, AUTO_SHARE, AUTO_MOST = 1000, 0.2, 10_000
 TAIL_SHARE = 0.1
 TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.
@@ -19,50 +19,69 @@ SMALL_LOG_P = -20.0
 LARGEST_EXCESS = 1e150
 
 
-def split_rows(codes, calibration, random_state):
-    """Positions of the rows to train on and to calibrate on, both in random order.
+def split_rows(n_rows, calibration, random_state):
+    """Positions of the rows to train on, and the parts of those that calibrate.
 
-    The split is not stratified, so that calibration rows and new rows are exchangeable. A
-    class that chance would leave untrained is trained on, and not calibrated on. With the
-    calibration "all" no row is trained on.
+    All are drawn at random, whatever their class, so that calibration rows and new rows are
+    exchangeable. Two parts are for members and combination; with "cross" every row trains,
+    and each part is scored by what learned from the others; with "all" no row trains.
     """
-    order = random_state.permutation(len(codes))
-    n_calibration = calibration_size(calibration, len(codes))
-    training, calibrating = order[n_calibration:], order[:n_calibration]
-    if calibration != "all":
-        unseen = ~np.isin(codes[calibrating], codes[training])
-        training = np.append(training, calibrating[unseen])
-        calibrating = calibrating[~unseen]
-    if len(calibrating) < MIN_HALVES:
+    order = random_state.permutation(n_rows)
+    is_crossed = calibration == "cross"
+    n_calibration = calibration_size(calibration, n_rows)
+    parts = np.array_split(order[:n_calibration], N_FOLDS if is_crossed else 2)
+    training = order if is_crossed else order[n_calibration:]
+    if min(map(len, parts)) < 1 or (calibration != "all" and len(training) < 1):
         raise ValueError(
-            f"Got n_samples={len(codes)} in-distribution rows with "
-            f"calibration={calibration!r}, but members and combination need rows of "
-            "their own to calibrate, and every class a row to train on; give more rows."
+            f"Got n_samples={n_rows} in-distribution rows with calibration={calibration!r}, "
+            "but members and combination need rows of their own to calibrate; give more rows."
         )
-    if calibration != "auto":
-        check_enough(len(calibrating))
-    return training, calibrating
+    return training, parts
 
 
 def calibration_size(calibration, n_rows):
     """How many of ``n_rows`` rows calibrate."""
-    if calibration == "all":
+    if calibration in ("all", "cross"):
         return n_rows
     if calibration == "auto":
-        least = min(AUTO_LEAST, n_rows // 2)
-        return int(min(max(AUTO_SHARE * n_rows, least), AUTO_MOST))
+        return int(min(AUTO_SHARE * n_rows, AUTO_MOST))
     is_count = isinstance(calibration, Integral)
     return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 
 
-def check_enough(n_rows):
-    """Raise if so few rows calibrate that p-values would say next to nothing."""
-    if n_rows < MIN_CALIBRATION:
-        raise ValueError(
-            f"Got {n_rows} calibration rows, but p-values need at least {MIN_CALIBRATION}: "
-            "half of them for the members, half for the combination. Give more rows or a "
-            "larger calibration."
-        )
+def calibrated(parts, method, *, is_crossed):
+    """Scales of the members, and that of their combination.
+
+    Parameters
+    ----------
+    parts : list of ndarray of shape (n_part, n_members)
+        Scores of the parts of the calibration rows.
+    method : str
+    is_crossed : bool
+        Whether every part is read on the scales of all others, and members have the scales
+        of all rows in the end; else the second part is read on the scales of the first.
+
+    Returns
+    -------
+    scales : list of ConformalScale
+    scale : ConformalScale
+    """
+    if not is_crossed:
+        scales = list(map(ConformalScale.fit, parts[0].T))
+        return scales, ConformalScale.fit(-combine(on_scales(scales, parts[1]), method))
+    typicality = []
+    for i, part in enumerate(parts):
+        others = np.concatenate(parts[:i] + parts[i + 1 :])
+        log_p = on_scales(map(ConformalScale.fit, others.T), part)
+        typicality.append(-combine(log_p, method))
+    scales = list(map(ConformalScale.fit, np.concatenate(parts).T))
+    return scales, ConformalScale.fit(np.concatenate(typicality))
+
+
+def on_scales(scales, scores, method="log_p"):
+    """What each member's scale says of its scores (n_samples, n_members)."""
+    read = zip(scales, scores.T, strict=True)
+    return np.column_stack([getattr(scale, method)(column) for scale, column in read])
 
 
 @dataclass(frozen=True)

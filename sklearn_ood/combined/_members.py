@@ -4,27 +4,46 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import Normalizer, QuantileTransformer
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import validate_data
 
-from sklearn_ood._response import confidence_of, log_proba, unwrap
+from sklearn_ood._response import clone_completed, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.classifiers._table import TableClassifier
 from sklearn_ood.combined._network import ends_linear, network_members
+from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._tables import unmasked
 from sklearn_ood.detectors._features import NetFeatures, features_once, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
-from sklearn_ood.detectors._outlier_factor import DistinctLocalOutlierFactor
-from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.detectors._table_density import TableDensity
+from sklearn_ood.generators import PCAGenerator
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
-MIXTURE_SIZES = (8, 16)
+MAX_QUANTILES = 200
 MAX_NEIGHBOR_ROWS = 10_000
+LARGEST_SEED = np.iinfo(np.int32).max
+
+
+def keep_table(estimator, X, *, reset):
+    """A frame or an array of objects as it came, for others to read, else float64 with NaN."""
+    if hasattr(X, "columns"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return X
+    # In float32 a row's score by most methods would depend on the rows beside it.
+    X = unmasked(X)
+    dtype = None if np.asarray(X).dtype.kind in "OMm" else np.float64
+    wanted = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
+    return validate_data(estimator, X, reset=reset, **wanted)
 
 
 def check_members(members):
@@ -47,7 +66,7 @@ def resolve_members(members, classifier):
 
     Without a classifier, as with one class, what needs it is left out.
     """
-    resolved = []
+    resolved = {}
     for name, member in members:
         is_estimator = hasattr(member, "fit")
         if member == DROP or (classifier is None and not is_estimator):
@@ -58,7 +77,7 @@ def resolve_members(members, classifier):
                 raise TypeError(
                     f"Got {member!r} made by the member {name!r}, but expected an estimator."
                 )
-        resolved.append((name, member))
+        resolved[name] = member
     if not resolved:
         raise ValueError(
             f"Got members={members!r}, which leaves no member; with one class the classifier "
@@ -67,17 +86,69 @@ def resolve_members(members, classifier):
     return resolved
 
 
+@features_once
+def fit_model(classifier, members, X, y, *, has_classes, input_shape, **settings):
+    """The classifier, None where there is one class, and the named members, fitted."""
+    fit = partial(_fit_all, X=X, y=y, input_shape=input_shape, **settings)
+    if has_classes:
+        classifier = default_classifier(input_shape) if classifier is None else classifier
+        classifier = fit({CLASSIFIER: classifier})[CLASSIFIER]
+    else:
+        classifier = None
+    if members is None:
+        members = default_members(input_shape, classifier, len(y))
+    return classifier, fit(resolve_members(members, classifier))
+
+
+def _fit_all(named, X, y, *, seeds, input_shape, n_jobs, task):
+    """Named estimators, completed and fitted; a bar shows which, where there is a task."""
+    unfitted = {
+        name: clone_completed(
+            each,
+            random_state=seeds.randint(LARGEST_SEED),
+            input_shape=input_shape if "input_shape" in each.get_params(deep=False) else None,
+        )
+        for name, each in named.items()
+        if each != CLASSIFIER
+    }
+    fits = (delayed(_fit)(each, X, y) for each in unfitted.values())
+    fitted = Parallel(n_jobs=n_jobs, return_as="generator")(fits)
+    fitted = {name: next(fitted) for name in _shown(unfitted, task)}
+    for name, each in fitted.items():
+        width = getattr(each, "n_features_in_", X.shape[1])
+        if width != X.shape[1]:
+            raise ValueError(
+                f"Got X with {X.shape[1]} features, but {name!r} was fitted on {width}; fit "
+                "all members on the same features."
+            )
+    return {name: fitted.get(name, CLASSIFIER) for name in named}
+
+
+def _fit(estimator, X, y):
+    return estimator.fit(X, y)
+
+
+def _shown(names, task):
+    """The names, with a bar that shows the one it is at."""
+    if task is None:
+        yield from names
+        return
+    from tqdm.auto import tqdm  # only where it is asked for
+
+    with tqdm(names) as bar:
+        for name in bar:
+            bar.set_description(f"{task}, {name}")
+            yield name
+
+
 def default_classifier(input_shape):
     """The classifier for images, or for tables."""
     if len(input_shape) == 3:
         return SoftmaxClassifier(input_shape=input_shape, max_epochs=5, lr_schedule="cosine")
-    net = SoftmaxClassifier(hidden_layer_sizes=(128, 128), batch_size=256, max_epochs=60)
-    forest = ExtraTreesClassifier(n_estimators=200)
-    voters = [("forest", forest), ("net", make_pipeline(StandardScaler(), net))]
-    return VotingClassifier(voters, voting="soft")
+    return TableClassifier()
 
 
-def default_members(input_shape, classifier):
+def default_members(input_shape, classifier, n_rows):
     """Named members for images or tables; the classifier is None where there is one class."""
     if len(input_shape) == 3:
         n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
@@ -88,14 +159,23 @@ def default_members(input_shape, classifier):
         if has_net and not has_conv and ends_linear(classifier):
             return [*network_members(), pixels]
         return [("confidence", CLASSIFIER), *features, pixels]
-    mixture = ("mixture", _densities("gmm"))
-    if classifier is not None:
-        sizes = [GaussianMixtureGenerator(n) for n in MIXTURE_SIZES]
-        others = [(f"mixture_{each.n_components}", _densities(each)) for each in sizes]
-        return [("confidence", CLASSIFIER), mixture, *others]
-    neighbors = make_pipeline(StandardScaler(), NeighborDistance())
-    lof = make_pipeline(StandardScaler(), DistinctLocalOutlierFactor(novelty=True))
-    return [mixture, ("neighbors", neighbors), ("lof", lof)]
+    table = [
+        ("mixture", TableDensity()),
+        ("nearest", _near_in_table(TableEncoder())),
+        ("nearest_ranks", _near_in_table(TableEncoder(), _ranks(n_rows))),
+    ]
+    if classifier is None:
+        return table
+    return [("confidence", CLASSIFIER), *table, ("mixture_8", TableDensity(8))]
+
+
+def _ranks(n_rows):
+    """Columns as shares of the training rows that lie below: what is far in no unit."""
+    return QuantileTransformer(n_quantiles=min(MAX_QUANTILES, n_rows))
+
+
+def _near_in_table(*steps):
+    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS))
 
 
 def _densities(generator):
@@ -109,30 +189,51 @@ def _near_in_feature_maps(classifier):
     return make_pipeline(NetFeatures(classifier, layer="conv"), Normalizer(), neighbors)
 
 
-@features_once
-def score_table(members, classifier, X, conditional):
-    """Score of each row by each member, (n_samples, n_members); infinities are clipped.
+def class_log_proba(classifier, X):
+    """Log-probabilities of the classes (n_samples, n_classes); 0 where there is one class."""
+    return np.zeros((len(X), 1)) if classifier is None else log_proba(classifier, X)
 
-    With ``conditional="predicted"`` they are read at the class that the classifier predicts.
+
+@features_once
+def look(classifier, members, X, names=None):
+    """Log-probabilities of the classes, and the members' scores at the likeliest of them.
+
+    Parameters
+    ----------
+    classifier : classifier or None
+    members : dict of str to estimator
+    X : array-like of shape (n_samples, n_features)
+    names : collection of str, default=None
+        Columns of the scores. Of what a model of one class has not the score is 0.
+
+    Returns
+    -------
+    log_proba : ndarray of shape (n_samples, n_classes)
+    scores : ndarray of shape (n_samples, n_members)
+        Infinities are clipped.
     """
-    labels = log_p = None
+    log_p = class_log_proba(classifier, X)
+    labels = None
     if classifier is not None:
-        log_p = log_proba(classifier, X)
-        if conditional == "predicted":
-            labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
-    scores = np.empty((len(X), len(members)))
-    for column, (name, member) in zip(scores.T, members.items(), strict=True):
-        asked = classifier if member == CLASSIFIER else member
-        if member == CLASSIFIER and not hasattr(classifier, "score_samples"):
-            column[:] = log_p.max(axis=1)  # the same, without asking it twice
+        labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
+    names = list(members if names is None else names)
+    scores = np.zeros((len(X), len(names)))
+    for column, name in zip(scores.T, names, strict=True):
+        member = members.get(name)
+        if member is None:
+            continue
+        if member != CLASSIFIER:
+            column[:] = member_scores(member, X, labels)
+        elif hasattr(classifier, "score_samples"):
+            column[:] = classifier.score_samples(X)
         else:
-            column[:] = member_scores(asked, X, labels)
+            column[:] = log_p.max(axis=1)
         if np.isnan(column).any():
             raise ValueError(
                 f"Got {int(np.isnan(column).sum())} NaN scores from the member {name!r}, but "
                 "evidence needs numbers."
             )
-    return np.nan_to_num(scores)
+    return log_p, np.nan_to_num(scores)
 
 
 def member_scores(member, X, labels=None):
@@ -141,7 +242,7 @@ def member_scores(member, X, labels=None):
     The first of these that it has: with labels, ``class_score_samples(X, labels)``; the
     logarithm of the labels' probability, or of the largest, for a classifier without
     ``score_samples``; minus ``decision_function`` for a PyOD detector, known by
-    ``decision_scores_``; the confidence, as for any classifier.
+    ``decision_scores_``; its score, or its confidence.
     """
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
@@ -151,7 +252,7 @@ def member_scores(member, X, labels=None):
         return log_p.max(axis=1) if labels is None else _at_labels(log_p, last, labels)
     if hasattr(last, "decision_scores_"):
         return -np.asarray(last.decision_function(X_last), dtype=np.float64)
-    return confidence_of(last, X_last)
+    return known_of(last, X_last)
 
 
 def _at_labels(log_p, member, labels):
@@ -160,6 +261,6 @@ def _at_labels(log_p, member, labels):
         missing = np.unique(np.asarray(labels)[codes == OUTLIER]).tolist()
         raise ValueError(
             f"Got the member {member!r}, which was not taught the classes {missing}, but it is "
-            "read at the predicted class; fit it on all classes, or pass conditional='none'."
+            "read at the predicted class; fit it on all classes."
         )
     return log_p[np.arange(len(codes)), codes]

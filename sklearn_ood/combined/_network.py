@@ -30,7 +30,8 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
     device : {"auto"} or torch device, default="auto"
         Where the network runs.
     **parameters
-        Of :class:`CombinedClassifier`; with flat rows ``input_shape``.
+        Of :class:`CombinedClassifier`; with flat rows ``input_shape``. ``method`` is "cauchy"
+        here: what lies far off in one respect may look known in all others.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
         _, classes = encode_labels(np.asarray(y), parameters.get("ood_label"))
     input_shape = parameters.get("input_shape") or np.shape(X)[1:]
     classifier = SoftmaxClassifier.from_module(network, classes, input_shape, device=device)
-    return cls(FrozenEstimator(classifier), **parameters).fit(X, y)
+    return cls(FrozenEstimator(classifier), **{"method": "cauchy"} | parameters).fit(X, y)
 
 
 def network_members():

@@ -5,6 +5,7 @@ system, and a part of the rows is written into a temporary file that is mapped i
 """
 
 import mmap
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -126,11 +127,11 @@ def take_rows(X, mask):
     return _safe_indexing(X, np.flatnonzero(mask))
 
 
-def as_float32(X):
-    """A mapped file whose rows are float32, one after the other; itself where it is so."""
-    if X.dtype == np.float32 and X.flags.c_contiguous:
+def as_type(X, dtype):
+    """A mapped file whose rows are of a type, one after the other; itself where it is so."""
+    if X.dtype == dtype and X.flags.c_contiguous:
         return X
-    return _spilled(X, np.ones(len(X), dtype=bool), np.float32)
+    return _spilled(X, np.ones(len(X), dtype=bool), dtype)
 
 
 def is_lazy(X):
@@ -185,7 +186,8 @@ def _spilled(X, mask, dtype):
     if not shape[0]:
         return np.empty(shape, dtype=dtype)
     with tempfile.TemporaryFile() as file:
-        rows = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+        _allocate(file, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        rows = np.memmap(file, dtype=dtype, mode="r+", shape=shape)
     start, read = 0, 0
     for block in row_blocks(X):
         part = block[mask[read : read + len(block)]]
@@ -194,3 +196,21 @@ def _spilled(X, mask, dtype):
         give_back(rows)
     rows.flags.writeable = False
     return rows
+
+
+def _allocate(file, n_bytes):
+    """Take the space of a file now: writing into a mapping without would kill the process."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            for start in range(0, n_bytes, BLOCK_BYTES):
+                file.write(bytes(min(BLOCK_BYTES, n_bytes - start)))
+            file.flush()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Got {n_bytes / 2**20:.0f} MiB of rows for a temporary file, but the folder "
+            f"{tempfile.gettempdir()} has no room for it ({error.strerror}); make room, or "
+            "name another folder in the environment variable TMPDIR",
+        ) from error

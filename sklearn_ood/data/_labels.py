@@ -11,6 +11,8 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 
 OUTLIER = -1
+# Beyond it float64 does not hold every integer.
+LARGEST_EXACT = 2**53
 
 
 def encode_labels(y, ood_label=None):
@@ -44,8 +46,7 @@ def codes_in(classes, labels):
     Text and numbers are never equal.
     """
     classes, labels = np.asarray(classes), np.asarray(labels)
-    kinds = {classes.dtype.kind, labels.dtype.kind}
-    if not (kinds <= set("biuf") or kinds == {"U"}):
+    if not _have_a_common_type(classes, labels):
         position = {label: code for code, label in enumerate(classes.tolist())}
         found = (position.get(label, OUTLIER) for label in labels.tolist())
         return np.fromiter(found, dtype=np.int64, count=labels.size)
@@ -63,12 +64,43 @@ def is_label(y, label):
     return codes_in([label], y) == 0
 
 
+def _have_a_common_type(*parts):
+    """Whether numpy compares them as they are: all text, or numbers that one type holds."""
+    kinds = {part.dtype.kind for part in parts}
+    if not kinds <= set("biuf"):
+        return kinds == {"U"}
+    if np.result_type(*parts).kind != "f":
+        return True
+    integers = (part for part in parts if part.dtype.kind in "iu" and part.size)
+    return all(max(int(part.max()), -int(part.min())) <= LARGEST_EXACT for part in integers)
+
+
+def labels_or(other, labels, chosen):
+    """Labels where they are chosen, else ``other``, in a type that holds all as they are."""
+    other, dtype = np.asarray(other), None
+    if not _have_a_common_type(labels, other) and {labels.dtype.kind, other.dtype.kind} == set(
+        "iu"
+    ):
+        signed = int(max(labels.max(initial=0), other)) <= np.iinfo(np.int64).max
+        dtype = np.int64 if signed else object
+    return np.where(chosen, labels.astype(dtype or labels.dtype), other)
+
+
+def hidden_entries(values):
+    """Mask of what numpy reads as a number and is none: masked entries, dates that are NaT."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.getmaskarray(values)
+    if getattr(getattr(values, "dtype", None), "kind", None) in ("m", "M"):
+        return np.asarray(np.isnat(values))
+    return np.zeros(1, dtype=bool)
+
+
 def check_no_label_missing(y):
-    """Raise where a frame's missing label came along as None, NaN or pandas' NA."""
-    y = np.asarray(y)
-    if y.dtype != object or y.ndim != 1:
-        return
-    missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
+    """Raise for a missing label: None, NaN, pandas' NA, NaT, or a masked one."""
+    hidden = hidden_entries(y if isinstance(y, np.ma.MaskedArray) else np.asarray(y))
+    y, missing = np.asarray(y), int(hidden.sum())
+    if y.dtype == object and y.ndim == 1:
+        missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
     if missing:
         raise ValueError(
             f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "

@@ -1,15 +1,24 @@
-"""From whatever the user has to flat float32 rows and integer codes, or a clear error."""
+"""From whatever the user has to flat rows and integer codes, or a clear error."""
 
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from sklearn_ood.data._blocks import as_float32, is_mapped, is_tensor, row_blocks, take_rows
-from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, encode_labels
+from sklearn_ood.data._blocks import as_type, is_mapped, is_tensor, row_blocks, take_rows
+from sklearn_ood.data._labels import (
+    OUTLIER,
+    check_no_label_missing,
+    encode_labels,
+    hidden_entries,
+)
+
+# Share of a column's standard deviation that may be rounded away.
+LOST = 0.01
 
 
 @dataclass(frozen=True)
@@ -18,9 +27,9 @@ class TrainingData:
 
     Attributes
     ----------
-    rows : ndarray or tensor of shape (n_samples, n_features), float32
-        A tensor where X was one and the estimator learns from tensors; float64 where a table
-        was read.
+    rows : ndarray or tensor of shape (n_samples, n_features)
+        A tensor where X was one and the estimator learns from tensors. In float32 where that
+        holds every number of X's type, else in float64.
     codes : ndarray of shape (n_samples,), int64
         Position in ``classes``, ``OUTLIER`` for known outliers.
     classes : ndarray of shape (n_classes,)
@@ -48,7 +57,7 @@ class TrainingData:
 
 
 def validate_training_data(
-    estimator, X, y, *, min_classes=2, keep_tensors=False, read_rows=None
+    estimator, X, y, *, min_classes=2, keep_tensors=False, read_rows=None, dtype=None
 ):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
 
@@ -65,6 +74,8 @@ def validate_training_data(
         Whether tensors stay where they are; else they become arrays in host memory.
     read_rows : callable, default=None
         ``(estimator, X, *, reset)``, makes the rows of X; None wants finite numbers.
+    dtype : numpy type, default=None
+        Of the rows; None is float32 or float64, whichever loses nothing.
 
     Returns
     -------
@@ -82,7 +93,7 @@ def validate_training_data(
             "the classes have to be told apart: pass the labels."
         )
     y = validate_data(estimator, y=y)
-    rows = (read_rows or _flat_rows)(estimator, X, reset=True)
+    rows = (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=True)
     check_consistent_length(rows, y)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
     _check_classes(estimator, classes, min_classes)
@@ -96,11 +107,10 @@ def forget(estimator):
     estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
-def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None):
-    """The rows of ``X`` for a fitted estimator, flat and float32, or what is wrong with them.
+def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=None):
+    """The rows of ``X`` for a fitted estimator, flat, or what is wrong with them.
 
-    Tensors stay tensors, where they are, with ``keep_tensors=True``; ``read_rows`` is as in
-    :func:`validate_training_data`.
+    The other parameters are as in :func:`validate_training_data`.
     """
     check_is_fitted(estimator)
     X = as_native(X, keep_tensors=keep_tensors)
@@ -115,7 +125,7 @@ def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None):
                 else "resize or convert them as for fit."
             )
         )
-    return (read_rows or _flat_rows)(estimator, X, reset=False)
+    return (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=False)
 
 
 def as_native(X, *, keep_tensors=False):
@@ -126,40 +136,99 @@ def as_native(X, *, keep_tensors=False):
         import torch  # loaded only where it is used: it is large
 
         X = torch.as_tensor(X, device="cuda")
-    return X if keep_tensors else X.detach().cpu().numpy()
+    if X.is_complex() or X.layout != sys.modules["torch"].strided:
+        raise ValueError(
+            f"Got a tensor of layout {X.layout} and type {X.dtype}, but expected real numbers "
+            "in a dense one; use X.to_dense() or X.real."
+        )
+    if keep_tensors:
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == sys.modules["torch"].bfloat16 else X).numpy()
 
 
-def _flat_rows(estimator, X, *, reset):
-    """Flat float32 rows, where they are; a mapped file is looked at block by block."""
+def _flat_rows(estimator, X, *, reset, dtype):
+    """Flat rows, where they are; a mapped file is looked at block by block."""
     if is_tensor(X):
-        return _tensor_rows(estimator, X, reset=reset)
+        return _tensor_rows(estimator, X, dtype, reset=reset)
+    _check_dates_and_masks(X)
+    name, dtype = type(estimator).__name__, dtype or _own_type(X)
     rows = X.reshape(X.shape[0], -1) if getattr(X, "ndim", 2) > 2 else X
-    rows = as_float32(rows) if is_mapped(X) else rows
-    wanted = {"dtype": np.float32, "order": "C", "ensure_all_finite": False}
+    rows = as_type(rows, dtype) if is_mapped(X) else rows
+    wanted = {"dtype": dtype, "order": "C", "ensure_all_finite": False}
     rows = validate_data(estimator, rows, reset=reset, **wanted)
-    torch, name = sys.modules.get("torch"), type(estimator).__name__
+    torch = sys.modules.get("torch")
     for block in row_blocks(rows) if is_mapped(rows) else [rows]:
         # Tried by torch's sum first, which takes all cores.
         if not (torch and block.flags.writeable and torch.from_numpy(block).sum().isfinite()):
-            assert_all_finite(block, estimator_name=name, input_name="X")
+            with config_context(assume_finite=False):  # NaN would be as typical as any row
+                assert_all_finite(block, estimator_name=name, input_name="X")
     return rows
 
 
-def _tensor_rows(estimator, X, *, reset):
+def _own_type(X):
+    """float32 where that holds every number of X's type, else float64."""
+    own = getattr(X, "dtype", None)
+    single = isinstance(own, np.dtype) and np.can_cast(own, np.float32)
+    return np.float32 if single else np.float64
+
+
+def as_single(rows):
+    """Rows in float32, or a ValueError where their differences would be lost."""
+    if rows.dtype == np.float32 or len(rows) < 2:
+        return rows.astype(np.float32, copy=False)
+    limits, largest, spread = np.finfo(np.float32), np.abs(rows).max(axis=0), rows.std(axis=0)
+    lost = (limits.eps * largest > LOST * spread) | (spread < limits.tiny)
+    lost &= spread > len(rows) * np.finfo(np.float64).eps * largest  # else it is constant
+    lost |= largest > limits.max
+    if lost.any():
+        raise ValueError(
+            f"Got X whose columns {np.flatnonzero(lost).tolist()} lose their differences in "
+            "float32, which networks compute in; shift and scale them first, for instance "
+            "with StandardScaler."
+        )
+    return rows.astype(np.float32)
+
+
+def _check_dates_and_masks(X):
+    """Raise for what numpy reads as a number and is none, and for dates beside numbers."""
+    if type(X) is np.ndarray and X.dtype.kind not in "mM":
+        return
+    is_frame = hasattr(X, "columns") and hasattr(X, "to_numpy")
+    names, types = (list(X.columns), list(X.dtypes)) if is_frame else ([], [])
+    dates = [name for name, each in zip(names, types, strict=True) if _is_of_dates(each)]
+    if 0 < len(dates) < len(names):
+        raise TypeError(
+            f"Got X with dates in the columns {dates} beside others, but expected numbers; "
+            "make numbers of them, for instance days since a fixed one."
+        )
+    hidden = hidden_entries(X.to_numpy() if dates else X)
+    if hidden.any():
+        columns = np.flatnonzero(hidden.any(axis=0)) if hidden.ndim == 2 else []
+        raise ValueError(
+            f"Input X contains NaN: got {int(hidden.sum())} masked entries or dates that are "
+            f"NaT, in the columns {[names[k] if names else int(k) for k in columns]}; fill "
+            "them in or leave these rows out."
+        )
+
+
+def _is_of_dates(dtype):
+    """Whether a column of pandas or polars holds dates, times or differences of them."""
+    temporal = getattr(dtype, "is_temporal", None)
+    return temporal() if temporal else getattr(dtype, "kind", None) in ("m", "M")
+
+
+def _tensor_rows(estimator, X, dtype, *, reset):
     import torch
 
     name = type(estimator).__name__
-    if X.layout != torch.strided or X.is_complex():
-        raise ValueError(
-            f"Got X as a tensor of layout {X.layout} and type {X.dtype}, but {name} needs real "
-            "numbers in a dense one; use X.to_dense() or X.real."
-        )
     if X.ndim < 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D tensor of shape {tuple(X.shape)} instead; one "
             "row is X.reshape(1, -1), one feature X.reshape(-1, 1)."
         )
-    rows = X.detach().flatten(1).to(torch.float32).contiguous()
+    single = dtype == np.float32 or X.dtype == torch.float32 or X.dtype.itemsize < 4
+    rows = X.detach().flatten(1).to(torch.float32 if single else torch.float64).contiguous()
     shape_alone = np.broadcast_to(np.float32(0), rows.shape)  # takes no memory
     validate_data(estimator, shape_alone, reset=reset, ensure_all_finite=False)
     if not (rows.sum().isfinite() or rows.isfinite().all()):

@@ -62,8 +62,16 @@ class TableColumns:
         return np.column_stack(columns)
 
 
+def unmasked(X):
+    """A masked array as one whose masked entries are missing; all else as it is."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    return X.astype(X.dtype if X.dtype.kind in "fO" else np.float64).filled(np.nan)
+
+
 def read_table(estimator, X, *, reset):
     """The rows of a table as numbers, for an estimator that keeps ``columns_``."""
+    X = unmasked(X)
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if len(X) == 0 or X.shape[1] == 0:

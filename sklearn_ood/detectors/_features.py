@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import field
-from functools import wraps
+from functools import partial, wraps
 from threading import get_ident
 from typing import Any
 
@@ -132,11 +132,12 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         ndarray of shape (n_samples, n_activations), float32
         """
         seen = _SEEN.get()
+        read = partial(validate_rows, self, keep_tensors=True, dtype=np.float32)
         if seen is None:
-            return self._features(validate_rows(self, X, keep_tensors=True))
+            return self._features(read(X))
         key = id(self.estimator_.net_), self.layer, self.layer_, self.pooling, id(X)
         if key not in seen:  # with the rows, so that none others get their identity
-            seen[key] = self._features(validate_rows(self, X, keep_tensors=True)), X
+            seen[key] = self._features(read(X)), X
         return seen[key][0]
 
     def __sklearn_tags__(self):
@@ -171,6 +172,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
                 outputs = taken if self.layer is None else outputs
             return pooled(outputs, self.pooling)
 
+        if hasattr(self.estimator_, "scale_rows"):
+            rows = self.estimator_.scale_rows(rows)
         features = evaluate(self.estimator_.net_, read, rows, self.batch_size)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
 

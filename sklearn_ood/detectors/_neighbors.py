@@ -12,8 +12,10 @@ from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._rows import validate_training_data
 
-# The search squares in float32: what overflows is this far, so that classes still compare.
+# What is farther from the training rows is this far, so that no square overflows.
 FARTHEST = 1e150
+# Held at once, to measure the distances that were found.
+MAX_DIFFERENCES = 2**22
 
 
 class NeighborDistance(OODClassifier):
@@ -37,6 +39,10 @@ class NeighborDistance(OODClassifier):
     classes_ : ndarray of shape (n_classes,)
     neighbors_ : list of sklearn.neighbors.NearestNeighbors
         One a class.
+    rows_ : list of ndarray
+        The rows remembered, less ``centre_``; one array a class.
+    centre_ : ndarray of shape (n_features,)
+        Mean of the training rows.
     scale_ : float
         Root of the training rows' total variance.
     n_features_in_ : int
@@ -45,7 +51,8 @@ class NeighborDistance(OODClassifier):
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
     scale the features first. ``predict_proba`` is not calibrated: the softmax of the evidence
-    divided by ``scale_``. The search is a tree for up to 15 features, else by brute force.
+    divided by ``scale_``. The search is a tree for up to 15 features, else by brute force, in
+    float64 and around the rows' mean; the distance to what it finds is measured by itself.
 
     Examples
     --------
@@ -63,6 +70,8 @@ class NeighborDistance(OODClassifier):
     random_state: RandomState = None
 
     neighbors_: list = fitted()
+    rows_: list = fitted()
+    centre_: np.ndarray = fitted()
     scale_: float = fitted()
 
     def fit(self, X, y=None):
@@ -81,15 +90,19 @@ class NeighborDistance(OODClassifier):
         self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)
         rows, codes = self._subsample(*data.in_distribution)
-        self.neighbors_ = []
-        for code, count in enumerate(np.bincount(codes)):
-            nearest = NearestNeighbors(n_neighbors=min(self.n_neighbors, int(count)))
-            self.neighbors_.append(nearest.fit(rows[codes == code]))
-        self.scale_ = float(np.sqrt(rows.var(axis=0, dtype=np.float64).sum())) or 1.0
+        self.centre_ = rows.mean(axis=0, dtype=np.float64)
+        rows = self._centred(rows)
+        self.rows_ = [rows[codes == code] for code in range(len(data.classes))]
+        self.neighbors_ = [
+            NearestNeighbors(n_neighbors=min(self.n_neighbors, len(each))).fit(each)
+            for each in self.rows_
+        ]
+        self.scale_ = float(np.sqrt(rows.var(axis=0).sum())) or 1.0
         self.classes_ = data.classes
         return self
 
     def _evidence(self, rows):
+        rows = self._centred(rows)
         return -np.column_stack([self._distances(rows, k) for k in range(len(self.classes_))])
 
     def _evidence_and_scores(self, rows):
@@ -100,14 +113,23 @@ class NeighborDistance(OODClassifier):
         return log_softmax(self._evidence(rows) / self.scale_)
 
     def _class_scores(self, rows, codes):
-        scores = np.empty(len(rows))
+        rows, scores = self._centred(rows), np.empty(len(rows))
         for code in np.unique(codes):
             scores[codes == code] = -self._distances(rows[codes == code], code)
         return scores
 
+    def _centred(self, rows):
+        return np.clip(rows - self.centre_, -FARTHEST, FARTHEST)
+
     def _distances(self, rows, code):
-        distances = self.neighbors_[code].kneighbors(rows)[0][:, -1]
-        return np.minimum(distances.astype(np.float64), FARTHEST)
+        """To the last neighbour found, each row's by itself: the search rounds by batch."""
+        found = self.neighbors_[code].kneighbors(rows, return_distance=False)
+        size, distances = max(1, MAX_DIFFERENCES // (found.shape[1] * rows.shape[1])), []
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            differences = self.rows_[code][found[part]] - rows[part, None]
+            distances.append(np.sqrt(np.square(differences).sum(axis=2)).max(axis=1))
+        return np.minimum(np.concatenate(distances), FARTHEST)
 
     def _subsample(self, rows, codes):
         if self.max_samples is None or len(rows) <= self.max_samples:

@@ -206,21 +206,17 @@ def log_density_of_some(core, x):
     Each component's density of a row with its missing numbers where they are expected, less
     half a nat for each: exact for a Gaussian.
     """
-    d, covariance = core.n_features, core.covariance_root @ core.covariance_root.mT
+    d, used = core.n_features, core.weights > 0  # the others are padding
+    covariance = core.covariance_root[used] @ core.covariance_root[used].mT
     seen = ~x.isnan()
-    away = ((x - core.centre) / core.scale)[:, None] - core.means
+    away = ((x - core.centre) / core.scale)[:, None] - core.means[used]
     both = (seen[:, :, None] & seen[:, None])[:, None]
     known = torch.where(both, covariance, torch.eye(d).to(covariance))
     root = torch.linalg.cholesky(known)
     white = torch.linalg.solve_triangular(root, away.nan_to_num()[..., None], upper=False)
     squares = white[..., 0].square().sum(2) + (~seen).sum(1, keepdim=True)
-    log_scale = torch.diagonal(core.precision_root, dim1=1, dim2=2).log().sum(1)
-    constant = core.weights.log() + log_scale - core.scale.log().sum()
-    component = constant - 0.5 * (squares + d * float(np.log(2 * np.pi)))
-    best = component.new_full((len(x), core.n_classes), -torch.inf)
-    owner = core.owner.expand(len(x), -1)
-    best = best.scatter_reduce(1, owner, component, "amax")
-    total = torch.zeros_like(best).scatter_add(
-        1, owner, (component - best.gather(1, owner)).exp()
-    )
-    return best + total.log()
+    log_scale = torch.diagonal(core.precision_root[used], dim1=1, dim2=2).log().sum(1)
+    constant = core.weights[used].log() + log_scale - core.scale.log().sum()
+    component = constant.new_full((len(x), *used.shape), -torch.inf)
+    component[:, used] = constant - 0.5 * (squares + d * float(np.log(2 * np.pi)))
+    return component.logsumexp(2)

@@ -37,6 +37,8 @@ class Core(nn.Module):
         Of the latents: standard normal, the same cut off at -2 and 2, or uniform on [-1, 1].
     is_differentiable : bool
         Whether gradients of a generation reach its latent.
+    is_single : bool
+        Whether it takes float32 alone, as networks do; else it computes in what it gets.
     floats_per_row, floats_per_latent : int
         Numbers held at once for each row that is scored, and each latent of one class that is
         decoded: they set the size of batches.
@@ -44,6 +46,7 @@ class Core(nn.Module):
 
     prior = "normal"
     is_differentiable = True
+    is_single = True
 
     def __init__(self, n_classes, n_features):
         super().__init__()
@@ -209,7 +212,7 @@ class BaseGenerator(Parameterized, ABC):
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        z = check_array(z, dtype=np.float32, input_name="z")
+        z = check_array(z, dtype=self._number_type, input_name="z")
         if z.shape[1] != self.latent_dim_:
             raise ValueError(
                 f"Got z with {z.shape[1]} columns, but this generator has "
@@ -304,13 +307,17 @@ class BaseGenerator(Parameterized, ABC):
     def noise_variance_(self):
         return np.zeros(self.n_classes_)
 
+    @property
+    def _number_type(self):
+        return np.float32 if self.core_.is_single else np.float64
+
     @abstractmethod
     def _fit(self, rows, codes):
-        """Learn from float32 rows and their integer classes."""
+        """Learn from rows and their integer classes."""
 
     def _map(self, function, rows, codes):
         """Apply a function of rows or latents and their classes, in bounded memory."""
-        labelled = np.column_stack([rows, codes]).astype(np.float32)
+        labelled = np.column_stack([rows, codes]).astype(self._number_type)
 
         def of_batch(batch):
             return function(batch[:, :-1], batch[:, -1].long())
@@ -320,8 +327,9 @@ class BaseGenerator(Parameterized, ABC):
         if np.isfinite(values).all():
             return values
         raise ValueError(
-            f"Got rows whose values {type(self).__name__} cannot hold in float32, here or when "
-            "it was fitted; scale them, for instance with StandardScaler."
+            f"Got rows whose values {type(self).__name__} cannot hold in "
+            f"{np.dtype(self._number_type)}, here or when it was fitted; scale them, for "
+            "instance with StandardScaler."
         )
 
     def __sklearn_is_fitted__(self):

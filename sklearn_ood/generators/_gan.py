@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
+from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 # How much of the averaged weights stays at each step, after the first ones.
@@ -86,7 +87,8 @@ class GANNet(StackedNet):
     def train_step_single(self, batch, **fit_params):
         gan, done = self.module_, (len(self.history) - 1) / self.max_epochs
         gan.average()
-        critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
+        with self.random:
+            critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
         critic_loss.backward(inputs=list(gan.discriminator.parameters()), retain_graph=True)
         generator_loss.backward(inputs=list(gan.player.parameters()))
         return {"loss": critic_loss, "generator_loss": generator_loss}
@@ -154,7 +156,7 @@ class GAN(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = tuple(self.hidden_layer_sizes)
+        sizes = layer_sizes(self.hidden_layer_sizes)
         network = partial(stacked_network, normalize=True)
         return GANCore(
             self,
@@ -162,10 +164,11 @@ class GAN(NetGenerator):
             network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
         )
 
-    def _train(self, module, training, validation=None):
+    def _train(self, module, training, validation=None, *, random):
         n_batches = -(-np.bincount(training[1]).max() // self.batch_size)
         max_epochs = max(self.max_epochs, -(-self.min_steps // n_batches))
         parameters = {"optimizer__betas": (0.5, 0.999), "max_epochs": max_epochs}
-        net = super()._train(module, training, net_class=GANNet, net_params=parameters)
+        settings = {"net_class": GANNet, "net_params": parameters}
+        net = super()._train(module, training, random=random, **settings)
         module.average()
         return net

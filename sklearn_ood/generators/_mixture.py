@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.extmath import randomized_svd
 from torch.nn.utils.rnn import pad_sequence
 
 from sklearn_ood._parameters import Count, Positive, RandomState, fitted
@@ -46,20 +47,30 @@ FORMS = (
 # A simpler candidate is kept unless a one-sided test at 5 % says that the best is better.
 STANDARD_ERRORS = 1.645
 ROWS_A_COMPONENT = 10
+# Of more features the mixtures are in so many directions; the rest is isotropic noise.
+MAX_DIRECTIONS = 64
+# In standard deviations: its square does not overflow.
+FARTHEST = 1e100
 
 
 class MixtureCore(Core):
     """The mixtures of all classes, in units of the features' spread.
 
-    They are padded to one width by components of weight 0.
+    They are padded to one width by components of weight 0. With fewer directions than
+    features, beside them is isotropic noise, the same for all.
     """
 
-    def __init__(self, n_classes, width, n_features):
+    is_single = False
+
+    def __init__(self, n_classes, width, n_directions, n_features):
         super().__init__(n_classes, n_features)
-        k, w, d = n_classes, width, n_features
-        self.floats_per_row = 4 * k * w * d
-        self.reserve(means=(k, w, d), weights=(k, w), centre=(d,), scale=(d,))
-        self.reserve(precision_root=(k, w, d, d), covariance_root=(k, w, d, d))
+        k, w, r, d = n_classes, width, n_directions, n_features
+        self.floats_per_row = 4 * (k * w * r + d)
+        self.reserve(means=(k, w, r), weights=(k, w), centre=(d,), scale=(d,))
+        self.reserve(precision_root=(k, w, r, r), covariance_root=(k, w, r, r))
+        self.is_reduced = r < d
+        if self.is_reduced:
+            self.reserve(directions=(r, d), noise_variance=())
 
     def decode(self, z):
         """The last latent picks a component by the normal quantiles of the weights."""
@@ -69,31 +80,44 @@ class MixtureCore(Core):
         chosen = torch.arange(self.n_classes, device=z.device)[:, None], chosen
         root, mean = self.covariance_root[chosen].to(z), self.means[chosen].to(z)
         scaled = mean + (root @ z[..., :-1, None])[..., 0]
+        if self.is_reduced:
+            scaled = scaled @ self.directions.to(z)
         return self.centre.to(z) + self.scale.to(z) * scaled
 
     def encode(self, x):
         """The position in the likeliest component, and the middle of its quantiles."""
         n_classes, n, d = x.shape
-        scaled = self._standardised(x.reshape(-1, d))
+        along = self._along(self._standardised(x.reshape(-1, d)))
         label = torch.arange(n_classes, device=x.device).repeat_interleave(n)
-        density = self._component_log_density(scaled)
+        density = self._component_log_density(along)
         chosen = label, density[torch.arange(len(label)), label].argmax(1)
-        centred = scaled - self.means[chosen]
+        centred = along - self.means[chosen]
         position = torch.einsum("nd,nde->ne", centred, self.precision_root[chosen])
         upper = self._cumulated_weights()[chosen]
         quantile = torch.special.ndtri(upper - 0.5 * self.weights[chosen])
         z = torch.cat([position, quantile[:, None]], 1)
-        return z.view(n_classes, n, d + 1).to(x)
+        return z.view(n_classes, n, -1).to(x)
 
     def log_density(self, x):
-        component = self._component_log_density(self._standardised(x))
-        return component.logsumexp(2) - self.scale.log().sum()
+        scaled = self._standardised(x)
+        along = self._along(scaled)
+        component = self._component_log_density(along)
+        of_class = component.logsumexp(2)
+        if self.is_reduced:
+            n_left = scaled.shape[1] - along.shape[1]
+            left = (scaled - along @ self.directions).square().sum(1) / self.noise_variance
+            constant = n_left * (self.noise_variance.log() + float(np.log(2 * np.pi)))
+            of_class = of_class - 0.5 * (left + constant)[:, None]
+        return of_class - self.scale.log().sum()
 
     def _cumulated_weights(self):
         return self.weights.cumsum(1).clamp_max(1.0)
 
     def _standardised(self, x):
-        return (x.double() - self.centre) / self.scale
+        return ((x.double() - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
+
+    def _along(self, scaled):
+        return scaled @ self.directions.T if self.is_reduced else scaled
 
     def _component_log_density(self, x):
         """Weighted log density of (n, d) rows under each component, in one matrix product."""
@@ -111,7 +135,9 @@ class GaussianMixtureGenerator(BaseGenerator):
     Every class has scikit-learn's ``GaussianMixture`` with full covariances. A latent is the
     position in a component, in units of its covariance, and one number more, which chooses
     the component by its weight; all are standard normal. A mixture generates every point of
-    the space, so that its similarity to an input is a density.
+    the space, so that its similarity to an input is a density. Of more than 64 features the
+    mixtures are in the 64 directions in which all rows together vary most, or in as many as
+    rows span, beside isotropic noise in the others: what rows held out of the directions leave.
 
     Parameters
     ----------
@@ -168,7 +194,8 @@ class GaussianMixtureGenerator(BaseGenerator):
     reg_covar_: float = fitted()
 
     def make_core(self):
-        return MixtureCore(self.n_classes_, self.n_components_, self.n_features_in_)
+        width, n_directions = self.n_components_, self.latent_dim_ - 1
+        return MixtureCore(self.n_classes_, width, n_directions, self.n_features_in_)
 
     def class_log_density(self, X):
         """Log density of every row under every class.
@@ -186,13 +213,13 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     def _fit(self, rows, codes):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        rows = rows.astype(np.float64)
+        rows = rows.astype(np.float64, copy=False)
         chosen = Form(self.n_components, self.reg_covar)
         if self.n_components == "auto":
             chosen = self._best_form(rows, codes, seed)
         self.core_ = self._fitted_core(rows, codes, chosen, seed)
         self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen.reg_covar
-        self.latent_dim_ = rows.shape[1] + 1
+        self.latent_dim_ = self.core_.means.shape[2] + 1
 
     def _best_form(self, rows, codes, seed):
         """The form that tells held-out rows' classes, and classes left out, best."""
@@ -210,27 +237,24 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     def _fitted_core(self, rows, codes, form, seed):
         """The core with a mixture for every class; precisions as Cholesky factors."""
-        centre, spread = rows.mean(0), rows.std(0)
-        if form.one_unit:
-            spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
-        scale = np.where(spread > 0, spread, 1.0)
-        scaled = (rows - centre) / scale
+        frame, along = _frame(rows, form.one_unit, seed)
         options = {"reg_covar": form.reg_covar, "max_iter": self.max_iter, "random_state": seed}
         mixtures = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_mixture)(scaled[codes == k], form.n_components, **options)
+            delayed(_fit_mixture)(along[codes == k], form.n_components, **options)
             for k in range(self.n_classes_)
         )
         parts = {
             name: pad_sequence([torch.from_numpy(each[name]) for each in mixtures], True)
             for name in mixtures[0]
         }
-        core = MixtureCore(*parts["means"].shape)
-        return core.filled(**parts, centre=centre, scale=scale)
+        core = MixtureCore(*parts["means"].shape, rows.shape[1])
+        return core.filled(**parts, **frame)
 
     @property
     def means_(self):
         core = self.core_
-        return (core.means * core.scale + core.centre).cpu().numpy()
+        means = core.means @ core.directions if core.is_reduced else core.means
+        return (means * core.scale + core.centre).cpu().numpy()
 
 
 def held_out_scores(density, codes):
@@ -260,6 +284,41 @@ def simplest_of_the_best(scores):
     shortfall = scores[scores.mean(1).argmax()] - scores
     error = shortfall.std(1) / max(1, n - 1) ** 0.5
     return int((shortfall.mean(1) <= STANDARD_ERRORS * error).argmax())
+
+
+def _frame(rows, one_unit, seed):
+    """Where rows are centred, their units, directions if they are many; and rows in these."""
+    centre = rows.mean(0)
+    scaled = rows - centre
+    spread = np.sqrt(np.square(scaled).mean(0))
+    if one_unit:
+        spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
+    rounding = len(rows) * np.finfo(np.float64).eps * np.abs(centre)
+    scale = np.where(spread > rounding, spread, 1.0)
+    scaled /= scale
+    frame = {"centre": centre, "scale": scale}
+    if scaled.shape[1] <= MAX_DIRECTIONS:
+        return frame, scaled
+    frame |= _directions(scaled, seed)
+    return frame, scaled @ frame["directions"].T
+
+
+def _directions(scaled, seed):
+    """Those in which rows vary most, and the variance a feature left over of other rows."""
+    n, d = scaled.shape
+    r = max(1, min(MAX_DIRECTIONS, n - 1))
+
+    def most_varying(rows):
+        n_found = min(r, len(rows))
+        return randomized_svd(rows, n_found, random_state=seed)[2] if n_found else rows
+
+    halves = np.random.RandomState(seed).permutation(n) % 2 == 0
+    left = 0.0
+    for half in (halves, ~halves):
+        axes, others = most_varying(scaled[half]), scaled[~half]
+        left += np.square(others).sum() - np.square(others @ axes.T).sum()
+    noise = max(left / n / (d - r), np.finfo(np.float32).eps)
+    return {"directions": most_varying(scaled), "noise_variance": noise}
 
 
 def _fit_mixture(X, n_components, **options):

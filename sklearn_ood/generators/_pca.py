@@ -18,6 +18,8 @@ DOUBLE_MAX_FEATURES = 256
 class PCACore(Core):
     """Subspaces of all classes, in float64; computed in the precision of what comes."""
 
+    is_single = False
+
     def __init__(self, n_classes, n_features, latent_dim):
         super().__init__(n_classes, n_features)
         self.reserve(
@@ -32,25 +34,25 @@ class PCACore(Core):
 
     def encode(self, x, prior_weight=0.0):
         """Ridge regression on orthogonal axes, one division a coordinate."""
-        inner = torch.bmm(x - self.mean.to(x)[:, None], self.components.to(x).mT)
-        length = self.variance.to(x) + prior_weight * self.noise_variance.to(x)[:, None]
-        shrink = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
-        return inner * shrink[:, None]
+        length = self.variance + prior_weight * self.noise_variance[:, None]
+        axes = self.components * torch.where(length > 0, 1 / length, 0.0)[:, :, None]
+        return torch.bmm(x - self.mean.to(x)[:, None], axes.to(x).mT)
 
     def nearest(self, x, prior_weight=0.0, distance=None):
         return self.encode(x.expand(self.n_classes, -1, -1), prior_weight)
 
     def log_density(self, x):
         """Eq. 4 of Tipping & Bishop through the matrix determinant and Woodbury lemmas."""
-        d = x.shape[1]
+        d, noise = x.shape[1], self.noise_variance.sqrt()[:, None, None]
         x = x.double() if d <= DOUBLE_MAX_FEATURES else x
-        variance, noise = self.variance.to(x), self.noise_variance.to(x)
-        centred = x[None] - self.mean.to(x)[:, None]
-        inner = torch.bmm(centred, self.components.to(x).mT)
-        explained = (inner.square() / (variance + noise[:, None])[:, None]).sum(2)
-        distance = ((centred.square().sum(2) - explained) / noise[:, None]).double()
+        centred = (x[None] - self.mean.to(x)[:, None]) / noise.to(x)
+        centred = centred if d <= DOUBLE_MAX_FEATURES else centred.float()
+        ratio = self.variance / self.noise_variance[:, None]
+        inner = torch.bmm(centred, (self.components / noise).to(centred).mT)
+        explained = (inner.square() / (ratio + 1).to(centred)[:, None]).sum(2)
+        distance = (centred.square().sum(2) - explained).double()
         distance = distance.where(distance.isfinite(), torch.inf)  # a sum overflowed
-        log_determinant = (variance / noise[:, None]).log1p().sum(1) + d * noise.log()
+        log_determinant = ratio.log1p().sum(1) + d * self.noise_variance.log()
         return -0.5 * (distance + log_determinant[:, None] + d * np.log(2 * np.pi)).T
 
 
@@ -111,7 +113,7 @@ class PCAGenerator(BaseGenerator):
             mean=mean,
             components=components,
             variance=(components**2).sum(2),
-            noise_variance=_shrunk_noise(residuals, np.bincount(codes)),
+            noise_variance=_shrunk_noise(residuals, np.bincount(codes), rows.var(0).mean()),
         )
         self.latent_dim_ = n_components
 
@@ -139,7 +141,8 @@ def principal_axes(X, n_components):
     if n <= d:
         variance, left = np.linalg.eigh(centred @ centred.T / n)
         axes = (left[:, ::-1].T @ centred)[:n_components]
-        axes /= np.linalg.norm(axes, axis=1, keepdims=True).clip(min=1e-12)
+        length = np.linalg.norm(axes, axis=1, keepdims=True)
+        axes /= np.where(length > 0, length, 1.0)
     else:
         variance, right = np.linalg.eigh(centred.T @ centred / n)
         axes = right[:, ::-1].T[:n_components]
@@ -152,9 +155,9 @@ def principal_axes(X, n_components):
     return mean, scaled, noise
 
 
-def _shrunk_noise(residuals, counts):
+def _shrunk_noise(residuals, counts, variance):
     """Noise of each class; one with few rows leans on all, and none is exactly zero."""
     pooled = np.average(residuals, weights=counts)
     noise = (counts * residuals + PRIOR_ROWS * pooled) / (counts + PRIOR_ROWS)
-    floor = 1e-6 if pooled == 0 else 1e-3 * pooled
-    return np.maximum(noise, max(floor, np.finfo(np.float32).tiny))
+    floor = 1e-3 * pooled if pooled > 1e-12 * variance else 1e-6 * variance
+    return np.maximum(noise, floor or 1e-6)

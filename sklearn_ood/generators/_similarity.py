@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_ood._parameters import Count, fitted
-from sklearn_ood.data._rows import validate_training_data
+from sklearn_ood.data._rows import as_single, validate_training_data
 from sklearn_ood.generators._training import StackTrainer
+from sklearn_ood.nets._evaluation import undisturbed
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
-from sklearn_ood.nets._training import seeded
+from sklearn_ood.nets._training import Seeded
 
 
 class PairNet(nn.Module):
@@ -102,6 +103,7 @@ class SiameseSimilarity(StackTrainer):
         )
         return PairNet(InputShape(embedding, input_shape))
 
+    @undisturbed
     def fit(self, X, y):
         """Learn the embedding.
 
@@ -122,15 +124,17 @@ class SiameseSimilarity(StackTrainer):
                 f"Got y with {len(data.classes)} class, but SiameseSimilarity needs at least "
                 "two to learn what makes rows different; use similarity='l2'."
             )
-        with seeded(self.random_state):
+        random = Seeded(self.random_state)
+        with random:
             network = self.make_network(data.input_shape)
-            self.net_ = self._train(network, (data.rows, data.codes))
+        self.net_ = self._train(network, (as_single(data.rows), data.codes), random=random)
         return self
 
     def __call__(self, x, generated):
         """Minus the mean squared difference of the embeddings of tensors (..., n_features)."""
-        embed = self.net_.module_
-        return -(embed(x) - embed(generated)).square().mean(-1)
+        embed, device = self.net_.module_, self.net_.device
+        x, made = (embed(part.to(device, torch.float32)) for part in (x, generated))
+        return -(x - made).square().mean(-1).to(generated.device)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

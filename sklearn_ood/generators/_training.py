@@ -10,8 +10,18 @@ from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class
+from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._training import Net, make_net, seeded, train, training_parameters
+from sklearn_ood.nets._evaluation import undisturbed
+from sklearn_ood.nets._training import (
+    Net,
+    Seeded,
+    make_net,
+    recorded,
+    train,
+    training_errors,
+    training_parameters,
+)
 
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
@@ -48,8 +58,8 @@ class StackedNet(Net):
     def get_iterator(self, dataset, training=False):
         return super().get_iterator(StackedRows(dataset), training=training)
 
-    def batch_loss(self, batch):
-        return self.module_.loss(batch[1], len(self.history))
+    def losses(self, batch):
+        return {"loss": self.module_.loss(batch[1], len(self.history))}
 
 
 class StackTrainer(Parameterized):
@@ -94,12 +104,14 @@ class StackTrainer(Parameterized):
 
     @property
     def loss_curve_(self):
-        return self.net_.history[:, "train_loss"]
+        return recorded(self.net_, "train_loss")
 
-    def _train(self, module, training, validation=None, *, net_class=StackedNet, **options):
+    def _train(
+        self, module, training, validation=None, *, random, net_class=StackedNet, **options
+    ):
         """A net trained on rows and codes, with those parameters that are ``make_net``'s."""
         net = make_net(module, net_class=net_class, **options | training_parameters(self))
-        return train(net, *training, validation=validation)
+        return train(net, *training, validation=validation, random=random)
 
 
 class NetGenerator(StackTrainer, BaseGenerator):
@@ -113,23 +125,25 @@ class NetGenerator(StackTrainer, BaseGenerator):
 
     is_quick = early_stopping = False
     _holder = "net_"
-
     latent_dim: Count = field(default=10, kw_only=False)
 
     core_ = property(attrgetter("net_.module_"))
 
+    @undisturbed
     def _fit(self, rows, codes):
-        with seeded(self.random_state) as seed:
-            validation = None
-            if self.early_stopping:
-                held_out = hold_out_each_class(codes, self.validation_fraction, seed)
-                validation = rows[held_out], codes[held_out]
-                if len(np.unique(validation[1])) < self.n_classes_:
-                    raise ValueError(
-                        "Got early_stopping=True with "
-                        f"validation_fraction={self.validation_fraction}, but a class is too "
-                        "small to hold rows out; use early_stopping=False."
-                    )
-                rows, codes = rows[~held_out], codes[~held_out]
-            self.net_ = self._train(self.make_core().started(rows), (rows, codes), validation)
+        rows, random, validation = as_single(rows), Seeded(self.random_state), None
+        if self.early_stopping:
+            held_out = hold_out_each_class(codes, self.validation_fraction, random.seed)
+            validation = rows[held_out], codes[held_out]
+            if len(np.unique(validation[1])) < self.n_classes_:
+                raise ValueError(
+                    "Got early_stopping=True with "
+                    f"validation_fraction={self.validation_fraction}, but a class is too "
+                    "small to hold rows out; use early_stopping=False."
+                )
+            rows, codes = rows[~held_out], codes[~held_out]
+        with training_errors(self):
+            with random:
+                core = self.make_core().started(rows)
+            self.net_ = self._train(core, (rows, codes), validation, random=random)
         self.latent_dim_ = int(self.latent_dim)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, Natural, Positive, Share
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network
+from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import Decoder, GaussianEncoder, stacked_network
 
 
@@ -126,7 +127,7 @@ class VAE(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = tuple(self.hidden_layer_sizes)
+        sizes = layer_sizes(self.hidden_layer_sizes)
         return VAECore(
             self,
             stacked_network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),

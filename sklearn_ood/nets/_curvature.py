@@ -33,6 +33,7 @@ def exact_trace(encode, decode, inputs, *, code_is_relu=False, pairs_per_block=P
     Returns
     -------
     tensor of shape (n,), float64
+        Rounded to the inputs' type, so that a row's does not depend on the rows beside it.
     """
     inputs = inputs.detach()
     with torch.no_grad():
@@ -48,7 +49,7 @@ def exact_trace(encode, decode, inputs, *, code_is_relu=False, pairs_per_block=P
             links = _links(encode, decode, inputs[rows].requires_grad_(), through_code)
             for unit, weight in zip(*columns, strict=True):
                 trace[rows] += (_change(links, unit) * weight).double().sum(dim=0)
-    return trace
+    return trace.to(inputs.dtype).double()  # the order of the sums is not seen
 
 
 def hutchinson_trace(reconstruct, inputs, probes):

@@ -1,21 +1,39 @@
-"""Batched evaluation of networks, in bounded memory, on the device that they are on."""
+"""Batches of rows, on the device that a network is on, and its evaluation on them."""
 
+from contextlib import nullcontext
 from copy import deepcopy
+from functools import wraps
 from itertools import chain
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import Dataset
 
 from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 
-# Matrix products take another path for fewer rows than a register block, which changes the
-# last bits: every batch is padded to a multiple of this, so that a row's outputs do not
-# depend on the rows beside it.
+# Matrix products take another path for fewer rows than a register block, and for rows that
+# begin elsewhere in a cache line, which changes the last bits: batches and layers are padded to
+# a multiple of this, so that a row's outputs do not depend on the rows beside it.
 ROW_BLOCK = 16
 FLOATS_PER_BATCH = 2**20
 MAX_ROWS_PER_BATCH = 4096
 
 
+def undisturbed(function):
+    """A function that sees neither torch's modes nor its default device; gradients are on."""
+
+    @wraps(function)
+    def runs(*args, **kwargs):
+        on_cpu = torch.get_default_device().type == "cpu"
+        with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return runs
+
+
+@undisturbed
 @torch.no_grad()
 def map_batches(function, rows, *, device="cpu", max_rows=None):
     """Apply ``function`` to batches of rows and join its results, without gradients.
@@ -38,7 +56,8 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
         stop = min(start + size, len(rows))
         batch = take_batch(rows, slice(start, stop), torch.device(device))
         try:
-            results = function(_pad(batch))
+            with AlignedProducts():
+                results = function(_pad(batch))
         except torch.OutOfMemoryError:
             if size == ROW_BLOCK:
                 raise
@@ -90,7 +109,7 @@ def rows_per_batch(n_features):
 def device_of(module):
     """Where the tensors of a module are; the CPU where it has none."""
     tensors = chain(module.parameters(), module.buffers())
-    return next(tensors, torch.empty(0)).device
+    return next(tensors, torch.empty(0, device="cpu")).device
 
 
 def resolve_device(device):
@@ -123,8 +142,96 @@ def take_batch(array, index, device):
     return part.to(device)
 
 
+class AlignedProducts(TorchFunctionMode):
+    """A context in which dense layers compute each row alike, whatever is beside it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is not torch.nn.functional.linear:
+            return func(*args, **(kwargs or {}))
+        return _aligned_linear(*args, **(kwargs or {}))
+
+
+def _aligned_linear(inputs, weight, bias=None):
+    """``inputs @ weight.T + bias``, its matrices padded with zeros to whole blocks."""
+    (n_outputs, n_inputs), rows = weight.shape, inputs.reshape(-1, weight.shape[1])
+    more_rows, more, wider = (-size % ROW_BLOCK for size in (len(rows), n_outputs, n_inputs))
+    if more or wider:
+        weight = pad(weight, (0, wider, 0, more))
+        bias = None if bias is None else pad(bias, (0, more))
+    if more_rows or wider:
+        rows = pad(rows, (0, wider, 0, more_rows))
+    outputs = torch.nn.functional.linear(rows, weight, bias)
+    return outputs[: len(rows) - more_rows, :n_outputs].reshape(*inputs.shape[:-1], n_outputs)
+
+
 def _pad(batch):
     missing = -len(batch) % ROW_BLOCK
     if not missing:
         return batch
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
+
+
+class Arrays(Dataset):
+    """Arrays of equal length, sliced together; those that fit on the device move there."""
+
+    def __init__(self, *arrays, device="cpu"):
+        self.device = torch.device(device)
+        self.arrays = [_on_device(array, self.device) for array in arrays]
+
+    def __len__(self):
+        return len(self.arrays[0])
+
+    def batch(self, index):
+        """Rows of every array by a slice or an index tensor, as tensors on the device."""
+        return tuple(take_batch(array, index, self.device) for array in self.arrays)
+
+
+class ArrayBatches:
+    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call.
+
+    A single row that is left joins the batch before it (batch normalisation needs two),
+    unless ``drop_last`` leaves it out.
+    """
+
+    random = nullcontext()
+
+    def __init__(self, dataset, batch_size, shuffle=False, drop_last=False, num_workers=0):
+        if num_workers:
+            raise ValueError(
+                f"Got num_workers={num_workers}, but batches are slices of arrays, which no "
+                "worker makes faster; leave it out."
+            )
+        self.dataset = dataset
+        self.batch_size = min(batch_size, len(dataset))
+        self.shuffle, self.drop_last = shuffle, drop_last
+
+    def __iter__(self):
+        n_rows = len(self.dataset)
+        with self.random:
+            order = torch.randperm(n_rows) if self.shuffle else None
+        self._start = 0
+        while n_rows - self._start >= (self.batch_size if self.drop_last else 1):
+            start, stop = self._start, min(self._start + self.batch_size, n_rows)
+            if n_rows - stop == 1 < self.batch_size and not self.drop_last:
+                stop = n_rows
+            self._start = stop
+            yield self.dataset.batch(slice(start, stop) if order is None else order[start:stop])
+
+    def halve_and_repeat(self, n_rows):
+        """Give the last ``n_rows`` rows again, in batches of half the size."""
+        self._start -= n_rows
+        self.batch_size = max(1, n_rows // 2)
+
+
+def _on_device(array, device):
+    """The array as a tensor on the device if it fits there, else as it is."""
+    if isinstance(array, torch.Tensor):
+        return array.to(device)
+    if is_mapped(array):
+        return PagedRows(array)
+    if not array.flags.writeable:
+        return array
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return tensor
+    return tensor.to(device)

@@ -15,6 +15,8 @@ from torch import nn
 
 from sklearn_ood import _response
 
+LARGEST_LOGIT = 1e300
+
 
 class Head(nn.Module):
     """Evidence of shape (n, n_classes) of outputs (n, n_outputs); the score is the best one's.
@@ -32,6 +34,10 @@ class Head(nn.Module):
     def score(self, outputs):
         """One number for each row."""
         return self.evidence(outputs).amax(dim=1)
+
+    def log_proba(self, outputs):
+        """Logarithms of the probabilities, exact also where they are nearly one."""
+        return log_softmax(self.evidence(outputs))
 
     def logits(self, outputs):
         """What training pushes up for the class of a row: one column for each class."""
@@ -59,13 +65,17 @@ class SoftmaxHead(Head):
         return self.score_function == "max_proba"
 
     def evidence(self, outputs):
-        return log_softmax(outputs / self.temperature)
+        return log_softmax(self.scaled(outputs))
 
     def score(self, outputs):
-        return SCORE_FUNCTIONS[self.score_function](outputs / self.temperature)
+        return SCORE_FUNCTIONS[self.score_function](self.scaled(outputs))
 
     def log_outputs(self, outputs):
-        return super().log_outputs(outputs / self.temperature)
+        return super().log_outputs(self.scaled(outputs))
+
+    def scaled(self, outputs):
+        """Outputs divided by the temperature, so that sums of them stay finite."""
+        return (outputs / self.temperature).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 class RejectHead(SoftmaxHead):
@@ -76,7 +86,7 @@ class RejectHead(SoftmaxHead):
         return self.score_function == "margin"
 
     def evidence(self, outputs):
-        logits = outputs / self.temperature
+        logits = self.scaled(outputs)
         return logits[:, :-1] - logits[:, -1:]
 
     def score(self, outputs):
@@ -125,7 +135,10 @@ class ConfidenceHead(Head):
 
     def evidence(self, outputs):
         distances = outputs[:, self.n_classes :]
-        return log_softmax(self.logits(outputs)) - (distances @ self.weights)[:, None]
+        return self.log_proba(outputs) - (distances @ self.weights)[:, None]
+
+    def log_proba(self, outputs):
+        return log_softmax(self.logits(outputs))
 
     def logits(self, outputs):
         return outputs[:, : self.n_classes]

@@ -4,9 +4,15 @@ import copy
 import math
 from collections import OrderedDict
 from itertools import pairwise
+from numbers import Integral
 
+import numpy as np
 import torch
 from torch import nn
+
+# Share of a column's standard deviation that float32 may round away, and what is far from 1.
+LOST = 0.01
+FAR = 2.0**40
 
 
 def build_module(
@@ -41,11 +47,10 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             "nn.Module."
         )
     training = network.training
+    parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     try:
-        with torch.no_grad():
-            parameter = next(network.parameters(), torch.zeros(()))
-            zeros = torch.zeros(2, math.prod(input_shape), device=parameter.device)
-            outputs = InputShape(network.eval(), input_shape)(zeros)
+        zeros = parameter.new_zeros(2, math.prod(input_shape), dtype=torch.float32)
+        outputs = _outputs(InputShape(network.eval(), input_shape), zeros)
     except RuntimeError as error:
         channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
         raise ValueError(
@@ -62,11 +67,52 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         )
 
 
+@torch.no_grad()
+def _outputs(network, inputs):
+    return network(inputs)
+
+
 def check_generation(network, input_shape, output_shape, *, name):
     """Raise unless a user's network maps inputs to as many numbers as the shape holds."""
     if isinstance(network, nn.Module):
         network = nn.Sequential(network, nn.Flatten()).train(network.training)
     check_outputs(network, input_shape, size_of(output_shape), name=name)
+
+
+class Scaling(nn.Module):
+    """Float32 rows of float64 ones, less ``center`` and divided by ``scale``."""
+
+    def __init__(self, center, scale):
+        super().__init__()
+        self.register_buffer("center", torch.tensor(center, device="cpu"))
+        self.register_buffer("scale", torch.tensor(scale, device="cpu"))
+
+    def forward(self, rows):
+        largest = torch.finfo(torch.float32).max
+        return ((rows.double() - self.center) / self.scale).clamp(-largest, largest).float()
+
+    def inverse(self, rows):
+        """The float64 rows that these are made of."""
+        return self.center + self.scale * rows
+
+
+def units_of(rows):
+    """Center and scale (n_features,) of rows in float64: 0 and 1 but for columns that need it.
+
+    Those whose differences float32 would round away, and those far from 1. None where no
+    column does, or float32 holds the rows.
+    """
+    if rows.dtype in (np.float32, torch.float32):
+        return None
+    rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
+    center, spread, largest = rows.mean(axis=0), rows.std(axis=0), np.abs(rows).max(axis=0)
+    varies = spread > len(rows) * np.finfo(np.float64).eps * largest
+    spread = np.where(varies, spread, 1.0)
+    is_lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
+    is_lost |= (largest > FAR) | (spread < 1 / FAR)
+    if not is_lost.any():
+        return None
+    return np.where(is_lost, center, 0.0), np.where(is_lost, spread, 1.0)
 
 
 class InputShape(nn.Module):
@@ -156,7 +202,7 @@ def _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout=0.0):
     """Children ``conv``, if any, ``hidden``: all dense layers but the last, and ``output``."""
     parts = OrderedDict(conv=nn.Sequential(*conv), flatten=nn.Flatten())
     hidden = []
-    widths = (_size_after(parts["conv"], input_shape), *_layer_sizes(hidden_layer_sizes))
+    widths = (_size_after(parts["conv"], input_shape), *layer_sizes(hidden_layer_sizes))
     for before, after in pairwise(widths):
         hidden += [nn.Linear(before, after), nn.ReLU()]
         hidden += [nn.Dropout(dropout)] if dropout else []
@@ -181,8 +227,9 @@ def doubled(n_inputs, n_outputs, **options):
     return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, **options)
 
 
-def _layer_sizes(sizes):
-    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+def layer_sizes(sizes):
+    """Widths of hidden layers as a tuple of int: one number is one layer."""
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
     if any(int(size) != size or size < 1 for size in sizes):
         raise ValueError(
             f"Got hidden_layer_sizes={sizes}, but expected positive whole numbers, one for "

@@ -1,7 +1,11 @@
-"""Training of networks: a skorch net whose batches are slices of arrays on the device."""
+"""Training of networks: a skorch net on batches of arrays, with randomness of its own.
 
-from contextlib import contextmanager
+torch's global generators are neither used nor changed.
+"""
+
+from contextlib import contextmanager, nullcontext
 from inspect import signature
+from threading import Lock
 
 import numpy as np
 import torch
@@ -9,10 +13,9 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
-from torch.utils.data import Dataset
+from torch.overrides import TorchFunctionMode
 
-from sklearn_ood.data._blocks import PagedRows, is_mapped
-from sklearn_ood.nets._evaluation import resolve_device, take_batch
+from sklearn_ood.nets._evaluation import ArrayBatches, Arrays, resolve_device
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -20,55 +23,42 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch
 DEFAULT_CALLBACKS = ("epoch_timer", "train_loss", "valid_loss", "print_log")
 
 
-class Arrays(Dataset):
-    """Arrays of equal length, sliced together; those that fit on the device move there."""
-
-    def __init__(self, *arrays, device="cpu"):
-        self.device = torch.device(device)
-        self.arrays = [_on_device(array, self.device) for array in arrays]
-
-    def __len__(self):
-        return len(self.arrays[0])
-
-    def batch(self, index):
-        """Rows of every array by a slice or an index tensor, as tensors on the device."""
-        return tuple(take_batch(array, index, self.device) for array in self.arrays)
-
-
-class ArrayBatches:
-    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call."""
-
-    def __init__(self, dataset, batch_size, shuffle=False):
-        self.dataset = dataset
-        self.batch_size = min(batch_size, len(dataset))
-        self.shuffle = shuffle
-
-    def __iter__(self):
-        n_rows = len(self.dataset)
-        order = torch.randperm(n_rows) if self.shuffle else None
-        self._start = 0
-        while self._start < n_rows:
-            start, stop = self._start, min(self._start + self.batch_size, n_rows)
-            self._start = stop
-            yield self.dataset.batch(slice(start, stop) if order is None else order[start:stop])
-
-    def halve_and_repeat(self, n_rows):
-        """Give the last ``n_rows`` rows again, in batches of half the size."""
-        self._start -= n_rows
-        self.batch_size = max(1, n_rows // 2)
+IN_PLACE = "uniform_ normal_ bernoulli_ exponential_ cauchy_ log_normal_ geometric_ random_"
+INITIAL = "kaiming_uniform_ kaiming_normal_ xavier_uniform_ xavier_normal_ trunc_normal_"
+DRAWN = "rand randn randint randperm normal bernoulli multinomial poisson"
+TAKE_A_GENERATOR = frozenset(f"{IN_PLACE} {INITIAL} {DRAWN}".split())
+OF_DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
+OTHERS = "alpha_dropout feature_alpha_dropout rrelu gumbel_softmax randint_like"
+OTHERS += " lstm gru rnn_tanh rnn_relu multi_head_attention_forward"
+OTHERS += " scaled_dot_product_attention fractional_max_pool2d fractional_max_pool3d"
+TAKE_NONE = frozenset(OTHERS.split())
+LIKE = {"rand_like": torch.Tensor.uniform_, "randn_like": torch.Tensor.normal_}
+FLOATS = frozenset(["empty", "zeros", "ones", "full", "rand", "randn", "eye", "linspace"])
+# Held while the state of a global generator is another's, for one function of TAKE_NONE.
+LENDING = Lock()
 
 
 class Net(NeuralNet):
     """A skorch net on :class:`Arrays`; a method overrides ``batch_loss`` or ``losses``.
 
     Every key of a step's result that ends in "loss" is averaged over the epoch, must stay
-    finite, and is kept in the history as ``train_<key>`` and ``valid_<key>``.
+    finite, and is kept in the history as ``train_<key>`` and ``valid_<key>``. ``random`` is
+    the context in which a :func:`train` draws.
     """
+
+    random = nullcontext()
+
+    def get_iterator(self, dataset, training=False):
+        iterator = super().get_iterator(dataset, training=training)
+        iterator.random = self.random
+        return iterator
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return
         self._set_training(training)
+        if training:
+            _forget_batches(self.history[:-1])
         totals, n_rows = {}, 0
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -84,28 +74,41 @@ class Net(NeuralNet):
                 if key.endswith("loss"):
                     totals[key] = totals.get(key, 0.0) + value.detach() * size
             n_rows += size
-            self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history[-1]["batches"].clear()
+            self.history.record_batch(f"{prefix}_batch_size", size)
+            said = {"y_pred": None} | step
+            self.notify("on_batch_end", batch=batch, training=training, **said)
         for key, total in totals.items():
             self.history.record(f"{prefix}_{key}", _finite(float(total) / n_rows, key, self))
+        losses = self.history[:, f"{prefix}_loss"]
+        self.history.record(f"{prefix}_loss_best", losses[-1] == min(losses))
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.random = nullcontext()
+        _forget_batches(self.history)
 
     def train_step_single(self, batch, **fit_params):
-        losses = self.losses(batch)
+        with self.random:
+            losses = self.losses(batch)
         losses["loss"].backward()
         return losses
 
     @torch.no_grad()
     def validation_step(self, batch, **fit_params):
-        return self.losses(batch)
+        with self.random:
+            return self.losses(batch)
 
     def losses(self, batch):
-        """The loss of one batch and what else is to be recorded of it."""
-        return {"loss": self.batch_loss(batch)}
-
-    def batch_loss(self, batch):
-        """Loss of one batch ``(inputs, targets)``; the usual place for a method's own."""
+        """What is recorded of a batch ``(inputs, targets)``: its loss, and the outputs."""
         inputs, targets = batch
-        return self.criterion_(self.module_(inputs), targets)
+        outputs = self.module_(inputs)
+        return {"loss": self.criterion_(outputs, targets), "y_pred": outputs}
+
+    def predict(self, X):
+        """Position of the likeliest class, for the callbacks that score."""
+        outputs = self.predict_proba(X)
+        if hasattr(self.criterion_, "class_logits"):
+            outputs = self.criterion_.class_logits(torch.from_numpy(outputs)).numpy()
+        return outputs.argmax(axis=1)
 
 
 def make_net(
@@ -160,15 +163,23 @@ def training_parameters(estimator):
     return {name: getattr(estimator, name) for name in names}
 
 
-def train(net, *arrays, validation=None):
+def train(net, *arrays, validation=None, random):
     """Train ``net`` on arrays of equal length, watching the ``validation`` arrays.
 
-    An interrupt by the user reaches the caller: a half-trained net is never handed out. A
-    loss or a weight that becomes NaN or infinite raises.
+    All that is random is drawn from ``random``, a :class:`Seeded`. An interrupt by the user
+    reaches the caller: a half-trained net is never handed out. A loss or a weight that
+    becomes NaN or infinite raises.
     """
     if validation is not None:
         net.set_params(train_split=predefined_split(Arrays(*validation, device=net.device)))
-    net.initialize()
+    net.random = random
+    with random:
+        net.initialize()
+    if not any(weights.requires_grad for _, weights in net.get_all_learnable_params()):
+        raise ValueError(
+            "Got a network none of whose weights can be trained; give it one that requires a "
+            "gradient, or take SoftmaxClassifier.from_module for a network that is trained."
+        )
     data = Arrays(*arrays, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
     try:
@@ -185,6 +196,106 @@ def train(net, *arrays, validation=None):
     return net
 
 
+@contextmanager
+def training_errors(estimator):
+    """Errors of torch as one that shows the parameters of the estimator that is trained."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, OverflowError) as error:
+        raise ValueError(
+            f"Got {estimator}, which torch cannot train: {error} Choose smaller parameters: "
+            "these need more memory than there is, or are too large for float32."
+        ) from error
+
+
+class Seeded(TorchFunctionMode):
+    """A context, of one thread, in which torch draws from generators of its own.
+
+    Whatever ``random_state`` makes, layers' weights, dropout, noise, also in networks of
+    users, comes out the same beside other threads. Tensors made without a type or a device
+    are float32 on the CPU, whatever torch's defaults are. Functions that take no generator
+    (recurrent nets with dropout, attention with dropout, ``rrelu`` and the like) borrow the
+    global one under a lock and put it back.
+    """
+
+    def __init__(self, random_state):
+        super().__init__()
+        self.seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+        self._generators = {}
+
+    def generator(self, device="cpu"):
+        """The generator of a device; on a CPU it draws what ``torch.manual_seed`` would."""
+        device = torch.device(device)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self._generators[device]
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = func.__name__, dict(kwargs or {})
+        if name in FLOATS and kwargs.get("dtype") is None and "out" not in kwargs:
+            is_float = name != "full" or isinstance(args[1], float)
+            kwargs["dtype"] = torch.float32 if is_float else None
+        takes, drops = name in TAKE_A_GENERATOR, name in OF_DROPOUT
+        if not (takes or drops or name in TAKE_NONE or name in LIKE):
+            return func(*args, **kwargs)
+        device = _device(args, kwargs)
+        if device.type == "meta" or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        generator = self.generator(device)
+        if takes:
+            return func(*args, **kwargs | {"generator": generator})
+        if drops:
+            return _dropout(generator, name, *args, **kwargs)
+        if name in LIKE:
+            return LIKE[name](torch.empty_like(*args, **kwargs), generator=generator)
+        with _lent(generator):
+            return func(*args, **kwargs)
+
+
+def _device(args, kwargs):
+    """Where a function draws: where its first tensor is, or as it is told."""
+    tensors = (each.device for each in (*args, *kwargs.values()) if torch.is_tensor(each))
+    return next(tensors, torch.device(kwargs.get("device") or "cpu"))
+
+
+def _dropout(generator, name, inputs, p=0.5, training=True, inplace=False, *, train=None):
+    """torch's dropout, to the bit on a CPU; of whole channels by the number in its name."""
+    if not (training if train is None else train) or p == 0:
+        return inputs
+    channels = name[-2:] in ("1d", "2d", "3d")
+    shape = (*inputs.shape[:2], *(1,) * (inputs.dim() - 2)) if channels else inputs.shape
+    kept = torch.empty(shape, dtype=inputs.dtype, device=inputs.device)
+    kept.bernoulli_(1 - p, generator=generator).div_(1 - p if p < 1 else 1)
+    return inputs.mul_(kept) if inplace or name == "dropout_" else inputs * kept
+
+
+@contextmanager
+def _lent(generator):
+    """Have torch's global generator of a device draw what this one would."""
+    torch_of = torch.cuda if generator.device.type == "cuda" else torch
+    place = (generator.device,) if torch_of is torch.cuda else ()
+    with LENDING:
+        found = torch_of.get_rng_state(*place)
+        torch_of.set_rng_state(generator.get_state(), *place)
+        try:
+            yield
+        finally:
+            generator.set_state(torch_of.get_rng_state(*place))
+            torch_of.set_rng_state(found, *place)
+
+
+def recorded(net, key):
+    """A column of a net's history; an AttributeError where it has none."""
+    try:
+        return net.history[:, key]
+    except KeyError as error:
+        raise AttributeError(f"This net recorded no {key}.") from error
+
+
 def wrap_trained(module, *, device="auto"):
     """A net around a module that is trained already."""
     net = make_net(module, device=device).initialize()
@@ -192,14 +303,9 @@ def wrap_trained(module, *, device="auto"):
     return net
 
 
-@contextmanager
-def seeded(random_state):
-    """Seed torch from ``random_state`` and leave its global generators as they were found."""
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(seed)
-        yield seed
+def _forget_batches(epochs):
+    for epoch in epochs:
+        del epoch["batches"][:-1]  # checkpoints ask for the last
 
 
 def _finite(value, key, net):
@@ -226,17 +332,3 @@ def _lr_scheduler(lr_schedule, max_epochs):
         return LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
     step = max(1, round(0.6 * max_epochs))
     return LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=step, gamma=0.1)
-
-
-def _on_device(array, device):
-    """The array as a tensor on the device if it fits there, else as it is."""
-    if isinstance(array, torch.Tensor):
-        return array.to(device)
-    if is_mapped(array):
-        return PagedRows(array)
-    if not array.flags.writeable:
-        return array
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
-        return tensor
-    return tensor.to(device)

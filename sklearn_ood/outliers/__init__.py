@@ -3,13 +3,12 @@
 from sklearn_ood.outliers._base import OutlierSource
 from sklearn_ood.outliers._boundary import BoundaryOutliers
 from sklearn_ood.outliers._sources import (
-    GANOutliers,
     GivenOutliers,
     MixupOutliers,
     NoiseOutliers,
     UniformOutliers,
 )
-from sklearn_ood.outliers._training import OutlierLoss
+from sklearn_ood.outliers._training import GANOutliers, OutlierLoss
 
 __all__ = [
     "BoundaryOutliers",

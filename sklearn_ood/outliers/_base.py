@@ -7,7 +7,7 @@ import torch
 from sklearn.utils import check_array, check_random_state, check_X_y
 
 from sklearn_ood._parameters import Parameterized
-from sklearn_ood.nets._training import Arrays
+from sklearn_ood.nets._evaluation import Arrays
 
 
 class OutlierSource(Parameterized):
@@ -16,9 +16,12 @@ class OutlierSource(Parameterized):
     A source defines ``__call__(X, y, n, random_state)``, which returns n rows.
     """
 
-    def supply(self, net, data, n, random_state):
-        """Function from a number to that many outliers on a net's device, of n made now."""
-        bank = Arrays(self.sample(data, n, random_state), device=net.device)
+    def supply(self, net, data, n, random_state, as_inputs):
+        """Function from a number to that many outliers on a net's device, of n made now.
+
+        ``as_inputs`` makes inputs of the net of rows in the units of the data.
+        """
+        bank = Arrays(as_inputs(self.sample(data, n, random_state)), device=net.device)
 
         def draw(n):
             (rows,) = bank.batch(torch.randint(len(bank), (n,)))
@@ -27,7 +30,7 @@ class OutlierSource(Parameterized):
         return draw
 
     def sample(self, data, n, random_state):
-        """n outliers for :class:`TrainingData`, as flat float32 rows, checked."""
+        """n outliers for :class:`TrainingData`, as flat rows of the same type, checked."""
         rows, codes = data.in_distribution
         outliers = np.asarray(self(rows, data.classes[codes], n, random_state))
         if outliers.ndim < 2 or not len(outliers) or outliers[0].size != rows.shape[1]:
@@ -35,7 +38,7 @@ class OutlierSource(Parameterized):
                 f"Got outliers of shape {outliers.shape} from {self}, but expected "
                 f"({n}, {rows.shape[1]}): rows as wide as X."
             )
-        outliers = outliers.reshape(len(outliers), -1).astype(np.float32)
+        outliers = outliers.reshape(len(outliers), -1).astype(rows.dtype)
         if not np.isfinite(outliers).all():
             raise ValueError(
                 f"Got NaN or infinite outliers from {self}, but expected finite numbers."

@@ -1,13 +1,34 @@
-"""Nets that learn from outliers beside the data: drawn from banks, or made by a GAN."""
+"""Nets that learn from outliers beside the data: drawn from banks, or made by a GAN.
+
+A source is a callable ``(X, y, n, random_state) -> X_out``, and a name stands for one with its
+defaults.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import field
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
+from sklearn_ood._parameters import Count, NonNegative, Positive
+from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
 from sklearn_ood.nets._training import Net
+from sklearn_ood.outliers._base import OutlierSource
+from sklearn_ood.outliers._boundary import BoundaryOutliers
+from sklearn_ood.outliers._sources import (
+    GivenOutliers,
+    MixupOutliers,
+    NoiseOutliers,
+    UniformOutliers,
+)
 
 GAN_BETAS = (0.5, 0.999)
+MIN_IMAGE_SIZE = 8
 
 
 class OutlierLoss(nn.Module):
@@ -72,7 +93,64 @@ class OutlierNet(Net):
             "loss": class_loss + self.beta * outlier_loss,
             "class_loss": class_loss,
             "outlier_loss": outlier_loss,
+            "y_pred": outputs[: len(inputs)],
         }
+
+
+class GANOutliers(OutlierSource):
+    """Samples of a GAN that is trained in turns with the classifier.
+
+    Parameters
+    ----------
+    guided : bool, default=True
+        Whether the loss on outliers enters the generator's loss too, so that it makes rows
+        of low density (the joint GAN of [1]_); without, it imitates the data ("original").
+    pull_away : float >= 0, default=0.0
+        Weight of the pull-away term, which keeps the samples apart ([1]_, appendix D).
+    latent_dim : int, default=100
+        Size of the standard normal latents.
+    lr : float, default=2e-4
+        Adam's learning rate for generator and discriminator; it follows the classifier's
+        ``lr_schedule``.
+    hidden_layer_sizes : tuple of int, default=(500, 500)
+        Dense layers of both networks, for rows.
+    n_channels : int, default=128
+        Channels of the narrowest hidden layer of the DCGAN, for images.
+    generator : {"auto"} or callable, default="auto"
+        ``(latent_dim, input_shape) -> nn.Module``.
+    discriminator : {"auto"} or callable, default="auto"
+        ``(input_shape) -> nn.Module`` with one logit for each input.
+
+    References
+    ----------
+    .. [1] K. Lee et al., "Training confidence-calibrated classifiers for detecting
+       out-of-distribution samples", ICLR 2018, equation 4 and algorithm 1. The generator's
+       loss is the non-saturating one.
+    """
+
+    guided: bool = True
+    pull_away: NonNegative = 0.0
+    latent_dim: Count = 100
+    lr: Positive = 2e-4
+    hidden_layer_sizes: tuple | list = (500, 500)
+    n_channels: Count = 128
+    generator: Any = "auto"
+    discriminator: Any = "auto"
+
+    def make_networks(self, input_shape, rows):
+        """Untrained generator and discriminator, for the location and scale of the rows."""
+        self._validate_params()
+        sizes = {"hidden_layer_sizes": self.hidden_layer_sizes, "n_channels": self.n_channels}
+        return (
+            build_generator(self.generator, self.latent_dim, input_shape, rows, **sizes),
+            InputShape(
+                build_discriminator(self.discriminator, input_shape, rows, **sizes), input_shape
+            ),
+        )
+
+    def supply(self, net, data, n, random_state, as_inputs):
+        """Fresh samples of the generator that is trained beside the classifier."""
+        return net.generate
 
 
 class GANOutlierNet(OutlierNet):
@@ -111,15 +189,17 @@ class GANOutlierNet(OutlierNet):
 
     def train_step(self, batch, **fit_params):
         generator, discriminator = self.players_
-        fakes = self.generate(max(2, len(batch[0])))
-        on_real, on_fakes = map(self.discriminator_, (batch[0], fakes.detach()))
-        judged = softplus(-on_real).mean() + softplus(on_fakes).mean()
+        with self.random:
+            fakes = self.generate(max(2, len(batch[0])))
+            on_real, on_fakes = map(self.discriminator_, (batch[0], fakes.detach()))
+            judged = softplus(-on_real).mean() + softplus(on_fakes).mean()
         _step(*discriminator, judged)
-        fooled = softplus(-self.discriminator_(fakes)).mean()
-        if self.gan.guided:
-            fooled = fooled + self.beta * self.criterion_.outlier_loss(self.module_(fakes))
-        if self.gan.pull_away:
-            fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
+        with self.random:
+            fooled = softplus(-self.discriminator_(fakes)).mean()
+            if self.gan.guided:
+                fooled = fooled + self.beta * self.criterion_.outlier_loss(self.module_(fakes))
+            if self.gan.pull_away:
+                fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
         _step(*generator, fooled)
         losses = {"discriminator_loss": judged, "generator_loss": fooled}
         return super().train_step(batch, **fit_params) | losses
@@ -146,3 +226,168 @@ def _step(network, optimizer, loss):
     optimizer.zero_grad()
     loss.backward(inputs=list(network.parameters()))
     optimizer.step()
+
+
+def build_generator(
+    generator, latent_dim, input_shape, rows, *, hidden_layer_sizes=(500, 500), n_channels=128
+):
+    """A network from latents (n, latent_dim) to inputs (n, *input_shape).
+
+    ``rows`` are the data to imitate: images are made in the range of their values, rows in
+    their location and scale. A callable gets ``(latent_dim, input_shape)``.
+    """
+    if generator != "auto":
+        network = generator(latent_dim, input_shape)
+        check_generation(network, (latent_dim,), input_shape, name="generator")
+        return network
+    if len(input_shape) == 3:
+        low, high = float(rows.min()), float(rows.max())
+        return nn.Sequential(
+            dcgan_generator(latent_dim, input_shape, n_channels),
+            nn.Sigmoid(),
+            Affine(low, high - low),
+        )
+    dense = mlp((latent_dim,), math.prod(input_shape), hidden_layer_sizes)
+    return nn.Sequential(dense, Affine(rows.mean(axis=0), rows.std(axis=0)))
+
+
+def build_discriminator(
+    discriminator, input_shape, rows, *, hidden_layer_sizes=(500, 500), n_channels=128
+):
+    """A network from inputs (n, *input_shape) to one logit each, high where they look real.
+
+    A callable gets ``input_shape``.
+    """
+    if discriminator != "auto":
+        network = discriminator(input_shape)
+        check_generation(network, input_shape, (1,), name="discriminator")
+        return network
+    if len(input_shape) == 3:
+        return dcgan_discriminator(input_shape, n_channels)
+    scale = rows.std(axis=0)
+    scale[scale == 0] = 1.0
+    dense = mlp(input_shape, 1, hidden_layer_sizes)
+    return nn.Sequential(Affine(-rows.mean(axis=0) / scale, 1.0 / scale), dense)
+
+
+class Affine(nn.Module):
+    """``shift + scale * inputs``, fixed."""
+
+    def __init__(self, shift, scale):
+        super().__init__()
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+
+    def forward(self, inputs):
+        return self.shift + self.scale * inputs
+
+
+def dcgan_generator(latent_dim, input_shape, n_channels=128):
+    """The generator of Lee et al., appendix B, for images of any size from 8x8 on.
+
+    The first layer makes a map of an eighth of the image's size, 4x4 for 32x32 images; each
+    of three more doubles it. What sticks out is cropped.
+    """
+    channels, height, width = _image_size(input_shape)
+    start, n = (-(-height // 8), -(-width // 8)), n_channels
+    layers = [
+        nn.Unflatten(1, (latent_dim, 1, 1)),
+        nn.ConvTranspose2d(latent_dim, 4 * n, start, bias=False),
+    ]
+    for wide, narrow in ((4 * n, 2 * n), (2 * n, n), (n, channels)):
+        layers += [nn.BatchNorm2d(wide), nn.ReLU(), doubled(wide, narrow, bias=False)]
+    down, right = 8 * start[0] - height, 8 * start[1] - width
+    crop = (-(right // 2), right // 2 - right, -(down // 2), down // 2 - down)
+    return _dcgan_weights(nn.Sequential(*layers, nn.ZeroPad2d(crop)))
+
+
+def dcgan_discriminator(input_shape, n_channels=128):
+    """The discriminator of Lee et al., appendix B, for images of any size from 8x8 on."""
+    channels, height, width = _image_size(input_shape)
+    n = n_channels
+    layers = [halved(channels, n, bias=False), nn.LeakyReLU(0.2)]
+    for narrow, wide in ((n, 2 * n), (2 * n, 4 * n)):
+        layers += [halved(narrow, wide, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
+    layers += [nn.Conv2d(4 * n, 1, (height // 8, width // 8), bias=False), nn.Flatten()]
+    return _dcgan_weights(nn.Sequential(*layers))
+
+
+def _dcgan_weights(network):
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+    return network
+
+
+def _image_size(input_shape):
+    if min(input_shape[1:]) < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"Got images of shape {tuple(input_shape)}, but the generative network needs at "
+            f"least {MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}; pass generator= and discriminator= "
+            "callables to GANOutliers, or use outliers='boundary'."
+        )
+    return input_shape
+
+
+class CallableOutliers(OutlierSource):
+    """What a function ``(X, y, n, random_state) -> X_out`` makes."""
+
+    function: Callable = field(kw_only=False)
+
+    def __call__(self, X, y, n, random_state=None):
+        """Call the function."""
+        return self.function(X, y, n, random_state)
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+SOURCES = {
+    "given": GivenOutliers(),
+    "gan": GANOutliers(),
+    "original_gan": GANOutliers(guided=False),
+    "boundary": BoundaryOutliers(),
+    "uniform": UniformOutliers(),
+    "mixup": MixupOutliers(),
+    "noise": NoiseOutliers(),
+}
+
+
+def resolve_sources(outliers):
+    """Lists of the sources, at most one of them a GAN, and weights that a parameter names.
+
+    Examples
+    --------
+    >>> from sklearn_ood.outliers._training import resolve_sources
+    >>> resolve_sources({"boundary": 2, "uniform": 1})
+    ([BoundaryOutliers(), UniformOutliers()], [2.0, 1.0])
+    """
+    pairs = list(outliers.items()) if isinstance(outliers, dict) else [(outliers, 1.0)]
+    if not pairs:
+        raise ValueError("Got outliers={}, but expected at least one source.")
+    sources = [_source(outliers, source) for source, _ in pairs]
+    if sum(isinstance(source, GANOutliers) for source in sources) > 1:
+        raise ValueError(f"Got outliers={outliers!r}, but expected at most one GAN.")
+    for source, weight in pairs:
+        if not isinstance(weight, Real) or not 0 < weight < np.inf:
+            raise ValueError(
+                f"Got outliers with weight {weight!r} for {source!r}, but expected a finite "
+                "number > 0; leave out what is not wanted."
+            )
+    return sources, [float(weight) for _, weight in pairs]
+
+
+def _source(outliers, source):
+    """The source that a name or a callable stands for."""
+    if isinstance(source, str) and source in SOURCES:
+        return SOURCES[source]
+    if isinstance(source, OutlierSource):
+        return source
+    if callable(source):
+        return CallableOutliers(source)
+    raise ValueError(
+        f"Got outliers={outliers!r}, but expected one of {sorted(SOURCES)}, a callable "
+        "(X, y, n, random_state) -> X_out, GANOutliers(...), or a dict of these to weights."
+    )

@@ -105,13 +105,14 @@ class Reader:
 
 
 def array_of(data):
-    """An array without a copy; its header must say just what follows it."""
+    """An array whose header says just what follows it, so that nothing more is allocated."""
     stream = io.BytesIO(data[:65536])
     major = min(np.lib.format.read_magic(stream)[0], 2)
     read_header = getattr(np.lib.format, f"read_array_header_{major}_0")
     shape, by_column, dtype = read_header(stream)
     require(not dtype.hasobject, "with an array of Python objects, which carries a pickle")
-    array = np.ndarray(shape, dtype, data, stream.tell(), order="F" if by_column else "C")
+    order, writeable = "F" if by_column else "C", bytearray(data)  # torch warns of others
+    array = np.ndarray(shape, dtype, writeable, stream.tell(), order=order)
     fits = dtype.itemsize and array.nbytes == len(data) - stream.tell()
     is_short = max(shape, default=0) <= max(MAX_WIDTH, array.nbytes)
     require(fits and is_short, "with an array cut short")

@@ -7,7 +7,7 @@ shadows in place of other objects.
 import numpy as np
 from sklearn.tree._tree import NODE_DTYPE
 
-MAX_WIDTH, MAX_JOBS, MAX_LAYERS = 2**24, 1024, 1000
+MAX_WIDTH, MAX_JOBS, MAX_LAYERS = 2**24, 1024, 4000
 
 
 def inside(indices, stop):
@@ -140,7 +140,10 @@ def tree_of_its_width(tree, state):
 FITS = {
     "memory": lambda folder, _: folder is None,  # of pickles
     "n_features_in_": lambda number, _: 0 < number <= MAX_WIDTH,
-    "hidden_layer_sizes": lambda sizes, _: np.size(sizes) <= MAX_LAYERS,
+    "hidden_layer_sizes": lambda sizes, state: (
+        (np.size(sizes) + 1) * state.get("n_classes_", 1) <= MAX_LAYERS
+    ),
+    "owner_": lambda owner, _: inside(owner, len(owner)),  # classes of components
     "_n_threads": lambda number, _: 0 < number <= MAX_JOBS,
     "n_jobs": lambda number, _: abs(number or 0) <= MAX_JOBS,
     "vocabulary_": lambda words, _: sorted(words.values()) == list(range(len(words))),

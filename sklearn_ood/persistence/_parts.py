@@ -23,7 +23,7 @@ from skorch import NeuralNet
 from skorch.history import History
 from torch import nn
 
-from sklearn_ood.nets._training import seeded, wrap_trained
+from sklearn_ood.nets._training import Seeded, wrap_trained
 from sklearn_ood.persistence._checks import LISTED, require, require_listed, shadow
 
 # What the caller gave: networks, classes and functions by name.
@@ -46,7 +46,7 @@ def restore_own(name, state, networks):
     kind, device = named(name), str(torch.get_default_device())
     require_listed(isinstance(kind, type) and not issubclass(kind, nn.Module), name)
     made = shadow(kind, state)
-    with seeded(0):
+    with Seeded(0):
         built = getattr(made, "untrained_networks", dict)()
     require(built.keys() == networks.keys(), f"of {name} with other networks")
     for path, network in built.items():

@@ -24,7 +24,7 @@ from sklearn_ood._response import (
 )
 from sklearn_ood.base import Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._labels import OUTLIER, codes_in, encode_labels
+from sklearn_ood.data._labels import OUTLIER, codes_in, encode_labels, labels_or
 from sklearn_ood.data._rows import forget
 from sklearn_ood.selective._base import ConfidenceThreshold
 from sklearn_ood.selective._calibration import (
@@ -217,7 +217,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
         answers, confidence = self._ask(X)
         accepted = confidence >= self._threshold_of(answers)
         # As an array the label brings its own type: unsigned classes must not wrap a -1.
-        return np.where(accepted, answers, np.asarray(self.reject_label_))
+        return labels_or(self.reject_label_, answers, accepted)
 
     @block_by_block
     def answers(self, X: ArrayLike) -> NDArray:

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, SoftmaxClassifier
-from sklearn_ood.classifiers._confident import uniform_divergence
+from sklearn_ood.classifiers._outlier import uniform_divergence
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut

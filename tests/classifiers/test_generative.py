@@ -141,11 +141,11 @@ def test_the_nearest_row_is_the_nearest_under_the_similarity(similarity, monkeyp
     monkeypatch.setattr("sklearn_ood.generators._neighbors.MAX_DISTANCES", 2500)
     classifier = GenerativeClassifier("knn", similarity=similarity, random_state=0).fit(X, Y)
     found = classifier.explain(X[::10])
-    rows, queries = (torch.from_numpy(part.astype(np.float32)) for part in (X, X[::10]))
+    rows, queries = (torch.from_numpy(part.astype(np.float64)) for part in (X, X[::10]))
     if isinstance(similarity, str):
         apart = DISTANCES[similarity](queries[:, None], rows)
     else:
-        apart = -classifier.similarity_(queries[:, None], rows).detach()
+        apart = -classifier.similarity_(queries[:, None].float(), rows.float()).detach()
     nearest = np.stack([apart[:, k == Y].min(1).values for k in range(3)], 1)
     assert_allclose(found.distances, nearest, rtol=1e-4, atol=1e-6)
     closest = [apart[:, k == Y].argmin(1) for k in range(3)]

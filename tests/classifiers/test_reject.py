@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from sklearn_ood import BoundaryOutliers, RejectClassifier, UniformOutliers
-from sklearn_ood.classifiers._reject import reject_loss
+from sklearn_ood.classifiers._outlier import reject_loss
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.nets._evaluation import forward
 

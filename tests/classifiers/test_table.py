@@ -6,7 +6,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.metrics import log_loss
 
 from sklearn_ood import SelectiveClassifier, TableClassifier, load, save
-from sklearn_ood.classifiers._table import pooling_weights
+from sklearn_ood.classifiers._pooling import pooling_weights
 
 SMALL = TableClassifier(10, random_state=0)
 
@@ -64,6 +64,16 @@ def test_rare_classes_and_few_rows():
     assert few.predict(frame).shape == (120,)
 
 
+def test_a_class_that_is_rare_among_many_rows(monkeypatch):
+    monkeypatch.setattr("sklearn_ood.classifiers._table.MAX_TRIAL_ROWS", 100)
+    monkeypatch.setattr("sklearn_ood.classifiers._table.TWO_PARTS", 100)
+    X = np.random.default_rng(0).normal(size=(3000, 2))
+    y = np.zeros(3000, dtype=int)
+    X[:3], y[:3] = 9, 1
+    model = TableClassifier(10, random_state=0).fit(X, y)
+    assert model.predict([[0, 0], [9, 9]]).tolist() == [0, 1]
+
+
 def test_nothing_to_learn_from():
     with pytest.raises(ValueError, match="2 columns, but expected one with a value"):
         SMALL.fit(np.full((4, 2), np.nan), [0, 1, 0, 1])
@@ -80,7 +90,8 @@ def test_weights_find_the_member_that_knows():
     codes = rng.integers(3, size=500)
     knows = np.log(np.full((500, 3), 0.1) + 0.7 * np.eye(3)[codes])
     others = rng.normal(size=(2, 500, 3))
-    weights = pooling_weights(np.stack([knows, *others]), codes)
+    start = {"prior": np.array([0.5, 0.5, 0.0]), "strength": 5.0}
+    weights = pooling_weights(np.stack([knows, *others]), codes, **start)
     assert weights[0] > 1
     assert (weights[1:] < weights[0] / 4).all()
 

@@ -10,9 +10,11 @@ from scipy import stats
 from sklearn_ood.combined._conformal import (
     COMBINATIONS,
     ConformalScale,
+    calibrated,
     calibration_size,
     combine,
     fit_tail,
+    on_scales,
     split_rows,
 )
 
@@ -181,25 +183,42 @@ def test_tail_of_a_generalised_pareto_distribution():
     assert scale == pytest.approx(3.0 + 0.2 * -start, rel=0.05)  # a tail of it is one again
 
 
-def test_calibration_rows_are_spared_for_classes_without_others():
+def test_calibration_rows_are_a_random_part():
     rng = np.random.RandomState(0)
-    codes = np.array([0] * 50 + [1])
-    for _ in range(20):
-        training, calibrating = split_rows(codes, 0.5, rng)
-        assert 50 in training
-        assert sorted([*training, *calibrating]) == list(range(51))
-    with pytest.raises(ValueError, match="n_samples=9"):
-        split_rows(np.arange(9), "auto", rng)
-    training, calibrating = split_rows(codes, 30, rng)
-    assert len(calibrating) in (29, 30)
-    training, calibrating = split_rows(codes, "all", rng)
-    assert (len(training), len(calibrating)) == (0, 51)
+    training, parts = split_rows(51, 0.5, rng)
+    assert [len(part) for part in parts] == [13, 13]
+    assert sorted([*training, *parts[0], *parts[1]]) == list(range(51))
+    training, parts = split_rows(51, "all", rng)
+    assert (len(training), [len(part) for part in parts]) == (0, [26, 25])
+    training, parts = split_rows(51, "cross", rng)
+    assert len(training) == 51
+    assert sorted(np.concatenate(parts)) == list(range(51))
+    for n_rows, calibration in ((4, "cross"), (5, "auto"), (1, "all"), (30, 40)):
+        with pytest.raises(ValueError, match=f"n_samples={n_rows} "):
+            split_rows(n_rows, calibration, rng)
 
 
 def test_a_fifth_of_the_rows_calibrates_within_bounds():
-    sizes = [calibration_size("auto", n) for n in (60, 400, 10_000, 60_000)]
-    assert sizes == [30, 100, 2000, 10_000]
+    sizes = [calibration_size("auto", n) for n in (1000, 10_000, 60_000)]
+    assert sizes == [200, 2000, 10_000]
     assert [calibration_size(share, 60) for share in (0.5, 40, 100, "all")] == [30, 40, 60, 60]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["independent", "opposed", "ties"])
+@pytest.mark.parametrize("n_rows", [20, 80])
+def test_crossed_scales_refuse_about_alpha(kind, n_rows):
+    rng = np.random.default_rng(0)
+    alphas = np.array([0.05, 0.1, 0.3])
+    refused = np.zeros((REPEATS, 3))
+    for repeat in range(REPEATS):
+        scores = draw_scores(kind, n_rows + 2, rng)
+        parts = np.array_split(scores[:n_rows], 5)
+        scales, scale = calibrated(parts, "fisher", is_crossed=True)
+        new = -combine(on_scales(scales, scores[n_rows:]), "fisher")
+        refused[repeat] = (scale.p_values(new)[:, None] <= alphas + 1e-12).mean(0)
+    tolerance = 3 * np.sqrt(alphas * (1 - alphas) / REPEATS)
+    assert (refused.mean(0) <= 1.1 * alphas + tolerance).all()
 
 
 def test_tail_of_an_exponential_distribution():

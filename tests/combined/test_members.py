@@ -51,14 +51,6 @@ def test_our_classifiers_are_read_at_the_given_class_not_at_their_own_best(membe
     np.testing.assert_allclose(own, fitted.score_samples(X))
 
 
-def test_members_are_read_at_their_own_best_class_where_that_is_asked(blobs):
-    X, y = blobs
-    parameters = {"members": [("pca", PIXELS)], "conditional": "none", "random_state": 0}
-    model = CombinedClassifier(LogisticRegression(max_iter=500), **parameters).fit(X, y)
-    own = model.member_scales_[0].p_values(model.members_["pca"].score_samples(X))
-    np.testing.assert_array_equal(model.member_p_values(X)[:, 0], own)
-
-
 def test_two_classes_are_read_at_the_predicted_one_too(blobs):
     X, y = blobs
     two = np.isin(y, ["a", "b"])

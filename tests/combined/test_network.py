@@ -89,7 +89,7 @@ def test_flat_rows_and_a_saved_model(model, network, tmp_path):
     flat = X.reshape(len(X), -1)
     same = CombinedClassifier.from_module(network, flat, y, input_shape=SHAPE, random_state=0)
     np.testing.assert_array_equal(same.score_samples(flat), model.score_samples(X))
-    save(model, tmp_path / "model.ood", modules=[Network])
+    save(model, tmp_path / "model.ood", modules=[network])
     loaded = load(tmp_path / "model.ood", modules=[Network()])
     np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
 

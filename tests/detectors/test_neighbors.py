@@ -53,3 +53,17 @@ def test_neighbors_beyond_the_class_and_a_subsample(blobs):
 def test_usable_without_loading_torch():
     command = [sys.executable, "-c", WITHOUT_TORCH, sklearn_ood.__path__[0]]
     subprocess.run(command, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("n_features", [4, 17, 40])
+@pytest.mark.parametrize("n_neighbors", [1, 3])
+def test_a_distance_does_not_depend_on_the_rows_beside_it(n_features, n_neighbors):
+    rng = np.random.default_rng(0)
+    rows, new = rng.normal(size=(2, 90, n_features)) + 1e6
+    for dtype in (np.float32, np.float64):
+        near = NeighborDistance(n_neighbors).fit(rows.astype(dtype), np.arange(90) % 3)
+        whole = near.decision_function(new.astype(dtype))
+        for size in (1, 7, 50):
+            parts = [new[k : k + size].astype(dtype) for k in range(0, 90, size)]
+            given = np.concatenate(list(map(near.decision_function, parts)))
+            np.testing.assert_array_equal(given, whole)

@@ -99,10 +99,10 @@ def test_missing_numbers_count_as_on_average():
     rows[:, 1] = torch.nan
     found = log_density_of_some(core, rows)[:, 0].numpy()
     scale = core.scale.numpy()
-    covariance = (core.covariance_root @ core.covariance_root.mT)[0].numpy() * np.outer(
+    covariance = (core.covariance_root @ core.covariance_root.mT)[0, 0].numpy() * np.outer(
         scale, scale
     )
-    seen, mean = [0, 2, 3], mixture.means_[0]
+    seen, mean = [0, 2, 3], mixture.means_[0, 0]
     of_seen = multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)]).logpdf(
         X[:60, seen]
     )

@@ -158,7 +158,7 @@ def test_mixture_density_agrees_with_scikit_learn():
         ).mT
         np.testing.assert_allclose(
             generator.class_log_density(X)[:, k],
-            mixture.score_samples(X.astype(np.float32).astype(float)),
+            mixture.score_samples(X),
             rtol=1e-6,
         )
 
@@ -349,3 +349,21 @@ def test_log_prior_is_the_standard_normal():
     z = np.random.RandomState(0).randn(5, 2)
     expected = multivariate_normal(np.zeros(2)).logpdf(z)
     np.testing.assert_allclose(generator.log_prior(z), expected)
+
+
+@pytest.mark.parametrize(("n", "d"), [(100, 400), (90, 200), (30, 70)])
+def test_a_mixture_of_many_features_is_a_density_in_few_directions(n, d):
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    centres = rng.normal(size=(2, d))
+    rows, new = (rng.normal(size=(n, d)) + centres[y] for _ in range(2))
+    generator = GaussianMixtureGenerator(random_state=0).fit(rows, y)
+    assert generator.core_.directions.shape == (min(64, n - 1), d)
+    assert generator.means_.shape[2] == d
+    density = generator.class_log_density(new)
+    assert (density.argmax(axis=1) == y).mean() > 0.9
+    assert generator.class_log_density(new + 3).max() < density.max(axis=1).min()
+    assert generator.sample(3, random_state=0).shape == (3, d)
+    made = generator.decode(generator.encode(new, y), y)
+    left = np.square((new - made) / rows.std(axis=0)).mean()
+    assert 0.4 < left / float(generator.core_.noise_variance) < 1.4  # from halves of the rows

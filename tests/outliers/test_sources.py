@@ -15,7 +15,7 @@ from sklearn_ood.data._labels import OUTLIER
 from sklearn_ood.data._rows import TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
 from sklearn_ood.outliers._boundary import within_class_whitening
-from sklearn_ood.outliers._sources import resolve_sources
+from sklearn_ood.outliers._training import resolve_sources
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 SOURCES = [BoundaryOutliers(), UniformOutliers(), MixupOutliers(), NoiseOutliers()]

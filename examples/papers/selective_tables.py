@@ -1,0 +1,140 @@
+"""Tables with known rows only: who ranks its own mistakes best, and what a promise costs.
+
+``CombinedClassifier(random_state=seed)`` beside the largest probability of what people would
+pick, and of its own classifier. A random part of each table trains, a fifth of the rows
+calibrates the promise, the others test. What takes no frames sees categories as indicators
+and numbers standardised; ADBench's tables are read as two classes.
+
+    python examples/papers/selective_tables.py                # all tables, three splits
+    python examples/papers/selective_tables.py --rows 2000    # of each table at most
+
+``risk`` is 1.5 times the error rate of the combination on the calibrating rows, the same for
+all; ``coverage`` is what :class:`SelectiveClassifier` then answers, 0 where it can promise
+nothing (``delta=0.05``), and ``risk`` what is wrong of it.
+"""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import lab
+from data import data_folder
+from lab import timed
+from sklearn_ood import CombinedClassifier, SelectiveClassifier
+from sklearn_ood.metrics import aurc_score
+
+MIXED = ("credit_g", "horse_colic", "hypothyroid", "phoneme", "segment", "soybean")
+CLASSES = ("dry_bean", "letter_recognition", "pendigits_multiclass", "wine_quality")
+TWO_CLASSES = (
+    *("Cardiotocography", "Pima", "breastw", "campaign", "celeba", "cover", "landsat"),
+    *("mammography", "satimage-2", "shuttle", "thyroid", "yeast"),
+)
+GRADES = (5.5, 6.5)
+SHARES = (0.0, 0.05, 0.5)
+
+
+def frame(name):
+    """A table with its labels; wine has three grades."""
+    if name in MIXED:
+        X = pd.read_csv(data_folder(None) / "mixed" / f"{name}.csv")
+        return X, X.pop("target").to_numpy()
+    if name in CLASSES:
+        X, y = lab.table(name)
+        return pd.DataFrame(X), np.digitize(y, GRADES) if name == "wine_quality" else y
+    X, y = lab.anomaly_table(name)
+    return pd.DataFrame(X), y
+
+
+def encoded(model):
+    """The model behind numbers and indicators, standardised."""
+    numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
+    indicators = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = make_column_transformer(
+        (numbers, make_column_selector(dtype_include="number")),
+        (indicators, make_column_selector(dtype_exclude="number")),
+    )
+    return make_pipeline(columns, model)
+
+
+def peers(seed):
+    """What people would pick."""
+    return {
+        "gradient boosting": encoded(HistGradientBoostingClassifier(random_state=seed)),
+        "random forest": encoded(RandomForestClassifier(200, random_state=seed)),
+        "extra trees": encoded(ExtraTreesClassifier(200, random_state=seed)),
+        "net": encoded(MLPClassifier(early_stopping=True, random_state=seed)),
+        "logistic regression": encoded(LogisticRegression(max_iter=500)),
+    }
+
+
+def promised(model, risk, rows, labels, X, y):
+    """What is answered, and how much of it wrongly, where at most ``risk`` may be wrong."""
+    selective = SelectiveClassifier(FrozenEstimator(model), risk=risk)
+    try:
+        selective.fit(rows, labels)
+    except ValueError:  # no threshold can promise it
+        return {"coverage": 0.0, "risk": 0.0}
+    accepted = selective.accept(X)
+    wrong = selective.answers(X)[accepted] != y[accepted]
+    return {"coverage": accepted.mean(), "risk": wrong.mean() if len(wrong) else 0.0}
+
+
+def run(name, seed, args):
+    """One split of a table."""
+    X, y = frame(name)
+    order = np.random.RandomState(seed).permutation(len(X))[: 2 * args.rows]
+    first, second = len(order) // 2, 7 * len(order) // 10
+    train, calibrate, test = np.split(order, [first, second])
+    train, calibrate, test = ((X.iloc[part], y[part]) for part in (train, calibrate, test))
+    combined, seconds = timed(lambda: CombinedClassifier(random_state=seed).fit(*train))
+    own = combined.classifier_
+    models = {name: model.fit(*train) for name, model in peers(seed).items()}
+    error = (combined.predict(calibrate[0]) != calibrate[1]).mean()
+    risk = max(1.5 * error, 1 / len(order))
+    scores = {}
+    for label, model in {"combined": combined, "its probability": own, **models}.items():
+        log_p = model.predict_proba(test[0]).max(axis=1)
+        answers = model.predict(test[0])
+        ranks = combined.confidence(test[0]) if model is combined else log_p
+        scores[label] = {
+            "aurc": aurc_score(test[1], answers, ranks),
+            "accuracy": (answers == test[1]).mean(),
+        } | promised(model, risk, *calibrate, *test)
+    for share in SHARES:
+        ranks = combined.set_params(outlier_share=share).confidence(test[0])
+        scores["combined"][f"aurc {share}"] = aurc_score(
+            test[1], combined.predict(test[0]), ranks
+        )
+    scores["combined"] |= {"fit seconds": seconds, "promise": risk}
+    return scores
+
+
+def main():
+    cli = lab.parser(__doc__, "selective_tables")
+    cli.add_argument("--data", nargs="+", default=[*MIXED, *CLASSES, *TWO_CLASSES])
+    cli.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    cli.add_argument("--rows", type=int, default=6000, help="at most, to teach")
+    args = cli.parse_args()
+    store = lab.Store("selective_tables", args.results)
+    for seed in args.seeds:
+        for name in args.data:
+            store.run(
+                partial(run, name, seed, args), "known rows", name, seed=seed, rows=args.rows
+            )
+
+
+if __name__ == "__main__":
+    main()
