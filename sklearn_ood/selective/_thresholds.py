@@ -53,7 +53,7 @@ class Guarantee:
         none = "" if self.n_accepted else ", by refusing all of them"
         return (
             f"{self.quantity} at most {self.limit:.2%}{of}{none}, with probability "
-            f"{1 - self.delta:.0%}, from {self.n_samples:,} rows"
+            f"{100 * (1 - self.delta):.4g}%, from {self.n_samples:,} rows"
         )
 
 
