@@ -14,7 +14,7 @@ def decisions(model, X, labels, confidence, threshold, alpha):
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            "A frame needs pandas, which is not installed; pip install pandas."
+            'A frame needs pandas, which is not installed; pip install "sklearn-ood[table]".'
         ) from error
     accepted = confidence >= threshold
     columns = {"label": labels, "confidence": confidence}
