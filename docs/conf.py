@@ -23,6 +23,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "decision_table.rst", "house_table.md"]
@@ -31,6 +32,8 @@ suppress_warnings = ["sphinx_gallery.duplicate_filename"]
 html_math_renderer = "mathml"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"sklearn_ood {version}"
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 
@@ -59,6 +62,7 @@ ROOMS = {
     "combined": "Several scores as one",
     "classifiers": "Methods, and templates for one of your own",
     "detectors": "Scores of rows and features",
+    "data": "Tables",
     "monitoring": "Alarms on a stream",
     "metrics": "Metrics, reports and pictures",
     "model_selection": "Splits with classes left out",

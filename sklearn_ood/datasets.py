@@ -1,7 +1,7 @@
-"""Toy problems of the papers, in the plane, whose true support is known in closed form."""
+"""Toy problems of the papers, in the plane, with known support; and a table with categories."""
 
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +10,13 @@ from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Natural, Positive, check_arguments
 
-__all__ = ["inside_rings", "inside_two_gaussians", "make_rings", "make_two_gaussians"]
+__all__ = [
+    "inside_rings",
+    "inside_two_gaussians",
+    "make_birds",
+    "make_rings",
+    "make_two_gaussians",
+]
 
 GAUSSIAN_MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 GAUSSIAN_REACH = 3.0
@@ -40,6 +46,21 @@ class Annuli(NamedTuple):
         """Points that are uniform in them."""
         centers = self.centers[random_state.randint(len(self.centers), size=n)]
         return centers + _uniform_annulus(self.inner, self.outer, random_state, n)
+
+
+SPECIES = np.array(["sparrow", "finch", "bunting", "crossbill"])
+BIRD_MEANS = np.array([[28, 78, 12], [24, 84, 13], [27, 87, 10.5], [38, 96, 17]], dtype=float)
+BIRD_DEVIATIONS = np.array([2.5, 3.0, 0.8])
+BIRD_CATEGORIES = {
+    "habitat": (
+        np.array(["village", "hedge", "field", "forest"]),
+        np.array([[6, 3, 1, 0], [3, 4, 1, 2], [0, 3, 6, 1], [0, 0, 0, 10]]) / 10,
+    ),
+    "diet": (
+        np.array(["seeds", "insects", "fruit"]),
+        np.array([[6, 3, 1], [7, 2, 1], [5, 5, 0], [10, 0, 0]]) / 10,
+    ),
+}
 
 
 def _gaussian_discs(sigma):
@@ -293,3 +314,76 @@ def make_rings(
     known = rings, n_samples, partial(_uniform_annulus, rings.inner, rings.outer)
     outside = partial(_uniform_box, box)
     return _draw_toy(*known, n_outliers, outside, ood_label, shuffle, random_state)
+
+
+def make_birds(
+    n_samples: Natural = 1200,
+    *,
+    n_unknown: Natural = 0,
+    missing: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.08,
+    random_state=None,
+):
+    """A table of birds as one has it: measures, categories, yes or no, and empty cells.
+
+    Three species that overlap, so that some answers must be wrong, and a fourth to be left
+    unknown. Everything is drawn; no bird was measured.
+
+    Parameters
+    ----------
+    n_samples : int >= 0, default=1200
+        Sparrows, finches and buntings, a third each in the mean.
+    n_unknown : int >= 0, default=0
+        Rows of a species of its own, "crossbill".
+    missing : float in [0, 1), default=0.08
+        Share of the cells that are empty.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws.
+
+    Returns
+    -------
+    X : pandas.DataFrame of shape (n_samples + n_unknown, 6)
+        ``mass`` in grams, ``wing`` and ``bill`` in millimetres, the categories ``habitat`` and
+        ``diet``, and ``ringed``.
+    y : ndarray of shape (n_samples + n_unknown,) of str
+        Names of the species.
+
+    Raises
+    ------
+    ImportError
+        Without pandas.
+
+    Examples
+    --------
+    >>> from sklearn_ood.datasets import make_birds
+    >>> X, y = make_birds(300, n_unknown=20, random_state=0)
+    >>> list(X.columns), int((y == "crossbill").sum())
+    (['mass', 'wing', 'bill', 'habitat', 'diet', 'ringed'], 20)
+    """
+    check_arguments(
+        make_birds, {"n_samples": n_samples, "n_unknown": n_unknown, "missing": missing}
+    )
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            "A table with names and categories needs pandas, which is not installed; "
+            'pip install "sklearn-ood[table]".'
+        ) from error
+    random_state = check_random_state(random_state)
+    species = np.append(
+        random_state.randint(len(SPECIES) - 1, size=n_samples),
+        np.full(n_unknown, len(SPECIES) - 1),
+    )
+    random_state.shuffle(species)
+    measures = random_state.normal(BIRD_MEANS[species], BIRD_DEVIATIONS)
+    columns = dict(zip(("mass", "wing", "bill"), measures.round(1).T, strict=True))
+    for name, (levels, shares) in BIRD_CATEGORIES.items():
+        below = np.cumsum(shares, axis=1)[species]
+        columns[name] = levels[
+            (random_state.random_sample((len(species), 1)) > below).sum(axis=1)
+        ]
+    columns["ringed"] = random_state.random_sample(len(species)) < 0.3
+    X = pd.DataFrame(columns).astype(dict.fromkeys(BIRD_CATEGORIES, "category"))
+    empty = random_state.random_sample((len(species), 5)) < missing
+    X.iloc[:, :5] = X.iloc[:, :5].mask(empty)
+    return X, SPECIES[species]

@@ -5,6 +5,7 @@ from scipy import stats
 from sklearn_ood.datasets import (
     inside_rings,
     inside_two_gaussians,
+    make_birds,
     make_rings,
     make_two_gaussians,
 )
@@ -155,3 +156,18 @@ class TestRings:
     def test_bad_parameters(self, parameters, message):
         with pytest.raises(ValueError, match=message):
             make_rings(**parameters)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_birds_are_a_table_as_people_have_it(missing):
+    X, y = make_birds(3000, n_unknown=200, missing=missing, random_state=0)
+    assert (y == "crossbill").sum() == 200
+    assert [each.name for each in X.dtypes[3:]] == ["category", "category", "bool"]
+    assert X.isna().to_numpy()[:, :5].mean() == pytest.approx(missing, abs=0.02)
+    sparrows, finches = X[y == "sparrow"], X[y == "finch"]
+    assert sparrows["wing"].mean() == pytest.approx(78, abs=0.5)
+    assert finches["habitat"].value_counts(normalize=True)["hedge"] == pytest.approx(
+        0.4, abs=0.05
+    )
+    again, _ = make_birds(3000, n_unknown=200, missing=missing, random_state=0)
+    assert X.equals(again)

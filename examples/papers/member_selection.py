@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import QuantileTransformer
 
 from lab import Store, parser
 from selective_tables import CLASSES, MIXED, TWO_CLASSES, frame
 from sklearn_ood import CombinedClassifier, NeighborDistance, TableDensity, TableEncoder
 from sklearn_ood.combined._conformal import COMBINATIONS, combine
+from sklearn_ood.combined._members import ColumnRanks
 from sklearn_ood.detectors import DistinctLocalOutlierFactor
 from sklearn_ood.metrics import auroc
 
@@ -66,7 +66,7 @@ MEMBERS = {
     "mixture_16": TableDensity(16),
     "nearest": encoded(NeighborDistance()),
     "nearest_5": encoded(NeighborDistance(5)),
-    "nearest_ranks": encoded(QuantileTransformer(n_quantiles=200), NeighborDistance()),
+    "nearest_ranks": encoded(ColumnRanks(), NeighborDistance()),
     "lof": encoded(DistinctLocalOutlierFactor(novelty=True)),
     "isolation": encoded(IsolationForest()),
 }

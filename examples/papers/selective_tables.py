@@ -43,7 +43,7 @@ TWO_CLASSES = (
     *("mammography", "satimage-2", "shuttle", "thyroid", "yeast"),
 )
 GRADES = (5.5, 6.5)
-SHARES = (0.0, 0.05, 0.5)
+SHARES = {"aurc_none": 0.0, "aurc_twentieth": 0.05, "aurc_half": 0.5}
 
 
 def frame(name):

@@ -60,8 +60,8 @@ class CombinedClassifier(Composition, OODClassifier):
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
-        1,000 rows, else a fifth of them, 10,000 at most. Where classifier and members are all
-        frozen, all rows calibrate.
+        1,000 rows, else a tenth of them, between 200 and 10,000. Where classifier and members
+        are all frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows among those to be answered, for ``confidence`` only. With 0 it is
         the classifier's probability.

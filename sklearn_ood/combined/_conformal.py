@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 MIN_CALIBRATION, N_FOLDS = 20, 5
-AUTO_CROSSED_BELOW, AUTO_SHARE, AUTO_MOST = 1000, 0.2, 10_000
+AUTO_CROSSED_BELOW = 1000
+AUTO_SHARE, AUTO_LEAST, AUTO_MOST = 0.1, 200, 10_000
 TAIL_SHARE = 0.1
 TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.
@@ -44,7 +45,7 @@ def calibration_size(calibration, n_rows):
     if calibration in ("all", "cross"):
         return n_rows
     if calibration == "auto":
-        return int(min(AUTO_SHARE * n_rows, AUTO_MOST))
+        return int(min(max(AUTO_SHARE * n_rows, AUTO_LEAST), AUTO_MOST))
     is_count = isinstance(calibration, Integral)
     return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 

@@ -159,19 +159,33 @@ def default_members(input_shape, classifier, n_rows):
         if has_net and not has_conv and ends_linear(classifier):
             return [*network_members(), pixels]
         return [("confidence", CLASSIFIER), *features, pixels]
+    ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
     table = [
         ("mixture", TableDensity()),
         ("nearest", _near_in_table(TableEncoder())),
-        ("nearest_ranks", _near_in_table(TableEncoder(), _ranks(n_rows))),
+        (
+            "nearest_ranks",
+            _near_in_table(TableEncoder(), ranks),
+        ),
     ]
     if classifier is None:
         return table
     return [("confidence", CLASSIFIER), *table, ("mixture_8", TableDensity(8))]
 
 
-def _ranks(n_rows):
-    """Columns as shares of the training rows that lie below: what is far in no unit."""
-    return QuantileTransformer(n_quantiles=min(MAX_QUANTILES, n_rows))
+class ColumnRanks(QuantileTransformer):
+    """Standardised columns as shares of the training rows that lie below, in no unit.
+
+    Beyond all training rows they go on, in standard deviations, or what is far would be near.
+    """
+
+    def __init__(self, n_quantiles=MAX_QUANTILES, random_state=None):
+        super().__init__(n_quantiles=n_quantiles, random_state=random_state)
+
+    def transform(self, X):
+        """Shares, and what lies beyond, in units of their own standard deviation."""
+        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
+        return super().transform(X) + beyond / np.sqrt(12)
 
 
 def _near_in_table(*steps):
@@ -217,6 +231,7 @@ def look(classifier, members, X, names=None):
     if classifier is not None:
         labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
     names = list(members if names is None else names)
+    asks_more = hasattr(classifier, "score_samples") and type(classifier) is not TableClassifier
     scores = np.zeros((len(X), len(names)))
     for column, name in zip(scores.T, names, strict=True):
         member = members.get(name)
@@ -224,9 +239,9 @@ def look(classifier, members, X, names=None):
             continue
         if member != CLASSIFIER:
             column[:] = member_scores(member, X, labels)
-        elif hasattr(classifier, "score_samples"):
+        elif asks_more:
             column[:] = classifier.score_samples(X)
-        else:
+        else:  # the same, without asking it twice
             column[:] = log_p.max(axis=1)
         if np.isnan(column).any():
             raise ValueError(

@@ -149,7 +149,8 @@ class SelectiveReport:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "A frame needs pandas, which is not installed; pip install pandas."
+                "A frame needs pandas, which is not installed; "
+                'pip install "sklearn-ood[table]".'
             ) from error
         counts = pd.DataFrame(self.counts, index=self.names, columns=COUNTS)
         return counts.join(pd.DataFrame(self.shares, self.names, SHARES))

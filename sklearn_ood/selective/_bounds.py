@@ -4,8 +4,8 @@ Losses that are booleans are errors, and their bounds exact; others lie in [0, 1
 """
 
 import numpy as np
-from scipy.special import rel_entr
-from scipy.stats import beta, binom
+from scipy.special import bdtr, rel_entr
+from scipy.stats import beta
 
 
 def upper_bound(n_errors, n_accepted, delta):
@@ -30,10 +30,10 @@ def p_value(total, n_accepted, limit):
        the ACM 68, 2021.
     """
     if np.asarray(total).dtype.kind in "iu":
-        return binom.cdf(total, n_accepted, limit)
+        return bdtr(total, n_accepted, limit)
     seen = np.minimum(total / n_accepted, limit)
     divergence = rel_entr(seen, limit) + rel_entr(1 - seen, 1 - limit)
-    bentkus = np.e * binom.cdf(np.ceil(total), n_accepted, limit)
+    bentkus = np.e * bdtr(np.ceil(total), n_accepted, limit)
     return np.minimum(np.exp(-n_accepted * divergence), bentkus)
 
 

@@ -65,6 +65,7 @@ INTERNAL = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn_ood.combined._members.ColumnRanks",
     "sklearn_ood.detectors._outlier_factor.DistinctLocalOutlierFactor",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 )

@@ -12,10 +12,16 @@ SCRIPTS = [
     "generative",
     "gevaldi",
     "lee",
+    "member_selection",
     "mixed_tables",
     "networks",
+    "outlier_tables",
+    "selective_tables",
+    "spigler",
+    "spigler_one_class",
+    "spigler_tables",
+    "vernekar",
 ]
-SCRIPTS += ["outlier_tables", "spigler", "spigler_one_class", "spigler_tables", "vernekar"]
 
 
 @pytest.fixture
