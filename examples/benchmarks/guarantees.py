@@ -215,10 +215,14 @@ class Setting:
                     raise
                 continue
             promised += 1
-            true = {name: getattr(population, name)(model) for name in self.promise}
-            broken += any(true[name] > limit for name, limit in self.promise.items())
+            broken += self.is_broken(population, model)
         tolerance = binom.ppf(1 - 1e-4, repeats, DELTA) / repeats - DELTA
         return Result(str(self), repeats, promised, broken / repeats, DELTA, tolerance)
+
+    def is_broken(self, population, model):
+        """Whether what was promised does not hold."""
+        true = {name: getattr(population, name)(model) for name in self.promise}
+        return any(true[name] > limit for name, limit in self.promise.items())
 
 
 @dataclass
@@ -365,26 +369,32 @@ SETTINGS = [
 ]
 
 
-def main(repeats, only):
+def main(settings, path, repeats, only):
+    """Run the settings, and write what was found into a file of results."""
     warnings.simplefilter("ignore")  # of classes that chance left untrained
     results = {}
-    if only and RESULTS.exists():
-        with RESULTS.open(newline="") as file:
+    if only and path.exists():
+        with path.open(newline="") as file:
             results = {line[0]: line for line in list(csv.reader(file))[1:]}
-    for setting in SETTINGS:
+    for setting in settings:
         if only in str(setting):
             results[str(setting)] = found = setting.run(repeats)
             holds = found.broken <= found.at_most + found.tolerance
             print("holds " if holds else "BROKEN", *found, flush=True)
-    with RESULTS.open("w", newline="") as file:
+    with path.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(Result._fields)
         for *words, broken, at_most, tolerance in results.values():
             lines.writerow([*words, *(f"{float(n):.4f}" for n in (broken, at_most, tolerance))])
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def options(text):
+    """What is said on the command line: how many repeats, of which settings."""
+    parser = argparse.ArgumentParser(description=text.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--only", default="", help="the settings with this in their name anew")
-    main(**vars(parser.parse_args()))
+    return vars(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main(SETTINGS, RESULTS, **options(__doc__))

@@ -184,6 +184,11 @@ def _resolve(estimator, steps=()):
             "Got a SelectiveClassifier around another one, but a graph has one threshold; "
             "export the inner or the outer one alone."
         )
+    if np.ndim(estimator.threshold_):
+        raise TypeError(
+            "Got a SelectiveClassifier with guarantee_for='class', but a graph has one "
+            "threshold; export its estimator_, and compare with threshold_ outside."
+        )
     if estimator.detector_ is not estimator.estimator_:
         branches = [branches[0], _resolve(estimator.detector_, steps)[0][-1]]
     return branches, float(estimator.threshold_), estimator.reject_label_

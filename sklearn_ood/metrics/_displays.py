@@ -219,6 +219,7 @@ class ConfidenceHistogramDisplay(_OfAnswers):
     @classmethod
     def _settings_of(cls, estimator):
         threshold = getattr(unwrap(estimator)[0], "threshold_", None)
+        threshold = threshold if np.ndim(threshold) == 0 else None  # one for each class
         own = {"classes": classes_of(estimator), "threshold": threshold}
         return super()._settings_of(estimator) | own
 

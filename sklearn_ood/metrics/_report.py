@@ -87,7 +87,7 @@ class SelectiveReport:
         As :func:`reject_confusion_matrix` has it.
     classes : ndarray of shape (n_classes,)
     promises : list
-        The classifier's ``guarantee_``: each with ``quantity, limit, bound, delta``.
+        Those of the classifier's ``guarantee_``.
     """
 
     matrix: NDArray
@@ -182,19 +182,19 @@ class SelectiveReport:
         answered = "nothing was answered" if np.isnan(risk) else f"{risk:.2%} of them wrong"
         interval = f"95 % interval {low:.2%} to {high:.2%}"
         yield f"Answered {coverage:.1%} of the rows; {answered} ({interval})."
-        here = {"risk": f"; here {risk:.2%}"}
+        here = {(None, "risk"): f"; here {risk:.2%}"}
         if self.matrix[-1].any():
             accepted = 1 - self.matrix[-1, -1] / self.matrix[-1].sum()
             _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
             known = wrong / max(answered, 1)
-            here["risk"] += f", and {known:.2%} among the rows of known classes"
-            here["ood_acceptance"] = f"; here {accepted:.2%}"
+            here[None, "risk"] += f", and {known:.2%} among the rows of known classes"
+            here[None, "ood_acceptance"] = f"; here {accepted:.2%}"
+        for label, share in zip(
+            self.classes.tolist(), self.shares[:, 2].tolist(), strict=False
+        ):
+            here[label, "risk"] = "" if np.isnan(share) else f"; here {share:.2%}"
         for promise in self.promises:
-            yield (
-                f"Promised: {promise.quantity} at most {promise.limit:.2%}, with probability "
-                f"{1 - promise.delta:.0%}, from {promise.n_samples:,} rows"
-                f"{here.get(promise.quantity, '')}."
-            )
+            yield f"Promised: {promise}{here.get((promise.label, promise.quantity), '')}."
 
 
 def selective_report(estimator: Any, X: ArrayLike, y: ArrayLike) -> SelectiveReport:

@@ -20,6 +20,7 @@ def threshold_from_scores(
     ood_acceptance: Share | None = None,
     delta: Share = 0.05,
     ood_label=None,
+    loss: ArrayLike | None = None,
 ) -> tuple[float, dict[str, Guarantee]]:
     """The threshold for scores that some system gave to rows it was not trained on.
 
@@ -46,6 +47,9 @@ def threshold_from_scores(
         Probability with which the promises may fail, over the draw of these rows.
     ood_label : label, default=None
         Which rows of ``y_true`` are outliers.
+    loss : array-like of shape (n_samples,), default=None
+        What answering each row costs, in [0, 1]; for ``risk``, in the place of ``y_pred``: the
+        mean loss of the accepted new rows.
 
     Returns
     -------
@@ -85,16 +89,27 @@ def threshold_from_scores(
             f"Got confidence of shape {scores.shape} with {int(np.isnan(scores).sum())} NaN, "
             "but expected one number a row, shape (n_samples,)."
         )
-    truth = _of_each_row("y_true", y_true, scores, needed=coverage is None)
-    answers = _of_each_row("y_pred", y_pred, scores, needed=risk is not None)
+    by_answers = risk is not None and loss is None
+    truth = _of_each_row(
+        "y_true", y_true, scores, needed=by_answers or ood_acceptance is not None
+    )
+    answers = _of_each_row("y_pred", y_pred, scores, needed=by_answers)
     outlier = is_label(truth, ood_label)
     if ood_acceptance is not None and not outlier.any():
         raise ValueError(
             f"Got no row of y_true with ood_label={ood_label!r}, but ood_acceptance is "
             "promised from outliers; add such rows."
         )
-    error, every = np.asarray(truth != answers), np.ones(len(scores), dtype=bool)
-    return chosen_threshold(scores, error, outlier, every, delta=delta, **limits)
+    losses, quantity = np.asarray(truth != answers), "risk"
+    if loss is not None:
+        losses, quantity = np.asarray(loss, dtype=np.float64), "loss"
+        if losses.shape != scores.shape or not ((losses >= 0) & (losses <= 1)).all():
+            raise ValueError(
+                f"Got loss of shape {losses.shape}, but expected a number in [0, 1] for each "
+                f"of {len(scores)} scores."
+            )
+    how = limits | {"delta": delta, "quantity": quantity}
+    return chosen_threshold(scores, losses, outlier, np.ones(len(scores), dtype=bool), **how)
 
 
 def _of_each_row(name, values, scores, *, needed):

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-import warnings
 from dataclasses import field
 from functools import partial
-from numbers import Real
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import get_tags, indexable
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
+from sklearn_ood._parameters import Estimator, RandomState, Share, check_arguments, fitted
 from sklearn_ood._response import (
     answers_and_confidence,
     answers_by_largest,
@@ -28,15 +24,18 @@ from sklearn_ood._response import (
 )
 from sklearn_ood.base import Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._labels import (
-    OUTLIER,
-    check_no_label_missing,
-    codes_in,
-    encode_labels,
-    label_of_refusals,
-    labels_or,
+from sklearn_ood.data._labels import OUTLIER, codes_in, encode_labels, labels_or
+from sklearn_ood.data._rows import forget
+from sklearn_ood.selective._base import ConfidenceThreshold
+from sklearn_ood.selective._calibration import (
+    check_one_way,
+    checked_labels,
+    checked_loss,
+    losses,
+    warn_of_unpromised,
+    warn_of_untaught,
 )
-from sklearn_ood.data._rows import as_native, forget
+from sklearn_ood.selective._decisions import decisions
 from sklearn_ood.selective._thresholds import chosen_threshold
 
 
@@ -50,13 +49,14 @@ def _inner_has(method):
     return check
 
 
-class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
+class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
     """Any classifier, that may also refuse to answer.
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject
     label elsewhere. Say where the threshold lies: by the share to answer (``coverage``), by
     the share of wrong answers (``risk``) and of outliers that may be answered
-    (``ood_acceptance``), both with a guarantee, or itself. Else nothing is refused.
+    (``ood_acceptance``), both with a guarantee, by what a refusal costs (``cost``), or itself.
+    Else nothing is refused.
 
     Parameters
     ----------
@@ -66,19 +66,6 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         else the margin of its ``decision_function``. A ``sklearn.frozen.FrozenEstimator``, or
         a pipeline of them, is not fitted again: all rows given to ``fit`` calibrate, and every
         label that it was not taught is an outlier.
-    coverage : float in (0, 1], default=None
-        Answer at least this share of the in-distribution calibration rows.
-    risk : float in (0, 1), default=None
-        With probability ``1 - delta`` at most this share of the answers to new data like y's
-        is wrong; an answer to an outlier is, and outliers count in their proportion.
-    ood_acceptance : float in (0, 1), default=None
-        With probability ``1 - delta`` at most this share of new outliers is answered. Needs
-        outlier rows in ``y``, and promises nothing for outliers of another kind. Together
-        with ``risk`` both promises hold at once with probability ``1 - delta``.
-    delta : float in (0, 1), default=0.05
-        Probability with which the guarantee may fail, over the draw of the calibration rows.
-    threshold : float, default=None
-        Used as it is.
     detector : estimator, default=None
         Takes over the confidence, found as for ``estimator``, which still names the class;
         outlier detectors of scikit-learn and PyOD fit in.
@@ -91,35 +78,25 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         They calibrate: for ``ood_acceptance`` all of them, unless estimator or detector have
         an ``ood_label`` that is set; then outliers take part in training, and only the
         held-out ones calibrate.
-    reject_label : label, default=None
-        What ``predict`` returns for refused rows. None: -1 for numbers, "reject" for strings.
     random_state : int, RandomState or None, default=None
         Chooses the held-out rows.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels that can be answered; the reject label is not among them.
     estimator_ : estimator
         The fitted classifier.
     detector_ : estimator
         The fitted source of confidence: ``estimator_`` where no detector was given.
-    threshold_ : float
-        The least confidence that is accepted; -inf accepts everything.
-    guarantee_ : dict of str to Guarantee
-        What holds with probability ``1 - delta``: keys "risk" and "ood_acceptance" as asked
-        for, with ``limit``, ``bound``, ``delta``, ``n_samples``, ``n_accepted``, ``n_errors``.
     answers_by_largest_ : bool
         Whether the likeliest class was the answer to every calibration row, so that
         ``predict`` asks the classifier once.
-    reject_label_ : label or None
-        None where nothing can be refused.
 
     Notes
     -----
-    The bounds are exact binomial (Clopper-Pearson) bounds; they assume that new rows come from
-    the distribution of the calibration rows, and hold for any classifier and any confidence.
-    Equal confidences are accepted together.
+    The bounds are exact binomial (Clopper-Pearson) bounds, for a ``loss`` that is not 0 or 1
+    Hoeffding-Bentkus bounds [2]_; they assume that new rows come from the distribution of the
+    calibration rows, and hold for any classifier and any confidence. Equal confidences are
+    accepted together.
 
     Not covered, and not to be seen from here: steps outside that saw the calibration rows
     (put feature selection and target encoders inside), a search over ``random_state`` or
@@ -129,6 +106,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     References
     ----------
     .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
+    .. [2] Bates et al., "Distribution-free, risk-controlling prediction sets", J. ACM 2021.
 
     Examples
     --------
@@ -145,24 +123,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     """
 
     estimator: Estimator = field(kw_only=False)
-    coverage: Annotated[float, Interval(Real, 0, 1, closed="right")] | None = None
-    risk: Share | None = None
-    ood_acceptance: Share | None = None
-    delta: Share = 0.05
-    threshold: Annotated[float, Interval(Real, None, None, closed="both")] | None = None
     detector: Estimator | None = None
     calibration: Share = 0.2
     ood_label: Any = None
-    reject_label: str | float | None = None
     random_state: RandomState = None
 
     estimator_: BaseEstimator = fitted()
     detector_: BaseEstimator = fitted()
-    classes_: np.ndarray = fitted()
-    reject_label_: object = fitted()
-    guarantee_: dict = fitted()
     answers_by_largest_: bool = fitted()
-    threshold_: float = fitted()
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator on one part of the rows and choose the threshold on the other.
@@ -188,13 +156,13 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         """
         forget(self)
         self._validate_params()
-        self._check_one_way()
+        check_one_way(self._given)
         check_classifier(self.estimator)
-        X, y = indexable(X, self._check_labels(y))
+        X, y = indexable(X, checked_labels(y, type(self).__name__))
         inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
         classes, outlier = self._classes_and_outliers(y)
-        decides = bool(self._limits) or self.threshold is not None
-        self.reject_label_ = label_of_refusals(self.reject_label, classes) if decides else None
+        loss = None if self.loss is None else checked_loss(self.loss, classes)
+        self.reject_label_ = self._label_of_refusals(classes)
         calibrating = self._held_out(len(outlier), inside)
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [ood_label_in(each) is not None for each in inside]
@@ -202,10 +170,37 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         taught = list(map(partial(fitted_on, X=X, y=y), inside, training))
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))
-        self._warn_of_untaught(y, outlier)
+        warn_of_untaught(self.classes_, y, outlier)
         unseen = calibrating if any(knows) else calibrating | outlier
-        self._choose_threshold(X, y, calibrating, outlier, unseen)
+        taught_codes = codes_in(classes, self.classes_)
+        loss = None if loss is None else loss[np.ix_(taught_codes, taught_codes)]
+        self._choose_threshold(X, y, calibrating, outlier, unseen, loss)
         return self
+
+    def decide(self, X: ArrayLike, alpha: Share = 0.05) -> Any:
+        """What is answered to each row, or why it is refused.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+        alpha : float in (0, 1), default=0.05
+            Refused rows with a p-value up to it are strange.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A line for each row, with the index of X: ``label``, the class that is named, also
+            where it is refused; ``confidence``; ``accepted``; ``reason``, empty where accepted,
+            "strange" for rows unlike the known ones, "no promise" for a class that is always
+            refused, else "unsure". A detector refuses what is strange, unless p-values tell.
+            Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the member that
+            speaks most against a strange row.
+        """
+        check_is_fitted(self)
+        check_arguments(self.decide, {"alpha": alpha})
+        self._check_promise()
+        answers, confidence = self.answers_and_confidence(X)
+        return decisions(self, X, answers, confidence, self._threshold_of(answers), alpha)
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
@@ -216,11 +211,13 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
+        self._check_promise()
         if self.reject_label_ is None:
             return self.answers(X)
         answers, confidence = self._ask(X)
+        accepted = confidence >= self._threshold_of(answers)
         # As an array the label brings its own type: unsigned classes must not wrap a -1.
-        return labels_or(self.reject_label_, answers, confidence >= self.threshold_)
+        return labels_or(self.reject_label_, answers, accepted)
 
     @block_by_block
     def answers(self, X: ArrayLike) -> NDArray:
@@ -243,7 +240,12 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         -------
         ndarray of bool of shape (n_samples,)
         """
-        return self.score_samples(X) >= self.threshold_
+        check_is_fitted(self)
+        self._check_promise()
+        if np.ndim(self.threshold_) == 0:
+            return self.score_samples(X) >= self.threshold_
+        answers, confidence = self._ask(X)
+        return confidence >= self._threshold_of(answers)
 
     @block_by_block
     def score_samples(self, X: ArrayLike) -> NDArray:
@@ -300,34 +302,6 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         tags.classifier_tags = get_tags(self.estimator).classifier_tags
         return tags
 
-    @property
-    def _limits(self):
-        """What the threshold is chosen by."""
-        names = ("coverage", "risk", "ood_acceptance")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    def _check_one_way(self):
-        given = self._limits | ({} if self.threshold is None else {"threshold": self.threshold})
-        ways = [["threshold"], ["coverage"], ["risk", "ood_acceptance"]]
-        words = (" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in ways)
-        used = list(filter(None, words))
-        if len(used) > 1:
-            raise ValueError(
-                f"Got {' together with '.join(used)}, which each set the threshold; keep one "
-                "of coverage, threshold, or the guarantees risk and ood_acceptance."
-            )
-
-    def _check_labels(self, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None; "
-                "pass the labels of the rows."
-            )
-        y = column_or_1d(as_native(y), warn=True)
-        check_no_label_missing(y)
-        check_classification_targets(y)
-        return y
-
     def _classes_and_outliers(self, y):
         """The labels to be known, and a mask of the rows that have none of them."""
         ood_label = ood_label_in(self)
@@ -352,21 +326,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
             return np.zeros(n_rows, dtype=bool)
         return random_part(n_rows, self.calibration, self.random_state, parameter="calibration")
 
-    def _warn_of_untaught(self, y, outlier):
-        """Name the classes of which chance left no row to train on."""
-        untaught = ~outlier & (codes_in(self.classes_, y) == OUTLIER)
-        if untaught.any():
-            labels, counts = np.unique(y[untaught], return_counts=True)
-            rows = dict(zip(labels[:10].tolist(), counts[:10].tolist(), strict=True))
-            warnings.warn(
-                f"Of {len(labels)} classes all rows were drawn to calibrate and none trained "
-                f"(rows of each: {rows}{' and so on' * (len(labels) > 10)}). No answer names "
-                "these classes: answers to their rows count as wrong, as they will be; a "
-                "smaller calibration or more rows make this rarer.",
-                stacklevel=3,
-            )
-
-    def _choose_threshold(self, X, y, calibrating, outlier, unseen):
+    def _choose_threshold(self, X, y, calibrating, outlier, unseen, loss):
         """From the rows that trained nothing; those that calibrate are like new ones."""
         self.guarantee_, self.answers_by_largest_ = {}, False
         rows = X if unseen.all() or not self._limits else take_rows(X, unseen)
@@ -376,7 +336,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         threshold = -np.inf if self.threshold is None else float(self.threshold)
         if self._limits:
             answers, confidence = in_blocks(self._ask, rows)
-            error = codes_in(self.classes_, answers) != codes_in(self.classes_, y[unseen])
+            answer, truth = (codes_in(self.classes_, each) for each in (answers, y[unseen]))
             if self.ood_acceptance is not None and not outlier[unseen].any():
                 raise ValueError(
                     f"Got {int(outlier.sum())} outlier rows in y, none to calibrate on, but "
@@ -384,11 +344,15 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
                     f"(ood_label={ood_label_in(self)!r}); add outlier rows, or promise a risk "
                     "or a coverage instead."
                 )
-            kinds = error, outlier[unseen], calibrating[unseen]
-            threshold, self.guarantee_ = chosen_threshold(
-                confidence, *kinds, delta=self.delta, **self._limits
-            )
-        self.threshold_ = threshold
+            kinds = losses(loss, truth, answer), outlier[unseen], calibrating[unseen]
+            how = self._limits | {"delta": self.delta}
+            if self.guarantee_for == "class":
+                how |= {"answer": answer, "labels": self.classes_}
+            if loss is not None:
+                how["quantity"] = "loss"
+            threshold, self.guarantee_ = chosen_threshold(confidence, *kinds, **how)
+            warn_of_unpromised(self.guarantee_)
+        self.chosen_by_, self.threshold_ = self._given, threshold
 
     def _ask(self, X):
         if self.detector is None:

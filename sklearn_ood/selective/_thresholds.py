@@ -4,10 +4,12 @@ A row is accepted where its confidence is at least the threshold. Rows of equal 
 are accepted or refused together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.stats import beta
+
+from sklearn_ood.selective._bounds import fewest, mean_bound, p_value, starts, upper_bound
 
 
 @dataclass(frozen=True)
@@ -16,19 +18,25 @@ class Guarantee:
 
     Attributes
     ----------
-    quantity : {"risk", "ood_acceptance"}
+    quantity : {"risk", "loss", "ood_acceptance"}
+        What is at most ``limit``; "loss" is the risk of losses that were given.
     limit : float
         What was asked for.
     bound : float
-        Upper confidence bound of the quantity at the threshold; at most ``limit``.
+        Upper confidence bound of the quantity at the threshold; at most ``limit``, or 1 where
+        nothing could be promised, and nothing is accepted.
     delta : float
-        The promise is broken with at most this probability, over calibration sets.
+        The promise is broken with at most this probability, over calibration sets; of the
+        promises for each class, any of them.
     n_samples : int
-        Calibration rows used (for "ood_acceptance" the outliers among them).
+        Calibration rows used (for "ood_acceptance" the outliers among them; for a class those
+        that are answered so).
     n_accepted : int
         Those of them that the threshold accepts.
-    n_errors : int
-        Accepted rows that count against the promise.
+    n_errors : int or float
+        Accepted rows that count against the promise; with losses the sum of these.
+    label : label, default=None
+        The class of whose answers it is promised; None for all answers.
     """
 
     quantity: str
@@ -37,7 +45,16 @@ class Guarantee:
     delta: float
     n_samples: int
     n_accepted: int
-    n_errors: int
+    n_errors: float
+    label: Any = None
+
+    def __str__(self):
+        of = "" if self.label is None else f" among the answers {self.label}"
+        none = "" if self.n_accepted else ", by refusing all of them"
+        return (
+            f"{self.quantity} at most {self.limit:.2%}{of}{none}, with probability "
+            f"{100 * (1 - self.delta):.4g}%, from {self.n_samples:,} rows"
+        )
 
 
 def coverage_threshold(confidence, coverage):
@@ -51,30 +68,31 @@ def coverage_threshold(confidence, coverage):
     return float(np.sort(confidence)[::-1][max(n_accepted, 1) - 1])
 
 
-def upper_bound(n_errors, n_accepted, delta):
-    """Clopper-Pearson bound: the error rate exceeds it with probability ``delta`` at most.
+def cost_threshold(confidence, loss, cost):
+    """The threshold at which these rows cost least, where each refusal costs ``cost``.
 
-    It is 1 where every accepted row is an error, or none is accepted.
+    Chow's rule, with the confidence in the place of a probability. Of thresholds that cost
+    the same, the one that accepts most.
+
+    References
+    ----------
+    .. [1] C. K. Chow, "On optimum recognition error and reject tradeoff", 1970.
     """
-    n_right = np.asarray(n_accepted) - n_errors
-    bound = beta.ppf(1 - delta, np.add(n_errors, 1), np.maximum(n_right, 1))
-    return np.where(n_right > 0, bound, 1.0)
+    steps = _Steps(confidence, loss, np.zeros(len(confidence), dtype=int))
+    saved = np.append(0, cost * steps.n_accepted - steps.total)
+    most = np.flatnonzero(saved >= saved.max() - 1e-12 * len(confidence))[-1]
+    return float(np.append(np.inf, steps.threshold)[most])
 
 
-def fewest(limit, delta):
-    """How many rows without an error are needed to promise that few are errors."""
-    return int(np.ceil(np.log(delta) / np.log1p(-limit)))
-
-
-def risk_threshold(confidence, error, risk, delta, at_least=-np.inf):
+def risk_threshold(confidence, loss, risk, delta, at_least=-np.inf):
     """The threshold of most coverage whose selective risk is at most ``risk``.
 
-    As selection with guaranteed risk (SGR, Geifman & El-Yaniv, 2017), with exact binomial
-    bounds, tests few thresholds at a level of their own. SGR searches by bisection, where
-    the next threshold to test depends on the same rows as the tests; here the order is
-    fixed beforehand, which makes the promise exact: from each of J starts (the fewest rows
-    that can pass, about twice as many ... all rows) coverage grows row by row as long as the
-    bound at level delta / J stays below ``risk`` (fixed-sequence testing).
+    As selection with guaranteed risk (SGR, Geifman & El-Yaniv, 2017), with bounds that hold
+    for any number of rows, tests few thresholds at a level of their own. SGR searches by
+    bisection, where the next threshold to test depends on the same rows as the tests; here the
+    order is fixed beforehand, which makes the promise exact: from each of J starts (the fewest
+    rows that can pass, about twice as many ... all rows) coverage grows row by row as long as
+    the bound at level delta / J stays below ``risk`` (fixed-sequence testing).
 
     Only thresholds from ``at_least`` on are chosen, whatever that was chosen by: the promise
     holds for all thresholds that pass at once. Returns the threshold and its Guarantee; where
@@ -87,33 +105,72 @@ def risk_threshold(confidence, error, risk, delta, at_least=-np.inf):
     .. [2] A. Angelopoulos et al., "Learn then test", 2021.
     """
     n_rows = len(confidence)
-    order = np.argsort(-confidence, kind="stable")
-    ranked = confidence[order]
-    n_accepted = np.append(np.flatnonzero(np.diff(ranked)) + 1, n_rows)
-    n_errors = np.cumsum(error[order])[n_accepted - 1]
-    refused = np.append(ranked[n_accepted[:-1]], -np.inf)
-    thresholds = np.where(np.isneginf(refused), -np.inf, np.nextafter(refused, np.inf))
+    tests = _Tests(confidence, loss, np.zeros(n_rows, dtype=int), 1, risk, delta)
+    [chosen], [level] = tests.last_passed(at_least)
+    if chosen >= 0:
+        [promise] = tests.guarantees([chosen], [level], [n_rows], [None])
+        return float(tests.threshold[chosen]), promise
+    allowed = tests.threshold >= at_least
+    tested = tests.first[allowed[tests.first]] if allowed[tests.first].any() else np.array([0])
+    bounds = mean_bound(tests.total[tested], tests.n_accepted[tested], level)
+    best = tested[bounds.argmin()]
+    raise ValueError(
+        f"No threshold can promise risk={risk} with delta={delta:.3g} from {n_rows} "
+        f"calibration rows: the best reachable bound is {bounds.min():.3g}, accepting "
+        f"{tests.n_accepted[best]} rows with {tests.total[best]:.4g} errors"
+        f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; ask for a larger "
+        f"risk or delta, give more calibration rows (at least {fewest(risk, delta)}), or a "
+        "better confidence."
+    )
 
-    starts = _starts(n_rows, risk, delta)
-    level = delta / len(starts)
-    bounds = upper_bound(n_errors, n_accepted, level)
-    first_tests = np.searchsorted(n_accepted, starts)
-    allowed = thresholds >= at_least
-    chosen = np.flatnonzero(_passing(bounds <= risk, first_tests) & allowed)
-    if not len(chosen):
-        tested = first_tests[allowed[first_tests]] if allowed[first_tests].any() else [0]
-        best = min(tested, key=bounds.__getitem__)
+
+def class_risk_thresholds(confidence, loss, answer, labels, risk, delta, at_least=-np.inf):
+    """For each class the threshold of most coverage with this risk among its answers.
+
+    Each as :func:`risk_threshold`, all at once with probability ``1 - delta`` by Holm's
+    correction: a class of which every threshold passes leaves its level to the others.
+    Classes that too few rows are answered with are not tested and take no level: which answers
+    there are says nothing of whether they are right.
+
+    Returns the thresholds, +inf for classes of which nothing can be promised, and their
+    Guarantees. Where that is every class, a ValueError says so.
+
+    References
+    ----------
+    .. [1] S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    .. [2] F. Bretz et al., "A graphical approach to sequentially rejective multiple test
+       procedures", 2009.
+    """
+    counts = np.bincount(answer, minlength=len(labels))
+    falling = np.argsort(-counts, kind="stable")
+    enough = counts[falling] >= fewest(risk, delta / np.arange(1, len(counts) + 1))
+    tested = np.sort(falling[: np.append(0, np.flatnonzero(enough) + 1)[-1]])
+    place = np.full(len(labels), -1)
+    place[tested] = np.arange(len(tested))
+    thresholds = np.full(len(labels), np.inf)
+    promises = [
+        Guarantee("risk", risk, 1.0, delta, n_rows, 0, 0, label)
+        for n_rows, label in zip(counts.tolist(), labels.tolist(), strict=True)
+    ]
+    if len(tested):
+        rows = place[answer] >= 0
+        own = confidence[rows], loss[rows], place[answer[rows]], len(tested)
+        tests = _Tests(*own, risk, delta)
+        chosen, levels = tests.last_passed(at_least)
+        passed, codes = chosen >= 0, tested[chosen >= 0]
+        thresholds[codes] = tests.threshold[chosen[passed]]
+        of_each = chosen[passed], levels[passed], counts[codes], labels[codes].tolist()
+        kept = {promise.label: promise for promise in tests.guarantees(*of_each)}
+        promises = [kept.get(promise.label, promise) for promise in promises]
+    if np.isposinf(thresholds).all():
         raise ValueError(
-            f"No threshold can promise risk={risk} with delta={delta:.3g} from {n_rows} "
-            f"calibration rows: the best reachable bound is {bounds[best]:.3g}, accepting "
-            f"{n_accepted[best]} rows with {n_errors[best]} errors"
-            f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; ask for a larger "
-            f"risk or delta, give more calibration rows (at least {fewest(risk, delta)}), or a "
-            "better confidence."
+            f"No threshold can promise risk={risk} with delta={delta:.3g} for the answers of "
+            f"any class: {len(tested)} of {len(labels)} classes are answered to enough of the "
+            f"{len(answer)} calibration rows (the most are {counts.max()}, and it takes "
+            f"{fewest(risk, delta)} without an error for one class alone); ask for a larger "
+            "risk or delta, give more calibration rows, or a better confidence."
         )
-    last = chosen[-1]
-    counts = n_rows, int(n_accepted[last]), int(n_errors[last])
-    return float(thresholds[last]), Guarantee("risk", risk, float(bounds[last]), delta, *counts)
+    return thresholds, promises
 
 
 def ood_threshold(confidence, ood_acceptance, delta):
@@ -146,64 +203,134 @@ def ood_threshold(confidence, ood_acceptance, delta):
     return threshold, Guarantee("ood_acceptance", ood_acceptance, bound, delta, *counts)
 
 
-def chosen_threshold(confidence, error, outlier, calibrating, *, delta, **limits):
-    """The threshold of a coverage, or that which keeps one promise or both.
+def chosen_threshold(
+    confidence,
+    loss,
+    outlier,
+    calibrating,
+    *,
+    delta,
+    quantity="risk",
+    answer=None,
+    labels=None,
+    **limits,
+):
+    """The threshold of a coverage or a cost, or that which keeps one promise or both.
 
     Parameters
     ----------
     confidence : ndarray of shape (n_samples,)
         Of rows that trained nothing.
-    error : ndarray of bool of shape (n_samples,)
-        Where answering would be wrong.
+    loss : ndarray of shape (n_samples,)
+        Whether answering would be wrong, or how costly, in [0, 1].
     outlier : ndarray of bool of shape (n_samples,)
         The rows that the outliers' acceptance is counted on; the others count for coverage.
     calibrating : ndarray of bool of shape (n_samples,)
         Rows as new ones come, outliers in their proportion: what the risk is counted on.
     delta : float in (0, 1)
         Shared equally by two promises.
+    quantity : {"risk", "loss"}, default="risk"
+        What the mean loss is called.
+    answer : ndarray of int of shape (n_samples,), default=None
+        Codes of what is answered, to promise the risk of each class by itself.
+    labels : ndarray of shape (n_classes,), default=None
+        The classes of these codes.
     **limits
-        ``coverage``, or of ``risk`` and ``ood_acceptance`` one or both.
+        ``coverage``, ``cost``, or of ``risk`` and ``ood_acceptance`` one or both.
 
     Returns
     -------
-    threshold : float
+    threshold : float, or ndarray of shape (n_classes,)
     guarantees : dict of str to Guarantee
     """
     if "coverage" in limits:
         return coverage_threshold(confidence[~outlier], limits["coverage"]), {}
+    rows = confidence[calibrating], loss[calibrating]
+    if "cost" in limits:
+        return cost_threshold(*rows, limits["cost"]), {}
     delta = delta / len(limits)
     threshold, guarantees = -np.inf, {}
     if "ood_acceptance" in limits:
         threshold, guarantees["ood_acceptance"] = ood_threshold(
             confidence[outlier], limits["ood_acceptance"], delta
         )
-    if "risk" in limits:
-        threshold, guarantees["risk"] = risk_threshold(
-            confidence[calibrating], error[calibrating], limits["risk"], delta, threshold
+    if "risk" in limits and labels is None:
+        threshold, promise = risk_threshold(*rows, limits["risk"], delta, threshold)
+        guarantees[quantity] = replace(promise, quantity=quantity)
+    elif "risk" in limits:
+        threshold, promises = class_risk_thresholds(
+            *rows, answer[calibrating], labels, limits["risk"], delta, threshold
         )
+        named = (replace(promise, quantity=quantity) for promise in promises)
+        guarantees |= {f"{quantity} of {promise.label}": promise for promise in named}
     return threshold, guarantees
 
 
-def _starts(n_rows, risk, delta):
-    """Ranks from which coverage grows: J of them, in geometric progression up to all rows.
+class _Steps:
+    """The thresholds of each group, from the strictest on: one between unequal confidences.
 
-    The smallest is where an error-free block just passes at level delta / J, and each is at
-    most twice the one before.
+    Arrays of one entry for each: its group, how many rows it accepts, their total loss, and
+    the position of the last of them among all rows.
     """
-    n_starts = 1
-    while True:
-        least = fewest(risk, delta / n_starts)
-        if least >= n_rows:
-            return np.array([n_rows])
-        if n_starts >= 1 + np.log2(n_rows / least):
-            return np.geomspace(least, n_rows, n_starts).round().astype(int)
-        n_starts += 1
+
+    def __init__(self, confidence, loss, group):
+        order = np.lexsort((-confidence, group))
+        ranked, of_row = confidence[order], group[order]
+        last_of_group = np.append(np.diff(of_row) > 0, True)
+        self.end = np.flatnonzero(np.append(np.diff(ranked) != 0, True) | last_of_group)
+        self.group = of_row[self.end]
+        before = np.searchsorted(of_row, self.group)
+        self.n_accepted = self.end + 1 - before
+        cumulated = np.append(0, np.cumsum(loss[order]))
+        self.total = (cumulated[self.end + 1] - cumulated[before]).round(9)
+        refused = np.append(ranked, -np.inf)[self.end + 1]
+        everything = last_of_group[self.end] | np.isneginf(refused)
+        self.threshold = np.where(everything, -np.inf, np.nextafter(refused, np.inf))
 
 
-def _passing(passes, starts):
-    """Positions reached from a start by passing positions only."""
-    failures_before = np.concatenate([[0], np.cumsum(~passes)])
-    reached = np.zeros(len(passes), dtype=bool)
-    for start in starts:  # at most log2(n) of them
-        reached[start:] |= failures_before[start + 1 :] == failures_before[start]
-    return reached
+class _Tests(_Steps):
+    """Of "the mean loss is above ``risk``", from the starts of each group on."""
+
+    def __init__(self, confidence, loss, group, n_groups, risk, delta):
+        super().__init__(confidence, loss, group)
+        self.risk, self.delta = risk, delta
+        counts = np.bincount(group, minlength=n_groups)
+        ranks, self.n_starts = starts(counts, risk, delta / n_groups)
+        begins = np.repeat(np.cumsum(counts) - counts, self.n_starts)
+        self.first = np.searchsorted(self.end, begins + ranks - 1)
+        self.p_value = p_value(self.total, self.n_accepted, risk)
+
+    def last_passed(self, at_least):
+        """The last step of each group that passes, -1 where none, and the levels of tests."""
+        n_groups = n_open = len(self.n_starts)
+        at = np.arange(len(self.group))
+        from_first = at >= self.first[np.cumsum(self.n_starts) - self.n_starts][self.group]
+        while True:
+            levels = self.delta / n_open / self.n_starts
+            passed = self._reached(self.p_value <= levels[self.group])
+            still = np.unique(self.group[from_first & ~passed])
+            if len(still) in (0, n_open):
+                break
+            n_open = len(still)
+        chosen = np.full(n_groups, -1)
+        kept = passed & (self.threshold >= at_least)
+        np.maximum.at(chosen, self.group[kept], at[kept])
+        return chosen, levels
+
+    def guarantees(self, chosen, levels, n_rows, labels):
+        """What the thresholds of some steps promise, each of one group."""
+        bounds = mean_bound(self.total[chosen], self.n_accepted[chosen], np.asarray(levels))
+        lists = bounds, np.asarray(n_rows), self.n_accepted[chosen], self.total[chosen]
+        columns = *(each.tolist() for each in lists), labels
+        return [
+            Guarantee("risk", self.risk, bound, self.delta, *counts, label)
+            for bound, *counts, label in zip(*columns, strict=True)
+        ]
+
+    def _reached(self, passes):
+        """Steps reached from a first one of their group by passing steps only."""
+        at = np.arange(len(passes))
+        started = np.full(len(passes), -1)
+        started[self.first] = self.first
+        failed = np.where(passes, np.searchsorted(self.group, self.group) - 1, at)
+        return np.maximum.accumulate(started) > np.maximum.accumulate(failed)

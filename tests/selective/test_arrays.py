@@ -72,3 +72,15 @@ def test_labels_may_be_of_any_kind(labels):
     accepted = scores >= threshold
     assert promises["risk"].n_accepted == accepted.sum()
     assert promises["risk"].n_errors == (truth != answers)[accepted].sum()
+
+
+def test_losses_take_the_place_of_answers():
+    rng = np.random.default_rng(0)
+    scores = rng.random(1000)
+    loss = 0.4 * (rng.random(1000) > scores)
+    threshold, promises = threshold_from_scores(scores, loss=loss, risk=0.1)
+    kept = scores >= threshold
+    assert promises["loss"].n_errors == pytest.approx(loss[kept].sum())
+    assert loss[kept].mean() < promises["loss"].bound <= 0.1
+    with pytest.raises(ValueError, match=r"loss of shape \(1000,\), but expected a number in"):
+        threshold_from_scores(scores, loss=loss * 3, risk=0.1)

@@ -4,10 +4,11 @@ from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 
 from sklearn_ood.selective._thresholds import (
+    class_risk_thresholds,
+    cost_threshold,
     coverage_threshold,
     ood_threshold,
     risk_threshold,
-    upper_bound,
 )
 
 N_REPEATS = 1000
@@ -31,12 +32,6 @@ def true_risk(threshold, ties):
         return 0.1 * (1 - max(threshold, 0.0)) ** 2
     values = np.arange(10) / 10
     return (0.3 * (1 - values[values >= threshold]) ** 2).mean()
-
-
-def test_upper_bound_inverts_the_binomial():
-    bound = upper_bound(np.array([0, 3, 10]), np.array([50, 50, 10]), 0.05)
-    np.testing.assert_allclose(binom.cdf([0, 3], 50, bound[:2]), 0.05, rtol=1e-10)
-    assert bound[2] == 1.0
 
 
 @pytest.mark.slow
@@ -150,6 +145,88 @@ def test_outliers_of_infinite_confidence_cannot_be_refused():
     with pytest.raises(ValueError, match=r"confidence of \+inf, which no threshold refuses"):
         ood_threshold(confidence, 0.2, 0.05)
     assert ood_threshold(-confidence, 0.2, 0.05)[1].bound <= 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "n_repeats"), [(1.0, 500), (0.5, 150)])
+def test_promises_for_classes_are_kept_where_each_is_false_or_some_are_sure(size, n_repeats):
+    """What is promised of the classes with risk .1 is broken; the sure ones leave levels."""
+    rng, delta, labels = np.random.default_rng(5), 0.1, np.arange(6)
+    broken = np.zeros(2, dtype=int)
+    for _ in range(n_repeats):
+        answer, confidence = rng.integers(0, 6, 1500), rng.random(1500)
+        error = rng.random(1500) < 0.1 / size
+        for i, some_are_sure in enumerate([False, True]):
+            loss = error & (answer < 3) if some_are_sure else error
+            loss = loss if size == 1 else loss * size
+            try:
+                found, _ = class_risk_thresholds(confidence, loss, answer, labels, 0.09, delta)
+            except ValueError:
+                continue
+            broken[i] += not np.isposinf(found[: 3 if some_are_sure else 6]).all()
+    assert within_binomial_tolerance(broken.max(), delta, n_repeats)
+    assert size < 1 or broken.max() > 0.01 * n_repeats  # not merely cautious
+
+
+def test_the_thresholds_of_classes_are_each_as_that_of_one():
+    rng = np.random.default_rng(0)
+    confidence, answer = rng.random(3000).round(2), rng.integers(0, 2, 3000)
+    error = rng.random(3000) < 0.3 * (1 - confidence) ** 2
+    found, promises = class_risk_thresholds(confidence, error, answer, np.arange(2), 0.05, 0.1)
+    for code in (0, 1):
+        own = answer == code
+        alone, promise = risk_threshold(confidence[own], error[own], 0.05, 0.05)
+        assert found[code] == alone
+        assert promises[code].bound == promise.bound
+        assert promises[code].n_accepted == (own & (confidence >= alone)).sum()
+        assert (promises[code].label, promises[code].delta) == (code, 0.1)
+
+
+def test_a_class_that_is_sure_leaves_its_level_to_the_others():
+    confidence, answer = np.tile(np.arange(200.0), 2), np.repeat([0, 1], 200)
+    error = (answer == 1) & (confidence < 6)
+    kept = class_risk_thresholds(confidence, error, answer, np.arange(2), 0.05, 0.06)[1]
+    alone = risk_threshold(confidence[answer == 1], error[answer == 1], 0.05, 0.06)[1]
+    split = risk_threshold(confidence[answer == 1], error[answer == 1], 0.05, 0.03)[1]
+    assert split.n_accepted <= kept[1].n_accepted
+    assert kept[1].bound == pytest.approx(alone.bound, abs=0.01)
+    assert kept[0].n_accepted == 200
+
+
+def test_classes_with_too_few_rows_take_no_level_and_are_refused():
+    answer = np.append(np.zeros(500, dtype=int), np.arange(1, 400))
+    confidence, right = np.arange(899.0), np.zeros(899, dtype=bool)
+    found, promises = class_risk_thresholds(
+        confidence, right, answer, np.arange(400), 0.02, 0.05
+    )
+    assert found[0] == -np.inf
+    assert np.isposinf(found[1:]).all()
+    assert promises[0].n_accepted == 500
+    assert promises[0].bound < 0.02
+    assert (promises[7].bound, promises[7].n_samples, promises[7].n_accepted) == (1.0, 1, 0)
+    with pytest.raises(
+        ValueError, match=r"any class: 0 of 400 .*the most are 500, .* takes 598"
+    ):
+        class_risk_thresholds(confidence, right, answer, np.arange(400), 0.005, 0.05)
+
+
+@pytest.mark.parametrize("cost", [0.01, 0.1, 0.4])
+def test_the_threshold_of_a_cost_is_the_cheapest(cost):
+    confidence, error = draw(np.random.default_rng(0), 300, ties=True)
+    best = cost_threshold(confidence, error, cost)
+
+    def spent(threshold):
+        accepted = confidence >= threshold
+        return error[accepted].sum() + cost * (~accepted).sum()
+
+    others = np.append(np.unique(confidence), np.inf)
+    assert spent(best) == pytest.approx(min(map(spent, others)))
+
+
+def test_a_cost_at_which_nothing_or_everything_is_refused():
+    confidence = np.arange(10.0)
+    assert cost_threshold(confidence, np.ones(10), 0.5) == np.inf
+    assert cost_threshold(confidence, np.full(10, 0.2), 0.2) == -np.inf
 
 
 @pytest.mark.parametrize("coverage", [0.01, 0.37, 0.8, 1.0])

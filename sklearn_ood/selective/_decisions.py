@@ -1,0 +1,41 @@
+"""What was decided of each row, and why."""
+
+import numpy as np
+
+from sklearn_ood._response import unwrap
+from sklearn_ood.data._blocks import take_rows
+
+UNSURE, STRANGE, NO_PROMISE = "unsure", "strange", "no promise"
+
+
+def decisions(model, X, labels, confidence, threshold, alpha):
+    """A frame of :meth:`SelectiveClassifier.decide`, from what was answered."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            'A frame needs pandas, which is not installed; pip install "sklearn-ood[table]".'
+        ) from error
+    accepted = confidence >= threshold
+    columns = {"label": labels, "confidence": confidence}
+    strange = np.full(len(labels), model.detector is not None)
+    inner, rows = unwrap(model.detector_, X)
+    if hasattr(inner, "p_values"):
+        columns["p_value"] = inner.p_values(rows)
+        strange = columns["p_value"] <= alpha
+    promised = ~np.isposinf(threshold)
+    reason = np.where(promised, np.where(strange, STRANGE, UNSURE), NO_PROMISE)
+    reason = np.where(accepted, "", reason)
+    columns |= {"accepted": accepted, "reason": reason}
+    if hasattr(inner, "member_p_values"):
+        columns["member"] = _members_against(inner, rows, reason == STRANGE)
+    return pd.DataFrame(columns, index=getattr(X, "index", None))
+
+
+def _members_against(combined, rows, asked):
+    """The member with the smallest p-value of each row that is asked for, else no text."""
+    names = np.array(list(combined.members_), dtype=object)
+    against = np.full(len(asked), "", dtype=object)
+    if asked.any():
+        against[asked] = names[combined.member_p_values(take_rows(rows, asked)).argmin(axis=1)]
+    return against
