@@ -9,11 +9,10 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
 from sklearn_ood._response import (
@@ -27,10 +26,11 @@ from sklearn_ood._response import (
     ood_label_in,
 )
 from sklearn_ood.base import Wrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
+from sklearn_ood.data._blocks import block_by_block, in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import (
     OUTLIER,
-    check_no_label_missing,
+    check_same_kind,
+    checked_labels,
     codes_in,
     encode_labels,
     label_of_refusals,
@@ -163,15 +163,15 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     answers_by_largest_: bool = fitted()
     threshold_: float = fitted()
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Fit the estimator on one part of the rows and choose the threshold on the other.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
-            Passed on to the estimator as it is.
-        y : array-like of shape (n_samples,)
-            Labels; rows with the label ``ood_label`` are outliers.
+            Passed on to the estimator as it is; a dataset is read where it is scored.
+        y : array-like of shape (n_samples,), default=None
+            Labels, those of a dataset where None; ``ood_label`` is the outliers'.
 
         Returns
         -------
@@ -189,7 +189,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
         self._validate_params()
         self._check_one_way()
         check_classifier(self.estimator)
-        X, y = indexable(X, self._check_labels(y))
+        X, y = indexable_rows(X, as_native(y))
+        y = checked_labels(self, y)
         inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
         classes, outlier = self._classes_and_outliers(y)
         decides = bool(self._limits) or self.threshold is not None
@@ -316,23 +317,13 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
                 "of coverage, threshold, or the guarantees risk and ood_acceptance."
             )
 
-    def _check_labels(self, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None; "
-                "pass the labels of the rows."
-            )
-        y = column_or_1d(as_native(y), warn=True)
-        check_no_label_missing(y)
-        check_classification_targets(y)
-        return y
-
     def _classes_and_outliers(self, y):
         """The labels to be known, and a mask of the rows that have none of them."""
         ood_label = ood_label_in(self)
         if is_frozen(self.estimator):
             check_is_fitted(self.estimator)
             classes = classes_of(self.estimator)
+            check_same_kind(y, classes)
         else:
             _, classes = encode_labels(y, ood_label)
         if not len(classes):
@@ -368,13 +359,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
     def _choose_threshold(self, X, y, calibrating, outlier, unseen):
         """From the rows that trained nothing; those that calibrate are like new ones."""
         self.guarantee_, self.answers_by_largest_ = {}, False
-        rows = X if unseen.all() or not self._limits else take_rows(X, unseen)
-        if self.detector is None and self.reject_label_ is not None:
-            agrees = in_blocks(partial(answers_by_largest, self.estimator_), rows)
-            self.answers_by_largest_ = bool(agrees.all())
         threshold = -np.inf if self.threshold is None else float(self.threshold)
+        if self.threshold is not None and self.detector is None:
+            agrees = in_blocks(partial(answers_by_largest, self.estimator_), X)
+            self.answers_by_largest_ = bool(agrees.all())
         if self._limits:
-            answers, confidence = in_blocks(self._ask, rows)
+            rows = X if unseen.all() else take_rows(X, unseen)
+            answers, confidence, agrees = in_blocks(self._look, rows)
+            self.answers_by_largest_ = bool(agrees.all())
             error = codes_in(self.classes_, answers) != codes_in(self.classes_, y[unseen])
             if self.ood_acceptance is not None and not outlier[unseen].any():
                 raise ValueError(
@@ -389,8 +381,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, Parameterized):
             )
         self.threshold_ = threshold
 
-    def _ask(self, X):
+    def _look(self, X):
+        """Answers and confidence, and where the answers are the likeliest classes."""
+        agrees = self.detector is None and answers_by_largest(self.estimator_, X)
+        answers, confidence = self._ask(X, by_largest=np.all(agrees))
+        return answers, confidence, np.broadcast_to(agrees, len(answers))
+
+    def _ask(self, X, *, by_largest=False):
         if self.detector is None:
-            by_largest = self.answers_by_largest_
+            by_largest = by_largest or self.answers_by_largest_
             return answers_and_confidence(self.estimator_, X, by_largest=by_largest)
         return answers_of(self.estimator_, X), confidence_of(self.detector_, X)
