@@ -1,5 +1,7 @@
 """Images that are read batch by batch and never held: torch's datasets and their loaders."""
 
+from itertools import chain
+
 import numpy as np
 import torch
 from torch.utils.data import (
@@ -48,13 +50,15 @@ def part_of(X, mask):
     index = np.flatnonzero(mask)
     if not isinstance(X, DataLoader):
         return Subset(X, index.tolist())
-    order = list(X.sampler) if X.batch_size else [i for b in X.batch_sampler for i in b]
+    X = _loader(X)
+    order = list(X.sampler) if X.batch_size else list(chain.from_iterable(X.batch_sampler))
     return DataLoader(
         Subset(X.dataset, [order[i] for i in index]),
         batch_size=X.batch_size or SMALLEST_BATCH,
         num_workers=X.num_workers,
         collate_fn=X.collate_fn,
         worker_init_fn=X.worker_init_fn,
+        multiprocessing_context=X.multiprocessing_context,
         generator=torch.Generator(),
     )
 

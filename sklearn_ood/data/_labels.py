@@ -77,7 +77,7 @@ def check_no_label_missing(y):
         )
 
 
-def checked_labels(estimator, y):
+def checked_labels(estimator, y) -> np.ndarray:
     """Labels of a classifier that needs them, as one array."""
     if y is None:
         raise ValueError(

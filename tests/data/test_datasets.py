@@ -183,7 +183,9 @@ def test_only_what_learns_on_features_is_trained(folder):
     linear = make_pipeline(features, LogisticRegression())
     selective = SelectiveClassifier(linear, coverage=0.8, random_state=0)
     labelled = Folder(folder, Y.tolist())
-    for images in (labelled, DataLoader(labelled, batch_size=32)):
+    batches = [range(start, min(start + 40, 150)) for start in range(0, 150, 40)]
+    loaders = DataLoader(labelled, batch_size=32), DataLoader(labelled, batch_sampler=batches)
+    for images in (labelled, *loaders):
         assert novelty.fit(images).offset_ == novelty.fit(X).offset_
         given, expected = (selective.fit(*each).threshold_ for each in ((images,), (X, Y)))
         np.testing.assert_allclose(given, expected, rtol=1e-6)
@@ -258,6 +260,35 @@ def test_what_fits_and_what_does_not():
         SelectiveClassifier(FROZEN, coverage=0.8).fit(labelled, Y[1:])
     with pytest.raises(ValueError, match="no labels, and no y"):
         SelectiveClassifier(FROZEN, coverage=0.8).fit(Items(list(X)))
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "user_guide.rst"
+
+
+def test_the_guide_goes_from_a_folder_to_a_guarantee(tmp_path, monkeypatch):
+    section = GUIDE.read_text().split("A folder of images\n---")[1]
+    code = textwrap.dedent(section.split("code-block:: python\n")[1].split("\n\nLabels")[0])
+    assert len(code.strip().splitlines()) <= 30
+    names = np.array(["cat", "dog", "fox"])[Y[:70]]
+    for name, pixels in zip(names, PIXELS[:70], strict=True):
+        for part in ("calibration", "new"):
+            place = tmp_path / part / name
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place / f"{len(list(place.iterdir()))}.jpg")
+    brightness = nn.Linear(3, CLASSES)
+    centers = 3 * torch.tensor([30.0, 90.0, 150.0]) / 255
+    with torch.no_grad():
+        brightness.weight.copy_(50 * centers[:, None].expand(3, 3))
+        brightness.bias.copy_(-25 * centers**2)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), brightness)
+    torch.save(network, tmp_path / "network.pt")
+    monkeypatch.chdir(tmp_path)
+    made = {}
+    exec(code.replace("num_workers=4", "num_workers=0"), made)
+    assert made["model"].guarantee_["risk"].bound <= 0.05
+    answered = made["answers"] != "reject"
+    assert answered.mean() > 0.9
+    np.testing.assert_array_equal(made["answers"][answered], np.sort(names)[answered])
 
 
 LARGE = """
