@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import is_frozen, log_softmax
-from sklearn_ood.data._blocks import block_by_block, take_rows
+from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
 
@@ -113,8 +113,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
             Labels from ``classes_``.
         confidence : ndarray of shape (n_samples,)
         """
-        evidence, scores = self._evidence_and_scores(self._validate_rows(X))
-        return self.classes_[evidence.argmax(axis=1)], scores
+        return in_blocks(self._answers_and_scores, X)
 
     def class_score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray:
         """How in-distribution each row is, were it of a given class.
@@ -145,6 +144,10 @@ class OODClassifier(ClassifierMixin, Parameterized):
                 f"expected labels from classes_={self.classes_.tolist()}."
             )
         return self._class_scores(rows, codes)
+
+    def _answers_and_scores(self, X):
+        evidence, scores = self._evidence_and_scores(self._validate_rows(X))
+        return self.classes_[evidence.argmax(axis=1)], scores
 
     def _validate_rows(self, X):
         return validate_rows(self, X, keep_tensors=self._keeps_tensors)

@@ -1,4 +1,4 @@
-"""Rows that do not fit in memory: files mapped into it, and dask's collections.
+"""Rows that do not fit in memory: files mapped into it, torch's datasets, dask's collections.
 
 What is mapped is read block by block and never held: the pages that were read go back to the
 system, and a part of the rows is written into a temporary file that is mapped itself.
@@ -14,7 +14,8 @@ from inspect import cleandoc
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils.validation import _num_samples
 
 # Of one block of rows, and of the pages that may stay in memory.
 BLOCK_BYTES = 2**26
@@ -26,12 +27,13 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 _ROWS = """Parameters
 ----------
 X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+    Or a ``torch.utils.data`` ``Dataset`` of images, or a ``DataLoader``, read by batches.
 
 """
 
 
 def block_by_block(method: Method) -> Method:
-    """A method of rows that takes mapped files in blocks and dask's collections lazily."""
+    """A method of rows: mapped files and datasets in blocks, dask's collections lazily."""
 
     @wraps(method)
     def answers(self, X):
@@ -50,10 +52,13 @@ def _with_rows(text):
 
 
 def in_blocks(compute, X):
-    """``compute(X)``, of a mapped file block by block; its arrays are joined."""
-    if not is_mapped(X) or len(X) == 0:
+    """``compute(X)``, of a mapped file or a dataset block by block; its arrays are joined."""
+    if is_dataset(X):
+        parts = [compute(block) for block in _datasets().image_blocks(X)]
+    elif is_mapped(X) and len(X):
+        parts = [compute(block) for block in row_blocks(X)]
+    else:
         return compute(X)
-    parts = [compute(block) for block in row_blocks(X)]
     if isinstance(parts[0], tuple):
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
     return np.concatenate(parts)
@@ -71,6 +76,43 @@ def is_tensor(X):
     """Whether X is a tensor of torch, which is not loaded to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(X, torch.Tensor)
+
+
+def is_dataset(X):
+    """Whether X is a dataset of torch or a loader of one, without loading torch."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(X, (data.Dataset, data.DataLoader))
+
+
+def first_block(X):
+    """Some first rows of a dataset, to see what they are; all else as it is."""
+    return next(_datasets().image_blocks(X)) if is_dataset(X) else X
+
+
+def indexable_rows(X, y, *, needs_labels=True):
+    """X and y of one length, to take parts of; without y the labels that a dataset has."""
+    if not is_dataset(X):
+        return indexable(X, y)
+    if y is None:
+        return X, _datasets().labels_in(X) if needs_labels else None
+    if len(y) != n_rows(X):
+        raise ValueError(
+            f"Got {n_rows(X)} images in X, but {len(y)} labels in y; pass one for each image, "
+            "or no y where the dataset has the labels."
+        )
+    return X, indexable(y)[0]
+
+
+def n_rows(X):
+    """How many rows X has; a loader has those of its batches."""
+    return _datasets().n_images(X) if is_dataset(X) else _num_samples(X)
+
+
+def _datasets():
+    """What reads datasets; it needs torch, which is there where a dataset is."""
+    from sklearn_ood.data import _datasets
+
+    return _datasets
 
 
 def is_mapped(X):
@@ -120,6 +162,8 @@ class PagedRows:
 
 def take_rows(X, mask):
     """The rows where ``mask`` holds; those of a mapped file in a temporary one."""
+    if is_dataset(X):
+        return _datasets().part_of(X, mask)
     if is_mapped(X):
         return _spilled(X, mask, X.dtype)
     if is_tensor(X):

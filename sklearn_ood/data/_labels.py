@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
 
 OUTLIER = -1
 # Beyond it float64 does not hold every integer.
@@ -105,6 +106,30 @@ def check_no_label_missing(y):
         raise ValueError(
             f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
             "these rows, or give them the label of known outliers (ood_label)."
+        )
+
+
+def checked_labels(estimator, y) -> np.ndarray:
+    """Labels of a classifier that needs them, as one array."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None; "
+            "pass the labels of the rows."
+        )
+    y = column_or_1d(y, warn=True)
+    check_no_label_missing(y)
+    check_classification_targets(y)
+    return y
+
+
+def check_same_kind(y, classes):
+    """Raise where labels are numbers and classes text, or the other way round."""
+    y, classes = np.asarray(y), np.asarray(classes)
+    kinds = {y.dtype.kind, classes.dtype.kind}
+    if kinds <= set("biufU") and "U" in kinds and len(kinds) > 1:
+        raise ValueError(
+            f"Got y with labels such as {y[:3].tolist()}, but the classes that were learned "
+            f"are {classes[:10].tolist()}; pass y in their kind, such as classes[y]."
         )
 
 

@@ -9,7 +9,14 @@ from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from sklearn_ood.data._blocks import as_type, is_mapped, is_tensor, row_blocks, take_rows
+from sklearn_ood.data._blocks import (
+    as_type,
+    is_dataset,
+    is_mapped,
+    is_tensor,
+    row_blocks,
+    take_rows,
+)
 from sklearn_ood.data._labels import (
     OUTLIER,
     check_no_label_missing,
@@ -130,6 +137,11 @@ def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=Non
 
 def as_native(X, *, keep_tensors=False):
     """Tensors and CUDA arrays as tensors, without a copy, or as arrays; all else as it is."""
+    if is_dataset(X):
+        raise TypeError(
+            f"Got X as {type(X).__name__}, but this needs all rows at once; put NetFeatures "
+            "around a trained network before it in a pipeline, or pass arrays."
+        )
     if not is_tensor(X):
         if not hasattr(X, "__cuda_array_interface__"):
             return X

@@ -8,6 +8,7 @@ from skorch import NeuralNet
 from torch import nn
 
 from sklearn_ood._parameters import Parameterized, fitted
+from sklearn_ood.data._blocks import first_block
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._evaluation import device_of
 from sklearn_ood.nets._training import wrap_trained
@@ -32,6 +33,7 @@ class Backbone(Parameterized):
 
     def fit(self, X, y=None):
         """Note the shape of an input; the network stays as it is."""
+        X = first_block(X)
         validate_training_data(self, X, None, min_classes=1, keep_tensors=True)
         embedding = Embedding(self.network, self.input_shape_)
         self.net_ = wrap_trained(embedding, device=device_of(self.network))

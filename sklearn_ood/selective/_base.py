@@ -13,12 +13,12 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Parameterized, Share, fitted
-from sklearn_ood.data._labels import OUTLIER, codes_in, label_of_refusals
+from sklearn_ood.data._labels import OUTLIER, checked_labels, codes_in, label_of_refusals
+from sklearn_ood.data._rows import as_native
 from sklearn_ood.selective._calibration import (
     CHOSEN_BY,
     WAYS,
     check_one_way,
-    checked_labels,
     checked_loss,
 )
 
@@ -118,7 +118,7 @@ class ConfidenceThreshold(Parameterized):
             self.set_params(**limits)
             self._validate_params()
             check_one_way(self._given)
-            X, labels = indexable(X, checked_labels(y, type(self).__name__))
+            X, labels = indexable(X, checked_labels(self, as_native(y)))
             loss = None if self.loss is None else checked_loss(self.loss, self.classes_)
             self.reject_label_ = self._label_of_refusals(self.classes_)
             outlier = codes_in(self.classes_, labels) == OUTLIER

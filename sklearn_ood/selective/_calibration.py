@@ -3,27 +3,11 @@
 import warnings
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
-from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, codes_in
-from sklearn_ood.data._rows import as_native
+from sklearn_ood.data._labels import OUTLIER, codes_in
 
 WAYS = (("threshold",), ("coverage",), ("cost",), ("risk", "ood_acceptance"))
 CHOSEN_BY = (*(name for way in WAYS for name in way), "delta", "guarantee_for", "loss")
-
-
-def checked_labels(y, owner):
-    """Labels as an array, one for each row."""
-    if y is None:
-        raise ValueError(
-            f"{owner} requires y to be passed, but the target y is None; pass the labels of "
-            "the rows."
-        )
-    y = column_or_1d(as_native(y), warn=True)
-    check_no_label_missing(y)
-    check_classification_targets(y)
-    return y
 
 
 def check_one_way(given):

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,13 +23,19 @@ from sklearn_ood._response import (
     ood_label_in,
 )
 from sklearn_ood.base import Wrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._labels import OUTLIER, codes_in, encode_labels, labels_or
-from sklearn_ood.data._rows import forget
+from sklearn_ood.data._blocks import block_by_block, in_blocks, indexable_rows, take_rows
+from sklearn_ood.data._labels import (
+    OUTLIER,
+    check_same_kind,
+    checked_labels,
+    codes_in,
+    encode_labels,
+    labels_or,
+)
+from sklearn_ood.data._rows import as_native, forget
 from sklearn_ood.selective._base import ConfidenceThreshold
 from sklearn_ood.selective._calibration import (
     check_one_way,
-    checked_labels,
     checked_loss,
     losses,
     warn_of_unpromised,
@@ -132,15 +138,15 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
     detector_: BaseEstimator = fitted()
     answers_by_largest_: bool = fitted()
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Fit the estimator on one part of the rows and choose the threshold on the other.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
-            Passed on to the estimator as it is.
-        y : array-like of shape (n_samples,)
-            Labels; rows with the label ``ood_label`` are outliers.
+            Passed on to the estimator as it is; a dataset is read where it is scored.
+        y : array-like of shape (n_samples,), default=None
+            Labels, those of a dataset where None; ``ood_label`` is the outliers'.
 
         Returns
         -------
@@ -158,7 +164,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
         self._validate_params()
         check_one_way(self._given)
         check_classifier(self.estimator)
-        X, y = indexable(X, checked_labels(y, type(self).__name__))
+        X, y = indexable_rows(X, as_native(y))
+        y = checked_labels(self, y)
         inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
         classes, outlier = self._classes_and_outliers(y)
         loss = None if self.loss is None else checked_loss(self.loss, classes)
@@ -308,6 +315,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
         if is_frozen(self.estimator):
             check_is_fitted(self.estimator)
             classes = classes_of(self.estimator)
+            check_same_kind(y, classes)
         else:
             _, classes = encode_labels(y, ood_label)
         if not len(classes):
@@ -329,13 +337,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
     def _choose_threshold(self, X, y, calibrating, outlier, unseen, loss):
         """From the rows that trained nothing; those that calibrate are like new ones."""
         self.guarantee_, self.answers_by_largest_ = {}, False
-        rows = X if unseen.all() or not self._limits else take_rows(X, unseen)
-        if self.detector is None and self.reject_label_ is not None:
-            agrees = in_blocks(partial(answers_by_largest, self.estimator_), rows)
-            self.answers_by_largest_ = bool(agrees.all())
         threshold = -np.inf if self.threshold is None else float(self.threshold)
+        if self.threshold is not None and self.detector is None:
+            agrees = in_blocks(partial(answers_by_largest, self.estimator_), X)
+            self.answers_by_largest_ = bool(agrees.all())
         if self._limits:
-            answers, confidence = in_blocks(self._ask, rows)
+            rows = X if unseen.all() else take_rows(X, unseen)
+            answers, confidence, agrees = in_blocks(self._look, rows)
+            self.answers_by_largest_ = bool(agrees.all())
             answer, truth = (codes_in(self.classes_, each) for each in (answers, y[unseen]))
             if self.ood_acceptance is not None and not outlier[unseen].any():
                 raise ValueError(
@@ -354,8 +363,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
             warn_of_unpromised(self.guarantee_)
         self.chosen_by_, self.threshold_ = self._given, threshold
 
-    def _ask(self, X):
+    def _look(self, X):
+        """Answers and confidence, and where the answers are the likeliest classes."""
+        agrees = self.detector is None and answers_by_largest(self.estimator_, X)
+        answers, confidence = self._ask(X, by_largest=np.all(agrees))
+        return answers, confidence, np.broadcast_to(agrees, len(answers))
+
+    def _ask(self, X, *, by_largest=False):
         if self.detector is None:
-            by_largest = self.answers_by_largest_
+            by_largest = by_largest or self.answers_by_largest_
             return answers_and_confidence(self.estimator_, X, by_largest=by_largest)
         return answers_of(self.estimator_, X), confidence_of(self.detector_, X)

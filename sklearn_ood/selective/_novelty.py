@@ -9,14 +9,20 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
 from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Wrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
+from sklearn_ood.data._blocks import (
+    block_by_block,
+    in_blocks,
+    indexable_rows,
+    n_rows,
+    take_rows,
+)
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
 
@@ -100,10 +106,11 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
         """
         forget(self)
         self._validate_params()
-        X, y = indexable(X, as_native(y))
-        self._check_target(y)
-        outlier, held_out = self._known_outliers(X, y), self._hold_out(_num_samples(X))
         knows = ood_label_in(self.estimator) is not None
+        needs_labels = knows or get_tags(self).target_tags.required
+        X, y = indexable_rows(X, as_native(y), needs_labels=needs_labels)
+        self._check_target(y)
+        outlier, held_out = self._known_outliers(X, y), self._hold_out(n_rows(X))
         self.estimator_ = fitted_on(self.estimator, ~held_out & (knows | ~outlier), X=X, y=y)
         self.offset_ = self._place_offset(X, held_out, outlier)
         return self
@@ -161,7 +168,7 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
 
     def _known_outliers(self, X, y):
         """Mask of the rows that are said to be outliers."""
-        y = np.zeros(_num_samples(X)) if y is None else np.asarray(y)
+        y = np.zeros(n_rows(X)) if y is None else np.asarray(y)
         ood_label = ood_label_in(self.estimator)
         if ood_label is None and y.dtype.kind in "if" and set(np.unique(y)) == {-1, 1}:
             if not get_tags(self).target_tags.required:

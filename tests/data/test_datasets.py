@@ -1,0 +1,346 @@
+"""Folders of images: torch's datasets and loaders give the answers of the same array."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from sklearn_ood import (
+    CombinedClassifier,
+    DAEConfidence,
+    GenerativeClassifier,
+    MahalanobisDistance,
+    NeighborDistance,
+    NetFeatures,
+    NoveltyDetector,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+)
+
+Image = pytest.importorskip("PIL.Image")
+
+SHAPE, CLASSES = (3, 8, 8), 3
+RNG = np.random.default_rng(0)
+Y = RNG.integers(CLASSES, size=150)
+PIXELS = (RNG.integers(60, size=(150, 8, 8, 3)) + 60 * Y[:, None, None, None]).astype(np.uint8)
+X = PIXELS.transpose(0, 3, 1, 2).astype(np.float32) / 255
+SCORING = [
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "score_samples",
+    "confidence",
+    "accept",
+    "answers",
+    "p_values",
+    "member_p_values",
+    "transform",
+    "answers_and_confidence",
+]
+
+
+class Folder(Dataset):
+    """Images of a folder, read when they are asked for."""
+
+    def __init__(self, folder, labels=None):
+        self.paths, self.labels = sorted(folder.glob("*.png")), labels
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        with Image.open(self.paths[index]) as image:
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+        return pixels if self.labels is None else (pixels, self.labels[index])
+
+
+class Items(Dataset):
+    """A list as a dataset."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images")
+    for number, pixels in enumerate(PIXELS):
+        Image.fromarray(pixels).save(path / f"{number:03d}.png")
+    return path
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, CLASSES),
+    ).eval()
+
+
+def trained(classes=range(CLASSES)):
+    return SoftmaxClassifier.from_module(network(), list(classes), SHAPE, device="cpu")
+
+
+FROZEN = FrozenEstimator(trained())
+FITTED = [
+    trained(),
+    NetFeatures(FROZEN).fit(X),
+    NetFeatures(network()).fit(X),
+    MahalanobisDistance().fit(X, Y),
+    GenerativeClassifier("pca", random_state=0).fit(X, Y),
+    DAEConfidence(max_epochs=1, random_state=0, device="cpu").fit(X, Y),
+    SelectiveClassifier(FROZEN, coverage=0.8).fit(X, Y),
+    NoveltyDetector(FROZEN).fit(X),
+    CombinedClassifier(FROZEN, [("net", "classifier")], random_state=0).fit(X, Y),
+]
+
+
+@pytest.mark.parametrize("estimator", FITTED, ids=lambda each: type(each).__name__)
+def test_scores_are_those_of_the_array_bit_for_bit(estimator, folder):
+    labelled = Folder(folder, Y.tolist())
+    given = [Folder(folder), labelled, DataLoader(labelled, batch_size=32)]
+    asked = [name for name in SCORING if hasattr(estimator, name)]
+    assert asked
+    for method in asked:
+        expected = getattr(estimator, method)(X)
+        for images in given:
+            answers = getattr(estimator, method)(images)
+            np.testing.assert_array_equal(answers, expected)
+            assert isinstance(answers, (np.ndarray, tuple))
+
+
+def test_neighbours_of_scikit_learn_are_those_of_the_array_to_rounding(folder):
+    near = make_pipeline(NetFeatures(FROZEN), NeighborDistance())
+    selective = SelectiveClassifier(FROZEN, coverage=0.8, detector=near).fit(X, Y)
+    for model in (selective, selective.detector_):
+        scores = model.score_samples(Folder(folder))
+        np.testing.assert_allclose(scores, model.score_samples(X), atol=1e-6)
+
+
+def test_two_workers_read(folder):
+    loader = DataLoader(Folder(folder, Y.tolist()), batch_size=20, num_workers=2)
+    classifier = SelectiveClassifier(FROZEN, coverage=0.8).fit(loader)
+    assert (
+        classifier.threshold_ == SelectiveClassifier(FROZEN, coverage=0.8).fit(X, Y).threshold_
+    )
+    np.testing.assert_array_equal(classifier.predict(loader), classifier.predict(X))
+
+
+@pytest.mark.parametrize("limit", [{"risk": 0.95}, {"coverage": 0.5}, {"threshold": -1.1}])
+def test_labels_come_from_the_dataset_or_from_y(folder, limit):
+    expected = SelectiveClassifier(FROZEN, **limit).fit(X, Y)
+    labelled, plain = Folder(folder, torch.as_tensor(Y)), Folder(folder)
+    for given in [(labelled,), (DataLoader(labelled, 7),), (plain, Y), (DataLoader(plain), Y)]:
+        fitted = SelectiveClassifier(FROZEN, **limit).fit(*given)
+        assert fitted.threshold_ == expected.threshold_
+        assert fitted.guarantee_ == expected.guarantee_
+        assert fitted.answers_by_largest_ == expected.answers_by_largest_
+
+
+def test_labels_that_are_text(folder):
+    names = np.array(["cat", "dog", "fox"])
+    model = SelectiveClassifier(FrozenEstimator(trained(names)), risk=0.95)
+    expected = model.fit(X, names[Y]).threshold_
+    assert model.fit(Folder(folder, names[Y].tolist())).threshold_ == expected
+    with pytest.raises(ValueError, match=r"labels such as .* classes\[y\]"):
+        model.fit(Folder(folder, Y.tolist()))
+
+
+def test_known_outliers_of_a_dataset_do_not_place_the_offset(folder):
+    frozen = FrozenEstimator(
+        SoftmaxClassifier(max_epochs=1, ood_label=2, random_state=0, device="cpu").fit(X, Y)
+    )
+    expected = NoveltyDetector(frozen).fit(X, Y).offset_
+    labelled = Folder(folder, Y.tolist())
+    for images in (labelled, DataLoader(labelled, batch_size=32, num_workers=2)):
+        assert NoveltyDetector(frozen).fit(images).offset_ == expected
+
+
+def test_only_what_learns_on_features_is_trained(folder):
+    """Held-out images are a part of the dataset, and the network sees the rest by batches."""
+    features = NetFeatures(network())
+    novelty = NoveltyDetector(make_pipeline(features, NeighborDistance()), random_state=0)
+    linear = make_pipeline(features, LogisticRegression())
+    selective = SelectiveClassifier(linear, coverage=0.8, random_state=0)
+    labelled = Folder(folder, Y.tolist())
+    batches = [range(start, min(start + 40, 150)) for start in range(0, 150, 40)]
+    loaders = DataLoader(labelled, batch_size=32), DataLoader(labelled, batch_sampler=batches)
+    for images in (labelled, *loaders):
+        offsets = (novelty.fit(each).offset_ for each in (images, X))
+        np.testing.assert_allclose(*offsets, rtol=1e-5)
+        given, expected = (selective.fit(*each).threshold_ for each in ((images,), (X, Y)))
+        np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_random_generators_are_left_as_found(folder):
+    before = torch.get_rng_state()
+    FITTED[0].predict(Folder(folder))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_numpy_images_half_precision_and_flat_rows():
+    expected = FITTED[0].predict(X)
+    np.testing.assert_array_equal(FITTED[0].predict(Items(list(X))), expected)
+    np.testing.assert_array_equal(FITTED[0].predict(Items(list(X.reshape(150, -1)))), expected)
+    half = torch.from_numpy(X).bfloat16()
+    np.testing.assert_array_equal(
+        FITTED[0].score_samples(TensorDataset(half)),
+        FITTED[0].score_samples(half.float().numpy()),
+    )
+
+
+PICTURE, IMAGE = Image.fromarray(PIXELS[0]), torch.from_numpy(X[0])
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([PICTURE], r"Got Image as an image, but expected float images .*ToTensor"),
+        ([IMAGE, IMAGE[:, :4]], r"shapes \(3, 4, 8\), \(3, 8, 8\).*resize"),
+        ([(IMAGE * 255).to(torch.uint8)], r"Got images of torch.uint8 and shape \(3, 8, 8\)"),
+        ([IMAGE[0]], r"shape \(8, 8\).*channel axis"),
+        ([IMAGE.permute(1, 2, 0)], r"shape \(8, 8, 3\).*transpose"),
+        ([IMAGE[:, :4, :4]], r"shape \(3, 4, 4\).*fitted on inputs of shape \(3, 8, 8\)"),
+        ([(IMAGE, 0, "path")], "items of 3 parts"),
+        ([(IMAGE, {"boxes": 1})], r"labels as dict"),
+        ([(IMAGE, torch.eye(3)[0])], r"labels as Tensor of shape \(1, 3\) for 1 images"),
+        ([IMAGE * np.nan], "NaN"),
+        ([], "0 sample"),
+    ],
+)
+def test_items_of_other_kinds_say_what_came(items, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        FITTED[0].predict(Items(items))
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield IMAGE
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Stream(), "iterable"),
+        (DataLoader(Stream()), "iterable"),
+        (DataLoader(Items([IMAGE, IMAGE]), shuffle=True), "shuffle=False"),
+        (DataLoader(Items([IMAGE, IMAGE]), batch_size=2, drop_last=True), "drop_last=False"),
+        (DataLoader(Items([IMAGE, IMAGE]), batch_size=None), r"shape \(8, 8\)"),
+    ],
+)
+def test_loaders_give_every_image_in_order(given, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        FITTED[0].predict(given)
+
+
+def test_what_fits_and_what_does_not():
+    labelled = Items(list(zip(X, Y.tolist(), strict=True)))
+    with pytest.raises(TypeError, match="Got X as Items, but this needs all rows.*NetFeatures"):
+        GenerativeClassifier("pca").fit(labelled, Y)
+    with pytest.raises(ValueError, match="150 images in X, but 149 labels in y"):
+        SelectiveClassifier(FROZEN, coverage=0.8).fit(labelled, Y[1:])
+    with pytest.raises(ValueError, match="no labels, and no y"):
+        SelectiveClassifier(FROZEN, coverage=0.8).fit(Items(list(X)))
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "user_guide.rst"
+
+
+def test_the_guide_goes_from_a_folder_to_a_guarantee(tmp_path, monkeypatch):
+    section = GUIDE.read_text().split("A folder of images\n---")[1]
+    code = textwrap.dedent(section.split("code-block:: python\n")[1].split("\n\nLabels")[0])
+    assert len(code.strip().splitlines()) <= 30
+    names = np.array(["cat", "dog", "fox"])[Y[:70]]
+    for name, pixels in zip(names, PIXELS[:70], strict=True):
+        for part in ("calibration", "new"):
+            place = tmp_path / part / name
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place / f"{len(list(place.iterdir()))}.jpg")
+    brightness = nn.Linear(3, CLASSES)
+    centers = 3 * torch.tensor([30.0, 90.0, 150.0]) / 255
+    with torch.no_grad():
+        brightness.weight.copy_(50 * centers[:, None].expand(3, 3))
+        brightness.bias.copy_(-25 * centers**2)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), brightness)
+    torch.save(network, tmp_path / "network.pt")
+    monkeypatch.chdir(tmp_path)
+    made = {}
+    exec(code.replace("num_workers=4", "num_workers=0"), made)
+    assert made["model"].guarantee_["risk"].bound <= 0.05
+    answered = made["answers"] != "reject"
+    assert answered.mean() > 0.9
+    np.testing.assert_array_equal(made["answers"][answered], np.sort(names)[answered])
+
+
+LARGE = """
+    import sys, tracemalloc
+    from pathlib import Path
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torch import nn
+    from torch.utils.data import Dataset
+    from sklearn_ood import SoftmaxClassifier
+    from sklearn_ood.data import _datasets
+
+    class Folder(Dataset):
+        def __init__(self, paths):
+            self.paths = paths
+
+        def __len__(self):
+            return len(self.paths)
+
+        def __getitem__(self, index):
+            with Image.open(self.paths[index]) as image:
+                return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+    def resident(name):
+        status = Path("/proc/self/status").read_text()
+        return int(status.split(name + ":")[1].split()[0]) / 1024
+
+    _datasets.BATCH_BYTES = 2**22
+    torch.set_num_threads(1)
+    shape, rng = (3, 96, 96), np.random.default_rng(0)
+    for k in range(2000):
+        pixels = np.full((96, 96, 3), k % 256, dtype=np.uint8)
+        Image.fromarray(pixels).save(Path(sys.argv[1]) / f"{k:04d}.png", compress_level=1)
+    images = Folder(sorted(Path(sys.argv[1]).glob("*.png")))
+    network = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(108, 2))
+    model = SoftmaxClassifier.from_module(network, [0, 1], shape, device="cpu")
+    model.predict(Folder(images.paths[:100]))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmHWM")
+    assert len(model.score_samples(images)) == 2000
+    print(2000 * np.prod(shape) * 4 / 2**20, resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_two_thousand_images_add_little_to_resident_memory(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(LARGE), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    size, added = map(float, run.stdout.split())
+    assert size > 200
+    assert added < 30
