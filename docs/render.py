@@ -180,12 +180,12 @@ def counts():
 def verdicts(*wanted):
     """The headlines of all pages that have one of some verdicts."""
     lines = [
-        [linked(name), *headline.cells()]
+        [*headline.cells(), linked(name)]
         for name in PAGES
         for headline in headlines_of(name)
         if headline.verdict in wanted
     ]
-    return grid(["page", *Headline.HEADER], lines)
+    return grid([*Headline.HEADER, "page"], lines)
 
 
 CALLS = {

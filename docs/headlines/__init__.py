@@ -26,7 +26,7 @@ VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}
 class Headline:
     """One line: what is claimed, what the paper says or was wanted, what was measured."""
 
-    HEADER = ("what", "paper or goal", "measured", "runs", "holds?")
+    HEADER = ("holds?", "what", "paper or goal", "measured", "runs")
 
     what: str
     said: str
@@ -35,7 +35,9 @@ class Headline:
     verdict: str
 
     def cells(self):
-        return self.what, self.said, self.measured, self.runs, VERDICTS[self.verdict]
+        """A line of a table; numbers keep their percent sign."""
+        cells = VERDICTS[self.verdict], self.what, self.said, self.measured, self.runs
+        return [cell.replace(" %", "\N{NO-BREAK SPACE}%") for cell in cells]
 
 
 def claim(what, said, cell, numbers=(), holds=lambda *_: None):
