@@ -114,7 +114,7 @@ def table(
         )
         if rank:
             summary = summary.sort_values("mean rank", kind="stable")
-        shown = {"mean": ".4f"} if mean else {}
+        shown = {"mean": ".3f"} if mean else {}
         shown |= {"mean rank": f".{decimals}f"} if rank else {}
         header += shown
         lines = {

@@ -25,7 +25,7 @@ PAGES = {
     "guide": "user_guide.html",
     "example": "auto_examples/plot_02_threshold_with_a_guarantee.html",
     "results": "results.html",
-    "paper": "results/lee.html",
+    "paper": "results/generative.html",
     "api": "api/generated/sklearn_ood.SelectiveClassifier.html",
 }
 WIDTHS = (390, 1400)
@@ -33,6 +33,7 @@ HEIGHT = 2000
 LOOK = """
 function look(frame) {
   const page = frame.contentDocument, wide = page.documentElement.clientWidth, faults = [];
+  for (const folded of page.querySelectorAll("details")) folded.open = true;
   if (page.documentElement.scrollWidth > wide)
     faults.push(`page is ${page.documentElement.scrollWidth} wide`);
   const scrolls = (node) => node && node !== page.body &&

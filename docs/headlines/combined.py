@@ -1,6 +1,6 @@
 """The combination beside its members and peers."""
 
-from records import metric, read
+from records import Number, metric, read
 
 from headlines import best, claim, part
 
@@ -28,7 +28,8 @@ def won(experiment, measure):
     pairs = [beside(experiment, measure, data=data) for data in data_of(experiment)]
     if not pairs:
         raise LookupError(f"combined.csv has no {experiment}.")
-    return sum(float(ours) > float(peer) for ours, peer in pairs), len(pairs)
+    won = sum(float(ours) > float(peer) for ours, peer in pairs)
+    return Number([won], pairs[0][0].n), len(pairs)
 
 
 def above(ours, peer):
@@ -72,7 +73,7 @@ def headlines():
         yield claim(
             f"{kind}: above the best peer of each table, AUROC",
             "goal: on every table",
-            "on {} of {}",
+            "on {:.0f} of {}",
             lambda experiment=experiment: won(experiment, "auroc"),
             part,
         )

@@ -1,7 +1,7 @@
 """Generative classification knows when it does not know."""
 
 import numpy as np
-from records import metric
+from records import Number, metric
 
 from headlines import best, claim, part
 
@@ -28,7 +28,7 @@ def headlines():
 
     def above(method):
         hybrid, cnn = (np.array(risk(m).values[0]) for m in (f"{method} + cnn's labels", "cnn"))
-        return int(np.sum(hybrid > cnn + 1e-12))
+        return Number([np.sum(hybrid > cnn + 1e-12)], risk("cnn").n)
 
     def ahead(measure, low):
         won = 0
@@ -37,7 +37,7 @@ def headlines():
             ours = metric("generative", "cnn conv features, knn", f"{other} {measure}", **where)
             peer = best("generative", f"{other} {measure}", PEERS_ON_IMAGES, low, **where)
             won += float(ours) < float(peer) if low else float(ours) > float(peer)
-        return won, len(PAIRS)
+        return Number([won], peer.n), len(PAIRS)
 
     def mean_of_tables(methods):
         return best("generative", "auroc", methods, experiment="tables")
@@ -57,7 +57,7 @@ def headlines():
         yield claim(
             f"hybrid of the CNN and the {name} at or below the CNN's risk (Omniglot unknown)",
             "at every coverage",
-            "above it at {} of {} coverages",
+            "above it at {:.0f} of {} coverages",
             lambda method=method: [above(method), len(risk("cnn").values[0])],
             lambda over, of: over == 0,
         )
@@ -78,14 +78,14 @@ def headlines():
     yield claim(
         "neighbours in the CNN's features ahead of the best peer, AUROC",
         "goal: on every pair of image sets",
-        "{} of {}",
+        "{:.0f} of {}",
         lambda: ahead("auroc", False),
         part,
     )
     yield claim(
         "neighbours in the CNN's features below the best peer, AURC with the CNN's labels",
         "goal: on every pair of image sets",
-        "{} of {}",
+        "{:.0f} of {}",
         lambda: ahead("aurc", True),
         part,
     )

@@ -1,7 +1,6 @@
 """GeValDi: generated samples on which classifiers differ."""
 
-import numpy as np
-from records import fact, metric, read
+from records import Number, fact, metric, read
 
 from headlines import claim, part
 
@@ -138,12 +137,12 @@ def headlines():
         lines = read("gevaldi").query("experiment == 'ensemble, regions' and metric == 'size'")
         if lines.empty:
             raise LookupError("gevaldi.csv has no regions.")
-        return len(lines), int(np.sum(lines["value"])), ensemble("n_samples")
+        return len(lines), Number([lines["value"].sum()]), ensemble("n_samples")
 
     yield claim(
         "ensemble: regions of uncertainty hold the samples",
         "goal: nearly all",
-        "{} regions hold {:,} of {:,.0f}",
+        "{} regions hold {:,.0f} of {:,.0f}",
         regions,
         lambda _, held, of: True if held > 0.9 * of else "part" if held > 0.5 * of else False,
     )

@@ -1,6 +1,6 @@
 """Denoising autoencoders for overgeneralisation, and COOL."""
 
-from records import metric, read
+from records import Number, metric, read
 
 from headlines import best, claim, part
 
@@ -30,7 +30,7 @@ def open_set(data, level):
             others = [found.get(f"{method} at {level}", 0) for method in ("COOL", "softmax")]
             won += found[f"DAE at {level}"] > max(others)
             of += 1
-    return won, of
+    return Number([won], lines["seed"].nunique()), of
 
 
 def headlines():
@@ -138,7 +138,7 @@ def headlines():
         yield claim(
             f"open set: DAE above COOL and softmax at openness above .3, 90 and 99 % ({data})",
             "everywhere (figure)",
-            "{} and {} of {} problems",
+            "{:.0f} and {:.0f} of {} problems",
             lambda data=data: [
                 open_set(data, "0.9")[0],
                 open_set(data, "0.99")[0],
