@@ -7,6 +7,7 @@ verdict is computed from the numbers, never typed; what has no number is shown a
 
 import importlib
 from dataclasses import dataclass
+from functools import cache
 
 from records import metric
 
@@ -75,6 +76,7 @@ def part(some, of):
     return True if some == of else "part" if some else False
 
 
+@cache
 def headlines_of(page):
     """A page's headlines, the adverse first, then what was not run."""
     found = importlib.import_module(f"headlines.{page}").headlines()
