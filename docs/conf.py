@@ -33,6 +33,7 @@ html_math_renderer = "mathml"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
+html_extra_path = ["llms.txt"]
 html_css_files = ["pages.css"]
 html_title = f"sklearn_ood {version}"
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}

@@ -6,7 +6,7 @@ number that is not there fails the build.
 
 import json
 
-from render import RESULTS, read
+from records import RESULTS, read
 
 HEADER = ("I have", "use", "measured")
 CLASSES_LEFT_OUT = {

@@ -1,4 +1,4 @@
-"""Fills the tables of the pages in ``docs/results`` from the results beside them.
+"""Fills the tables of the pages of results from the files in ``docs/results``.
 
 A page is prose. Where it says ``<!-- table("spigler", ...) -->``, all up to ``<!-- end -->`` is
 what that call returns. After new results:
@@ -6,65 +6,14 @@ what that call returns. After new results:
     python docs/render.py
 """
 
-import csv
-import json
 import re
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from headlines import PAGES, VERDICTS, Headline, headlines_of
+from records import RESULTS, Number, fact, read
 
-RESULTS = Path(__file__).parent / "results"
 FILLED = re.compile(r"(<!-- (\w+\(.*?\)) -->)(.*?)(<!-- end -->)", re.DOTALL)
-
-
-class Number:
-    """A metric over the seeds of a run: its mean, and by attributes other statistics.
-
-    The format ``p`` is a percentage without its sign; a curve's points are had by index.
-    """
-
-    def __init__(self, values, n=1):
-        self.values, self.n = list(values), n
-
-    def __format__(self, spec):
-        mean = np.mean(self.values)
-        return format(100 * mean, f"{spec[:-1]}f") if spec.endswith("p") else format(mean, spec)
-
-    def __getitem__(self, point):
-        return Number([curve[point] for curve in self.values], self.n)
-
-    def spread(self, ddof):
-        """The standard deviation; a single value has none."""
-        if len(self.values) == 1:
-            raise KeyError("spread of a single value")
-        return Number([np.std(self.values, ddof=ddof)])
-
-    std = property(lambda self: self.spread(0))
-    sd = property(lambda self: self.spread(1))
-    min = property(lambda self: Number([min(self.values)]))
-    max = property(lambda self: Number([max(self.values)]))
-    first = property(lambda self: Number(self.values[:1]))
-    all = property(lambda self: ", ".join(f"{value:g}" for value in self.values))
-
-
-def read(name):
-    """The tidy results of one name; the value of a curve is a list."""
-    return read_files(RESULTS / f"{name}.csv", RESULTS / f"{name}_curves.csv")
-
-
-@cache
-def read_files(tidy, curves):
-    """The lines of both files."""
-    frame = pd.read_csv(tidy, dtype=str, keep_default_na=False)
-    frame = frame.astype({"value": float})
-    if curves.exists():
-        with curves.open(newline="") as stream:
-            _, *lines = csv.reader(stream)
-        lines = [[*line[:6], [*map(float, line[6:])]] for line in lines]
-        frame = pd.concat([frame, pd.DataFrame(lines, columns=frame.columns)])
-    return frame
 
 
 def numbers(frame):
@@ -165,7 +114,7 @@ def table(
         )
         if rank:
             summary = summary.sort_values("mean rank", kind="stable")
-        shown = {"mean": ".4f"} if mean else {}
+        shown = {"mean": ".3f"} if mean else {}
         shown |= {"mean rank": f".{decimals}f"} if rank else {}
         header += shown
         lines = {
@@ -194,8 +143,14 @@ def value(name, where, cell):
 
 def benchmark(name):
     """A result file of ``examples/benchmarks`` as a table."""
-    facts = json.loads((RESULTS / f"{name}.json").read_text())
-    return grid(["", ""], [[key.replace("_", " "), fact] for key, fact in facts.items()])
+    return grid(
+        ["", ""], [[str(key).replace("_", " "), value] for key, value in fact(name).items()]
+    )
+
+
+def measured(name, cell):
+    """Facts of such a file in a sentence: ``{wall[ratio]:.0f}``."""
+    return cell.format_map(fact(name))
 
 
 def tenths(cell):
@@ -203,7 +158,43 @@ def tenths(cell):
     return {f"{10 * i} %": cell.replace("#", str(i)) for i in range(11)}
 
 
-CALLS = {f.__name__: f for f in (table, stack, listing, value, benchmark, tenths)}
+def headlines(name):
+    """What is wanted of a page beside what was measured, the adverse first."""
+    return grid(Headline.HEADER, [headline.cells() for headline in headlines_of(name)])
+
+
+def linked(name):
+    """A page by its short title."""
+    return f"[{PAGES[name]}](results/{name}.md)"
+
+
+def counts():
+    """How many headlines of each page hold."""
+    lines = []
+    for name in PAGES:
+        verdicts = [headline.verdict for headline in headlines_of(name)]
+        lines.append([linked(name), *(verdicts.count(verdict) for verdict in VERDICTS)])
+    return grid(["page", *VERDICTS.values()], lines)
+
+
+def verdicts(*wanted):
+    """The headlines of all pages that have one of some verdicts."""
+    lines = [
+        [*headline.cells(), linked(name)]
+        for name in PAGES
+        for headline in headlines_of(name)
+        if headline.verdict in wanted
+    ]
+    return grid([*Headline.HEADER, "page"], lines)
+
+
+CALLS = {
+    f.__name__: f
+    for f in (
+        *(headlines, counts, verdicts, table, stack),
+        *(listing, value, benchmark, measured, tenths),
+    )
+}
 
 
 def rendered(page):
@@ -218,5 +209,5 @@ def rendered(page):
 
 
 if __name__ == "__main__":
-    for path in sorted(RESULTS.glob("*.md")):
+    for path in (*sorted(RESULTS.glob("*.md")), RESULTS.with_suffix(".md")):
         path.write_text(rendered(path.read_text()))

@@ -2,7 +2,7 @@
 Choose a threshold with a guarantee
 ===================================
 
-"At most 5 % of the answers are wrong, and at most 10 % of the outliers are answered": say so,
+"At most 10 % of the answers are wrong, and at most 20 % of the outliers are answered": say so,
 and the threshold follows, or an error that says what can be promised instead.
 """
 

@@ -160,9 +160,9 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     Attributes
     ----------
-    means_ : ndarray of shape (n_classes, n_components_, n_features_in)
+    means_ : ndarray of shape (n_classes, n_components, n_features_in)
         Means of the components of each class.
-    weights_ : ndarray of shape (n_classes, n_components_)
+    weights_ : ndarray of shape (n_classes, n_components)
         Their weights, 0 beyond the last component of a class that has fewer.
     n_components_ : int
         Components of the class that has most.

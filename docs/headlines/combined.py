@@ -1,0 +1,92 @@
+"""The combination beside its members and peers."""
+
+from records import Number, metric, read
+
+from headlines import best, claim, part
+
+UNKNOWN = ("omniglot", "fashion_mnist", "notmnist")
+
+
+def peers(experiment):
+    """What is neither the combination nor a part of it."""
+    methods = read("combined").query(f"experiment == '{experiment}'")["method"]
+    ours = ("combined", "member:", "without:", "method:")
+    return [method for method in dict.fromkeys(methods) if not method.startswith(ours)]
+
+
+def data_of(experiment):
+    return dict.fromkeys(read("combined").query(f"experiment == '{experiment}'")["data"])
+
+
+def beside(experiment, measure, low=False, **where):
+    where |= {"experiment": experiment}
+    ours = metric("combined", "combined", measure, **where)
+    return [ours, best("combined", measure, peers(experiment), low, **where)]
+
+
+def won(experiment, measure):
+    pairs = [beside(experiment, measure, data=data) for data in data_of(experiment)]
+    if not pairs:
+        raise LookupError(f"combined.csv has no {experiment}.")
+    won = sum(float(ours) > float(peer) for ours, peer in pairs)
+    return Number([won], pairs[0][0].n), len(pairs)
+
+
+def above(ours, peer):
+    return ours > peer
+
+
+def headlines():
+    yield claim(
+        "MNIST alone, AURC: no worse than the network's own probability",
+        "goal: no worse",
+        "{:.5f}, probability {:.5f}",
+        lambda: beside("images", "aurc", low=True),
+        lambda ours, peer: ours <= peer,
+    )
+    for unknown in UNKNOWN:
+        yield claim(
+            f"MNIST taught, {unknown} unknown: AUROC above the best peer",
+            "goal: above",
+            "{:.4f}, peer {:.4f}",
+            lambda unknown=unknown: beside("images", f"{unknown} auroc"),
+            above,
+        )
+        yield claim(
+            f"MNIST taught, {unknown} unknown: AURC below the best peer",
+            "goal: below",
+            "{:.4f}, peer {:.4f}",
+            lambda unknown=unknown: beside("images", f"{unknown} aurc", low=True),
+            lambda ours, peer: ours < peer,
+        )
+    for experiment, kind in (
+        ("tables", "tables with classes left out"),
+        ("anomalies", "tables of normal rows"),
+    ):
+        yield claim(
+            f"{kind}, mean AUROC: above the best peer",
+            "goal: above",
+            "{:.3f}, peer {:.3f}",
+            lambda experiment=experiment: beside(experiment, "auroc"),
+            above,
+        )
+        yield claim(
+            f"{kind}: above the best peer of each table, AUROC",
+            "goal: on every table",
+            "on {:.0f} of {}",
+            lambda experiment=experiment: won(experiment, "auroc"),
+            part,
+        )
+    for experiment, rows in (
+        *(("tables", "tables with classes left out"), ("anomalies", "tables of normal rows")),
+        ("images", "MNIST"),
+    ):
+        yield claim(
+            f"known rows with p at most .1, {rows}",
+            "at most .1",
+            "{:.3f}",
+            lambda experiment=experiment: [
+                metric("combined", "combined", "refused", experiment=experiment)
+            ],
+            lambda share: share <= 0.1,
+        )

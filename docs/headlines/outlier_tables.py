@@ -1,0 +1,47 @@
+"""Learning from made outliers on tables."""
+
+from records import metric
+
+from headlines import best, claim
+
+
+def headlines():
+    ours = ("confident, boundary", "reject, boundary")
+    densities = ("GaussianMixture(4) a class", "local outlier factor", "nearest row")
+
+    def auroc(methods, **where):
+        return best("outlier_tables", "auroc", methods, **where)
+
+    for data in ("dry_bean", "pendigits_multiclass", "letter_recognition"):
+        yield claim(
+            f"the better of the two nets at or above the best density, AUROC ({data})",
+            "goal: at or above",
+            "{:.3f}, density {:.3f}",
+            lambda data=data: [auroc(ours, data=data), auroc(densities, data=data)],
+            lambda net, density: net >= density,
+        )
+    yield claim(
+        "the better of the two nets at or above the best density, mean AUROC",
+        "goal: at or above",
+        "{:.3f}, density {:.3f}",
+        lambda: [auroc(ours), auroc(densities)],
+        lambda net, density: net >= density,
+    )
+    for method in ours:
+        yield claim(
+            f"{method.split(',')[0]} net above the largest probability of a plain net, AUROC",
+            "goal: above",
+            "{:.3f}, probability {:.3f}",
+            lambda method=method: [auroc([method]), auroc(["max softmax"])],
+            lambda net, softmax: net > softmax,
+        )
+    yield claim(
+        "made outliers cost no accuracy (the worse net, mean of the tables)",
+        "goal: at most half a point",
+        "{:.1p} to {:.1p} %",
+        lambda: [
+            metric("outlier_tables", "max softmax", "accuracy"),
+            best("outlier_tables", "accuracy", ours, low=True),
+        ],
+        lambda before, after: after >= before - 0.005,
+    )

@@ -1,0 +1,85 @@
+"""What is on record in ``docs/results``: the tidy results, and a metric over its runs."""
+
+import csv
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Number:
+    """A metric over the seeds of a run: its mean, and by attributes other statistics.
+
+    The format ``p`` is a percentage without its sign; a curve's points are had by index.
+    """
+
+    def __init__(self, values, n=1):
+        self.values, self.n = list(values), n
+
+    def __format__(self, spec):
+        mean = np.mean(self.values)
+        return format(100 * mean, f"{spec[:-1]}f") if spec.endswith("p") else format(mean, spec)
+
+    def __getitem__(self, point):
+        return Number([curve[point] for curve in self.values], self.n)
+
+    def spread(self, ddof):
+        """The standard deviation; a single value has none."""
+        if len(self.values) == 1:
+            raise KeyError("spread of a single value")
+        return Number([np.std(self.values, ddof=ddof)])
+
+    def __float__(self):
+        return float(np.mean(self.values))
+
+    std = property(lambda self: self.spread(0))
+    sd = property(lambda self: self.spread(1))
+    min = property(lambda self: Number([min(self.values)], self.n))
+    max = property(lambda self: Number([max(self.values)], self.n))
+    first = property(lambda self: Number(self.values[:1]))
+    all = property(lambda self: ", ".join(f"{value:g}" for value in self.values))
+
+
+def read(name):
+    """The tidy results of one name; the value of a curve is a list."""
+    return read_files(RESULTS / f"{name}.csv", RESULTS / f"{name}_curves.csv")
+
+
+@cache
+def read_files(tidy, curves):
+    """The lines of both files."""
+    frame = pd.read_csv(tidy, dtype=str, keep_default_na=False)
+    frame = frame.astype({"value": float})
+    if curves.exists():
+        with curves.open(newline="") as stream:
+            _, *lines = csv.reader(stream)
+        lines = [[*line[:6], [*map(float, line[6:])]] for line in lines]
+        frame = pd.concat([frame, pd.DataFrame(lines, columns=frame.columns)])
+    return frame
+
+
+def metric(name, method, measure, **where):
+    """One metric of a method, over all runs on record."""
+    lines = read(name)
+    where |= {"method": method, "metric": measure}
+    found = lines[(lines[list(where)] == list(where.values())).all(axis=1)]
+    if found.empty:
+        raise LookupError(f"{name}.csv has no {measure!r} of {where}. Run examples/papers.")
+    return Number(found["value"], found["seed"].nunique())
+
+
+def fact(name):
+    """A result file of ``examples/benchmarks``; keys that are numbers are had as such."""
+    text = (RESULTS / f"{name}.json").read_text()
+    return json.loads(
+        text, object_pairs_hook=lambda pairs: {number(key): value for key, value in pairs}
+    )
+
+
+def number(key):
+    """A key of digits as a number, as ``str.format`` looks it up."""
+    return int(key) if key.isdigit() else key
