@@ -66,7 +66,7 @@ def unmasked(X):
     """A masked array as one whose masked entries are missing; all else as it is."""
     if not isinstance(X, np.ma.MaskedArray):
         return X
-    return X.astype(X.dtype if X.dtype.kind in "fO" else np.float64).filled(np.nan)
+    return X.astype(X.dtype if X.dtype.kind in ("f", "O") else np.float64).filled(np.nan)
 
 
 def read_table(estimator, X, *, reset):

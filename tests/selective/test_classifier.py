@@ -236,8 +236,8 @@ def test_an_ensemble_that_learns_the_outliers_as_a_class_is_an_error(blobs, ense
 def test_an_ood_label_that_no_row_has_is_a_warning_and_a_list_an_error(known):
     X, y = known
     names = np.array(["a", "b", "c"])[y]
-    with pytest.warns(UserWarning, match="ood_label='unknwon', but no row of y has it"):
-        SelectiveClassifier(LogisticRegression(), ood_label="unknwon").fit(X, names)
+    with pytest.warns(UserWarning, match="ood_label='misspelt', but no row of y has it"):
+        SelectiveClassifier(LogisticRegression(), ood_label="misspelt").fit(X, names)
     with pytest.raises(ValueError, match=r"ood_label=\[1\], but expected one label"):
         SelectiveClassifier(LogisticRegression(), ood_label=[1]).fit(X, y)
     with pytest.raises(ValueError, match=r"reject_label=\[1\]"):

@@ -180,7 +180,7 @@ def test_where_recalibration_fails_the_model_is_as_it_was(rows, model, limits, e
     [
         (
             {"risk": 0.01},
-            "Got risk=0.01, but the threshold was chosen by risk=0.05; call recal",
+            "Got risk=0.01, but the threshold was chosen by risk=0.05; call recalibrate",
         ),
         ({"delta": 0.01}, "Got delta=0.01"),
         ({"loss": LOSS}, "Got loss="),
