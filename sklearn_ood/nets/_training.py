@@ -5,7 +5,7 @@ torch's global generators are neither used nor changed.
 
 from contextlib import contextmanager, nullcontext
 from inspect import signature
-from threading import Lock
+from threading import Lock, local
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ TAKE_NONE = frozenset(OTHERS.split())
 LIKE = {"rand_like": torch.Tensor.uniform_, "randn_like": torch.Tensor.normal_}
 FLOATS = frozenset(["empty", "zeros", "ones", "full", "rand", "randn", "eye", "linspace"])
 # Held while the state of a global generator is another's, for one function of TAKE_NONE.
-LENDING = Lock()
+LENDING, BORROWER = Lock(), local()
 
 
 class Net(NeuralNet):
@@ -278,12 +278,17 @@ def _lent(generator):
     """Have torch's global generator of a device draw what this one would."""
     torch_of = torch.cuda if generator.device.type == "cuda" else torch
     place = (generator.device,) if torch_of is torch.cuda else ()
+    if getattr(BORROWER, "has_it", False):  # a function that calls another of its kind
+        yield
+        return
     with LENDING:
         found = torch_of.get_rng_state(*place)
         torch_of.set_rng_state(generator.get_state(), *place)
+        BORROWER.has_it = True
         try:
             yield
         finally:
+            BORROWER.has_it = False
             generator.set_state(torch_of.get_rng_state(*place))
             torch_of.set_rng_state(found, *place)
 

@@ -180,3 +180,15 @@ def test_modes_and_a_default_device_change_nothing(name, state, plain):
 def test_a_default_type_changes_nothing(name, plain, double):
     same(verbs(models()[name]), plain[name])
     assert torch.get_default_dtype() == torch.float64
+
+
+def test_functions_that_call_one_another_borrow_the_generator_once():
+    layer = nn.MultiheadAttention(4, 1, dropout=0.5, batch_first=True)
+    rows = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    found = []
+    for _ in range(2):
+        with torch.device("cpu"), Seeded(0), Seeded(1):  # modes hand on to one another
+            found.append(layer(rows, rows, rows)[0].detach())
+    assert torch.equal(*found)
+    assert torch.equal(torch.get_rng_state(), before)
