@@ -187,6 +187,14 @@ def answers_of(estimator, X):
     return answers
 
 
+def answers_and_accepted(estimator, X):
+    """Named classes, and the mask of the rows that are answered: all, unless it may refuse."""
+    inner, X = unwrap(estimator, X)
+    answers = answers_of(inner, X)
+    accepts = getattr(inner, "accept", None)
+    return answers, np.ones(len(answers), dtype=bool) if accepts is None else accepts(X)
+
+
 def evidence_of(estimator, X):
     """``predict_proba``, else ``decision_function``: one column for each class."""
     has_proba = hasattr(estimator, "predict_proba")

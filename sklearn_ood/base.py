@@ -188,6 +188,16 @@ class Wrapper(MetaEstimatorMixin, _RoutingNotSupportedMixin):
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
+
+class ScoreWrapper(Wrapper):
+    """Around what may need no labels: they are asked for where the estimator inside does."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        required = get_tags(self.estimator).target_tags.required
+        tags.target_tags.required = required and not is_frozen(self.estimator)
+        return tags
+
     def _check_target(self, y):
         """Raise where the estimator needs labels and there are none."""
         if y is None and get_tags(self).target_tags.required:

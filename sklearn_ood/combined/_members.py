@@ -256,8 +256,7 @@ def member_scores(member, X, labels=None):
 
     The first of these that it has: with labels, ``class_score_samples(X, labels)``; the
     logarithm of the labels' probability, or of the largest, for a classifier without
-    ``score_samples``; minus ``decision_function`` for a PyOD detector, known by
-    ``decision_scores_``; its score, or its confidence.
+    ``score_samples``; its score, or its confidence (:func:`known_of`).
     """
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
@@ -265,8 +264,6 @@ def member_scores(member, X, labels=None):
     if is_classifier(last) and not hasattr(last, "score_samples"):
         log_p = log_proba(last, X_last)
         return log_p.max(axis=1) if labels is None else _at_labels(log_p, last, labels)
-    if hasattr(last, "decision_scores_"):
-        return -np.asarray(last.decision_function(X_last), dtype=np.float64)
     return known_of(last, X_last)
 
 

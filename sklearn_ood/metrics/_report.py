@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
-from sklearn_ood._response import answers_of, classes_of, unwrap
+from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
@@ -226,10 +226,11 @@ def selective_report(estimator: Any, X: ArrayLike, y: ArrayLike) -> SelectiveRep
     >>> report.counts[-1, 0].item(), report.names
     (75, ['0', '1', '2', 'all'])
     """
-    answers, accepted, inner = _decisions(estimator, X)
+    answers, accepted = answers_and_accepted(estimator, X)
     classes = classes_of(estimator)
     matrix = reject_confusion_matrix(y, answers, accepted, classes=classes)
-    return SelectiveReport(matrix, classes, list(getattr(inner, "guarantee_", {}).values()))
+    promises = getattr(unwrap(estimator)[0], "guarantee_", {})
+    return SelectiveReport(matrix, classes, list(promises.values()))
 
 
 @dataclass(eq=False, repr=False)
@@ -270,7 +271,7 @@ class RejectConfusionDisplay:
         -------
         RejectConfusionDisplay
         """
-        answers, accepted, _ = _decisions(estimator, X)
+        answers, accepted = answers_and_accepted(estimator, X)
         classes = classes_of(estimator)
         return cls.from_predictions(y, answers, accepted, classes=classes, ax=ax, **kwargs)
 
@@ -322,11 +323,3 @@ class RejectConfusionDisplay:
         for line in (self.ax_.axvline, self.ax_.axhline)[: 1 + has_unknown]:
             line(len(names) - 0.5, color="0.3", linewidth=0.8)
         return self
-
-
-def _decisions(estimator, X):
-    """Named classes, the mask of the answered rows, and the classifier itself."""
-    inner, rows = unwrap(estimator, X)
-    answers = answers_of(inner, rows)
-    accepted = inner.accept(rows) if hasattr(inner, "accept") else np.ones(len(answers), bool)
-    return answers, accepted, inner

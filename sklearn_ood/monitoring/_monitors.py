@@ -7,12 +7,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state, gen_batches, get_tags, indexable
+from sklearn.utils import check_random_state, gen_batches, indexable
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
-from sklearn_ood._response import answers_of, classes_of, is_frozen, known_of, unwrap
-from sklearn_ood.base import Wrapper, fitted_on, random_part
+from sklearn_ood._response import answers_and_accepted, classes_of, is_frozen, known_of, unwrap
+from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
 from sklearn_ood.data._labels import codes_in
 from sklearn_ood.data._rows import as_native, forget
@@ -22,7 +22,7 @@ CHUNK = 512  # rows compared with one another at once
 LARGEST_SEED = np.iinfo(np.int32).max
 
 
-class _Monitor(Wrapper, Parameterized):
+class _Monitor(ScoreWrapper, Parameterized):
     """What watches a stream and may raise one alarm.
 
     Parameters
@@ -81,12 +81,6 @@ class _Monitor(Wrapper, Parameterized):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "alarm_row_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        required = get_tags(self.estimator).target_tags.required
-        tags.target_tags.required = required and not is_frozen(self.estimator)
-        return tags
 
 
 class DriftMonitor(_Monitor):
@@ -317,10 +311,10 @@ class RiskMonitor(_Monitor):
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
         X, y = indexable(X, as_native(y))
-        inner, rows = unwrap(self.estimator_, X)
+        answers, accepted = answers_and_accepted(self.estimator_, X)
         classes = classes_of(self.estimator_)
-        wrong = codes_in(classes, answers_of(inner, rows)) != codes_in(classes, np.asarray(y))
-        errors = wrong[inner.accept(rows)] if hasattr(inner, "accept") else wrong
+        wrong = codes_in(classes, answers) != codes_in(classes, np.asarray(y))
+        errors = wrong[accepted]
         self.n_answered_ += len(errors)
         self.n_errors_ += int(errors.sum())
         self._bet(_martingale.log_error_bets(errors, self.risk_))

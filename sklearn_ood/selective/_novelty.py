@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
 from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
-from sklearn_ood.base import Wrapper, fitted_on, random_part
+from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import (
     block_by_block,
     in_blocks,
@@ -31,7 +31,7 @@ HELD_OUT = 0.2
 REFUSED = 0.05
 
 
-class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
+class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
     """Any estimator with a score as one of scikit-learn's outlier detectors.
 
     ``predict`` gives +1 for inliers and -1 for outliers; ``decision_function`` is
@@ -159,12 +159,6 @@ class NoveltyDetector(Wrapper, OutlierMixin, Parameterized):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        required = get_tags(self.estimator).target_tags.required
-        tags.target_tags.required = required and not is_frozen(self.estimator)
-        return tags
 
     def _known_outliers(self, X, y):
         """Mask of the rows that are said to be outliers."""
