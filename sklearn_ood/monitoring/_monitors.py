@@ -293,7 +293,9 @@ class RiskMonitor(_Monitor):
         self._restart()
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Judge the answers to further rows, in order; the first call of all is ``fit``.
 
         Parameters
@@ -301,6 +303,8 @@ class RiskMonitor(_Monitor):
         X : array-like of shape (n_samples, ...)
         y : array-like of shape (n_samples,)
             Their labels. An answer to a label that the classifier was not taught is wrong.
+        groups : array-like of shape (n_samples,), default=None
+            For what promises the risk of each group.
 
         Returns
         -------
@@ -311,7 +315,8 @@ class RiskMonitor(_Monitor):
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
         X, y = indexable(X, as_native(y))
-        answers, accepted = answers_and_accepted(self.estimator_, X)
+        of_groups = {} if groups is None else {"groups": groups}
+        answers, accepted = answers_and_accepted(self.estimator_, X, **of_groups)
         classes = classes_of(self.estimator_)
         wrong = codes_in(classes, answers) != codes_in(classes, np.asarray(y))
         errors = wrong[accepted]
@@ -327,13 +332,14 @@ class RiskMonitor(_Monitor):
         return _martingale.confidence_sequence(self.n_errors_, self.n_answered_, self.alpha)
 
     def _promised(self):
-        promise = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).get("risk")
-        if promise is None:
+        promises = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).values()
+        limits = [each.limit for each in promises if each.quantity == "risk"]
+        if not limits:
             raise ValueError(
                 "Got risk=None, but the estimator promises no risk itself; pass risk=, or a "
                 "SelectiveClassifier with a risk."
             )
-        return float(promise.limit)
+        return float(max(limits))  # that which decides; what holds for each class does for all
 
     def _restart(self):
         super()._restart()

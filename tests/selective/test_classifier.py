@@ -4,7 +4,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
@@ -32,8 +31,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from sklearn_ood import (
-    CombinedClassifier,
-    NoveltyDetector,
     SelectiveClassifier,
     SoftmaxClassifier,
 )
@@ -331,21 +328,6 @@ def test_infinite_confidences_tie_and_promise_nothing_that_does_not_hold(known, 
     accepted = selective.accept(X)
     assert selective.guarantee_["risk"].n_accepted == accepted.sum()
     assert accepted[X[:, 0] > 0].all() if sign == 1 else accepted[X[:, 0] <= 0].all()
-
-
-def test_metadata_are_refused_where_they_would_be_routed(known):
-    X, y = known
-    with config_context(enable_metadata_routing=True):
-        inner = LogisticRegression().set_fit_request(sample_weight=True)
-        model = SelectiveClassifier(inner).set_score_request(sample_weight=True)
-        for each in (model, NoveltyDetector(inner), CombinedClassifier(inner)):
-            with pytest.raises(NotImplementedError, match="metadata routing"):
-                GridSearchCV(each, {}, scoring="accuracy", cv=2).fit(
-                    X, y, sample_weight=np.ones(len(y))
-                )
-        GridSearchCV(model, {}, cv=2).fit(X, y)  # nothing to route
-    with pytest.raises(TypeError, match="sample_weight"):
-        model.fit(X, y, sample_weight=np.ones(len(y)))
 
 
 class Counting(RandomForestClassifier):
