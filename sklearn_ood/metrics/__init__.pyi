@@ -10,6 +10,7 @@ from ._ood import (
     tnr_at_tpr,
 )
 from ._open_set import open_set_f_measure, openness, oscr_score
+from ._region import AcceptedRegionDisplay
 from ._report import (
     RejectConfusionDisplay,
     SelectiveReport,
@@ -28,6 +29,7 @@ from ._selective import (
 from ._set_distance import prediction_set_distance
 
 __all__ = [
+    "AcceptedRegionDisplay",
     "ConfidenceHistogramDisplay",
     "RejectConfusionDisplay",
     "RiskCoverageDisplay",

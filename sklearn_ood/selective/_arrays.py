@@ -178,13 +178,14 @@ def p_values_from_scores(
     known, new = _scores("calibration", calibration), _scores("scores", scores)
     of_known, of_new = np.ones(len(known)), np.ones(len(new))
     if sample_weight is not None:
-        shapes = np.shape(calibration_weight), np.shape(sample_weight)
+        parts = np.asarray(calibration_weight), np.asarray(sample_weight)
+        shapes = tuple(each.shape for each in parts)
         if shapes != (known.shape, new.shape):
             raise ValueError(
                 f"Got calibration_weight and sample_weight of shapes {shapes}, but expected "
                 f"one weight for each score, {known.shape} and {new.shape}."
             )
-        together = np.concatenate([calibration_weight, sample_weight])
+        together = np.concatenate(parts)
         together = checked_weights(together, len(together))
         of_known, of_new = together[: len(known)], together[len(known) :]
     order = np.argsort(known)
