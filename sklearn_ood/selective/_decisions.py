@@ -20,8 +20,9 @@ def decisions(model, X, labels, confidence, thresholds, alpha):
     accepted = kept[-1]
     columns = {"label": labels, "confidence": confidence}
     strange = np.full(len(labels), model.detector is not None)
-    inner, rows = unwrap(model.detector_, X)
+    inner, rows = unwrap(model.detector_)[0], X
     if hasattr(inner, "p_values"):
+        inner, rows = unwrap(model.detector_, X)
         columns["p_value"] = inner.p_values(rows)
         strange = columns["p_value"] <= alpha
     promised = ~np.isposinf(thresholds[-1])

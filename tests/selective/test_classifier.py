@@ -30,11 +30,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sklearn_ood import (
-    SelectiveClassifier,
-    SoftmaxClassifier,
-)
+from sklearn_ood import RiskMonitor, SelectiveClassifier, SoftmaxClassifier
 from sklearn_ood._response import unwrap
+from sklearn_ood.metrics import selective_report, selective_scorer
 
 
 @pytest.fixture(scope="module")
@@ -352,9 +350,17 @@ def test_predict_asks_the_classifier_and_the_steps_before_it_once(known, how):
     pipe = make_pipeline(CountingScaler(), Counting(20, random_state=0))
     selective = SelectiveClassifier(pipe, random_state=0, **how).fit(X, y)
     scaler, forest = (step for _, step in selective.estimator_.steps)
-    for method in ("predict", "answers", "accept", "score_samples"):
+    verbs = ("predict", "answers", "accept", "score_samples", "decide", "answers_and_accepted")
+    monitor = RiskMonitor(FrozenEstimator(selective), risk=0.1).fit(X, y)
+    scorer = selective_scorer("selective_risk")
+    for ask in (
+        *(getattr(selective, method) for method in verbs),
+        lambda X: selective_report(selective, X, y),
+        lambda X: scorer(selective, X, y),
+        lambda X: monitor.partial_fit(X, y),
+    ):
         forest.n_asked_ = scaler.n_asked_ = 0
-        getattr(selective, method)(X)
+        ask(X)
         assert (forest.n_asked_, scaler.n_asked_) == (1, 1)
 
 
@@ -497,7 +503,7 @@ def test_images_pass_through(known):
             r"coverage=0\.0, but expected a float in the range \(0\.0, 1\.0\]",
         ),
         ({"coverage": 1.2}, r"coverage=1\.2"),
-        ({"risk": 1.0}, r"risk=1\.0, but expected a float in the range \(0\.0, 1\.0\)"),
+        ({"risk": 1.0}, r"risk=1\.0, but expected a number in \(0, 1\), or several"),
         ({"ood_acceptance": -0.1}, r"ood_acceptance=-0\.1"),
         ({"risk": 0.1, "delta": 0.0}, r"delta=0\.0"),
         ({"risk": 0.1, "calibration": 1.5}, r"calibration=1\.5"),
