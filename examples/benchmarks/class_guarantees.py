@@ -150,7 +150,7 @@ FEWER = {200: 0.5, 600: 0.35, 2000: 0.145, 5000: 0.145}
 UNBALANCED = {200: 0.3, 600: 0.13, 2000: 0.13, 5000: 0.13}
 DISTANCES = {200: 0.22, 600: 0.15, 2000: 0.11, 5000: 0.1}
 MISSED = {200: 0.05, 1000: 0.0245, 5000: 0.0245}
-CUBED = {200: 0.13, 1000: 0.078, 5000: 0.066}
+CUBED = {200: 0.13, 1000: 0.078}
 IN_GROUPS = {200: 0.35, 600: 0.285, 2000: 0.25, 5000: 0.245}
 SEVERAL = {200: (0.2, 0.3, 0.33), 2000: (0.12, 0.18, 0.215)}
 SHIFTED = {600: 0.25, 2000: 0.24, 5000: 0.24}
@@ -183,17 +183,15 @@ SETTINGS = [
     Losses(THREE, NB, 2000, each(0.1), loss="missed"),
     *(Losses(TEN, TALLY, n, {"risk": risk}, loss="cubed") for n, risk in CUBED.items()),
     *(Losses(TEN, TALLY, n, group(risk)) for n, risk in IN_GROUPS.items()),
-    *(Losses(TEN, estimator, 2000, group(0.25), how) for estimator in LEVELS for how in HOW),
+    *(Losses(TEN, estimator, 2000, group(0.25), "frozen") for estimator in LEVELS),
     Losses(THREE, NB, 1000, group(0.2)),
     Losses(TEN, TALLY, 2000, group(0.12), loss="distance"),
     Losses(FEW, TALLY, 2000, group(0.45, ood_acceptance=0.6), named="outside"),
     *(Losses(TEN, TALLY, n, {"risk": risks}) for n, risks in SEVERAL.items()),
     Losses(THREE, NB, 1000, {"risk": (0.08, 0.12, 0.155)}),
     *(
-        Losses(TEN, estimator, n_rows, {"risk": risk}, "frozen", largest=largest)
-        for largest in (2, 5)
+        Losses(TEN, TALLY, n_rows, {"risk": risk}, "frozen", largest=5)
         for n_rows, risk in SHIFTED.items()
-        for estimator in (TALLY, NB)
     ),
     *(Losses(TEN, each, 2000, {"risk": 0.26}, "frozen", largest=5) for each in LEVELS),
     Losses(TEN, NB, 2000, {"risk": 0.235}, largest=5),

@@ -29,7 +29,8 @@ def bet_p_values(log_wealth):
     Parameters
     ----------
     log_wealth : callable
-        From a stake in (0, 1) to the logarithm of the wealth after each test's rows, an array.
+        From stakes, of shape (n_stakes, 1), to the logarithm of the wealth after each test's
+        rows, of shape (n_stakes, n_tests).
 
     Returns
     -------
@@ -40,20 +41,20 @@ def bet_p_values(log_wealth):
     .. [1] I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by
        betting", Journal of the Royal Statistical Society B 86, 2024.
     """
-    total = np.logaddexp.reduce([log_wealth(stake) for stake in STAKES])
+    total = np.logaddexp.reduce(log_wealth(STAKES[:, None]))
     return np.minimum(len(STAKES) * np.exp(-total), 1.0)
 
 
-def largest_not_excluded(excludes, low, n_halvings=40):
-    """By halving, the largest limits in [low, 1] that a test does not exclude.
+def largest_not_excluded(excludes, low, high, n_halvings=20):
+    """By halving, a millionth above the largest limits that a test does not exclude.
 
     Parameters
     ----------
     excludes : callable
         From limits to booleans; what it excludes it excludes for all larger limits.
-    low : ndarray of shape (n_tests,)
+    low, high : ndarray of shape (n_tests,)
+        Between these.
     """
-    high = np.ones(np.shape(low))
     for _ in range(n_halvings):
         middle = (low + high) / 2
         excluded = excludes(middle)

@@ -139,11 +139,11 @@ def _nothing_promised(rows, limit, delta, counts, tests, levels, at_least):
     first = tests.first[-tests.n_starts[-1] :]
     allowed = tests.threshold >= at_least
     first = first[allowed[first]] if allowed[first].any() else first[:1]
-    bounds = np.concatenate([tests.bounds(first[[k]], levels[-1:]) for k in range(len(first))])
-    best = first[bounds.argmin()]
+    best = first[tests.p_values(tests.limit, first).argmin()]
+    [bound] = tests.bounds(np.array([best]), levels[-1:])
     return (
         f"No threshold can promise {what} from {counts[-1]} calibration rows: the best "
-        f"reachable bound is {bounds.min():.3g}, accepting {tests.n_accepted[best]} rows with "
+        f"reachable bound is {bound:.3g}, accepting {tests.n_accepted[best]} rows with "
         f"{tests.total[best]:.4g} errors"
         f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; {help_} (at least "
         f"{least}), or a better confidence."

@@ -52,8 +52,12 @@ class Steps:
 
     def sums(self, values, steps=slice(None)):
         """Over the rows that each of the steps accepts."""
-        cumulated = np.append(0, np.cumsum(values))
-        return cumulated[self.end[steps] + 1] - cumulated[self.begin[steps]]
+        cumulated = np.zeros(
+            (*values.shape[:-1], values.shape[-1] + 1),
+            dtype=int if values.dtype == bool else float,
+        )
+        np.cumsum(values, axis=-1, out=cumulated[..., 1:])
+        return cumulated[..., self.end[steps] + 1] - cumulated[..., self.begin[steps]]
 
 
 class FixedSequences(Steps):
@@ -82,7 +86,7 @@ class FixedSequences(Steps):
             return bdtr(self.total[steps], self.n_accepted[steps], limit[self.part[steps]])
         of_row = limit[self.of_row]
         gain = (of_row - self.loss) / (1 - of_row) * (1 if self.weight is None else self.weight)
-        return bet_p_values(lambda stake: self.sums(np.log1p(stake * gain), steps))
+        return bet_p_values(lambda stakes: self.sums(np.log1p(stakes * gain), steps))
 
     def last_passed(self, at_least):
         """The last step of each part that passes, -1 where none, and the levels of tests.
@@ -120,7 +124,11 @@ class FixedSequences(Steps):
             limit[self.part[steps]] = tried
             return self.p_values(limit, steps) <= level
 
-        return largest_not_excluded(excludes, np.zeros(len(steps)))
+        limit = self.limit[self.part[steps]]
+        passed = excludes(limit)
+        return largest_not_excluded(
+            excludes, np.where(passed, 0.0, limit), np.where(passed, limit, 1.0)
+        )
 
     def _reached(self, passes):
         """Steps reached from a first one of their part by passing steps only."""

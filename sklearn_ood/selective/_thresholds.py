@@ -198,10 +198,11 @@ def _acceptance_p_values(weight, limit):
     ``weight`` is in the order of falling confidence.
     """
 
-    def log_wealth(stake):
-        lost = np.cumsum(np.log1p(-stake * weight))
-        won = np.cumsum(np.log1p(stake * weight * limit / (1 - limit)))
-        return np.append(0, lost[:-1]) + won[-1] - np.append(0, won[:-1])
+    def log_wealth(stakes):
+        lost = np.log1p(-stakes * weight)
+        won = np.log1p(stakes * weight * limit / (1 - limit))
+        more = np.cumsum(lost - won, axis=1) - (lost - won)  # of those before each
+        return more + won.sum(axis=1, keepdims=True)
 
     return bet_p_values(log_wealth)
 
@@ -211,5 +212,5 @@ def _acceptance_bound(n_accepted, n_rows, weight, delta):
     if weight is None or not n_rows:
         return upper_bound(n_accepted, n_rows, delta)
     return largest_not_excluded(
-        lambda limit: _acceptance_p_values(weight, limit)[n_accepted] <= delta, np.zeros(())
+        lambda limit: _acceptance_p_values(weight, limit)[n_accepted] <= delta, 0.0, 1.0
     )
