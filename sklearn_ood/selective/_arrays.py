@@ -185,9 +185,9 @@ def p_values_from_scores(
                 f"Got calibration_weight and sample_weight of shapes {shapes}, but expected "
                 f"one weight for each score, {known.shape} and {new.shape}."
             )
-        together = np.concatenate(parts)
-        together = checked_weights(together, len(together))
-        of_known, of_new = together[: len(known)], together[len(known) :]
+        together = checked_weights(np.concatenate(parts), len(known) + len(new))
+        if together is not None:
+            of_known, of_new = together[: len(known)], together[len(known) :]
     order = np.argsort(known)
     below = np.append(0, np.cumsum(of_known[order]))
     at_most = below[np.searchsorted(known[order], new, side="right")]

@@ -56,7 +56,7 @@ def check_risk(risk):
 
 
 def checked_weights(sample_weight, n_rows):
-    """Weights relative to the largest, None where there are none."""
+    """Weights relative to the largest; None where all count alike."""
     if sample_weight is None:
         return None
     weight = np.asarray(sample_weight, dtype=np.float64)
@@ -67,7 +67,7 @@ def checked_weights(sample_weight, n_rows):
         )
     if not weight.any():
         raise ValueError("Got sample_weight of zeros only; some rows must count.")
-    return weight / weight.max()
+    return None if (weight == weight[0]).all() else weight / weight.max()
 
 
 def check_groups(groups, guarantee_for, n_rows):

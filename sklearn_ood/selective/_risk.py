@@ -138,7 +138,8 @@ def _nothing_promised(rows, limit, delta, counts, tests, levels, at_least):
         )
     first = tests.first[-tests.n_starts[-1] :]
     allowed = tests.threshold >= at_least
-    first = first[allowed[first]] if allowed[first].any() else first[:1]
+    strictest = np.flatnonzero(tests.part == tests.part[-1])[:1]
+    first = first[allowed[first]] if allowed[first].any() else strictest
     best = first[tests.p_values(tests.limit, first).argmin()]
     [bound] = tests.bounds(np.array([best]), levels[-1:])
     return (

@@ -202,7 +202,7 @@ def test_weights_that_nothing_takes_are_refused_by_name(rows, frozen):
     combined = CombinedClassifier(GaussianNB(), [("near", NeighborDistance())]).fit(X, y)
     detector = NoveltyDetector(FrozenEstimator(combined))
     with pytest.raises(TypeError, match="CombinedClassifier has calibrated its p-values"):
-        detector.fit(X, y, sample_weight=weight)
+        detector.fit(X, y, sample_weight=weight + (y == 1))
     selective = SelectiveClassifier(frozen, risk=0.2)
     with pytest.raises(ValueError, match=r"sample_weight of shape \(3,\)"):
         selective.fit(X, y, sample_weight=weight[:3])
