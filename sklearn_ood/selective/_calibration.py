@@ -115,7 +115,8 @@ def losses(loss, classes, truth, answer):
             f"Got an array of shape {found.shape} and {found.dtype} from loss, but expected a "
             f"number in [0, 1] for each of {known.sum()} rows."
         )
-    found = found.astype(bool if np.isin(found, (0, 1)).all() else np.float64)
+    # By type and not by value: which bound holds may not depend on the losses that were drawn.
+    found = found.astype(np.float64 if found.dtype.kind == "f" else bool)
     cost = np.ones(len(known), dtype=found.dtype)
     cost[known] = found
     return cost
