@@ -96,7 +96,7 @@ def hidden_entries(values):
     return np.zeros(1, dtype=bool)
 
 
-def check_no_label_missing(y):
+def check_no_label_missing(y, name="y", other="the label of known outliers (ood_label)"):
     """Raise for a missing label: None, NaN, pandas' NA, NaT, or a masked one."""
     hidden = hidden_entries(y if isinstance(y, np.ma.MaskedArray) else np.asarray(y))
     y, missing = np.asarray(y), int(hidden.sum())
@@ -104,8 +104,8 @@ def check_no_label_missing(y):
         missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
     if missing:
         raise ValueError(
-            f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
-            "these rows, or give them the label of known outliers (ood_label)."
+            f"Got {name} with {missing} missing labels of {len(y)}, but every row needs one; "
+            f"drop these rows, or give them {other}."
         )
 
 

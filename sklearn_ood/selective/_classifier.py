@@ -26,6 +26,7 @@ from sklearn_ood.data._blocks import (
 )
 from sklearn_ood.data._labels import (
     OUTLIER,
+    check_no_label_missing,
     check_same_kind,
     checked_labels,
     codes_in,
@@ -316,7 +317,10 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
             return {}
         labels, each = self.classes_, answers
         if self.guarantee_for == "group":
-            labels, each = np.unique(groups), np.asarray(groups)[unseen]
-            self.groups_ = labels
+            groups = np.asarray(groups)
+            own = "a group of their own, such as 'unknown'"
+            check_no_label_missing(groups.astype(object), "groups", own)
+            self.groups_ = labels = np.unique(groups)
+            each = groups[unseen]
         codes = codes_in(labels, each)
         return {"guarantee_for": self.guarantee_for, "labels": labels, "part": codes}

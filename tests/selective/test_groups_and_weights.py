@@ -102,6 +102,18 @@ def test_groups_are_there_exactly_where_they_are_needed(rows, model, frozen):
         SelectiveClassifier(frozen, coverage=0.5, guarantee_for="group").fit(X, y)
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_missing_group_is_named_in_fit_and_refused_in_predict(rows, model, missing):
+    X, y, groups = rows
+    some = pd.Series(groups, dtype=object)
+    some[:3] = missing
+    with pytest.raises(ValueError, match="Got groups with 3 missing labels .* as 'unknown'"):
+        model.recalibrate(X, y, groups=some)
+    with pytest.raises(ValueError, match="Got groups with 1 missing labels of 4000"):
+        model.recalibrate(X, y, groups=np.append(np.nan, np.zeros(len(y) - 1)))
+    assert not model.accept(X[:3], groups=some[:3]).any()
+
+
 def test_groups_are_reported_and_watched(rows, model):
     X, y, groups = rows
     text = str(selective_report(model, X, y, groups=groups))
