@@ -68,7 +68,7 @@ class Guarantee:
         alike = ""
         if self.n_effective is not None:
             alike = f" (as good as {self.n_effective:,.0f} of equal weight)"
-        none = "" if self.n_accepted else ", by refusing all of them"
+        none = "" if self.n_accepted else ", which no answer keeps"
         return (
             f"{self.quantity} at most {self.limit:.2%}{of}{none}, with probability "
             f"{100 * (1 - self.delta):.4g}%, from {self.n_samples:,} rows{alike}"

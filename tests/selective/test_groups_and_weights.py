@@ -121,7 +121,7 @@ def test_groups_are_reported_and_watched(rows, model):
     share = wrong[accepted & (groups == "south")].mean()
     assert "among the answers in group south, with probability 95%, from" in text
     assert f"here {share:.2%}" in text
-    assert "in group small, by refusing all of them" in text
+    assert "in group small, which no answer keeps" in text
     scorer = selective_scorer("coverage")
     assert scorer(model, X, y, groups=groups) == pytest.approx(accepted.mean())
     with pytest.raises(TypeError, match="aurc asks for no decision"):
