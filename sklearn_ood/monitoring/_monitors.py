@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import field
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, gen_batches, indexable
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
@@ -265,6 +266,7 @@ class RiskMonitor(_Monitor):
     n_errors_: int = fitted()
 
     _n_bets = len(_martingale.ODDS)
+    __metadata_request__partial_fit: ClassVar = {"groups": UNUSED}  # nothing is routed here
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator, unless it is frozen; none of these rows is judged.
