@@ -9,6 +9,7 @@ once and kept in the folder ``--cache``:
     python examples/papers/gevaldi.py retraining  # with the ensemble's samples
     python examples/papers/gevaldi.py letter_recognition  # forest against boosting,
     python examples/papers/gevaldi.py dry_bean            # evolution against gradients
+    python examples/papers/gevaldi.py expressivity        # small and large networks
 """
 
 from functools import partial
@@ -41,6 +42,7 @@ ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.0, "prior_mass": 0.9}
 PLAIN = {"optimizer": "sgd", "lr": 0.3}
 N_TABLE_SAMPLES, N_TREE_STEPS, N_NETWORK_STEPS = 200, 50, 200
 PAPER_DRIFT = 0.25
+SET_SIZES, N_SEEDS = (1, 3, 5), 5
 
 
 def cnn(n_channels, n_dense):
@@ -359,6 +361,77 @@ def compare_optimizers(X, y, n_samples):
     return runs
 
 
+def run_expressivity(args):
+    """Four pairs of small and large networks, as in figure 2: their set distances."""
+    store, n_rows = Store("gevaldi", args.results), args.rows or 10_000
+    n_samples = args.samples or N_PAIR
+    run = partial(store.run, experiment="expressivity", rows=n_rows, samples=n_samples)
+    X, y = table("letter_recognition")
+    X = StandardScaler().fit_transform(X)
+    small, large = ({"hidden_layer_sizes": sizes} for sizes in ((16,), (256, 256)))
+    mixture = GaussianMixtureGenerator(1, random_state=0)
+    compare = partial(compare_sizes, X, y, mixture, small, large, n_rows, n_samples, lr=3e-3)
+    for seed in range(N_SEEDS):
+        run(partial(compare, seed, epochs=20), data="letter_recognition", seed=seed)
+    X, y = images("mnist")
+    small, large = (
+        {"module": cnn(*size), "input_shape": IMAGE} for size in ((2, 8), (32, 128))
+    )
+    vae = VAE(8, max_epochs=30, input_shape=IMAGE, random_state=0)
+    compare = partial(compare_sizes, X, y, vae, small, large, n_rows, n_samples, lr=2e-3)
+    for seed in range(N_SEEDS):
+        run(partial(compare, seed, epochs=args.epochs), data="mnist", seed=seed)
+
+
+def compare_sizes(
+    X, y, generator, small, large, n_rows, n_samples, seed, *, epochs, **training
+):
+    """The four pairs of one seed; the generator is fitted once, to rows of its own seed."""
+    order = np.random.RandomState(seed).permutation(len(X))
+    rows, test = order[:n_rows], order[n_rows:][:10_000]
+    settings = {"max_epochs": epochs, "batch_size": 128, "lr_schedule": "cosine", **training}
+    members = {
+        name: SoftmaxClassifier(random_state=2 * seed + twin, **settings, **size)
+        for size, names in ((small, ("small", "small twin")), (large, ("large", "large twin")))
+        for twin, name in enumerate(names)
+    }
+    if not hasattr(generator, "core_"):
+        generator.fit(X[:n_rows], y[:n_rows])
+    fitted = [(name, member.fit(X[rows], y[rows])) for name, member in members.items()]
+    gevaldi = GeValDi(**frozen(fitted, generator), divergence="kl", **ASCENT).fit(
+        X[rows], y[rows]
+    )
+    found = {}
+    for pair in (
+        *(("small", "small twin"), ("large", "large twin")),
+        *(("small", "large"), ("large", "small")),
+    ):
+        climbed = gevaldi.maximally_different_samples(n_samples, pair=pair, random_state=seed)
+        distances = climbed.set_distance_path(n=SET_SIZES).mean(1)
+        found[", ".join(pair)] = (
+            {
+                f"set distance path of {n}": path
+                for n, path in zip(SET_SIZES, distances.T, strict=True)
+            }
+            | {
+                f"set distance of {n}": path[-1]
+                for n, path in zip(SET_SIZES, distances.T, strict=True)
+            }
+            | {"divergence path": climbed.divergence_path.mean(1)[climbed.steps]}
+            | {
+                f"accuracy of {i}": members[n].score(X[test], y[test])
+                for i, n in enumerate(pair)
+            }
+            | {f"weights of {i}": n_weights(members[n]) for i, n in enumerate(pair)}
+        )
+    return found
+
+
+def n_weights(member):
+    """How many numbers a network has learned."""
+    return sum(each.numel() for each in member.net_.module_.parameters())
+
+
 PARTS = {
     "train": train,
     "pair": run_pair,
@@ -366,6 +439,7 @@ PARTS = {
     "retraining": run_retraining,
     "letter_recognition": partial(run_table, "letter_recognition"),
     "dry_bean": partial(run_table, "dry_bean"),
+    "expressivity": run_expressivity,
 }
 
 
