@@ -229,9 +229,7 @@ def churn_report(
     if y is not None:
         truth, answered = np.asarray(y), ((first, taken), (second, accepted))
         if len(truth) != len(different):
-            raise ValueError(
-                f"Got X with {len(different)} rows, y has {len(truth)} labels."
-            )
+            raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
         outcomes = np.column_stack([_outcome(*each, truth) for each in answered])
     values, names, unread = _features(X)
     halves = check_random_state(random_state).permutation(len(different)) % 2 == 0
