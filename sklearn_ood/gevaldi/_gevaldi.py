@@ -40,8 +40,9 @@ class GeValDi(Composition, OODClassifier):
         :class:`~sklearn.frozen.FrozenEstimator` is taken as it is, as is a torch module, which
         returns logits. Those without gradients are climbed by evolution.
     generator : generator or None, default=None
-        From :mod:`sklearn_ood.generators`, frozen or not. None is a Gaussian mixture a class
-        for up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
+        From :mod:`sklearn_ood.generators`, frozen or not. None is an
+        :class:`~sklearn_ood.generators.InterpolationGenerator`, which keeps to the data, for
+        up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
     divergence : {"js", "kl"} or callable, default="js"
         What is maximised: the Jensen-Shannon divergence of all members, or the
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
@@ -89,7 +90,6 @@ class GeValDi(Composition, OODClassifier):
         The same by name.
     generator_ : generator
     optimizer_ : str
-        What "auto" has chosen.
     class_means_ : ndarray of shape (n_classes, n_features), or None
         Mean of each class's training rows; None where ``fit`` saw no data.
     n_features_in_ : int
