@@ -86,6 +86,20 @@ class StackedNetwork(nn.Module):
         return self.stack(x.reshape(*x.shape[:2], *self.input_shape)).flatten(2)
 
 
+class ConditionedNetwork(nn.Module):
+    """One network of all classes, told the class beside each row: (K, c, p) to (K, c, q)."""
+
+    def __init__(self, network, n_classes, n_cells):
+        super().__init__()
+        self.network, self.n_classes, self.n_cells = network, n_classes, n_cells
+
+    def forward(self, x):
+        told = torch.eye(self.n_classes, dtype=x.dtype, device=x.device)
+        told = told.repeat_interleave(self.n_cells, 1)[:, None].expand(-1, x.shape[1], -1)
+        rows = torch.cat([x, told], 2).flatten(0, 1)
+        return self.network(rows[None])[0].unflatten(0, x.shape[:2])
+
+
 class GaussianEncoder(nn.Module):
     """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean.
 
@@ -161,6 +175,14 @@ def stacked_network(
         modules = [network(n_inputs, n_outputs) for _ in range(n_classes)]
     check_generation(modules[0], input_shape, output_shape, name=parameter)
     return StackedNetwork(StackedModule(modules), input_shape)
+
+
+def conditioned_network(network, n_classes, input_shape, *shapes, **options):
+    """One network for all classes: images get one more channel for each, rows a number."""
+    first, *others = input_shape
+    told = first + n_classes, *others
+    made = stacked_network(network, 1, told, *shapes, **options)
+    return ConditionedNetwork(made, n_classes, size_of(tuple(others)))
 
 
 class WeightNormalized(nn.Module):
