@@ -3,10 +3,8 @@
 Latents of a generator climb the divergence of the classifiers' answers. Models are trained
 once and kept in the folder ``--cache``:
 
-    python examples/papers/gevaldi.py train vae   # and cnn_16, cnn_12, bagging, judge
+    python examples/papers/gevaldi.py train vae   # and cnn_16, cnn_12
     python examples/papers/gevaldi.py pair        # the CNNs: ascent, drift, manifold
-    python examples/papers/gevaldi.py ensemble    # Table 1 and regions
-    python examples/papers/gevaldi.py retraining  # with the ensemble's samples
     python examples/papers/gevaldi.py letter_recognition  # trees, a planted fault,
     python examples/papers/gevaldi.py dry_bean            # evolution against gradients
     python examples/papers/gevaldi.py expressivity        # small and large networks
@@ -17,15 +15,12 @@ from functools import partial
 
 import joblib
 import numpy as np
-from scipy.stats import fisher_exact, wilcoxon
 from sklearn.base import clone
 from sklearn.ensemble import (
-    BaggingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
@@ -41,8 +36,8 @@ from sklearn_ood.generators import (
 )
 
 IMAGE = (1, 28, 28)
-N_ROWS = {"vae": 50_000, "cnn_16": 60_000, "cnn_12": 60_000, "bagging": 10_000, "judge": 10_000}
-N_CNN_EPOCHS, N_PAIR, N_DIFFERENT, N_FRESH, MIN_REGION = 10, 500, 10_000, 2_000, 20
+N_ROWS = {"vae": 50_000, "cnn_16": 60_000, "cnn_12": 60_000, "judge": 10_000}
+N_CNN_EPOCHS, N_PAIR = 10, 500
 ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.0, "prior_mass": 0.9}
 # Algorithm 1 as printed: what is left of the drift without Adam's scaling.
 PLAIN = {"optimizer": "sgd", "lr": 0.3}
@@ -80,14 +75,10 @@ def train(args):
         "lr": 2e-3,
         "lr_schedule": "cosine",
     }
-    member = SoftmaxClassifier(
-        hidden_layer_sizes=(32,), max_epochs=10, batch_size=64, random_state=0
-    )
     model = {
         "vae": VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0),
         "cnn_16": SoftmaxClassifier(cnn(16, 64), random_state=0, **settings),
         "cnn_12": SoftmaxClassifier(cnn(12, 128), random_state=1, **settings),
-        "bagging": BaggingClassifier(member, n_estimators=5, random_state=0),
         "judge": GenerativeClassifier("pca", random_state=0),
     }[args.model]
     order = np.random.RandomState(0).permutation(len(X))
@@ -182,97 +173,6 @@ def run_pair(args):
         for n, path in zip((1, 3, 5), found.set_distance_path().mean(1).T, strict=True):
             metrics[f"set distance path of {n}"] = path
         store.put({name: metrics | {"seconds": seconds}}, "pair", "mnist", **settings)
-
-
-def quality(classifier, X, y):
-    """Accuracy, AUC (one against the rest) and F1, the last two averaged over classes."""
-    proba = classifier.predict_proba(X)
-    answers = classifier.classes_[proba.argmax(1)]
-    return {
-        "accuracy": accuracy_score(y, answers),
-        "auc": roc_auc_score(y, proba, multi_class="ovr"),
-        "f1": f1_score(y, answers, average="macro"),
-        "recalls": recall_score(y, answers, average=None),
-    }
-
-
-def make_ensemble(args, **changes):
-    """The ensemble as GeValDi's members, with its training rows."""
-    vae, bagging = load(args.cache, "vae", "bagging")
-    X, y = images("mnist")
-    n_rows = args.rows or N_ROWS["bagging"]
-    rows = np.random.RandomState(0).permutation(len(X))[:n_rows]
-    members = [(f"net{i}", each) for i, each in enumerate(bagging.estimators_)]
-    gevaldi = GeValDi(**frozen(members, vae), input_shape=IMAGE, **ASCENT | changes)
-    return gevaldi.fit(X[rows], y[rows]), X[rows], y[rows]
-
-
-def run_ensemble(args):
-    """Table 1, and regions of uncertainty."""
-    vae, judge, witness = load(args.cache, "vae", "judge", "cnn_16")
-    X, y = images("mnist", "test")
-    gevaldi, *_ = make_ensemble(args)
-    climb = partial(gevaldi.maximally_different_samples, random_state=0)
-    found, seconds = timed(partial(climb, args.samples or N_DIFFERENT))
-    joblib.dump(found, args.cache / "ensemble_samples.joblib")
-    sets = {
-        "test digits": (X, y),
-        "generated, before the ascent": (found.start.samples, found.y),
-        f"{len(found):,} maximally different": (found.end.samples, found.y),
-    }
-    store = Store("gevaldi", args.results)
-    measured = {}
-    for name, rows in sets.items():
-        measured[name] = quality(gevaldi, *rows) | {"cnn_16": witness.score(*rows)}
-        store.put({"ensemble": measured[name]}, "ensemble, quality", name)
-    test, _, different = measured.values()
-    right = [round(test["accuracy"] * len(X)), round(different["accuracy"] * len(found))]
-    wrong = [len(X) - right[0], len(found) - right[1]]
-    # A class's samples may be alike, classes climb in generators of their own.
-    by_class = wilcoxon(test["recalls"], different["recalls"]).pvalue
-    plain, *_ = make_ensemble(args, **PLAIN)
-    plain = plain.maximally_different_samples(args.samples or N_FRESH, random_state=0)
-    metrics = course(found) | manifold(found, vae, judge, X, y)
-    metrics |= {
-        "seconds": seconds,
-        "spread at the start": spread(found.start.latents, found.y),
-        "spread": spread(found.end.latents, found.y),
-        "p of the drop": fisher_exact([right, wrong]).pvalue,
-        "p of the drop by class": by_class,
-    }
-    runs = {"adam": metrics, "plain gradients": course(plain)}
-    store.put(runs, "ensemble", "mnist", **ASCENT)
-    regions = gevaldi.failure_regions(found, min_samples=min(MIN_REGION, len(found) // 10))
-    for number, region in enumerate(regions, 1):
-        size = {"size": region.size, "mean divergence": region.mean_divergence}
-        store.put({region.name: size}, "ensemble, regions", str(number))
-
-
-def spread(latents, y):
-    """Standard deviation of the latents within a class, averaged over classes."""
-    return np.mean([latents[y == label].std(axis=0).mean() for label in np.unique(y)])
-
-
-def run_retraining(args):
-    """Accuracy on test digits and on fresh samples, with and without the samples."""
-    (vae,) = load(args.cache, "vae")
-    found = joblib.load(args.cache / "ensemble_samples.joblib")
-    gevaldi, X, y = make_ensemble(args)
-    n_fresh = args.samples or N_FRESH
-    fresh = gevaldi.maximally_different_samples(n_fresh, random_state=1)
-    test = images("mnist", "test")
-    sets = {"test": test, "fresh": (fresh.end.samples, fresh.y)}
-    refit = gevaldi.refit_with(found, X, y, evaluate=sets)
-    again = [(name, clone(each).fit(X, y)) for name, each in gevaldi.named_estimators_.items()]
-    control = GeValDi(**frozen(again, vae)).fit(X, y)
-    own = refit.estimator.maximally_different_samples(n_fresh, random_state=2)
-    scores = {
-        "before": refit.before,
-        "retrained with the samples": refit.after
-        | {"own samples": refit.estimator.score(own.end.samples, own.y)},
-        "retrained without them": {n: control.score(*rows) for n, rows in sets.items()},
-    }
-    Store("gevaldi", args.results).put(scores, "retraining", "mnist", n_fresh=n_fresh)
 
 
 def run_table(name, args):
@@ -471,8 +371,6 @@ def n_weights(member):
 PARTS = {
     "train": train,
     "pair": run_pair,
-    "ensemble": run_ensemble,
-    "retraining": run_retraining,
     **{name: partial(run_table, name) for name in CLASS_TABLES},
     "expressivity": run_expressivity,
 }
