@@ -250,3 +250,16 @@ def test_conditional_vae_of_images(tmp_path):
     vae = VAE(2, conditional=True, max_epochs=1, random_state=0).fit(images, labels)
     assert vae.sample(4, 1, random_state=0).shape == (4, 30)
     assert vae.encode(images, labels).shape == (30, 2)
+
+
+def test_gan_of_images_keeps_to_their_range_and_to_the_statistics_it_learned():
+    settings = {"min_steps": 0, "max_epochs": 2, "batch_size": 4, "random_state": 0}
+    # Nine rows a class: the last batch has one row each.
+    images = 16 * np.random.RandomState(0).rand(18, 1, 4, 4).astype(np.float32)
+    gan = GAN(3, **settings).fit(images, np.arange(18) % 2)
+    rows = gan.sample(50, 1, random_state=0)
+    assert rows.min() >= images.min()
+    assert rows.max() <= images.max()
+    z = gan.draw_latents(50, 0)
+    alone = np.concatenate([gan.decode(each[None], 1) for each in z])
+    np.testing.assert_allclose(alone, gan.decode(z, 1), rtol=1e-4, atol=1e-4)
