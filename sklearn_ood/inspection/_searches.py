@@ -33,6 +33,8 @@ class FoolingGenerator:
     bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
         Range of the features; the sigmoid spans it.
     lr : float, default=1e-5
+    keep : callable, default=None
+        Maps rows to the nearest ones that are allowed; gradients pass.
     random_state : int, RandomState or None, default=None
 
     Attributes
@@ -42,8 +44,16 @@ class FoolingGenerator:
     """
 
     def __init__(
-        self, n_generators, n_features, *, bounds=(0.0, 1.0), lr=1e-5, random_state=None
+        self,
+        n_generators,
+        n_features,
+        *,
+        bounds=(0.0, 1.0),
+        lr=1e-5,
+        keep=None,
+        random_state=None,
     ):
+        self.allowed = keep or np.asarray
         self.low, self.high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
         self.step = lr * (n_features + 1)
         random_state = check_random_state(random_state)
@@ -58,7 +68,7 @@ class FoolingGenerator:
 
     def rows(self):
         """What the generators make: ndarray of shape (n_generators, n_features), float32."""
-        return self.low + (self.high - self.low) * expit(self.activation)
+        return self.allowed(self.low + (self.high - self.low) * expit(self.activation))
 
     def update(self, gradient):
         """One step of Adam down the ``gradient`` of a loss with respect to ``rows()``."""
@@ -127,7 +137,8 @@ class GradientSearch:
 class EvolutionSearch:
     """An evolution strategy for each trial, in the unit box that spans the bounds."""
 
-    def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, random_state):
+    def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, keep, random_state):
+        self.allowed = keep or np.asarray
         self.estimator, self.classes, self.scaled = estimator, classes, scaled
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
         start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
@@ -158,7 +169,8 @@ class EvolutionSearch:
 
     def _inside(self, shares):
         """Rows at shares of the way from the lower bounds to the upper ones."""
-        return (self.low + (self.high - self.low) * shares).astype(np.float32)
+        rows = self.low + (self.high - self.low) * shares
+        return self.allowed(rows.astype(np.float32))
 
     def _judge(self, shares, classes):
         """What the search makes large, and the confidence in the class aimed at."""

@@ -249,3 +249,24 @@ def test_estimators_that_cannot_be_searched():
         )
     with pytest.raises(TypeError, match="predict_proba"):
         fooling_rate(RidgeClassifier().fit(X, y), threshold=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+def test_rows_keep_to_constraints(method):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    wanted = {
+        "integer": ["sepal length (cm)"],
+        "range": {"petal width (cm)": (0.5, 1.25)},
+        "fixed": {"sepal width (cm)": 3.0},
+    }
+    model = SoftmaxClassifier(**TINY).fit(X, y)
+    settings = {"bounds": (0, 8), "threshold": np.log(0.5), "method": method}
+    result = fooling_rate(model, constraints=wanted, **QUICK, **settings)
+    length, width, _, petal = result.rows.T
+    assert (length == length.round()).all()
+    assert (width == 3).all()
+    assert petal.min() >= 0.5
+    assert petal.max() <= 1.25
+    with pytest.raises(ValueError, match="column 'height'"):
+        fooling_rate(model, constraints={"integer": ["height"]}, **QUICK, **settings)
