@@ -2,9 +2,9 @@
 
 On ten tables, 200 rows that trained nothing, in each of which one column is changed, drawn at
 random among those that vary: a number becomes *far*, three ranges beyond the training rows; a
-category becomes one that is *new*; or, a *swap*, any cell becomes that of a row of another class.
-A swap may leave the row as good a row as before, which no explanation can see: shares are said
-of all rows, and of those that the change made strange (p-value at most .05, above it before).
+category becomes one that is *new*; or, a *swap*, any cell becomes that of a row of another
+class. A swap may leave the row as good as it was, which no explanation can see: shares are said
+of all rows, and of those that the change made strange (p-value at most .05, above before).
 
     python examples/benchmarks/explanations.py
 
@@ -21,7 +21,6 @@ import pandas as pd
 
 sys.path.append(str(Path(__file__).parents[1]))
 from data import FRAMES, load_frame, load_tabular
-
 from sklearn_ood import CombinedClassifier
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "explanations_benchmark.json"
@@ -52,7 +51,7 @@ def far(column, rng):
 
 
 def changed(how, X, y, known, rng):
-    """Rows with one cell changed, and the column of each; -1 where there is nothing to change."""
+    """Rows with one cell changed, and the column of each; -1 where nothing can be changed."""
     varies = [j for j in range(X.shape[1]) if known.iloc[:, j].nunique() > 1]
     if how != "swap":
         varies = [j for j in varies if is_number(known.iloc[:, j]) == (how == "far")]

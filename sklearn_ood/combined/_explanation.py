@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils._missing import is_pandas_na
 
 from sklearn_ood._plotting import new_figure
 from sklearn_ood._response import unwrap
@@ -17,9 +18,8 @@ from sklearn_ood.combined._reference import (
 
 # Cells of rows with one feature replaced that are scored at once.
 MAX_CELLS = 2**20
-# A feature speaks against a row where p at least doubles without it, and where it does not
-# fade beside others.
-LEAST_CHANGE, LEAST_PART = np.log(2), 0.1
+# Of the largest change; what is less fades beside it.
+LEAST_PART = 0.1
 DIGIT = np.log(10)
 
 
@@ -39,7 +39,7 @@ class Explanation:
         value: positive where the feature speaks against the row.
     rows : pandas.DataFrame of shape (n_samples, n_features)
     expected : pandas.DataFrame of shape (n_samples, n_features)
-        Of each feature the value in that training row which is nearest in all others.
+        Of each feature the value in the training row that has one and is nearest in all others.
     nearest : pandas.DataFrame of shape (n_samples, n_features)
         The nearest training row.
     """
@@ -57,8 +57,8 @@ class Explanation:
         Parameters
         ----------
         max_features : int, default=3
-            Name at most so many for a row, those with the largest changes, and none that would
-            not at least double the p-value, or has less than a tenth of the largest change.
+            Name at most so many for a row, those with the largest changes, and none that has
+            less than a tenth of the largest.
 
         Returns
         -------
@@ -85,7 +85,8 @@ class Explanation:
         """
         changes = self.changes.iloc[position].to_numpy()
         order = np.argsort(-changes, kind="stable")[:max_features]
-        order = order[changes[order] >= max(LEAST_CHANGE, LEAST_PART * changes.max())]
+        least = np.maximum(LEAST_PART * changes.max(), np.finfo(np.float64).tiny)
+        order = order[changes[order] >= least]
         own, other = (frame.iloc[position] for frame in (self.rows, self.expected))
         names = self.rows.columns
         return [
@@ -161,8 +162,9 @@ class ExplanationDisplay:
         heights = [max(len(features), 1) + 1.4 for features, _ in against]
         figure = figure or new_figure(7, 0.28 * sum(heights) + 0.6)
         self.figure_ = figure
-        self.axes_ = figure.subplots(len(against), height_ratios=heights, squeeze=False)[:, 0]
-        farthest = max(change.max(initial=LEAST_CHANGE) for _, change in against) / DIGIT
+        shared = {"sharex": True, "squeeze": False, "height_ratios": heights}
+        self.axes_ = figure.subplots(len(against), **shared)[:, 0]
+        farthest = max(change.max(initial=1.0) for _, change in against) / DIGIT
         lines = zip(self.axes_, against, found.summary.itertuples(), strict=True)
         for ax, (features, changes), line in lines:
             ax.barh(range(len(features)), changes / DIGIT, height=0.7)
@@ -171,7 +173,7 @@ class ExplanationDisplay:
                 xlim=(0, 1.05 * farthest / np.log(10)), ylim=(max(len(features), 1) - 0.5, -0.5)
             )
             ax.set_title(
-                f"{line.Index}: {line.label}, p = {line.p_value:.2g}; least known to "
+                f"{line.Index}: {line.label}, p = {line.p_value:.2g}; strange to "
                 f"{line.member}; nearest row: {line.nearest_label}",
                 loc="left",
                 fontsize=9,
@@ -179,7 +181,9 @@ class ExplanationDisplay:
             ax.spines[["top", "right"]].set_visible(False)
             if not features:
                 ax.text(0, 0, " no single feature", va="center")
-        self.axes_[-1].set_xlabel("decimal digits that p gains with the value in brackets")
+        self.axes_[-1].set_xlabel(
+            "decimal digits that p, extrapolated, gains with the value in brackets"
+        )
         return self
 
 
@@ -256,4 +260,6 @@ def _from_reference(rows, reference, donors):
 
 def _shown(cell):
     """A cell in few digits."""
+    if cell is None or is_pandas_na(cell) or cell != cell:
+        return "missing"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

@@ -100,7 +100,7 @@ def nearest(positions, known):
     -------
     in_all : ndarray of int of shape (n_samples,)
     but_one : ndarray of int of shape (n_samples, n_features)
-        The nearest in the columns other than this.
+        The nearest in the other columns, of those whose cell in this one is not missing.
     """
     in_all = np.empty(len(positions), dtype=np.int64)
     but_one = np.empty(positions.shape, dtype=np.int64)
@@ -111,7 +111,8 @@ def nearest(positions, known):
         total = sum(apart(*column) for column in columns)
         in_all[part] = total.argmin(axis=1)
         for j, column in enumerate(columns):
-            but_one[part, j] = (total - apart(*column)).argmin(axis=1)
+            farther = len(columns) * np.isnan(known[:, j])
+            but_one[part, j] = (total - apart(*column) + farther).argmin(axis=1)
     return in_all, but_one
 
 
