@@ -2,21 +2,25 @@
 From a hospital's table to a report
 ===================================
 
-A laboratory sends thyroid values of patients as a CSV file, with gaps where nothing was ordered.
-Each gets a diagnosis, or is put before a physician: because two diagnoses are close, or because
-the values are unlike those of all patients so far, and then the report says which value it is.
+A laboratory sends thyroid values of patients as a CSV file, with gaps where nothing was
+ordered. Each patient gets a diagnosis, or is put before a physician: because two diagnoses are
+close, or because the values are unlike those of all patients so far, and then the report says
+which values they are.
 """
 
 # %%
-# The file. It is drawn here, with the levels and gaps of real ones; put your own in its place, the
-# diagnosis in the last column. Among the new patients are some with an illness that is not in the
-# file, and two slips of a pen: an age, and a TSH in another unit.
+# The file. It is drawn here, with the levels and gaps of real ones; put your own in its place,
+# the diagnosis in the last column. Among the new patients are some with an illness that is not
+# in the file, and two slips of a pen: an age, and a TSH in another unit.
 
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from sklearn_ood import CombinedClassifier, ExplanationDisplay, SelectiveClassifier
+from sklearn_ood.metrics import RejectConfusionDisplay, selective_report
 
 FOLDER = Path(tempfile.mkdtemp())
 LEVELS = {  # mean of TSH (mU/l, as a logarithm), T3 (nmol/l), T4 (nmol/l)
@@ -56,9 +60,6 @@ new.to_csv(FOLDER / "new.csv", index_label="patient")
 # %%
 # From here on it is as with any other file. The model takes the table as it is. A physician has
 # time for one patient in ten, so at least 90 % are to be diagnosed: those that are surest.
-
-from sklearn_ood import CombinedClassifier, ExplanationDisplay, SelectiveClassifier
-from sklearn_ood.metrics import RejectConfusionDisplay, selective_report
 
 table = pd.read_csv(FOLDER / "patients.csv")
 X, y = table.iloc[:, :-1], table.iloc[:, -1]
