@@ -169,15 +169,9 @@ class ExplanationDisplay:
         for ax, (features, changes), line in lines:
             ax.barh(range(len(features)), changes / DIGIT, height=0.7)
             ax.set_yticks(range(len(features)), features)
-            ax.set(
-                xlim=(0, 1.05 * farthest / np.log(10)), ylim=(max(len(features), 1) - 0.5, -0.5)
-            )
-            ax.set_title(
-                f"{line.Index}: {line.label}, p = {line.p_value:.2g}; strange to "
-                f"{line.member}; nearest row: {line.nearest_label}",
-                loc="left",
-                fontsize=9,
-            )
+            ax.set(xlim=(0, 1.05 * farthest), ylim=(max(len(features), 1) - 0.5, -0.5))
+            title = f"{line.Index}: {line.label}, p = {line.p_value:.2g} by {line.member}"
+            ax.set_title(title, loc="left", fontsize=10)
             ax.spines[["top", "right"]].set_visible(False)
             if not features:
                 ax.text(0, 0, " no single feature", va="center")
