@@ -19,7 +19,7 @@ from .classifiers._generative import GenerativeClassifier
 from .classifiers._outlier import ConfidentClassifier, RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .classifiers._table import TableClassifier
-from .combined import CombinedClassifier, MemberPValuesDisplay
+from .combined import CombinedClassifier, ExplanationDisplay, MemberPValuesDisplay
 from .data._encoder import TableEncoder
 from .detectors._features import NetFeatures
 from .detectors._mahalanobis import MahalanobisDistance
@@ -52,6 +52,7 @@ __all__ = [
     "DAEClassifier",
     "DAEConfidence",
     "DriftMonitor",
+    "ExplanationDisplay",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",

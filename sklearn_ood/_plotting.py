@@ -15,7 +15,7 @@ def pyplot():
 
 def axes_and_figure(ax=None):
     """The axes given, or new ones, and their figure."""
-    ax = pyplot().subplots()[1] if ax is None else ax
+    ax = pyplot().subplots(layout="constrained")[1] if ax is None else ax
     return ax, ax.figure
 
 

@@ -1,12 +1,20 @@
 import ast
 import doctest
 import importlib
+import itertools
 import re
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import make_blobs
+from sklearn.ensemble import IsolationForest
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [DOCS / "results.md", *sorted((DOCS / "results").glob("*.md"))]
@@ -35,15 +43,89 @@ def test_the_cheat_sheet_runs():
     assert doctest.testfile(str(DOCS / "cheat_sheet.md"), module_relative=False).failed == 0
 
 
-def test_the_guides_snippets_are_python_and_import_what_there_is():
+def snippets():
+    """The guide's, by the line that each begins at."""
     guide = (DOCS / "user_guide.rst").read_text()
-    snippets = re.findall(r"code-block:: python\n\n((?:(?:   .*)?\n)+)", guide)
-    assert len(snippets) > 5
-    for snippet in snippets:
-        for line in ast.walk(ast.parse(textwrap.dedent(snippet))):
+    found = re.finditer(r"code-block:: python\n\n((?:(?:   .*)?\n)+)", guide)
+    return {
+        f"line {guide.count(chr(10), 0, at.start())}": textwrap.dedent(at[1]) for at in found
+    }
+
+
+SNIPPETS = snippets()
+NEED_MORE_THAN_A_TEST_HAS = ("zarr", "scheduler:8786")
+
+
+def test_the_guides_snippets_import_what_there_is():
+    assert len(SNIPPETS) > 9
+    for snippet in SNIPPETS.values():
+        for line in ast.walk(ast.parse(snippet)):
             if isinstance(line, ast.ImportFrom) and line.module.startswith("sklearn_ood"):
                 module = importlib.import_module(line.module)
                 assert all(hasattr(module, alias.name) for alias in line.names)
+
+
+@pytest.fixture(scope="module")
+def around():
+    """What the snippets take for granted: names of the package, a fitted model, its rows."""
+    pd = pytest.importorskip("pandas")
+    ood = importlib.import_module("sklearn_ood")
+    X, y = make_blobs(2000, centers=[[-5, 0], [5, 0], [0, 8]], random_state=0)
+    frame = pd.DataFrame(X, columns=["width", "height"])
+    members = [("near", ood.NeighborDistance())]
+    combined = ood.CombinedClassifier(LogisticRegression(), members, random_state=0)
+    model = ood.SelectiveClassifier(combined, coverage=0.9, random_state=0)
+    model.fit(frame[:400], y[:400])
+    new, y_new = frame[400:], y[400:]
+    return {name: getattr(ood, name) for name in ood.__all__} | {
+        **{"np": np, "FrozenEstimator": FrozenEstimator, "make_pipeline": make_pipeline},
+        **{
+            "StandardScaler": StandardScaler,
+            "model": model,
+            "frame": frame[:400],
+            "X": X,
+            "y": y,
+        },
+        **{
+            "new_frame": new,
+            "X_new": new,
+            "X_test": new,
+            "y_test": y_new,
+            "X_held_out": X[:100],
+        },
+        **{"y_true": y_new, "y_pred": model.answers(new), "row": X[0], "rows": X[:20]},
+        **{"confidence": model.predict_proba(new).max(axis=1), "X_reference": frame[:400]},
+        **{"stream": [new[:100], new[100:]], "pyod_detector": IsolationForest().fit(X)},
+    }
+
+
+def draw_folders(folder):
+    """Images of two kinds in folders, and a network that tells them apart."""
+    image, torch = pytest.importorskip("PIL.Image"), pytest.importorskip("torch")
+    for part, name in itertools.product(("calibration", "new"), ("black", "white")):
+        (folder / part / name).mkdir(parents=True)
+        for i in range(40 if part == "calibration" else 2):
+            image.new("RGB", (8, 8), name).save(folder / part / name / f"{i}.jpg")
+    linear = torch.nn.Linear(3 * 224 * 224, 2)
+    with torch.no_grad():
+        linear.weight[0], linear.weight[1] = -1e-3, 1e-3
+        linear.bias[0], linear.bias[1] = 75, -75
+    torch.save(torch.nn.Sequential(torch.nn.Flatten(), linear), folder / "network.pt")
+
+
+@pytest.mark.parametrize("place", SNIPPETS)
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_a_snippet_of_the_guide_runs(around, place, tmp_path, monkeypatch):
+    snippet, given = SNIPPETS[place], dict(around)
+    if any(each in snippet for each in NEED_MORE_THAN_A_TEST_HAS):
+        pytest.skip("needs a cluster or an archive")
+    if "onnxruntime" in snippet:
+        given["onnxruntime"] = pytest.importorskip("onnxruntime")
+    if "network.pt" in snippet:
+        draw_folders(tmp_path)
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, f"user_guide.rst, {place}", "exec"), given)
 
 
 def test_every_row_of_the_decision_table_has_its_numbers(docs, tmp_path):

@@ -27,6 +27,7 @@ NAMES = {
     "DAEClassifier",
     "DAEConfidence",
     "DriftMonitor",
+    "ExplanationDisplay",
     "GANOutliers",
     "GeValDi",
     "GenerativeClassifier",

@@ -2,5 +2,6 @@
 
 from sklearn_ood.combined._classifier import CombinedClassifier
 from sklearn_ood.combined._displays import MemberPValuesDisplay
+from sklearn_ood.combined._explanation import Explanation, ExplanationDisplay
 
-__all__ = ["CombinedClassifier", "MemberPValuesDisplay"]
+__all__ = ["CombinedClassifier", "Explanation", "ExplanationDisplay", "MemberPValuesDisplay"]

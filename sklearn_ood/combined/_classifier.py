@@ -18,7 +18,9 @@ from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._confidence import log_right
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.combined._explanation import explained
 from sklearn_ood.combined._network import from_module
+from sklearn_ood.combined._reference import MAX_ROWS, ReferenceRows
 from sklearn_ood.data._blocks import block_by_block, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows, validate_training_data
@@ -87,6 +89,8 @@ class CombinedClassifier(Composition, OODClassifier):
         From each member's score to its p-value.
     scale_ : ConformalScale
         From the combined evidence to the p-value.
+    reference_ : ReferenceRows
+        At most 5,000 rows of those that trained, for ``explain``; of tables only.
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
@@ -165,6 +169,7 @@ class CombinedClassifier(Composition, OODClassifier):
     calibration_indices_: np.ndarray = fitted()
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
+    reference_: ReferenceRows = fitted()
 
     _composed = "members"
 
@@ -246,6 +251,10 @@ class CombinedClassifier(Composition, OODClassifier):
         ]
         calibrated = _conformal.calibrated(scores, self.method, is_crossed=is_crossed)
         self.member_scales_, self.scale_ = calibrated
+        if is_table:
+            kept = np.random.RandomState(seed).permutation(training)[:MAX_ROWS]
+            kept = kept if len(kept) else parts[0]
+            self.reference_ = ReferenceRows.of(_safe_indexing(rows, kept), labels[kept])
         self.calibration_indices_, self.classes_ = np.concatenate(parts), known
         self._warn(np.setdiff1d(classes, known))
         return self
@@ -300,6 +309,52 @@ class CombinedClassifier(Composition, OODClassifier):
         ndarray of shape (n_samples, n_members)
         """
         return _conformal.on_scales(self.member_scales_, self._member_scores(X))
+
+    def explain(self, X):
+        """Why rows of a table look strange: which member and which features speak against them.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Explanation
+            Frames with a line for each row: ``changes`` of the logarithm of its p-value when
+            one feature takes its ``expected`` value, that in the training row which is nearest
+            in all others; the ``nearest`` training row; what each of the ``members`` says; and
+            a ``summary``. :class:`ExplanationDisplay` draws them.
+
+        Raises
+        ------
+        ValueError
+            For images.
+        ImportError
+            Without pandas.
+
+        Notes
+        -----
+        Near is Gower's distance, in which a value that is far off counts as one that differs.
+        Two features that are strange together may both have a large change, or neither. A
+        training row is its own nearest.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_ood import CombinedClassifier, TableDensity
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
+        >>> found = model.fit(X, y).explain(X[:1].assign(**{"petal width (cm)": 20}))
+        >>> found.to_frame().features.tolist()
+        ['petal width (cm) 20 (0.3)']
+        """
+        rows = self._validate_rows(X)
+        if not hasattr(self, "reference_"):
+            raise ValueError(
+                f"Got images of shape {self.input_shape_}, but expected a table, whose columns "
+                "mean something by themselves; see InputGradientsDisplay for images."
+            )
+        return explained(self, self.reference_, rows)
 
     @block_by_block
     def confidence(self, X):

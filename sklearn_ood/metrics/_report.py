@@ -19,6 +19,7 @@ from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
 SHARES = ("coverage", "risk", "risk of answers")
 UNKNOWN, REFUSED, ALL = "unknown", "refused", "all"
+WIDE = 30  # letters that fit below a picture
 
 
 def reject_confusion_matrix(
@@ -345,6 +346,10 @@ class RejectConfusionDisplay:
             self.ax_.text(j, i, _shown(count.item()), ha="center", va="center", color=color)
         names = [str(each) for each in self.classes.tolist()]
         self.ax_.set_xticks(range(len(names) + 1), [*names, REFUSED])
+        if len("".join(names)) > WIDE:
+            self.ax_.tick_params("x", rotation=30)
+            for label in self.ax_.get_xticklabels():
+                label.set_horizontalalignment("right")
         self.ax_.set_yticks(range(len(shown)), [*names, UNKNOWN][: len(shown)])
         self.ax_.set(xlabel="Answer", ylabel="Truth")
         for line in (self.ax_.axvline, self.ax_.axhline)[: 1 + has_unknown]:

@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_array
 import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
 from sklearn_ood.combined._conformal import ConformalScale
+from sklearn_ood.combined._reference import ReferenceRows
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.detectors._backbone import Backbone
@@ -113,6 +114,7 @@ REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
 OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
+OURS += (ReferenceRows,)
 
 
 def path_of(value):

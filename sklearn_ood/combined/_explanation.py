@@ -1,0 +1,259 @@
+"""Why a row looks strange: which member says so, which features, and what is expected."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils._missing import is_pandas_na
+
+from sklearn_ood._plotting import new_figure
+from sklearn_ood._response import unwrap
+from sklearn_ood.combined._reference import (
+    apart,
+    cells_replaced,
+    columns_of,
+    nearest,
+    with_cells,
+)
+
+# Cells of rows with one feature replaced that are scored at once.
+MAX_CELLS = 2**20
+# Of the largest change; what is less fades beside it.
+LEAST_PART = 0.1
+DIGIT = np.log(10)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why rows look strange, as frames with a line for each row and the index of X.
+
+    Attributes
+    ----------
+    summary : pandas.DataFrame of shape (n_samples, 4)
+        ``label``, the class that is named; ``p_value``; ``member``, the one with the smallest
+        p-value; ``nearest_label``, the class of the nearest training row.
+    members : pandas.DataFrame of shape (n_samples, n_members)
+        Logarithm of each member's p-value: ``member_score_samples``.
+    changes : pandas.DataFrame of shape (n_samples, n_features)
+        Change of the logarithm of the row's p-value when the feature takes its ``expected``
+        value: positive where the feature speaks against the row.
+    rows : pandas.DataFrame of shape (n_samples, n_features)
+    expected : pandas.DataFrame of shape (n_samples, n_features)
+        Of each feature the value in the training row that has one and is nearest in all others.
+    nearest : pandas.DataFrame of shape (n_samples, n_features)
+        The nearest training row.
+    """
+
+    summary: Any
+    members: Any
+    changes: Any
+    rows: Any
+    expected: Any
+    nearest: Any
+
+    def to_frame(self, max_features=3):
+        """The summary, and in words the features that speak against each row.
+
+        Parameters
+        ----------
+        max_features : int, default=3
+            Name at most so many for a row, those with the largest changes, and none that has
+            less than a tenth of the largest.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (n_samples, 5)
+            In ``features`` each has its value, and in brackets the expected one.
+        """
+        named = (self.against(i, max_features)[0] for i in range(len(self.rows)))
+        return self.summary.assign(features=list(map(", ".join, named)))
+
+    def against(self, position, max_features=3):
+        """What speaks against one row, the strongest first.
+
+        Parameters
+        ----------
+        position : int
+            Of the row, from 0.
+        max_features : int, default=3
+
+        Returns
+        -------
+        features : list of str
+            Each with its value, and in brackets the expected one.
+        changes : ndarray of shape (n_named,)
+        """
+        changes = self.changes.iloc[position].to_numpy()
+        order = np.argsort(-changes, kind="stable")[:max_features]
+        least = np.maximum(LEAST_PART * changes.max(), np.finfo(np.float64).tiny)
+        order = order[changes[order] >= least]
+        own, other = (frame.iloc[position] for frame in (self.rows, self.expected))
+        names = self.rows.columns
+        return [
+            f"{names[j]} {_shown(own.iloc[j])} ({_shown(other.iloc[j])})" for j in order
+        ], changes[order]
+
+
+class ExplanationDisplay:
+    """Rows, and the features that speak against them: one panel a row.
+
+    Parameters
+    ----------
+    explanation : Explanation
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of matplotlib Axes of shape (n_rows,)
+    """
+
+    def __init__(self, explanation):
+        self.explanation = explanation
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, max_rows=5, max_features=5, plot=True):
+        """What speaks against some rows, by a fitted combination.
+
+        Parameters
+        ----------
+        estimator : CombinedClassifier
+            Fitted; also inside a pipeline, a search, or what may refuse.
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows; the first ``max_rows`` are drawn.
+        max_rows, max_features : int, default=5
+        plot : bool, default=True
+            Whether to draw at once.
+
+        Returns
+        -------
+        ExplanationDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_ood import CombinedClassifier, ExplanationDisplay, TableDensity
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
+        >>> model = model.fit(X, y)
+        >>> mistyped = X[:1].assign(**{"petal length (cm)": 14.0})
+        >>> display = ExplanationDisplay.from_estimator(model, mistyped, plot=False)
+        >>> display.explanation.changes.idxmax(axis=1).tolist()
+        ['petal length (cm)']
+        """
+        estimator, rows = unwrap(estimator, X[:max_rows])
+        combined, rows = unwrap(getattr(estimator, "detector_", estimator), rows)
+        display = cls(combined.explain(rows))
+        return display.plot(max_features=max_features) if plot else display
+
+    def plot(self, *, max_features=5, figure=None):
+        """Draw a bar for each feature that speaks against a row: by how much p would grow.
+
+        Parameters
+        ----------
+        max_features : int, default=5
+        figure : matplotlib Figure, default=None
+
+        Returns
+        -------
+        self
+        """
+        found = self.explanation
+        against = [found.against(i, max_features) for i in range(len(found.rows))]
+        heights = [max(len(features), 1) + 1.4 for features, _ in against]
+        figure = figure or new_figure(7, 0.28 * sum(heights) + 0.6)
+        self.figure_ = figure
+        shared = {"sharex": True, "squeeze": False, "height_ratios": heights}
+        self.axes_ = figure.subplots(len(against), **shared)[:, 0]
+        farthest = max(change.max(initial=1.0) for _, change in against) / DIGIT
+        lines = zip(self.axes_, against, found.summary.itertuples(), strict=True)
+        for ax, (features, changes), line in lines:
+            ax.barh(range(len(features)), changes / DIGIT, height=0.7)
+            ax.set_yticks(range(len(features)), features)
+            ax.set(xlim=(0, 1.05 * farthest), ylim=(max(len(features), 1) - 0.5, -0.5))
+            title = f"{line.Index}: {line.label}, p = {line.p_value:.2g} by {line.member}"
+            ax.set_title(title, loc="left", fontsize=10)
+            ax.spines[["top", "right"]].set_visible(False)
+            if not features:
+                ax.text(0, 0, " no single feature", va="center")
+        self.axes_[-1].set_xlabel(
+            "decimal digits that p, extrapolated, gains with the value in brackets"
+        )
+        return self
+
+
+def explained(combined, reference, table):
+    """The :class:`Explanation` of a table's rows by a fitted combination."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            "An explanation needs pandas, which is not installed; "
+            'pip install "sklearn-ood[table]".'
+        ) from error
+    own, known = reference.locate(table), reference.positions()
+    in_all, but_one = nearest(own, known)
+    differs = apart(own, known[but_one, np.arange(own.shape[1])]) > 0
+    changes = changes_of(combined.score_samples, table, reference, but_one, differs)
+    rows = table
+    if not hasattr(table, "iloc"):
+        names = getattr(table, "columns", map("x{}".format, range(table.shape[1])))
+        rows = pd.DataFrame(dict(enumerate(map(np.asarray, columns_of(table)))))
+        rows = rows.set_axis(list(names), axis=1)
+    members = list(combined.members_)
+    log_p = pd.DataFrame(combined.member_score_samples(table), rows.index, members)
+    summary = {
+        "label": combined.predict(table),
+        "p_value": combined.p_values(table),
+        "member": np.array(members, dtype=object)[log_p.to_numpy().argmin(axis=1)],
+        "nearest_label": reference.labels[in_all],
+    }
+    return Explanation(
+        summary=pd.DataFrame(summary, rows.index),
+        members=log_p,
+        changes=pd.DataFrame(changes, rows.index, rows.columns),
+        rows=rows,
+        expected=_from_reference(rows, reference, but_one),
+        nearest=_from_reference(rows, reference, in_all[:, None]),
+    )
+
+
+def changes_of(log_p, table, reference, donors, differs):
+    """Change of each row's log p when one feature takes its value in a row of the reference.
+
+    Parameters
+    ----------
+    log_p : callable
+        From a table to the logarithms of its rows' p-values.
+    table : ndarray or frame of shape (n_samples, n_features)
+    reference : ReferenceRows
+    donors : ndarray of int of shape (n_samples, n_features)
+        Which row it is.
+    differs : ndarray of bool of shape (n_samples, n_features)
+        Where its value is another; elsewhere nothing changes.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+    """
+    changes, before = np.zeros(differs.shape), log_p(table)
+    rows, columns = np.nonzero(differs)
+    size = max(1, MAX_CELLS // differs.shape[1])
+    for start in range(0, len(rows), size):
+        row, column = rows[start : start + size], columns[start : start + size]
+        swapped = cells_replaced(table, row, column, reference, donors[row, column])
+        changes[row, column] = log_p(swapped) - before[row]
+    return changes
+
+
+def _from_reference(rows, reference, donors):
+    """A frame like another, with cells of the reference: a donor a row, or a cell."""
+    for j, donor in enumerate(np.broadcast_to(donors, rows.shape).T):
+        rows = with_cells(rows, j, slice(None), reference.cells(j, donor))
+    return rows
+
+
+def _shown(cell):
+    """A cell in few digits."""
+    if cell is None or is_pandas_na(cell) or cell != cell:
+        return "missing"
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,135 @@
+"""Rows of tables of any kind: kept, compared by Gower's distance, and put into others."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from sklearn_ood.combined._reference import (
+    MISSING,
+    ReferenceRows,
+    apart,
+    cells_replaced,
+    nearest,
+    with_cells,
+)
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    n = 40
+    text = rng.choice(["a", "b", "c"], n).astype(object)
+    text[3] = None
+    number = rng.normal(size=n).round(1)
+    number[5] = np.nan
+    return pd.DataFrame(
+        {
+            "number": number,
+            "count": rng.integers(5, size=n),
+            "flag": rng.random(n) < 0.5,
+            "text": text,
+            "code": pd.Categorical(rng.integers(3, size=n)),
+            "nullable": pd.array([None, *range(n - 1)], dtype="Int64"),
+            "mixed": [*rng.choice([1, "x"], n - 1).tolist(), None],
+            "empty": np.full(n, np.nan),
+        }
+    )
+
+
+def same(a, b):
+    return pd.isna(b) if pd.isna(a) else a == b
+
+
+def gower(frame, a, b):
+    """One pair, column by column, as Gower writes it."""
+    total = 0
+    for name in frame.columns:
+        column, x, y = frame[name], frame[name].iloc[a], frame[name].iloc[b]
+        if pd.isna(x) or pd.isna(y):
+            total += pd.isna(x) != pd.isna(y)
+        elif name in ("number", "count", "nullable"):
+            rank = column.rank() - 0.5  # mean rank of equal cells
+            total += abs(rank.iloc[a] - rank.iloc[b]) / column.notna().sum()
+        else:
+            total += x != y
+    return total
+
+
+def test_keeps_every_cell(frame):
+    kept = ReferenceRows.of(frame, np.arange(len(frame)))
+    rows = np.arange(len(frame))[::-1]
+    for j, name in enumerate(frame.columns):
+        cells = kept.cells(j, rows)
+        assert all(map(same, cells, frame[name].iloc[::-1]))
+    assert kept.codes[5, 0] == MISSING
+
+
+def test_distances_are_gowers(frame):
+    kept = ReferenceRows.of(frame, np.arange(len(frame)))
+    positions = kept.positions()
+    np.testing.assert_allclose(kept.locate(frame), positions)
+    for a, b in [(0, 1), (0, 39), (3, 4), (5, 6), (7, 7)]:
+        ours = apart(positions[a], positions[b]).sum()
+        assert ours == pytest.approx(gower(frame, a, b))
+
+
+def test_far_numbers_and_new_categories_count_as_one_difference(frame):
+    kept = ReferenceRows.of(frame, np.arange(len(frame)))
+    strange = frame[10:11].copy()
+    strange["number"], strange["text"] = 1e30, "never seen"
+    found = kept.locate(strange)
+    assert found[0, 0] == 1
+    in_all, but_one = nearest(found, kept.positions())
+    assert in_all[0] == but_one[0, 0] == 10
+
+
+def test_nearest_is_that_of_a_loop(frame, monkeypatch):
+    monkeypatch.setattr("sklearn_ood.combined._reference.MAX_DISTANCES", 80)
+    positions = ReferenceRows.of(frame, np.arange(len(frame))).positions()
+    known = positions[7:]
+    in_all, but_one = nearest(positions[:7], known)
+    for i, row in enumerate(positions[:7]):
+        cells = apart(row, known)
+        assert cells[in_all[i]].sum() == pytest.approx(cells.sum(axis=1).min())
+        for j in range(frame.shape[1]):
+            others = np.delete(cells, j, axis=1).sum(axis=1)
+            if not np.isnan(known[:, j]).all():
+                others[np.isnan(known[:, j])] = np.inf
+            assert others[but_one[i, j]] == pytest.approx(others.min())
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "array"])
+def test_one_cell_of_each_row_is_replaced(frame, kind):
+    frame = frame.drop(columns="mixed")
+    kept = ReferenceRows.of(frame, np.arange(len(frame)))
+    tables = {
+        "pandas": frame,
+        "polars": pl.DataFrame(frame.astype({"code": int}).to_dict("list"), strict=False),
+        "array": frame.to_numpy(dtype=object),
+    }
+    table = tables[kind]
+    n_columns = frame.shape[1]
+    rows, columns = np.repeat([2, 5], n_columns), np.tile(np.arange(n_columns), 2)
+    donors = np.repeat([20, 0], n_columns)
+    made = cells_replaced(table, rows, columns, kept, donors)
+    assert type(made) is type(table)
+    if kind == "pandas":
+        changed = {"count", "empty"}  # an integer column that takes no missing cell stays one
+        assert {n for n in frame if made[n].dtype != frame[n].dtype} <= changed
+    cells = np.array(made, dtype=object)
+    old = frame.to_numpy(dtype=object)
+    for i, (row, column, donor) in enumerate(zip(rows, columns, donors, strict=True)):
+        expected = old[row].copy()
+        expected[column] = old[donor, column]
+        assert all(map(same, cells[i], expected))
+    assert same(np.array(table, dtype=object)[2, 0], old[2, 0])  # the table is as it was
+
+
+def test_a_column_gets_wider_where_it_must():
+    frame = pd.DataFrame({"count": [1, 2], "code": pd.Categorical(["a", "a"])})
+    made = with_cells(frame, 0, np.array([True, False]), [1.5])
+    made = with_cells(made, 1, np.array([False, True]), ["b"])
+    assert made["count"].tolist() == [1.5, 2]
+    assert made["code"].dtype.categories.tolist() == ["a", "b"]
+    assert frame["count"].tolist() == [1, 2]
