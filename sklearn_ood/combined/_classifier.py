@@ -161,6 +161,7 @@ class CombinedClassifier(Composition, OODClassifier):
     """
 
     classifier_: BaseEstimator | None = fitted()
+    is_asked_: bool = fitted()
     members_: dict = fitted()
     calibration_indices_: np.ndarray = fitted()
     member_scales_: list = fitted()
@@ -214,40 +215,49 @@ class CombinedClassifier(Composition, OODClassifier):
         data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
         rows, codes, classes = self._known(data, is_labelled=y is not None)
         labels, random_state = classes[codes], check_random_state(self.random_state)
+        self.is_asked_ = _members.ask_classifier(self.members, self.input_shape_)
         calibration = self._calibration(len(codes), classes)
         training, parts = _conformal.split_rows(len(codes), calibration, random_state)
         seed, is_crossed = random_state.randint(LARGEST_SEED), calibration == "cross"
         is_given = calibration == "all" or isinstance(self.classifier, FrozenEstimator)
+        taught = classes if is_given else np.unique(labels[training])
 
-        def learned(chosen, task):
-            known = classes if is_given else np.unique(labels[chosen])
-            model = _members.fit_model(
-                self.classifier,
-                self.members,
-                _safe_indexing(rows, chosen),
-                labels[chosen],
-                has_classes=len(known) > 1,
-                seeds=np.random.RandomState(seed),
-                input_shape=self.input_shape_,
-                n_jobs=self.n_jobs,
-                task=task if self.verbose else None,
-            )
-            return known, model
+        def lesson(chosen, task):
+            return {
+                "X": _safe_indexing(rows, chosen),
+                "y": labels[chosen],
+                "seeds": np.random.RandomState(seed),
+                "input_shape": self.input_shape_,
+                "n_jobs": self.n_jobs,
+                "task": task if self.verbose else None,
+            }
 
-        known, model = learned(training, "model in use")
-        self.classifier_, self.members_ = model
-        models = [model] * len(parts)
+        def classifier(lesson):
+            has_classes = len(classes if is_given else np.unique(lesson["y"])) > 1
+            return _members.fit_classifier(self.classifier, **lesson) if has_classes else None
+
+        def model(chosen, task):
+            """The classifier that the members ask, if they do, and the members."""
+            told = lesson(chosen, task)
+            asked = classifier(told) if self.is_asked_ else None
+            return asked, _members.fit_members(self.members, asked, **told)
+
+        asked, self.members_ = model(training, "model in use")
+        everything = np.arange(len(codes))
+        self.classifier_ = asked if self.is_asked_ else classifier(lesson(everything, "answers"))
+        models = [(asked, self.members_)] * len(parts)
         if is_crossed:
             folds = (np.setdiff1d(training, part) for part in parts)
-            models = [learned(fold, f"fold {i + 1}")[1] for i, fold in enumerate(folds)]
+            models = [model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
         scores = [
             _members.look(*model, _safe_indexing(rows, part), self.members_)[1]
             for model, part in zip(models, parts, strict=True)
         ]
         calibrated = _conformal.calibrated(scores, self.method, is_crossed=is_crossed)
         self.member_scales_, self.scale_ = calibrated
-        self.calibration_indices_, self.classes_ = np.concatenate(parts), known
-        self._warn(np.setdiff1d(classes, known))
+        self.calibration_indices_ = np.concatenate(parts)
+        self.classes_ = taught if self.is_asked_ else classes
+        self._warn(np.setdiff1d(classes, taught))
         return self
 
     @block_by_block
@@ -331,17 +341,22 @@ class CombinedClassifier(Composition, OODClassifier):
     def _evidence_and_scores(self, rows):
         """The evidence, and the confidence in its best class."""
         log_proba, typicality = self._look(rows)
+        log_proba = log_proba if self.is_asked_ else self._evidence(rows)
         log_p = self.scale_.log_p(typicality)
         return log_proba, log_right(log_proba.max(axis=1), log_p, self.outlier_share)
 
     def _look(self, rows):
-        """Log-probabilities of the classes, and how typical each row is."""
-        log_proba, scores = _members.look(self.classifier_, self.members_, rows)
+        """What the members ask of the classifier, and how typical each row is."""
+        log_proba, scores = self._asked_and_scores(rows)
         log_p = _conformal.on_scales(self.member_scales_, scores)
         return log_proba, -_conformal.combine(log_p, self.method)
 
+    def _asked_and_scores(self, rows):
+        asked = self.classifier_ if self.is_asked_ else None
+        return _members.look(asked, self.members_, rows)
+
     def _member_scores(self, X):
-        return _members.look(self.classifier_, self.members_, self._validate_rows(X))[1]
+        return self._asked_and_scores(self._validate_rows(X))[1]
 
     def _validate_rows(self, X):
         check_is_fitted(self)
@@ -361,7 +376,7 @@ class CombinedClassifier(Composition, OODClassifier):
 
     def _calibration(self, n_rows, classes):
         """How rows calibrate: "all" where nothing is to be trained, "cross" where few are."""
-        used = [self.classifier] if len(classes) > 1 else []
+        used = [self.classifier] if self.is_asked_ and len(classes) > 1 else []
         used += [None] if self.members is None else [member for _, member in self.members]
         if all(isinstance(each, (FrozenEstimator, str)) for each in used):
             return "all"

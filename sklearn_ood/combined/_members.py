@@ -4,8 +4,6 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
-from functools import partial
-
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
@@ -86,21 +84,29 @@ def resolve_members(members, classifier):
     return resolved
 
 
-@features_once
-def fit_model(classifier, members, X, y, *, has_classes, input_shape, **settings):
-    """The classifier, None where there is one class, and the named members, fitted."""
-    fit = partial(_fit_all, X=X, y=y, input_shape=input_shape, **settings)
-    if has_classes:
-        classifier = default_classifier(input_shape) if classifier is None else classifier
-        classifier = fit({CLASSIFIER: classifier})[CLASSIFIER]
-    else:
-        classifier = None
+def ask_classifier(members, input_shape):
+    """Whether a member asks the classifier; the default for images does."""
     if members is None:
-        members = default_members(input_shape, classifier, len(y))
-    return classifier, fit(resolve_members(members, classifier))
+        return len(input_shape) == 3
+    return any(not (hasattr(each, "fit") or each == DROP) for _, each in members)
 
 
-def _fit_all(named, X, y, *, seeds, input_shape, n_jobs, task):
+def fit_classifier(classifier, **lesson):
+    """The classifier, fitted; None is the default."""
+    if classifier is None:
+        classifier = default_classifier(lesson["input_shape"])
+    return _fit_all({CLASSIFIER: classifier}, **lesson)[CLASSIFIER]
+
+
+@features_once
+def fit_members(members, classifier, **lesson):
+    """The named members, fitted; those that ask a classifier are left out where it is None."""
+    if members is None:
+        members = default_members(lesson["input_shape"], classifier, len(lesson["y"]))
+    return _fit_all(resolve_members(members, classifier), **lesson)
+
+
+def _fit_all(named, *, X, y, seeds, input_shape, n_jobs, task):
     """Named estimators, completed and fitted; a bar shows which, where there is a task."""
     unfitted = {
         name: clone_completed(
@@ -160,17 +166,11 @@ def default_members(input_shape, classifier, n_rows):
             return [*network_members(), pixels]
         return [("confidence", CLASSIFIER), *features, pixels]
     ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
-    table = [
+    return [
         ("mixture", TableDensity()),
         ("nearest", _near_in_table(TableEncoder())),
-        (
-            "nearest_ranks",
-            _near_in_table(TableEncoder(), ranks),
-        ),
+        ("nearest_ranks", _near_in_table(TableEncoder(), ranks)),
     ]
-    if classifier is None:
-        return table
-    return [("confidence", CLASSIFIER), *table, ("mixture_8", TableDensity(8))]
 
 
 class ColumnRanks(QuantileTransformer):
@@ -231,7 +231,7 @@ def look(classifier, members, X, names=None):
     if classifier is not None:
         labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
     names = list(members if names is None else names)
-    asks_more = hasattr(classifier, "score_samples") and type(classifier) is not TableClassifier
+    asks_more = hasattr(classifier, "score_samples")
     scores = np.zeros((len(X), len(names)))
     for column, name in zip(scores.T, names, strict=True):
         member = members.get(name)
