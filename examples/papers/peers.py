@@ -73,13 +73,6 @@ class ClassMixtures:
         return np.max([mixture.score_samples(X) for mixture in self.mixtures_], axis=0)
 
 
-class DistinctLocalOutlierFactor(LocalOutlierFactor):
-    """The local outlier factor of distinct rows: repeated ones have an infinite density."""
-
-    def fit(self, X, y=None):
-        return super().fit(np.unique(X, axis=0))
-
-
 class LitPixels:
     """How far an image's light is from what is usual: the crudest score of all."""
 

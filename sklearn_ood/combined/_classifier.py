@@ -244,7 +244,9 @@ class CombinedClassifier(Composition, OODClassifier):
 
         asked, self.members_ = model(training, "model in use")
         everything = np.arange(len(codes))
-        self.classifier_ = asked if self.is_asked_ else classifier(lesson(everything, "answers"))
+        self.classifier_ = (
+            asked if self.is_asked_ else classifier(lesson(everything, "answers"))
+        )
         models = [(asked, self.members_)] * len(parts)
         if is_crossed:
             folds = (np.setdiff1d(training, part) for part in parts)

@@ -33,7 +33,7 @@ from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.detectors._backbone import Backbone
-from sklearn_ood.detectors._frequencies import Frequencies
+from sklearn_ood.detectors._table_density import Frequencies
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
 
