@@ -146,16 +146,9 @@ class ConformalScale:
         inside = np.log(np.minimum(level, self.levels[above]))  # rounding may exceed it
         lowest = self.values[0]
         first = np.log(min(self.levels[0], 2 / (self.n_samples + 1)))
-        beyond = self._log_survival(np.minimum(scores, lowest)) - self._log_survival(lowest)
+        tail = self.tail_start, self.tail_scale, self.tail_shape
+        beyond = log_survival(np.minimum(scores, lowest), *tail) - log_survival(lowest, *tail)
         return np.where(scores < lowest, first + np.minimum(beyond, 0.0), inside)
-
-    def _log_survival(self, scores):
-        with np.errstate(over="ignore"):  # infinitely far is clipped, too
-            distance = (self.tail_start - scores) / self.tail_scale
-        excess = np.clip(distance, 0.0, LARGEST_EXCESS)
-        if self.tail_shape == 0:
-            return -excess
-        return -np.log1p(self.tail_shape * excess) / self.tail_shape
 
 
 def fit_tail(scores):
@@ -174,6 +167,13 @@ def fit_tail(scores):
     variance = mean**2 * float(((excess / mean - 1) ** 2).mean())
     shape = float(np.clip(0.5 * (1 - mean**2 / variance), 0, 0.5)) if variance > 0 else 0.0
     return start, mean * (1 - shape), shape
+
+
+def log_survival(scores, start, scale, shape):
+    """Logarithm of the share of the generalised Pareto tail that lies below some scores."""
+    with np.errstate(over="ignore"):  # infinitely far is clipped, too
+        excess = np.clip((start - scores) / scale, 0.0, LARGEST_EXCESS)
+    return -excess if shape == 0 else -np.log1p(shape * excess) / shape
 
 
 def fisher(log_p):

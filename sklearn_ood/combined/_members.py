@@ -6,9 +6,10 @@ brought to one sign: higher looks more like the training rows.
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, QuantileTransformer
+from sklearn.preprocessing import Normalizer
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
@@ -16,6 +17,7 @@ from sklearn_ood._response import clone_completed, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
+from sklearn_ood.combined._columns import MAX_QUANTILES, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -27,8 +29,8 @@ from sklearn_ood.generators import PCAGenerator
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
-MAX_QUANTILES = 200
 MAX_NEIGHBOR_ROWS = 10_000
+N_TREES, MAX_ROWS_A_TREE = 100, 20_000
 LARGEST_SEED = np.iinfo(np.int32).max
 
 
@@ -102,7 +104,12 @@ def fit_classifier(classifier, **lesson):
 def fit_members(members, classifier, **lesson):
     """The named members, fitted; those that ask a classifier are left out where it is None."""
     if members is None:
-        members = default_members(lesson["input_shape"], classifier, len(lesson["y"]))
+        labels = lesson["y"]
+        members = (
+            image_members(lesson["input_shape"], classifier)
+            if len(lesson["input_shape"]) == 3
+            else table_members(len(labels), len(np.unique(labels)))
+        )
     return _fit_all(resolve_members(members, classifier), **lesson)
 
 
@@ -154,38 +161,35 @@ def default_classifier(input_shape):
     return TableClassifier()
 
 
-def default_members(input_shape, classifier, n_rows):
-    """Named members for images or tables; the classifier is None where there is one class."""
-    if len(input_shape) == 3:
-        n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
-        has_net = hasattr(classifier, "net_")
-        has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
-        features = [("neighbors", _near_in_feature_maps)] if has_conv else []
-        pixels = ("pixels", _densities(PCAGenerator(n_components)))
-        if has_net and not has_conv and ends_linear(classifier):
-            return [*network_members(), pixels]
-        return [("confidence", CLASSIFIER), *features, pixels]
+def image_members(input_shape, classifier):
+    """Named members for images; the classifier is None where there is one class."""
+    n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
+    has_net = hasattr(classifier, "net_")
+    has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
+    features = [("neighbors", _near_in_feature_maps)] if has_conv else []
+    pixels = ("pixels", _densities(PCAGenerator(n_components)))
+    if has_net and not has_conv and ends_linear(classifier):
+        return [*network_members(), pixels]
+    return [("confidence", CLASSIFIER), *features, pixels]
+
+
+def table_members(n_rows, n_classes):
+    """Named members for tables, that ask no classifier: it can then learn from all rows."""
     ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
-    return [
+    is_large = n_rows > MAX_ROWS_A_TREE
+    some = {"bootstrap": True, "max_samples": MAX_ROWS_A_TREE} if is_large else {}
+    trees = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, **some)
+    members = [
         ("mixture", TableDensity()),
         ("nearest", _near_in_table(TableEncoder())),
         ("nearest_ranks", _near_in_table(TableEncoder(), ranks)),
+        ("extreme", make_pipeline(TableEncoder(), ExtremeColumn())),
     ]
-
-
-class ColumnRanks(QuantileTransformer):
-    """Standardised columns as shares of the training rows that lie below, in no unit.
-
-    Beyond all training rows they go on, in standard deviations, or what is far would be near.
-    """
-
-    def __init__(self, n_quantiles=MAX_QUANTILES, random_state=None):
-        super().__init__(n_quantiles=n_quantiles, random_state=random_state)
-
-    def transform(self, X):
-        """Shares, and what lies beyond, in units of their own standard deviation."""
-        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
-        return super().transform(X) + beyond / np.sqrt(12)
+    return (
+        members
+        if n_classes == 1
+        else [("trees", make_pipeline(TableEncoder(), trees)), *members]
+    )
 
 
 def _near_in_table(*steps):
