@@ -1,9 +1,10 @@
 """Tables with known rows only: who ranks its own mistakes best, and what a promise costs.
 
 ``CombinedClassifier(random_state=seed)`` beside the largest probability of what people would
-pick, and of its own classifier. Half of each table trains, at most ``--rows`` rows; of the other
-rows two fifths as many calibrate the promise, and at most 5,000 test. What takes no frames sees categories as indicators
-and numbers standardised; ADBench's tables are read as two classes.
+pick, and of its own classifier. Half of each table trains, at most ``--rows`` rows; of the
+others two fifths as many calibrate the promise, and at most 5,000 test. What takes no frames
+sees categories as indicators and numbers standardised; ADBench's tables are read as two
+classes.
 
     python examples/papers/selective_tables.py                # all tables, three splits
     python examples/papers/selective_tables.py --rows 500     # with fewer rows that train
