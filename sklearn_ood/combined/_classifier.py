@@ -78,9 +78,11 @@ class CombinedClassifier(Composition, OODClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of the rows that trained.
+        Labels of the rows that trained the classifier.
     classifier_ : classifier or None
         The fitted classifier.
+    is_asked_ : bool
+        Whether a member asks it, see the notes.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
     member_scales_ : list of ConformalScale
@@ -90,21 +92,28 @@ class CombinedClassifier(Composition, OODClassifier):
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
-        Which of the in-distribution rows calibrated; but for "cross" they trained nothing.
+        Which of the in-distribution rows calibrated; but for "cross" they trained nothing
+        that a p-value depends on.
     n_features_in_ : int
     input_shape_ : tuple of int
 
     Notes
     -----
-    The default members for tables are the classifier's probability, the likelihood of the row
-    under two mixtures a class, and the distance to the nearest of 10,000 training rows of the
-    class, in standard deviations and in ranks of each column; with one class one mixture and
-    the distances. They were chosen by classes held out and by corrupted rows. For images they
-    are the probability, the angle between the last feature maps and those of the nearest of
-    10,000 training images of the class, and the likelihood of the pixels under one PCA a class;
-    around a network without a child ``conv`` that ends in a linear layer
-    :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of its features,
-    and the same pixels, which see images unlike all classes.
+    The default members for tables are the largest probability of extremely randomised trees,
+    the likelihood of the row under a mixture a class, the distance to the nearest of 10,000
+    training rows, in standard deviations and in ranks of each column, and how far out in its
+    column the most extreme number lies; with one class all but the trees. They were chosen by
+    classes held out and by corrupted rows. For images they are the classifier's probability,
+    the angle between the last feature maps and those of the nearest of 10,000 training images
+    of the class, and the likelihood of the pixels under one PCA a class; around a network
+    without a child ``conv`` that ends in a linear layer :class:`MahalanobisDistance`, ViM
+    (:class:`Subspace`), NCI and the energy of its features, and the same pixels, which see
+    images unlike all classes.
+
+    Where a member asks the classifier (as "classifier", or made from it), the classifier
+    learns from the rows that train the members, and members that have one score a class are
+    read at the class that it predicts. Else it learns from all rows, those that calibrate
+    included, since no p-value depends on it, and members are read at their best class.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
@@ -117,8 +126,6 @@ class CombinedClassifier(Composition, OODClassifier):
     ``outlier_share``, u the p-value, uniform on known rows, and ``f(u) = 0.05 * u ** -0.95``
     its density on unknown ones: Bayes' rule for refusing where answers to unknown rows are
     wrong [3]_.
-
-    A member that has one score a class is read at the class that ``classifier`` predicts.
 
     "cross" uses all rows twice. Were the models of all folds kept, at most 2 alpha of new rows
     would have a p-value of at most alpha [4]_; with one model in use no such bound is proved,
@@ -207,7 +214,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -----
         UserWarning
             If so few rows calibrate that no p-value is 0.05 or less, or if a class has no row
-            to train on.
+            to train members on.
         """
         self._check_parameters()
         is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2

@@ -204,7 +204,7 @@ def test_one_class_needs_no_classifier():
     assert list(detector.members_) == ["pca", "neighbors", "density"]
     np.testing.assert_array_equal(detector.predict_proba(X[:2]), [[1.0], [1.0]])
     default = CombinedClassifier(random_state=0).fit(X)
-    assert list(default.members_) == ["mixture", "nearest", "nearest_ranks"]
+    assert list(default.members_) == ["mixture", "nearest", "nearest_ranks", "extreme"]
     assert default.score_samples([[9.0, 0, 0]]) < np.log(0.03)
     with pytest.raises(ValueError, match="leaves no member"):
         combined(members=[("confidence", "classifier")]).fit(X)
@@ -214,7 +214,8 @@ def test_one_class_needs_no_classifier():
 def test_defaults_for_a_table():
     X, y = load_iris(return_X_y=True)
     detector = CombinedClassifier(random_state=0).fit(X, y)
-    assert list(detector.members_) == ["mixture", "nearest", "nearest_ranks"]
+    table = ["mixture", "nearest", "nearest_ranks", "extreme"]
+    assert list(detector.members_) == ["trees", *table]
     assert detector.score_samples(X + 5).max() < detector.score_samples(X).mean()
 
 
