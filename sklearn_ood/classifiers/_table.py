@@ -21,7 +21,7 @@ from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
 
 LARGEST_SEED = np.iinfo(np.int32).max
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.
-MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 4000, 500, 2000
+MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 3000, 500, 2000
 # What a member says at least of every class: the trees vote by counting.
 LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
 # Where the members' weights are drawn, and how strongly.
@@ -69,7 +69,7 @@ class TableClassifier(OODClassifier):
     a logarithmic opinion pool, calibrated as it is weighted. ``score_samples`` is the largest.
 
     The weights come from rows that judge members fitted on others: five parts in turn of up
-    to 500 rows, two of up to 2,000, and above one half of at most 4,000. These rows also say
+    to 500 rows, two of up to 2,000, and above one half of at most 3,000. These rows also say
     after how many trees boosting stops. The members are then fitted on all rows; of more than
     50,000 each tree sees so many, drawn at random, and the network too.
 

@@ -29,8 +29,8 @@ from sklearn_ood.generators import PCAGenerator
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
-MAX_NEIGHBOR_ROWS = 10_000
-N_TREES, MAX_ROWS_A_TREE = 100, 20_000
+# That a member remembers, or that each of its trees and mixtures learns from.
+MAX_ROWS, N_TREES = 10_000, 100
 LARGEST_SEED = np.iinfo(np.int32).max
 
 
@@ -175,25 +175,22 @@ def image_members(input_shape, classifier):
 
 def table_members(n_rows, n_classes):
     """Named members for tables, that ask no classifier: it can then learn from all rows."""
-    ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
-    is_large = n_rows > MAX_ROWS_A_TREE
-    some = {"bootstrap": True, "max_samples": MAX_ROWS_A_TREE} if is_large else {}
+    is_large = n_rows > MAX_ROWS
+    some = {"bootstrap": is_large, "max_samples": MAX_ROWS if is_large else None}
     trees = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, **some)
-    members = [
-        ("mixture", TableDensity()),
+    ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
+    several = [("trees", make_pipeline(TableEncoder(), trees))] if n_classes > 1 else []
+    return [
+        *several,
+        ("mixture", TableDensity(max_samples=MAX_ROWS)),
         ("nearest", _near_in_table(TableEncoder())),
         ("nearest_ranks", _near_in_table(TableEncoder(), ranks)),
-        ("extreme", make_pipeline(TableEncoder(), ExtremeColumn())),
+        ("extreme", make_pipeline(TableEncoder(), ExtremeColumn(MAX_ROWS))),
     ]
-    return (
-        members
-        if n_classes == 1
-        else [("trees", make_pipeline(TableEncoder(), trees)), *members]
-    )
 
 
 def _near_in_table(*steps):
-    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS))
+    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_ROWS))
 
 
 def _densities(generator):
@@ -203,7 +200,7 @@ def _densities(generator):
 
 def _near_in_feature_maps(classifier):
     """The member on the last feature maps of a net that has its convolutions by name."""
-    neighbors = NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS)
+    neighbors = NeighborDistance(max_samples=MAX_ROWS)
     return make_pipeline(NetFeatures(classifier, layer="conv"), Normalizer(), neighbors)
 
 
