@@ -60,8 +60,9 @@ class CombinedClassifier(Composition, OODClassifier):
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
-        1,000 rows, else a tenth of them, between 200 and 10,000. Where classifier and members
-        are all frozen, all rows calibrate.
+        2,000 rows, else a quarter of them, between 500 and 10,000; where a member asks the
+        classifier, which then loses them, "cross" below 1,000, else a tenth, between 200 and
+        10,000. Where all that a p-value depends on is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None
@@ -384,13 +385,14 @@ class CombinedClassifier(Composition, OODClassifier):
         return take_rows(rows, inside), codes[inside], classes
 
     def _calibration(self, n_rows, classes):
-        """How rows calibrate: "all" where nothing is to be trained, "cross" where few are."""
+        """How rows calibrate: "all" where no p-value depends on what is to be trained."""
         used = [self.classifier] if self.is_asked_ and len(classes) > 1 else []
         used += [None] if self.members is None else [member for _, member in self.members]
         if all(isinstance(each, (FrozenEstimator, str)) for each in used):
             return "all"
-        few = self.calibration == "auto" and n_rows < _conformal.AUTO_CROSSED_BELOW
-        return "cross" if few else self.calibration
+        if self.calibration == "auto":
+            return _conformal.auto_calibration(n_rows, is_asked=self.is_asked_)
+        return self.calibration
 
     def _warn(self, untaught):
         if len(untaught):

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 MIN_CALIBRATION, N_FOLDS = 20, 5
-AUTO_CROSSED_BELOW = 1000
-AUTO_SHARE, AUTO_LEAST, AUTO_MOST = 0.1, 200, 10_000
+# Below how many rows "auto" crosses them; which share calibrates above, at least and at most.
+AUTO, AUTO_ASKED = (2000, 0.25, 500, 10_000), (1000, 0.1, 200, 10_000)
 TAIL_SHARE = 0.1
 TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.
@@ -40,12 +40,16 @@ def split_rows(n_rows, calibration, random_state):
     return training, parts
 
 
+def auto_calibration(n_rows, *, is_asked):
+    """ "cross" where rows are few, else a number: fewer where a classifier loses them."""
+    crossed_below, share, least, most = AUTO_ASKED if is_asked else AUTO
+    return "cross" if n_rows < crossed_below else int(np.clip(share * n_rows, least, most))
+
+
 def calibration_size(calibration, n_rows):
     """How many of ``n_rows`` rows calibrate."""
     if calibration in ("all", "cross"):
         return n_rows
-    if calibration == "auto":
-        return int(min(max(AUTO_SHARE * n_rows, AUTO_LEAST), AUTO_MOST))
     is_count = isinstance(calibration, Integral)
     return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 
