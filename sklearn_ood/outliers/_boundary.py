@@ -109,7 +109,7 @@ class _Region:
         )
 
     def distances(self, rows):
-        """To the last of the neighbours, in units of what is usual in the class of the first."""
+        """To the last of the neighbours, over what is usual in the class of the first."""
         distances, neighbors = self.tree.kneighbors(rows @ self.to_white)
         return distances[:, -1] / self.usual[neighbors[:, 0]]
 

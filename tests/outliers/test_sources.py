@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils import check_random_state
@@ -15,7 +18,7 @@ from sklearn_ood.data._labels import OUTLIER
 from sklearn_ood.data._rows import TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
 from sklearn_ood.outliers._boundary import _Region, median_of_class, within_class_whitening
-from sklearn_ood.outliers._training import resolve_sources
+from sklearn_ood.outliers._names import resolve_sources
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 SOURCES = [BoundaryOutliers(), UniformOutliers(), MixupOutliers(), NoiseOutliers()]
@@ -246,3 +249,17 @@ def test_unusable_rows_of_a_callable_are_named(rows, message):
     ((source,), _) = resolve_sources(lambda X, y, n, random_state: rows)
     with pytest.raises(ValueError, match=message):
         source.sample(training_data(), 4, 0)
+
+
+def test_a_net_is_judged_by_outliers_that_it_was_not_trained_on():
+    rows = np.arange(80.0).reshape(40, 2)
+    net = SimpleNamespace(unseen=0.25, device="cpu", module_=torch.nn.Identity())
+    ((source,), _) = resolve_sources(lambda X, y, n, random_state: rows)
+    draw = source.supply(net, training_data(), 40, 0, lambda rows: rows)
+    seen, unseen = (set(draw_as(net, draw, training)) for training in (True, False))
+    assert (len(seen), len(unseen), len(seen & unseen)) == (30, 10, 0)
+
+
+def draw_as(net, draw, training):
+    net.module_.train(training)
+    return draw(1000)[:, 0].tolist()
