@@ -231,8 +231,22 @@ def test_a_classifier_that_says_the_same_of_all_rows_is_told(kind):
         nn.init.constant_(network[0].bias, -1e3)
         return network
 
-    with pytest.warns(ConvergenceWarning, match="answers all rows alike"):
+    with pytest.warns(ConvergenceWarning, match="differ by 0 nats"):
         kind(dead, outliers="noise", max_epochs=2, random_state=0).fit(X, y)
+
+
+def test_a_classifier_that_forgets_the_classes_is_told():
+    class Rising(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 15:
+                net.module_.network.output.weight.data.neg_()
+                net.optimizer_.param_groups[0]["lr"] = 0.0
+
+    classifier = ConfidentClassifier(
+        outliers="noise", lr=1e-2, max_epochs=16, net_params={"callbacks": [Rising()]}, **SMALL
+    )
+    with pytest.warns(ConvergenceWarning, match="loss on the classes rose from"):
+        classifier.fit(X, y)
 
 
 def test_a_live_classifier_is_not_warned_about(recwarn):
