@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_ood import _response
+from sklearn_ood.nets._modules import called
 from sklearn_ood.search._ascent import Objective
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
@@ -63,12 +64,23 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 def resolve_divergence(divergence):
     """The function that a ``divergence`` parameter names, or is."""
-    function = DIVERGENCES.get(divergence, divergence)
-    if callable(function):
-        return function
+    if divergence in DIVERGENCES:
+        return DIVERGENCES[divergence]
+    if callable(divergence):
+        return partial(_diverging, divergence)
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
         "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
+    )
+
+
+def _diverging(divergence, log_proba):
+    values = called("divergence", divergence, log_proba)
+    if torch.is_tensor(values):
+        return values
+    raise TypeError(
+        f"Got divergence={divergence!r}, which gave {type(values).__name__}, but expected a "
+        "tensor of shape (n_samples,)."
     )
 
 

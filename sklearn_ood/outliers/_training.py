@@ -16,7 +16,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
 from sklearn_ood._parameters import Count, NonNegative, Positive
-from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
+from sklearn_ood.nets._modules import (
+    InputShape,
+    called,
+    check_generation,
+    doubled,
+    halved,
+    mlp,
+)
 from sklearn_ood.nets._training import Net
 from sklearn_ood.outliers._base import OutlierSource
 from sklearn_ood.outliers._boundary import BoundaryOutliers
@@ -237,7 +244,7 @@ def build_generator(
     their location and scale. A callable gets ``(latent_dim, input_shape)``.
     """
     if generator != "auto":
-        network = generator(latent_dim, input_shape)
+        network = called("generator", generator, latent_dim, input_shape)
         check_generation(network, (latent_dim,), input_shape, name="generator")
         return network
     if len(input_shape) == 3:
@@ -259,7 +266,7 @@ def build_discriminator(
     A callable gets ``input_shape``.
     """
     if discriminator != "auto":
-        network = discriminator(input_shape)
+        network = called("discriminator", discriminator, input_shape)
         check_generation(network, input_shape, (1,), name="discriminator")
         return network
     if len(input_shape) == 3:
@@ -338,7 +345,7 @@ class CallableOutliers(OutlierSource):
 
     def __call__(self, X, y, n, random_state=None):
         """Call the function."""
-        return self.function(X, y, n, random_state)
+        return called("outliers", self.function, X, y, n, random_state)
 
     def __repr__(self, N_CHAR_MAX=700):
         return getattr(self.function, "__name__", type(self.function).__name__)
