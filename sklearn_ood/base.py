@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood._response import is_frozen, log_softmax
+from sklearn_ood._response import fitted_foreign, is_frozen, log_softmax
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
@@ -217,7 +217,7 @@ def fitted_on(estimator, rows, *, X, y, **params):
     if not rows.all():
         data = [take_rows(each, rows) for each in data]
         params = _check_method_params(X, params, np.flatnonzero(rows)) if params else {}
-    return clone(estimator).fit(*data, **params)
+    return fitted_foreign(clone(estimator), *data, **params)
 
 
 def random_part(n_rows, share, random_state, *, parameter):

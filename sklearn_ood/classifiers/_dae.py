@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Share, fitted
-from sklearn_ood._response import clone_completed, log_proba, log_softmax
+from sklearn_ood._response import clone_completed, fitted_foreign, log_proba, log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.nets._autoencoder import (
@@ -374,7 +374,7 @@ class DAEClassifier(DAEConfidence):
         with random:
             random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
         estimator = clone_completed(self.estimator, random_state=random_state)
-        self.estimator_ = estimator.fit(rows.astype(np.float64), y, **weights)
+        self.estimator_ = fitted_foreign(estimator, rows.astype(np.float64), y, **weights)
 
     def _class_log_proba(self, rows, logits):
         if len(self.classes_) == 1:

@@ -94,7 +94,7 @@ class TableClassifier(OODClassifier):
 
     n_estimators: Count = field(default=200, kw_only=False)
     ood_label: Any = None
-    n_jobs: Any = None
+    n_jobs: int | None = None
     random_state: RandomState = None
 
     columns_: TableColumns = fitted()

@@ -188,7 +188,7 @@ class CombinedClassifier(Composition, OODClassifier):
     calibration: Literal["auto", "cross"] | Share | Rows = "auto"
     outlier_share: PartOrNone = 0.01
     input_shape: tuple[int, ...] | None = None
-    n_jobs: Any = None
+    n_jobs: int | None = None
     verbose: int = 0
     ood_label: Any = None
     random_state: RandomState = None

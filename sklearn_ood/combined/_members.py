@@ -13,7 +13,7 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
-from sklearn_ood._response import clone_completed, known_of, log_proba, unwrap
+from sklearn_ood._response import clone_completed, fitted_foreign, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
@@ -138,7 +138,7 @@ def _fit_all(named, *, X, y, seeds, input_shape, n_jobs, task):
 
 
 def _fit(estimator, X, y):
-    return estimator.fit(X, y)
+    return fitted_foreign(estimator, X, y)
 
 
 def _shown(names, task):

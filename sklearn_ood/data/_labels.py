@@ -11,6 +11,8 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from sklearn_ood._parameters import check_label
+
 OUTLIER = -1
 # Beyond it float64 does not hold every integer.
 LARGEST_EXACT = 2**53
@@ -60,8 +62,7 @@ def is_label(y, label):
     """Mask of the rows of ``y`` that carry ``label``; nothing carries None."""
     if label is None:
         return np.zeros(len(y), dtype=bool)
-    if np.ndim(label):
-        raise ValueError(f"Got ood_label={label!r}, but expected one label: a number or text.")
+    check_label(label, "ood_label")
     return codes_in([label], y) == 0
 
 

@@ -150,7 +150,7 @@ class TableDensity(OODClassifier):
     smoothing: Positive = 0.1
     max_samples: Count | None = 20_000
     ood_label: Any = None
-    n_jobs: Any = None
+    n_jobs: int | None = None
     random_state: RandomState = None
 
     columns_: TableColumns = fitted()

@@ -11,10 +11,9 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, Natural, NonNegative, Positive
+from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, whole_numbers
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
-from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 # How much of the averaged weights stays at each step, after the first ones.
@@ -33,7 +32,7 @@ class GANCore(Core):
         super().__init__(gan.n_classes_, gan.n_features_in_)
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
         self.instance_noise = gan.instance_noise
-        self.gradient_penalty, self.n_steps = gan.gradient_penalty, 0
+        self.gradient_penalty, self.n_steps = float(gan.gradient_penalty), 0
         self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
         self.decode = copy.deepcopy(self.player).requires_grad_(False)
         self.discriminator = discriminator
@@ -171,7 +170,7 @@ class GAN(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = layer_sizes(self.hidden_layer_sizes)
+        sizes = whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes")
         network = partial(stacked_network, normalize=True)
         return GANCore(
             self,

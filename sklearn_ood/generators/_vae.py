@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, Natural, Positive, Share
+from sklearn_ood._parameters import Count, Natural, Positive, Share, whole_numbers
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network
-from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import (
     Decoder,
     GaussianEncoder,
@@ -32,7 +31,7 @@ class VAECore(Core):
         is_learned = vae.noise_variance == "fit"
         start = 0.0 if is_learned else float(np.log(vae.noise_variance))
         log_noise = torch.full((self.n_classes,), start)
-        self.log_noise = nn.Parameter(log_noise, is_learned and not self.is_bernoulli)
+        self.log_noise = nn.Parameter(log_noise, bool(is_learned) and not self.is_bernoulli)
 
     @torch.no_grad()
     def started(self, rows):
@@ -139,7 +138,7 @@ class VAE(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = layer_sizes(self.hidden_layer_sizes)
+        sizes = whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes")
         network = conditioned_network if self.conditional else stacked_network
         return VAECore(
             self,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_ood import _response
+from sklearn_ood._parameters import called
 from sklearn_ood.search._ascent import Objective, gradient_moves
 from sklearn_ood.search._evolution import evolution_moves
 
@@ -64,12 +65,23 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 def resolve_divergence(divergence):
     """The function that a ``divergence`` parameter names, or is."""
-    function = DIVERGENCES.get(divergence, divergence)
-    if callable(function):
-        return function
+    if divergence in DIVERGENCES:
+        return DIVERGENCES[divergence]
+    if callable(divergence):
+        return partial(_diverging, divergence)
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
         "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
+    )
+
+
+def _diverging(divergence, log_proba):
+    values = called("divergence", divergence, log_proba)
+    if torch.is_tensor(values):
+        return values
+    raise TypeError(
+        f"Got divergence={divergence!r}, which gave {type(values).__name__}, but expected a "
+        "tensor of shape (n_samples,)."
     )
 
 

@@ -123,7 +123,7 @@ class GeValDi(Composition, OODClassifier):
     """
 
     estimators: Any = field(default=None, kw_only=False)
-    generator: Any = None
+    generator: BaseEstimator | None = None
     divergence: Literal["js", "kl"] | Annotated[Callable, callable] = "js"
     prior_weight: NonNegative = 0.0
     prior_mass: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.9

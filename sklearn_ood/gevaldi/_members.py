@@ -8,7 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._response import clone_completed
+from sklearn_ood._response import clone_completed, fitted_foreign
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.generators import VAE, BaseGenerator, InterpolationGenerator
@@ -131,7 +131,7 @@ def _inside(frozen):
 def _fit(estimator, rows, labels):
     """Fitted to rows in the precision that it computes in."""
     single = isinstance(estimator, OODClassifier | BaseGenerator)
-    return estimator.fit(rows if single else rows.astype(np.float64), labels)
+    return fitted_foreign(estimator, rows if single else rows.astype(np.float64), labels)
 
 
 def _shown(classes):

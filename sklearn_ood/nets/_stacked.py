@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from sklearn_ood._parameters import called
 from sklearn_ood.nets._modules import check_generation, doubled, halved, size_of
 
 # ``functional_call`` puts other weights into a module that all threads share.
@@ -176,7 +177,7 @@ def stacked_network(
         modules = [copy.deepcopy(network) for _ in range(n_classes)]
     else:
         input_shape = (n_inputs,)
-        modules = [network(n_inputs, n_outputs) for _ in range(n_classes)]
+        modules = [called(parameter, network, n_inputs, n_outputs) for _ in range(n_classes)]
     check_generation(modules[0], input_shape, output_shape, name=parameter)
     return StackedNetwork(StackedModule(modules), input_shape)
 

@@ -8,8 +8,14 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from sklearn_ood._parameters import Count, NonNegative, Positive
-from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
+from sklearn_ood._parameters import Count, NonNegative, Positive, called
+from sklearn_ood.nets._modules import (
+    InputShape,
+    check_generation,
+    doubled,
+    halved,
+    mlp,
+)
 from sklearn_ood.outliers._base import OutlierSource
 from sklearn_ood.outliers._training import OutlierNet
 
@@ -164,7 +170,7 @@ def build_generator(
     their location and scale. A callable gets ``(latent_dim, input_shape)``.
     """
     if generator != "auto":
-        network = generator(latent_dim, input_shape)
+        network = called("generator", generator, latent_dim, input_shape)
         check_generation(network, (latent_dim,), input_shape, name="generator")
         return network
     if len(input_shape) == 3:
@@ -186,7 +192,7 @@ def build_discriminator(
     A callable gets ``input_shape``.
     """
     if discriminator != "auto":
-        network = discriminator(input_shape)
+        network = called("discriminator", discriminator, input_shape)
         check_generation(network, input_shape, (1,), name="discriminator")
         return network
     if len(input_shape) == 3:

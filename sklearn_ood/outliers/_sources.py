@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import NonNegative, Positive
+from sklearn_ood._parameters import NonNegative, Positive, called
 from sklearn_ood.outliers._base import MadeOutliers, OutlierSource
 from sklearn_ood.outliers._boundary import mixup_rows
 
@@ -139,7 +139,7 @@ class CallableOutliers(OutlierSource):
 
     def __call__(self, X, y, n, random_state=None):
         """Call the function."""
-        return self.function(X, y, n, random_state)
+        return called("outliers", self.function, X, y, n, random_state)
 
     def __repr__(self, N_CHAR_MAX=700):
         return getattr(self.function, "__name__", type(self.function).__name__)
