@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from dataclasses import field
 from functools import partial
 from typing import Any, Literal
@@ -58,12 +59,19 @@ class DAEConfidence(NetClassifier):
             callable, default="auto"
         As in :class:`SoftmaxClassifier`. All layers but the last are the encoder, whose last
         hidden layer is the code.
+    hidden_layer_sizes : tuple of int, default=(200, 200)
+        Dense layers of "mlp" and "small_cnn". One layer alone cannot bend around a ring.
+    lr : float > 0, default=3e-3
+        Learning rate.
+    lr_schedule : {None, "cosine", "step"}, default="cosine"
+        As in :class:`SoftmaxClassifier`. Without one the last steps leave errors of their own
+        in the reconstructions.
     decoder : {"tied", "free"}, default="tied"
         The mirror image of the encoder, with the encoder's weights transposed, or with its
         own, also for encoders that have no mirror image.
     noise : float > 0, default=0.2
         Standard deviation of the training noise, in the units of X: scale X first.
-    reconstruction_weight : float > 0, default=1.0
+    reconstruction_weight : float > 0, default=5.0
         Factor of the mean squared error, as a share of the features' mean variance, beside
         the cross entropy.
     alpha : float > 0 or "auto", default="auto"
@@ -133,9 +141,12 @@ class DAEConfidence(NetClassifier):
     True
     """
 
+    hidden_layer_sizes: Iterable[int] | int = (200, 200)
+    lr: Positive = 3e-3
+    lr_schedule: Literal["cosine", "step"] | None = "cosine"
     decoder: Literal["tied", "free"] = "tied"
     noise: Positive = 0.2
-    reconstruction_weight: Positive = 1.0
+    reconstruction_weight: Positive = 5.0
     alpha: Positive | Literal["auto"] = "auto"
     coverage: Share = 0.95
     beta: NonNegative = 10.0

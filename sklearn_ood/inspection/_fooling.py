@@ -89,8 +89,9 @@ def fooling_rate(
         In the unit of the confidence: for most of our classifiers a logarithm, such as
         ``np.log(0.9)``.
     target : {"unscaled", "scaled"}, default="unscaled"
-        What the search makes large: the class's output alone, as in [1]_ and [2]_, or the
-        output that the confidence is computed from, such as log c(x) + log p(x).
+        What the search makes large: the probability of the class, as in [1]_ and [2]_, of
+        COOL that of all its units together; or the class's evidence, which the confidence is
+        computed from, such as log c(x) + log p(x), of COOL the units' agreement.
     method : {"auto", "gradient", "evolution"}, default="auto"
         "gradient" trains a :class:`FoolingGenerator` for each trial through the network of
         one of our classifiers. "evolution" needs ``predict_proba`` only: a separable CMA

@@ -20,12 +20,12 @@ FIRST_STEP = 0.2
 
 
 class FoolingGenerator:
-    """A batch of generators, each one dense sigmoid layer with an input of random signs.
+    """A batch of generators, each one dense sigmoid layer with an input uniform in [0, 1].
 
     Its D^2 weights, trained with Adam, need not be held: the gradient of a weight is that of
-    its output times a sign, so that all weights of an output take the same step, and the
-    activation moves by D + 1 times the step (D weights and the bias). One number and two
-    moments for each output are the whole state, exactly.
+    its output times its input, which Adam divides by its size, so that all weights of an
+    output take the same step s and its activation moves by s (||input||_1 + 1), the bias
+    included. One number and two moments for each output are the whole state.
 
     Parameters
     ----------
@@ -55,14 +55,15 @@ class FoolingGenerator:
     ):
         self.allowed = keep or np.asarray
         self.low, self.high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
-        self.step = lr * (n_features + 1)
         random_state = check_random_state(random_state)
-        # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them
-        # with random signs is normal with variance 1/3 but for terms of order 1/D.
         shape = n_generators, n_features
-        weights = random_state.normal(scale=3**-0.5, size=shape)
+        inputs = random_state.uniform(size=shape)
+        self.step = lr * (inputs.sum(axis=1, keepdims=True) + 1).astype(np.float32)
+        # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them,
+        # each times an input, is normal but for terms of order 1/D.
+        scale = np.sqrt((inputs**2).mean(axis=1, keepdims=True) / 3)
         bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
-        self.activation = (weights + bias).astype(np.float32)
+        self.activation = (random_state.normal(scale=scale, size=shape) + bias).astype(np.float32)
         self.moment, self.square = np.zeros((2, *shape), dtype=np.float32)
         self.n_updates = 0
 
@@ -82,7 +83,7 @@ class FoolingGenerator:
 
     def keep(self, mask):
         """Drop the generators where ``mask`` is False."""
-        self.activation = self.activation[mask]
+        self.activation, self.step = self.activation[mask], self.step[mask]
         self.moment, self.square = self.moment[mask], self.square[mask]
 
 
@@ -128,7 +129,7 @@ class GradientSearch:
             evidence, scores = scored.head(outputs)
             attacked = evidence if self.scaled else scored.head.log_outputs(outputs)
             (gradient,) = torch.autograd.grad(-attacked.gather(1, aims).sum(), batch)
-            return gradient, attacked.argmax(dim=1), scores
+            return gradient, evidence.argmax(dim=1), scores
 
         aimed = np.column_stack([rows, self.classes]).astype(np.float32)
         return map_batches(of_batch, aimed, device=self.estimator.net_.device)
