@@ -30,7 +30,7 @@ LEAST_ROWS, LEAST_SHARE = 10, 0.02
 class ChurnRegion(NamedTuple):
     """Rows that a rule describes, and how far two models agree on them.
 
-    Attributes
+    Parameters
     ----------
     rule : str
         In names of columns; "all rows" where there is no other.
@@ -61,7 +61,7 @@ class ChurnRegion(NamedTuple):
 class ChurnReport:
     """How two models differ on real rows. Print it, or show it as a notebook's last line.
 
-    Attributes
+    Parameters
     ----------
     different : ndarray of bool of shape (n_rows,)
         Where their answers differ; a refusal is an answer of its own.
