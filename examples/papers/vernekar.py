@@ -7,8 +7,8 @@ points: the share of the box that the confident net answers with more than .95, 
 the reject net rejects, both along rays out to radius 10,000, and how many of 36 sectors of
 each ring the made outliers reach.
 
-``--dimensions``: the classifiers as they come, on four Gaussians in 2 to 200 dimensions: how many
-fresh rows are refused or named wrongly, and how many are refused far out. Distances are in
+``--dimensions``: the classifiers as they come, on four Gaussians in 2 to 200 dimensions: how
+many fresh rows are refused or named wrongly, and how many are refused far out. Distances are in
 units of the radius that holds 99 % of a cluster.
 
     python examples/papers/vernekar.py
@@ -129,7 +129,7 @@ def clusters(n_features, seed, n=2000, n_fresh=4000, apart=6.5):
 
 
 def around(centers, times, radius, seed, n=2000):
-    """Rows at ``times`` the radius of a cluster, where no other is nearer than twice its own."""
+    """Rows at ``times`` the radius of a cluster, where no other is close."""
     rng = np.random.RandomState(seed)
     directions = rng.normal(size=(n, centers.shape[1]))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
