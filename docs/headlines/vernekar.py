@@ -7,7 +7,8 @@ from headlines import claim, part
 
 def headlines():
     def run(data, method, measure):
-        return metric("vernekar", method, measure, data=data)
+        where = {"experiment": "two Gaussians", "data": data}
+        return metric("vernekar", method, measure, **where)
 
     for method in ("reject", "reject, beta 0.3"):
         yield claim(
@@ -62,3 +63,16 @@ def headlines():
         lambda: [run("boundary sampler", "reject", "fewest sectors").min],
         lambda sectors: sectors == 36,
     )
+    for dimension in ("2", "3", "10", "20", "50", "200"):
+        where = {"experiment": "dimensions", "data": dimension}
+        yield claim(
+            f"four Gaussians in {dimension} dimensions, the default reject net: fresh rows "
+            "refused or named wrongly; rows at twice the radius and at 1,000 refused",
+            "goal: at most 5 %; all",
+            "{:.1p} %; {:.1p} and {:.1p} %",
+            lambda where=where: [
+                metric("vernekar", "reject", measure, **where)
+                for measure in ("known lost", "refused at 2", "refused at 1000")
+            ],
+            lambda lost, near, far: part((lost <= 0.05) + (near > 0.99) + (far > 0.99), 3),
+        )
