@@ -99,8 +99,8 @@ def in_its_layers(net, X, y):
     }
 
 
-def bound(vae):
-    """A VAE's other similarity: the evidence lower bound."""
+def at_the_mean(vae):
+    """A VAE's other similarity: its terms at the encoder's mean, which are no bound."""
     vae = copy.copy(vae)
     vae.similarity_ = "likelihood"
     return vae
@@ -128,7 +128,7 @@ def run(taught, name, args):
     model, fit_seconds = kept(args.cache / f"{taught}-{name}.joblib", lambda: make().fit(X, y))
     variants = in_its_layers(model, X, y) if name == "cnn" else {name: model}
     if name == "vae":
-        variants["vae, likelihood"] = bound(model)
+        variants["vae, likelihood"] = at_the_mean(model)
     for variant, scorer in variants.items():
         path = args.cache / f"{taught}-{variant}.scores"
         found = joblib.load(path) if path.exists() else {"score_seconds": 0.0}
