@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_ood import GeValDi, SoftmaxClassifier
 from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.gevaldi import plot_ascent, plot_regions, plot_samples
+from sklearn_ood.metrics import churn_report
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -36,8 +37,6 @@ for name, model in compared.named_estimators_.items():
 # %%
 # What do the test rows say? On how many the two differ, with an exact interval, who is right
 # there, and in which columns (here pixels) these rows differ from the others.
-
-from sklearn_ood.metrics import churn_report
 
 print(churn_report(*compared.estimators_, X_test, y_test, random_state=0))
 
