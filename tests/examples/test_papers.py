@@ -11,6 +11,7 @@ SCRIPTS = [
     "figures",
     "generative",
     "gevaldi",
+    "gevaldi_ensemble",
     "lee",
     "member_selection",
     "mixed_tables",
