@@ -50,7 +50,7 @@ def claim(what, said, cell, numbers=(), holds=lambda *_: None):
         found = numbers() if callable(numbers) else numbers
     except LookupError:
         return Headline(what, said, "", "", "open")
-    verdict = holds(*map(float, found))
+    verdict = holds(*(x if isinstance(x, str) else float(x) for x in found))
     verdict = {True: "yes", False: "no", None: "open"}.get(verdict, verdict)
     runs = [str(number.n) for number in found if hasattr(number, "n")]
     return Headline(what, said, cell.format(*found), min(runs, default=""), verdict)

@@ -18,6 +18,7 @@ SCRIPTS = [
     "figures",
     "generative",
     "gevaldi",
+    "gevaldi_ensemble",
     "lee",
     "lee_gpu",
     "member_selection",
