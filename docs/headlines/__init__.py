@@ -19,6 +19,7 @@ PAGES = {
     "gevaldi": "GeValDi",
     "outlier_tables": "Made outliers on tables",
     "combined": "Combined evidence",
+    "selective_tables": "Tables with known rows only",
 }
 VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}
 

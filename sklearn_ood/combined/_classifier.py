@@ -62,9 +62,9 @@ class CombinedClassifier(Composition, OODClassifier):
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
-        2,000 rows, else a quarter of them, between 500 and 10,000; where a member asks the
-        classifier, which then loses them, "cross" below 1,000, else a tenth, between 200 and
-        10,000. Where all that a p-value depends on is frozen, all rows calibrate.
+        2,000 rows, else a tenth of them, between 500 and 10,000; where a member asks the
+        classifier, which then loses them, "cross" below 1,000, and 200 at least. Where all
+        that a p-value depends on is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None
