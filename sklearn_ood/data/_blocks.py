@@ -103,6 +103,12 @@ def indexable_rows(X, y, *, needs_labels=True):
     return X, indexable(y)[0]
 
 
+def training_rows(X, y):
+    """The rows of a dataset, to be read when training asks for them, and the labels."""
+    rows = _datasets().DatasetRows(X)
+    return rows, rows.labels() if y is None else y
+
+
 def n_rows(X):
     """How many rows X has; a loader has those of its batches."""
     return _datasets().n_images(X) if is_dataset(X) else _num_samples(X)
@@ -152,6 +158,10 @@ class PagedRows:
             part[start : start + at_once] = self.rows[chosen]
         return part
 
+    def part(self, mask):
+        """The rows where ``mask`` holds."""
+        return PagedRows(take_rows(self.rows, mask))
+
     def _count(self, n_bytes):
         """Give the pages back before more of them would be resident than may be."""
         self._n_resident += n_bytes
@@ -164,6 +174,8 @@ def take_rows(X, mask):
     """The rows where ``mask`` holds; those of a mapped file in a temporary one."""
     if is_dataset(X):
         return _datasets().part_of(X, mask)
+    if isinstance(X, PagedRows):
+        return X.part(mask)
     if is_mapped(X):
         return _spilled(X, mask, X.dtype)
     if is_tensor(X):
