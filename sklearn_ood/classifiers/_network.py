@@ -83,7 +83,7 @@ class NetClassifier(OODClassifier):
     random_state : int, RandomState or None, default=None
         Seed of weights, batches and held-out rows: the same bits on a CPU, in any thread.
     verbose : int, default=0
-        1 shows a progress bar.
+        1 shows a progress bar, of training and of scoring a dataset.
 
     Attributes
     ----------

@@ -94,9 +94,8 @@ class DatasetRows(PagedRows):
 
     def part(self, mask):
         """The rows where ``mask`` holds."""
-        part = copy(self)
-        part._index = self._index[mask]
-        part.shape = len(part._index), self.shape[1]
+        part, index = copy(self), self._index[mask]
+        vars(part).update(_index=index, shape=(len(index), self.shape[1]))
         return part
 
     def _read(self, indices, **options):
@@ -108,8 +107,8 @@ class DatasetRows(PagedRows):
         rows = images.reshape(len(images), -1).astype(np.float32, copy=False)
         if rows.shape[1] != self.shape[1] or not np.isfinite(rows.sum(dtype=np.float64)):
             raise ValueError(
-                f"Got images of shape {images.shape[1:]}, or with NaN or infinity, but expected "
-                f"finite ones of {self.shape[1]} numbers, as the first is."
+                f"Got images of shape {images.shape[1:]}, or with NaN or infinity, but "
+                f"expected finite ones of {self.shape[1]} numbers, as the first is."
             )
         return rows
 
@@ -175,8 +174,8 @@ def _images_of(loader):
     """Positions of the images that a loader gives, which may shuffle them."""
     if isinstance(loader.sampler, WeightedRandomSampler) or loader.drop_last:
         raise ValueError(
-            "Got a DataLoader that draws images by weights or drops some, but each is seen once "
-            "in every pass; pass one without, and class_weight to weigh classes."
+            "Got a DataLoader that draws images by weights or drops some, but each is seen "
+            "once in every pass; pass one without, and class_weight to weigh classes."
         )
     if isinstance(loader.sampler, RandomSampler):
         return np.arange(len(loader.dataset))

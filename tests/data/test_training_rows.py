@@ -111,11 +111,21 @@ def test_training_on_a_dataset_says_what_is_wrong():
     X, y = images(60)
     with pytest.raises(ValueError, match="no labels, and no y"):
         SoftmaxClassifier(**TRAINED).fit(Images(X))
+    drawn = DataLoader(Pairs(X, y), sampler=WeightedRandomSampler(np.ones(60), 60))
     with pytest.raises(ValueError, match="class_weight to weigh classes"):
-        sampler = WeightedRandomSampler(np.ones(60), 60)
-        SoftmaxClassifier(**TRAINED).fit(DataLoader(Pairs(X, y), sampler=sampler))
+        SoftmaxClassifier(**TRAINED).fit(drawn)
     with pytest.raises(TypeError, match="needs all rows at once"):
         RejectClassifier(**TRAINED).fit(Pairs(X, y))
     X[7] = np.nan
     with pytest.raises(ValueError, match="with NaN or infinity"):
         SoftmaxClassifier(**TRAINED).fit(Pairs(X, y))
+
+
+def test_a_bar_shows_how_many_images_were_scored(capsys):
+    X, y = images(60)
+    net = SoftmaxClassifier(**TRAINED, verbose=1).fit(X, y)
+    capsys.readouterr()
+    net.predict(Pairs(X, y))
+    assert "60/60" in capsys.readouterr().err
+    net.set_params(verbose=0).predict(Pairs(X, y))
+    assert not capsys.readouterr().err
