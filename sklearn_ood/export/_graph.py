@@ -66,27 +66,32 @@ part (double[n, K] log_proba, double[n, K] proba, double[n] given)
 def to_onnx(estimator, path=None, *, X=None):
     """Write a fitted classifier as one ONNX graph, from rows to answers.
 
-    The graph takes flat rows in double, ``X`` of shape (n, n_features), and gives
+    The graph takes flat rows in double, ``X`` of shape (n, n_features), or of a table with text
+    one input for each column, by its name, of shape (n, 1): numbers in double, text as strings
+    in which the empty one is missing. It gives
 
     - ``label`` (n,), int64, double, bool or string as the classes are: the reject label where
       a :class:`SelectiveClassifier` refuses;
     - ``probabilities`` (n, n_classes), double: columns in the order of ``classes_``;
     - ``score`` (n,), double: ``score_samples``;
-    - ``accepted`` (n,), bool: true everywhere without a :class:`SelectiveClassifier`.
+    - ``accepted`` (n,), bool: true everywhere without a :class:`SelectiveClassifier`;
+    - of a :class:`CombinedClassifier` also ``p_value`` and ``confidence`` (n,), double.
 
     Parameters
     ----------
     estimator : fitted estimator
         A :class:`SoftmaxClassifier`, :class:`ConfidentClassifier`, :class:`RejectClassifier`,
-        :class:`COOLClassifier` or :class:`DAEConfidence`, a :class:`SelectiveClassifier` around
-        one (also with one as its ``detector``), or a pipeline or search that ends in one of
-        these. The pipeline's other steps are converted by skl2onnx.
+        :class:`COOLClassifier`, :class:`DAEConfidence` or :class:`TableClassifier`; a
+        classifier of scikit-learn; a score of features, :class:`NeighborDistance`, or
+        :class:`GenerativeClassifier` with a density; a :class:`CombinedClassifier` of these; a
+        :class:`SelectiveClassifier` around one (also with one as its ``detector``), or a
+        pipeline or search that ends in one.
     path : str or path-like, default=None
         Where to write; None writes nothing.
-    X : array-like of shape (n_samples, n_features), default=None
+    X : array-like or frame of shape (n_samples, n_features), default=None
         Rows, such as those of ``fit``, on which the graph is compared with the estimator;
         None makes some, typical as far as the steps can be inverted. Zeros, other norms, very
-        large numbers and NaN are tried in any case.
+        large numbers and NaN are tried in any case. Of a table with text a frame of pandas.
 
     Returns
     -------
@@ -98,9 +103,10 @@ def to_onnx(estimator, path=None, *, X=None):
     ImportError
         If the packages of the extra "onnx" are missing, or torch is older than 2.9.
     TypeError
-        If a part has no ONNX form: other estimators, a step that skl2onnx does not know, scores
-        that need gradients (``epsilon > 0``, the curvature of DAEConfidence); or if it has one
-        that gives something else.
+        If a part, which is named, has no ONNX form: other estimators (such as
+        :class:`TableDensity`), a step that skl2onnx does not know, scores that need gradients
+        (``epsilon > 0``, the curvature of DAEConfidence) or a search; or if it has one that
+        gives something else.
 
     See Also
     --------
@@ -110,7 +116,12 @@ def to_onnx(estimator, path=None, *, X=None):
     -----
     Everything is computed in double where onnxruntime and skl2onnx can: convolutions and some
     steps are in float32. Another engine rounds its matrix products otherwise, which may decide
-    a row whose score lies that near to the threshold: the graph accepts from 1e-6 below it.
+    a row whose score lies that near to the threshold: the graph accepts from 1e-6 below it, and
+    a p-value is that of a score 1e-6 higher.
+
+    Trees, histogram boosting and encoders of categories are converted here, other steps and
+    classifiers by skl2onnx. What parts have in common, such as a network whose features
+    several members read, is in the graph once.
 
     Every step and the whole graph are run before anything is written, and must give what
     Python gives. Where Python refuses a row (it has NaN or an infinite number, and no step

@@ -34,10 +34,8 @@ def scored(estimator):
     if not hasattr(estimator, "scored_network_"):
         raise TypeError(
             f"Got {name}, which has no ONNX form here, but expected a classifier that is one "
-            "network (SoftmaxClassifier, ConfidentClassifier, RejectClassifier, "
-            "COOLClassifier, DAEConfidence), a classifier that skl2onnx converts, a "
-            "CombinedClassifier of such and of scores that are tensor operations, or a "
-            "SelectiveClassifier, pipeline or search around one."
+            "network, a classifier of scikit-learn, scores that are tensor operations, or a "
+            "CombinedClassifier, SelectiveClassifier, pipeline or search around such."
         )
     return estimator.scored_network_
 

@@ -204,6 +204,11 @@ def _append_codes(builder, tensor, text, categories, places, missing, rest):
         text = CODES.replace("KEYS", _keys(known))
         text = text.replace("PLACES", ", ".join(str(int(each)) for each in where))
         return builder.append_text(text.replace("REST", str(int(rest))), tensor)[0]
+    if any(isinstance(each, str) for each in categories):
+        raise TypeError(
+            "Got an encoder of text, but no rows with text to try the graph on; pass some rows "
+            "of the table as X, a frame of pandas."
+        )
     arrays = {
         "known": np.asarray(categories, dtype=np.float64)[None],
         "places": np.asarray(places, dtype=np.float64)[:, None],

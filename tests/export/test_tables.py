@@ -119,6 +119,12 @@ def test_a_new_category_is_what_python_makes_of_it():
     np.testing.assert_allclose(proba, model.predict_proba(new), atol=1e-6)
 
 
+def test_text_needs_rows_of_the_table():
+    model = make_pipeline(columns(FILLED, OneHotEncoder()), FOREST).fit(FRAME, Y)
+    with pytest.raises(TypeError, match="pass some rows of the table as X"):
+        to_onnx(model)
+
+
 def test_numbers_alone_are_one_input():
     rows = FRAME[NUMBERS].fillna(0)
     steps = ColumnTransformer([("first", StandardScaler(), [1])], remainder="passthrough")
