@@ -320,7 +320,8 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
         if self.guarantee_for == "group":
             groups = np.asarray(groups)
             own = "a group of their own, such as 'unknown'"
-            check_no_label_missing(groups.astype(object), "groups", own)
+            numbers = groups.dtype.kind == "f"  # among which NaN is no label either
+            check_no_label_missing(groups.astype(object) if numbers else groups, "groups", own)
             self.groups_ = labels = np.unique(groups)
             each = groups[unseen]
         codes = codes_in(labels, each)
