@@ -12,12 +12,13 @@ and the threshold follows, or an error that says what can be promised instead.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
 from sklearn_ood import SelectiveClassifier
+from sklearn_ood.metrics import AcceptedRegionDisplay
 
 X, y = load_digits(return_X_y=True)
 y = np.where(y == 8, -1, y)
@@ -69,6 +70,14 @@ ax.axvline(0.05, color="C3", linestyle="--", label="promised")
 ax.set(xlabel="Wrong among the answers", ylabel="Calibrations")
 ax.legend()
 print(f"above the promise in {np.mean(np.array(shares) > 0.05):.1%} of 200 calibrations")
+
+# %%
+# With two features one can look at it: where the answer is refused, its colour is faint.
+
+flowers, species = load_iris(return_X_y=True, as_frame=True)
+petals = flowers[["petal length (cm)", "petal width (cm)"]]
+iris = SelectiveClassifier(forest, coverage=0.9, random_state=0).fit(petals, species)
+AcceptedRegionDisplay.from_estimator(iris, petals)
 
 # %%
 # A promise that the rows cannot carry is refused, with the best that can be had.

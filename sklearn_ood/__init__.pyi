@@ -40,7 +40,7 @@ from .outliers import (
     UniformOutliers,
 )
 from .persistence import load, save
-from .selective._arrays import threshold_from_scores
+from .selective._arrays import p_values_from_scores, threshold_from_scores
 from .selective._classifier import SelectiveClassifier
 from .selective._novelty import NoveltyDetector
 
@@ -89,6 +89,7 @@ __all__ = [
     "model_selection",
     "monitoring",
     "outliers",
+    "p_values_from_scores",
     "save",
     "selective",
     "threshold_from_scores",

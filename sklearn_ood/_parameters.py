@@ -7,8 +7,9 @@ scikit-learn's own constraints, and the entries of the docstring that a subclass
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
+from datetime import date
 from inspect import cleandoc, get_annotations, signature
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -36,8 +37,9 @@ from sklearn.utils._param_validation import (
 Positive = Annotated[float, Interval(Real, 0, None, closed="neither")]
 NonNegative = Annotated[float, Interval(Real, 0, None, closed="left")]
 Share = Annotated[float, Interval(Real, 0, 1, closed="neither")]
-Count = Annotated[int, Interval(Integral, 1, None, closed="left")]
-Natural = Annotated[int, Interval(Integral, 0, None, closed="left")]
+LARGEST = 2**31 - 1
+Count = Annotated[int, Interval(Integral, 1, LARGEST, closed="both")]
+Natural = Annotated[int, Interval(Integral, 0, LARGEST, closed="both")]
 RandomState = Annotated[Any, "random_state"]
 Estimator = Annotated[Any, HasMethods("fit")]
 F = TypeVar("F", bound=Callable)
@@ -98,6 +100,31 @@ def check_parameters(values, constraints, owner):
             )
 
 
+def check_label(value, name):
+    """Raise for what is no label: neither a number, text or a date, nor None."""
+    if not isinstance(value, str | bytes | Number | np.generic | date | None):
+        raise ValueError(f"Got {name}={value!r}, but expected one label: a number or text.")
+
+
+def whole_numbers(values, name):
+    """One whole number from 1 on, or a sequence of them, as a tuple of int."""
+    several = isinstance(values, list | tuple | range | np.ndarray) and np.iterable(values)
+    sizes = values if several else [values]
+    if not all(isinstance(n, Integral) and n is not True and 0 < n < 2**63 for n in sizes):
+        raise ValueError(
+            f"Got {name}={values!r}, but expected a whole number from 1 on, or several."
+        )
+    return tuple(map(int, sizes))
+
+
+def called(name, function, *arguments):
+    """What a user's function gives; where it takes other arguments, an error with its name."""
+    try:
+        return function(*arguments)
+    except TypeError as error:
+        raise TypeError(f"Got {name}={function!r}, which fails: {error}") from error
+
+
 def check_arguments(function, arguments):
     """Raise for the first argument of a function that its annotation does not allow."""
     hints = get_type_hints(function, include_extras=True)
@@ -106,9 +133,17 @@ def check_arguments(function, arguments):
 
 
 def _satisfies(value, constraint):
-    """Whether a constraint allows a value; True and False are no numbers here."""
-    is_flag = isinstance(value, bool | np.bool_) and isinstance(constraint, Interval)
-    if is_flag or (isinstance(constraint, Options) and not isinstance(value, Hashable)):
+    """Whether a constraint allows a value.
+
+    True, False and integers beyond 64 bits are no numbers here, and a class has no methods.
+    """
+    is_flag = isinstance(value, bool | np.bool_)
+    is_huge = isinstance(value, Integral) and abs(int(value)) >= 2**63
+    if isinstance(constraint, Interval) and (is_flag or is_huge):
+        return False
+    if isinstance(constraint, HasMethods) and isinstance(value, type):
+        return False
+    if isinstance(constraint, Options) and not isinstance(value, Hashable):
         return False
     return constraint.is_satisfied_by(value)
 
@@ -144,7 +179,8 @@ def _constraints(hint):
     if hint is NoneType:
         return [None]
     if hint in (bool, int, float):
-        return [{bool: "boolean", int: Integral, float: Real}[hint]]
+        whole = Interval(Integral, -LARGEST, LARGEST, closed="both")
+        return {bool: ["boolean"], int: [whole, "boolean"], float: [Real]}[hint]
     if get_origin(hint) in (Union, UnionType):
         parts = [_constraints(part) for part in get_args(hint)]
         return [each for part in parts for each in part] if all(parts) else []

@@ -1,12 +1,17 @@
 """What any fitted estimator answers: its class, its probabilities, its confidence."""
 
+import re
+
 import numpy as np
 from sklearn.base import ClusterMixin, OutlierMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, NuSVC
 from sklearn.utils.validation import _num_samples, check_consistent_length
+
+from sklearn_ood._parameters import check_label
 
 SMALLEST_PROBA = np.finfo(np.float64).tiny
 # What infinite scores are read as, so that differences of two are numbers.
@@ -47,6 +52,8 @@ def ood_label_in(estimator):
     """The ``ood_label`` that is set in an estimator or in parts of it, None where none is."""
     parameters = estimator.get_params(deep=True).items()
     labels = [label for name, label in parameters if name.split("__")[-1] == "ood_label"]
+    for label in labels:
+        check_label(label, "ood_label")
     own = [label for label in labels if label is not None]
     if any(label != own[0] for label in own):
         raise ValueError(
@@ -187,9 +194,14 @@ def answers_of(estimator, X):
     return answers
 
 
-def answers_and_accepted(estimator, X):
-    """Named classes, and the mask of the rows that are answered: all, unless it may refuse."""
+def answers_and_accepted(estimator, X, **groups):
+    """Named classes, and the mask of the rows that are answered: all, unless it may refuse.
+
+    ``groups``, where there are any, are those of :class:`SelectiveClassifier`.
+    """
     inner, X = unwrap(estimator, X)
+    if hasattr(inner, "answers_and_accepted"):
+        return inner.answers_and_accepted(X, **groups)
     answers = answers_of(inner, X)
     accepts = getattr(inner, "accept", None)
     return answers, np.ones(len(answers), dtype=bool) if accepts is None else accepts(X)
@@ -276,6 +288,24 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
             filled[name] = input_shape
     completed = clone(estimator)
     return completed.set_params(**filled) if filled else completed  # what is frozen has none
+
+
+def fitted_foreign(estimator, *data, **fit_params):
+    """Fitted to rows, and labels, as they are; where it wants float32, behind a step for that.
+
+    Estimators of other libraries, such as skorch's, may take no float64, which errors say.
+    """
+    try:
+        return estimator.fit(*data, **fit_params)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not re.search("(?i)double|float64", str(error)):
+            raise
+        single = make_pipeline(FunctionTransformer(np.float32), clone(estimator))
+        last = single.steps[-1][0]
+        try:
+            return single.fit(*data, **{f"{last}__{key}": v for key, v in fit_params.items()})
+        except (TypeError, ValueError, RuntimeError):
+            raise error from None
 
 
 def _scored_by(estimator, methods=METHODS):

@@ -11,10 +11,10 @@ from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood._response import is_frozen, log_softmax
+from sklearn_ood._response import fitted_foreign, is_frozen, log_softmax
 from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows
@@ -208,15 +208,16 @@ class ScoreWrapper(Wrapper):
             )
 
 
-def fitted_on(estimator, rows, *, X, y):
-    """A clone, fitted on the rows of a mask; what is frozen stays as it is."""
+def fitted_on(estimator, rows, *, X, y, **params):
+    """A clone, fitted on the rows of a mask and of params; what is frozen stays as it is."""
     if is_frozen(estimator):
         check_is_fitted(estimator)
         return estimator
     data = [X] if y is None else [X, y]
     if not rows.all():
         data = [take_rows(each, rows) for each in data]
-    return clone(estimator).fit(*data)
+        params = _check_method_params(X, params, np.flatnonzero(rows)) if params else {}
+    return fitted_foreign(clone(estimator), *data, **params)
 
 
 def random_part(n_rows, share, random_state, *, parameter):

@@ -75,6 +75,7 @@ from sklearn_ood.generators import (
     GAN,
     VAE,
     GaussianMixtureGenerator,
+    InterpolationGenerator,
     NearestNeighborGenerator,
     PretrainedGenerator,
 )
@@ -95,6 +96,7 @@ OTHERS = [
             GAN(input_shape=(1, 2, 2), min_steps=0, **SMALL),
             GaussianMixtureGenerator(),
             NearestNeighborGenerator(),
+            InterpolationGenerator(),
         )
     ),
     GenerativeClassifier("pca", similarity=SiameseSimilarity(max_epochs=1, random_state=0)),

@@ -54,6 +54,7 @@ NAMES = {
     "__version__",
     "load",
     "save",
+    "p_values_from_scores",
     "threshold_from_scores",
     "to_onnx",
 }

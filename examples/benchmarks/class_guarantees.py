@@ -1,8 +1,8 @@
-"""How often a promise for each class, or on a mean loss, is broken: at most as it says.
+"""How often other promises than of one risk are broken: at most as they say.
 
-As ``guarantees.py``, whose populations these are: the true risk of the answers of each class,
-and the true mean loss, are sums over a grid. A setting is broken in a draw of the rows where
-any of its promises is.
+For each class, each group, on a mean loss, for several limits and under a shift of the rows
+that weights make up for. As ``guarantees.py``, whose populations these are: the true risks are
+sums over a grid. A setting is broken in a draw of the rows where any of its promises is.
 
     python examples/benchmarks/class_guarantees.py
 """
@@ -18,6 +18,7 @@ from benchmarks.guarantees import (
     KNN,
     NB,
     POPULATIONS,
+    SIDE,
     TALLY,
     FewLevels,
     Noise,
@@ -27,6 +28,7 @@ from benchmarks.guarantees import (
     Wrong,
     main,
     options,
+    point,
 )
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "class_guarantees.csv"
@@ -54,41 +56,85 @@ def neighbours(n_classes):
     return (abs(codes[:, None] - codes) > 1).astype(int)
 
 
+# Of each point of the grid: a group of few rows, one of some, and one of most.
+GROUP = np.digitize(np.arange(SIDE**2) % SIDE, [2, 4])
 LOSSES = {"distance": distance, "missed": missed, "neighbours": neighbours}
+
+
+def cubed(y_true, y_pred):
+    """A function: small confusions cost little."""
+    return np.minimum(abs(y_true - y_pred) / 5, 1) ** 3
 
 
 @dataclass
 class Losses(Setting):
-    """With a matrix of losses, or a promise for each class, or both."""
+    """With losses, for parts of the answers, for several limits, or under a shift."""
 
     loss: str = ""
+    largest: float = 0.0
+    is_weighted: bool = True
 
     def __str__(self):
-        return super().__str__() + (f", loss of {self.loss}" if self.loss else "")
+        words = super().__str__() + (f", loss of {self.loss}" if self.loss else "")
+        if self.largest:
+            words += f", shift of 1 to {self.largest:g}"
+        return words if self.is_weighted else f"not covered: without weights, {words}"
 
     def model(self, rng):
         model = super().model(rng)
-        return model.set_params(loss=self._matrix()) if self.loss else model
+        loss = cubed if self.loss == "cubed" else self._matrix()
+        return model.set_params(loss=loss) if self.loss else model
+
+    def fitted(self, population, rng):
+        X, y = population.draw(self.n_rows, rng)
+        model, more = self.model(rng), {}
+        if self.largest and self.is_weighted:
+            more = {"sample_weight": self._density(X)}
+        return model.fit(X, y, **more, **self._groups(X))
 
     def is_broken(self, population, model):
-        answers = model.answers(population.rows)
-        accepted = model.accept(population.rows)
-        of_unknown = np.ones((1, population.joint.shape[1] - 1))
-        costs = np.vstack([self._matrix(), of_unknown])[:, answers].T
-        lost = (population.joint * costs).sum(axis=1)[accepted]
-        mass = population.joint.sum(axis=1)[accepted]
-        each = answers[accepted] * (self.promise.get("guarantee_for") == "class")
-        excess = np.bincount(each, lost - self.promise["risk"] * mass)
-        most = self.promise.get("ood_acceptance", 1)
-        return (excess > 1e-12).any() or population.ood_acceptance(model) > most
+        rows = population.rows
+        answers, confidence = model.answers_and_confidence(rows)
+        joint = population.joint * (self._density(rows)[:, None] if self.largest else 1)
+        costs = np.vstack([self._matrix(), np.ones(joint.shape[1] - 1)])[:, answers].T
+        lost, mass = (joint * costs).sum(axis=1), joint.sum(axis=1)
+        part = {"class": answers, "group": GROUP[point(rows)]}.get(
+            self.promise.get("guarantee_for"), np.zeros(len(rows), dtype=int)
+        )
+        risks = np.atleast_1d(self.promise.get("risk", 1.0))
+        kept = [model.accept(rows, **self._groups(rows))]
+        if len(risks) > 1:
+            kept = [confidence >= threshold for threshold in model.threshold_]
+        excess = [
+            np.bincount(part[each], (lost - risk * mass)[each])
+            for risk, each in zip(risks, kept, strict=True)
+        ]
+        outliers = joint[:, -1]
+        most = self.promise.get("ood_acceptance", 1) * outliers.sum()
+        return (np.hstack(excess) > 1e-12).any() or outliers[kept[-1]].sum() > most + 1e-12
 
     def _matrix(self):
         n_classes = POPULATIONS[self.population].joint.shape[1] - 1
+        codes = np.arange(n_classes)
+        if self.loss == "cubed":
+            return cubed(codes[:, None], codes)
         return LOSSES[self.loss](n_classes) if self.loss else 1 - np.eye(n_classes)
+
+    def _groups(self, X):
+        by_group = self.promise.get("guarantee_for") == "group"
+        return {"groups": GROUP[point(X)]} if by_group else {}
+
+    def _density(self, X):
+        """Of new rows, relative to those at hand: there are more of them to the right."""
+        return 1 + (self.largest - 1) * (X[:, 0] / (SIDE - 1)) ** 2
 
 
 def each(risk, **more):
     return {"risk": risk, "guarantee_for": "class", **more}
+
+
+def group(risk, **more):
+    return {"risk": risk, "guarantee_for": "group", **more}
 
 
 TEN, FEW, RARE, THREE, TWO = (
@@ -104,6 +150,10 @@ FEWER = {200: 0.5, 600: 0.35, 2000: 0.145, 5000: 0.145}
 UNBALANCED = {200: 0.3, 600: 0.13, 2000: 0.13, 5000: 0.13}
 DISTANCES = {200: 0.22, 600: 0.15, 2000: 0.11, 5000: 0.1}
 MISSED = {200: 0.05, 1000: 0.0245, 5000: 0.0245}
+CUBED = {200: 0.13, 1000: 0.078}
+IN_GROUPS = {200: 0.35, 600: 0.285, 2000: 0.25, 5000: 0.245}
+SEVERAL = {200: (0.2, 0.3, 0.33), 2000: (0.12, 0.18, 0.215)}
+SHIFTED = {600: 0.25, 2000: 0.24, 5000: 0.24}
 SETTINGS = [
     *(Losses(TEN, TALLY, n_rows, each(risk)) for n_rows, risk in FEWER.items()),
     *(Losses(THREE, NB, n_rows, each(risk)) for n_rows, risk in UNBALANCED.items()),
@@ -131,6 +181,28 @@ SETTINGS = [
     Losses(TEN, TALLY, 1000, {"risk": 0.11}, loss="neighbours"),
     Losses(TEN, TALLY, 2000, each(0.12), loss="distance"),
     Losses(THREE, NB, 2000, each(0.1), loss="missed"),
+    *(Losses(TEN, TALLY, n, {"risk": risk}, loss="cubed") for n, risk in CUBED.items()),
+    *(Losses(TEN, TALLY, n, group(risk)) for n, risk in IN_GROUPS.items()),
+    *(Losses(TEN, estimator, 2000, group(0.25), "frozen") for estimator in LEVELS),
+    Losses(THREE, NB, 1000, group(0.2)),
+    Losses(TEN, TALLY, 2000, group(0.12), loss="distance"),
+    Losses(FEW, TALLY, 2000, group(0.45, ood_acceptance=0.6), named="outside"),
+    *(Losses(TEN, TALLY, n, {"risk": risks}) for n, risks in SEVERAL.items()),
+    Losses(THREE, NB, 1000, {"risk": (0.08, 0.12, 0.155)}),
+    *(
+        Losses(TEN, TALLY, n_rows, {"risk": risk}, "frozen", largest=5)
+        for n_rows, risk in SHIFTED.items()
+    ),
+    *(Losses(TEN, each, 2000, {"risk": 0.26}, "frozen", largest=5) for each in LEVELS),
+    Losses(TEN, NB, 2000, {"risk": 0.235}, largest=5),
+    Losses(TEN, TALLY, 2000, {"risk": 0.13}, "frozen", loss="distance", largest=5),
+    Losses(TEN, TALLY, 2000, each(0.3), "frozen", largest=5),
+    Losses(TEN, TALLY, 2000, group(0.28), "frozen", largest=5),
+    *(
+        Losses(FEW, TALLY, 2000, promise, "frozen", largest=5)
+        for promise in ({"ood_acceptance": 0.45}, {"risk": 0.5, "ood_acceptance": 0.5})
+    ),
+    Losses(TEN, NB, 5000, {"risk": 0.235}, "frozen", largest=5, is_weighted=False),
 ]
 
 if __name__ == "__main__":

@@ -203,13 +203,17 @@ class Setting:
         options |= {"random_state": rng.integers(2**31)}
         return SelectiveClassifier(inner, **options | self.promise)
 
+    def fitted(self, population, rng):
+        """The model of one draw of rows."""
+        return self.model(rng).fit(*population.draw(self.n_rows, rng))
+
     def run(self, repeats, seed=0):
         """How often the promise was given, and how often it was broken."""
         rng, population = np.random.default_rng(seed), POPULATIONS[self.population]
         promised = broken = 0
         for _ in range(repeats):
             try:
-                model = self.model(rng).fit(*population.draw(self.n_rows, rng))
+                model = self.fitted(population, rng)
             except ValueError as error:
                 if "No threshold can promise" not in str(error):
                     raise
@@ -384,7 +388,8 @@ def main(settings, path, repeats, only):
     with path.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(Result._fields)
-        for *words, broken, at_most, tolerance in results.values():
+        known = (results[str(each)] for each in settings if str(each) in results)
+        for *words, broken, at_most, tolerance in known:
             lines.writerow([*words, *(f"{float(n):.4f}" for n in (broken, at_most, tolerance))])
 
 

@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ood import ConfidentClassifier, GANOutliers
 from sklearn_ood.nets._modules import build_module
-from sklearn_ood.outliers._training import build_discriminator, build_generator
+from sklearn_ood.outliers._gan import build_discriminator, build_generator
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "joint_training_benchmark.json"
 BATCH_SIZE = 64

@@ -40,7 +40,9 @@ IMAGE_CANDIDATES = (
     "energy + conv pca + conv neighbors, angle",
     "energy + conv neighbors + hidden neighbors + pixel pca",
 )
-IMAGE_ROWS, LEARNED_ROWS, CALIBRATION_ROWS, JUDGED_ROWS = 30_000, 18_000, 3_000, 7_000
+IMAGE_ROWS = 30_000
+# Of all rows, those that members learn from or that calibrate, and those that judge.
+LEARNED, CALIBRATING, JUDGED = 0.6, 0.1, 0.23
 
 
 def generated(generator):
@@ -50,17 +52,21 @@ def generated(generator):
 
 def image_members(net):
     """Everything that a candidate for images may consist of; ``net`` is trained."""
-    conv, hidden = NetFeatures(FrozenEstimator(net), "conv"), NetFeatures(FrozenEstimator(net))
-    nearest = NeighborDistance(max_samples=10_000, random_state=0)
+    conv = NetFeatures(FrozenEstimator(net), layer="conv")
+    hidden = NetFeatures(FrozenEstimator(net))
+
+    def nearest():
+        return NeighborDistance(max_samples=10_000, random_state=0)
+
     return {
         "confidence": "classifier",
         "energy": FrozenEstimator(rescored(net, score_function="energy")),
         "conv pca": make_pipeline(conv, generated(PCAGenerator(32))),
-        "conv neighbors": make_pipeline(conv, nearest),
-        "conv neighbors, angle": make_pipeline(conv, Normalizer(), nearest),
-        "hidden neighbors": make_pipeline(hidden, nearest),
+        "conv neighbors": make_pipeline(conv, nearest()),
+        "conv neighbors, angle": make_pipeline(conv, Normalizer(), nearest()),
+        "hidden neighbors": make_pipeline(hidden, nearest()),
         "pixel pca": generated(PCAGenerator(32)),
-        "pixel neighbors": nearest,
+        "pixel neighbors": nearest(),
     }
 
 
@@ -77,8 +83,8 @@ def judged(candidates, detector, X, y):
 
 def judge_images(X, y, learn, judge, seed):
     """One split of the images; the members learn and are calibrated on different rows."""
-    calibrate, learn = np.split(learn[:LEARNED_ROWS], [CALIBRATION_ROWS])
-    judge = judge[:JUDGED_ROWS]
+    calibrate, learn = np.split(learn[: int(LEARNED * len(X))], [int(CALIBRATING * len(X))])
+    judge = judge[: int(JUDGED * len(X))]
     net = SoftmaxClassifier(
         input_shape=IMAGE, max_epochs=5, lr_schedule="cosine", random_state=seed
     ).fit(X[learn], y[learn])

@@ -3,44 +3,48 @@
 Latents of a generator climb the divergence of the classifiers' answers. Models are trained
 once and kept in the folder ``--cache``:
 
-    python examples/papers/gevaldi.py train vae   # and cnn_16, cnn_12, bagging, judge
+    python examples/papers/gevaldi.py train vae   # and cnn_16, cnn_12
     python examples/papers/gevaldi.py pair        # the CNNs: ascent, drift, manifold
-    python examples/papers/gevaldi.py ensemble    # Table 1 and regions
-    python examples/papers/gevaldi.py retraining  # with the ensemble's samples
-    python examples/papers/gevaldi.py letter_recognition  # forest against boosting,
+    python examples/papers/gevaldi.py letter_recognition  # trees, a planted fault,
     python examples/papers/gevaldi.py dry_bean            # evolution against gradients
+    python examples/papers/gevaldi.py expressivity        # small and large networks
 """
 
+import warnings
 from functools import partial
 
 import joblib
 import numpy as np
-from scipy.stats import fisher_exact, wilcoxon
 from sklearn.base import clone
 from sklearn.ensemble import (
-    BaggingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 from sklearn.model_selection import train_test_split
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from lab import Store, images, parser, table, timed
+from lab import CLASS_TABLES, Store, images, parser, table, timed
 from sklearn_ood import GenerativeClassifier, GeValDi, SoftmaxClassifier
-from sklearn_ood.generators import VAE, GaussianMixtureGenerator
+from sklearn_ood.generators import (
+    VAE,
+    GaussianMixtureGenerator,
+    InterpolationGenerator,
+    PCAGenerator,
+)
 
 IMAGE = (1, 28, 28)
-N_ROWS = {"vae": 50_000, "cnn_16": 60_000, "cnn_12": 60_000, "bagging": 10_000, "judge": 10_000}
-N_CNN_EPOCHS, N_PAIR, N_DIFFERENT, N_FRESH, MIN_REGION = 10, 500, 10_000, 2_000, 20
+N_ROWS = {"vae": 50_000, "cnn_16": 60_000, "cnn_12": 60_000, "judge": 10_000}
+N_CNN_EPOCHS, N_PAIR = 10, 500
 ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.0, "prior_mass": 0.9}
 # Algorithm 1 as printed: what is left of the drift without Adam's scaling.
 PLAIN = {"optimizer": "sgd", "lr": 0.3}
-N_TABLE_SAMPLES, N_TREE_STEPS, N_NETWORK_STEPS = 200, 50, 200
+N_TABLE_SAMPLES, N_TREE_STEPS, N_NETWORK_STEPS = 200, 30, 200
+N_TABLE_SEEDS, FAULTY = 3, 0.5
 PAPER_DRIFT = 0.25
+SET_SIZES, N_SEEDS = (1, 3, 5), 5
 
 
 def cnn(n_channels, n_dense):
@@ -71,14 +75,10 @@ def train(args):
         "lr": 2e-3,
         "lr_schedule": "cosine",
     }
-    member = SoftmaxClassifier(
-        hidden_layer_sizes=(32,), max_epochs=10, batch_size=64, random_state=0
-    )
     model = {
         "vae": VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0),
         "cnn_16": SoftmaxClassifier(cnn(16, 64), random_state=0, **settings),
         "cnn_12": SoftmaxClassifier(cnn(12, 128), random_state=1, **settings),
-        "bagging": BaggingClassifier(member, n_estimators=5, random_state=0),
         "judge": GenerativeClassifier("pca", random_state=0),
     }[args.model]
     order = np.random.RandomState(0).permutation(len(X))
@@ -175,154 +175,107 @@ def run_pair(args):
         store.put({name: metrics | {"seconds": seconds}}, "pair", "mnist", **settings)
 
 
-def quality(classifier, X, y):
-    """Accuracy, AUC (one against the rest) and F1, the last two averaged over classes."""
-    proba = classifier.predict_proba(X)
-    answers = classifier.classes_[proba.argmax(1)]
-    return {
-        "accuracy": accuracy_score(y, answers),
-        "auc": roc_auc_score(y, proba, multi_class="ovr"),
-        "f1": f1_score(y, answers, average="macro"),
-        "recalls": recall_score(y, answers, average=None),
-    }
-
-
-def make_ensemble(args, **changes):
-    """The ensemble as GeValDi's members, with its training rows."""
-    vae, bagging = load(args.cache, "vae", "bagging")
-    X, y = images("mnist")
-    n_rows = args.rows or N_ROWS["bagging"]
-    rows = np.random.RandomState(0).permutation(len(X))[:n_rows]
-    members = [(f"net{i}", each) for i, each in enumerate(bagging.estimators_)]
-    gevaldi = GeValDi(**frozen(members, vae), input_shape=IMAGE, **ASCENT | changes)
-    return gevaldi.fit(X[rows], y[rows]), X[rows], y[rows]
-
-
-def run_ensemble(args):
-    """Table 1, and regions of uncertainty."""
-    vae, judge, witness = load(args.cache, "vae", "judge", "cnn_16")
-    X, y = images("mnist", "test")
-    gevaldi, *_ = make_ensemble(args)
-    climb = partial(gevaldi.maximally_different_samples, random_state=0)
-    found, seconds = timed(partial(climb, args.samples or N_DIFFERENT))
-    joblib.dump(found, args.cache / "ensemble_samples.joblib")
-    sets = {
-        "test digits": (X, y),
-        "generated, before the ascent": (found.start.samples, found.y),
-        f"{len(found):,} maximally different": (found.end.samples, found.y),
-    }
-    store = Store("gevaldi", args.results)
-    measured = {}
-    for name, rows in sets.items():
-        measured[name] = quality(gevaldi, *rows) | {"cnn_16": witness.score(*rows)}
-        store.put({"ensemble": measured[name]}, "ensemble, quality", name)
-    test, _, different = measured.values()
-    right = [round(test["accuracy"] * len(X)), round(different["accuracy"] * len(found))]
-    wrong = [len(X) - right[0], len(found) - right[1]]
-    # A class's samples may be alike, classes climb in generators of their own.
-    by_class = wilcoxon(test["recalls"], different["recalls"]).pvalue
-    plain, *_ = make_ensemble(args, **PLAIN)
-    plain = plain.maximally_different_samples(args.samples or N_FRESH, random_state=0)
-    metrics = course(found) | manifold(found, vae, judge, X, y)
-    metrics |= {
-        "seconds": seconds,
-        "spread at the start": spread(found.start.latents, found.y),
-        "spread": spread(found.end.latents, found.y),
-        "p of the drop": fisher_exact([right, wrong]).pvalue,
-        "p of the drop by class": by_class,
-    }
-    runs = {"adam": metrics, "plain gradients": course(plain)}
-    store.put(runs, "ensemble", "mnist", **ASCENT)
-    regions = gevaldi.failure_regions(found, min_samples=min(MIN_REGION, len(found) // 10))
-    for number, region in enumerate(regions, 1):
-        size = {"size": region.size, "mean divergence": region.mean_divergence}
-        store.put({region.name: size}, "ensemble, regions", str(number))
-
-
-def spread(latents, y):
-    """Standard deviation of the latents within a class, averaged over classes."""
-    return np.mean([latents[y == label].std(axis=0).mean() for label in np.unique(y)])
-
-
-def run_retraining(args):
-    """Accuracy on test digits and on fresh samples, with and without the samples."""
-    (vae,) = load(args.cache, "vae")
-    found = joblib.load(args.cache / "ensemble_samples.joblib")
-    gevaldi, X, y = make_ensemble(args)
-    n_fresh = args.samples or N_FRESH
-    fresh = gevaldi.maximally_different_samples(n_fresh, random_state=1)
-    test = images("mnist", "test")
-    sets = {"test": test, "fresh": (fresh.end.samples, fresh.y)}
-    refit = gevaldi.refit_with(found, X, y, evaluate=sets)
-    again = [(name, clone(each).fit(X, y)) for name, each in gevaldi.named_estimators_.items()]
-    control = GeValDi(**frozen(again, vae)).fit(X, y)
-    own = refit.estimator.maximally_different_samples(n_fresh, random_state=2)
-    scores = {
-        "before": refit.before,
-        "retrained with the samples": refit.after
-        | {"own samples": refit.estimator.score(own.end.samples, own.y)},
-        "retrained without them": {n: control.score(*rows) for n, rows in sets.items()},
-    }
-    Store("gevaldi", args.results).put(scores, "retraining", "mnist", n_fresh=n_fresh)
-
-
 def run_table(name, args):
-    """Both comparisons on one table, standardised; a third of the rows is for tests."""
+    """Trees, a planted fault and two networks; a third of the rows is for tests."""
     X, y = table(name, args.rows)
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y, test_size=1 / 3, stratify=y, random_state=0
-    )
-    scaler = StandardScaler().fit(X_train)
-    X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
     store, n_samples = Store("gevaldi", args.results), args.samples or N_TABLE_SAMPLES
-    trees, rows = compare_trees(X_train, y_train, X_test, y_test, n_samples)
-    store.put({"forest, boosting": trees}, "trees", name)
-    store.put(rows, "trees, real rows", name)
-    store.put(compare_optimizers(X_train, y_train, n_samples), "networks", name)
+    for seed in range(N_TABLE_SEEDS):
+        settings = {"seed": seed, "rows": args.rows, "samples": n_samples}
+        compare = partial(compare_trees, X, y, seed, n_samples)
+        store.run(compare, "tables", name, **settings, steps=N_TREE_STEPS)
+    X, _, y, _ = split(X, y, 0)
+    compare = partial(compare_optimizers, X, y, n_samples)
+    store.run(compare, "networks", name)
 
 
-def compare_trees(X, y, X_test, y_test, n_samples):
-    """Where a forest and boosting differ, confirmed by the nearest real test rows."""
-    forest = RandomForestClassifier(50, random_state=0, n_jobs=2).fit(X, y)
-    boosting = HistGradientBoostingClassifier(max_iter=30, random_state=0).fit(X, y)
-    generator = GaussianMixtureGenerator(4, random_state=0).fit(X, y)
-    members = [("forest", forest), ("boosting", boosting)]
-    gevaldi = GeValDi(**frozen(members, generator), n_steps=N_TREE_STEPS).fit(X, y)
-    climb = partial(gevaldi.maximally_different_samples, random_state=0)
-    found, seconds = timed(partial(climb, n_samples))
-    differ = forest.predict(X_test) != boosting.predict(X_test)
-    divergence = -gevaldi.score_samples(X_test)
-    neighbors = NearestNeighbors(n_neighbors=1).fit(X_test)
+def split(X, y, seed):
+    """Standardised rows to train and to test on, and their labels."""
+    rows, test, *labels = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=seed)
+    scaler = StandardScaler().fit(rows)
+    return scaler.transform(rows), scaler.transform(test), *labels
 
-    def nearest(rows):
-        return np.unique(neighbors.kneighbors(rows, return_distance=False))
 
-    real = {
-        "all": np.arange(len(X_test)),
-        "nearest to the starts": nearest(found.start.samples),
-        "nearest to the samples": nearest(found.end.samples),
+def compare_trees(X, y, seed, n_samples):
+    """A forest, boosting, and a forest with a fault, apart by samples of three generators."""
+    X, X_test, y, y_test = split(X, y, seed)
+    forest = RandomForestClassifier(50, max_depth=12, random_state=seed)
+    members = {
+        "forest": clone(forest).fit(X, y),
+        "boosting": HistGradientBoostingClassifier(max_iter=20, random_state=seed).fit(X, y),
+        "faulty": clone(forest).fit(X, with_fault(y, seed)),
     }
-    near = differ[real["nearest to the samples"]]
-    others = np.delete(differ, real["nearest to the samples"])
-    table = [[near.sum(), (~near).sum()], [others.sum(), (~others).sum()]]
-    metrics = {
-        "training rows": len(X),
-        "test rows": len(X_test),
-        "accuracy of forest": forest.score(X_test, y_test),
-        "accuracy of boosting": boosting.score(X_test, y_test),
-        "p of the nearest rows": fisher_exact(table, alternative="greater").pvalue,
-        "disagreement on test rows": gevaldi.disagreement_matrix(X=X_test).divergence[0, 1],
-        "seconds": seconds,
+    four = GaussianMixtureGenerator(4, random_state=seed)
+    sixteen = GaussianMixtureGenerator(16, reg_covar=1e-6, random_state=seed)
+    judge, manifold = KNeighborsClassifier(5).fit(X, y), Manifold(X, X_test)
+    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
+    real = manifold.shares(X_test[differ], "real rows that differ")
+    real |= {
+        f"accuracy of {name}": model.score(X_test, y_test) for name, model in members.items()
     }
-    rows = {
-        key: {
-            "rows": len(chosen),
-            "answers differ": differ[chosen].mean(),
-            "mean divergence": divergence[chosen].mean(),
+    found = {}
+    for name, generator, mass in (
+        ("between neighbours", InterpolationGenerator(), ASCENT["prior_mass"]),
+        ("mixture", four, ASCENT["prior_mass"]),
+        ("mixture, half of the prior", clone(four), 0.5),
+        ("16 components, ridge 1e-6", sixteen, ASCENT["prior_mass"]),
+    ):
+        parts = frozen(members.items(), generator.fit(X, y))
+        gevaldi = GeValDi(**parts, n_steps=N_TREE_STEPS, prior_mass=mass, optimizer="evolution")
+        gevaldi.fit(X, y)
+        climb = partial(gevaldi.maximally_different_samples, n_samples, random_state=seed)
+        pairs = {"boosting": climb(pair=("forest", "boosting"))}
+        if not name.startswith(("mixture,", "16")):
+            pairs["faulty"] = climb(pair=("forest", "faulty"))
+        found[name] = course(pairs["boosting"]) | real
+        found[name] |= manifold.shares(pairs["boosting"].start.samples, "start")
+        found[name] |= manifold.shares(pairs["boosting"].end.samples, "end")
+        for other, samples in pairs.items():
+            found[name] |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
+    return found
+
+
+def with_fault(y, seed):
+    """Labels of which half of those of the most frequent class are another's."""
+    labels, counts = np.unique(y, return_counts=True)
+    first, second = labels[np.argsort(-counts)[:2]]
+    wrong = (y == first) & (np.random.RandomState(seed).uniform(size=len(y)) < FAULTY)
+    return np.where(wrong, second, y)
+
+
+class Manifold:
+    """How far samples are from training rows, beside test rows: LOF and the nearest row."""
+
+    def __init__(self, rows, test):
+        self.lof = LocalOutlierFactor(novelty=True).fit(rows)
+        self.nearest = NearestNeighbors(n_neighbors=1).fit(rows)
+        self.lowest = np.quantile(self.lof.score_samples(test), 0.05)
+        self.farthest = np.quantile(self.nearest.kneighbors(test)[0], 0.95)
+
+    def shares(self, samples, name):
+        """Shares beyond 95 % of the test rows."""
+        far = self.nearest.kneighbors(samples)[0] > self.farthest
+        low = self.lof.score_samples(samples) < self.lowest
+        return {f"lof, {name}": low.mean(), f"nearest row, {name}": far.mean()}
+
+
+def verdicts(other, gevaldi, samples, judge, X, y):
+    """Which of the forest and another is right more often: by condition, and on real rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agrees = judge.predict(samples.end.samples) == samples.y
+        compared = {
+            "condition": samples.compare_accuracy(random_state=0),
+            "nearest real rows": gevaldi.compare_accuracy(samples, X, y, random_state=0),
         }
-        for key, chosen in real.items()
-    }
-    return metrics | course(found) | compared(found), rows
+        if agrees.any():
+            compared["condition, judged"] = samples.compare_accuracy(judge, random_state=0)
+    found = {f"{other}, judge agrees": agrees.mean()}
+    for kind, (pair,) in compared.items():
+        found[f"{other}, {kind}: forest"] = pair.first_accuracy
+        found[f"{other}, {kind}: other"] = pair.second_accuracy
+        found[f"{other}, {kind}: p"] = pair.p_value
+        found[f"{other}, {kind}: samples"] = pair.n_samples
+    return found
 
 
 def compare_optimizers(X, y, n_samples):
@@ -359,13 +312,67 @@ def compare_optimizers(X, y, n_samples):
     return runs
 
 
+def run_expressivity(args):
+    """Four pairs of small and large networks, as in figure 2: their set distances."""
+    store, n_rows = Store("gevaldi", args.results), args.rows or 10_000
+    n_samples = args.samples or N_PAIR
+    run = partial(store.run, experiment="expressivity", rows=n_rows, samples=n_samples)
+    X, y = table("letter_recognition")
+    X = StandardScaler().fit_transform(X)
+    small, large = ({"hidden_layer_sizes": sizes} for sizes in ((16,), (256, 256)))
+    mixture = GaussianMixtureGenerator(1, random_state=0)
+    compare = partial(compare_sizes, X, y, mixture, small, large, n_rows, n_samples, lr=3e-3)
+    for seed in range(N_SEEDS):
+        run(partial(compare, seed, epochs=20), data="letter_recognition", seed=seed)
+    X, y = images("mnist")
+    compare = partial(compare_sizes, X, y, PCAGenerator(10), small, large, n_rows, n_samples)
+    for seed in range(N_SEEDS):
+        run(partial(compare, seed, epochs=10, lr=1e-3), data="mnist", seed=seed)
+
+
+def compare_sizes(X, y, generator, small, large, n_rows, n_samples, seed, **training):
+    """The four pairs of one seed, by KL; the generator is fitted once."""
+    order = np.random.RandomState(seed).permutation(len(X))
+    rows, test = order[:n_rows], order[n_rows:][:10_000]
+    training = {"batch_size": 128, "lr_schedule": "cosine"} | training
+    training["max_epochs"] = training.pop("epochs")
+    members = {
+        name: SoftmaxClassifier(random_state=2 * seed + twin, **training, **size)
+        for size, names in ((small, ("small", "small twin")), (large, ("large", "large twin")))
+        for twin, name in enumerate(names)
+    }
+    if not hasattr(generator, "core_"):
+        generator.fit(X[:n_rows], y[:n_rows])
+    fitted = [(name, member.fit(X[rows], y[rows])) for name, member in members.items()]
+    gevaldi = GeValDi(**frozen(fitted, generator), divergence="kl", **ASCENT)
+    gevaldi.fit(X[rows], y[rows])
+    found = {}
+    for pair in (
+        *(("small", "small twin"), ("large", "large twin")),
+        *(("small", "large"), ("large", "small")),
+    ):
+        climbed = gevaldi.maximally_different_samples(n_samples, pair=pair, random_state=seed)
+        metrics = {"divergence path": climbed.divergence_path.mean(1)[climbed.steps]}
+        distances = climbed.set_distance_path(n=SET_SIZES).mean(1)
+        for n, path in zip(SET_SIZES, distances.T, strict=True):
+            metrics |= {f"set distance path of {n}": path, f"set distance of {n}": path[-1]}
+        for place, name in enumerate(pair):
+            metrics[f"accuracy of {place}"] = members[name].score(X[test], y[test])
+            metrics[f"weights of {place}"] = n_weights(members[name])
+        found[", ".join(pair)] = metrics
+    return found
+
+
+def n_weights(member):
+    """How many numbers a network has learned."""
+    return sum(each.numel() for each in member.net_.module_.parameters())
+
+
 PARTS = {
     "train": train,
     "pair": run_pair,
-    "ensemble": run_ensemble,
-    "retraining": run_retraining,
-    "letter_recognition": partial(run_table, "letter_recognition"),
-    "dry_bean": partial(run_table, "dry_bean"),
+    **{name: partial(run_table, name) for name in CLASS_TABLES},
+    "expressivity": run_expressivity,
 }
 
 

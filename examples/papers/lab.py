@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
+from sklearn_ood.nets._modules import mlp
 
 sys.path.append(str(Path(__file__).parents[1]))
 import data
@@ -150,6 +151,11 @@ def sectors(offsets, n_sectors=36):
     """Which sector of the plane a point is in, seen from the origin."""
     share = (np.arctan2(offsets[:, 1], offsets[:, 0]) + np.pi) / (2 * np.pi)
     return (share * n_sectors).astype(int) % n_sectors
+
+
+def toy_network(n_features, n_outputs):
+    """The papers' 2-500-500 net: on the plane as it is."""
+    return mlp((n_features,), n_outputs, (500, 500))
 
 
 def timed(compute):

@@ -7,6 +7,9 @@ confident net still answer with more than .95? Figure 3: a net taught with outli
 on the boundary. Measured: how far its points are from the nearest mean, and how many of the
 two rings' 72 sectors they reach.
 
+``collapse``: why a joint classifier dies at beta 1. A net that is sure of digits is given
+outliers that are digits, as from a generator that has learned to imitate.
+
 ``images``, tables 1, 2, 3, 5 and 6, by name. One net a way of training: cross entropy, the
 confidence loss with known outliers ("explicit"), with an original GAN, with the joint GAN, with
 the joint GAN and the pull-away term, and the K + 1 class net with known outliers. Each is
@@ -16,27 +19,32 @@ outlier of a test set is seen before the test. ``--seen`` names the set whose fi
 training part, where it has one) supplies the known outliers; its other half is tested too.
 
     python examples/papers/lee.py toys
+    python examples/papers/lee.py collapse --epochs 10 --lr 1e-3 --seeds 3
     python examples/papers/lee.py images --in mnist --rows 2000 --epochs 4 --channels 16 \\
         --test-rows 1000 --lr 1e-3
 
 The paper's run is ``lee.py images --in cifar10 --net vgg13``, with the defaults.
 """
 
+import warnings
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from torch import nn
 
-from lab import Store, images, parser, sectors, test_images, timed
+from lab import Store, images, parser, sectors, test_images, timed, toy_network
 from peers import rescored
-from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier
+from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, UniformOutliers
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
 from sklearn_ood.model_selection import LeaveClassesOut
 
 OOD = -1
 MEANS = np.array([[-5.0, 0.0], [5.0, 0.0]])
-TOY_NET = {"hidden_layer_sizes": (500, 500), "ood_label": OOD}
+TOY_NET = {"module": toy_network, "beta": 1.0, "ood_label": OOD}
 # A learning rate that leaves the net as it is.
 FIXED = 1e-12
 METHODS = ("cross entropy", "explicit", "original GAN", "joint GAN", "joint GAN + PT", "K+1")
@@ -84,13 +92,12 @@ def generated(guided, seed, epochs):
     """2,000 samples of a GAN that learns beside the fixed net, and the data."""
     taught, X, y = pretrained(seed)
     gan = ConfidentClassifier(
-        taught.net_.module_,
         outliers=GANOutliers(guided=guided, lr=2e-3),
         lr=FIXED,
         max_epochs=epochs,
         batch_size=400,
         random_state=seed,
-        **TOY_NET,
+        **TOY_NET | {"module": taught.net_.module_},
     )
     return gan.fit(X, y).sample_outliers(2000, random_state=seed), X, y
 
@@ -116,15 +123,76 @@ def figure_3(guided, seed, epochs):
 def toys(args):
     """Figures 1 and 3, every seed."""
     store = Store("lee", args.results)
-    settings = {"epochs": args.epochs}
+    keys = {"epochs": args.epochs, "net": "500-500", "beta": 1.0, "sigma": 1.0}
     for seed in range(args.seeds):
         for box in (50, 20):
             data = f"100 outliers of [-{box}, {box}]^2"
-            compute = partial(figure_1, box, seed, **settings)
-            store.run(compute, "figure 1", data, "confident", seed, **settings)
+            compute = partial(figure_1, box, seed, args.epochs)
+            store.run(compute, "figure 1", data, "confident", seed, batch_size=128, **keys)
         for guided, method in ((False, "original GAN"), (True, "joint GAN")):
-            compute = partial(figure_3, guided, seed, **settings)
-            store.run(compute, "figure 3", "box [-10, 10]^2", method, seed, **settings)
+            compute = partial(figure_3, guided, seed, args.epochs)
+            data = "box [-10, 10]^2"
+            store.run(compute, "figure 3", data, method, seed, batch_size=400, **keys)
+
+
+def deep_network(batch_norm):
+    """Eight convolutions and three dense layers, as VGG13 is made, for images of 16 x 16."""
+
+    def network(n_features, n_outputs):
+        layers = []
+        for narrow, wide in pairwise((1, 16, 32, 64, 64)):
+            for before in (narrow, wide):
+                conv = nn.Conv2d(before, wide, 3, padding=1)
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+                layers += [conv, *[nn.BatchNorm2d(wide)] * batch_norm, nn.ReLU()]
+            layers += [nn.MaxPool2d(2)]
+        layers += [nn.Flatten()]
+        for _ in range(2):
+            layers += [nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5)]
+        return nn.Sequential(*layers, nn.Linear(64, n_outputs))
+
+    return network
+
+
+def collapse(beta, batch_norm, lr, seed, epochs):
+    """A net that knows the digits and noise, then taught outliers that are digits, too.
+
+    So it is for a joint net whose generator has, within an epoch, learned to imitate.
+    """
+    X, y = load_digits(return_X_y=True)
+    X = np.kron(X.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype(np.float32)
+    train, fresh = np.arange(len(X)) % 4 > 0, np.arange(len(X)) % 4 == 0
+    shared = {"beta": beta, "lr": lr, "random_state": seed}
+    noise = UniformOutliers(margin=0)
+    before = ConfidentClassifier(
+        deep_network(batch_norm), outliers=noise, max_epochs=epochs, **shared
+    ).fit(X[train], y[train])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        after = ConfidentClassifier(
+            before.net_.module_, outliers=imitations, max_epochs=5, **shared
+        ).fit(X[train], y[train])
+    return {
+        "accuracy before": before.score(X[fresh], y[fresh]),
+        "accuracy after": after.score(X[fresh], y[fresh]),
+        "spread": np.log(after.predict_proba(X[fresh])).std(axis=0).max(),
+        "told": any(issubclass(each.category, ConvergenceWarning) for each in told),
+    }
+
+
+def imitations(X, y, n, random_state):
+    """What a perfect generator makes: rows of the data."""
+    return X[np.random.RandomState(random_state).randint(len(X), size=n)]
+
+
+def collapses(args):
+    """At which weights a deep net dies, with and without batch normalisation."""
+    store = Store("lee", args.results)
+    keys = {"epochs": args.epochs, "net": "8 conv, 3 dense", "lr": args.lr}
+    for seed, norm, beta in product(range(args.seeds), (False, True), (0.1, 1.0)):
+        compute = partial(collapse, beta, norm, args.lr, seed, args.epochs)
+        data = "batch norm" if norm else "no batch norm"
+        store.run(compute, "collapse", data, "confident", seed, beta=beta, **keys)
 
 
 def known_outliers(seen):
@@ -251,7 +319,7 @@ def image_tables(args):
         store.run(compute, "images", args.inside, method, args.seed, **settings)
 
 
-PARTS = {"toys": toys, "images": image_tables}
+PARTS = {"toys": toys, "collapse": collapses, "images": image_tables}
 
 
 def main():

@@ -9,9 +9,9 @@ unknown; and so are rows held out that were corrupted:
 - "other class": half of the cells taken from a row of another class;
 - "missing": a third of the cells blank.
 
-Every candidate combines the same fitted members, with one classifier for all (extra trees:
-it is cheap). With several classes (``classes``) tables of ``selective_tables.py`` teach, with
-one (``one``) the normal rows of ADBench's tables, whose anomalies nobody sees.
+Every candidate combines the same fitted members, read at their best class. With several classes
+(``classes``) tables of ``selective_tables.py`` teach, with one (``one``) the normal rows of
+ADBench's tables, whose anomalies nobody sees.
 
     python examples/papers/member_selection.py classes
     python examples/papers/member_selection.py one
@@ -21,36 +21,38 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.pipeline import make_pipeline
 
 from lab import Store, parser
 from selective_tables import CLASSES, MIXED, TWO_CLASSES, frame
 from sklearn_ood import CombinedClassifier, NeighborDistance, TableDensity, TableEncoder
+from sklearn_ood.combined._columns import ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import COMBINATIONS, combine
-from sklearn_ood.combined._members import ColumnRanks
 from sklearn_ood.detectors import DistinctLocalOutlierFactor
 from sklearn_ood.metrics import auroc
 
 KINDS = ("shifted", "swapped", "unit", "other class", "missing")
 CANDIDATES = (
-    "confidence + mixture + mixture_8 + mixture_16",
-    "confidence + mixture + mixture_8 + nearest + nearest_ranks",
-    "confidence + mixture + nearest + nearest_ranks",
-    "confidence + mixture + mixture_8 + nearest",
-    "confidence + mixture + mixture_8 + nearest_ranks",
-    "confidence + mixture + mixture_8 + nearest + nearest_ranks + lof",
-    "mixture + mixture_8 + nearest + nearest_ranks",
-    "mixture + nearest + nearest_ranks",
-    "mixture + nearest + nearest_ranks + lof",
-    "mixture + nearest_5 + nearest_ranks",
-    "mixture + nearest + lof",
     "mixture + nearest",
-    "nearest + nearest_ranks",
-)
-CHOSEN = (
-    "confidence + mixture + mixture_8 + nearest + nearest_ranks",
+    "mixture + mixture_8 + nearest",
     "mixture + nearest + nearest_ranks",
+    "mixture + nearest + extreme",
+    "mixture + nearest + lof",
+    "mixture + nearest + nearest_ranks + extreme",
+    "nearest + nearest_ranks + extreme",
+    "mixture + nearest + nearest_ranks + extreme + lof",
+    "mixture + nearest_5 + nearest_ranks + extreme",
+)
+CANDIDATES += tuple(f"trees + {each}" for each in CANDIDATES)
+CHOSEN = (
+    "trees + mixture + nearest + nearest_ranks + extreme",
+    "mixture + nearest + nearest_ranks + extreme",
+)
+ONE_CLASS = (
+    *TWO_CLASSES,
+    *("WDBC", "cardio", "donors", "glass", "letter", "pendigits", "skin"),
 )
 MAX_TEST_ROWS = 600
 
@@ -60,13 +62,13 @@ def encoded(*steps):
 
 
 MEMBERS = {
-    "confidence": "classifier",
+    "trees": encoded(ExtraTreesClassifier(100, min_samples_leaf=2)),
     "mixture": TableDensity(),
     "mixture_8": TableDensity(8),
-    "mixture_16": TableDensity(16),
     "nearest": encoded(NeighborDistance()),
     "nearest_5": encoded(NeighborDistance(5)),
     "nearest_ranks": encoded(ColumnRanks(), NeighborDistance()),
+    "extreme": encoded(ExtremeColumn()),
     "lof": encoded(DistinctLocalOutlierFactor(novelty=True)),
     "isolation": encoded(IsolationForest()),
 }
@@ -141,12 +143,10 @@ def run(part, name, seed, args):
     train, test = inside[:n_train], inside[n_train:][:MAX_TEST_ROWS]
     test = test[np.isin(y[test], y[train])]
     X_train, y_train = X.iloc[train], y[train]
-    detector = CombinedClassifier(
-        encoded(ExtraTreesClassifier(100)),
-        list(MEMBERS.items()),
-        calibration=0.3,
-        random_state=seed,
-    ).fit(X_train, y_train)
+    members = [each for each in MEMBERS.items() if part == "classes" or each[0] != "trees"]
+    nobody = DummyClassifier()  # no member asks for the class
+    detector = CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
+    detector.fit(X_train, y_train)
     kinds = KINDS if part == "classes" else [kind for kind in KINDS if kind != "other class"]
     unknown = {
         kind: corrupted(kind, X_train, y_train, X.iloc[test], y[test], rng) for kind in kinds
@@ -164,7 +164,7 @@ def main():
     cli.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     cli.add_argument("--rows", type=int, default=2000, help="at most, to teach")
     args = cli.parse_args()
-    names = args.data or (TWO_CLASSES if args.part == "one" else MIXED + CLASSES + TWO_CLASSES)
+    names = args.data or (ONE_CLASS if args.part == "one" else MIXED + CLASSES + TWO_CLASSES)
     store = Store("member_selection", args.results)
     for seed in args.seeds:
         for name in names:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import LocalOutlierFactor
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
@@ -40,20 +40,30 @@ def detectors(seed):
         "one-class SVM": OneClassSVM(),
         "nearest row": NeighborDistance(),
         "k-NN (5)": NeighborDistance(5),
+        "mean of five neighbors": MeanDistance(),
     } | pyod(seed)
 
 
 def pyod(seed):
-    """PyOD's autoencoder and ECOD, where PyOD is installed."""
+    """PyOD's autoencoder, ECOD and COPOD, where PyOD is installed."""
     if not find_spec("pyod"):
         return {}
     from pyod.models.auto_encoder import AutoEncoder
+    from pyod.models.copod import COPOD
     from pyod.models.ecod import ECOD
 
     return {
         "PyOD AutoEncoder": AutoEncoder(random_state=seed, verbose=0),
         "PyOD ECOD": ECOD(),
+        "PyOD COPOD": COPOD(),
     }
+
+
+class MeanDistance(NearestNeighbors):
+    """Mean distance to five neighbours, the rule of DTE-NP (Livernoche et al., ICLR 2024)."""
+
+    def score_samples(self, X):
+        return -self.kneighbors(X)[0].mean(axis=1)
 
 
 class ClassMixtures:
@@ -71,13 +81,6 @@ class ClassMixtures:
 
     def score_samples(self, X):
         return np.max([mixture.score_samples(X) for mixture in self.mixtures_], axis=0)
-
-
-class DistinctLocalOutlierFactor(LocalOutlierFactor):
-    """The local outlier factor of distinct rows: repeated ones have an infinite density."""
-
-    def fit(self, X, y=None):
-        return super().fit(np.unique(X, axis=0))
 
 
 class LitPixels:

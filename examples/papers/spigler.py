@@ -4,7 +4,8 @@ The rings, table I (fooling on MNIST), the open set, and the blind spot; one cla
 in ``spigler_one_class.py``, tables are in ``spigler_tables.py``:
 
     python examples/papers/spigler.py rings
-    python examples/papers/spigler.py fooling --network cnn --epochs 15
+    python examples/papers/spigler.py default-rings
+    python examples/papers/spigler.py fooling --network mlp --epochs 60
     python examples/papers/spigler.py open-set
     python examples/papers/spigler.py blind-spot
     python examples/papers/figures.py spigler
@@ -21,6 +22,8 @@ from itertools import combinations
 import joblib
 import numpy as np
 
+from scipy.special import softmax
+
 from lab import Store, images, kept, parser
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.datasets import inside_rings, make_rings
@@ -31,9 +34,10 @@ METHODS = ("softmax", "COOL", "DAE tied")
 THRESHOLDS = (0.9, 0.99)
 PAPER_ALPHA = {0.9: 20.0, 0.99: 3.0}
 N_HELD_OUT, N_RINGS = 5_000, 32_000
+ALPHA_RINGS, BETA_RINGS, N_CENTERS = 40.0, 5.0, 8_000
 LOST_TO_ALPHA = 0.003
 QUANTILES = (0.5, 0.95, 0.99)
-TRAINING = ("network", "epochs", "batch_size", "lr_schedule", "reconstruction_weight")
+TRAINING = ("network", "epochs", "batch_size", "train_lr", "reconstruction_weight")
 
 
 def with_alpha(classifier, alpha):
@@ -73,11 +77,11 @@ def fit_rings(args):
     classifier = DAEConfidence(
         hidden_layer_sizes=(200, 200),
         noise=args.noise,
-        alpha=40.0,
-        beta=5.0,
+        alpha=ALPHA_RINGS,
+        beta=BETA_RINGS,
         max_epochs=max(1, round(args.steps * args.batch_size / N_RINGS)),
         batch_size=args.batch_size,
-        lr_schedule=args.lr_schedule,
+        lr=args.train_lr,
         random_state=args.seed,
     )
     path = args.cache / f"rings-{args.noise}-{args.steps}-{args.seed}.joblib"
@@ -90,26 +94,60 @@ def square():
     return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
 
 
-def rings(args, store):
-    """Figure 2: share of the plane outside the rings that is accepted, and of the rings."""
-    classifier, seconds = fit_rings(args)
+def accepted_outside(score, inside):
+    """Share of the plane outside the rings that a log-confidence accepts, and of the rings."""
     outside = square()[~inside_rings(square())]
-    *_, inside, labels = rings_data(args.seed)
-    scores_in, scores_out = map(classifier.score_samples, (inside, outside))
-    errors_in, errors_out = (
-        classifier.confidence_components(rows).reconstruction_error
-        for rows in (inside, outside)
-    )
-    metrics = {"seconds": seconds, "steps": args.steps}
-    metrics["accuracy"] = classifier.score(inside, labels)
+    scores_in, scores_out = score(inside), score(outside)
     cuts = {"confidence 50%": np.log(0.5), "95% of the rings": np.quantile(scores_in, 0.05)}
+    metrics = {"AUROC": separation(scores_in, scores_out)}
     for name, cut in cuts.items():
         metrics[f"at {name} outside accepted"] = (scores_out >= cut).mean()
         metrics[f"at {name} inside rejected"] = (scores_in < cut).mean()
-    metrics["AUROC"] = separation(scores_in, scores_out)
-    metrics["AUROC without curvature"] = separation(-errors_in, -errors_out)
-    settings = chosen(args, "steps", "batch_size", "lr_schedule")
-    store.put({"DAE tied": metrics}, "rings", f"noise {args.noise}", **settings)
+    return metrics
+
+
+def ideal_log_confidence(centers, noise, rows):
+    """Log-confidence of the best denoising autoencoder there is, r(x) = E[row | noisy row].
+
+    With Gaussian noise r is a mean of the training rows weighted by a kernel, and its
+    Jacobian their covariance under the same weights, over the noise's variance.
+    """
+    found = []
+    for some in np.array_split(rows, max(1, len(rows) // 500)):
+        distances = ((some[:, np.newaxis] - centers) ** 2).sum(axis=2)
+        weights = softmax(-distances / (2 * noise**2), axis=1)
+        mean = weights @ centers
+        spread = weights @ (centers**2).sum(axis=1) - (mean**2).sum(axis=1)
+        gamma = spread / noise**2 / rows.shape[1] - 1
+        error = ((mean - some) ** 2).mean(axis=1)
+        found.append(-ALPHA_RINGS * error - BETA_RINGS * np.maximum(gamma, 0))
+    return np.concatenate(found)
+
+
+def rings(args, store):
+    """Figure 2: share of the plane outside the rings that is accepted, and of the rings."""
+    classifier, seconds = fit_rings(args)
+    train, _, inside, labels = rings_data(args.seed)
+    ideal = partial(ideal_log_confidence, train[:N_CENTERS], args.noise)
+    found = {"DAE tied": classifier.score_samples, "ideal autoencoder": ideal}
+    found = {name: accepted_outside(score, inside) for name, score in found.items()}
+    found["DAE tied"] |= {"seconds": seconds, "accuracy": classifier.score(inside, labels)}
+    without = copy.copy(classifier).set_params(curvature="off")
+    area = accepted_outside(without.score_samples, inside)["AUROC"]
+    found["DAE tied"]["AUROC without curvature"] = area
+    settings = chosen(args, "steps", "batch_size", "train_lr")
+    store.put(found, "rings", f"noise {args.noise}", args.seed, **settings)
+
+
+def default_rings(args, store):
+    """The same of ``DAEConfidence()`` as it comes, by the number of rows that it learns from."""
+    for n_rows in (1_000, 3_000, 10_000):
+        X, y = make_rings(n_rows, random_state=args.seed)
+        *_, inside, labels = rings_data(args.seed + 100)
+        classifier = DAEConfidence(random_state=args.seed).fit(X, y)
+        metrics = accepted_outside(classifier.score_samples, inside)
+        metrics["accuracy"] = classifier.score(inside, labels)
+        store.put({"DAE": metrics}, "rings, default settings", str(n_rows), args.seed)
 
 
 def make_classifier(name, args, **parameters):
@@ -120,7 +158,8 @@ def make_classifier(name, args, **parameters):
         "input_shape": (1, 28, 28),
         "max_epochs": args.epochs,
         "batch_size": args.batch_size,
-        "lr_schedule": args.lr_schedule,
+        "lr": args.train_lr,
+        "lr_schedule": "cosine",
         "random_state": args.seed,
     } | parameters
     if name == "softmax":
@@ -162,15 +201,17 @@ def judged(classifier, X, y):
     return classifier.predict_log_proba(X).max(axis=1), right, error
 
 
-def tuned_alphas(classifier, X, y):
-    """The paper's tuning of alpha for each threshold, on held-out rows.
+def alphas(classifier, how, X, y):
+    """The classifier with an alpha for each threshold: the "paper"'s, or "tuned" on rows.
 
-    The largest alpha with which the share of right answers above the threshold is at most
-    ``LOST_TO_ALPHA`` below that of the classifier alone; but never so small that an error
-    larger than that of every held-out row would be accepted.
+    Tuned is the largest alpha with which the share of right answers above the threshold is at
+    most ``LOST_TO_ALPHA`` below that of the classifier alone; but never so small that an error
+    larger than that of every one of the rows would be accepted.
     """
     if not isinstance(classifier, DAEConfidence):
         return dict.fromkeys(THRESHOLDS, classifier)
+    if how == "paper":
+        return {T: with_alpha(classifier, alpha) for T, alpha in PAPER_ALPHA.items()}
     log_proba, right, error = judged(classifier, X, y)
     tuned = {}
     for threshold in THRESHOLDS:
@@ -186,20 +227,21 @@ def tuned_alphas(classifier, X, y):
 def accuracies(classifier, tuned, X, y):
     """Share of the test images that are answered rightly above each threshold."""
     log_proba, right, error = judged(classifier, X, y)
-    metrics, alphas = {"accuracy": right.mean()}, {"": dict.fromkeys(THRESHOLDS, 0.0)}
+    metrics, weights = {"accuracy": right.mean()}, {"": dict.fromkeys(THRESHOLDS, 0.0)}
     if isinstance(classifier, DAEConfidence):
-        alphas = {
+        weights = {
             "": {threshold: model.alpha_ for threshold, model in tuned.items()},
-            " with the paper's alpha": PAPER_ALPHA,
-            " of the classifier alone": alphas[""],
+            " of the classifier alone": weights[""],
         }
-        metrics |= {f"alpha at {T:.0%}": alpha for T, alpha in alphas[""].items()}
+        for T, alpha in weights[""].items():
+            metrics[f"alpha at {T:.0%}"] = alpha
+            metrics[f"passes at {T:.0%}"] = (error <= -np.log(T) / alpha).mean()
         for q, quantile in zip(QUANTILES, np.quantile(error, QUANTILES), strict=True):
             metrics[f"squared error quantile {q:.0%}"] = quantile
         curved = copy.copy(classifier).set_params(curvature="hutchinson")
         gamma = curved.confidence_components(X[:200]).gamma
         metrics["largest gamma of 200 rows"] = gamma.max()
-    for variant, alpha in alphas.items():
+    for variant, alpha in weights.items():
         for T in THRESHOLDS:
             accepted = log_proba - alpha[T] * error >= np.log(T)
             metrics[f"accuracy at {T:.0%}{variant}"] = (right & accepted).mean()
@@ -231,23 +273,24 @@ def fooling(args, store):
     X, y, X_test, y_test = train_and_test("mnist")
     held_out = X[-N_HELD_OUT:], y[-N_HELD_OUT:]
     X, y = X[:-N_HELD_OUT][: args.rows], y[:-N_HELD_OUT][: args.rows]
-    keep = partial(store.put, experiment="fooling", data="mnist", seed=args.seed)
+    experiment = f"fooling, {args.network}, {args.alpha} alpha"
+    experiment += f", lr {args.lr}" * (args.lr != 1e-5)
+    keep = partial(store.put, experiment=experiment, data="mnist", seed=args.seed)
     settings = chosen(args, *TRAINING) | {"rows": len(X)}
     for name in args.methods:
         classifier, seconds = trained(name, X, y, args)
         classifier = without_typicality(classifier)
-        tuned = tuned_alphas(classifier, *held_out)
+        tuned = alphas(classifier, args.alpha, *held_out)
         metrics = accuracies(classifier, tuned, X_test, y_test)
         keep({name: metrics | {"seconds": seconds, "trials": args.trials}}, **settings)
         for target in args.targets:
             for threshold, result in attacks(classifier, tuned, target, args):
                 at = f"at {threshold:.0%}, {target}"
-                metrics = {f"fooled {at}": result.rate, f"lr {at}": args.lr}
-                metrics[f"allowed {at}"] = args.max_updates
+                metrics = {f"fooled {at}": result.rate, f"allowed {at}": args.max_updates}
                 if result.rate:
                     metrics[f"updates {at}"] = result.mean_updates
                 keep({name: metrics}, **settings)
-                joblib.dump(result, args.cache / f"fooled-{args.network}-{name}-{at}.joblib")
+                joblib.dump(result, args.cache / f"{experiment}-{name}-{at}.joblib")
 
 
 def same_limits(classifier, threshold):
@@ -271,7 +314,7 @@ def open_set_models(train, held_out, n_known, args):
         if name == "DAE tied":
             plain = without_typicality(classifier)
             variants = {"DAE": plain, "DAE with typicality": classifier}
-            for threshold, model in tuned_alphas(plain, *held_out).items():
+            for threshold, model in alphas(plain, "tuned", *held_out).items():
                 yield "DAE, alpha of table I", model, threshold
         for variant, model in variants.items():
             for threshold in THRESHOLDS:
@@ -334,6 +377,7 @@ def blind_spot(args, store):
 
 SECTIONS = {
     "rings": rings,
+    "default-rings": default_rings,
     "fooling": fooling,
     "open-set": open_set,
     "blind-spot": blind_spot,
@@ -355,9 +399,10 @@ def options():
     cli.add_argument("--trials", type=int, default=20, help="for each class")
     cli.add_argument("--max-updates", type=int, default=10_000)
     cli.add_argument("--lr", type=float, default=1e-5, help="of the fooling generators")
-    cli.add_argument("--lr-schedule", choices=("cosine", "step"), help="of all training")
+    cli.add_argument("--alpha", default="paper", choices=("paper", "tuned"))
+    cli.add_argument("--train-lr", type=float, default=1e-3)
     cli.add_argument("--batch-size", type=int, default=64)
-    cli.add_argument("--reconstruction-weight", type=float, default=1.0)
+    cli.add_argument("--reconstruction-weight", type=float, default=20.0)
     cli.add_argument("--noise", type=float, default=0.2, help="of rings")
     cli.add_argument("--seed", type=int, default=0)
     return cli

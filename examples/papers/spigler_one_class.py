@@ -25,6 +25,7 @@ def autoencoder(noise, args):
     """The network of one class."""
     return DAEConfidence(
         hidden_layer_sizes=(400,),
+        lr=1e-3,
         noise=noise,
         curvature="off",
         typicality=True,

@@ -16,19 +16,20 @@ from functools import partial
 import numpy as np
 from sklearn.base import clone
 
-from lab import Store, parser, sectors
+from lab import Store, parser, sectors, toy_network
 from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, RejectClassifier
 from sklearn_ood.datasets import make_two_gaussians
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
+BATCH_SIZE = 128
 RADII = (20, 50, 100, 1000, 10_000)
 BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
 GAN = GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
 CLASSIFIERS = {
-    "confident": ConfidentClassifier(),
-    "reject": RejectClassifier(),
-    "reject, beta 0.3": RejectClassifier(beta=0.3),
+    "confident": ConfidentClassifier(toy_network, beta=1.0),
+    "reject": RejectClassifier(toy_network, beta=1.0),
+    "reject, beta 0.3": RejectClassifier(toy_network, beta=0.3),
 }
 
 
@@ -38,9 +39,8 @@ def fit(kind, source, seed, sigma, epochs):
     X, y = make_two_gaussians(1000, sigma=sigma, outliers=outliers, random_state=seed)
     classifier = clone(CLASSIFIERS[kind]).set_params(
         outliers=SOURCES[source],
-        hidden_layer_sizes=(500, 500),
         max_epochs=epochs,
-        batch_size=128,
+        batch_size=BATCH_SIZE,
         ood_label=-1,
         random_state=seed,
     )
@@ -116,11 +116,12 @@ def main():
     args = cli.parse_args()
     store = Store("vernekar", args.results)
     settings = {"sigma": args.sigma, "epochs": args.epochs}
+    keys = settings | {"batch_size": BATCH_SIZE, "net": "500-500"}
     for seed in range(args.seeds):
         for source in args.sources:
             for kind in kinds_for(source):
                 compute = partial(run, kind, source, seed, **settings)
-                store.run(compute, "two Gaussians", source, kind, seed, **settings)
+                store.run(compute, "two Gaussians", source, kind, seed, **keys)
 
 
 if __name__ == "__main__":

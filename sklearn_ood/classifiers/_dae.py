@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from dataclasses import field
 from functools import partial
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Share, fitted
-from sklearn_ood._response import clone_completed, log_proba, log_softmax
+from sklearn_ood._response import clone_completed, fitted_foreign, log_proba, log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.nets._autoencoder import (
@@ -58,12 +59,19 @@ class DAEConfidence(NetClassifier):
             callable, default="auto"
         As in :class:`SoftmaxClassifier`. All layers but the last are the encoder, whose last
         hidden layer is the code.
+    hidden_layer_sizes : tuple of int, default=(200, 200)
+        Dense layers of "mlp" and "small_cnn". One layer alone cannot bend around a ring.
+    lr : float > 0, default=3e-3
+        Learning rate.
+    lr_schedule : {None, "cosine", "step"}, default="cosine"
+        As in :class:`SoftmaxClassifier`. Without one the last steps leave errors of their own
+        in the reconstructions.
     decoder : {"tied", "free"}, default="tied"
         The mirror image of the encoder, with the encoder's weights transposed, or with its
         own, also for encoders that have no mirror image.
     noise : float > 0, default=0.2
         Standard deviation of the training noise, in the units of X: scale X first.
-    reconstruction_weight : float > 0, default=1.0
+    reconstruction_weight : float > 0, default=5.0
         Factor of the mean squared error, as a share of the features' mean variance, beside
         the cross entropy.
     alpha : float > 0 or "auto", default="auto"
@@ -133,9 +141,12 @@ class DAEConfidence(NetClassifier):
     True
     """
 
+    hidden_layer_sizes: Iterable[int] | int = (200, 200)
+    lr: Positive = 3e-3
+    lr_schedule: Literal["cosine", "step"] | None = "cosine"
     decoder: Literal["tied", "free"] = "tied"
     noise: Positive = 0.2
-    reconstruction_weight: Positive = 1.0
+    reconstruction_weight: Positive = 5.0
     alpha: Positive | Literal["auto"] = "auto"
     coverage: Share = 0.95
     beta: NonNegative = 10.0
@@ -374,7 +385,7 @@ class DAEClassifier(DAEConfidence):
         with random:
             random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
         estimator = clone_completed(self.estimator, random_state=random_state)
-        self.estimator_ = estimator.fit(rows.astype(np.float64), y, **weights)
+        self.estimator_ = fitted_foreign(estimator, rows.astype(np.float64), y, **weights)
 
     def _class_log_proba(self, rows, logits):
         if len(self.classes_) == 1:

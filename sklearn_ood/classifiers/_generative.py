@@ -12,11 +12,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood import generators
-from sklearn_ood._parameters import Count, Estimator, Natural, NonNegative, RandomState, fitted
-from sklearn_ood._response import clone_completed, log_softmax
+from sklearn_ood._parameters import (
+    Count,
+    Estimator,
+    Natural,
+    NonNegative,
+    RandomState,
+    called,
+    fitted,
+)
+from sklearn_ood._response import clone_completed, log_softmax, unwrap
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.inspection._explanation import Explanation, draw_explanation
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import fit_temperature
@@ -300,6 +309,8 @@ class GenerativeClassifier(OODClassifier):
             generator = GENERATORS[name]()
             if "device" in generator.get_params():
                 generator.set_params(device=self.device)
+        elif not isinstance(unwrap(generator)[0], BaseGenerator):
+            raise TypeError(f"Got generator={generator!r}, but expected a BaseGenerator.")
         return clone_completed(generator, random_state=seed, input_shape=data.input_shape)
 
     def _make_similarity(self, rows, codes, seed):
@@ -328,7 +339,7 @@ class GenerativeClassifier(OODClassifier):
 
 
 def _minus(similarity, x, generated):
-    return -similarity(x, generated)
+    return -called("similarity", similarity, x, generated)
 
 
 def _some(rows, codes, seed):

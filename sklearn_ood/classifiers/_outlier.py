@@ -1,26 +1,31 @@
 """Classifiers whose net learns from outliers: unsure of them, or rejecting them."""
 
 import math
+import warnings
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 import torch
+from scipy.stats import entropy
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from sklearn_ood._parameters import NonNegative, Positive
 from sklearn_ood.classifiers._softmax import LogitClassifier
-from sklearn_ood.nets._evaluation import map_batches, undisturbed
+from sklearn_ood.nets._evaluation import forward, map_batches, undisturbed
 from sklearn_ood.nets._heads import RejectHead
-from sklearn_ood.nets._training import Seeded
-from sklearn_ood.outliers._training import (
-    GANOutlierNet,
-    GANOutliers,
-    OutlierLoss,
-    OutlierNet,
-    resolve_sources,
-)
+from sklearn_ood.nets._modules import InputShape
+from sklearn_ood.nets._training import Seeded, recorded
+from sklearn_ood.nets._whitening import Whitened
+from sklearn_ood.outliers._boundary import class_means
+from sklearn_ood.outliers._gan import GANOutlierNet, GANOutliers
+from sklearn_ood.outliers._names import resolve_sources
+from sklearn_ood.outliers._training import OutlierLoss, OutlierNet
 
 # Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
 # fewer where rows are wide.
@@ -28,13 +33,21 @@ BANK_RATIO = 8
 BANK_FLOATS = 2**24
 # Spread of a generator's samples, in the data's, below which they are all the same.
 COLLAPSED = 1e-3
-N_COLLAPSE_SAMPLES = 256
+N_CHECKED = 256
+# Nats by which log-probabilities of different rows differ where a net says nothing.
+SAME_ANSWER = 0.05
+# Share of what was learned of the classes that is lost again at the end.
+FORGOTTEN = 0.5
+# Columns of a table from which on its own mlp does not see whitened ones.
+MAX_WHITENED = 1024
 
 
 class OutlierClassifier(LogitClassifier):
     """Template of a classifier that is taught by outliers, given or made.
 
-    A method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`.
+    Its own mlp sees a table of up to 1024 columns standardised and, beside it, whitened: in
+    columns that are nearly functions of one another, outliers differ in thin directions. A
+    method's ``make_loss`` returns an :class:`~sklearn_ood.outliers.OutlierLoss`.
 
     Parameters
     ----------
@@ -91,6 +104,15 @@ class OutlierClassifier(LogitClassifier):
             made = self._scaling.inverse(torch.from_numpy(made)).numpy()
         return made.reshape(-1, *self.input_shape_)
 
+    def make_network(self, n_classes, input_shape):
+        """As of :class:`NetClassifier`; the own mlp sees a table standardised and whitened."""
+        if not self._whitens(input_shape):
+            return super().make_network(n_classes, input_shape)
+        (n_features,) = input_shape
+        layers = super().make_network(n_classes, (2 * n_features,)).network.named_children()
+        whitened = ("whitened", Whitened(n_features))
+        return InputShape(nn.Sequential(OrderedDict([whitened, *layers])), input_shape)
+
     def untrained_networks(self):
         networks = super().untrained_networks()
         if networks and self.beta and self._gan:
@@ -104,6 +126,10 @@ class OutlierClassifier(LogitClassifier):
     def _gan(self):
         return _gan_of(resolve_sources(self.outliers)[0])
 
+    def _whitens(self, input_shape):
+        own = isinstance(self.module, str) and self.module in ("auto", "mlp")
+        return own and self.beta and len(input_shape) == 1 and input_shape[0] <= MAX_WHITENED
+
     def _make_net(self, data, seed):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
@@ -111,7 +137,10 @@ class OutlierClassifier(LogitClassifier):
         gan, (rows, _) = _gan_of(sources), data.in_distribution
         options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
         options |= {"beta": float(self.beta), "outlier_ratio": float(self.outlier_ratio)}
+        options["unseen"] = self.validation_fraction if self.early_stopping else 0.0
         net = super()._make_net(data, seed, **options)
+        if self._whitens(data.input_shape):
+            net.module.network.whitened.learn(rows, seed)
         if gan:
             net.networks = gan.make_networks(data.input_shape, rows)
         n = max(1, min(BANK_RATIO * len(rows), BANK_FLOATS // rows.shape[1]))
@@ -124,25 +153,59 @@ class OutlierClassifier(LogitClassifier):
 
     def _train(self, net, data, training, held_out, random):
         super()._train(net, data, training, held_out, random)
+        if isinstance(net, OutlierNet):
+            check_answers(net, *training)
         if isinstance(net, GANOutlierNet):
             with random:
-                check_spread(net, training[0])
+                check_spread(net, *training)
 
 
 def _gan_of(sources):
     return next((source for source in sources if isinstance(source, GANOutliers)), None)
 
 
+def check_answers(net, rows, codes):
+    """Warn if ``net``, as it was trained, says the same of all rows, or forgot the classes."""
+    some = rows[:: -(-len(rows) // N_CHECKED)]
+    outputs = torch.from_numpy(forward(net, some))
+    logits = getattr(net.criterion_, "class_logits", lambda outputs: outputs)(outputs)
+    spread = float(torch.log_softmax(logits, dim=1).std(dim=0).max())
+    losses = recorded(net, "train_class_loss")
+    learned = entropy(np.bincount(codes)) - min(losses)
+    if len(some) > 1 and not spread > SAME_ANSWER:
+        found = f"its log-probabilities differ by {spread:.2g} nats from row to row"
+    elif 0 < FORGOTTEN * learned < losses[-1] - min(losses):
+        found = f"its loss on the classes rose from {min(losses):.2g} to {losses[-1]:.2g}"
+    else:
+        return
+    warnings.warn(
+        f"The classifier says little of the classes: {found}. Outliers that resemble the data "
+        "can bring a deep network without normalisation to this, from which it may not "
+        "recover; take a smaller beta or lr, batch normalisation, or scale the inputs.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+
+
 @torch.no_grad()
-def check_spread(net, rows):
-    """Raise if the generator of ``net``, as it was trained, makes one row again and again."""
-    samples = net.generate(N_COLLAPSE_SAMPLES).cpu().numpy()
+def check_spread(net, rows, codes):
+    """Raise if the generator of ``net`` makes one row again and again, warn if one class."""
+    samples = net.generate(N_CHECKED).cpu().numpy()
     spread, expected = (np.sqrt(part.var(axis=0).sum()) for part in (samples, rows))
     if not spread > COLLAPSED * expected:
         raise ValueError(
             f"The generator collapsed: its samples spread {spread:.2g}, the data "
             f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, or "
             "take outliers='boundary', which needs no generator."
+        )
+    nearest = np.unique(pairwise_distances_argmin(samples, class_means(rows, codes)))
+    if len(nearest) == 1:
+        warnings.warn(
+            f"The generator collapsed onto one class: all of {N_CHECKED} samples are nearest "
+            f"to the mean of class number {nearest[0]}. Pass GANOutliers with pull_away > 0 or "
+            "a smaller lr, train longer, or take outliers='boundary' without a generator.",
+            ConvergenceWarning,
+            stacklevel=2,
         )
 
 
@@ -167,11 +230,13 @@ class ConfidentClassifier(OutlierClassifier):
 
     Parameters
     ----------
-    beta : float >= 0, default=1.0
+    beta : float >= 0, default=0.03
         Weight of the divergence on outliers. 0 trains, bit for bit, what
-        :class:`SoftmaxClassifier` trains.
-    outliers : str, callable, OutlierSource, or dict of these to weights, default="gan"
-        Where training takes its outliers from, as for :class:`RejectClassifier`.
+        :class:`SoftmaxClassifier` trains. At 1 outliers that resemble the data can bring a
+        deep network without normalisation to say the same of all rows; fit warns.
+    outliers : str, callable, OutlierSource, or dict of these to weights, default="boundary"
+        Where training takes its outliers from, as for :class:`RejectClassifier`; the paper's
+        are "gan".
 
     See Also
     --------
@@ -197,8 +262,7 @@ class ConfidentClassifier(OutlierClassifier):
     True
     """
 
-    beta: NonNegative = 1.0
-    outliers: Any = "gan"
+    beta: NonNegative = 0.03
 
     def make_loss(self, class_weights):
         return ConfidenceLoss(class_weights)
@@ -234,8 +298,9 @@ class RejectClassifier(OutlierClassifier):
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
             default="auto"
         As for :class:`SoftmaxClassifier`, with ``n_classes + 1`` outputs.
-    beta : float > 0, default=1.0
-        Weight of the outliers in the loss.
+    beta : float > 0, default=0.3
+        Weight of the outliers in the loss. A larger one refuses more rows close to the
+        classes, and more of their own.
     score_function : {"margin", "1-reject"}, default="margin"
         Formula of ``score_samples``: "margin" is max_k f_k - f_reject, in (-inf, inf), and
         >= 0 exactly where the reject class does not win [1]_; "1-reject" is
@@ -265,7 +330,7 @@ class RejectClassifier(OutlierClassifier):
     """
 
     score_function: Annotated[str, StrOptions({"margin", "1-reject"})] = "margin"
-    beta: Positive = 1.0
+    beta: Positive = 0.3
 
     def n_outputs(self, n_classes):
         return n_classes + 1

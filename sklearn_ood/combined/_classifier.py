@@ -62,8 +62,9 @@ class CombinedClassifier(Composition, OODClassifier):
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
-        1,000 rows, else a tenth of them, between 200 and 10,000. Where classifier and members
-        are all frozen, all rows calibrate.
+        2,000 rows, else a quarter of them, between 500 and 10,000; where a member asks the
+        classifier, which then loses them, "cross" below 1,000, else a tenth, between 200 and
+        10,000. Where all that a p-value depends on is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None
@@ -80,9 +81,11 @@ class CombinedClassifier(Composition, OODClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of the rows that trained.
+        Labels of the rows that trained the classifier.
     classifier_ : classifier or None
         The fitted classifier.
+    is_asked_ : bool
+        Whether a member asks it, see the notes.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
     member_scales_ : list of ConformalScale
@@ -94,21 +97,28 @@ class CombinedClassifier(Composition, OODClassifier):
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
-        Which of the in-distribution rows calibrated; but for "cross" they trained nothing.
+        Which of the in-distribution rows calibrated; but for "cross" they trained nothing
+        that a p-value depends on.
     n_features_in_ : int
     input_shape_ : tuple of int
 
     Notes
     -----
-    The default members for tables are the classifier's probability, the likelihood of the row
-    under two mixtures a class, and the distance to the nearest of 10,000 training rows of the
-    class, in standard deviations and in ranks of each column; with one class one mixture and
-    the distances. They were chosen by classes held out and by corrupted rows. For images they
-    are the probability, the angle between the last feature maps and those of the nearest of
-    10,000 training images of the class, and the likelihood of the pixels under one PCA a class;
-    around a network without a child ``conv`` that ends in a linear layer
-    :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of its features,
-    and the same pixels, which see images unlike all classes.
+    The default members for tables are the largest probability of extremely randomised trees,
+    the likelihood of the row under a mixture a class, the distance to the nearest of 10,000
+    training rows, in standard deviations and in ranks of each column, and how far out in its
+    column the most extreme number lies; with one class all but the trees. They were chosen by
+    classes held out and by corrupted rows. For images they are the classifier's probability,
+    the angle between the last feature maps and those of the nearest of 10,000 training images
+    of the class, and the likelihood of the pixels under one PCA a class; around a network
+    without a child ``conv`` that ends in a linear layer :class:`MahalanobisDistance`, ViM
+    (:class:`Subspace`), NCI and the energy of its features, and the same pixels, which see
+    images unlike all classes.
+
+    Where a member asks the classifier (as "classifier", or made from it), the classifier
+    learns from the rows that train the members, and members that have one score a class are
+    read at the class that it predicts. Else it learns from all rows, those that calibrate
+    included, since no p-value depends on it, and members are read at their best class.
 
     ``score_samples`` is the logarithm of the p-value, joined by straight lines between the
     calibration rows (never below the logarithm of ``p_values`` there), and below the most
@@ -121,8 +131,6 @@ class CombinedClassifier(Composition, OODClassifier):
     ``outlier_share``, u the p-value, uniform on known rows, and ``f(u) = 0.05 * u ** -0.95``
     its density on unknown ones: Bayes' rule for refusing where answers to unknown rows are
     wrong [3]_.
-
-    A member that has one score a class is read at the class that ``classifier`` predicts.
 
     "cross" uses all rows twice. Were the models of all folds kept, at most 2 alpha of new rows
     would have a p-value of at most alpha [4]_; with one model in use no such bound is proved,
@@ -165,6 +173,7 @@ class CombinedClassifier(Composition, OODClassifier):
     """
 
     classifier_: BaseEstimator | None = fitted()
+    is_asked_: bool = fitted()
     members_: dict = fitted()
     calibration_indices_: np.ndarray = fitted()
     member_scales_: list = fitted()
@@ -179,7 +188,7 @@ class CombinedClassifier(Composition, OODClassifier):
     calibration: Literal["auto", "cross"] | Share | Rows = "auto"
     outlier_share: PartOrNone = 0.01
     input_shape: tuple[int, ...] | None = None
-    n_jobs: Any = None
+    n_jobs: int | None = None
     verbose: int = 0
     ood_label: Any = None
     random_state: RandomState = None
@@ -211,7 +220,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -----
         UserWarning
             If so few rows calibrate that no p-value is 0.05 or less, or if a class has no row
-            to train on.
+            to train members on.
         """
         self._check_parameters()
         is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
@@ -219,32 +228,42 @@ class CombinedClassifier(Composition, OODClassifier):
         data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
         rows, codes, classes = self._known(data, is_labelled=y is not None)
         labels, random_state = classes[codes], check_random_state(self.random_state)
+        self.is_asked_ = _members.ask_classifier(self.members, self.input_shape_)
         calibration = self._calibration(len(codes), classes)
         training, parts = _conformal.split_rows(len(codes), calibration, random_state)
         seed, is_crossed = random_state.randint(LARGEST_SEED), calibration == "cross"
         is_given = calibration == "all" or isinstance(self.classifier, FrozenEstimator)
+        taught = classes if is_given else np.unique(labels[training])
 
-        def learned(chosen, task):
-            known = classes if is_given else np.unique(labels[chosen])
-            model = _members.fit_model(
-                self.classifier,
-                self.members,
-                _safe_indexing(rows, chosen),
-                labels[chosen],
-                has_classes=len(known) > 1,
-                seeds=np.random.RandomState(seed),
-                input_shape=self.input_shape_,
-                n_jobs=self.n_jobs,
-                task=task if self.verbose else None,
-            )
-            return known, model
+        def lesson(chosen, task):
+            return {
+                "X": _safe_indexing(rows, chosen),
+                "y": labels[chosen],
+                "seeds": np.random.RandomState(seed),
+                "input_shape": self.input_shape_,
+                "n_jobs": self.n_jobs,
+                "task": task if self.verbose else None,
+            }
 
-        known, model = learned(training, "model in use")
-        self.classifier_, self.members_ = model
-        models = [model] * len(parts)
+        def classifier(lesson):
+            has_classes = len(classes if is_given else np.unique(lesson["y"])) > 1
+            return _members.fit_classifier(self.classifier, **lesson) if has_classes else None
+
+        def model(chosen, task):
+            """The classifier that the members ask, if they do, and the members."""
+            told = lesson(chosen, task)
+            asked = classifier(told) if self.is_asked_ else None
+            return asked, _members.fit_members(self.members, asked, **told)
+
+        asked, self.members_ = model(training, "model in use")
+        everything = np.arange(len(codes))
+        self.classifier_ = (
+            asked if self.is_asked_ else classifier(lesson(everything, "answers"))
+        )
+        models = [(asked, self.members_)] * len(parts)
         if is_crossed:
             folds = (np.setdiff1d(training, part) for part in parts)
-            models = [learned(fold, f"fold {i + 1}")[1] for i, fold in enumerate(folds)]
+            models = [model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
         scores = [
             _members.look(*model, _safe_indexing(rows, part), self.members_)[1]
             for model, part in zip(models, parts, strict=True)
@@ -255,8 +274,9 @@ class CombinedClassifier(Composition, OODClassifier):
             kept = np.random.RandomState(seed).permutation(training)[:MAX_ROWS]
             kept = kept if len(kept) else parts[0]
             self.reference_ = ReferenceRows.of(_safe_indexing(rows, kept), labels[kept])
-        self.calibration_indices_, self.classes_ = np.concatenate(parts), known
-        self._warn(np.setdiff1d(classes, known))
+        self.calibration_indices_ = np.concatenate(parts)
+        self.classes_ = taught if self.is_asked_ else classes
+        self._warn(np.setdiff1d(classes, taught))
         return self
 
     @block_by_block
@@ -386,17 +406,22 @@ class CombinedClassifier(Composition, OODClassifier):
     def _evidence_and_scores(self, rows):
         """The evidence, and the confidence in its best class."""
         log_proba, typicality = self._look(rows)
+        log_proba = log_proba if self.is_asked_ else self._evidence(rows)
         log_p = self.scale_.log_p(typicality)
         return log_proba, log_right(log_proba.max(axis=1), log_p, self.outlier_share)
 
     def _look(self, rows):
-        """Log-probabilities of the classes, and how typical each row is."""
-        log_proba, scores = _members.look(self.classifier_, self.members_, rows)
+        """What the members ask of the classifier, and how typical each row is."""
+        log_proba, scores = self._asked_and_scores(rows)
         log_p = _conformal.on_scales(self.member_scales_, scores)
         return log_proba, -_conformal.combine(log_p, self.method)
 
+    def _asked_and_scores(self, rows):
+        asked = self.classifier_ if self.is_asked_ else None
+        return _members.look(asked, self.members_, rows)
+
     def _member_scores(self, X):
-        return _members.look(self.classifier_, self.members_, self._validate_rows(X))[1]
+        return self._asked_and_scores(self._validate_rows(X))[1]
 
     def _validate_rows(self, X):
         check_is_fitted(self)
@@ -415,13 +440,14 @@ class CombinedClassifier(Composition, OODClassifier):
         return take_rows(rows, inside), codes[inside], classes
 
     def _calibration(self, n_rows, classes):
-        """How rows calibrate: "all" where nothing is to be trained, "cross" where few are."""
-        used = [self.classifier] if len(classes) > 1 else []
+        """How rows calibrate: "all" where no p-value depends on what is to be trained."""
+        used = [self.classifier] if self.is_asked_ and len(classes) > 1 else []
         used += [None] if self.members is None else [member for _, member in self.members]
         if all(isinstance(each, (FrozenEstimator, str)) for each in used):
             return "all"
-        few = self.calibration == "auto" and n_rows < _conformal.AUTO_CROSSED_BELOW
-        return "cross" if few else self.calibration
+        if self.calibration == "auto":
+            return _conformal.auto_calibration(n_rows, is_asked=self.is_asked_)
+        return self.calibration
 
     def _warn(self, untaught):
         if len(untaught):

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 MIN_CALIBRATION, N_FOLDS = 20, 5
-AUTO_CROSSED_BELOW = 1000
-AUTO_SHARE, AUTO_LEAST, AUTO_MOST = 0.1, 200, 10_000
+# Below how many rows "auto" crosses them; which share calibrates above, at least and at most.
+AUTO, AUTO_ASKED = (2000, 0.25, 500, 10_000), (1000, 0.1, 200, 10_000)
 TAIL_SHARE = 0.1
 TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.
@@ -40,12 +40,16 @@ def split_rows(n_rows, calibration, random_state):
     return training, parts
 
 
+def auto_calibration(n_rows, *, is_asked):
+    """ "cross" where rows are few, else a number: fewer where a classifier loses them."""
+    crossed_below, share, least, most = AUTO_ASKED if is_asked else AUTO
+    return "cross" if n_rows < crossed_below else int(np.clip(share * n_rows, least, most))
+
+
 def calibration_size(calibration, n_rows):
     """How many of ``n_rows`` rows calibrate."""
     if calibration in ("all", "cross"):
         return n_rows
-    if calibration == "auto":
-        return int(min(max(AUTO_SHARE * n_rows, AUTO_LEAST), AUTO_MOST))
     is_count = isinstance(calibration, Integral)
     return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 
@@ -146,16 +150,9 @@ class ConformalScale:
         inside = np.log(np.minimum(level, self.levels[above]))  # rounding may exceed it
         lowest = self.values[0]
         first = np.log(min(self.levels[0], 2 / (self.n_samples + 1)))
-        beyond = self._log_survival(np.minimum(scores, lowest)) - self._log_survival(lowest)
+        tail = self.tail_start, self.tail_scale, self.tail_shape
+        beyond = log_survival(np.minimum(scores, lowest), *tail) - log_survival(lowest, *tail)
         return np.where(scores < lowest, first + np.minimum(beyond, 0.0), inside)
-
-    def _log_survival(self, scores):
-        with np.errstate(over="ignore"):  # infinitely far is clipped, too
-            distance = (self.tail_start - scores) / self.tail_scale
-        excess = np.clip(distance, 0.0, LARGEST_EXCESS)
-        if self.tail_shape == 0:
-            return -excess
-        return -np.log1p(self.tail_shape * excess) / self.tail_shape
 
 
 def fit_tail(scores):
@@ -174,6 +171,13 @@ def fit_tail(scores):
     variance = mean**2 * float(((excess / mean - 1) ** 2).mean())
     shape = float(np.clip(0.5 * (1 - mean**2 / variance), 0, 0.5)) if variance > 0 else 0.0
     return start, mean * (1 - shape), shape
+
+
+def log_survival(scores, start, scale, shape):
+    """Logarithm of the share of the generalised Pareto tail that lies below some scores."""
+    with np.errstate(over="ignore"):  # infinitely far is clipped, too
+        excess = np.clip((start - scores) / scale, 0.0, LARGEST_EXCESS)
+    return -excess if shape == 0 else -np.log1p(shape * excess) / shape
 
 
 def fisher(log_p):

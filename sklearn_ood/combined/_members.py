@@ -4,20 +4,20 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
-from functools import partial
-
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, QuantileTransformer
+from sklearn.preprocessing import Normalizer
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
-from sklearn_ood._response import clone_completed, known_of, log_proba, unwrap
+from sklearn_ood._response import clone_completed, fitted_foreign, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
+from sklearn_ood.combined._columns import MAX_QUANTILES, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -29,8 +29,8 @@ from sklearn_ood.generators import PCAGenerator
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
-MAX_QUANTILES = 200
-MAX_NEIGHBOR_ROWS = 10_000
+# That a member remembers, or that each of its trees and mixtures learns from.
+MAX_ROWS, N_TREES = 10_000, 100
 LARGEST_SEED = np.iinfo(np.int32).max
 
 
@@ -86,21 +86,34 @@ def resolve_members(members, classifier):
     return resolved
 
 
-@features_once
-def fit_model(classifier, members, X, y, *, has_classes, input_shape, **settings):
-    """The classifier, None where there is one class, and the named members, fitted."""
-    fit = partial(_fit_all, X=X, y=y, input_shape=input_shape, **settings)
-    if has_classes:
-        classifier = default_classifier(input_shape) if classifier is None else classifier
-        classifier = fit({CLASSIFIER: classifier})[CLASSIFIER]
-    else:
-        classifier = None
+def ask_classifier(members, input_shape):
+    """Whether a member asks the classifier; the default for images does."""
     if members is None:
-        members = default_members(input_shape, classifier, len(y))
-    return classifier, fit(resolve_members(members, classifier))
+        return len(input_shape) == 3
+    return any(not (hasattr(each, "fit") or each == DROP) for _, each in members)
 
 
-def _fit_all(named, X, y, *, seeds, input_shape, n_jobs, task):
+def fit_classifier(classifier, **lesson):
+    """The classifier, fitted; None is the default."""
+    if classifier is None:
+        classifier = default_classifier(lesson["input_shape"])
+    return _fit_all({CLASSIFIER: classifier}, **lesson)[CLASSIFIER]
+
+
+@features_once
+def fit_members(members, classifier, **lesson):
+    """The named members, fitted; those that ask a classifier are left out where it is None."""
+    if members is None:
+        labels = lesson["y"]
+        members = (
+            image_members(lesson["input_shape"], classifier)
+            if len(lesson["input_shape"]) == 3
+            else table_members(len(labels), len(np.unique(labels)))
+        )
+    return _fit_all(resolve_members(members, classifier), **lesson)
+
+
+def _fit_all(named, *, X, y, seeds, input_shape, n_jobs, task):
     """Named estimators, completed and fitted; a bar shows which, where there is a task."""
     unfitted = {
         name: clone_completed(
@@ -125,7 +138,7 @@ def _fit_all(named, X, y, *, seeds, input_shape, n_jobs, task):
 
 
 def _fit(estimator, X, y):
-    return estimator.fit(X, y)
+    return fitted_foreign(estimator, X, y)
 
 
 def _shown(names, task):
@@ -148,48 +161,36 @@ def default_classifier(input_shape):
     return TableClassifier()
 
 
-def default_members(input_shape, classifier, n_rows):
-    """Named members for images or tables; the classifier is None where there is one class."""
-    if len(input_shape) == 3:
-        n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
-        has_net = hasattr(classifier, "net_")
-        has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
-        features = [("neighbors", _near_in_feature_maps)] if has_conv else []
-        pixels = ("pixels", _densities(PCAGenerator(n_components)))
-        if has_net and not has_conv and ends_linear(classifier):
-            return [*network_members(), pixels]
-        return [("confidence", CLASSIFIER), *features, pixels]
+def image_members(input_shape, classifier):
+    """Named members for images; the classifier is None where there is one class."""
+    n_components = min(IMAGE_COMPONENTS, max(1, int(np.prod(input_shape)) // 2))
+    has_net = hasattr(classifier, "net_")
+    has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
+    features = [("neighbors", _near_in_feature_maps)] if has_conv else []
+    pixels = ("pixels", _densities(PCAGenerator(n_components)))
+    if has_net and not has_conv and ends_linear(classifier):
+        return [*network_members(), pixels]
+    return [("confidence", CLASSIFIER), *features, pixels]
+
+
+def table_members(n_rows, n_classes):
+    """Named members for tables, that ask no classifier: it can then learn from all rows."""
+    is_large = n_rows > MAX_ROWS
+    some = {"bootstrap": is_large, "max_samples": MAX_ROWS if is_large else None}
+    trees = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, **some)
     ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
-    table = [
-        ("mixture", TableDensity()),
+    several = [("trees", make_pipeline(TableEncoder(), trees))] if n_classes > 1 else []
+    return [
+        *several,
+        ("mixture", TableDensity(max_samples=MAX_ROWS)),
         ("nearest", _near_in_table(TableEncoder())),
-        (
-            "nearest_ranks",
-            _near_in_table(TableEncoder(), ranks),
-        ),
+        ("nearest_ranks", _near_in_table(TableEncoder(), ranks)),
+        ("extreme", make_pipeline(TableEncoder(), ExtremeColumn(MAX_ROWS))),
     ]
-    if classifier is None:
-        return table
-    return [("confidence", CLASSIFIER), *table, ("mixture_8", TableDensity(8))]
-
-
-class ColumnRanks(QuantileTransformer):
-    """Standardised columns as shares of the training rows that lie below, in no unit.
-
-    Beyond all training rows they go on, in standard deviations, or what is far would be near.
-    """
-
-    def __init__(self, n_quantiles=MAX_QUANTILES, random_state=None):
-        super().__init__(n_quantiles=n_quantiles, random_state=random_state)
-
-    def transform(self, X):
-        """Shares, and what lies beyond, in units of their own standard deviation."""
-        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
-        return super().transform(X) + beyond / np.sqrt(12)
 
 
 def _near_in_table(*steps):
-    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS))
+    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_ROWS))
 
 
 def _densities(generator):
@@ -199,7 +200,7 @@ def _densities(generator):
 
 def _near_in_feature_maps(classifier):
     """The member on the last feature maps of a net that has its convolutions by name."""
-    neighbors = NeighborDistance(max_samples=MAX_NEIGHBOR_ROWS)
+    neighbors = NeighborDistance(max_samples=MAX_ROWS)
     return make_pipeline(NetFeatures(classifier, layer="conv"), Normalizer(), neighbors)
 
 
@@ -231,7 +232,7 @@ def look(classifier, members, X, names=None):
     if classifier is not None:
         labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
     names = list(members if names is None else names)
-    asks_more = hasattr(classifier, "score_samples") and type(classifier) is not TableClassifier
+    asks_more = hasattr(classifier, "score_samples")
     scores = np.zeros((len(X), len(names)))
     for column, name in zip(scores.T, names, strict=True):
         member = members.get(name)

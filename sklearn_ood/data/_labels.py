@@ -11,6 +11,8 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from sklearn_ood._parameters import check_label
+
 OUTLIER = -1
 # Beyond it float64 does not hold every integer.
 LARGEST_EXACT = 2**53
@@ -60,8 +62,7 @@ def is_label(y, label):
     """Mask of the rows of ``y`` that carry ``label``; nothing carries None."""
     if label is None:
         return np.zeros(len(y), dtype=bool)
-    if np.ndim(label):
-        raise ValueError(f"Got ood_label={label!r}, but expected one label: a number or text.")
+    check_label(label, "ood_label")
     return codes_in([label], y) == 0
 
 
@@ -96,7 +97,7 @@ def hidden_entries(values):
     return np.zeros(1, dtype=bool)
 
 
-def check_no_label_missing(y):
+def check_no_label_missing(y, name="y", other="the label of known outliers (ood_label)"):
     """Raise for a missing label: None, NaN, pandas' NA, NaT, or a masked one."""
     hidden = hidden_entries(y if isinstance(y, np.ma.MaskedArray) else np.asarray(y))
     y, missing = np.asarray(y), int(hidden.sum())
@@ -104,8 +105,8 @@ def check_no_label_missing(y):
         missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
     if missing:
         raise ValueError(
-            f"Got y with {missing} missing labels of {len(y)}, but every row needs one; drop "
-            "these rows, or give them the label of known outliers (ood_label)."
+            f"Got {name} with {missing} missing labels of {len(y)}, but every row needs one; "
+            f"drop these rows, or give them {other}."
         )
 
 

@@ -3,12 +3,14 @@
 import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import prod
 
 import numpy as np
 from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
+from sklearn_ood._parameters import whole_numbers
 from sklearn_ood.data._blocks import (
     as_type,
     is_dataset,
@@ -281,13 +283,10 @@ def _resolve_input_shape(estimator, image_shape, n_features):
     wanted = getattr(estimator, "input_shape", None)
     if wanted is None:
         return image_shape or (n_features,)
-    wanted = tuple(int(size) for size in np.atleast_1d(wanted))
-    if len(wanted) not in (1, 3) or min(wanted) < 1:
-        raise ValueError(
-            f"Got input_shape={wanted}, but expected (n_features,) or (C, H, W) with positive "
-            "sizes."
-        )
-    size = int(np.prod(wanted))
+    wanted = whole_numbers(wanted, "input_shape")
+    if len(wanted) not in (1, 3):
+        raise ValueError(f"Got input_shape={wanted}, but expected (n_features,) or (C, H, W).")
+    size = prod(wanted)
     if size != n_features or image_shape not in (None, wanted):
         given = f"images of shape {image_shape}" if image_shape else f"{n_features} features"
         raise ValueError(

@@ -1,6 +1,6 @@
 """How likely a row of a table is in each class: numbers by a mixture, categories by counts."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ from sklearn_ood._parameters import Count, Positive, RandomState, fitted
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
-from sklearn_ood.detectors._frequencies import Frequencies
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 
@@ -23,6 +22,72 @@ MIXTURE_MAX_FEATURES = 64
 MAX_COUNTED_VALUES = 2
 # Where a density underflows; a number, so that classes still compare.
 LEAST = -1e150
+# Nats below what its column has on average: for a value that nobody has seen, and at most
+# for a missing cell.
+SURPRISE, MISSING_SURPRISE = 1.0, 0.5
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """Log frequencies of the values of counted columns, in each class.
+
+    Attributes
+    ----------
+    columns : ndarray of int of shape (n_counted,)
+        Positions of the columns.
+    values : list of ndarray of float
+        The known values of each, sorted.
+    log_p : ndarray of float of shape (n_cells, n_classes)
+        Of every column its known values in order, any other, a missing cell.
+    """
+
+    columns: np.ndarray
+    values: list
+    log_p: np.ndarray
+
+    @classmethod
+    def of(cls, rows, codes, columns, smoothing):
+        """Frequencies in each class, drawn to those in the table as by ``smoothing`` rows."""
+        values = [np.unique(rows[~np.isnan(rows[:, j]), j]) for j in columns]
+        empty = cls(columns, values, np.empty((0, 0)))
+        tables = [
+            _log_frequencies(place, codes, len(known), smoothing)
+            for place, known in zip(empty.places(rows).T, values, strict=True)
+        ]
+        log_p = np.concatenate(tables) if tables else np.empty((0, codes.max() + 1))
+        return cls(columns, values, log_p)
+
+    def places(self, rows):
+        """Position of each cell among its column's: known values, any other, missing."""
+        places = np.empty((len(rows), len(self.columns)), dtype=np.int64)
+        for place, j, known in zip(places.T, self.columns, self.values, strict=True):
+            found = np.searchsorted(known, rows[:, j]).clip(max=len(known) - 1)
+            place[:] = np.where(known[found] == rows[:, j], found, len(known))
+            place[np.isnan(rows[:, j])] = len(known) + 1
+        return places
+
+    def log_likelihood(self, rows):
+        """Sum over the columns, (n_samples, n_classes)."""
+        sizes = np.array([len(known) + 2 for known in self.values], dtype=np.int64)
+        cells = self.places(rows) + np.cumsum(sizes) - sizes
+        total = np.zeros((len(rows), self.log_p.shape[1]))
+        for cell in cells.T:
+            total += self.log_p[cell]
+        return total
+
+
+def _log_frequencies(place, codes, n_known, smoothing):
+    """Of one column, (n_known + 2, n_classes): known values, any other, missing cells."""
+    n_classes = codes.max() + 1
+    counts = np.zeros((n_known + 2, n_classes))
+    np.add.at(counts, (place, codes), 1.0)
+    overall = counts.sum(axis=1, keepdims=True) + 0.5
+    counts += smoothing * overall / overall.sum()
+    log_p = np.log(counts / counts.sum(axis=0))
+    average = (np.exp(log_p) * log_p).sum(axis=0)
+    log_p[n_known] = average - SURPRISE
+    log_p[n_known + 1] = np.maximum(log_p[n_known + 1], average - MISSING_SURPRISE)
+    return log_p
 
 
 class TableDensity(OODClassifier):
@@ -85,7 +150,7 @@ class TableDensity(OODClassifier):
     smoothing: Positive = 0.1
     max_samples: Count | None = 20_000
     ood_label: Any = None
-    n_jobs: Any = None
+    n_jobs: int | None = None
     random_state: RandomState = None
 
     columns_: TableColumns = fitted()

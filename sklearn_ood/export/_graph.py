@@ -186,8 +186,8 @@ def _resolve(estimator, steps=()):
         )
     if np.ndim(estimator.threshold_):
         raise TypeError(
-            "Got a SelectiveClassifier with guarantee_for='class', but a graph has one "
-            "threshold; export its estimator_, and compare with threshold_ outside."
+            "Got a SelectiveClassifier with a threshold for each class, group or risk, but a "
+            "graph has one; export its estimator_, and compare with threshold_ outside."
         )
     if estimator.detector_ is not estimator.estimator_:
         branches = [branches[0], _resolve(estimator.detector_, steps)[0][-1]]

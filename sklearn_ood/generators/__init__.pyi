@@ -1,5 +1,6 @@
 from ._base import BaseGenerator
 from ._gan import GAN
+from ._interpolation import InterpolationGenerator
 from ._mixture import GaussianMixtureGenerator
 from ._neighbors import NearestNeighborGenerator
 from ._pca import PCAGenerator
@@ -11,6 +12,7 @@ __all__ = [
     "VAE",
     "BaseGenerator",
     "GaussianMixtureGenerator",
+    "InterpolationGenerator",
     "NearestNeighborGenerator",
     "PCAGenerator",
     "PretrainedGenerator",

@@ -11,10 +11,9 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, Natural, NonNegative, Positive
+from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, whole_numbers
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
-from sklearn_ood.nets._modules import layer_sizes
 from sklearn_ood.nets._stacked import Decoder, stacked_network
 
 # How much of the averaged weights stays at each step, after the first ones.
@@ -33,15 +32,23 @@ class GANCore(Core):
         super().__init__(gan.n_classes_, gan.n_features_in_)
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
         self.instance_noise = gan.instance_noise
-        self.gradient_penalty, self.n_steps = gan.gradient_penalty, 0
-        self.player = Decoder(generator, self.n_features)
+        self.gradient_penalty, self.n_steps = float(gan.gradient_penalty), 0
+        self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
         self.decode = copy.deepcopy(self.player).requires_grad_(False)
         self.discriminator = discriminator
 
+    def train(self, mode=True):
+        """What generates keeps the statistics that batches had."""
+        super().train(mode)
+        self.decode.eval()
+        return self
+
     def started(self, rows):
-        """Itself, with the training rows' location as a start, and noise in their units."""
+        """Itself, with the training rows' location and range, and noise in their units."""
         for network in (self.player, self.decode):
             network.mean.copy_(torch.as_tensor(rows.mean(0)))
+            network.low.fill_(float(rows.min()))
+            network.span.fill_(float(np.ptp(rows)) or 1.0)
         self.instance_noise *= float(rows.std(0).mean())
         return self
 
@@ -52,7 +59,9 @@ class GANCore(Core):
     def losses(self, real, noise_share):
         """Of the discriminators and of the generators."""
         noise = self.instance_noise * noise_share
-        z = 2 * torch.rand(*real.shape[:2], self.latent_dim, device=real.device) - 1
+        n_classes, n = real.shape[:2]
+        # Batch normalisation needs two.
+        z = 2 * torch.rand(n_classes, max(n, 2), self.latent_dim, device=real.device) - 1
         real = real.detach().requires_grad_(self.gradient_penalty > 0)
         on_real = self.judge(real, noise)
         on_fake = self.judge(self.player(z), noise)
@@ -72,6 +81,10 @@ class GANCore(Core):
         pairs = zip(self.decode.parameters(), self.player.parameters(), strict=True)
         for averaged, weights in pairs:
             averaged.lerp_(weights, share)
+        for averaged, statistic in zip(
+            self.decode.buffers(), self.player.buffers(), strict=True
+        ):
+            averaged.copy_(statistic)
 
 
 def _cross_entropy(logits, target):
@@ -97,10 +110,11 @@ class GANNet(StackedNet):
 class GAN(NetGenerator):
     """Generate the rows of each class with a generative adversarial net.
 
-    All classes' players are trained at the same time, as one stacked net, with one-sided
-    label smoothing, instance noise that fades out, a gradient penalty on real rows, and weight
-    normalisation. What generates is the running average of the generators' weights. There is
-    no encoder: latents are searched.
+    All classes' players are trained at the same time, as one stacked net, with one-sided label
+    smoothing, instance noise that fades out, a gradient penalty on real rows, and weight
+    normalisation. Of images the generator is DCGAN's: batch normalisation, and a sigmoid that
+    spans the range of the training rows. What generates is the running average of the
+    generators' weights. There is no encoder: latents are searched.
 
     Parameters
     ----------
@@ -156,7 +170,7 @@ class GAN(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = layer_sizes(self.hidden_layer_sizes)
+        sizes = whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes")
         network = partial(stacked_network, normalize=True)
         return GANCore(
             self,

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -187,7 +187,7 @@ class GaussianMixtureGenerator(BaseGenerator):
     n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
     reg_covar: Positive = 1e-2
     max_iter: Count = 100
-    n_jobs: Any = None
+    n_jobs: int | None = None
     random_state: RandomState = None
 
     n_components_: int = fitted()

@@ -29,10 +29,24 @@ class NeighborCore(Core):
         self.reserve(centre=(n_features,), scale=())
         self.reserve(torch.float32, scaled=(n_rows, n_features), half_norm=(n_rows,))
 
+    def place(self, z):
+        """The rows that latents (K, c) number."""
+        number = ((z + 1) / 2 * self.count).floor().clamp_min(0)
+        return torch.minimum(number, self.count - 1).long() + self.first
+
     def decode(self, z):
-        place = ((z[:, :, 0] + 1) / 2 * self.count).floor().clamp_min(0)
-        place = torch.minimum(place, self.count - 1).long() + self.first
-        return self.rows[place] + 0 * z
+        return self.rows[self.place(z[:, :, 0])] + 0 * z
+
+    def learn(self, rows):
+        """Take rows, sorted by class, and what distances to them need."""
+        centre = rows.mean(0, dtype=np.float64)
+        scaled = rows - centre
+        scale = np.sqrt(np.square(scaled).mean()) or 1.0
+        scaled /= scale
+        half_norm = 0.5 * np.square(scaled).sum(1)
+        return self.filled(
+            rows=rows, centre=centre, scale=scale, scaled=scaled, half_norm=half_norm
+        )
 
     def encode(self, x):
         n_classes, n, d = x.shape
@@ -92,15 +106,6 @@ class NearestNeighborGenerator(BaseGenerator):
     def _fit(self, rows, codes):
         rows = rows[np.argsort(codes, kind="stable")]
         self.offsets_ = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-        self.row_type_, centre = rows.dtype.name, rows.mean(0, dtype=np.float64)
-        scaled = rows - centre
-        scale = np.sqrt(np.square(scaled).mean()) or 1.0
-        scaled /= scale
-        self.core_ = self.make_core().filled(
-            rows=rows,
-            centre=centre,
-            scale=scale,
-            scaled=scaled,
-            half_norm=0.5 * np.square(scaled).sum(1),
-        )
+        self.row_type_ = rows.dtype.name
+        self.core_ = self.make_core().learn(rows)
         self.latent_dim_ = 1

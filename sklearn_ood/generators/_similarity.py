@@ -12,7 +12,7 @@ from sklearn_ood.data._rows import as_single, validate_training_data
 from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._evaluation import undisturbed
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
-from sklearn_ood.nets._training import Seeded
+from sklearn_ood.nets._training import Seeded, training_errors
 
 
 class PairNet(nn.Module):
@@ -125,9 +125,10 @@ class SiameseSimilarity(StackTrainer):
                 "two to learn what makes rows different; use similarity='l2'."
             )
         random = Seeded(self.random_state)
-        with random:
-            network = self.make_network(data.input_shape)
-        self.net_ = self._train(network, (as_single(data.rows), data.codes), random=random)
+        with training_errors(self):
+            with random:
+                network = self.make_network(data.input_shape)
+            self.net_ = self._train(network, (as_single(data.rows), data.codes), random=random)
         return self
 
     def __call__(self, x, generated):

@@ -99,7 +99,7 @@ class StackTrainer(Parameterized):
     batch_size: Count = 64
     lr: Positive = 1e-3
     device: Any = "auto"
-    verbose: Any = 0
+    verbose: int = 0
     random_state: RandomState = None
 
     @property

@@ -8,11 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklearn_ood._parameters import Count, Natural, Positive, Share
+from sklearn_ood._parameters import Count, Natural, Positive, Share, whole_numbers
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network
-from sklearn_ood.nets._modules import layer_sizes
-from sklearn_ood.nets._stacked import Decoder, GaussianEncoder, stacked_network
+from sklearn_ood.nets._stacked import (
+    Decoder,
+    GaussianEncoder,
+    conditioned_network,
+    stacked_network,
+)
 
 
 class VAECore(Core):
@@ -27,7 +31,7 @@ class VAECore(Core):
         is_learned = vae.noise_variance == "fit"
         start = 0.0 if is_learned else float(np.log(vae.noise_variance))
         log_noise = torch.full((self.n_classes,), start)
-        self.log_noise = nn.Parameter(log_noise, is_learned and not self.is_bernoulli)
+        self.log_noise = nn.Parameter(log_noise, bool(is_learned) and not self.is_bernoulli)
 
     @torch.no_grad()
     def started(self, rows):
@@ -80,6 +84,10 @@ class VAE(NetGenerator):
     ----------
     latent_dim : int >= 1, default=10
         Length of the standard normal latent.
+    conditional : bool, default=False
+        One network that is told the class, so that all share one latent space [2]_, in place
+        of one a class: it sees a further channel of an image, or number of a row, for each
+        class.
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
         Squared error, or cross entropy for inputs between 0 and 1.
     noise_variance : float > 0 or "fit", default="fit"
@@ -105,7 +113,9 @@ class VAE(NetGenerator):
 
     References
     ----------
-    D. Kingma and M. Welling (2014), Auto-encoding variational Bayes, eq. 10.
+    .. [1] D. Kingma and M. Welling (2014), Auto-encoding variational Bayes, eq. 10.
+    .. [2] K. Sohn, H. Lee and X. Yan (2015), Learning structured output representation using
+       deep conditional generative models.
 
     Examples
     --------
@@ -116,6 +126,7 @@ class VAE(NetGenerator):
     """
 
     latent_dim: Count = field(default=10, kw_only=False)
+    conditional: bool = False
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     noise_variance: Positive | Literal["fit"] = "fit"
     encoder: Network = "auto"
@@ -127,11 +138,12 @@ class VAE(NetGenerator):
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
-        sizes = layer_sizes(self.hidden_layer_sizes)
+        sizes = whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes")
+        network = conditioned_network if self.conditional else stacked_network
         return VAECore(
             self,
-            stacked_network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),
-            stacked_network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder"),
+            network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),
+            network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder"),
         )
 
     @property

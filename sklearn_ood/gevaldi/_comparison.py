@@ -4,7 +4,6 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binom
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
@@ -12,6 +11,7 @@ from sklearn.utils._optional_dependencies import check_pandas_support
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA
+from sklearn_ood.metrics._churn import holm, mcnemar
 
 
 class Disagreement(NamedTuple):
@@ -124,22 +124,6 @@ def nearest_rows(samples, rows):
     scaler = StandardScaler().fit(rows)
     nearest = NearestNeighbors(n_neighbors=1).fit(scaler.transform(rows))
     return np.unique(nearest.kneighbors(scaler.transform(samples), return_distance=False))
-
-
-def mcnemar(only_first, only_second):
-    """Two-sided p-value of the exact test, from how many samples only one gets right."""
-    fewer = min(only_first, only_second)
-    return min(1.0, 2 * binom.cdf(fewer, only_first + only_second, 0.5))
-
-
-def holm(p_values):
-    """p-values corrected for how many there are: any below alpha may be rejected."""
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values)
-    factor = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factor * p_values[order]))
-    return adjusted
 
 
 def kl_matrix(names, log_proba):

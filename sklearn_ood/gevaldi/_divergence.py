@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from sklearn_ood import _response
-from sklearn_ood.search._ascent import Objective
+from sklearn_ood._parameters import called
+from sklearn_ood.search._ascent import Objective, gradient_moves
+from sklearn_ood.search._evolution import evolution_moves
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -63,12 +65,23 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 def resolve_divergence(divergence):
     """The function that a ``divergence`` parameter names, or is."""
-    function = DIVERGENCES.get(divergence, divergence)
-    if callable(function):
-        return function
+    if divergence in DIVERGENCES:
+        return DIVERGENCES[divergence]
+    if callable(divergence):
+        return partial(_diverging, divergence)
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
         "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
+    )
+
+
+def _diverging(divergence, log_proba):
+    values = called("divergence", divergence, log_proba)
+    if torch.is_tensor(values):
+        return values
+    raise TypeError(
+        f"Got divergence={divergence!r}, which gave {type(values).__name__}, but expected a "
+        "tensor of shape (n_samples,)."
     )
 
 
@@ -90,6 +103,16 @@ def resolve_optimizer(optimizer, classifiers, generator):
     return optimizer
 
 
+def make_moves(gevaldi, rng, device):
+    """How latents move in a step, and how often each is evaluated in it."""
+    if gevaldi.optimizer_ != "evolution":
+        return partial(gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_), 1
+    size, seed = gevaldi.population_size, int(rng.randint(np.iinfo(np.int32).max))
+    proposals = torch.Generator(device=device).manual_seed(seed)
+    settings = {"population_size": size, "step_size": gevaldi.step_size, "rng": proposals}
+    return partial(evolution_moves, **settings), size
+
+
 def log_proba(classifiers, rows):
     """Predictions of fitted classifiers, all with the same classes, for an array of rows."""
     # In float32 a linear model would compute in float32, where probabilities sum to 1 by eye.
@@ -105,13 +128,16 @@ def log_proba_tensor(classifiers, x):
     return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
 
 
-def latent_objective(classifiers, generator, class_index, divergence, **options):
-    """The divergence of what latents generate, each of a class of its own."""
+def latent_objective(classifiers, generator, keep, class_index, divergence, **options):
+    """The divergence of what latents generate, each of a class of its own.
+
+    ``keep`` maps what is generated to the nearest rows that are allowed.
+    """
 
     def generate(z):
         """What latents (..., m) generate; the first axis is that of the classes' codes."""
         each = class_index.repeat_interleave(z[0, ..., 0].numel())
-        return generator.decode_tensor(z.flatten(0, -2), each).view(*z.shape[:-1], -1)
+        return keep(generator.decode_tensor(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
 
     predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
     return Objective(predict, divergence, log_prior, generate=generate, **options)

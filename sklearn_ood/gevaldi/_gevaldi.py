@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import field
-from functools import partial
 from itertools import permutations
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
@@ -21,8 +20,9 @@ from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _comparison, _divergence, _members
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
-from sklearn_ood.search._ascent import ascend, gradient_moves, in_chunks, likeliest
-from sklearn_ood.search._evolution import evolution_moves
+from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.search._ascent import ascend, in_chunks, likeliest
+from sklearn_ood.search._constraints import ColumnConstraints
 
 
 class GeValDi(Composition, OODClassifier):
@@ -36,13 +36,13 @@ class GeValDi(Composition, OODClassifier):
     Parameters
     ----------
     estimators : list of (str, classifier), default=None
-        At least two, with ``predict_proba``. Members with gradients (this package's networks,
-        torch modules) are climbed along them, any other by evolution. One in
-        :class:`~sklearn.frozen.FrozenEstimator` is taken as it is, as is a torch module,
-        which returns logits. None is a wide and a deep network.
+        At least two, with ``predict_proba``; None is a wide and a deep network. One in
+        :class:`~sklearn.frozen.FrozenEstimator` is taken as it is, as is a torch module, which
+        returns logits. Those without gradients are climbed by evolution.
     generator : generator or None, default=None
-        From :mod:`sklearn_ood.generators`, frozen or not. None is a Gaussian mixture a class
-        for up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
+        From :mod:`sklearn_ood.generators`, frozen or not. None is an
+        :class:`~sklearn_ood.generators.InterpolationGenerator`, which keeps to the data, for
+        up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
     divergence : {"js", "kl"} or callable, default="js"
         What is maximised: the Jensen-Shannon divergence of all members, or the
         Kullback-Leibler divergence of the first from the second (of more than two: the mean
@@ -67,6 +67,11 @@ class GeValDi(Composition, OODClassifier):
         "evolution": proposals in each step for each latent.
     step_size : float > 0, default=0.5
         "evolution": standard deviation of the first proposals.
+    constraints : dict, default=None
+        What samples keep to, by names or positions of columns: ``"integer"``, a list of them;
+        ``"range"``, a dict of (low, high); ``"one_hot"``, a list of groups, in which one is 1
+        and the others are 0; ``"fixed"``, a dict of values. Samples are the nearest such rows
+        to generations; gradients pass.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
     ood_label : label, default=None
@@ -74,19 +79,17 @@ class GeValDi(Composition, OODClassifier):
     n_jobs : int or None, default=None
         Members fitted at the same time.
     random_state : int, RandomState instance or None, default=None
-        Seeds the members and the generator that have no ``random_state`` of their own.
+        For members and a generator that have no ``random_state`` of their own.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    estimators_ : list of classifiers
+    estimators_, estimator_names_ : list of classifiers, list of str
         The fitted members.
-    estimator_names_ : list of str
     named_estimators_ : Bunch
         The same by name.
     generator_ : generator
     optimizer_ : str
-        What "auto" has chosen.
     class_means_ : ndarray of shape (n_classes, n_features), or None
         Mean of each class's training rows; None where ``fit`` saw no data.
     n_features_in_ : int
@@ -95,9 +98,8 @@ class GeValDi(Composition, OODClassifier):
     Notes
     -----
     ``predict_proba`` is the mean of the members', ``decision_function`` its logarithm, and
-    ``score_samples`` minus the members' divergence at x in nats: 0 where they agree, down to
-    ``-log(n_members)`` for "js" and -36 for "kl". The score is that of the members'
-    agreement, not the largest evidence: members may agree that a row is ambiguous.
+    ``score_samples`` minus the members' divergence at x in nats: 0 where they agree (be it that
+    a row is ambiguous), down to ``-log(n_members)`` for "js" and -36 for "kl".
 
     References
     ----------
@@ -121,7 +123,7 @@ class GeValDi(Composition, OODClassifier):
     """
 
     estimators: Any = field(default=None, kw_only=False)
-    generator: Any = None
+    generator: BaseEstimator | None = None
     divergence: Literal["js", "kl"] | Annotated[Callable, callable] = "js"
     prior_weight: NonNegative = 0.0
     prior_mass: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.9
@@ -131,6 +133,7 @@ class GeValDi(Composition, OODClassifier):
     n_starts: Count = 1
     population_size: Annotated[int, Interval(Integral, 4, None, closed="left")] = 20
     step_size: Positive = 0.5
+    constraints: dict | None = None
     input_shape: Any = None
     ood_label: Any = None
     n_jobs: int | None = None
@@ -160,6 +163,7 @@ class GeValDi(Composition, OODClassifier):
         names = _members.names_of(named)
         self._validate_names(names)
         rows, labels, classes = self._training_rows(named, X, y)
+        self._constraints()  # raises
         parts = [_members.as_estimator(*pair, classes, self.input_shape_) for pair in named]
         default = _members.default_generator(self.n_features_in_)
         parts.append(default if self.generator is None else self.generator)
@@ -196,7 +200,7 @@ class GeValDi(Composition, OODClassifier):
         y : label or array-like of shape (n_samples,), default=None
             Class whose generator is climbed; None takes all in equal shares.
         divergence : {"js", "kl"} or callable, default=None
-            What is maximised; None is the parameter ``divergence``.
+            None is the parameter ``divergence``.
         random_state : int, RandomState instance or None, default=None
             Determines where the ascent starts and evolution's proposals.
 
@@ -220,23 +224,16 @@ class GeValDi(Composition, OODClassifier):
             codes = generator.class_index(y, n_samples)
         repeated = np.repeat(codes, self.n_starts)
         project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
+        options = {"prior_weight": self.prior_weight, "project": project}
         drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
-        learned = next(iter(generator.core_.state_dict().values()), drawn)
-        start = project(drawn.to(learned.device))
-        compared = [known[name] for name in names], generator
+        start = project(drawn.to(device_of(generator.core_)))
         divergence = _divergence.resolve_divergence(divergence or self.divergence)
-        prior = {"prior_weight": self.prior_weight, "project": project}
-        seed, evaluations = int(rng.randint(np.iinfo(np.int32).max)), 1
-        moves = partial(gradient_moves, lr=self.lr, method=self.optimizer_)
-        if self.optimizer_ == "evolution":
-            proposals = torch.Generator(device=start.device).manual_seed(seed)
-            evaluations = self.population_size
-            size = {"population_size": evaluations, "step_size": self.step_size}
-            moves = partial(evolution_moves, rng=proposals, **size)
+        compared = [known[name] for name in names], generator, self._constraints()
+        moves, evaluations = _divergence.make_moves(self, rng, start.device)
         floats = generator.core_.floats_per_latent * evaluations
 
         def climb(z, labels):
-            objective = _divergence.latent_objective(*compared, labels, divergence, **prior)
+            objective = _divergence.latent_objective(*compared, labels, divergence, **options)
             return ascend(moves, objective, z, n_steps=self.n_steps)
 
         ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
@@ -342,7 +339,8 @@ class GeValDi(Composition, OODClassifier):
     def refit_with(self, samples, X, y, *, evaluate=None):
         """Fit the members again with different samples as further training rows.
 
-        The generator stays as it is. A sample's label is the class that it was generated for.
+        A sample's label is the class that it was generated for. Whether the ascent helped shows
+        beside ``refit_with(dataclasses.replace(samples, end=samples.start), X, y)``.
 
         Parameters
         ----------
@@ -351,8 +349,7 @@ class GeValDi(Composition, OODClassifier):
             The training rows.
         y : array-like of shape (n_samples,)
         evaluate : dict of str to (X, y), default=None
-            Labelled rows on which the consensus is judged before and after: test rows, fresh
-            samples.
+            On which the consensus is judged before and after: test rows, fresh samples.
 
         Returns
         -------
@@ -374,6 +371,10 @@ class GeValDi(Composition, OODClassifier):
             for each in (self, refitted)
         )
         return _comparison.Refit(refitted, before, after)
+
+    def _constraints(self):
+        names = getattr(self, "feature_names_in_", None)
+        return ColumnConstraints(self.constraints, self.n_features_in_, names)
 
     def _evidence(self, rows):
         each = _divergence.log_proba(self.estimators_, rows)

@@ -8,12 +8,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._response import clone_completed
+from sklearn_ood._response import clone_completed, fitted_foreign
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.generators import VAE, BaseGenerator, GaussianMixtureGenerator
+from sklearn_ood.generators import VAE, BaseGenerator, InterpolationGenerator
 
-MIXTURE_MAX_FEATURES = 64
+TABLE_MAX_FEATURES = 64
 
 
 def default_members():
@@ -23,8 +23,8 @@ def default_members():
 
 
 def default_generator(n_features):
-    """A mixture for few features, a network for many."""
-    return GaussianMixtureGenerator() if n_features <= MIXTURE_MAX_FEATURES else VAE()
+    """What keeps to the rows of a table for few features, a network for many."""
+    return InterpolationGenerator() if n_features <= TABLE_MAX_FEATURES else VAE()
 
 
 def names_of(estimators):
@@ -131,7 +131,7 @@ def _inside(frozen):
 def _fit(estimator, rows, labels):
     """Fitted to rows in the precision that it computes in."""
     single = isinstance(estimator, OODClassifier | BaseGenerator)
-    return estimator.fit(rows if single else rows.astype(np.float64), labels)
+    return fitted_foreign(estimator, rows if single else rows.astype(np.float64), labels)
 
 
 def _shown(classes):

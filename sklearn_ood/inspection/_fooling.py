@@ -15,6 +15,7 @@ from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.inspection._searches import EvolutionSearch, FoolingGenerator, GradientSearch
+from sklearn_ood.search._constraints import ColumnConstraints
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +69,7 @@ def fooling_rate(
     target: Literal["unscaled", "scaled"] = "unscaled",
     method: Literal["auto", "gradient", "evolution"] = "auto",
     bounds=(0.0, 1.0),
+    constraints: dict | None = None,
     n_trials: Count = 20,
     max_updates: Count = 10_000,
     lr: Positive = 1e-5,
@@ -87,14 +89,18 @@ def fooling_rate(
         In the unit of the confidence: for most of our classifiers a logarithm, such as
         ``np.log(0.9)``.
     target : {"unscaled", "scaled"}, default="unscaled"
-        What the search makes large: the class's output alone, as in [1]_ and [2]_, or the
-        output that the confidence is computed from, such as log c(x) + log p(x).
+        What the search makes large: the probability of the class, as in [1]_ and [2]_, of
+        COOL that of all its units together; or the class's evidence, which the confidence is
+        computed from, such as log c(x) + log p(x), of COOL the units' agreement.
     method : {"auto", "gradient", "evolution"}, default="auto"
         "gradient" trains a :class:`FoolingGenerator` for each trial through the network of
         one of our classifiers. "evolution" needs ``predict_proba`` only: a separable CMA
         evolution strategy for each trial. "auto" is "gradient" where it can be.
     bounds : tuple (low, high) of float or array of shape (n_features,), default=(0.0, 1.0)
         Range of the features.
+    constraints : dict, default=None
+        What the inputs keep to (whole numbers, ranges, one-hot groups, fixed columns), as
+        for :class:`~sklearn_ood.GeValDi`.
     n_trials : int, default=20
         For each class.
     max_updates : int, default=10000
@@ -137,7 +143,9 @@ def fooling_rate(
     _check_estimator(estimator, method)
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
     size, scaled = (len(classes), int(estimator.n_features_in_)), target == "scaled"
-    start = {"bounds": bounds, "random_state": check_random_state(random_state)}
+    names = getattr(estimator, "feature_names_in_", None)
+    keep = ColumnConstraints(constraints, size[1], names).of_array if constraints else None
+    start = {"bounds": bounds, "keep": keep, "random_state": check_random_state(random_state)}
     search: GradientSearch | EvolutionSearch
     if method == "gradient":
         generator = FoolingGenerator(*size, lr=lr, **start)

@@ -20,12 +20,12 @@ FIRST_STEP = 0.2
 
 
 class FoolingGenerator:
-    """A batch of generators, each one dense sigmoid layer with an input of random signs.
+    """A batch of generators, each one dense sigmoid layer with an input uniform in [0, 1].
 
     Its D^2 weights, trained with Adam, need not be held: the gradient of a weight is that of
-    its output times a sign, so that all weights of an output take the same step, and the
-    activation moves by D + 1 times the step (D weights and the bias). One number and two
-    moments for each output are the whole state, exactly.
+    its output times its input, which Adam divides by its size, so that all weights of an
+    output take the same step s and its activation moves by s (||input||_1 + 1), the bias
+    included. One number and two moments for each output are the whole state.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ class FoolingGenerator:
     bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
         Range of the features; the sigmoid spans it.
     lr : float, default=1e-5
+    keep : callable, default=None
+        Maps rows to the nearest ones that are allowed; gradients pass.
     random_state : int, RandomState or None, default=None
 
     Attributes
@@ -42,23 +44,32 @@ class FoolingGenerator:
     """
 
     def __init__(
-        self, n_generators, n_features, *, bounds=(0.0, 1.0), lr=1e-5, random_state=None
+        self,
+        n_generators,
+        n_features,
+        *,
+        bounds=(0.0, 1.0),
+        lr=1e-5,
+        keep=None,
+        random_state=None,
     ):
+        self.allowed = keep or np.asarray
         self.low, self.high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
-        self.step = lr * (n_features + 1)
         random_state = check_random_state(random_state)
-        # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them
-        # with random signs is normal with variance 1/3 but for terms of order 1/D.
         shape = n_generators, n_features
-        weights = random_state.normal(scale=3**-0.5, size=shape)
+        inputs = random_state.uniform(size=shape)
+        self.step = lr * (inputs.sum(axis=1, keepdims=True) + 1).astype(np.float32)
+        # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them,
+        # each times an input, is normal but for terms of order 1/D.
+        scale = np.sqrt((inputs**2).mean(axis=1, keepdims=True) / 3)
         bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
-        self.activation = (weights + bias).astype(np.float32)
+        self.activation = (random_state.normal(scale=scale, size=shape) + bias).astype(np.float32)
         self.moment, self.square = np.zeros((2, *shape), dtype=np.float32)
         self.n_updates = 0
 
     def rows(self):
         """What the generators make: ndarray of shape (n_generators, n_features), float32."""
-        return self.low + (self.high - self.low) * expit(self.activation)
+        return self.allowed(self.low + (self.high - self.low) * expit(self.activation))
 
     def update(self, gradient):
         """One step of Adam down the ``gradient`` of a loss with respect to ``rows()``."""
@@ -72,7 +83,7 @@ class FoolingGenerator:
 
     def keep(self, mask):
         """Drop the generators where ``mask`` is False."""
-        self.activation = self.activation[mask]
+        self.activation, self.step = self.activation[mask], self.step[mask]
         self.moment, self.square = self.moment[mask], self.square[mask]
 
 
@@ -118,7 +129,7 @@ class GradientSearch:
             evidence, scores = scored.head(outputs)
             attacked = evidence if self.scaled else scored.head.log_outputs(outputs)
             (gradient,) = torch.autograd.grad(-attacked.gather(1, aims).sum(), batch)
-            return gradient, attacked.argmax(dim=1), scores
+            return gradient, evidence.argmax(dim=1), scores
 
         aimed = np.column_stack([rows, self.classes]).astype(np.float32)
         return map_batches(of_batch, aimed, device=self.estimator.net_.device)
@@ -127,7 +138,8 @@ class GradientSearch:
 class EvolutionSearch:
     """An evolution strategy for each trial, in the unit box that spans the bounds."""
 
-    def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, random_state):
+    def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, keep, random_state):
+        self.allowed = keep or np.asarray
         self.estimator, self.classes, self.scaled = estimator, classes, scaled
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
         start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
@@ -158,7 +170,8 @@ class EvolutionSearch:
 
     def _inside(self, shares):
         """Rows at shares of the way from the lower bounds to the upper ones."""
-        return (self.low + (self.high - self.low) * shares).astype(np.float32)
+        rows = self.low + (self.high - self.low) * shares
+        return self.allowed(rows.astype(np.float32))
 
     def _judge(self, shares, classes):
         """What the search makes large, and the confidence in the class aimed at."""

@@ -1,5 +1,6 @@
 from ._bootstrap import bootstrap_interval
 from ._calibration import expected_calibration_error
+from ._churn import ChurnRegion, ChurnReport, churn_report
 from ._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
 from ._ood import (
     aupr_in,
@@ -10,6 +11,7 @@ from ._ood import (
     tnr_at_tpr,
 )
 from ._open_set import open_set_f_measure, openness, oscr_score
+from ._region import AcceptedRegionDisplay
 from ._report import (
     RejectConfusionDisplay,
     SelectiveReport,
@@ -28,6 +30,9 @@ from ._selective import (
 from ._set_distance import prediction_set_distance
 
 __all__ = [
+    "AcceptedRegionDisplay",
+    "ChurnRegion",
+    "ChurnReport",
     "ConfidenceHistogramDisplay",
     "RejectConfusionDisplay",
     "RiskCoverageDisplay",
@@ -38,6 +43,7 @@ __all__ = [
     "aurc_score",
     "auroc",
     "bootstrap_interval",
+    "churn_report",
     "coverage_at_risk",
     "detection_accuracy",
     "eaurc_score",

@@ -155,6 +155,7 @@ class RiskCoverageDisplay(_OfAnswers):
         confidence: ArrayLike,
         *,
         name: str | None = None,
+        sample_weight: ArrayLike | None = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the curve of answers and their confidence.
@@ -168,8 +169,9 @@ class RiskCoverageDisplay(_OfAnswers):
         -------
         display
         """
-        coverage, risk, _ = risk_coverage_curve(y_true, y_pred, confidence)
-        aurc = aurc_score(y_true, y_pred, confidence)
+        rows = y_true, y_pred, confidence
+        coverage, risk, _ = risk_coverage_curve(*rows, sample_weight=sample_weight)
+        aurc = aurc_score(*rows, sample_weight=sample_weight)
         return cls(coverage=coverage, risk=risk, aurc=aurc, name=name).plot(**kwargs)
 
 
@@ -191,6 +193,8 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         Lowest confidence that is answered, drawn as a line.
     name : str, default=None
         Title of the picture.
+    weights : ndarray of shape (n_samples,), default=None
+        Weights of the rows.
 
     Attributes
     ----------
@@ -215,6 +219,7 @@ class ConfidenceHistogramDisplay(_OfAnswers):
     is_in: NDArray
     threshold: float | None = None
     name: str | None = None
+    weights: NDArray | None = None
 
     @classmethod
     def _settings_of(cls, estimator):
@@ -253,7 +258,10 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         for kind, rows, color in kinds:
             if rows.any():
                 label = f"{kind} ({rows.sum()})"
-                drawn = self.ax_.hist(shown[rows], edges, color=color, label=label, **style)
+                weights = None if self.weights is None else self.weights[rows]
+                drawn = self.ax_.hist(
+                    shown[rows], edges, weights=weights, color=color, label=label, **style
+                )
                 self.bars_.append(drawn[2])
         self.line_ = None
         if self.threshold is not None and np.isfinite(self.threshold):
@@ -276,6 +284,7 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         classes: ArrayLike,
         threshold: float | None = None,
         name: str | None = None,
+        sample_weight: ArrayLike | None = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the confidence of answers.
@@ -289,11 +298,16 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         -------
         display
         """
-        labels, answers, shown, _ = as_answers(y_true, y_pred, confidence)
+        labels, answers, shown, weights = as_answers(y_true, y_pred, confidence, sample_weight)
         is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER
         right = is_in & ~differs(labels, answers)
         display = cls(
-            confidence=shown, right=right, is_in=is_in, threshold=threshold, name=name
+            confidence=shown,
+            right=right,
+            is_in=is_in,
+            threshold=threshold,
+            name=name,
+            weights=weights,
         )
         return display.plot(**kwargs)
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import beta
 
 from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
 SHARES = ("coverage", "risk", "risk of answers")
@@ -22,7 +23,12 @@ WIDE = 30  # letters that fit below a picture
 
 
 def reject_confusion_matrix(
-    y_true: ArrayLike, y_pred: ArrayLike, accepted: ArrayLike, *, classes: ArrayLike
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    accepted: ArrayLike,
+    *,
+    classes: ArrayLike,
+    sample_weight: ArrayLike | None = None,
 ) -> NDArray:
     """Confusion matrix with a column for refusals and a row for labels that are no class.
 
@@ -36,17 +42,19 @@ def reject_confusion_matrix(
         Which rows are answered.
     classes : array-like of shape (n_classes,)
         The labels that the classifier was taught.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; the matrix then has sums of them.
 
     Returns
     -------
-    ndarray of int of shape (n_classes + 1, n_classes + 1)
+    ndarray of shape (n_classes + 1, n_classes + 1)
         True classes along the rows, the last one for all other labels; answers along the
         columns, the last one for refusals.
 
     Raises
     ------
     ValueError
-        If lengths differ, or an answer is not among the classes.
+        If lengths differ, an answer is not among the classes, or weights are not valid.
 
     Examples
     --------
@@ -72,8 +80,14 @@ def reject_confusion_matrix(
         )
     truth = np.where(truth == OUTLIER, n_classes, truth)
     answer = np.where(accepted, answer, n_classes)
-    counts = np.bincount(truth * (n_classes + 1) + answer, minlength=(n_classes + 1) ** 2)
+    weights = as_weights(sample_weight, len(truth))
+    counts = np.bincount(truth * (n_classes + 1) + answer, weights, (n_classes + 1) ** 2)
     return counts.reshape(n_classes + 1, n_classes + 1)
+
+
+def _shown(count):
+    """A number of rows, or a sum of weights."""
+    return f"{count:,.5g}" if isinstance(count, float) else f"{count:,}"
 
 
 @dataclass(eq=False, repr=False)
@@ -89,11 +103,17 @@ class SelectiveReport:
     classes : ndarray of shape (n_classes,)
     promises : list
         Those of the classifier's ``guarantee_``.
+    group_risks : dict of label to float
+        The share of wrong answers in each group.
+    n_effective : float, default=None
+        Of weighted rows, how many answered ones of equal weight would say as much.
     """
 
     matrix: NDArray
     classes: NDArray
     promises: list[Any] = field(default_factory=list)
+    group_risks: dict[Any, float] = field(default_factory=dict)
+    n_effective: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -126,12 +146,19 @@ class SelectiveReport:
 
     @property
     def risk_interval(self) -> tuple[float, float]:
-        """Exact (Clopper-Pearson) 95 % confidence interval of the risk on rows like these."""
+        """Clopper-Pearson 95 % confidence interval of the risk on rows like these.
+
+        Exact, but approximate where rows are weighted.
+        """
         _, answered, _, wrong, _ = self.counts[-1].tolist()
         if not answered:
             return 0.0, 1.0
-        interval = binomtest(wrong, answered).proportion_ci(0.95)
-        return float(interval.low), float(interval.high)
+        n_rows = answered if self.n_effective is None else self.n_effective
+        n_wrong = wrong / answered * n_rows
+        n_right = n_rows - n_wrong
+        low = beta.ppf(0.025, n_wrong, n_right + 1) if wrong else 0.0
+        high = beta.ppf(0.975, n_wrong + 1, n_right) if wrong < answered else 1.0
+        return float(low), float(high)
 
     def to_frame(self):
         """One line for each class, as a frame of pandas.
@@ -175,7 +202,7 @@ class SelectiveReport:
         lines = zip(self.names, self.counts.tolist(), self.shares.tolist(), strict=True)
         for name, counts, shares in lines:
             texts = ["" if np.isnan(share) else f"{share:.1%}" for share in shares]
-            yield [name, *(f"{count:,}" for count in counts), *texts]
+            yield [name, *map(_shown, counts), *texts]
 
     def _sentences(self):
         low, high = self.risk_interval
@@ -183,22 +210,41 @@ class SelectiveReport:
         answered = "nothing was answered" if np.isnan(risk) else f"{risk:.2%} of them wrong"
         interval = f"95 % interval {low:.2%} to {high:.2%}"
         yield f"Answered {coverage:.1%} of the rows; {answered} ({interval})."
-        here = {(None, "risk"): f"; here {risk:.2%}"}
+        here = self._measured()
+        decides = {id(each) for each in {_kind(each): each for each in self.promises}.values()}
+        for promise in self.promises:  # of several limits the last one decides what is answered
+            found = here.get(_kind(promise), "") if id(promise) in decides else ""
+            yield f"Promised: {promise}{found}."
+
+    def _measured(self):
+        """Of each kind of promise, what was found on these rows."""
+        here = {("all", None, "risk"): f"; here {self.shares[-1, 1]:.2%}"}
         if self.matrix[-1].any():
             accepted = 1 - self.matrix[-1, -1] / self.matrix[-1].sum()
             _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
-            known = wrong / max(answered, 1)
-            here[None, "risk"] += f", and {known:.2%} among the rows of known classes"
-            here[None, "ood_acceptance"] = f"; here {accepted:.2%}"
-        for label, share in zip(
-            self.classes.tolist(), self.shares[:, 2].tolist(), strict=False
-        ):
-            here[label, "risk"] = "" if np.isnan(share) else f"; here {share:.2%}"
-        for promise in self.promises:
-            yield f"Promised: {promise}{here.get((promise.label, promise.quantity), '')}."
+            known = wrong / answered if answered else 0.0
+            here["all", None, "risk"] += f", and {known:.2%} among the rows of known classes"
+            here["all", None, "ood_acceptance"] = f"; here {accepted:.2%}"
+        of_class = dict(zip(self.classes.tolist(), self.shares[:, 2].tolist(), strict=False))
+        for kind, shares in (("class", of_class), ("group", self.group_risks)):
+            for label, share in shares.items():
+                here[kind, label, "risk"] = "" if np.isnan(share) else f"; here {share:.2%}"
+        return here
 
 
-def selective_report(estimator: Any, X: ArrayLike, y: ArrayLike) -> SelectiveReport:
+def _kind(promise):
+    """What is promised, whatever the limit."""
+    return promise.guarantee_for, promise.label, promise.quantity
+
+
+def selective_report(
+    estimator: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> SelectiveReport:
     """Class by class: answered, right, wrong, refused; and what was promised.
 
     Parameters
@@ -210,6 +256,10 @@ def selective_report(estimator: Any, X: ArrayLike, y: ArrayLike) -> SelectiveRep
         Rows that were used neither to train nor to calibrate.
     y : array-like of shape (n_samples,)
         True labels; those that were never taught are the line "unknown".
+    sample_weight : array-like of shape (n_samples,), default=None
+        Finite numbers >= 0; numbers of rows are then sums of them.
+    groups : array-like of shape (n_samples,), default=None
+        For what promises the risk of each group.
 
     Returns
     -------
@@ -227,11 +277,30 @@ def selective_report(estimator: Any, X: ArrayLike, y: ArrayLike) -> SelectiveRep
     >>> report.counts[-1, 0].item(), report.names
     (75, ['0', '1', '2', 'all'])
     """
-    answers, accepted = answers_and_accepted(estimator, X)
+    of_groups = {} if groups is None else {"groups": groups}
+    answers, accepted = answers_and_accepted(estimator, X, **of_groups)
     classes = classes_of(estimator)
-    matrix = reject_confusion_matrix(y, answers, accepted, classes=classes)
+    settings = {"classes": classes, "sample_weight": sample_weight}
+    matrix = reject_confusion_matrix(y, answers, accepted, **settings)
+    weights = as_weights(sample_weight, len(answers))
+    group_risks, n_effective = {}, None
+    counted = accepted if weights is None else weights * accepted
+    if groups is not None:
+        labels, codes = np.unique(groups, return_inverse=True)
+        lost = np.bincount(codes, counted * differs(as_labels("y", y), answers))
+        with np.errstate(invalid="ignore"):
+            risks = lost / np.bincount(codes, counted)
+        group_risks = dict(zip(labels.tolist(), risks.tolist(), strict=True))
+    if weights is not None:
+        n_effective = float(counted.sum() ** 2 / max((counted**2).sum(), 1e-300))
     promises = getattr(unwrap(estimator)[0], "guarantee_", {})
-    return SelectiveReport(matrix, classes, list(promises.values()))
+    return SelectiveReport(
+        matrix,
+        classes,
+        list(promises.values()),
+        group_risks=group_risks,
+        n_effective=n_effective,
+    )
 
 
 @dataclass(eq=False, repr=False)
@@ -252,48 +321,6 @@ class RejectConfusionDisplay:
 
     matrix: NDArray
     classes: NDArray
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax=None, **kwargs):
-        """Draw what a fitted classifier answers and refuses.
-
-        Parameters
-        ----------
-        estimator : classifier
-            As for :func:`selective_report`.
-        X : array-like of shape (n_samples, ...)
-        y : array-like of shape (n_samples,)
-        ax : matplotlib Axes, default=None
-            Where to draw; in a figure of its own by default.
-        **kwargs : dict
-            For ``imshow``.
-
-        Returns
-        -------
-        RejectConfusionDisplay
-        """
-        answers, accepted = answers_and_accepted(estimator, X)
-        classes = classes_of(estimator)
-        return cls.from_predictions(y, answers, accepted, classes=classes, ax=ax, **kwargs)
-
-    @classmethod
-    @inherits(reject_confusion_matrix)
-    def from_predictions(cls, y_true, y_pred, accepted, *, classes, ax=None, **kwargs):
-        """Draw answers and refusals.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; in a figure of its own by default.
-        **kwargs : dict
-            For ``imshow``.
-
-        Returns
-        -------
-        RejectConfusionDisplay
-        """
-        matrix = reject_confusion_matrix(y_true, y_pred, accepted, classes=classes)
-        return cls(matrix, np.asarray(classes)).plot(ax=ax, **kwargs)
 
     def plot(self, *, ax=None, **kwargs):
         """Draw the share of each true class, and the number of rows in every cell.
@@ -316,7 +343,7 @@ class RejectConfusionDisplay:
         self.im_ = self.ax_.imshow(share, **({"cmap": "Blues", "vmin": 0, "vmax": 1} | kwargs))
         for (i, j), count in np.ndenumerate(shown):
             color = "white" if share[i, j] > 0.5 else "black"
-            self.ax_.text(j, i, f"{count:,}", ha="center", va="center", color=color)
+            self.ax_.text(j, i, _shown(count.item()), ha="center", va="center", color=color)
         names = [str(each) for each in self.classes.tolist()]
         self.ax_.set_xticks(range(len(names) + 1), [*names, REFUSED])
         if len("".join(names)) > WIDE:
@@ -328,3 +355,33 @@ class RejectConfusionDisplay:
         for line in (self.ax_.axvline, self.ax_.axhline)[: 1 + has_unknown]:
             line(len(names) - 0.5, color="0.3", linewidth=0.8)
         return self
+
+    @classmethod
+    @inherits(reject_confusion_matrix, plot)
+    def from_predictions(
+        cls, y_true, y_pred, accepted, *, classes, sample_weight=None, ax=None, **kwargs
+    ):
+        """Draw answers and refusals.
+
+        Returns
+        -------
+        RejectConfusionDisplay
+        """
+        settings = {"classes": classes, "sample_weight": sample_weight}
+        matrix = reject_confusion_matrix(y_true, y_pred, accepted, **settings)
+        return cls(matrix, np.asarray(classes)).plot(ax=ax, **kwargs)
+
+    @classmethod
+    @inherits(selective_report, plot)
+    def from_estimator(
+        cls, estimator, X, y, *, sample_weight=None, groups=None, ax=None, **kwargs
+    ):
+        """Draw what a fitted classifier answers and refuses.
+
+        Returns
+        -------
+        RejectConfusionDisplay
+        """
+        settings = {"sample_weight": sample_weight, "groups": groups}
+        report = selective_report(estimator, X, y, **settings)
+        return cls(report.matrix, report.classes).plot(ax=ax, **kwargs)

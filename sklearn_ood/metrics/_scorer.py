@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ood._response import (
+    answers_and_accepted,
     answers_and_confidence,
     answers_of,
     classes_of,
@@ -48,8 +49,9 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     Returns
     -------
     scorer : callable
-        Called as ``scorer(estimator, X, y, sample_weight=None)``; higher is better. Where
-        scikit-learn routes metadata, ``set_score_request(sample_weight=True)`` asks for it.
+        Called as ``scorer(estimator, X, y, sample_weight=None, groups=None)``; higher is
+        better. ``groups`` are for what promises the risk of each group. Where scikit-learn
+        routes metadata, ``set_score_request(sample_weight=True, groups=True)`` asks for them.
 
     Raises
     ------
@@ -84,26 +86,39 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
 class _SelectiveScorer:
     metric: str
     settings: tuple[tuple[str, Any], ...]
-    request: bool | str | None = None
+    requests: tuple[tuple[str, bool | str | None], ...] = ()
 
     def __repr__(self):
         settings = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"selective_scorer({self.metric!r}{settings})"
 
-    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
-        """Whether ``sample_weight`` is wanted where metadata are routed; returns itself."""
-        self.request = sample_weight
+    def set_score_request(self, **requests: bool | str | None) -> Self:
+        """Whether ``sample_weight`` and ``groups`` are wanted where metadata are routed.
+
+        Returns
+        -------
+        self
+        """
+        if others := sorted(requests.keys() - {"sample_weight", "groups"}):
+            raise TypeError(f"Got {others}, but a scorer takes sample_weight and groups.")
+        self.requests = tuple((dict(self.requests) | requests).items())
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
         """What is wanted, for scikit-learn's routing."""
         wanted = MetadataRequest(owner=repr(self))
-        wanted.score.add_request(param="sample_weight", alias=self.request)
+        for name in ("sample_weight", "groups"):
+            wanted.score.add_request(param=name, alias=dict(self.requests).get(name))
         return wanted
 
-    def __call__(self, estimator, X, y, sample_weight=None):
+    def __call__(self, estimator, X, y, sample_weight=None, groups=None):
         function, sign, needs = _METRICS[self.metric]
-        arguments = needs(self.metric, estimator, X, y) | dict(self.settings)
+        of_groups = {} if groups is None else {"groups": groups}
+        if of_groups and needs is not _decisions:
+            raise TypeError(
+                f"Got groups, but {self.metric} asks for no decision that depends on them."
+            )
+        arguments = needs(self.metric, estimator, X, y, **of_groups) | dict(self.settings)
         value = function(**arguments, sample_weight=sample_weight)
         return value if sign > 0 else -value  # a report is no number
 
@@ -148,16 +163,16 @@ def _proba(metric, estimator, X, y):
     return {"y_true": y, "y_pred": answers, "confidence": proba[np.arange(len(codes)), codes]}
 
 
-def _decisions(metric, estimator, X, y):
+def _decisions(metric, estimator, X, y, **groups):
     inner, X = unwrap(estimator, X)
     if not hasattr(inner, "accept"):
         raise TypeError(
             f"Got estimator={estimator!r} without accept, but {metric} judges its decisions; "
             "wrap it in SelectiveClassifier, or score its ranking with 'aurc'."
         )
-    accepted = np.asarray(inner.accept(X), dtype=bool)
-    wrong = differs(as_labels("y", y, accepted.size), answers_of(inner, X))
-    return {"accepted": accepted, "wrong": wrong}
+    answers, accepted = answers_and_accepted(inner, X, **groups)
+    accepted = np.asarray(accepted, dtype=bool)
+    return {"accepted": accepted, "wrong": differs(as_labels("y", y, accepted.size), answers)}
 
 
 def _coverage(accepted, wrong, *, sample_weight=None):

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import field
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, gen_batches, indexable
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
@@ -265,6 +266,7 @@ class RiskMonitor(_Monitor):
     n_errors_: int = fitted()
 
     _n_bets = len(_martingale.ODDS)
+    __metadata_request__partial_fit: ClassVar = {"groups": UNUSED}  # nothing is routed here
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator, unless it is frozen; none of these rows is judged.
@@ -293,7 +295,9 @@ class RiskMonitor(_Monitor):
         self._restart()
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Judge the answers to further rows, in order; the first call of all is ``fit``.
 
         Parameters
@@ -301,6 +305,8 @@ class RiskMonitor(_Monitor):
         X : array-like of shape (n_samples, ...)
         y : array-like of shape (n_samples,)
             Their labels. An answer to a label that the classifier was not taught is wrong.
+        groups : array-like of shape (n_samples,), default=None
+            For what promises the risk of each group.
 
         Returns
         -------
@@ -311,7 +317,8 @@ class RiskMonitor(_Monitor):
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
         X, y = indexable(X, as_native(y))
-        answers, accepted = answers_and_accepted(self.estimator_, X)
+        of_groups = {} if groups is None else {"groups": groups}
+        answers, accepted = answers_and_accepted(self.estimator_, X, **of_groups)
         classes = classes_of(self.estimator_)
         wrong = codes_in(classes, answers) != codes_in(classes, np.asarray(y))
         errors = wrong[accepted]
@@ -327,13 +334,14 @@ class RiskMonitor(_Monitor):
         return _martingale.confidence_sequence(self.n_errors_, self.n_answered_, self.alpha)
 
     def _promised(self):
-        promise = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).get("risk")
-        if promise is None:
+        promises = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).values()
+        limits = [each.limit for each in promises if each.quantity == "risk"]
+        if not limits:
             raise ValueError(
                 "Got risk=None, but the estimator promises no risk itself; pass risk=, or a "
                 "SelectiveClassifier with a risk."
             )
-        return float(promise.limit)
+        return float(max(limits))  # that which decides; what holds for each class does for all
 
     def _restart(self):
         super()._restart()

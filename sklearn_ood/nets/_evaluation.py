@@ -4,11 +4,17 @@ from contextlib import nullcontext
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
+from traceback import clear_frames
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
-from torch.overrides import TorchFunctionMode
+from torch.overrides import (
+    TorchFunctionMode,
+    _get_current_function_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
 from torch.utils.data import Dataset
 
 from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
@@ -22,13 +28,29 @@ MAX_ROWS_PER_BATCH = 4096
 
 
 def undisturbed(function):
-    """A function that sees neither torch's modes nor its default device; gradients are on."""
+    """A function that sees neither torch's modes nor its default device; gradients are on.
+
+    It leaves them as they were, also where an interrupt comes between the lines of entering
+    or leaving a mode, which Python's contexts do not cover.
+    """
 
     @wraps(function)
     def runs(*args, **kwargs):
-        on_cpu = torch.get_default_device().type == "cpu"
-        with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
-            return function(*args, **kwargs)
+        found, with_gradients = _get_current_function_mode_stack(), torch.is_grad_enabled()
+        try:
+            on_cpu = torch.get_default_device().type == "cpu"
+            with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
+                return function(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            clear_frames(interrupt.__traceback__)  # what is half left ends now, not later
+            raise
+        finally:
+            if _get_current_function_mode_stack() != found:
+                while _get_current_function_mode_stack():
+                    _pop_mode()
+                for mode in found:
+                    _push_mode(mode)
+            torch.set_grad_enabled(with_gradients)
 
     return runs
 
@@ -114,11 +136,11 @@ def device_of(module):
 
 def resolve_device(device):
     """``torch.device`` for a name; "auto" is CUDA where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if isinstance(device, str) and device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or another torch "
             f"device: {error}"
@@ -142,7 +164,15 @@ def take_batch(array, index, device):
     return part.to(device)
 
 
-class AlignedProducts(TorchFunctionMode):
+class Mode(TorchFunctionMode):
+    """A mode of torch's functions that may be left though an interrupt has removed it."""
+
+    def __exit__(self, *error):
+        if self in _get_current_function_mode_stack():
+            super().__exit__(*error)
+
+
+class AlignedProducts(Mode):
     """A context in which dense layers compute each row alike, whatever is beside it."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):

@@ -111,15 +111,18 @@ class AgreementHead(Head):
         self.n_units = n_units
 
     def evidence(self, outputs):
-        return self.log_outputs(outputs).clamp(max=0) * self.n_units
+        return (self.log_units(outputs) + math.log(self.n_units)).sum(dim=2).clamp(max=0)
 
     def logits(self, outputs):
         return outputs.unflatten(1, (-1, self.n_units)).sum(dim=2)
 
     def log_outputs(self, outputs):
-        """The mean log-share of the units, which training maximises."""
-        log_units = log_softmax(outputs).unflatten(1, (-1, self.n_units))
-        return (log_units + math.log(self.n_units)).mean(dim=2)
+        """Log-probabilities of the classes: what their units have together."""
+        return self.log_units(outputs).logsumexp(dim=2)
+
+    def log_units(self, outputs):
+        """Log-probability of each unit, (n, n_classes, n_units)."""
+        return log_softmax(outputs).unflatten(1, (-1, self.n_units))
 
 
 class ConfidenceHead(Head):

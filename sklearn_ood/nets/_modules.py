@@ -4,11 +4,12 @@ import copy
 import math
 from collections import OrderedDict
 from itertools import pairwise
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import nn
+
+from sklearn_ood._parameters import called, whole_numbers
 
 # Share of a column's standard deviation that float32 may round away, and what is far from 1.
 LOST = 0.01
@@ -27,7 +28,7 @@ def build_module(
     if isinstance(module, nn.Module):
         network = copy.deepcopy(module)
     elif callable(module):
-        network = module(n_features_in, n_outputs)
+        network = called("module", module, n_features_in, n_outputs)
     elif isinstance(module, str) and module in ("auto", *NETWORKS):
         network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
     else:
@@ -202,7 +203,10 @@ def _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout=0.0):
     """Children ``conv``, if any, ``hidden``: all dense layers but the last, and ``output``."""
     parts = OrderedDict(conv=nn.Sequential(*conv), flatten=nn.Flatten())
     hidden = []
-    widths = (_size_after(parts["conv"], input_shape), *layer_sizes(hidden_layer_sizes))
+    widths = (
+        _size_after(parts["conv"], input_shape),
+        *whole_numbers(hidden_layer_sizes, "hidden_layer_sizes"),
+    )
     for before, after in pairwise(widths):
         hidden += [nn.Linear(before, after), nn.ReLU()]
         hidden += [nn.Dropout(dropout)] if dropout else []
@@ -225,17 +229,6 @@ def halved(n_inputs, n_outputs, **options):
 def doubled(n_inputs, n_outputs, **options):
     """A transposed convolution that doubles height and width."""
     return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, **options)
-
-
-def layer_sizes(sizes):
-    """Widths of hidden layers as a tuple of int: one number is one layer."""
-    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if any(int(size) != size or size < 1 for size in sizes):
-        raise ValueError(
-            f"Got hidden_layer_sizes={sizes}, but expected positive whole numbers, one for "
-            "each hidden layer."
-        )
-    return tuple(int(size) for size in sizes)
 
 
 def _size_after(conv, input_shape):

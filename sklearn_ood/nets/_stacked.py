@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from sklearn_ood._parameters import called
 from sklearn_ood.nets._modules import check_generation, doubled, halved, size_of
 
 # ``functional_call`` puts other weights into a module that all threads share.
@@ -86,6 +87,20 @@ class StackedNetwork(nn.Module):
         return self.stack(x.reshape(*x.shape[:2], *self.input_shape)).flatten(2)
 
 
+class ConditionedNetwork(nn.Module):
+    """One network of all classes, told the class beside each row: (K, c, p) to (K, c, q)."""
+
+    def __init__(self, network, n_classes, n_cells):
+        super().__init__()
+        self.network, self.n_classes, self.n_cells = network, n_classes, n_cells
+
+    def forward(self, x):
+        told = torch.eye(self.n_classes, dtype=x.dtype, device=x.device)
+        told = told.repeat_interleave(self.n_cells, 1)[:, None].expand(-1, x.shape[1], -1)
+        rows = torch.cat([x, told], 2).flatten(0, 1)
+        return self.network(rows[None])[0].unflatten(0, x.shape[:2])
+
+
 class GaussianEncoder(nn.Module):
     """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean.
 
@@ -108,18 +123,21 @@ class GaussianEncoder(nn.Module):
 class Decoder(nn.Module):
     """From latents (K, c, m) to inputs (K, c, d): what the network makes, plus ``mean``.
 
-    With ``sigmoid`` it makes logits of inputs between 0 and 1 instead.
+    With ``sigmoid`` it makes logits of where inputs are between ``low`` and ``low + span``.
     """
 
     def __init__(self, network, n_features, *, sigmoid=False):
         super().__init__()
-        self.network = network
-        self.sigmoid = sigmoid
+        self.network, self.sigmoid = network, sigmoid
         self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("span", torch.ones(()))
 
     def forward(self, z):
         outputs = self.network(z)
-        return torch.sigmoid(outputs) if self.sigmoid else outputs + self.mean
+        if self.sigmoid:
+            return self.low + self.span * torch.sigmoid(outputs)
+        return outputs + self.mean
 
 
 def stacked_network(
@@ -152,19 +170,28 @@ def stacked_network(
                 f"Got {parameter}='conv' from {n_inputs} numbers to {n_outputs}, but "
                 "convolutions need images; pass input_shape=(C, H, W)."
             )
-        build = _convolutions if sees_images else _transposed_convolutions
-        modules = [build(input_shape, output_shape, normalize) for _ in range(n_classes)]
-    elif isinstance(network, nn.Module):
+        build = StackedConvolutions if sees_images else StackedTransposed
+        stack = build(n_classes, input_shape, output_shape, normalize)
+        return StackedNetwork(stack, input_shape)
+    if isinstance(network, nn.Module):
         modules = [copy.deepcopy(network) for _ in range(n_classes)]
     else:
         input_shape = (n_inputs,)
-        modules = [network(n_inputs, n_outputs) for _ in range(n_classes)]
+        modules = [called(parameter, network, n_inputs, n_outputs) for _ in range(n_classes)]
     check_generation(modules[0], input_shape, output_shape, name=parameter)
     return StackedNetwork(StackedModule(modules), input_shape)
 
 
+def conditioned_network(network, n_classes, input_shape, *shapes, **options):
+    """One network for all classes: images get one more channel for each, rows a number."""
+    first, *others = input_shape
+    told = first + n_classes, *others
+    made = stacked_network(network, 1, told, *shapes, **options)
+    return ConditionedNetwork(made, n_classes, size_of(tuple(others)))
+
+
 class WeightNormalized(nn.Module):
-    """A layer with weight normalisation: a learned length for each unit's direction.
+    """A convolution with weight normalisation: a learned length for each unit's direction.
 
     torch's own parametrizations cannot be pickled.
     """
@@ -180,40 +207,60 @@ class WeightNormalized(nn.Module):
         return functional_call(self.layer, {"weight": weight}, (x,))
 
     def _norm(self, weight):
-        """Length of the weights of each unit; units are the second axis of a transpose."""
-        units = int(isinstance(self.layer, nn.ConvTranspose2d))
-        others = [i for i in range(weight.dim()) if i != units]
-        return torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+        """Length of the weights of each unit."""
+        return torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
 
 
-def _convolutions(input_shape, output_shape, normalize):
-    """Two convolutions that halve the image's size, padded to a multiple of 4, then dense."""
-    channels, height, width = input_shape
-    wide, narrow = CHANNELS
-    norm = WeightNormalized if normalize else nn.Identity()
-    return nn.Sequential(
-        nn.ZeroPad2d((0, -width % 4, 0, -height % 4)),
-        norm(halved(channels, narrow)),
-        nn.LeakyReLU(0.2),
-        norm(halved(narrow, wide)),
-        nn.LeakyReLU(0.2),
-        nn.Flatten(),
-        norm(nn.Linear(wide * -(-height // 4) * -(-width // 4), size_of(output_shape))),
-    )
+class StackedConvolutions(nn.Module):
+    """Two convolutions that halve the image's size, padded to a multiple of 4, then dense.
+
+    The classes' are grouped ones, from images (K, c, C, H, W) to (K, c, q). ``normalize`` is
+    weight normalisation.
+    """
+
+    def __init__(self, n_classes, input_shape, output_shape, normalize):
+        super().__init__()
+        channels, height, width = input_shape
+        k, (wide, narrow) = n_classes, CHANNELS
+        norm = WeightNormalized if normalize else nn.Identity()
+        self.convolutions = nn.Sequential(
+            nn.ZeroPad2d((0, -width % 4, 0, -height % 4)),
+            norm(halved(k * channels, k * narrow, groups=k)),
+            nn.LeakyReLU(0.2),
+            norm(halved(k * narrow, k * wide, groups=k)),
+            nn.LeakyReLU(0.2),
+        )
+        n_inputs = wide * -(-height // 4) * -(-width // 4)
+        self.dense = StackedLinear(k, n_inputs, size_of(output_shape), normalize)
+
+    def forward(self, x):
+        made = self.convolutions(x.transpose(0, 1).flatten(1, 2))
+        return self.dense(made.unflatten(1, (len(x), -1)).flatten(2).transpose(0, 1))
 
 
-def _transposed_convolutions(input_shape, output_shape, normalize):
-    """The reverse: dense, two convolutions that double the size, and the padding cut off."""
-    channels, height, width = output_shape
-    wide, narrow = CHANNELS
-    norm = WeightNormalized if normalize else nn.Identity()
-    size = (wide, -(-height // 4), -(-width // 4))
-    return nn.Sequential(
-        norm(nn.Linear(*input_shape, size_of(size))),
-        nn.ReLU(),
-        nn.Unflatten(1, size),
-        norm(doubled(wide, narrow)),
-        nn.ReLU(),
-        norm(doubled(narrow, channels)),
-        nn.ZeroPad2d((0, -(-width % 4), 0, -(-height % 4))),
-    )
+class StackedTransposed(nn.Module):
+    """The reverse: dense, two convolutions that double the size, and the padding cut off.
+
+    ``normalize`` is batch normalisation of each class's channels, as in DCGAN.
+    """
+
+    def __init__(self, n_classes, input_shape, output_shape, normalize):
+        super().__init__()
+        channels, height, width = output_shape
+        k, (wide, narrow) = n_classes, CHANNELS
+        norm = nn.BatchNorm2d if normalize else nn.Identity
+        self.size = k * wide, -(-height // 4), -(-width // 4)
+        self.dense = StackedLinear(k, *input_shape, size_of(self.size) // k)
+        self.convolutions = nn.Sequential(
+            norm(k * wide),
+            nn.ReLU(),
+            doubled(k * wide, k * narrow, groups=k),
+            norm(k * narrow),
+            nn.ReLU(),
+            doubled(k * narrow, k * channels, groups=k),
+            nn.ZeroPad2d((0, -(-width % 4), 0, -(-height % 4))),
+        )
+
+    def forward(self, z):
+        made = self.convolutions(self.dense(z).transpose(0, 1).reshape(-1, *self.size))
+        return made.unflatten(1, (len(z), -1)).transpose(0, 1)

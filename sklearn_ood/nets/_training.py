@@ -13,9 +13,8 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
-from torch.overrides import TorchFunctionMode
 
-from sklearn_ood.nets._evaluation import ArrayBatches, Arrays, resolve_device
+from sklearn_ood.nets._evaluation import ArrayBatches, Arrays, Mode, resolve_device
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -81,6 +80,10 @@ class Net(NeuralNet):
             self.history.record(f"{prefix}_{key}", _finite(float(total) / n_rows, key, self))
         losses = self.history[:, f"{prefix}_loss"]
         self.history.record(f"{prefix}_loss_best", losses[-1] == min(losses))
+
+    def get_all_learnable_params(self):
+        """Names and weights; of a network without any a number that is never trained."""
+        return list(super().get_all_learnable_params()) or [("none", torch.zeros(()))]
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         self.random = nullcontext()
@@ -154,7 +157,10 @@ def make_net(
         "device": str(resolve_device(device)),
         "verbose": 0,
     }
-    return net_class(network, **parameters | net_params | {"callbacks": callbacks})
+    try:
+        return net_class(network, **parameters | net_params | {"callbacks": callbacks})
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"Got net_params={net_params!r}, but skorch says: {error}") from error
 
 
 def training_parameters(estimator):
@@ -210,7 +216,7 @@ def training_errors(estimator):
         ) from error
 
 
-class Seeded(TorchFunctionMode):
+class Seeded(Mode):
     """A context, of one thread, in which torch draws from generators of its own.
 
     Whatever ``random_state`` makes, layers' weights, dropout, noise, also in networks of
@@ -252,8 +258,7 @@ class Seeded(TorchFunctionMode):
             return _dropout(generator, name, *args, **kwargs)
         if name in LIKE:
             return LIKE[name](torch.empty_like(*args, **kwargs), generator=generator)
-        with _lent(generator):
-            return func(*args, **kwargs)
+        return _with_lent(generator, func, args, kwargs)
 
 
 def _device(args, kwargs):
@@ -273,24 +278,29 @@ def _dropout(generator, name, inputs, p=0.5, training=True, inplace=False, *, tr
     return inputs.mul_(kept) if inplace or name == "dropout_" else inputs * kept
 
 
-@contextmanager
-def _lent(generator):
-    """Have torch's global generator of a device draw what this one would."""
+def _with_lent(generator, func, args, kwargs):
+    """What a function gives while torch's global generator draws what this one would."""
+    if getattr(BORROWER, "has_it", False):  # a function that calls another of its kind
+        return func(*args, **kwargs)
     torch_of = torch.cuda if generator.device.type == "cuda" else torch
     place = (generator.device,) if torch_of is torch.cuda else ()
-    if getattr(BORROWER, "has_it", False):  # a function that calls another of its kind
-        yield
-        return
     with LENDING:
         found = torch_of.get_rng_state(*place)
-        torch_of.set_rng_state(generator.get_state(), *place)
-        BORROWER.has_it = True
-        try:
-            yield
-        finally:
-            BORROWER.has_it = False
-            generator.set_state(torch_of.get_rng_state(*place))
+
+        def give_back():
             torch_of.set_rng_state(found, *place)
+            BORROWER.has_it = False
+
+        try:  # twice, since an interrupt may come while it is given back
+            try:
+                BORROWER.has_it = True
+                torch_of.set_rng_state(generator.get_state(), *place)
+                return func(*args, **kwargs)
+            finally:
+                generator.set_state(torch_of.get_rng_state(*place))
+                give_back()
+        finally:
+            give_back()
 
 
 def recorded(net, key):

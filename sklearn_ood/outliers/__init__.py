@@ -2,13 +2,14 @@
 
 from sklearn_ood.outliers._base import OutlierSource
 from sklearn_ood.outliers._boundary import BoundaryOutliers
+from sklearn_ood.outliers._gan import GANOutliers
 from sklearn_ood.outliers._sources import (
     GivenOutliers,
     MixupOutliers,
     NoiseOutliers,
     UniformOutliers,
 )
-from sklearn_ood.outliers._training import GANOutliers, OutlierLoss
+from sklearn_ood.outliers._training import OutlierLoss
 
 __all__ = [
     "BoundaryOutliers",

@@ -19,12 +19,19 @@ class OutlierSource(Parameterized):
     def supply(self, net, data, n, random_state, as_inputs):
         """Function from a number to that many outliers on a net's device, of n made now.
 
-        ``as_inputs`` makes inputs of the net of rows in the units of the data.
+        ``as_inputs`` makes inputs of the net of rows in the units of the data. Of a net that
+        is being evaluated it draws those that it was not trained on.
         """
-        bank = Arrays(as_inputs(self.sample(data, n, random_state)), device=net.device)
+        rows = as_inputs(self.sample(data, n, random_state))
+        n_unseen = int(net.unseen * len(rows))
+        if n_unseen:
+            rows = rows[check_random_state(random_state).permutation(len(rows))]
+        bank = Arrays(rows, device=net.device)
 
         def draw(n):
-            (rows,) = bank.batch(torch.randint(len(bank), (n,)))
+            seen = net.module_.training or not n_unseen
+            low, high = (n_unseen, len(bank)) if seen else (0, n_unseen)
+            (rows,) = bank.batch(torch.randint(low, high, (n,)))
             return rows
 
         return draw

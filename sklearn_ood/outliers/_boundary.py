@@ -12,35 +12,40 @@ from sklearn_ood.outliers._base import MadeOutliers
 
 MAX_WALK = 40
 GROWTH = 1.25
-# Of the mean variance: directions without variance get this much.
+# Of the mean variance of the standardised columns: directions without get this much.
 VARIANCE_FLOOR = 1e-3
 # Least share of each of the two rows that a row between classes is made of.
 BETWEEN_LOW = 0.2
-# Share of the steps that follow the pooled scatter, not that of the own class.
+# Share of the steps that go in any direction, not as the own class is scattered.
 POOLED_SHARE = 0.2
+# Share of the rows that say how far from the others a new row is.
+HELD_OUT = 0.2
+# Of the median distance between neighbours: what classes of equal rows have.
+LEAST_DISTANCE = 1e-2
 
 
 class BoundaryOutliers(MadeOutliers):
-    """Rows just outside the classes, all around each of them and between them.
+    """Rows outside the classes: all around each of them, far out, and between them.
 
     A share ``between`` of the rows lies on segments between rows of two classes. The others
-    start at a row and step as far and in such directions as its class, or all classes
-    together, are scattered; what is still inside goes on until it is out. A point is inside
-    while its distance to the ``n_neighbors``-th nearest row is within the ``quantile`` of
-    the same distance of the rows themselves (each without itself), in the space in which the
-    pooled scatter of the classes is white.
+    start at a row and step as far and in such directions as its class is scattered, or in
+    any direction; what is still inside goes on until it is out. A point is inside while its
+    ``n_neighbors``-th nearest row is close for the class of the nearest one, in units of the
+    class's median. How close is learned from a fifth of the rows, which the others have not
+    seen: the share ``quantile`` of new rows is inside, in any dimension. Distances are taken
+    where the pooled scatter of the classes is white.
 
     Parameters
     ----------
-    quantile : float in (0, 1), default=0.95
-        Share of the data that counts as inside. A small one lets outliers overlap the data,
-        which ranked better on tables with classes left out; a tight boundary is for where
-        the decision at score 0 matters.
+    quantile : float in (0, 1), default=0.99
+        Share of new rows that counts as inside. A small one lets outliers overlap the data,
+        which ranked better on tables with classes left out; a large one is for where the
+        decision at score 0 matters.
     n_neighbors : int, default=10
         Neighbours of the density estimate.
-    scales : tuple (low, high), default=(0.2, 2.0)
-        First steps, in standard deviations of the class, drawn log-uniformly. A larger
-        ``high``, such as 20, helps a confident net where unknown rows may lie far out.
+    scales : tuple (low, high), default=(0.2, 50.0)
+        First steps, in standard deviations of the class, drawn log-uniformly: with a small
+        ``high`` all rows are close to the classes, and a net may answer again far out.
     between : float in [0, 1], default=0.25
         Share of rows between classes.
     max_reference : int, default=10000
@@ -63,9 +68,9 @@ class BoundaryOutliers(MadeOutliers):
     True
     """
 
-    quantile: Share = 0.95
+    quantile: Share = 0.99
     n_neighbors: Count = 10
-    scales: tuple | list = (0.2, 2.0)
+    scales: tuple | list = (0.2, 50.0)
     between: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.25
     max_reference: Count = 10_000
 
@@ -84,22 +89,32 @@ class BoundaryOutliers(MadeOutliers):
 
 
 class _Region:
-    """Where the rows are: inside is what is as close to them as they are to each other."""
+    """Where the rows are: inside is what is as close to them as rows held out are."""
 
     def __init__(self, X, codes, source, rng):
         self.X, self.codes, self.rng = X, codes, rng
-        self.to_white, self.from_white = within_class_whitening(X, codes)
-        chosen = rng.permutation(len(X))[: source.max_reference]
-        k = min(source.n_neighbors, len(chosen) - 1)
-        self.tree = NearestNeighbors(n_neighbors=k).fit(X[chosen] @ self.to_white)
-        distances, _ = self.tree.kneighbors()
-        self.radius = np.quantile(distances[:, -1], source.quantile)
+        order = rng.permutation(len(X))
+        n_held_out = min(int(HELD_OUT * len(X)), source.max_reference)
+        held_out, known = order[:n_held_out], order[n_held_out:]
+        self.to_white, self.from_white = within_class_whitening(X[known], codes[known])
+        known = known[: source.max_reference]
+        reference = X[known] @ self.to_white
+        k = min(source.n_neighbors, len(reference) - 1)
+        self.tree = NearestNeighbors(n_neighbors=k).fit(reference)
+        own = self.tree.kneighbors()[0][:, -1]
+        least = LEAST_DISTANCE * np.median(own[own > 0]) if own.any() else 1.0
+        self.usual = np.maximum(median_of_class(own, codes[known])[codes[known]], least)
+        self.radius = np.quantile(
+            self.distances(X[held_out if len(held_out) else known]), source.quantile
+        )
+
+    def distances(self, rows):
+        """To the last of the neighbours, over what is usual in the class of the first."""
+        distances, neighbors = self.tree.kneighbors(rows @ self.to_white)
+        return distances[:, -1] / self.usual[neighbors[:, 0]]
 
     def contains(self, rows):
-        if not len(rows):
-            return np.zeros(0, dtype=bool)
-        distances, _ = self.tree.kneighbors(rows @ self.to_white)
-        return distances[:, -1] <= self.radius
+        return self.distances(rows) <= self.radius if len(rows) else np.zeros(0, dtype=bool)
 
     def walk_out(self, n, scales):
         """n rows outside: steps from random rows that grow until they are."""
@@ -116,13 +131,16 @@ class _Region:
         """One standard deviation: most of the steps as the row's own class is scattered.
 
         The difference of two random rows has twice their covariance, whatever their number.
-        The other steps follow the pooled scatter, which has some variance in every direction.
+        The other steps are as long, and go in any direction of the white space.
         """
         first, second = (self._rows_of(codes) for _ in range(2))
         own = (self.X[first] - self.X[second]) / np.sqrt(2.0)
-        pooled = self.rng.normal(size=own.shape) @ self.from_white
+        lengths = np.linalg.norm(own @ self.to_white, axis=1, keepdims=True)
+        pooled = self.rng.normal(size=own.shape)
+        usual = np.linalg.norm(pooled, axis=1, keepdims=True)
+        pooled *= np.where(lengths > 0, lengths, usual) / usual
         use_pooled = (self.rng.uniform(size=len(codes)) < POOLED_SHARE) | ~own.any(axis=1)
-        return np.where(use_pooled[:, None], pooled, own)
+        return np.where(use_pooled[:, None], pooled @ self.from_white, own)
 
     def _rows_of(self, codes):
         """A random row of each of the classes."""
@@ -133,17 +151,30 @@ class _Region:
 def within_class_whitening(X, codes):
     """Matrices to and from the space where the pooled scatter of the classes is white.
 
-    Both are symmetric. Directions of (nearly) no variance get ``VARIANCE_FLOOR`` of the mean
-    one.
+    The columns are standardised first, so that their units do not matter. Directions of
+    (nearly) no variance get ``VARIANCE_FLOOR`` of the mean one.
     """
-    sizes = np.bincount(codes)
-    means = np.zeros((len(sizes), X.shape[1]))
-    np.add.at(means, codes, X)
-    centered = X - (means / sizes[:, None])[codes]
+    centered = X - class_means(X, codes)[codes]
+    scale = centered.std(axis=0)
+    scale[scale == 0] = 1.0
+    centered /= scale
     variances, axes = np.linalg.eigh(centered.T @ centered / len(X))
     mean = variances.mean() if variances.mean() > 0 else 1.0
     roots = np.sqrt(np.maximum(variances, VARIANCE_FLOOR * mean))
-    return (axes / roots) @ axes.T, (axes * roots) @ axes.T
+    return (axes / roots) @ axes.T / scale[:, None], (axes * roots) @ axes.T * scale
+
+
+def class_means(X, codes):
+    """Mean of the rows of each class: of zeros where a class has none."""
+    sums = np.zeros((codes.max() + 1, X.shape[1]))
+    np.add.at(sums, codes, X)
+    return sums / np.maximum(np.bincount(codes), 1)[:, None]
+
+
+def median_of_class(values, codes):
+    """The (lower) median of the values of each class; of one without values, any number."""
+    sizes = np.bincount(codes)
+    return values[np.lexsort((values, codes))][np.cumsum(sizes) - sizes + (sizes - 1) // 2]
 
 
 def mixup_rows(X, codes, n, low, rng):

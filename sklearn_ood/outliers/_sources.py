@@ -4,6 +4,7 @@ A source is a callable ``(X, y, n, random_state) -> X_out``; the classes here ar
 callables with parameters, and a name stands for one with its defaults.
 """
 
+from collections.abc import Callable
 from dataclasses import field
 from numbers import Real
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import NonNegative, Positive
+from sklearn_ood._parameters import NonNegative, Positive, called
 from sklearn_ood.outliers._base import MadeOutliers, OutlierSource
 from sklearn_ood.outliers._boundary import mixup_rows
 
@@ -129,3 +130,16 @@ class GivenOutliers(OutlierSource):
         if self.rows is None:
             return GivenOutliers(data.outliers).sample(data, n, random_state)
         return super().sample(data, n, random_state)
+
+
+class CallableOutliers(OutlierSource):
+    """What a function ``(X, y, n, random_state) -> X_out`` makes."""
+
+    function: Callable = field(kw_only=False)
+
+    def __call__(self, X, y, n, random_state=None):
+        """Call the function."""
+        return called("outliers", self.function, X, y, n, random_state)
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return getattr(self.function, "__name__", type(self.function).__name__)

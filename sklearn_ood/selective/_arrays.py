@@ -1,13 +1,16 @@
-"""A threshold with its promise from arrays alone, for systems that are no estimator."""
+"""Thresholds and p-values from arrays alone, for systems that are no estimator."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import Share, check_arguments
 from sklearn_ood.data._labels import is_label
-from sklearn_ood.selective._thresholds import Guarantee, chosen_threshold
+from sklearn_ood.selective._calibration import check_risk, checked_weights, chosen_threshold
+from sklearn_ood.selective._thresholds import CalibrationRows, Guarantee
 
 
 def threshold_from_scores(
@@ -16,12 +19,13 @@ def threshold_from_scores(
     y_pred: ArrayLike | None = None,
     *,
     coverage: Share | None = None,
-    risk: Share | None = None,
+    risk: Any = None,
     ood_acceptance: Share | None = None,
     delta: Share = 0.05,
     ood_label=None,
     loss: ArrayLike | None = None,
-) -> tuple[float, dict[str, Guarantee]]:
+    sample_weight: ArrayLike | None = None,
+) -> tuple[Any, dict[str, Guarantee]]:
     """The threshold for scores that some system gave to rows it was not trained on.
 
     For a detector of another library, a network in another language, a committee of people:
@@ -39,8 +43,9 @@ def threshold_from_scores(
         Answers; for ``risk``.
     coverage : float in (0, 1), default=None
         Accept at least this share of the rows that are no outliers.
-    risk : float in (0, 1), default=None
+    risk : float in (0, 1) or sequence of float, default=None
         With probability ``1 - delta`` at most this share of the accepted new answers is wrong.
+        Several, rising: a threshold for each, all promises at once.
     ood_acceptance : float in (0, 1), default=None
         With probability ``1 - delta`` at most this share of new outliers is accepted.
     delta : float in (0, 1), default=0.05
@@ -50,10 +55,12 @@ def threshold_from_scores(
     loss : array-like of shape (n_samples,), default=None
         What answering each row costs, in [0, 1]; for ``risk``, in the place of ``y_pred``: the
         mean loss of the accepted new rows.
+    sample_weight : array-like of shape (n_samples,), default=None
+        How often there are such rows among new ones: ratios of densities.
 
     Returns
     -------
-    threshold : float
+    threshold : float, or ndarray of shape (n_limits,)
     guarantees : dict of str to Guarantee
         As ``SelectiveClassifier.guarantee_``; empty for ``coverage``.
 
@@ -77,18 +84,14 @@ def threshold_from_scores(
     """
     given = {"coverage": coverage, "risk": risk, "ood_acceptance": ood_acceptance}
     check_arguments(threshold_from_scores, {**given, "delta": delta})
+    check_risk(0.5 if risk is None else risk)
     limits = {name: value for name, value in given.items() if value is not None}
     if not limits or (coverage is not None and len(limits) > 1):
         raise ValueError(
             f"Got {limits or 'no limit'}, but expected either coverage, or one or both of risk "
             "and ood_acceptance."
         )
-    scores = np.asarray(confidence, dtype=np.float64)
-    if scores.ndim != 1 or np.isnan(scores).any():
-        raise ValueError(
-            f"Got confidence of shape {scores.shape} with {int(np.isnan(scores).sum())} NaN, "
-            "but expected one number a row, shape (n_samples,)."
-        )
+    scores = _scores("confidence", confidence)
     by_answers = risk is not None and loss is None
     truth = _of_each_row(
         "y_true", y_true, scores, needed=by_answers or ood_acceptance is not None
@@ -108,8 +111,100 @@ def threshold_from_scores(
                 f"Got loss of shape {losses.shape}, but expected a number in [0, 1] for each "
                 f"of {len(scores)} scores."
             )
-    how = limits | {"delta": delta, "quantity": quantity}
-    return chosen_threshold(scores, losses, outlier, np.ones(len(scores), dtype=bool), **how)
+    rows = CalibrationRows(
+        confidence=scores,
+        loss=losses,
+        outlier=outlier,
+        calibrating=np.ones(len(scores), dtype=bool),
+        weight=checked_weights(sample_weight, len(scores)),
+        quantity=quantity,
+    )
+    return chosen_threshold(rows, delta=delta, **limits)
+
+
+def p_values_from_scores(
+    calibration: ArrayLike,
+    scores: ArrayLike,
+    *,
+    calibration_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> NDArray:
+    """How surprising scores are among those of rows that some system was not trained on.
+
+    Of new rows like those that calibrate, at most a share alpha has a p-value of alpha or
+    less, on average over both. With weights, ratios of the densities of new rows to those that
+    calibrate, it holds for new rows of that other density [1]_.
+
+    Parameters
+    ----------
+    calibration : array-like of shape (n_calibration,)
+        Scores of known rows that trained nothing, higher is more normal.
+    scores : array-like of shape (n_samples,)
+        Those of new rows.
+    calibration_weight : array-like of shape (n_calibration,), default=None
+        Weights of the rows that calibrate, finite and >= 0; both weights are given, or none.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the new rows, on the same scale.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        In (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If only one weight is given, a shape is wrong, or a number is NaN.
+
+    References
+    ----------
+    .. [1] R. Tibshirani, R. Barber, E. Candes and A. Ramdas, "Conformal prediction under
+       covariate shift", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from sklearn_ood import p_values_from_scores
+    >>> p_values_from_scores([1.0, 2.0, 3.0, 4.0], [0.5, 3.5])
+    array([0.2, 0.8])
+    >>> weights = {"calibration_weight": [4, 2, 1, 1], "sample_weight": [8, 2]}
+    >>> p_values_from_scores([1.0, 2.0, 3.0, 4.0], [0.5, 3.5], **weights)
+    array([0.5, 0.9])
+    """
+    if (calibration_weight is None) != (sample_weight is None):
+        raise ValueError(
+            "Got one of calibration_weight and sample_weight, but they are ratios of densities "
+            "of rows that calibrate and of new ones; pass both, or none."
+        )
+    known, new = _scores("calibration", calibration), _scores("scores", scores)
+    of_known, of_new = np.ones(len(known)), np.ones(len(new))
+    if sample_weight is not None:
+        parts = np.asarray(calibration_weight), np.asarray(sample_weight)
+        shapes = tuple(each.shape for each in parts)
+        if shapes != (known.shape, new.shape):
+            raise ValueError(
+                f"Got calibration_weight and sample_weight of shapes {shapes}, but expected "
+                f"one weight for each score, {known.shape} and {new.shape}."
+            )
+        together = checked_weights(np.concatenate(parts), len(known) + len(new))
+        if together is not None:
+            of_known, of_new = together[: len(known)], together[len(known) :]
+    order = np.argsort(known)
+    below = np.append(0, np.cumsum(of_known[order]))
+    at_most = below[np.searchsorted(known[order], new, side="right")]
+    with np.errstate(invalid="ignore"):  # without any weight a row says nothing
+        found = (at_most + of_new) / (below[-1] + of_new)
+    return np.where(np.isnan(found), 1.0, found)
+
+
+def _scores(name, values):
+    """One number a row."""
+    scores = np.asarray(values, dtype=np.float64)
+    if scores.ndim != 1 or np.isnan(scores).any():
+        raise ValueError(
+            f"Got {name} of shape {scores.shape} with {int(np.isnan(scores).sum())} NaN, "
+            "but expected one number a row, shape (n_samples,)."
+        )
+    return scores
 
 
 def _of_each_row(name, values, scores, *, needed):

@@ -2,60 +2,52 @@ from __future__ import annotations
 
 from dataclasses import field
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
+from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Estimator, RandomState, Share, check_arguments, fitted
+from sklearn_ood._parameters import Estimator, RandomState, Share, fitted
 from sklearn_ood._response import (
-    answers_and_confidence,
     answers_by_largest,
-    answers_of,
     check_classifier,
     classes_of,
-    confidence_of,
     is_frozen,
     ood_label_in,
 )
 from sklearn_ood.base import Wrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import block_by_block, in_blocks, indexable_rows, take_rows
+from sklearn_ood.data._blocks import (
+    in_blocks,
+    indexable_rows,
+    take_rows,
+)
 from sklearn_ood.data._labels import (
     OUTLIER,
+    check_no_label_missing,
     check_same_kind,
     checked_labels,
     codes_in,
     encode_labels,
-    labels_or,
 )
 from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.selective._base import ConfidenceThreshold
+from sklearn_ood.selective._answering import Answering
 from sklearn_ood.selective._calibration import (
+    CHOSEN_BY,
+    check_groups,
     check_one_way,
     checked_loss,
+    checked_weights,
     losses,
-    warn_of_unpromised,
     warn_of_untaught,
 )
-from sklearn_ood.selective._decisions import decisions
-from sklearn_ood.selective._thresholds import chosen_threshold
+from sklearn_ood.selective._routing import Router
+from sklearn_ood.selective._thresholds import CalibrationRows
 
 
-def _inner_has(method):
-    """Whether the classifier inside has ``method``, fitted or not."""
-
-    def check(self):
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
-
-
-class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
+class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
     """Any classifier, that may also refuse to answer.
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject
@@ -100,9 +92,10 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
     Notes
     -----
     The bounds are exact binomial (Clopper-Pearson) bounds, for a ``loss`` that is not 0 or 1
-    Hoeffding-Bentkus bounds [2]_; they assume that new rows come from the distribution of the
-    calibration rows, and hold for any classifier and any confidence. Equal confidences are
-    accepted together.
+    and for weighted rows those of bets [2]_; they assume that new rows come from the
+    distribution of the calibration rows, or that weights, none above the largest given, say how
+    much more frequent they are. They hold for any classifier and any confidence. Equal
+    confidences are accepted together.
 
     Not covered, and not to be seen from here: steps outside that saw the calibration rows
     (put feature selection and target encoders inside), a search over ``random_state`` or
@@ -112,7 +105,8 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
     References
     ----------
     .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
-    .. [2] Bates et al., "Distribution-free, risk-controlling prediction sets", J. ACM 2021.
+    .. [2] Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting",
+       JRSS B 2024.
 
     Examples
     --------
@@ -134,11 +128,14 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
     ood_label: Any = None
     random_state: RandomState = None
 
+    _routes_to = ("estimator", "detector")
+    __metadata_request__fit: ClassVar = {"sample_weight": None, "groups": None}
+
     estimator_: BaseEstimator = fitted()
     detector_: BaseEstimator = fitted()
     answers_by_largest_: bool = fitted()
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit the estimator on one part of the rows and choose the threshold on the other.
 
         Parameters
@@ -147,6 +144,12 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
             Passed on to the estimator as it is; a dataset is read where it is scored.
         y : array-like of shape (n_samples,), default=None
             Labels, those of a dataset where None; ``ood_label`` is the outliers'.
+        **params : dict of str to array-like
+            ``sample_weight``: how often there are such rows among new ones (the ratio of
+            densities, where new rows come from elsewhere); it weighs the rows that calibrate,
+            and is passed on to what is trained, which must take it or be frozen. ``groups``:
+            of ``guarantee_for="group"``. Where scikit-learn routes metadata, what is inside
+            gets what it asks for, also of other names.
 
         Returns
         -------
@@ -158,7 +161,7 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
             If parameters contradict each other, the outliers' label was learned as a class,
             or no threshold can promise what was asked, with the best reachable bound.
         TypeError
-            If the estimator is no classifier, or has no confidence.
+            If the estimator is no classifier, has no confidence, or takes no weights.
         """
         forget(self)
         self._validate_params()
@@ -166,140 +169,82 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
         check_classifier(self.estimator)
         X, y = indexable_rows(X, as_native(y))
         y = checked_labels(self, y)
-        inside = [self.estimator] if self.detector is None else [self.estimator, self.detector]
+        own, routed = self._route(**params)
+        inside = list(self._inside().values())
         classes, outlier = self._classes_and_outliers(y)
-        loss = None if self.loss is None else checked_loss(self.loss, classes)
+        loss = checked_loss(self.loss, classes)
         self.reject_label_ = self._label_of_refusals(classes)
         calibrating = self._held_out(len(outlier), inside)
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [ood_label_in(each) is not None for each in inside]
-        training = (~calibrating & (known | ~outlier) for known in knows)
-        taught = list(map(partial(fitted_on, X=X, y=y), inside, training))
+        training = [~calibrating & (known | ~outlier) for known in knows]
+        taught = [
+            fitted_on(each, rows, X=X, y=y, **metadata)
+            for each, rows, metadata in zip(inside, training, routed, strict=True)
+        ]
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))
         warn_of_untaught(self.classes_, y, outlier)
         unseen = calibrating if any(knows) else calibrating | outlier
         taught_codes = codes_in(classes, self.classes_)
-        loss = None if loss is None else loss[np.ix_(taught_codes, taught_codes)]
-        self._choose_threshold(X, y, calibrating, outlier, unseen, loss)
+        loss = loss[np.ix_(taught_codes, taught_codes)] if np.ndim(loss) else loss
+        if self.guarantee_for != "group" and any("groups" in each for each in routed):
+            own.pop("groups", None)
+        self._calibrate(X, y, outlier, calibrating, unseen, loss, **own)
         return self
 
-    def decide(self, X: ArrayLike, alpha: Share = 0.05) -> Any:
-        """What is answered to each row, or why it is refused.
+    def recalibrate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        **limits: Any,
+    ) -> Self:
+        """Choose the threshold anew on labelled rows, without fitting the estimator again.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
-        alpha : float in (0, 1), default=0.05
-            Refused rows with a p-value up to it are strange.
+            Rows that trained nothing, as new ones will be.
+        y : array-like of shape (n_samples,)
+            Labels; those that the estimator was not taught are outliers.
+        sample_weight, groups : array-like of shape (n_samples,), default=None
+            As for ``fit``.
+        **limits
+            Parameters to set: coverage, risk, ood_acceptance, cost, threshold, delta,
+            guarantee_for or loss. Where another way was set before, set that to None.
 
         Returns
         -------
-        pandas.DataFrame
-            A line for each row, with the index of X: ``label``, the class that is named, also
-            where it is refused; ``confidence``; ``accepted``; ``reason``, empty where accepted,
-            "strange" for rows unlike the known ones, "no promise" for a class that is always
-            refused, else "unsure". A detector refuses what is strange, unless p-values tell.
-            Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the member that
-            speaks most against a strange row.
+        self
+            As it was, where an error is raised.
+
+        Raises
+        ------
+        ValueError
+            As ``fit`` does.
         """
         check_is_fitted(self)
-        check_arguments(self.decide, {"alpha": alpha})
-        self._check_promise()
-        answers, confidence = self.answers_and_confidence(X)
-        return decisions(self, X, answers, confidence, self._threshold_of(answers), alpha)
-
-    @block_by_block
-    def predict(self, X: ArrayLike) -> NDArray:
-        """The class of each accepted row, and ``reject_label_`` for the others.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        self._check_promise()
-        if self.reject_label_ is None:
-            return self.answers(X)
-        answers, confidence = self._ask(X)
-        accepted = confidence >= self._threshold_of(answers)
-        # As an array the label brings its own type: unsigned classes must not wrap a -1.
-        return labels_or(self.reject_label_, answers, accepted)
-
-    @block_by_block
-    def answers(self, X: ArrayLike) -> NDArray:
-        """The class that the estimator names for each row, also where it is refused.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        if self.answers_by_largest_:
-            return self._ask(X)[0]
-        return answers_of(self.estimator_, X)
-
-    @block_by_block
-    def accept(self, X: ArrayLike) -> NDArray:
-        """Which rows are answered.
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        self._check_promise()
-        if np.ndim(self.threshold_) == 0:
-            return self.score_samples(X) >= self.threshold_
-        answers, confidence = self._ask(X)
-        return confidence >= self._threshold_of(answers)
-
-    @block_by_block
-    def score_samples(self, X: ArrayLike) -> NDArray:
-        """The confidence that the threshold is compared with.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        of_answer = self.detector is None and not self.answers_by_largest_
-        return confidence_of(self.detector_, X, of_answer=of_answer)
-
-    def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
-        """``answers`` and ``score_samples`` of each row, at once.
-
-        Returns
-        -------
-        answers : ndarray of shape (n_samples,)
-        confidence : ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        return in_blocks(self._ask, X)
-
-    @available_if(_inner_has("predict_proba"))
-    @block_by_block
-    def predict_proba(self, X: ArrayLike) -> NDArray:
-        """The estimator's probabilities, also for refused rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
-
-    @available_if(_inner_has("decision_function"))
-    @block_by_block
-    def decision_function(self, X: ArrayLike) -> NDArray:
-        """The estimator's evidence for each class, also for refused rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-        """
-        check_is_fitted(self)
-        return self.estimator_.decision_function(X)
+        if others := sorted(limits.keys() - set(CHOSEN_BY)):
+            raise TypeError(f"Got {others}, but a threshold is chosen by {list(CHOSEN_BY)}.")
+        before = self.__dict__.copy()
+        try:
+            self.set_params(**limits)
+            self._validate_params()
+            check_one_way(self._given)
+            X, y = indexable(X, checked_labels(self, as_native(y)))
+            loss = checked_loss(self.loss, self.classes_)
+            self.reject_label_ = self._label_of_refusals(self.classes_)
+            outlier = codes_in(self.classes_, y) == OUTLIER
+            every = np.ones(len(outlier), dtype=bool)
+            own = {"sample_weight": sample_weight, "groups": groups}
+            self._calibrate(X, y, outlier, every, every, loss, **own)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
@@ -334,18 +279,17 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
             return np.zeros(n_rows, dtype=bool)
         return random_part(n_rows, self.calibration, self.random_state, parameter="calibration")
 
-    def _choose_threshold(self, X, y, calibrating, outlier, unseen, loss):
+    def _calibrate(
+        self, X, y, outlier, calibrating, unseen, loss, sample_weight=None, groups=None
+    ):
         """From the rows that trained nothing; those that calibrate are like new ones."""
-        self.guarantee_, self.answers_by_largest_ = {}, False
-        threshold = -np.inf if self.threshold is None else float(self.threshold)
+        check_groups(groups, self.guarantee_for, len(y))
+        weight = checked_weights(sample_weight, len(y))
+        self.answers_by_largest_, rows = False, None
         if self.threshold is not None and self.detector is None:
             agrees = in_blocks(partial(answers_by_largest, self.estimator_), X)
             self.answers_by_largest_ = bool(agrees.all())
         if self._limits:
-            rows = X if unseen.all() else take_rows(X, unseen)
-            answers, confidence, agrees = in_blocks(self._look, rows)
-            self.answers_by_largest_ = bool(agrees.all())
-            answer, truth = (codes_in(self.classes_, each) for each in (answers, y[unseen]))
             if self.ood_acceptance is not None and not outlier[unseen].any():
                 raise ValueError(
                     f"Got {int(outlier.sum())} outlier rows in y, none to calibrate on, but "
@@ -353,24 +297,30 @@ class SelectiveClassifier(Wrapper, ClassifierMixin, ConfidenceThreshold):
                     f"(ood_label={ood_label_in(self)!r}); add outlier rows, or promise a risk "
                     "or a coverage instead."
                 )
-            kinds = losses(loss, truth, answer), outlier[unseen], calibrating[unseen]
-            how = self._limits | {"delta": self.delta}
-            if self.guarantee_for == "class":
-                how |= {"answer": answer, "labels": self.classes_}
-            if loss is not None:
-                how["quantity"] = "loss"
-            threshold, self.guarantee_ = chosen_threshold(confidence, *kinds, **how)
-            warn_of_unpromised(self.guarantee_)
-        self.chosen_by_, self.threshold_ = self._given, threshold
+            new = X if unseen.all() else take_rows(X, unseen)
+            answers, confidence, agrees = in_blocks(self._look, new)
+            self.answers_by_largest_ = bool(agrees.all())
+            rows = CalibrationRows(
+                confidence=confidence,
+                loss=losses(loss, self.classes_, y[unseen], answers),
+                outlier=outlier[unseen],
+                calibrating=calibrating[unseen],
+                weight=None if weight is None else weight[unseen],
+                quantity="risk" if loss is None else "loss",
+                **self._parts(answers, groups, unseen),
+            )
+        self._set_threshold(rows)
 
-    def _look(self, X):
-        """Answers and confidence, and where the answers are the likeliest classes."""
-        agrees = self.detector is None and answers_by_largest(self.estimator_, X)
-        answers, confidence = self._ask(X, by_largest=np.all(agrees))
-        return answers, confidence, np.broadcast_to(agrees, len(answers))
-
-    def _ask(self, X, *, by_largest=False):
-        if self.detector is None:
-            by_largest = by_largest or self.answers_by_largest_
-            return answers_and_confidence(self.estimator_, X, by_largest=by_largest)
-        return answers_of(self.estimator_, X), confidence_of(self.detector_, X)
+    def _parts(self, answers, groups, unseen):
+        """Of what the risk is promised by itself: the answers of classes, or groups."""
+        if self.guarantee_for == "all":
+            return {}
+        labels, each = self.classes_, answers
+        if self.guarantee_for == "group":
+            groups = np.asarray(groups)
+            own = "a group of their own, such as 'unknown'"
+            check_no_label_missing(groups.astype(object), "groups", own)
+            self.groups_ = labels = np.unique(groups)
+            each = groups[unseen]
+        codes = codes_in(labels, each)
+        return {"guarantee_for": self.guarantee_for, "labels": labels, "part": codes}

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import field
 from functools import partial
 from numbers import Real
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +25,15 @@ from sklearn_ood.data._blocks import (
 )
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
+from sklearn_ood.selective._calibration import checked_weights
+from sklearn_ood.selective._routing import Router
 
 # With contamination="auto": the share of the rows held out, and the share of them refused.
 HELD_OUT = 0.2
 REFUSED = 0.05
 
 
-class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
+class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
     """Any estimator with a score as one of scikit-learn's outlier detectors.
 
     ``predict`` gives +1 for inliers and -1 for outliers; ``decision_function`` is
@@ -80,10 +82,12 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
     ) = "auto"
     random_state: RandomState = None
 
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
+
     estimator_: BaseEstimator = fitted()
     offset_: float = fitted()
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit the estimator and place ``offset_``.
 
         Parameters
@@ -93,6 +97,10 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
             Labels, for an estimator that learns from them. Rows with an ``ood_label`` that is
             set inside are known outliers; so are those of -1, where y has only 1 and -1 as
             scikit-learn's outlier detectors say it, and the estimator needs no labels.
+        **params : dict of str to array-like
+            ``sample_weight``: how often there are such rows among new ones; the rows that place
+            ``offset_`` count by it, and what is trained gets it, which must take it or be
+            frozen. Where scikit-learn routes metadata, what is inside gets what it asks for.
 
         Returns
         -------
@@ -103,6 +111,8 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
         ValueError
             If y is None and needed, or ``contamination`` is a level that the p-values of a
             :class:`CombinedClassifier` cannot reach.
+        TypeError
+            For weights that nothing takes: a :class:`CombinedClassifier` has calibrated itself.
         """
         forget(self)
         self._validate_params()
@@ -110,13 +120,16 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
         needs_labels = knows or get_tags(self).target_tags.required
         X, y = indexable_rows(X, as_native(y), needs_labels=needs_labels)
         self._check_target(y)
+        own, [metadata] = self._route(**params)
+        weight = checked_weights(own.get("sample_weight"), n_rows(X))
         outlier, held_out = self._known_outliers(X, y), self._hold_out(n_rows(X))
-        self.estimator_ = fitted_on(self.estimator, ~held_out & (knows | ~outlier), X=X, y=y)
-        self.offset_ = self._place_offset(X, held_out, outlier)
+        training = ~held_out & (knows | ~outlier)
+        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y, **metadata)
+        self.offset_ = self._place_offset(X, held_out, outlier, weight)
         return self
 
     @inherits(fit)
-    def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray:
+    def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> NDArray:
         """Fit, and say of the training rows themselves which are outliers.
 
         Returns
@@ -124,7 +137,7 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
         ndarray of shape (n_samples,)
             +1 for inliers, -1 for outliers.
         """
-        return self.fit(X, y).predict(X)
+        return self.fit(X, y, **params).predict(X)
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
@@ -182,10 +195,15 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
             return np.zeros(n_rows, dtype=bool)
         return random_part(n_rows, HELD_OUT, self.random_state, parameter="contamination")
 
-    def _place_offset(self, X, held_out, outlier):
+    def _place_offset(self, X, held_out, outlier, weight):
         share = REFUSED if self.contamination == "auto" else self.contamination
         inner = unwrap(self.estimator_)[0]
         if hasattr(inner, "p_values"):
+            if weight is not None:
+                raise TypeError(
+                    f"Got sample_weight, but {type(inner).__name__} has calibrated its "
+                    "p-values itself, without weights; p_values_from_scores takes some."
+                )
             least = 1 / (inner.n_calibration_ + 1)
             if self.contamination == "auto":
                 share = max(share, least)
@@ -199,4 +217,9 @@ class NoveltyDetector(ScoreWrapper, OutlierMixin, Parameterized):
             return float(np.log(share))
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
         rows = X if placing.all() else take_rows(X, placing)
-        return float(np.quantile(in_blocks(partial(known_of, self.estimator_), rows), share))
+        scores = in_blocks(partial(known_of, self.estimator_), rows)
+        if weight is None:
+            return float(np.quantile(scores, share))
+        order = np.argsort(scores)
+        below = np.cumsum(weight[placing][order])
+        return float(scores[order[np.argmax(below >= share * below[-1])]])

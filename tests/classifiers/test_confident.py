@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,7 +16,7 @@ from sklearn_ood.classifiers._outlier import uniform_divergence
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
-from sklearn_ood.outliers._training import pull_away_term
+from sklearn_ood.outliers._gan import pull_away_term
 
 X, y = load_iris(return_X_y=True)
 SMALL = {"hidden_layer_sizes": (16,), "batch_size": 32, "random_state": 0}
@@ -61,7 +61,7 @@ def test_pull_away_is_that_of_the_paper():
 def test_known_outliers_lower_the_confidence():
     toy, labels = make_two_gaussians(300, outliers="box", random_state=0)
     shared = SMALL | {"max_epochs": 60, "ood_label": -1}
-    taught = ConfidentClassifier(outliers="given", **shared).fit(toy, labels)
+    taught = ConfidentClassifier(outliers="given", beta=1.0, **shared).fit(toy, labels)
     plain = SoftmaxClassifier(**shared).fit(toy, labels)
     fresh, kind = make_two_gaussians(2, outliers="box", n_outliers=500, random_state=1)
     outside = fresh[kind == -1]
@@ -72,13 +72,16 @@ def test_known_outliers_lower_the_confidence():
 
 
 def test_the_history_has_every_loss():
-    gan = ConfidentClassifier(max_epochs=2, outliers=GANOutliers(**GAN), **SMALL).fit(X, y)
+    gan = ConfidentClassifier(beta=0.5, max_epochs=2, outliers=GANOutliers(**GAN), **SMALL)
+    gan.fit(X, y)
     for name in ("", "class_", "outlier_", "discriminator_", "generator_"):
         losses = gan.net_.history[:, f"train_{name}loss"]
         assert len(losses) == 2
         assert np.isfinite(losses).all()
-    total = np.add(*(gan.net_.history[:, f"train_{k}_loss"] for k in ("class", "outlier")))
-    assert np.allclose(gan.loss_curve_, total)
+    of_rows, of_outliers = (
+        gan.net_.history[:, f"train_{k}_loss"] for k in ("class", "outlier")
+    )
+    assert np.allclose(gan.loss_curve_, np.add(of_rows, np.multiply(0.5, of_outliers)))
 
 
 def test_only_a_guided_generator_sees_the_classifier():
@@ -211,6 +214,66 @@ def test_a_collapsed_generator_is_an_error():
         ConfidentClassifier(outliers=gan, max_epochs=1, **SMALL).fit(X, y)
 
 
+def test_a_generator_of_one_class_is_told():
+    class OneClass(nn.Linear):
+        def forward(self, latents):
+            return torch.tensor(X[0]).float() + 1e-2 * super().forward(latents)
+
+    gan = GANOutliers(generator=lambda latent_dim, shape: OneClass(latent_dim, *shape))
+    with pytest.warns(ConvergenceWarning, match="onto one class: .* class number 0"):
+        ConfidentClassifier(outliers=gan, max_epochs=1, **SMALL).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [ConfidentClassifier, RejectClassifier])
+def test_a_classifier_that_says_the_same_of_all_rows_is_told(kind):
+    def dead(n_features, n_outputs):
+        network = nn.Sequential(nn.Linear(n_features, 8), nn.ReLU(), nn.Linear(8, n_outputs))
+        nn.init.constant_(network[0].bias, -1e3)
+        return network
+
+    with pytest.warns(ConvergenceWarning, match="differ by 0 nats"):
+        kind(dead, outliers="noise", max_epochs=2, random_state=0).fit(X, y)
+
+
+def test_a_classifier_that_forgets_the_classes_is_told():
+    class Rising(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 15:
+                net.module_.network.output.weight.data.neg_()
+                net.optimizer_.param_groups[0]["lr"] = 0.0
+
+    classifier = ConfidentClassifier(
+        outliers="noise", lr=1e-2, max_epochs=16, net_params={"callbacks": [Rising()]}, **SMALL
+    )
+    with pytest.warns(ConvergenceWarning, match="loss on the classes rose from"):
+        classifier.fit(X, y)
+
+
+def test_a_live_classifier_is_not_warned_about(recwarn):
+    ConfidentClassifier(max_epochs=5, random_state=0).fit(X, y)
+    assert not [each for each in recwarn if each.category is ConvergenceWarning]
+
+
+def test_the_generators_step_leaves_the_classifiers_statistics():
+    def network(n_features, n_outputs):
+        return nn.Sequential(
+            nn.Linear(n_features, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, n_outputs)
+        )
+
+    gan = GANOutliers(**GAN)
+    classifier = ConfidentClassifier(network, outliers=gan, max_epochs=3, **SMALL).fit(X, y)
+    steps = 3 * -(-len(X) // SMALL["batch_size"])
+    assert classifier.net_.module_.network[1].num_batches_tracked == steps
+
+
+@pytest.mark.parametrize("size", [8, 11, 15])
+def test_a_single_outlier_passes_batch_normalisation(size):
+    images = np.random.RandomState(0).rand(33, 1, size, size)
+    gan = GANOutliers(n_channels=2, latent_dim=3)
+    few = ConfidentClassifier(outliers=gan, outlier_ratio=0.02, max_epochs=1, **SMALL)
+    assert few.fit(images, [0, 1, 2] * 11).sample_outliers(1).shape == (1, 1, size, size)
+
+
 def test_a_generator_that_diverges_is_an_error():
     class Broken(nn.Linear):
         def forward(self, latents):
@@ -235,4 +298,4 @@ def test_without_a_generator_there_are_no_samples():
 def test_tiny_images_need_other_networks():
     images = np.random.RandomState(0).rand(20, 1, 5, 5)
     with pytest.raises(ValueError, match=r"at least 8 x 8"):
-        ConfidentClassifier(max_epochs=1, **SMALL).fit(images, [0, 1] * 10)
+        ConfidentClassifier(outliers="gan", max_epochs=1, **SMALL).fit(images, [0, 1] * 10)

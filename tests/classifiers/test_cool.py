@@ -68,13 +68,14 @@ def test_loss_is_cross_entropy_with_shared_targets():
     torch.testing.assert_close(CompetitiveCrossEntropy(2)(outputs, targets), expected)
 
 
-def test_log_outputs_are_the_evidence_of_one_unit(fitted, iris):
+def test_log_outputs_are_the_probabilities_of_the_classes(fitted, iris):
     batch = torch.as_tensor(iris[0], dtype=torch.float32)
     with torch.no_grad():
         scaled, _ = fitted.scored_network_(batch)
         unscaled = fitted.scored_network_.log_outputs(batch)
+        units = fitted.net_.module_(batch).double().softmax(dim=1)
     np.testing.assert_allclose(scaled, fitted.decision_function(iris[0]), atol=1e-9)
-    torch.testing.assert_close(4 * unscaled, scaled)
+    torch.testing.assert_close(unscaled.exp(), units.unflatten(1, (3, 4)).sum(dim=2))
 
 
 def test_one_unit_a_class_is_a_softmax(iris):

@@ -14,13 +14,14 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_ood import DAEClassifier, DAEConfidence, NoveltyDetector
+from sklearn_ood.datasets import inside_rings, make_rings
 from sklearn_ood.nets._autoencoder import Autoencoder, CodeStatistics, make_decoder
 from sklearn_ood.nets._modules import cnn
 
 TINY = {
-    "hidden_layer_sizes": (16,),
+    "hidden_layer_sizes": (16, 16),
     "max_epochs": 30,
-    "lr": 5e-3,
+    "lr": 1e-2,
     "batch_size": 32,
     "random_state": 0,
 }
@@ -360,3 +361,15 @@ def test_grid_search_in_a_pipeline(iris):
     pipeline = make_pipeline(StandardScaler(), DAEConfidence(**TINY | {"max_epochs": 5}))
     search = GridSearchCV(pipeline, {"daeconfidence__noise": [0.1, 0.4]}, cv=2).fit(X, y)
     assert search.predict(X).shape == y.shape
+
+
+def test_the_default_answers_little_outside_the_rings():
+    X, y = make_rings(600, random_state=0)
+    inside, _ = make_rings(1000, random_state=1)
+    axis = np.linspace(-2, 2, 60)
+    plane = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    classifier = DAEConfidence(random_state=0).fit(X, y)
+    cut = np.quantile(classifier.score_samples(inside), 0.05)
+    outside = classifier.score_samples(plane[~inside_rings(plane)])
+    assert (outside >= cut).mean() < 0.2
+    assert (classifier.predict(X) == y).all()

@@ -6,7 +6,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.metrics import log_loss
 
 from sklearn_ood import SelectiveClassifier, TableClassifier, load, save
-from sklearn_ood.classifiers._pooling import pooling_weights
+from sklearn_ood.classifiers._table import pooling_weights
 
 SMALL = TableClassifier(10, random_state=0)
 

@@ -204,7 +204,7 @@ def test_one_class_needs_no_classifier():
     assert list(detector.members_) == ["pca", "neighbors", "density"]
     np.testing.assert_array_equal(detector.predict_proba(X[:2]), [[1.0], [1.0]])
     default = CombinedClassifier(random_state=0).fit(X)
-    assert list(default.members_) == ["mixture", "nearest", "nearest_ranks"]
+    assert list(default.members_) == ["mixture", "nearest", "nearest_ranks", "extreme"]
     assert default.score_samples([[9.0, 0, 0]]) < np.log(0.03)
     with pytest.raises(ValueError, match="leaves no member"):
         combined(members=[("confidence", "classifier")]).fit(X)
@@ -214,13 +214,8 @@ def test_one_class_needs_no_classifier():
 def test_defaults_for_a_table():
     X, y = load_iris(return_X_y=True)
     detector = CombinedClassifier(random_state=0).fit(X, y)
-    assert list(detector.members_) == [
-        "confidence",
-        "mixture",
-        "nearest",
-        "nearest_ranks",
-        "mixture_8",
-    ]
+    table = ["mixture", "nearest", "nearest_ranks", "extreme"]
+    assert list(detector.members_) == ["trees", *table]
     assert detector.score_samples(X + 5).max() < detector.score_samples(X).mean()
 
 
@@ -423,6 +418,21 @@ def test_cross_calibration_keeps_its_level(n_rows, kind):
     assert np.mean(refused) <= 0.1 + 0.02 + 3 * np.std(refused) / np.sqrt(repeats)
 
 
+def test_a_classifier_that_no_member_asks_learns_from_all_rows(blobs):
+    X, y = blobs
+    detector = combined(members=members()[1:], calibration=0.4).fit(X, y)
+    everything = clone(detector.classifier_).fit(X, y)
+    np.testing.assert_allclose(detector.predict_proba(X), everything.predict_proba(X))
+    other = CombinedClassifier(GaussianNB(), members()[1:], calibration=0.4, random_state=0)
+    np.testing.assert_array_equal(other.fit(X, y).p_values(X), detector.p_values(X))
+    X, y = np.concatenate([X, X[:1] + 20]), np.append(y, "rare")
+    seed = next(s for s in range(9) if 600 in np.random.RandomState(s).permutation(601)[:300])
+    rare = combined(members=members()[1:], calibration=0.5, random_state=seed)
+    with pytest.warns(UserWarning, match="rare"):
+        rare.fit(X, y)
+    assert "rare" in rare.classes_
+
+
 def test_frames_come_to_the_members_as_they_are(blobs):
     X, y = blobs
     frame = pd.DataFrame(X, columns=list("abcd")).assign(kind=y)
@@ -479,6 +489,6 @@ def test_members_of_other_widths_or_classes(blobs):
         combined(members=[("narrow", narrow)]).fit(X, y)
     known = FrozenEstimator(clone(PIXELS).fit(X[y != "a"], y[y != "a"]))
     with pytest.raises(ValueError, match="not taught the classes"):
-        combined(members=[("known", known)]).fit(X, y)
+        combined(members=[("own", "classifier"), ("known", known)]).fit(X, y)
     with pytest.raises(ValueError, match="alpha=2"):
         combined().fit(X, y).outliers_fdr(X, alpha=2)

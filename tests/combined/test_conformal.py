@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn_ood.combined._conformal import (
     COMBINATIONS,
     ConformalScale,
+    auto_calibration,
     calibrated,
     calibration_size,
     combine,
@@ -193,14 +194,16 @@ def test_calibration_rows_are_a_random_part():
     training, parts = split_rows(51, "cross", rng)
     assert len(training) == 51
     assert sorted(np.concatenate(parts)) == list(range(51))
-    for n_rows, calibration in ((4, "cross"), (200, "auto"), (1, "all"), (30, 40)):
+    for n_rows, calibration in ((4, "cross"), (200, 200), (1, "all"), (30, 40)):
         with pytest.raises(ValueError, match=f"n_samples={n_rows} "):
             split_rows(n_rows, calibration, rng)
 
 
-def test_a_tenth_of_the_rows_calibrates_within_bounds():
-    sizes = [calibration_size("auto", n) for n in (1000, 10_000, 600_000)]
-    assert sizes == [200, 1000, 10_000]
+def test_as_many_rows_calibrate_as_the_classifier_can_spare():
+    sizes = [auto_calibration(n, is_asked=True) for n in (999, 1000, 10_000, 600_000)]
+    assert sizes == ["cross", 200, 1000, 10_000]
+    sizes = [auto_calibration(n, is_asked=False) for n in (1999, 2000, 10_000, 600_000)]
+    assert sizes == ["cross", 500, 2500, 10_000]
     assert [calibration_size(share, 60) for share in (0.5, 40, 100, "all")] == [30, 40, 60, 60]
 
 

@@ -15,7 +15,7 @@ from sklearn_ood import (
     GenerativeClassifier,
     NeighborDistance,
 )
-from sklearn_ood.combined._members import ColumnRanks, member_scores
+from sklearn_ood.combined._members import member_scores
 
 PIXELS = GenerativeClassifier("pca", validation_fraction=0)
 
@@ -76,13 +76,3 @@ def test_a_combination_is_read_as_a_whole(blobs):
     inner = CombinedClassifier(LogisticRegression(), members, random_state=0).fit(X, y)
     scores = member_scores(inner, X, np.full(len(X), "b"))
     np.testing.assert_array_equal(scores, inner.score_samples(X))
-
-
-def test_ranks_go_on_beyond_the_training_rows():
-    X = np.random.default_rng(0).normal(size=(500, 2))
-    ranks = ColumnRanks(100, random_state=0).fit(X)
-    inside = ranks.transform(X)
-    assert 0 <= inside.min() < inside.max() <= 1
-    low, high = ranks.transform([[-9.0, 0.0], [9.0, 0.0]])[:, 0]
-    beyond = np.array([-9 - X[:, 0].min(), 9 - X[:, 0].max()]) / 12**0.5
-    np.testing.assert_allclose([low, high - 1], beyond)

@@ -34,7 +34,7 @@ from sklearn_ood.combined._reference import ReferenceRows
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.detectors._backbone import Backbone
-from sklearn_ood.detectors._frequencies import Frequencies
+from sklearn_ood.detectors._table_density import Frequencies
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
 
@@ -66,7 +66,8 @@ INTERNAL = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
-    "sklearn_ood.combined._members.ColumnRanks",
+    "sklearn_ood.combined._columns.ColumnRanks",
+    "sklearn_ood.combined._columns.ExtremeColumn",
     "sklearn_ood.detectors._outlier_factor.DistinctLocalOutlierFactor",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 )

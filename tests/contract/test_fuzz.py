@@ -49,6 +49,7 @@ from sklearn_ood.generators import (
     GAN,
     VAE,
     GaussianMixtureGenerator,
+    InterpolationGenerator,
     NearestNeighborGenerator,
     PCAGenerator,
 )
@@ -65,6 +66,7 @@ GENERATORS = [
     PCAGenerator(),
     GaussianMixtureGenerator(2, random_state=0),
     NearestNeighborGenerator(),
+    InterpolationGenerator(),
     SMALL_VAE,
     SMALL_GAN,
 ]

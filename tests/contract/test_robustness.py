@@ -137,11 +137,8 @@ def test_an_interrupted_fit_leaves_no_mixture(name):
     n_interrupts = 0
     drawn = np.random.default_rng(0).integers(1, n_lines, size=N_INTERRUPTS)
     for stop_at in [*drawn.tolist(), n_lines - 2, n_lines - 1, n_lines]:
-        # In a thread of its own, for what torch keeps by thread: between the lines of entering
-        # a context an interrupt may leave one of its modes, as everywhere in Python.
         try:
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(lines_run, partial(model.fit, *new), stop_at).result()
+            lines_run(partial(model.fit, *new), stop_at)
         except KeyboardInterrupt:
             n_interrupts += 1
         assert torch.equal(torch.get_rng_state(), state)

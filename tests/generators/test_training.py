@@ -21,12 +21,17 @@ IMAGE_LABELS = np.arange(24) % 3
 TINY_GAN = GAN(min_steps=0, **TINY)
 
 
-@parametrize_with_checks([VAE(**TINY), TINY_GAN])
+@parametrize_with_checks([VAE(**TINY), VAE(conditional=True, **TINY), TINY_GAN])
 def test_sklearn_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("generator", [VAE(**TINY), TINY_GAN], ids=["vae", "gan"])
+CONDITIONAL = VAE(conditional=True, **TINY)
+
+
+@pytest.mark.parametrize(
+    "generator", [VAE(**TINY), CONDITIONAL, TINY_GAN], ids=["vae", "conditional", "gan"]
+)
 class TestBoth:
     def test_same_seed_same_generator_and_global_state_untouched(self, generator):
         before = torch.get_rng_state()
@@ -218,3 +223,43 @@ def test_vae_density_is_the_bound_at_the_mean_in_closed_form():
         prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
         divergence = torch.distributions.kl_divergence(posterior, prior).sum(1).detach().numpy()
         np.testing.assert_allclose(density[:, k], -0.5 * misfit - divergence, rtol=1e-4)
+
+
+def test_conditional_vae_is_one_network_told_the_class():
+    settings = {"hidden_layer_sizes": (32,), "max_epochs": 80, "lr": 5e-3, "random_state": 0}
+    vae = VAE(2, conditional=True, **settings).fit(X, Y)
+    apart = VAE(2, **settings).fit(X, Y)
+    sizes = [sum(p.numel() for p in each.core_.decode.parameters()) for each in (vae, apart)]
+    assert sizes[0] < 0.5 * sizes[1]
+    for label in (0, 1, 2):
+        rows = vae.sample(200, label, random_state=0)
+        np.testing.assert_allclose(rows.mean(0), X[label == Y].mean(0), atol=0.4)
+    z = np.zeros((3, 2))
+    together = vae.decode(z, [0, 1, 2])
+    alone = np.concatenate([vae.decode(z[:1], label) for label in (0, 1, 2)])
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    # The class is told, so that the latent says what all classes have in common.
+    latents = np.concatenate([vae.encode(X[label == Y], label) for label in (0, 1, 2)])
+    means = np.stack([latents[label == np.sort(Y)].mean(0) for label in (0, 1, 2)])
+    assert np.abs(means).max() < 0.7
+
+
+def test_conditional_vae_of_images(tmp_path):
+    images = np.random.RandomState(0).rand(30, 1, 5, 6).astype(np.float32)
+    labels = np.arange(30) % 3
+    vae = VAE(2, conditional=True, max_epochs=1, random_state=0).fit(images, labels)
+    assert vae.sample(4, 1, random_state=0).shape == (4, 30)
+    assert vae.encode(images, labels).shape == (30, 2)
+
+
+def test_gan_of_images_keeps_to_their_range_and_to_the_statistics_it_learned():
+    settings = {"min_steps": 0, "max_epochs": 2, "batch_size": 4, "random_state": 0}
+    # Nine rows a class: the last batch has one row each.
+    images = 16 * np.random.RandomState(0).rand(18, 1, 4, 4).astype(np.float32)
+    gan = GAN(3, **settings).fit(images, np.arange(18) % 2)
+    rows = gan.sample(50, 1, random_state=0)
+    assert rows.min() >= images.min()
+    assert rows.max() <= images.max()
+    z = gan.draw_latents(50, 0)
+    alone = np.concatenate([gan.decode(each[None], 1) for each in z])
+    np.testing.assert_allclose(alone, gan.decode(z, 1), rtol=1e-4, atol=1e-4)

@@ -450,3 +450,33 @@ class TestGenerators:
         assert found.end.samples.shape == (9, 4)
         assert np.bincount(found.y).tolist() == [3, 3, 3]
         assert found.end.divergence.mean() >= found.start.divergence.mean()
+
+
+class TestConstraints:
+    def wanted(self):
+        return {
+            "integer": ["petal width (cm)"],
+            "range": {"sepal length (cm)": (5.0, 6.5)},
+            "fixed": {1: 3.0},
+        }
+
+    @pytest.mark.parametrize("members", [NETS, TREES])
+    def test_samples_keep_to_them_at_every_step(self, members):
+        frame, y = load_iris(return_X_y=True, as_frame=True)
+        settings = {"generator": GENERATOR, "n_steps": 15, "random_state": 0}
+        gevaldi = GeValDi(members, constraints=self.wanted(), **settings).fit(frame, y)
+        found = gevaldi.maximally_different_samples(30, random_state=0)
+        for moment in (found.start, found.end):
+            length, width, _, petal = moment.samples.T
+            assert (petal == petal.round()).all()
+            assert length.min() >= 5
+            assert length.max() <= 6.5
+            assert (width == 3).all()
+            np.testing.assert_allclose(
+                np.exp(log_proba(gevaldi.estimators_, moment.samples)), moment.proba, atol=1e-5
+            )
+        assert found.end.divergence.mean() > found.start.divergence.mean()
+
+    def test_are_checked_in_fit(self):
+        with pytest.raises(ValueError, match="column 'petal'"):
+            GeValDi(TREES, generator=GENERATOR, constraints={"integer": ["petal"]}).fit(X, Y)

@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, chi2
+from scipy.stats import chi2
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris
@@ -22,7 +22,7 @@ from sklearn_ood.gevaldi import (
     plot_regions,
     plot_samples,
 )
-from sklearn_ood.gevaldi._comparison import compare_accuracy, holm, kl_matrix, mcnemar
+from sklearn_ood.gevaldi._comparison import compare_accuracy, kl_matrix
 from sklearn_ood.gevaldi._divergence import log_proba_tensor
 from sklearn_ood.gevaldi._regions import cluster_labels
 from sklearn_ood.metrics import prediction_set_distance
@@ -268,15 +268,6 @@ class TestPairs:
         with np.errstate(divide="ignore"):
             certain = np.log(np.eye(2)[:, None])
         assert np.isfinite(kl_matrix(["a", "b"], certain).divergence).all()
-
-    def test_mcnemar_is_the_binomial_test(self):
-        for b, c in ((0, 0), (5, 5), (1, 9), (12, 3)):
-            expected = binomtest(b, b + c).pvalue if b + c else 1.0
-            assert mcnemar(b, c) == pytest.approx(expected)
-
-    def test_holm_by_hand(self):
-        np.testing.assert_allclose(holm([0.01, 0.02, 0.9]), [0.03, 0.04, 0.9])
-        np.testing.assert_allclose(holm([0.5, 0.6]), [1.0, 1.0])
 
     def test_comparison_finds_a_real_difference_and_no_other(self):
         rng = np.random.default_rng(0)

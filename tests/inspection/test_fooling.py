@@ -26,7 +26,7 @@ from sklearn_ood.inspection import (
 )
 
 TINY = {"hidden_layer_sizes": (32,), "max_epochs": 15, "random_state": 0}
-QUICK = {"n_trials": 3, "lr": 1e-3, "max_updates": 60, "random_state": 0}
+QUICK = {"n_trials": 3, "lr": 2e-3, "max_updates": 60, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,13 @@ def test_generator_is_a_dense_layer_trained_with_adam():
     torch.manual_seed(0)
     n_features, goal = 7, torch.rand(7, dtype=torch.float64)
     layer = torch.nn.Linear(n_features, n_features).double()
-    signs = (torch.randint(0, 2, (n_features,)) * 2 - 1).double()
+    inputs = torch.as_tensor(np.random.RandomState(0).uniform(size=n_features))
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
-    generator = FoolingGenerator(1, n_features, lr=1e-3)
-    generator.activation = layer(signs).detach().numpy()[None].astype(np.float32)
+    generator = FoolingGenerator(1, n_features, lr=1e-3, random_state=0)
+    generator.activation = layer(inputs).detach().numpy()[None].astype(np.float32)
     for _ in range(200):
         optimizer.zero_grad()
-        rows = torch.sigmoid(layer(signs))
+        rows = torch.sigmoid(layer(inputs))
         np.testing.assert_allclose(generator.rows()[0], rows.detach(), atol=1e-5)
         ((rows - goal) ** 3).sum().backward()
         gradient = 3 * (rows.detach() - goal) ** 2
@@ -65,8 +65,9 @@ def test_generator_is_a_dense_layer_trained_with_adam():
 
 
 def test_generators_start_like_a_dense_layer():
-    activation = FoolingGenerator(50, 400, random_state=0).activation
-    assert activation.var() == pytest.approx(1 / 3 + 1 / 1200, rel=0.05)
+    generators = FoolingGenerator(50, 400, lr=1, random_state=0)
+    assert generators.activation.var() == pytest.approx(1 / 9 + 1 / 1200, rel=0.05)
+    assert generators.step.mean() == pytest.approx(201, rel=0.02)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.05])
@@ -106,12 +107,10 @@ def test_a_batch_of_trials_is_the_trials_one_by_one(digits, kind, target, attack
     classifier = kind(**TINY).fit(*digits)
     threshold = np.log(0.99) if kind is SoftmaxClassifier else 6.0
     together = fooling_rate(classifier, threshold=threshold, target=target, **QUICK)
-    random_state = np.random.RandomState(0)
-    starts = FoolingGenerator(30, 64, random_state=random_state).activation
     for trial in (0, 11, 29):
         aim = trial // 3
-        generator = FoolingGenerator(1, 64, lr=1e-3)
-        generator.activation = starts[[trial]].copy()
+        generator = FoolingGenerator(30, 64, lr=QUICK["lr"], random_state=0)
+        generator.keep(np.arange(30) == trial)
         for update in range(61):
             batch = torch.as_tensor(generator.rows()).requires_grad_()
             outputs = attacked(classifier.net_.module_(batch)[0])
@@ -142,6 +141,20 @@ def test_every_net_classifier(digits, target, dae):
     for classifier in (cool, dae):
         result = fooling_rate(classifier, threshold=-1e9, target=target, **QUICK)
         assert result.rate > 0.9
+
+
+def test_cool_by_the_class_probability_and_by_its_own_agreement(digits):
+    cool = COOLClassifier(n_units_per_class=5, **TINY).fit(*digits)
+    attack = QUICK | {"threshold": 1.0, "max_updates": 200}
+    plain, scaled = (
+        fooling_rate(cool, target=target, **attack) for target in ("unscaled", "scaled")
+    )
+    agreement = [cool.score_samples(result.rows).mean() for result in (plain, scaled)]
+    with torch.no_grad():
+        units = [cool.net_.module_(torch.as_tensor(each.rows)) for each in (plain, scaled)]
+    share = [each.softmax(dim=1).unflatten(1, (10, 5)).sum(dim=2).amax(dim=1) for each in units]
+    assert agreement[0] < agreement[1]
+    assert share[0].mean() > 0.98
 
 
 def test_scaled_attack_reaches_a_higher_confidence(dae):
@@ -249,3 +262,24 @@ def test_estimators_that_cannot_be_searched():
         )
     with pytest.raises(TypeError, match="predict_proba"):
         fooling_rate(RidgeClassifier().fit(X, y), threshold=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+def test_rows_keep_to_constraints(method):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    wanted = {
+        "integer": ["sepal length (cm)"],
+        "range": {"petal width (cm)": (0.5, 1.25)},
+        "fixed": {"sepal width (cm)": 3.0},
+    }
+    model = SoftmaxClassifier(**TINY).fit(X, y)
+    settings = {"bounds": (0, 8), "threshold": np.log(0.5), "method": method}
+    result = fooling_rate(model, constraints=wanted, **QUICK, **settings)
+    length, width, _, petal = result.rows.T
+    assert (length == length.round()).all()
+    assert (width == 3).all()
+    assert petal.min() >= 0.5
+    assert petal.max() <= 1.25
+    with pytest.raises(ValueError, match="column 'height'"):
+        fooling_rate(model, constraints={"integer": ["height"]}, **QUICK, **settings)

@@ -124,3 +124,21 @@ def test_missing_matplotlib_says_what_to_install(monkeypatch):
     ):
         with pytest.raises(ImportError, match=r'pip install "sklearn-ood\[plot\]"'):
             draw()
+
+
+def test_weights_are_drawn():
+    weight = [2, 0, 1, 3, 1]
+    display = RiskCoverageDisplay.from_predictions(*ROWS, sample_weight=weight)
+    coverage, _, _ = risk_coverage_curve(*ROWS, sample_weight=weight)
+    assert np.array_equal(display.line_.get_xdata(), coverage)
+    often = [np.repeat(np.asarray(each), weight) for each in ROWS]
+    settings = {"classes": [0, 1], "bins": [0.0, 0.5, 1.0]}
+    weighted = ConfidenceHistogramDisplay.from_predictions(
+        *ROWS, sample_weight=weight, **settings
+    )
+    repeated = ConfidenceHistogramDisplay.from_predictions(*often, **settings)
+    heights = [
+        [[bar.get_height() for bar in bars] for bars in each.bars_]
+        for each in (weighted, repeated)
+    ]
+    np.testing.assert_allclose(*heights)

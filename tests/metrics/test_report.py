@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
@@ -9,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ood import SelectiveClassifier
 from sklearn_ood.metrics import (
     RejectConfusionDisplay,
+    SelectiveReport,
     reject_confusion_matrix,
     selective_report,
 )
@@ -105,3 +107,30 @@ def test_the_picture_has_a_column_of_refusals(digits, n_rows):
     assert labels == [*map(str, range(8)), "refused"]
     assert display.ax_.get_yticklabels()[-1].get_text() == "unknown"
     assert sum(int(t.get_text()) for t in display.ax_.texts) == len(y[:n_rows])
+
+
+def test_weights_are_as_many_rows(digits):
+    model, X, y = digits
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    often = np.repeat(np.arange(len(y)), weight)
+    weighted = selective_report(model, X, y, sample_weight=weight)
+    repeated = selective_report(model, X[often], y[often])
+    np.testing.assert_array_equal(weighted.matrix, repeated.matrix)
+    np.testing.assert_allclose(weighted.shares, repeated.shares)
+    answered = weight * (model.predict(X) != -1)
+    assert weighted.n_effective == pytest.approx(answered.sum() ** 2 / (answered**2).sum())
+    widths = [np.ptp(each.risk_interval) for each in (repeated, weighted)]
+    assert widths[0] < widths[1]
+    assert f"{weight.sum():,}" in str(weighted).splitlines()[-4]
+    display = RejectConfusionDisplay.from_estimator(model, X, y, sample_weight=weight)
+    np.testing.assert_array_equal(display.matrix, repeated.matrix)
+    with pytest.raises(ValueError, match="sample_weight"):
+        selective_report(model, X, y, sample_weight=-np.ones(len(y)))
+
+
+@pytest.mark.parametrize(("wrong", "answered"), [(0, 30), (7, 40), (12, 12)])
+def test_the_interval_is_clopper_and_pearsons(wrong, answered):
+    matrix = np.array([[answered - wrong, wrong, 3], [0, 0, 0], [0, 0, 0]])
+    expected = binomtest(wrong, answered).proportion_ci(0.95)
+    found = SelectiveReport(matrix, np.array([0, 1])).risk_interval
+    assert found == pytest.approx((expected.low, expected.high))

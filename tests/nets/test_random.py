@@ -1,6 +1,8 @@
 """Seeds are generators of a fit's own: no thread, and no state of torch, changes its bits."""
 
+import sys
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
+from torch.overrides import _get_current_function_mode_stack
 
 from sklearn_ood import (
     ConfidentClassifier,
@@ -192,3 +195,56 @@ def test_functions_that_call_one_another_borrow_the_generator_once():
             found.append(layer(rows, rows, rows)[0].detach())
     assert torch.equal(*found)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def lines_of(files, function, stop_at=None):
+    """How many lines of some files run; an interrupt comes before line ``stop_at``."""
+    count = 0
+
+    def trace(frame, event, _argument):
+        nonlocal count
+        if not frame.f_code.co_filename.endswith(files):
+            return None
+        count += event in ("line", "call")
+        if count == stop_at:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def state_of_torch():
+    modes = _get_current_function_mode_stack()
+    flags = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    return modes, *flags, torch.get_default_dtype(), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize(
+    ("network", "around"),
+    [("auto", torch.no_grad), (Noisy, Seeded), (nn.Linear(4, 3), torch.enable_grad)],
+)
+def test_an_interrupt_anywhere_leaves_no_mode_of_torch(network, around):
+    """Also between the lines of a context that is entered or left."""
+    context = around(0) if around is Seeded else around()
+    files = "_evaluation.py", "_training.py", "overrides.py", "grad_mode.py", "contextlib.py"
+    model = SoftmaxClassifier(network, **TINY | {"max_epochs": 1, "batch_size": 80})
+
+    def use():
+        model.fit(X, Y).score_samples(X)
+
+    with context:
+        use()
+        n_lines, before = lines_of(files, use), state_of_torch()
+        drawn = np.random.default_rng(0).integers(1, n_lines, size=60)
+        for stop_at in drawn.tolist():
+            with suppress(KeyboardInterrupt):
+                lines_of(files, use, stop_at)
+            assert state_of_torch() == before
+        use()

@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils import check_random_state
@@ -14,8 +17,8 @@ from sklearn_ood import (
 from sklearn_ood.data._labels import OUTLIER
 from sklearn_ood.data._rows import TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
-from sklearn_ood.outliers._boundary import within_class_whitening
-from sklearn_ood.outliers._training import resolve_sources
+from sklearn_ood.outliers._boundary import _Region, median_of_class, within_class_whitening
+from sklearn_ood.outliers._names import resolve_sources
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 SOURCES = [BoundaryOutliers(), UniformOutliers(), MixupOutliers(), NoiseOutliers()]
@@ -51,6 +54,44 @@ def test_boundary_lies_outside_and_leaves_the_chosen_share_inside():
         for q in (0.9, 0.99)
     )
     assert wide < 0.5 * tight
+
+
+@pytest.mark.parametrize("n_features", [2, 20, 200])
+def test_new_rows_are_inside_as_often_as_asked_in_any_dimension(n_features):
+    rng = np.random.RandomState(0)
+    codes = rng.randint(3, size=6000)
+    X = 20.0 * rng.normal(size=(3, n_features))[codes] + rng.normal(size=(6000, n_features))
+    region = _Region(X[:3000], codes[:3000], BoundaryOutliers(quantile=0.9), rng)
+    assert abs(region.contains(X[3000:]).mean() - 0.9) < 0.04
+
+
+def test_each_class_has_a_radius_of_its_own():
+    rng = np.random.RandomState(0)
+    sigmas = np.repeat([1.0, 0.02], 1000)
+    X = rng.normal(size=(2000, 2)) * sigmas[:, None] + [[8.0, 0.0]] * (sigmas < 1)[:, None]
+    outliers = BoundaryOutliers(between=0.0)(X, sigmas, 8000, 0)
+    for center, sigma in ((np.zeros(2), 1.0), (np.array([8.0, 0.0]), 0.02)):
+        distance = np.linalg.norm(outliers - center, axis=1)
+        assert sectors_covered(outliers, center, 5 * sigma) == 36
+        assert (distance < 2 * sigma).mean() < 0.01
+
+
+def test_boundary_rows_are_also_far_out():
+    X, y = make_two_gaussians(1000, random_state=0)
+    distance = np.linalg.norm(BoundaryOutliers(between=0.0)(X, y, 2000, 0), axis=1)
+    assert 0.05 < (distance > 40).mean() < 0.5
+
+
+def test_units_of_the_columns_do_not_matter():
+    X, y = make_two_gaussians(300, random_state=0)
+    units = np.array([1e-4, 1e5])
+    inside, scaled = (BoundaryOutliers()(rows, y, 500, 0) for rows in (X, X * units))
+    assert np.allclose(inside * units, scaled)
+
+
+def test_median_of_each_class():
+    values, codes = np.array([3.0, 1.0, 2.0, 9.0, 8.0, 5.0]), np.array([0, 0, 0, 2, 2, 3])
+    assert median_of_class(values, codes)[[0, 2, 3]].tolist() == [2.0, 8.0, 5.0]
 
 
 def test_boundary_keeps_out_of_other_classes():
@@ -208,3 +249,17 @@ def test_unusable_rows_of_a_callable_are_named(rows, message):
     ((source,), _) = resolve_sources(lambda X, y, n, random_state: rows)
     with pytest.raises(ValueError, match=message):
         source.sample(training_data(), 4, 0)
+
+
+def test_a_net_is_judged_by_outliers_that_it_was_not_trained_on():
+    rows = np.arange(80.0).reshape(40, 2)
+    net = SimpleNamespace(unseen=0.25, device="cpu", module_=torch.nn.Identity())
+    ((source,), _) = resolve_sources(lambda X, y, n, random_state: rows)
+    draw = source.supply(net, training_data(), 40, 0, lambda rows: rows)
+    seen, unseen = (set(draw_as(net, draw, training)) for training in (True, False))
+    assert (len(seen), len(unseen), len(seen & unseen)) == (30, 10, 0)
+
+
+def draw_as(net, draw, training):
+    net.module_.train(training)
+    return draw(1000)[:, 0].tolist()

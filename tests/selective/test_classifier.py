@@ -4,7 +4,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
@@ -31,13 +30,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sklearn_ood import (
-    CombinedClassifier,
-    NoveltyDetector,
-    SelectiveClassifier,
-    SoftmaxClassifier,
-)
+from sklearn_ood import RiskMonitor, SelectiveClassifier, SoftmaxClassifier
 from sklearn_ood._response import unwrap
+from sklearn_ood.metrics import selective_report, selective_scorer
 
 
 @pytest.fixture(scope="module")
@@ -333,21 +328,6 @@ def test_infinite_confidences_tie_and_promise_nothing_that_does_not_hold(known, 
     assert accepted[X[:, 0] > 0].all() if sign == 1 else accepted[X[:, 0] <= 0].all()
 
 
-def test_metadata_are_refused_where_they_would_be_routed(known):
-    X, y = known
-    with config_context(enable_metadata_routing=True):
-        inner = LogisticRegression().set_fit_request(sample_weight=True)
-        model = SelectiveClassifier(inner).set_score_request(sample_weight=True)
-        for each in (model, NoveltyDetector(inner), CombinedClassifier(inner)):
-            with pytest.raises(NotImplementedError, match="metadata routing"):
-                GridSearchCV(each, {}, scoring="accuracy", cv=2).fit(
-                    X, y, sample_weight=np.ones(len(y))
-                )
-        GridSearchCV(model, {}, cv=2).fit(X, y)  # nothing to route
-    with pytest.raises(TypeError, match="sample_weight"):
-        model.fit(X, y, sample_weight=np.ones(len(y)))
-
-
 class Counting(RandomForestClassifier):
     """Counts how often it is asked."""
 
@@ -370,9 +350,17 @@ def test_predict_asks_the_classifier_and_the_steps_before_it_once(known, how):
     pipe = make_pipeline(CountingScaler(), Counting(20, random_state=0))
     selective = SelectiveClassifier(pipe, random_state=0, **how).fit(X, y)
     scaler, forest = (step for _, step in selective.estimator_.steps)
-    for method in ("predict", "answers", "accept", "score_samples"):
+    verbs = ("predict", "answers", "accept", "score_samples", "decide", "answers_and_accepted")
+    monitor = RiskMonitor(FrozenEstimator(selective), risk=0.1).fit(X, y)
+    scorer = selective_scorer("selective_risk")
+    for ask in (
+        *(getattr(selective, method) for method in verbs),
+        lambda X: selective_report(selective, X, y),
+        lambda X: scorer(selective, X, y),
+        lambda X: monitor.partial_fit(X, y),
+    ):
         forest.n_asked_ = scaler.n_asked_ = 0
-        getattr(selective, method)(X)
+        ask(X)
         assert (forest.n_asked_, scaler.n_asked_) == (1, 1)
 
 
@@ -515,7 +503,7 @@ def test_images_pass_through(known):
             r"coverage=0\.0, but expected a float in the range \(0\.0, 1\.0\]",
         ),
         ({"coverage": 1.2}, r"coverage=1\.2"),
-        ({"risk": 1.0}, r"risk=1\.0, but expected a float in the range \(0\.0, 1\.0\)"),
+        ({"risk": 1.0}, r"risk=1\.0, but expected a number in \(0, 1\), or several"),
         ({"ood_acceptance": -0.1}, r"ood_acceptance=-0\.1"),
         ({"risk": 0.1, "delta": 0.0}, r"delta=0\.0"),
         ({"risk": 0.1, "calibration": 1.5}, r"calibration=1\.5"),

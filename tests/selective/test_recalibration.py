@@ -240,7 +240,7 @@ def test_what_is_promised_for_classes_is_reported_and_shown(rows, model):
     model.recalibrate(X, y, guarantee_for="class")
     text = str(selective_report(model, X, y))
     assert "Promised: risk at most 5.00% among the answers often, with probability 95%" in text
-    assert "among the answers rare, by refusing all of them" in text
+    assert "among the answers rare, which no answer keeps" in text
     assert ConfidenceHistogramDisplay.from_estimator(model, X, y).threshold is None
     assert set(model.decide(X)["reason"]) == {"", "unsure", "no promise"}
     assert json.dumps(model.chosen_by_["risk"]) == "0.05"

@@ -3,15 +3,34 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 
+from sklearn_ood.selective._risk import risk_thresholds
 from sklearn_ood.selective._thresholds import (
-    class_risk_thresholds,
+    CalibrationRows,
     cost_threshold,
     coverage_threshold,
     ood_threshold,
-    risk_threshold,
 )
 
 N_REPEATS = 1000
+
+
+def calibration_rows(confidence, loss, **more):
+    every = np.ones(len(loss), dtype=bool)
+    return CalibrationRows(confidence, loss, outlier=~every, calibrating=every, **more)
+
+
+def risk_threshold(confidence, loss, risk, delta, at_least=-np.inf, **more):
+    rows = calibration_rows(confidence, loss, **more)
+    [[threshold]], [promise] = risk_thresholds(rows, [risk], delta, at_least)
+    return threshold, promise
+
+
+def class_risk_thresholds(confidence, loss, answer, labels, risk, delta):
+    more = {"part": answer, "labels": labels, "guarantee_for": "class"}
+    [thresholds], promises = risk_thresholds(
+        calibration_rows(confidence, loss, **more), [risk], delta
+    )
+    return thresholds, promises
 
 
 def within_binomial_tolerance(n_broken, delta, n_repeats=N_REPEATS):
@@ -210,6 +229,116 @@ def test_classes_with_too_few_rows_take_no_level_and_are_refused():
         class_risk_thresholds(confidence, right, answer, np.arange(400), 0.005, 0.05)
 
 
+def test_each_of_several_risks_has_a_threshold_and_the_larger_one_accepts_more():
+    confidence, error = draw(np.random.default_rng(0), 3000, ties=False)
+    limits, rows = [0.001, 0.02, 0.05], calibration_rows(confidence, error)
+    found, promises = risk_thresholds(rows, limits, 0.06)
+    assert (found[1:] < found[:-1]).all()
+    assert [each.limit for each in promises] == limits
+    for threshold, promise in zip(found[:, 0], promises, strict=True):
+        accepted = confidence >= threshold
+        assert (promise.n_accepted, promise.n_errors) == (
+            accepted.sum(),
+            error[accepted].sum(),
+        )
+        assert error[accepted].sum() / max(accepted.sum(), 1) <= promise.limit
+        assert promise.bound <= promise.limit or np.isposinf(threshold)
+    # Each alone may use more of delta.
+    for limit, threshold in zip(limits[1:], found[1:, 0], strict=True):
+        assert risk_threshold(confidence, error, limit, 0.06)[0] <= threshold
+        assert risk_threshold(confidence, error, limit, 0.02)[0] >= threshold
+
+
+def test_what_is_promised_for_a_limit_is_so_for_larger_ones():
+    """Where the larger limit's starts end before, the smaller one's threshold is taken."""
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        confidence, error = draw(np.random.default_rng(seed), int(rng.integers(100, 800)), True)
+        try:
+            rows = calibration_rows(confidence, error)
+            found, promises = risk_thresholds(rows, [0.02, 0.021, 0.05], 0.2)
+        except ValueError:
+            continue
+        assert (found[1:] <= found[:-1]).all()
+        accepted = [each.n_accepted for each in promises]
+        assert accepted == sorted(accepted)
+
+
+@pytest.mark.slow
+def test_several_risks_are_kept_at_once():
+    rng, delta, broken, limits = np.random.default_rng(6), 0.1, 0, [0.02, 0.04, 0.06]
+    for _ in range(N_REPEATS):
+        rows = calibration_rows(*draw(rng, 1200, ties=False))
+        found, _ = risk_thresholds(rows, limits, delta)
+        kept = [
+            np.isposinf(t) or true_risk(t, False) <= r
+            for t, r in zip(found[:, 0], limits, strict=True)
+        ]
+        broken += not all(kept)
+    assert within_binomial_tolerance(broken, delta)
+
+
+def test_weights_that_are_all_one_weigh_nothing_but_in_the_bound():
+    confidence, error = draw(np.random.default_rng(0), 2000, ties=False)
+    plain, exact = risk_threshold(confidence, error, 0.05, 0.05)
+    weighted, promise = risk_threshold(confidence, error, 0.05, 0.05, weight=np.ones(2000))
+    assert weighted == pytest.approx(plain, abs=0.1)
+    assert weighted >= plain
+    assert promise.n_effective == pytest.approx(2000)
+    assert exact.n_effective is None
+    assert "(as good as 2,000 of equal weight)" in str(promise)
+
+
+def test_rows_without_weight_do_not_count():
+    rng = np.random.default_rng(0)
+    confidence, error = draw(rng, 2000, ties=False)
+    counts = rng.random(2000) < 0.6
+    weighted = risk_threshold(confidence, error, 0.05, 0.05, weight=counts * 1.0)
+    alone = risk_threshold(
+        confidence[counts], error[counts], 0.05, 0.05, weight=np.ones(counts.sum())
+    )
+    assert weighted[1].n_effective == pytest.approx(counts.sum())
+    assert (confidence[counts] >= weighted[0]).mean() == pytest.approx(
+        (confidence[counts] >= alone[0]).mean(), abs=0.05
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("largest", [1.0, 3.0])
+def test_the_weighted_risk_promise_is_kept_under_a_known_shift(largest):
+    """Rows are uniform, new rows have a density that favours those of little confidence."""
+    rng, delta, risk, broken, kept = np.random.default_rng(7), 0.1, 0.06, 0, 0
+    grid = np.linspace(0, 1, 20_001)
+    density = 1 + (largest - 1) * (1 - grid) ** 4
+    wrong = 0.3 * (1 - grid) ** 2
+    below = np.cumsum((density * wrong)[::-1])[::-1], np.cumsum(density[::-1])[::-1]
+    true = below[0] / below[1]
+    for _ in range(N_REPEATS):
+        confidence, error = draw(rng, 1500, ties=False)
+        weight = (1 + (largest - 1) * (1 - confidence) ** 4) / largest
+        try:
+            threshold, _ = risk_threshold(confidence, error, risk, delta, weight=weight)
+        except ValueError:
+            continue
+        kept += 1
+        broken += true[np.searchsorted(grid, max(threshold, 0.0))] > risk
+    assert kept > 0.8 * N_REPEATS
+    assert within_binomial_tolerance(broken, delta)
+
+
+@pytest.mark.slow
+def test_the_weighted_promise_on_outliers_is_kept():
+    rng, delta, limit, broken, chosen = np.random.default_rng(8), 0.1, 0.2, 0, []
+    for _ in range(N_REPEATS):
+        confidence = rng.random(300)  # new ones have the density 2 * confidence
+        threshold, promise = ood_threshold(confidence, limit, delta, confidence)
+        chosen.append(promise.bound)
+        broken += 1 - threshold**2 > limit
+    assert within_binomial_tolerance(broken, delta)
+    assert broken
+    assert np.mean(chosen) > 0.15
+
+
 @pytest.mark.parametrize("cost", [0.01, 0.1, 0.4])
 def test_the_threshold_of_a_cost_is_the_cheapest(cost):
     confidence, error = draw(np.random.default_rng(0), 300, ties=True)
@@ -227,6 +356,20 @@ def test_a_cost_at_which_nothing_or_everything_is_refused():
     confidence = np.arange(10.0)
     assert cost_threshold(confidence, np.ones(10), 0.5) == np.inf
     assert cost_threshold(confidence, np.full(10, 0.2), 0.2) == -np.inf
+
+
+def test_a_weight_is_as_many_rows_where_nothing_is_promised():
+    rng = np.random.default_rng(0)
+    confidence, error = draw(rng, 400, ties=True)
+    weight = rng.integers(0, 4, 400)
+    often = np.repeat(np.arange(400), weight)
+    for coverage in (0.3, 0.9):
+        found = coverage_threshold(confidence, coverage, weight / 3)
+        assert found == coverage_threshold(confidence[often], coverage)
+    found = cost_threshold(confidence, error, 0.1, weight / 3)
+    assert found == cost_threshold(confidence[often], error[often], 0.1)
+    with pytest.raises(ValueError, match="no in-distribution calibration rows"):
+        coverage_threshold(confidence, 0.5, np.zeros(400))
 
 
 @pytest.mark.parametrize("coverage", [0.01, 0.37, 0.8, 1.0])

@@ -1,0 +1,78 @@
+"""Members that read a table column by column, in no unit."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import QuantileTransformer
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_ood.combined._conformal import fit_tail, log_survival
+
+MAX_QUANTILES = 200
+
+
+class ColumnRanks(QuantileTransformer):
+    """Standardised columns as shares of the training rows that lie below, in no unit.
+
+    Beyond all training rows they go on, in standard deviations, or what is far would be near.
+    """
+
+    def __init__(self, n_quantiles=MAX_QUANTILES, random_state=None):
+        super().__init__(n_quantiles=n_quantiles, random_state=random_state)
+
+    def transform(self, X):
+        """Shares, and what lies beyond, in units of their own standard deviation."""
+        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
+        return super().transform(X) + beyond / np.sqrt(12)
+
+
+class ExtremeColumn(BaseEstimator):
+    """How far out in its column the most extreme number of a row lies.
+
+    The score is the logarithm of the least share of the training rows, of all columns and
+    both sides, that lie as far out; beyond all of them it follows a generalised Pareto tail.
+
+    Parameters
+    ----------
+    max_samples : int, default=10000
+        Remember at most this many training rows, drawn at random.
+    random_state : int, RandomState or None, default=None
+        Chooses the rows remembered.
+
+    Attributes
+    ----------
+    columns_ : ndarray of shape (2, n_features, n_remembered)
+        The columns, and their negatives, each in ascending order.
+    tails_ : ndarray of shape (3, 2, n_features)
+        Start, scale and shape of the lower tail of each.
+    """
+
+    def __init__(self, max_samples=10_000, random_state=None):
+        self.max_samples = max_samples
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Remember the columns, sorted, and how their tails fall off."""
+        X = validate_data(self, X, dtype=np.float64)
+        order = check_random_state(self.random_state).permutation(len(X))
+        columns = X[order[: self.max_samples]].T
+        self.columns_ = np.sort(np.stack([columns, -columns]))
+        tails = [[fit_tail(column) for column in side] for side in self.columns_]
+        self.tails_ = np.moveaxis(np.array(tails), 2, 0)
+        return self
+
+    def score_samples(self, X):
+        """Logarithm of the least tail share, (n_samples,), at most 0."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        least = np.zeros(len(X))
+        for columns, tails, sign in zip(
+            self.columns_, self.tails_.swapaxes(0, 1), (1, -1), strict=True
+        ):
+            for known, tail, values in zip(columns, tails.T, sign * X.T, strict=True):
+                as_low = np.searchsorted(known, values, side="right")
+                log_share = np.log((1 + as_low) / (1 + len(known)))
+                lowest = known[0]
+                beyond = log_survival(np.minimum(values, lowest), *tail)
+                np.minimum(least, log_share + beyond - log_survival(lowest, *tail), out=least)
+        return least

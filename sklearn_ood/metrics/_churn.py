@@ -1,0 +1,409 @@
+"""May a new model take the place of an old one? Where their answers differ on real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from numbers import Integral
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from scipy.stats import binom, binomtest
+from sklearn.utils import check_random_state
+from sklearn.utils._optional_dependencies import check_pandas_support
+from sklearn.utils._param_validation import Interval
+
+from sklearn_ood._parameters import RandomState, check_arguments
+from sklearn_ood._response import answers_and_accepted, classes_of
+from sklearn_ood.data._tables import TableColumns
+
+OUTCOMES = ("right", "wrong", "refused")
+RIGHT, WRONG, REFUSED = range(3)
+SIGNIFICANT = 0.05
+MAX_DEPTH, MAX_CATEGORIES = 3, 30
+LEAST_ROWS, LEAST_SHARE = 10, 0.02
+
+
+class ChurnRegion(NamedTuple):
+    """Rows that a rule describes, and how far two models agree on them.
+
+    Parameters
+    ----------
+    rule : str
+        In names of columns; "all rows" where there is no other.
+    share : float
+        Of the real rows.
+    n_rows, n_different : int
+        Of the rows that were kept to measure: all, and those with different answers.
+    low, high : float
+        Exact 95 % confidence interval of the share with different answers.
+    only_old, only_new : int or None
+        Rows on which only that model is right; None where no labels were given.
+    p_value : float or None
+        Exact McNemar test of these two numbers, corrected for the number of regions (Holm).
+    """
+
+    rule: str
+    share: float
+    n_rows: int
+    n_different: int
+    low: float
+    high: float
+    only_old: int | None
+    only_new: int | None
+    p_value: float | None
+
+
+@dataclass(eq=False, repr=False)
+class ChurnReport:
+    """How two models differ on real rows. Print it, or show it as a notebook's last line.
+
+    Parameters
+    ----------
+    different : ndarray of bool of shape (n_rows,)
+        Where their answers differ; a refusal is an answer of its own.
+    flips : ndarray of int of shape (3, 3), or None
+        Of these rows: whether the old model is right, wrong or refuses (down), and the new
+        one (across). None where no labels were given.
+    regions : list of ChurnRegion
+        All rows, divided by rules; the region with the largest share of different answers
+        first.
+    unread : list of str
+        Columns that no rule could use, such as dates.
+    """
+
+    different: NDArray
+    flips: NDArray | None
+    regions: list[ChurnRegion]
+    unread: list[str]
+
+    @property
+    def churn(self) -> float:
+        """Share of the rows with different answers."""
+        return float(self.different.mean())
+
+    @property
+    def churn_interval(self) -> tuple[float, float]:
+        """Exact (Clopper-Pearson) 95 % confidence interval of the churn."""
+        return _interval(self.different.sum(), len(self.different))
+
+    @property
+    def p_value(self) -> float | None:
+        """Exact McNemar test, two-sided: could both models be right equally often?"""
+        return None if self.flips is None else mcnemar(*_only(self.flips))
+
+    def to_frame(self):
+        """The regions, one a line, as a pandas DataFrame."""
+        pandas = check_pandas_support("ChurnReport.to_frame")
+        return pandas.DataFrame(self.regions, columns=ChurnRegion._fields)
+
+    def __str__(self):
+        first, *others = self._sentences()
+        return "\n".join([first, *map(_as_text, self._tables()), *others])
+
+    def _repr_html_(self):
+        first, *others = (f"<p>{escape(each)}</p>" for each in self._sentences())
+        return "".join([first, *map(_as_html, self._tables()), *others])
+
+    def _verdict(self):
+        """Which model is better; of models that refuse, how often each alone is wrong."""
+        old, new = _only(self.flips)
+        if self.flips[REFUSED].any() or self.flips[:, REFUSED].any():
+            old, new = _only(self.flips, WRONG)
+            return f"; only the new one is wrong on {new:,}, only the old one on {old:,}"
+        if self.p_value > SIGNIFICANT:
+            return ": these rows do not tell which is right more often"
+        return f": the {'new' if new > old else 'old'} one is right more often on such rows"
+
+    def _tables(self) -> Iterator[list[list[str]]]:
+        """Cells of the table of flips, where there are labels, and of that of regions."""
+        if self.flips is not None:
+            refuses = self.flips[REFUSED].any() or self.flips[:, REFUSED].any()
+            kept = slice(len(OUTCOMES) if refuses else REFUSED)
+            names, counts = OUTCOMES[kept], self.flips[kept, kept].tolist()
+            yield [["", *(f"new {name}" for name in names)]] + [
+                [f"old {name}", *(f"{count:,}" for count in line)]
+                for name, line in zip(names, counts, strict=True)
+            ]
+        head = ["rows where", "share of rows", "answers differ", "95 % interval"]
+        judged = [] if self.flips is None else ["only old right", "only new right", "p"]
+        yield [head + judged] + [
+            [
+                each.rule,
+                f"{each.share:.1%}",
+                f"{each.n_different / each.n_rows:.1%}",
+                f"{each.low:.1%} to {each.high:.1%}",
+                *([f"{each.only_old:,}", f"{each.only_new:,}"] if judged else []),
+                *([f"{each.p_value:.2g}"] if judged else []),
+            ]
+            for each in self.regions
+        ]
+
+    def _sentences(self) -> Iterator[str]:
+        low, high = self.churn_interval
+        yield (
+            f"Different answers to {self.different.sum():,} of {len(self.different):,} rows: "
+            f"{self.churn:.2%} (95 % interval {low:.2%} to {high:.2%})."
+        )
+        if self.flips is not None:
+            old, new = _only(self.flips)
+            said = f"Only the new model is right on {new:,} rows, only the old one on {old:,}"
+            yield f"{said} (exact McNemar test, p = {self.p_value:.2g}){self._verdict()}."
+        if len(self.regions) > 1:
+            yield "The rules were found on one half of the rows and measured on the other."
+        if self.unread:
+            yield f"The rules cannot use the columns {', '.join(self.unread)}."
+
+
+def churn_report(
+    old: Any,
+    new: Any,
+    X: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    max_regions: Annotated[int, Interval(Integral, 1, None, closed="left")] = 6,
+    random_state: RandomState = None,
+) -> ChurnReport:
+    """May the new model replace the old one? Where they differ, and who is right there.
+
+    The churn is the share of rows to which two models give different answers [1]_; a row that
+    the old one has right and the new one wrong is a negative flip [2]_. A shallow tree, grown
+    on one half of the rows, divides them into regions by rules in the names of columns; the
+    other half tells how far the models differ in each.
+
+    Parameters
+    ----------
+    old, new : classifier
+        Fitted, of any library; they may refuse (:class:`~sklearn_ood.SelectiveClassifier`).
+        Each gets X as it is.
+    X : array-like or frame of shape (n_rows, n_features)
+        Real rows that neither was fitted to. Of a sparse matrix or of texts there are no
+        regions.
+    y : array-like of shape (n_rows,), default=None
+        Their labels, to tell who is right.
+    max_regions : int >= 1, default=6
+    random_state : int, RandomState instance or None, default=None
+        Divides the rows into halves.
+
+    Returns
+    -------
+    ChurnReport
+
+    Raises
+    ------
+    ValueError
+        If the models have no class in common, or X and y are not equally long.
+
+    References
+    ----------
+    .. [1] M. Milani Fard et al. (2016), Launch and iterate: reducing prediction churn.
+    .. [2] S. Yan et al. (2021), Positive-congruent training, eq. 1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn_ood.metrics import churn_report
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> old = GaussianNB().fit(X[::2], y[::2])
+    >>> new = LogisticRegression(max_iter=500).fit(X[::2], y[::2])
+    >>> report = churn_report(old, new, X[1::2], y[1::2], max_regions=2, random_state=0)
+    >>> print(report.different.sum(), "of", len(report.different))
+    2 of 75
+    """
+    check_arguments(churn_report, locals())
+    known = [np.asarray(classes_of(model)).tolist() for model in (old, new)]
+    if not set(known[0]) & set(known[1]):
+        raise ValueError(
+            f"Got old with classes {known[0][:10]} and new with {known[1][:10]}, but expected "
+            "labels in common; teach both the same labels, in one type."
+        )
+    (first, taken), (second, accepted) = (answers_and_accepted(m, X) for m in (old, new))
+    taken, accepted = np.asarray(taken, dtype=bool), np.asarray(accepted, dtype=bool)
+    different = (taken != accepted) | (taken & accepted & np.asarray(first != second))
+    outcomes = None
+    if y is not None:
+        truth, answered = np.asarray(y), ((first, taken), (second, accepted))
+        if len(truth) != len(different):
+            raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
+        outcomes = np.column_stack([_outcome(*each, truth) for each in answered])
+    values, names, unread = _features(X)
+    halves = check_random_state(random_state).permutation(len(different)) % 2 == 0
+    rules = _rules(values, names, different, halves, max_regions)
+    regions = _measured(rules, different, outcomes, halves if len(rules) > 1 else None)
+    return ChurnReport(different, _flips(different, outcomes), regions, unread)
+
+
+def mcnemar(only_first, only_second):
+    """Two-sided p-value of the exact test, from how many samples only one gets right."""
+    fewer = min(only_first, only_second)
+    return min(1.0, 2 * binom.cdf(fewer, only_first + only_second, 0.5))
+
+
+def holm(p_values):
+    """p-values corrected for how many there are: any below alpha may be rejected."""
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)
+    factor = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factor * p_values[order]))
+    return adjusted
+
+
+def _outcome(answers, accepted, truth):
+    """Whether each answer is right, wrong or refused."""
+    return np.where(accepted, np.where(answers == truth, RIGHT, WRONG), REFUSED)
+
+
+def _flips(different, outcomes):
+    """Numbers of outcomes of the old and the new model where they differ, (3, 3)."""
+    if outcomes is None:
+        return None
+    n = len(OUTCOMES)
+    old, new = outcomes[different].T
+    return np.bincount(n * old + new, minlength=n * n).reshape(n, n)
+
+
+def _only(flips, outcome=RIGHT):
+    """On how many rows only the old, and only the new model has this outcome."""
+    both = flips[outcome, outcome]
+    return int(flips[outcome].sum() - both), int(flips[:, outcome].sum() - both)
+
+
+def _interval(count, n):
+    """Exact 95 % confidence interval of a share."""
+    interval = binomtest(int(count), int(n)).proportion_ci(0.95)
+    return float(interval.low), float(interval.high)
+
+
+def _measured(rules, different, outcomes, halves):
+    """Regions, the one with the largest share of different answers first."""
+    kept = np.ones(len(different), dtype=bool) if halves is None else ~halves
+    regions = []
+    for rule, inside in rules:
+        rows = inside & kept
+        if not rows.any():
+            continue
+        n, n_different = int(rows.sum()), int((different & rows).sum())
+        only = (None, None)
+        if outcomes is not None:
+            only = _only(_flips(different & rows, outcomes))
+        p = None if outcomes is None else mcnemar(*only)
+        measured = n, n_different, *_interval(n_different, n), *only, p
+        regions.append(ChurnRegion(rule, float(inside.mean()), *measured))
+    if outcomes is not None:
+        adjusted = holm([each.p_value for each in regions]).tolist()
+        pairs = zip(regions, adjusted, strict=True)
+        regions = [each._replace(p_value=p) for each, p in pairs]
+    return sorted(regions, key=lambda each: -each.n_different / each.n_rows)
+
+
+def _features(X):
+    """Columns that rules can be made of, their names as pairs, and those left out.
+
+    A name is a column and, where the feature says whether it has a category, the category.
+    """
+    if issparse(X) or (not hasattr(X, "columns") and np.ndim(X) < 2):
+        return np.empty((len(X) if not issparse(X) else X.shape[0], 0)), [], []
+    if not hasattr(X, "columns"):
+        rows = np.asarray(X)
+        rows = rows.reshape(len(rows), -1)
+        parts = {f"x{j}": rows[:, [j]] for j in range(rows.shape[1])}
+    else:
+        parts = {name: X[[name]] for name in dict.fromkeys(X.columns)}
+    values, names, unread = [], [], []
+    for name, part in parts.items():
+        try:
+            columns = TableColumns.of(part)
+            read = columns.read(part)
+        except (TypeError, ValueError):
+            unread.append(str(name))
+            continue
+        for column, levels in zip(read.T, columns.levels, strict=True):
+            if len(levels):
+                codes = np.where(np.isnan(column), -1, column)
+                shown = [(-1, "missing"), *enumerate(levels[:MAX_CATEGORIES].tolist())]
+                values += [(codes == code).astype(float) for code, _ in shown]
+                names += [(str(name), level) for _, level in shown]
+            else:
+                values.append(column)
+                names.append((str(name), None))
+    return np.column_stack(values) if values else np.empty((len(X), 0)), names, unread
+
+
+def _rules(values, names, different, halves, max_regions):
+    """Rules and which rows they describe: the leaves of a tree grown on one half."""
+    everything = [("all rows", np.ones(len(different), dtype=bool))]
+    if max_regions == 1 or not values.shape[1] or len(set(different[halves].tolist())) < 2:
+        return everything
+    from sklearn.tree import DecisionTreeClassifier  # slow to import
+
+    least = max(LEAST_ROWS, int(LEAST_SHARE * halves.sum()))
+    settings = {"max_leaf_nodes": max_regions, "min_samples_leaf": least, "random_state": 0}
+    tree = DecisionTreeClassifier(max_depth=MAX_DEPTH, **settings)
+    tree.fit(values[halves], different[halves])
+    leaf, has_missing = tree.apply(values), np.isnan(values).any(axis=0)
+    paths = _paths(tree.tree_)
+    return [
+        (_rule(path, names, has_missing) if path else "all rows", leaf == node)
+        for node, path in paths.items()
+    ]
+
+
+def _paths(tree):
+    """Of every leaf the splits that lead to it: feature, threshold, right, missing too."""
+    paths, waiting = {}, [(0, [])]
+    while waiting:
+        node, path = waiting.pop()
+        children = tree.children_left[node], tree.children_right[node]
+        if children[0] < 0:
+            paths[node] = path
+            continue
+        for is_right, child in enumerate(children):
+            takes_missing = bool(tree.missing_go_to_left[node]) != bool(is_right)
+            split = tree.feature[node], tree.threshold[node], bool(is_right), takes_missing
+            waiting.append((child, [*path, split]))
+    return paths
+
+
+def _rule(path, names, has_missing):
+    """The splits of a path in words, one part for each column."""
+    parts = {}
+    for feature in dict.fromkeys(split[0] for split in path):
+        splits = [split[1:] for split in path if split[0] == feature]
+        name, level = names[feature]
+        if level is not None:
+            parts[feature] = f"{name} is {level}" if splits[0][1] else f"{name} is not {level}"
+            continue
+        low = max((at for at, is_right, _ in splits if is_right), default=None)
+        high = min((at for at, is_right, _ in splits if not is_right), default=None)
+        text = name if low is None or high is None else f"{low:.4g} < {name} <= {high:.4g}"
+        text += "" if high is None or low is not None else f" <= {high:.4g}"
+        text += "" if low is None or high is not None else f" > {low:.4g}"
+        missing = has_missing[feature] and all(each[2] for each in splits)
+        parts[feature] = f"({text} or missing)" if missing else text
+    return " and ".join(parts.values())
+
+
+def _as_text(cells):
+    """A table of aligned columns, the first to the left."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in cells
+    )
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _as_html(cells):
+    """A table whose first line and column are headings."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in cells[0])
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each}</td>' for each in line)}</tr>"
+        for name, *line in cells[1:]
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

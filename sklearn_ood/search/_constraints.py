@@ -1,0 +1,128 @@
+"""What made rows must keep to: whole numbers, ranges, one-hot groups, fixed columns."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+
+KINDS: dict[str, Any] = {"integer": (), "range": {}, "one_hot": (), "fixed": {}}
+
+
+class ColumnConstraints:
+    """Moves rows to the nearest ones that keep to constraints.
+
+    Parameters
+    ----------
+    constraints : dict or None
+        ``"integer"``: columns of whole numbers; ``"range"``: (low, high) of columns;
+        ``"one_hot"``: groups of columns of which one is 1 and all others are 0;
+        ``"fixed"``: values of columns. Columns are names or positions.
+    n_features : int
+    names : sequence of str, default=None
+        Of the columns.
+
+    Raises
+    ------
+    ValueError
+        If a column is not known, is asked for twice, or has no number that it may be.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.search._constraints import ColumnConstraints
+    >>> wanted = {"integer": [0], "range": {0: (0, 9)}, "one_hot": [(1, 2)]}
+    >>> ColumnConstraints(wanted, 3)(torch.tensor([[9.7, 0.3, 0.6], [2.2, 0.9, 0.2]]))
+    tensor([[9., 0., 1.],
+            [2., 1., 0.]])
+    """
+
+    def __init__(self, constraints, n_features, names=None):
+        given = _given(constraints)
+        self._places = {name: j for j, name in enumerate(() if names is None else names)}
+        self._n_features = n_features
+        ranges, fixed = (self._columns(given[kind]) for kind in ("range", "fixed"))
+        whole = [self._place(column) for column in given["integer"]]
+        self.groups = [list(map(self._place, group)) for group in given["one_hot"]]
+        taken = Counter([*chain(*self.groups), *fixed, *{*ranges, *whole}])
+        twice = [self._name(column) for column, count in taken.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"Got constraints that say several things of the columns {twice}, but expected "
+                "each in one group, fixed, or whole or in a range."
+            )
+        self.low, self.high = np.full((2, n_features), [[-np.inf], [np.inf]])
+        ranges |= {column: (value, value) for column, value in fixed.items()}
+        for column, (low, high) in ranges.items():
+            self.low[column], self.high[column] = low, high
+        self.integer = np.isin(np.arange(n_features), whole)
+        self.low[whole] = np.ceil(self.low[whole])
+        self.high[whole] = np.floor(self.high[whole])
+        for column in np.flatnonzero(~(self.low <= self.high)):
+            raise ValueError(
+                f"Got constraints that leave no number to the column {self._name(column)!r}; "
+                "expected low <= high, with a whole number between them where it is 'integer'."
+            )
+
+    def of_array(self, rows):
+        """The same of an array."""
+        return self(torch.from_numpy(rows)).numpy()
+
+    def __call__(self, x):
+        """The nearest rows (..., n_features); gradients pass as if nothing were moved."""
+        low, high = (torch.as_tensor(bound).to(x) for bound in self._bounds(x.dtype))
+        whole = torch.as_tensor(self.integer, device=x.device)
+        moved = torch.where(whole, x.detach().round(), x.detach()).clamp(low, high)
+        for group in self.groups:
+            largest = x[..., group].detach().argmax(-1)
+            moved[..., group] = torch.nn.functional.one_hot(largest, len(group)).to(x)
+        # Not x + (moved - x), which rounds.
+        return moved + (x - x.detach())
+
+    def _bounds(self, dtype):
+        """Both ends, rounded inwards."""
+        if dtype != torch.float32:
+            return self.low, self.high
+        low, high = (bound.astype(np.float32) for bound in (self.low, self.high))
+        is_range = self.low < self.high
+        above = np.nextafter(low, np.float32(np.inf))
+        below = np.nextafter(high, np.float32(-np.inf))
+        low = np.where((low < self.low) & is_range, above, low)
+        return low, np.where((high > self.high) & is_range, below, high)
+
+    def _columns(self, by_column):
+        return {self._place(column): value for column, value in by_column.items()}
+
+    def _name(self, column):
+        return next((name for name, j in self._places.items() if j == column), int(column))
+
+    def _place(self, column):
+        """Position of a column given by name or position."""
+        if isinstance(column, Integral) and -1 < column < self._n_features:
+            return int(column)
+        if column in self._places:
+            return self._places[column]
+        raise ValueError(
+            f"Got constraints of the column {column!r}, but expected one of "
+            f"{[*self._places][:20] or f'0 to {self._n_features - 1}'}."
+        )
+
+
+def _given(constraints):
+    """All kinds of constraints; an error where these are no such dict."""
+    given = KINDS | dict(constraints or {})
+    if given.keys() - KINDS.keys():
+        raise ValueError(
+            f"Got constraints {sorted(map(str, given.keys() - KINDS.keys()))}, but expected "
+            f"some of {sorted(KINDS)}."
+        )
+    for kind, default in KINDS.items():
+        wanted = Mapping if isinstance(default, dict) else Iterable
+        if not isinstance(given[kind], wanted) or isinstance(given[kind], str):
+            said = "a dict by column" if wanted is Mapping else "a list of columns"
+            said = "a list of groups of columns" if kind == "one_hot" else said
+            raise ValueError(f"Got {kind}={given[kind]!r} in constraints, but expected {said}.")
+    return given
