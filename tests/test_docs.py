@@ -95,6 +95,8 @@ def around():
         },
         **{"y_true": y_new, "y_pred": model.answers(new), "row": X[0], "rows": X[:20]},
         **{"confidence": model.predict_proba(new).max(axis=1), "X_reference": frame[:400]},
+        **{"old": LogisticRegression().fit(frame[:400], y[:400])},
+        **{"new": LogisticRegression(C=1e-4).fit(frame[:400], y[:400])},
         **{"stream": [new[:100], new[100:]], "pyod_detector": IsolationForest().fit(X)},
     }
 
