@@ -5,7 +5,7 @@
 Fails where a page is wider than its window, where something sticks out of its column and
 cannot be scrolled, where an image is missing or has no alternative text, where a heading skips
 a level, where text has less contrast than WCAG's AA asks for, in the light theme or the dark
-one, and where a link within the site, on any page, leads nowhere. The pictures are for looking at.
+one, and where a link within the site, on any page, leads nowhere. The pictures are to look at.
 """
 
 import argparse
