@@ -33,7 +33,7 @@ def decisions(model, X, labels, confidence, thresholds, alpha):
         columns["risk"] = np.where(
             accepted, np.asarray(model.risk)[kept.argmax(axis=0)], np.nan
         )
-    if hasattr(inner, "member_p_values"):
+    if hasattr(inner, "member_score_samples"):
         columns["member"] = _members_against(inner, rows, reason == STRANGE)
     return pd.DataFrame(columns, index=getattr(X, "index", None))
 
@@ -43,5 +43,6 @@ def _members_against(combined, rows, asked):
     names = np.array(list(combined.members_), dtype=object)
     against = np.full(len(asked), "", dtype=object)
     if asked.any():
-        against[asked] = names[combined.member_p_values(take_rows(rows, asked)).argmin(axis=1)]
+        log_p = combined.member_score_samples(take_rows(rows, asked))
+        against[asked] = names[log_p.argmin(axis=1)]
     return against
