@@ -2,14 +2,16 @@
 
     python docs/screenshots.py docs/_build screenshots
 
-Fails where a page is wider than its window, where something sticks out of its column and cannot
-be scrolled, where an image is missing or has no alternative text, and where a heading skips a
-level. The pictures are for looking at.
+Fails where a page is wider than its window, where something sticks out of its column and
+cannot be scrolled, where an image is missing or has no alternative text, where a heading skips
+a level, where text has less contrast than WCAG's AA asks for, in the light theme or the dark
+one, and where a link within the site, on any page, leads nowhere. The pictures are to look at.
 """
 
 import argparse
 import functools
 import html
+import html.parser
 import http.server
 import itertools
 import json
@@ -19,11 +21,12 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from urllib.parse import unquote, urldefrag
 
 PAGES = {
     "home": "index.html",
     "guide": "user_guide.html",
-    "example": "auto_examples/plot_02_threshold_with_a_guarantee.html",
+    "example": "auto_examples/plot_10_patients_to_a_report.html",
     "results": "results.html",
     "paper": "results/generative.html",
     "api": "api/generated/sklearn_ood.SelectiveClassifier.html",
@@ -31,6 +34,40 @@ PAGES = {
 WIDTHS = (390, 1400)
 HEIGHT = 2000
 LOOK = """
+function channels(color) {
+  const parts = (color.match(/[\\d.]+/g) || []).map(Number);
+  return parts.length > 3 ? parts : [...parts, 1];
+}
+function luminance(color) {
+  const [red, green, blue] = color.slice(0, 3).map((value) =>
+    value <= 10 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+function background(node, style) {
+  for (; node; node = node.parentElement) {
+    const color = channels(style(node).backgroundColor);
+    if (color[3] > 0.5) return color;
+  }
+  return [255, 255, 255, 1];
+}
+function faint(frame, theme) {
+  const page = frame.contentDocument, faults = new Set();
+  const style = (node) => frame.contentWindow.getComputedStyle(node);
+  page.documentElement.dataset.theme = theme;
+  for (const node of page.querySelectorAll("article *, nav a, footer p")) {
+    const text = [...node.childNodes].filter((child) => child.nodeType === 3)
+      .map((child) => child.textContent.trim()).join("");
+    if (!text || !node.getClientRects().length || node.closest("math, script, style")) continue;
+    const own = style(node), size = parseFloat(own.fontSize);
+    const large = size >= 24 || (size >= 18.6 && own.fontWeight >= 700);
+    const light = [luminance(channels(own.color)), luminance(background(node, style))];
+    const contrast = (Math.max(...light) + 0.05) / (Math.min(...light) + 0.05);
+    if (contrast < (large ? 3 : 4.5))
+      faults.add(`${theme}: contrast ${contrast.toFixed(1)} of ${node.tagName} `
+                 + `${node.className}: ${text.slice(0, 30)}`);
+  }
+  return [...faults].slice(0, 8);
+}
 function look(frame) {
   const page = frame.contentDocument, wide = page.documentElement.clientWidth, faults = [];
   for (const folded of page.querySelectorAll("details")) folded.open = true;
@@ -53,7 +90,7 @@ function look(frame) {
     if (level > above + 1) faults.push(`heading skips a level: ${heading.textContent}`);
     above = level;
   }
-  return faults;
+  return faults.concat(faint(frame, "light"), faint(frame, "dark"));
 }
 onload = () => setTimeout(() => {
   const found = {};
@@ -97,6 +134,36 @@ class Site(http.server.SimpleHTTPRequestHandler):
         """Stay silent."""
 
 
+class Page(html.parser.HTMLParser):
+    """The places of a page, and where its links lead."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.places, self.links = set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        """Note what can be linked to, and links."""
+        attributes = dict(attrs)
+        self.places.update(attributes[name] for name in ("id", "name") if attributes.get(name))
+        if tag == "a" and attributes.get("href"):
+            self.links.add(attributes["href"])
+
+
+def broken_links(site):
+    """Links within a built site that lead to no file, or to no place in it."""
+    pages = {path.resolve(): Page(path.read_text()) for path in site.rglob("*.html")}
+    for path, page in pages.items():
+        for link in sorted(page.links):
+            file, place = map(unquote, urldefrag(link))
+            target = (path.parent / file).resolve() if file else path
+            if re.match(r"[a-z]+:|//", link) or target.is_dir():
+                continue
+            lacks = target in pages and place and place not in pages[target].places
+            if not target.exists() or lacks:
+                yield f"{path.relative_to(site.resolve())}: link to {link}"
+
+
 def chromium(address, *options):
     """What a headless browser prints."""
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -138,6 +205,7 @@ def main():
                 )
         server.shutdown()
     faults = [f"{page}: {fault}" for page, each in found.items() for fault in each]
+    faults += broken_links(arguments.site)
     raise SystemExit("\n".join(faults) or None)
 
 

@@ -66,3 +66,4 @@ fig, axes = plt.subplots(2, 8, figsize=(8, 2.2))
 for ax, row in zip(axes.flat, refused, strict=True):
     ax.imshow(X_test[row].reshape(8, 8), cmap="gray_r")
     ax.set_axis_off()
+# sphinx_gallery_thumbnail_number = 2

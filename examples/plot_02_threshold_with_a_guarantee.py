@@ -86,3 +86,4 @@ try:
     model.set_params(risk=0.001).fit(X_train, y_train)
 except ValueError as error:
     print(error)
+# sphinx_gallery_thumbnail_number = 2

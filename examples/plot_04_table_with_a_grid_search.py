@@ -104,3 +104,4 @@ for name, model in models.items():
 fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
 refused.T.plot.bar(ax=ax, rot=0, ylabel="Share refused", ylim=(0, 1.02))
 ax.legend(title="table", loc="upper left", bbox_to_anchor=(1, 1))
+# sphinx_gallery_thumbnail_number = 2

@@ -79,3 +79,4 @@ scores, wrong = compared.score_samples(X_test), compared.predict(X_test) != y_te
 print(
     f"mean score: {scores[~wrong].mean():.3f} where right, {scores[wrong].mean():.3f} where not"
 )
+# sphinx_gallery_thumbnail_number = 2

@@ -105,7 +105,7 @@ for _ in range(12):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-network.eval()
+network = network.eval()
 
 # %%
 # Around the trained network, a few hundred further images say how parts look to it: one half

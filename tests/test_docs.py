@@ -2,6 +2,7 @@ import ast
 import doctest
 import importlib
 import itertools
+import json
 import re
 import sys
 import textwrap
@@ -95,6 +96,8 @@ def around():
         },
         **{"y_true": y_new, "y_pred": model.answers(new), "row": X[0], "rows": X[:20]},
         **{"confidence": model.predict_proba(new).max(axis=1), "X_reference": frame[:400]},
+        **{"old": LogisticRegression().fit(frame[:400], y[:400])},
+        **{"new": LogisticRegression(C=1e-4).fit(frame[:400], y[:400])},
         **{"stream": [new[:100], new[100:]], "pyod_detector": IsolationForest().fit(X)},
     }
 
@@ -126,6 +129,19 @@ def test_a_snippet_of_the_guide_runs(around, place, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib").use("Agg")
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, f"user_guide.rst, {place}", "exec"), given)
+
+
+def test_what_the_guide_says_of_reasons_was_measured():
+    measured = json.loads((DOCS / "results" / "explanations_benchmark.json").read_text())
+    tables = [each for name, each in measured.items() if name != "settings"]
+    assert len(tables) >= 6
+    far = [each["far"]["share named first"] for each in tables if "far" in each]
+    swaps = [each["swap"] for each in tables]
+    strange = sum(swap["rows made strange"] for swap in swaps)
+    named = sum(swap["of those made strange"] * swap["rows made strange"] for swap in swaps)
+    guide = (DOCS / "user_guide.rst").read_text()
+    assert ("column first in every one" in guide) == (min(far) == 1)
+    assert ("a cell of another class made strange, in nine" in guide) == (named / strange > 0.9)
 
 
 def test_every_row_of_the_decision_table_has_its_numbers(docs, tmp_path):

@@ -159,17 +159,17 @@ class ExplanationDisplay:
         """
         found = self.explanation
         against = [found.against(i, max_features) for i in range(len(found.rows))]
-        heights = [max(len(features), 1) + 1.4 for features, _ in against]
-        figure = figure or new_figure(7, 0.28 * sum(heights) + 0.6)
-        self.figure_ = figure
-        shared = {"sharex": True, "squeeze": False, "height_ratios": heights}
-        self.axes_ = figure.subplots(len(against), **shared)[:, 0]
-        farthest = max(change.max(initial=1.0) for _, change in against) / DIGIT
+        heights = [max(len(features), 1) + 2 for features, _ in against]
+        self.figure_ = figure = figure or new_figure(7, 0.28 * sum(heights) + 0.6)
+        axes = figure.subplots(len(against), squeeze=False, height_ratios=heights)
+        self.axes_ = axes[:, 0]
         lines = zip(self.axes_, against, found.summary.itertuples(), strict=True)
         for ax, (features, changes), line in lines:
             ax.barh(range(len(features)), changes / DIGIT, height=0.7)
             ax.set_yticks(range(len(features)), features)
-            ax.set(xlim=(0, 1.05 * farthest), ylim=(max(len(features), 1) - 0.5, -0.5))
+            farthest = 1.05 * max(changes.max(initial=0), 1.0) / DIGIT
+            ax.set(xlim=(0, farthest), ylim=(max(len(features), 1) - 0.5, -0.5))
+            ax.locator_params("x", nbins=5)
             title = f"{line.Index}: {line.label}, p = {line.p_value:.2g} by {line.member}"
             ax.set_title(title, loc="left", fontsize=10)
             ax.spines[["top", "right"]].set_visible(False)

@@ -63,7 +63,9 @@ class FoolingGenerator:
         # each times an input, is normal but for terms of order 1/D.
         scale = np.sqrt((inputs**2).mean(axis=1, keepdims=True) / 3)
         bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
-        self.activation = (random_state.normal(scale=scale, size=shape) + bias).astype(np.float32)
+        self.activation = (random_state.normal(scale=scale, size=shape) + bias).astype(
+            np.float32
+        )
         self.moment, self.square = np.zeros((2, *shape), dtype=np.float32)
         self.n_updates = 0
 
