@@ -23,8 +23,10 @@ from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 # begin elsewhere in a cache line, which changes the last bits: batches and layers are padded to
 # a multiple of this, so that a row's outputs do not depend on the rows beside it.
 ROW_BLOCK = 16
-FLOATS_PER_BATCH = 2**20
-MAX_ROWS_PER_BATCH = 4096
+FLOATS_PER_BATCH, MAX_ROWS_PER_BATCH = 2**21, 4096
+# On a GPU a number of a row takes so many bytes with what the layers make of it, and more rows
+# at once are faster; what is no wider stays there until all is copied back at once.
+BYTES_OF_A_FLOAT, MAX_ROWS_ON_A_GPU, NARROW = 1024, 2**16, 1024
 
 
 def undisturbed(function):
@@ -68,15 +70,16 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
     rows : ndarray or tensor of shape (n_samples, n_features)
     device : str or torch.device
     max_rows : int, default=None
-        Rows at a time; by default from their width.
+        Rows at a time; by default from their width and the device's free memory.
     """
-    size = max_rows or rows_per_batch(rows.shape[1])
+    device = torch.device(device)
+    size = max_rows or rows_per_batch(rows.shape[1], device)
     size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
     rows = PagedRows(rows) if is_mapped(rows) else rows
     parts, start = [], 0
     while start < len(rows):
         stop = min(start + size, len(rows))
-        batch = take_batch(rows, slice(start, stop), torch.device(device))
+        batch = take_batch(rows, slice(start, stop), device)
         try:
             with AlignedProducts():
                 results = function(_pad(batch))
@@ -86,10 +89,15 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
             size = max(ROW_BLOCK, size // 2 // ROW_BLOCK * ROW_BLOCK)
             continue
         results = results if isinstance(results, tuple) else (results,)
-        parts.append([result[: stop - start].detach().cpu().numpy() for result in results])
+        parts.append([_kept(result[: stop - start].detach()) for result in results])
         start = stop
-    joined = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    joined = tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     return joined if len(joined) > 1 else joined[0]
+
+
+def _kept(result):
+    """Where it was computed, if it is narrow, else in host memory."""
+    return result if result[0].numel() <= NARROW else result.cpu()
 
 
 def forward(net, rows):
@@ -123,9 +131,13 @@ def evaluate(net, read, rows, max_rows=None):
     )
 
 
-def rows_per_batch(n_features):
-    """How many rows of this width are evaluated at once."""
-    return max(ROW_BLOCK, min(MAX_ROWS_PER_BATCH, FLOATS_PER_BATCH // n_features))
+def rows_per_batch(n_features, device="cpu"):
+    """How many rows of this width are evaluated at once, by the free memory of a GPU."""
+    floats, most = FLOATS_PER_BATCH, MAX_ROWS_PER_BATCH
+    if torch.device(device).type == "cuda":
+        floats = torch.cuda.mem_get_info(device)[0] // BYTES_OF_A_FLOAT
+        most = MAX_ROWS_ON_A_GPU
+    return max(ROW_BLOCK, min(most, floats // n_features))
 
 
 def device_of(module):
