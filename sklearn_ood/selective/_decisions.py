@@ -8,7 +8,7 @@ UNSURE, STRANGE, NO_PROMISE = "unsure", "strange", "no promise"
 
 
 def look(model, X):
-    """Answers and confidence and, of a combination, its p-values and its members' scores, at once."""
+    """Answers, confidence and, of a combination, p-values and its members' scores, at once."""
     if not hasattr(unwrap(model.detector_)[0], "answers_and_p_values"):
         return *model.answers_and_confidence(X), None, None
     combined, rows = unwrap(model.detector_, X)
