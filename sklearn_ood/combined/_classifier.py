@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -83,7 +83,7 @@ class CombinedClassifier(Composition, OODClassifier):
     classifier_ : classifier or None
         The fitted classifier.
     is_asked_ : bool
-        Whether a member asks it, see the notes.
+        Whether a member asks it.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
     member_scales_ : list of ConformalScale
@@ -93,8 +93,7 @@ class CombinedClassifier(Composition, OODClassifier):
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
-        Which of the in-distribution rows calibrated; but for "cross" they trained nothing
-        that a p-value depends on.
+        Which rows calibrated; but for "cross" no p-value depends on what they trained.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -128,9 +127,9 @@ class CombinedClassifier(Composition, OODClassifier):
     its density on unknown ones: Bayes' rule for refusing where answers to unknown rows are
     wrong [3]_.
 
-    "cross" uses all rows twice. Were the models of all folds kept, at most 2 alpha of new rows
-    would have a p-value of at most alpha [4]_; with one model in use no such bound is proved,
-    and measured it is about alpha.
+    "cross" uses all rows twice. With the models of all folds, at most 2 alpha of new rows
+    would have a p-value of at most alpha [4]_; with one model in use that is not proved, and
+    measured it is about alpha.
 
     References
     ----------
@@ -196,7 +195,7 @@ class CombinedClassifier(Composition, OODClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Frames are handed to classifier and members as they are.
+            Frames are handed on as they are.
         y : array-like of shape (n_samples,), default=None
             Labels; None is one class.
 
@@ -229,42 +228,18 @@ class CombinedClassifier(Composition, OODClassifier):
         seed, is_crossed = random_state.randint(LARGEST_SEED), calibration == "cross"
         is_given = calibration == "all" or isinstance(self.classifier, FrozenEstimator)
         taught = classes if is_given else np.unique(labels[training])
-
-        def lesson(chosen, task):
-            return {
-                "X": _safe_indexing(rows, chosen),
-                "y": labels[chosen],
-                "seeds": np.random.RandomState(seed),
-                "input_shape": self.input_shape_,
-                "n_jobs": self.n_jobs,
-                "task": task if self.verbose else None,
-            }
-
-        def classifier(lesson):
-            has_classes = len(classes if is_given else np.unique(lesson["y"])) > 1
-            return _members.fit_classifier(self.classifier, **lesson) if has_classes else None
-
-        def model(chosen, task):
-            """The classifier that the members ask, if they do, and the members."""
-            told = lesson(chosen, task)
-            asked = classifier(told) if self.is_asked_ else None
-            return asked, _members.fit_members(self.members, asked, **told)
-
-        asked, self.members_ = model(training, "model in use")
-        everything = np.arange(len(codes))
-        self.classifier_ = (
-            asked if self.is_asked_ else classifier(lesson(everything, "answers"))
-        )
-        models = [(asked, self.members_)] * len(parts)
+        lessons = _members.Lessons(self, rows, labels, classes if is_given else None, seed)
+        self.classifier_, self.members_ = lessons.model(training, "model in use")
+        models = [(self.classifier_, self.members_)] * len(parts)
         if is_crossed:
             folds = (np.setdiff1d(training, part) for part in parts)
-            models = [model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
-        scores = [
-            _members.look(*model, _safe_indexing(rows, part), self.members_)[1]
-            for model, part in zip(models, parts, strict=True)
-        ]
+            models = [lessons.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
+        judged = zip(models, parts, strict=True)
+        scores = [lessons.scores(model, part, self.members_) for model, part in judged]
         calibrated = _conformal.calibrated(scores, self.method, is_crossed=is_crossed)
         self.member_scales_, self.scale_ = calibrated
+        if not self.is_asked_:
+            self.classifier_ = lessons.classifier(np.arange(len(codes)), "answers")
         self.calibration_indices_ = np.concatenate(parts)
         self.classes_ = taught if self.is_asked_ else classes
         self._warn(np.setdiff1d(classes, taught))

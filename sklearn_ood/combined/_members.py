@@ -4,12 +4,16 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
+from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
@@ -93,27 +97,69 @@ def ask_classifier(members, input_shape):
     return any(not (hasattr(each, "fit") or each == DROP) for _, each in members)
 
 
-def fit_classifier(classifier, **lesson):
-    """The classifier, fitted; None is the default."""
-    if classifier is None:
-        classifier = default_classifier(lesson["input_shape"])
-    return _fit_all({CLASSIFIER: classifier}, **lesson)[CLASSIFIER]
+@dataclass(frozen=True)
+class Lessons:
+    """Fits classifier and members of a combination to some of its rows.
 
+    Attributes
+    ----------
+    combination : CombinedClassifier
+        Says which, and whether members ask the classifier.
+    rows, labels : array-like or frame, ndarray
+    classes : ndarray or None
+        That a given classifier knows; None are those of the labels.
+    seed : int
+    """
 
-@features_once
-def fit_members(members, classifier, **lesson):
-    """The named members, fitted; those that ask a classifier are left out where it is None."""
-    if members is None:
-        labels = lesson["y"]
-        members = (
-            image_members(lesson["input_shape"], classifier)
-            if len(lesson["input_shape"]) == 3
-            else table_members(len(labels), len(np.unique(labels)))
+    combination: BaseEstimator
+    rows: Any
+    labels: np.ndarray
+    classes: np.ndarray | None
+    seed: int
+
+    @features_once
+    def model(self, chosen, task):
+        """The classifier, None where no member asks it, and the members by name."""
+        seeds = np.random.RandomState(self.seed)
+        asked = self.combination.is_asked_
+        classifier = self.classifier(chosen, task, seeds) if asked else None
+        members, input_shape = self.combination.members, self.combination.input_shape_
+        if members is None and len(input_shape) == 3:
+            members = image_members(input_shape, classifier)
+        elif members is None:
+            members = table_members(len(chosen), len(np.unique(self.labels[chosen])))
+        named = resolve_members(members, classifier)
+        return classifier, self._fitted(named, chosen, task, seeds)
+
+    def classifier(self, chosen, task, seeds=None):
+        """The classifier, None where there is one class."""
+        known = np.unique(self.labels[chosen]) if self.classes is None else self.classes
+        if len(known) == 1:
+            return None
+        classifier = self.combination.classifier
+        if classifier is None:
+            classifier = default_classifier(self.combination.input_shape_)
+        seeds = seeds or np.random.RandomState(self.seed)
+        return self._fitted({CLASSIFIER: classifier}, chosen, task, seeds)[CLASSIFIER]
+
+    def scores(self, model, chosen, names):
+        """Scores of some rows by a model, in the order of the names."""
+        return look(*model, _safe_indexing(self.rows, chosen), names)[1]
+
+    def _fitted(self, named, chosen, task, seeds):
+        combination = self.combination
+        return _fit_all(
+            named,
+            _safe_indexing(self.rows, chosen),
+            self.labels[chosen],
+            seeds=seeds,
+            input_shape=combination.input_shape_,
+            n_jobs=combination.n_jobs,
+            task=task if combination.verbose else None,
         )
-    return _fit_all(resolve_members(members, classifier), **lesson)
 
 
-def _fit_all(named, *, X, y, seeds, input_shape, n_jobs, task):
+def _fit_all(named, X, y, *, seeds, input_shape, n_jobs, task):
     """Named estimators, completed and fitted; a bar shows which, where there is a task."""
     unfitted = {
         name: clone_completed(
