@@ -1,6 +1,5 @@
 """Several scores as one p-value and one confidence: the classifier that holds the members."""
 
-import warnings
 from dataclasses import field
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
@@ -8,8 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,14 +17,12 @@ from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._confidence import log_right
 from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._explanation import explained
+from sklearn_ood.combined._fitting import Lessons
 from sklearn_ood.combined._network import from_module
-from sklearn_ood.combined._reference import MAX_ROWS, ReferenceRows
-from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.combined._reference import ReferenceRows
+from sklearn_ood.data._blocks import block_by_block, in_blocks
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 
-LARGEST_SEED = np.iinfo(np.int32).max
-LEVEL = 0.05
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
 PartOrNone = Annotated[float, Interval(Real, 0, 1, closed="left")]
 
@@ -85,7 +81,7 @@ class CombinedClassifier(Composition, OODClassifier):
     classifier_ : classifier or None
         The fitted classifier.
     is_asked_ : bool
-        Whether a member asks it, see the notes.
+        Whether a member asks it.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
     member_scales_ : list of ConformalScale
@@ -97,8 +93,7 @@ class CombinedClassifier(Composition, OODClassifier):
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
-        Which of the in-distribution rows calibrated; but for "cross" they trained nothing
-        that a p-value depends on.
+        Which rows calibrated; but for "cross" no p-value depends on what they trained.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -132,20 +127,18 @@ class CombinedClassifier(Composition, OODClassifier):
     its density on unknown ones: Bayes' rule for refusing where answers to unknown rows are
     wrong [3]_.
 
-    "cross" uses all rows twice. Were the models of all folds kept, at most 2 alpha of new rows
-    would have a p-value of at most alpha [4]_; with one model in use no such bound is proved,
-    and measured it is about alpha.
+    "cross" uses all rows twice. With the models of all folds, at most 2 alpha of new rows
+    would have a p-value of at most alpha [4]_; with one model in use that is not proved, and
+    measured it is about alpha.
 
     References
     ----------
     .. [1] V. Vovk, A. Gammerman and G. Shafer, "Algorithmic learning in a random world", 2005.
-    .. [2] S. Bates et al., "Testing for outliers with conformal p-values", Annals of
-       Statistics 2023.
+    .. [2] S. Bates et al., "Testing for outliers with conformal p-values", AoS 2023.
     .. [3] H. Narasimhan, A. K. Menon, W. Jitkrittum and S. Kumar, "Plugin estimators for
        selective classification with out-of-distribution detection", ICLR 2024.
-    .. [4] V. Vovk, I. Nouretdinov, V. Manokhin and A. Gammerman, "Cross-conformal predictive
-       distributions", COPA 2018; R. Barber et al., "Predictive inference with the
-       jackknife+", Annals of Statistics 2021.
+    .. [4] V. Vovk et al., "Cross-conformal predictive distributions", COPA 2018; R. Barber et
+       al., "Predictive inference with the jackknife+", AoS 2021.
 
     See Also
     --------
@@ -201,7 +194,7 @@ class CombinedClassifier(Composition, OODClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Frames are handed to classifier and members as they are.
+            Frames are handed on as they are.
         y : array-like of shape (n_samples,), default=None
             Labels; None is one class.
 
@@ -226,57 +219,18 @@ class CombinedClassifier(Composition, OODClassifier):
         is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
         reader = _members.keep_table if is_table else None
         data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
-        rows, codes, classes = self._known(data, is_labelled=y is not None)
-        labels, random_state = classes[codes], check_random_state(self.random_state)
         self.is_asked_ = _members.ask_classifier(self.members, self.input_shape_)
-        calibration = self._calibration(len(codes), classes)
-        training, parts = _conformal.split_rows(len(codes), calibration, random_state)
-        seed, is_crossed = random_state.randint(LARGEST_SEED), calibration == "cross"
-        is_given = calibration == "all" or isinstance(self.classifier, FrozenEstimator)
-        taught = classes if is_given else np.unique(labels[training])
-
-        def lesson(chosen, task):
-            return {
-                "X": _safe_indexing(rows, chosen),
-                "y": labels[chosen],
-                "seeds": np.random.RandomState(seed),
-                "input_shape": self.input_shape_,
-                "n_jobs": self.n_jobs,
-                "task": task if self.verbose else None,
-            }
-
-        def classifier(lesson):
-            has_classes = len(classes if is_given else np.unique(lesson["y"])) > 1
-            return _members.fit_classifier(self.classifier, **lesson) if has_classes else None
-
-        def model(chosen, task):
-            """The classifier that the members ask, if they do, and the members."""
-            told = lesson(chosen, task)
-            asked = classifier(told) if self.is_asked_ else None
-            return asked, _members.fit_members(self.members, asked, **told)
-
-        asked, self.members_ = model(training, "model in use")
-        everything = np.arange(len(codes))
-        self.classifier_ = (
-            asked if self.is_asked_ else classifier(lesson(everything, "answers"))
+        lessons = Lessons.of(self, data, is_labelled=y is not None)
+        asked, self.members_ = model = lessons.model()
+        self.member_scales_, self.scale_ = _conformal.calibrated(
+            lessons.scores(model), self.method, is_crossed=lessons.is_crossed
         )
-        models = [(asked, self.members_)] * len(parts)
-        if is_crossed:
-            folds = (np.setdiff1d(training, part) for part in parts)
-            models = [model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
-        scores = [
-            _members.look(*model, _safe_indexing(rows, part), self.members_)[1]
-            for model, part in zip(models, parts, strict=True)
-        ]
-        calibrated = _conformal.calibrated(scores, self.method, is_crossed=is_crossed)
-        self.member_scales_, self.scale_ = calibrated
+        self.classifier_ = asked if self.is_asked_ else lessons.classifier()
+        self.classes_ = lessons.taught if self.is_asked_ else lessons.classes
+        self.calibration_indices_ = np.concatenate(lessons.parts)
         if is_table:
-            kept = np.random.RandomState(seed).permutation(training)[:MAX_ROWS]
-            kept = kept if len(kept) else parts[0]
-            self.reference_ = ReferenceRows.of(_safe_indexing(rows, kept), labels[kept])
-        self.calibration_indices_ = np.concatenate(parts)
-        self.classes_ = taught if self.is_asked_ else classes
-        self._warn(np.setdiff1d(classes, taught))
+            self.reference_ = ReferenceRows.sampled(*lessons.known())
+        lessons.warn_of_few(self.n_calibration_)
         return self
 
     @block_by_block
@@ -328,7 +282,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -------
         ndarray of shape (n_samples, n_members)
         """
-        return _conformal.on_scales(self.member_scales_, self._member_scores(X))
+        return self._log_p(self._member_scores(X))
 
     def explain(self, X):
         """Why rows of a table look strange: which member and which features speak against them.
@@ -340,33 +294,12 @@ class CombinedClassifier(Composition, OODClassifier):
         Returns
         -------
         Explanation
-            Frames with a line for each row: ``changes`` of the logarithm of its p-value when
-            one feature takes its ``expected`` value, that in the training row which is nearest
-            in all others; the ``nearest`` training row; what each of the ``members`` says; and
-            a ``summary``. :class:`ExplanationDisplay` draws them.
+            Frames with a line for each row; :class:`ExplanationDisplay` draws them.
 
         Raises
         ------
-        ValueError
-            For images.
-        ImportError
-            Without pandas.
-
-        Notes
-        -----
-        Near is Gower's distance, in which a value that is far off counts as one that differs.
-        Two features that are strange together may both have a large change, or neither. A
-        training row is its own nearest.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn_ood import CombinedClassifier, TableDensity
-        >>> X, y = load_iris(return_X_y=True, as_frame=True)
-        >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
-        >>> found = model.fit(X, y).explain(X[:1].assign(**{"petal width (cm)": 20}))
-        >>> found.to_frame().features.tolist()
-        ['petal width (cm) 20 (0.3)']
+        ValueError, ImportError
+            For images; without pandas.
         """
         rows = self._validate_rows(X)
         if not hasattr(self, "reference_"):
@@ -378,12 +311,11 @@ class CombinedClassifier(Composition, OODClassifier):
 
     @block_by_block
     def confidence(self, X):
-        """How likely the answer to each row is right: higher is more.
+        """How likely the answer to each row is right: at most 0, higher is more.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            At most 0, see the notes.
         """
         return self._evidence_and_scores(self._validate_rows(X))[1]
 
@@ -412,7 +344,7 @@ class CombinedClassifier(Composition, OODClassifier):
     _log_proba = _evidence  # the evidence for a class is its log-probability
 
     def _scores(self, rows):
-        return self.scale_.log_p(self._typicality(self._asked_and_scores(rows)[1]))
+        return self.scale_.log_p(self._typicality(self._look(rows)[1]))
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)  # one score, whatever the class
@@ -422,73 +354,36 @@ class CombinedClassifier(Composition, OODClassifier):
         return self._judged(rows)[:2]
 
     def _answers_and_p_values(self, X):
-        log_proba, confidence, typicality, log_p = self._judged(self._validate_rows(X))
+        log_proba, confidence, typicality, scores = self._judged(self._validate_rows(X))
         answers = self.classes_[log_proba.argmax(axis=1)]
-        return answers, confidence, self.scale_.p_values(typicality), log_p
+        return answers, confidence, self.scale_.p_values(typicality), self._log_p(scores)
 
     def _judged(self, rows):
         """The evidence, the confidence in its best class, how typical, and why."""
-        log_proba, scores = self._asked_and_scores(rows)
+        log_proba, scores = self._look(rows)
         log_proba = log_proba if self.is_asked_ else self._evidence(rows)
-        member_log_p = _conformal.on_scales(self.member_scales_, scores)
-        typicality = -_conformal.combine(member_log_p, self.method)
+        typicality = self._typicality(scores)
         log_p = self.scale_.log_p(typicality)
         confidence = log_right(log_proba.max(axis=1), log_p, self.outlier_share)
-        return log_proba, confidence, typicality, member_log_p
+        return log_proba, confidence, typicality, scores
 
     def _typicality(self, scores):
-        """How typical rows are, from the members' scores."""
-        log_p = _conformal.on_scales(self.member_scales_, scores)
-        return -_conformal.combine(log_p, self.method)
+        return -_conformal.combine(self._log_p(scores), self.method)
 
-    def _asked_and_scores(self, rows):
-        asked = self.classifier_ if self.is_asked_ else None
-        return _members.look(asked, self.members_, rows)
+    def _log_p(self, scores):
+        return _conformal.on_scales(self.member_scales_, scores)
+
+    def _look(self, rows):
+        """Log-probabilities of the classes, if members ask for them, and members' scores."""
+        return _members.look(self.classifier_ if self.is_asked_ else None, self.members_, rows)
 
     def _member_scores(self, X):
-        return self._asked_and_scores(self._validate_rows(X))[1]
+        return self._look(self._validate_rows(X))[1]
 
     def _validate_rows(self, X):
         check_is_fitted(self)
         is_table = len(self.input_shape_) == 1
         return validate_rows(self, X, read_rows=_members.keep_table if is_table else None)
-
-    def _known(self, data, *, is_labelled):
-        """Rows, codes and classes to learn; a frozen classifier's where there is one."""
-        rows, codes = data.in_distribution
-        if not (is_labelled and isinstance(self.classifier, FrozenEstimator)):
-            return rows, codes, data.classes
-        check_is_fitted(self.classifier)
-        classes = np.asarray(self.classifier.classes_)
-        codes = codes_in(classes, data.classes[codes])
-        inside = codes != OUTLIER
-        return take_rows(rows, inside), codes[inside], classes
-
-    def _calibration(self, n_rows, classes):
-        """How rows calibrate: "all" where no p-value depends on what is to be trained."""
-        used = [self.classifier] if self.is_asked_ and len(classes) > 1 else []
-        used += [None] if self.members is None else [member for _, member in self.members]
-        if all(isinstance(each, (FrozenEstimator, str)) for each in used):
-            return "all"
-        if self.calibration == "auto":
-            return _conformal.auto_calibration(n_rows, is_asked=self.is_asked_)
-        return self.calibration
-
-    def _warn(self, untaught):
-        if len(untaught):
-            warnings.warn(
-                f"Got no row of the classes {untaught.tolist()} among those that trained, so "
-                "that they are unknown; give more rows of them, or calibration='cross'.",
-                stacklevel=3,
-            )
-        smallest = 1 / (self.n_calibration_ + 1)
-        if smallest > LEVEL:
-            warnings.warn(
-                f"Got {self.n_calibration_} rows that calibrate, so that no p-value is below "
-                f"{smallest:.2f}; for {LEVEL} give more rows, a larger calibration, or "
-                "calibration='cross'.",
-                stacklevel=3,
-            )
 
     def _check_parameters(self):
         self._validate_params()

@@ -42,6 +42,22 @@ class Explanation:
         Of each feature the value in the training row that has one and is nearest in all others.
     nearest : pandas.DataFrame of shape (n_samples, n_features)
         The nearest training row.
+
+    Notes
+    -----
+    Near is Gower's distance, in which a value that is far off counts as one that differs.
+    Two features that are strange together may both have a large change, or neither. A
+    training row is its own nearest.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ood import CombinedClassifier, TableDensity
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
+    >>> found = model.fit(X, y).explain(X[:1].assign(**{"petal width (cm)": 20}))
+    >>> found.to_frame().features.tolist()
+    ['petal width (cm) 20 (0.3)']
     """
 
     summary: Any

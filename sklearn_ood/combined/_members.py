@@ -10,10 +10,9 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
-from sklearn_ood._response import clone_completed, fitted_foreign, known_of, log_proba, unwrap
+from sklearn_ood._response import known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
@@ -31,7 +30,6 @@ CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
 # That a member remembers, or that each of its trees and mixtures learns from.
 MAX_ROWS, N_TREES = 10_000, 100
-LARGEST_SEED = np.iinfo(np.int32).max
 
 
 def keep_table(estimator, X, *, reset):
@@ -93,72 +91,18 @@ def ask_classifier(members, input_shape):
     return any(not (hasattr(each, "fit") or each == DROP) for _, each in members)
 
 
-def fit_classifier(classifier, **lesson):
-    """The classifier, fitted; None is the default."""
-    if classifier is None:
-        classifier = default_classifier(lesson["input_shape"])
-    return _fit_all({CLASSIFIER: classifier}, **lesson)[CLASSIFIER]
-
-
-@features_once
-def fit_members(members, classifier, **lesson):
-    """The named members, fitted; those that ask a classifier are left out where it is None."""
-    if members is None:
-        labels = lesson["y"]
-        members = (
-            image_members(lesson["input_shape"], classifier)
-            if len(lesson["input_shape"]) == 3
-            else table_members(len(labels), len(np.unique(labels)))
-        )
-    return _fit_all(resolve_members(members, classifier), **lesson)
-
-
-def _fit_all(named, *, X, y, seeds, input_shape, n_jobs, task):
-    """Named estimators, completed and fitted; a bar shows which, where there is a task."""
-    unfitted = {
-        name: clone_completed(
-            each,
-            random_state=seeds.randint(LARGEST_SEED),
-            input_shape=input_shape if "input_shape" in each.get_params(deep=False) else None,
-        )
-        for name, each in named.items()
-        if each != CLASSIFIER
-    }
-    fits = (delayed(_fit)(each, X, y) for each in unfitted.values())
-    fitted = Parallel(n_jobs=n_jobs, return_as="generator")(fits)
-    fitted = {name: next(fitted) for name in _shown(unfitted, task)}
-    for name, each in fitted.items():
-        width = getattr(each, "n_features_in_", X.shape[1])
-        if width != X.shape[1]:
-            raise ValueError(
-                f"Got X with {X.shape[1]} features, but {name!r} was fitted on {width}; fit "
-                "all members on the same features."
-            )
-    return {name: fitted.get(name, CLASSIFIER) for name in named}
-
-
-def _fit(estimator, X, y):
-    return fitted_foreign(estimator, X, y)
-
-
-def _shown(names, task):
-    """The names, with a bar that shows the one it is at."""
-    if task is None:
-        yield from names
-        return
-    from tqdm.auto import tqdm  # only where it is asked for
-
-    with tqdm(names) as bar:
-        for name in bar:
-            bar.set_description(f"{task}, {name}")
-            yield name
-
-
 def default_classifier(input_shape):
     """The classifier for images, or for tables."""
     if len(input_shape) == 3:
         return SoftmaxClassifier(input_shape=input_shape, max_epochs=5, lr_schedule="cosine")
     return TableClassifier()
+
+
+def default_members(input_shape, classifier, labels):
+    """Named members for images or tables; the classifier is None where no member asks one."""
+    if len(input_shape) == 3:
+        return image_members(input_shape, classifier)
+    return table_members(len(labels), len(np.unique(labels)))
 
 
 def image_members(input_shape, classifier):

@@ -42,6 +42,12 @@ class ReferenceRows:
     labels: np.ndarray
 
     @classmethod
+    def sampled(cls, table, labels, places, seed):
+        """Of the rows at some places as many as are kept, drawn at random."""
+        kept = np.random.RandomState(seed).permutation(places)[:MAX_ROWS]
+        return cls.of(_safe_indexing(table, kept), labels[kept])
+
+    @classmethod
     def of(cls, table, labels):
         """The rows of an array or a frame."""
         found = [_distinct(_cells(column)) for column in columns_of(table)]
