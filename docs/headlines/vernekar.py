@@ -82,7 +82,7 @@ def headlines():
             "{:.1p} %; {:.1p} and {:.1p} %",
             lambda where=where: [
                 metric("vernekar", "reject", measure, **where)
-                for measure in ("known lost", "refused at 2", "refused at 1000")
+                for measure in ("known lost", "refused at 200%", "refused at 100000%")
             ],
             lambda lost, near, far: part((lost <= 0.05) + (near > 0.99) + (far > 0.99), 3),
         )

@@ -146,8 +146,8 @@ def run_dimensions(kind, n_features, seed):
     radius = np.sqrt(chi2.ppf(0.99, n_features))
     for times in TIMES:
         rows = around(centers, times, radius, seed)
-        metrics[f"refused at {times}"] = rejected(classifier, rows).mean()
-        metrics[f"confidence at {times}"] = largest_proba(classifier, rows).mean()
+        metrics[f"refused at {times:.0%}"] = rejected(classifier, rows).mean()
+        metrics[f"confidence at {times:.0%}"] = largest_proba(classifier, rows).mean()
     return metrics
 
 
