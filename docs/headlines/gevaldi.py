@@ -47,19 +47,22 @@ def expressivity(n):
 
 
 def named_worse(kind, generator):
-    """How often the forest with a planted fault is named the worse one, over all tables."""
-    forest, other = (
-        [
-            value
-            for data in TABLES
-            for value in table(data, f"faulty, {kind}: {which}", generator).values
-        ]
-        for which in ("forest", "other")
-    )
-    right = sum(a > b for a, b in zip(forest, other, strict=True))
-    return Number([right], table(TABLES[0], f"faulty, {kind}: forest", generator).n), len(
-        forest
-    )
+    """How often the forest with a planted fault is named the worse one, on tables on record."""
+    right, runs, least = 0, 0, []
+    for data in TABLES:
+        try:
+            forest, other = (
+                table(data, f"faulty, {kind}: {which}", generator)
+                for which in ("forest", "other")
+            )
+        except LookupError:
+            continue
+        right += sum(a > b for a, b in zip(forest.values, other.values, strict=True))
+        runs += len(forest.values)
+        least.append(forest.n)
+    if not runs:
+        raise LookupError("gevaldi.csv has no planted fault.")
+    return Number([right], min(least)), runs
 
 
 def headlines():
@@ -73,7 +76,7 @@ def headlines():
         )
     for n in (1, 3, 5):
         yield claim(
-            f"four pairs of networks on letters: prediction set distance of the {n} likeliest rises",
+            f"four pairs on letters: prediction set distance of the {n} likeliest rises",
             "rises",
             "{:.2f} to {:.2f}",
             lambda n=n: rise(n),

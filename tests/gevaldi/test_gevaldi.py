@@ -29,6 +29,7 @@ from sklearn_ood import (
 from sklearn_ood.generators import (
     VAE,
     GaussianMixtureGenerator,
+    InterpolationGenerator,
     NearestNeighborGenerator,
     PCAGenerator,
     PretrainedGenerator,
@@ -178,8 +179,8 @@ class TestFit:
         few = np.r_[0:20, 50:70, 100:120]
         gevaldi.fit(X[few], Y[few])
         assert gevaldi.estimator_names_ == ["wide", "deep"]
-        assert gevaldi.optimizer_ == "adam"
-        assert isinstance(gevaldi.generator_, GaussianMixtureGenerator)
+        assert gevaldi.optimizer_ == "evolution"
+        assert isinstance(gevaldi.generator_, InterpolationGenerator)
 
     def test_images_reach_networks_and_generator_as_images(self):
         images = np.random.RandomState(0).rand(24, 1, 8, 8).astype(np.float32)
