@@ -316,7 +316,7 @@ class GenerativeClassifier(OODClassifier):
     def _make_similarity(self, rows, codes, seed):
         if self.similarity == "auto":
             return self.generator_.default_similarity
-        if hasattr(self.similarity, "fit"):
+        if hasattr(self.similarity, "fit") and not isinstance(self.similarity, type):
             return clone_completed(self.similarity, random_state=seed).fit(rows, codes)
         return self.similarity
 
@@ -339,7 +339,7 @@ class GenerativeClassifier(OODClassifier):
 
 
 def _minus(similarity, x, generated):
-    return -called("similarity", similarity, x, generated)
+    return called("similarity", lambda *both: -similarity(*both), x, generated)
 
 
 def _some(rows, codes, seed):

@@ -235,7 +235,7 @@ def _size_after(conv, input_shape):
             return conv(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
         raise ValueError(
-            f"Got images of shape {tuple(input_shape)}, which are too small for this network "
+            f"Got input_shape={tuple(input_shape)}, images too small for this network "
             f"({error}); use module='small_cnn' or resize the images (vgg13 needs 32x32)."
         ) from error
 

@@ -65,7 +65,13 @@ def test_zero_probabilities_give_finite_values_and_gradients(divergence, n_membe
 
 def test_resolve():
     assert resolve_divergence("js") is js_divergence
-    assert resolve_divergence(len) is len
+    predictions = torch.zeros(2, 3, 4)
+    assert (
+        resolve_divergence(lambda log_p: log_p.sum(dim=(0, 2)))(predictions).tolist() == [0] * 3
+    )
+    for nothing in (len, lambda log_p: None):
+        with pytest.raises(TypeError, match=r"Got divergence=.*expected a tensor"):
+            resolve_divergence(nothing)(predictions)
     for wrong in ("jensen", 3, None):
         with pytest.raises(
             ValueError, match=r"Got divergence=.*expected one of \['js', 'kl'\]"
