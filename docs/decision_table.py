@@ -101,7 +101,7 @@ def made_outliers():
 
 def far_away():
     reject, confident = (
-        mean("vernekar", method, "box answered", data="boundary sampler")
+        mean("vernekar", method, "box answered", data="ring")
         for method in ("reject", "confident")
     )
     return (

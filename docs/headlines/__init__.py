@@ -19,6 +19,7 @@ PAGES = {
     "gevaldi": "GeValDi",
     "outlier_tables": "Made outliers on tables",
     "combined": "Combined evidence",
+    "selective_tables": "Tables with known rows only",
 }
 VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}
 
@@ -50,7 +51,7 @@ def claim(what, said, cell, numbers=(), holds=lambda *_: None):
         found = numbers() if callable(numbers) else numbers
     except LookupError:
         return Headline(what, said, "", "", "open")
-    verdict = holds(*map(float, found))
+    verdict = holds(*(x if isinstance(x, str) else float(x) for x in found))
     verdict = {True: "yes", False: "no", None: "open"}.get(verdict, verdict)
     runs = [str(number.n) for number in found if hasattr(number, "n")]
     return Headline(what, said, cell.format(*found), min(runs, default=""), verdict)

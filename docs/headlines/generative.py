@@ -27,8 +27,11 @@ def headlines():
         )
 
     def above(method):
-        hybrid, cnn = (np.array(risk(m).values[0]) for m in (f"{method} + cnn's labels", "cnn"))
-        return Number([np.sum(hybrid > cnn + 1e-12)], risk("cnn").n)
+        """At how many coverages a hybrid has more risk than the network, and where."""
+        hybrid, cnn = (np.array(risk(m).values[0]) for m in (method, "cnn"))
+        over = np.flatnonzero(hybrid > cnn + 1e-12)
+        at = f", {2 * over[0] + 2} to {2 * over[-1] + 2} % of all rows" if len(over) else ""
+        return Number([len(over)], risk("cnn").n), len(cnn), at
 
     def ahead(measure, low):
         won = 0
@@ -53,13 +56,28 @@ def headlines():
             lambda method=method: [mnist(method, "accuracy")],
             lambda ours, said=said: round(ours, 4) >= said,
         )
-    for name, method in (("VAE", "vae"), ("GAN", "gan"), ("nearest neighbour", "knn")):
+    for name, method in (("GAN", "gan"), ("GAN of images", "gan, images")):
+        yield claim(
+            f"scikit-learn's digits named rightly, {name}",
+            "goal: 95 %",
+            "{:.1p} % ({:.0f} s of a processor)",
+            lambda method=method: [
+                metric("generative", method, measure, experiment="digits")
+                for measure in ("accuracy", "fit, processor seconds")
+            ],
+            lambda ours, _: ours >= 0.95,
+        )
+    for name, method in (
+        *(("VAE", "vae"), ("GAN", "gan"), ("nearest neighbour", "knn")),
+        *(("PCA", "pca 64, l2"), ("PCA's density", "pca, likelihood")),
+        ("nearest neighbour in the CNN's features", "cnn conv features, knn"),
+    ):
         yield claim(
             f"hybrid of the CNN and the {name} at or below the CNN's risk (Omniglot unknown)",
             "at every coverage",
-            "above it at {:.0f} of {} coverages",
-            lambda method=method: [above(method), len(risk("cnn").values[0])],
-            lambda over, of: over == 0,
+            "above it at {:.0f} of {} coverages{}",
+            lambda method=method: above(f"{method} + cnn's labels"),
+            lambda over, *_: over == 0,
         )
     yield claim(
         "risk of the VAE's most confident answers falls to 0 (Omniglot unknown)",

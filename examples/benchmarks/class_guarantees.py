@@ -86,11 +86,12 @@ class Losses(Setting):
         return model.set_params(loss=loss) if self.loss else model
 
     def fitted(self, population, rng):
+        if not self.largest and self.promise.get("guarantee_for") != "group":
+            return super().fitted(population, rng)
         X, y = population.draw(self.n_rows, rng)
-        model, more = self.model(rng), {}
-        if self.largest and self.is_weighted:
-            more = {"sample_weight": self._density(X)}
-        return model.fit(X, y, **more, **self._groups(X))
+        is_weighted = self.largest and self.is_weighted
+        more = {"sample_weight": self._density(X)} if is_weighted else {}
+        return self.model(rng).fit(X, y, **more, **self._groups(X))
 
     def is_broken(self, population, model):
         rows = population.rows

@@ -2,7 +2,8 @@
 
     python examples/papers/figures.py vernekar    # trains six nets
     python examples/papers/figures.py lee         # trains six nets
-    python examples/papers/figures.py generative  # from the scores kept by generative.py
+    python examples/papers/figures.py generative  # from results, and trains a small VAE
+    python examples/papers/figures.py gevaldi     # from results, and gevaldi_ensemble.py
     python examples/papers/figures.py spigler     # from results and nets kept by spigler.py
 
 Models and scores that the protocols keep are read from their folder, or from ``--cache``.
@@ -22,21 +23,24 @@ import generative
 import lee
 import spigler
 import vernekar
-from lab import Store, images, parser, test_images
+from lab import Store, images, kept, parser
+from sklearn_ood import GenerativeClassifier
 from sklearn_ood.datasets import make_two_gaussians
+from sklearn_ood.generators import VAE
+from sklearn_ood.gevaldi import plot_ascent, plot_map, plot_regions, plot_samples
 from sklearn_ood.inspection import FoolingDisplay
-from sklearn_ood.metrics import RiskCoverageDisplay
 
 BOX = (-50, 50, -50, 50)
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 CURVES = {
-    "cnn, float32": "network, float32",
     "cnn": "network",
-    "vae": "VAE, its own labels",
-    "pca, likelihood": "PCA, its own labels",
-    "cnn conv features, knn": "nearest rows in features, its own labels",
+    "vae": "VAE",
+    "gan": "GAN",
+    "knn": "nearest row",
+    "pca 64, l2": "PCA, l2",
+    "pca, likelihood": "PCA, likelihood",
 }
-BEST, MAX_SHOWN = "cnn conv features, knn", 12
+N_SHOWN_ROWS = 3000
 
 
 def panels(n, size, **layout):
@@ -103,42 +107,69 @@ def draw_lee(args):
 
 
 def draw_generative(args):
-    """Figure 9 on MNIST and Omniglot, and the characters among the first 5 % of all rows."""
-    kept = generative.scored("mnist", args.cache)
-    n_digits = len(kept["cnn"]["mnist"]["score"])
-    truth = test_images("mnist")[1][:n_digits]
-    labels = np.r_[truth, np.full(len(kept["cnn"]["omniglot"]["score"]), -1)]
-
-    def joined(name, kind):
-        return np.r_[kept[name]["mnist"][kind], kept[name]["omniglot"][kind]]
-
-    answers, score = joined("cnn", "label"), joined(BEST, "score")
-    figure, axes = panels(1, (6.4, 4.2))
-    curves = {
-        title: (joined(name, "label"), joined(name, "score"), "--")
-        for name, title in CURVES.items()
-        if "omniglot" in kept.get(name, ())
-    } | {"hybrid: network, nearest rows in features": (answers, score, "-")}
-    for title, (predicted, values, style) in curves.items():
-        RiskCoverageDisplay.from_predictions(
-            labels, predicted, values, name=title, ax=axes, optimal=False, linestyle=style
-        )
-    axes.set(yscale="log", ylim=(3e-4, 1), ylabel="Selective risk (0 is not drawn)")
-    axes.set_title("MNIST test and 31,460 Omniglot characters")
-    axes.legend(fontsize=8)
+    """Figure 9 from the results; nearest generations (6, 7, 10) of a small VAE a class."""
+    store, data = Store("generative", args.results), "mnist and omniglot"
+    found = {
+        name: metrics["risk"].split() for name, metrics in store.find("risk", data).items()
+    }
+    figure, axes = panels(2, (10, 4.2), sharey=True)
+    for ax, suffix in zip(axes, ("", " + cnn's labels"), strict=True):
+        for name, title in CURVES.items():
+            risk = found.get(name + suffix * (name != "cnn"))
+            if risk is not None:
+                style = {"color": "black", "linewidth": 2} if name == "cnn" else {}
+                ax.plot(generative.COVERAGES, np.array(risk, dtype=float), label=title, **style)
+        ax.set(xlabel="Coverage", yscale="log", ylim=(3e-4, 1))
+        ax.set_title("hybrids: the network's labels" if suffix else "each with its own labels")
+    axes[0].set_ylabel("Selective risk (0 is not drawn)")
+    axes[0].legend(fontsize=8)
     yield "generative_figure9", figure, 80
-    first = np.argsort(-score, kind="stable")[: int(0.05 * len(score))]
-    wrong = first[labels[first] == -1][:MAX_SHOWN]
-    characters = images("omniglot", "all")[0]
-    figure, axes = plt.subplots(
-        1, max(1, len(wrong)), figsize=(1.3 * max(2, len(wrong)), 1.6), squeeze=False
+    X, y = images("mnist")
+    vae = VAE(10, encoder="mlp", decoder="mlp", max_epochs=30, random_state=0)
+    classifier = GenerativeClassifier(
+        vae, search="both", input_shape=generative.IMAGE, max_iter=20, random_state=0
     )
-    for ax, row in zip(axes[0], wrong, strict=False):
-        ax.imshow(characters[row - n_digits].reshape(28, 28), cmap="gray_r")
-        ax.set_title(f"as {answers[row]}", fontsize=9)
-    for ax in axes[0]:
-        ax.axis("off")
-    yield "generative_confident_errors", figure, 80
+    classifier, _ = kept(
+        args.cache / "nearest.joblib",
+        lambda: classifier.fit(X[:N_SHOWN_ROWS], y[:N_SHOWN_ROWS]),
+    )
+    X, y = (part[:1000] for part in images("mnist", "test"))
+    answers, confidence = classifier.predict(X), classifier.score_samples(X)
+    characters = images("omniglot", "all")[0][:1000]
+    strange = np.argsort(-classifier.score_samples(characters), kind="stable")[:4]
+    order = np.argsort(-confidence, kind="stable")
+    wrong = order[answers[order] != y[order]]
+    yield "generative_figure6", classifier.plot_explanation(X[:4], y[:4]), 80
+    few = np.r_[wrong[:2], wrong[-2:]]
+    yield "generative_figure7", classifier.plot_explanation(X[few], y[few]), 80
+    yield "generative_figure10", classifier.plot_explanation(characters[strange]), 80
+
+
+def draw_gevaldi(args):
+    """Figures 1 to 6: from the results, and from the ensemble kept by gevaldi_ensemble.py."""
+    store = Store("gevaldi", args.results)
+    for data in ("letter_recognition", "mnist"):
+        curves = {}
+        for (experiment, where, pair, _, _, metric), values in store.lines.items():
+            if (experiment, where) == ("expressivity", data) and "path" in metric:
+                curves.setdefault(metric, {}).setdefault(pair, []).append(values)
+        if curves:
+            figure, axes = panels(len(curves), (3.4 * len(curves), 3.2))
+            for ax, (metric, pairs) in zip(axes, sorted(curves.items()), strict=True):
+                for pair, runs in pairs.items():
+                    runs = np.array(runs, dtype=float)
+                    steps = np.linspace(0, 100, runs.shape[1])
+                    ax.errorbar(steps, runs.mean(0), runs.std(0), label=pair, capsize=2)
+                ax.set(xlabel="Step", title=metric.replace(" path", ""))
+            axes[0].legend(fontsize=7)
+            yield f"gevaldi_figure2_{data}", figure, 80
+    file = args.cache / "ensemble, one latent space, 0.joblib"
+    gevaldi, found, X, y = joblib.load(file)
+    regions = gevaldi.failure_regions(found, space="latent")
+    yield "gevaldi_figure1", plot_samples(found, max_samples=6), 80
+    yield "gevaldi_figure3", plot_ascent(found), 80
+    yield "gevaldi_figure5", plot_map(found, regions[:10], X[:3000], y[:3000]), 80
+    yield "gevaldi_figure6", plot_regions(found, regions, max_regions=6), 80
 
 
 def draw_spigler(args):
@@ -220,6 +251,7 @@ DRAW = {
     "vernekar": draw_vernekar,
     "lee": draw_lee,
     "generative": draw_generative,
+    "gevaldi": draw_gevaldi,
     "spigler": draw_spigler,
 }
 

@@ -47,8 +47,9 @@ def fit(digits, n_rows, conditional, seed):
     member = SoftmaxClassifier(hidden_layer_sizes=(32,), max_epochs=10, module="mlp")
     bagging = BaggingClassifier(member, n_estimators=5, random_state=seed)
     members = bagging.fit(X[rows], y[rows]).estimators_
-    networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 25, "random_state": seed}
-    vae = VAE(8, conditional=conditional, **networks).fit(X[rows], y[rows])
+    networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 40, "batch_size": 16}
+    vae = VAE(8, conditional=conditional, random_state=seed, **networks)
+    vae.fit(X[rows], y[rows])
     named = [(f"net{i}", each) for i, each in enumerate(members)]
     gevaldi = GeValDi(**frozen(named, vae), input_shape=IMAGE, **ASCENT)
     judge = GenerativeClassifier("pca", random_state=seed).fit(X[others], y[others])
@@ -137,8 +138,8 @@ def compare(digits, test, kind, seed, n_rows, n_samples, cache):
 def main():
     cli = parser(__doc__, "gevaldi")
     cli.add_argument("--seeds", type=int, default=3)
-    cli.add_argument("--rows", type=int, default=6_000, help="to train on")
-    cli.add_argument("--samples", type=int, default=2_000, help="that climb")
+    cli.add_argument("--rows", type=int, default=4_000, help="to train on")
+    cli.add_argument("--samples", type=int, default=1_000, help="that climb")
     args = cli.parse_args()
     digits, test = images("mnist"), images("mnist", "test")
     store, sizes = Store("gevaldi", args.results), (args.rows, args.samples)

@@ -114,6 +114,7 @@ def run(name, seed, args):
         scores[label] = {
             "aurc": aurc_score(test[1], answers, ranks),
             "accuracy": (answers == test[1]).mean(),
+            "wrong": (answers != test[1]).sum(),
         } | promised(model, risk, *calibrate, *test)
     answers = combined.predict(test[0])
     for metric, share in SHARES.items():

@@ -7,13 +7,21 @@ points: the share of the box that the confident net answers with more than .95, 
 the reject net rejects, both along rays out to radius 10,000, and how many of 36 sectors of
 each ring the made outliers reach.
 
+``--dimensions``: the classifiers as they come, on four Gaussians in 2 to 200 dimensions: how
+many fresh rows are refused or named wrongly, and how many are refused far out. Distances are in
+units of the radius that holds 99 % of a cluster.
+
     python examples/papers/vernekar.py
+    python examples/papers/vernekar.py --dimensions 2 3 10 20 50 200 --seeds 2
     python examples/papers/figures.py vernekar
 """
 
 from functools import partial
+from itertools import product
 
 import numpy as np
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import chi2
 from sklearn.base import clone
 
 from lab import Store, parser, sectors, toy_network
@@ -21,7 +29,9 @@ from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, Reje
 from sklearn_ood.datasets import make_two_gaussians
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
+TIMES = (1.25, 1.5, 2, 3, 10, 100, 1000)
 BATCH_SIZE = 128
+DEFAULTS = {"reject": RejectClassifier, "confident": ConfidentClassifier}
 RADII = (20, 50, 100, 1000, 10_000)
 BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
 GAN = GANOutliers(lr=1e-3)
@@ -107,13 +117,60 @@ def kinds_for(source):
     return [kind for kind in CLASSIFIERS if "beta" not in kind or source != "box"]
 
 
+def clusters(n_features, seed, n=2000, n_fresh=4000, apart=6.5):
+    """Four Gaussians of unit variance: centres, training rows and fresh rows."""
+    rng = np.random.RandomState(seed)
+    centers = rng.uniform(-10, 10, size=(4, n_features))
+    while pdist(centers).min() < apart:
+        centers = rng.uniform(-10, 10, size=(4, n_features))
+    y = rng.randint(4, size=n + n_fresh)
+    X = centers[y] + rng.normal(size=(n + n_fresh, n_features))
+    return centers, (X[:n], y[:n]), (X[n:], y[n:])
+
+
+def around(centers, times, radius, seed, n=2000):
+    """Rows at ``times`` the radius of a cluster, where no other is close."""
+    rng = np.random.RandomState(seed)
+    directions = rng.normal(size=(n, centers.shape[1]))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    rows = centers[rng.randint(len(centers), size=n)] + times * radius * directions
+    return rows[cdist(rows, centers).min(axis=1) > 0.99 * min(times, 2) * radius]
+
+
+def run_dimensions(kind, n_features, seed):
+    """A classifier with every parameter as it comes, near and far."""
+    centers, known, (X, y) = clusters(n_features, seed)
+    classifier = DEFAULTS[kind](random_state=seed).fit(*known)
+    right = (classifier.predict(X) == y) & ~rejected(classifier, X)
+    metrics = {"known lost": 1 - right.mean()}
+    radius = np.sqrt(chi2.ppf(0.99, n_features))
+    for times in TIMES:
+        rows = around(centers, times, radius, seed)
+        metrics[f"refused at {times}"] = rejected(classifier, rows).mean()
+        metrics[f"confidence at {times}"] = largest_proba(classifier, rows).mean()
+    return metrics
+
+
+def dimensions(args):
+    """Every dimension, every seed."""
+    store = Store("vernekar", args.results)
+    for seed, n_features in product(range(args.seeds), args.dimensions):
+        for kind in DEFAULTS:
+            compute = partial(run_dimensions, kind, n_features, seed)
+            store.run(compute, "dimensions", str(n_features), kind, seed, rows=2000)
+
+
 def main():
     cli = parser(__doc__, "vernekar")
     cli.add_argument("--seeds", type=int, default=5)
     cli.add_argument("--sigma", type=float, default=2.0)
     cli.add_argument("--epochs", type=int, default=60)
     cli.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    cli.add_argument("--dimensions", nargs="+", type=int, help="of four Gaussians")
     args = cli.parse_args()
+    if args.dimensions:
+        dimensions(args)
+        return
     store = Store("vernekar", args.results)
     settings = {"sigma": args.sigma, "epochs": args.epochs}
     keys = settings | {"batch_size": BATCH_SIZE, "net": "500-500"}

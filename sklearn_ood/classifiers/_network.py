@@ -13,7 +13,7 @@ from torch import nn
 
 from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, Share, fitted
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._blocks import is_mapped, take_rows
+from sklearn_ood.data._blocks import is_dataset, is_mapped, take_rows, training_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._evaluation import forward, undisturbed
@@ -83,7 +83,7 @@ class NetClassifier(OODClassifier):
     random_state : int, RandomState or None, default=None
         Seed of weights, batches and held-out rows: the same bits on a CPU, in any thread.
     verbose : int, default=0
-        1 shows a progress bar.
+        1 shows a progress bar, of training and of scoring a dataset.
 
     Attributes
     ----------
@@ -162,20 +162,25 @@ class NetClassifier(OODClassifier):
         return SoftmaxHead()
 
     @undisturbed
-    def fit(self, X, y):
+    def fit(self, X, y=None):
         """Train the network on the in-distribution rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+            Of a method that learns from no outliers also a ``torch.utils.data`` ``Dataset`` of
+            images, or a ``DataLoader``, which is read in every pass, never held.
         y : array-like of shape (n_samples,)
-            Labels; rows with the label ``ood_label`` are known outliers.
+            Labels; rows with the label ``ood_label`` are known outliers. None takes those of
+            the dataset.
 
         Returns
         -------
         self
         """
         self._validate_params()
+        if is_dataset(X) and self._learns_tensors:
+            X, y = training_rows(X, y)
         data = validate_training_data(
             self,
             X,

@@ -298,7 +298,7 @@ class RejectClassifier(OutlierClassifier):
     module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
             default="auto"
         As for :class:`SoftmaxClassifier`, with ``n_classes + 1`` outputs.
-    beta : float > 0, default=0.3
+    beta : float > 0, default=0.2
         Weight of the outliers in the loss. A larger one refuses more rows close to the
         classes, and more of their own.
     score_function : {"margin", "1-reject"}, default="margin"
@@ -330,7 +330,7 @@ class RejectClassifier(OutlierClassifier):
     """
 
     score_function: Annotated[str, StrOptions({"margin", "1-reject"})] = "margin"
-    beta: Positive = 0.3
+    beta: Positive = 0.2
 
     def n_outputs(self, n_classes):
         return n_classes + 1

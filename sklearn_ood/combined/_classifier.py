@@ -21,7 +21,7 @@ from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._explanation import explained
 from sklearn_ood.combined._network import from_module
 from sklearn_ood.combined._reference import MAX_ROWS, ReferenceRows
-from sklearn_ood.data._blocks import block_by_block, take_rows
+from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 
@@ -62,9 +62,9 @@ class CombinedClassifier(Composition, OODClassifier):
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
-        2,000 rows, else a quarter of them, between 500 and 10,000; where a member asks the
-        classifier, which then loses them, "cross" below 1,000, else a tenth, between 200 and
-        10,000. Where all that a p-value depends on is frozen, all rows calibrate.
+        2,000 rows, else a tenth of them, between 500 and 10,000; where a member asks the
+        classifier, which then loses them, "cross" below 1,000, and 200 at least. Where all
+        that a p-value depends on is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None
@@ -289,7 +289,7 @@ class CombinedClassifier(Composition, OODClassifier):
             In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of
             rows that are exchangeable with the calibration rows.
         """
-        return self.scale_.p_values(self._look(self._validate_rows(X))[1])
+        return self.scale_.p_values(self._typicality(self._member_scores(X)))
 
     def outliers_fdr(self, X, alpha: Share = 0.1):
         """Which rows of a batch to call outliers, with few false alarms among them.
@@ -387,6 +387,20 @@ class CombinedClassifier(Composition, OODClassifier):
         """
         return self._evidence_and_scores(self._validate_rows(X))[1]
 
+    def answers_and_p_values(self, X):
+        """``predict``, ``confidence``, ``p_values`` and ``member_p_values``, at one look.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+
+        Returns
+        -------
+        answers, confidence, p_values : ndarray of shape (n_samples,)
+        member_p_values : ndarray of shape (n_samples, n_members)
+        """
+        return in_blocks(self._answers_and_p_values, X)
+
     @property
     def n_calibration_(self):
         """Rows that calibrate the combination."""
@@ -398,23 +412,34 @@ class CombinedClassifier(Composition, OODClassifier):
     _log_proba = _evidence  # the evidence for a class is its log-probability
 
     def _scores(self, rows):
-        return self.scale_.log_p(self._look(rows)[1])
+        return self.scale_.log_p(self._typicality(self._asked_and_scores(rows)[1]))
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)  # one score, whatever the class
 
     def _evidence_and_scores(self, rows):
         """The evidence, and the confidence in its best class."""
-        log_proba, typicality = self._look(rows)
-        log_proba = log_proba if self.is_asked_ else self._evidence(rows)
-        log_p = self.scale_.log_p(typicality)
-        return log_proba, log_right(log_proba.max(axis=1), log_p, self.outlier_share)
+        return self._judged(rows)[:2]
 
-    def _look(self, rows):
-        """What the members ask of the classifier, and how typical each row is."""
+    def _answers_and_p_values(self, X):
+        log_proba, confidence, typicality, scores = self._judged(self._validate_rows(X))
+        p_values = _conformal.on_scales(self.member_scales_, scores, "p_values")
+        answers = self.classes_[log_proba.argmax(axis=1)]
+        return answers, confidence, self.scale_.p_values(typicality), p_values
+
+    def _judged(self, rows):
+        """The evidence, the confidence in its best class, how typical, and why."""
         log_proba, scores = self._asked_and_scores(rows)
+        log_proba = log_proba if self.is_asked_ else self._evidence(rows)
+        typicality = self._typicality(scores)
+        log_p = self.scale_.log_p(typicality)
+        confidence = log_right(log_proba.max(axis=1), log_p, self.outlier_share)
+        return log_proba, confidence, typicality, scores
+
+    def _typicality(self, scores):
+        """How typical rows are, from the members' scores."""
         log_p = _conformal.on_scales(self.member_scales_, scores)
-        return log_proba, -_conformal.combine(log_p, self.method)
+        return -_conformal.combine(log_p, self.method)
 
     def _asked_and_scores(self, rows):
         asked = self.classifier_ if self.is_asked_ else None

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 MIN_CALIBRATION, N_FOLDS = 20, 5
 # Below how many rows "auto" crosses them; which share calibrates above, at least and at most.
-AUTO, AUTO_ASKED = (2000, 0.25, 500, 10_000), (1000, 0.1, 200, 10_000)
+AUTO, AUTO_ASKED = (2000, 0.1, 500, 10_000), (1000, 0.1, 200, 10_000)
 TAIL_SHARE = 0.1
 TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.

@@ -39,7 +39,7 @@ def block_by_block(method: Method) -> Method:
     def answers(self, X):
         if is_lazy(X):
             return lazily(self, method.__name__, X)
-        return in_blocks(partial(method, self), X)
+        return in_blocks(partial(method, self), X, verbose=getattr(self, "verbose", 0))
 
     answers.__doc__ = _with_rows(cleandoc(method.__doc__ or ""))
     return cast(Method, answers)
@@ -51,10 +51,11 @@ def _with_rows(text):
     return text if "Parameters\n" in text else text.replace(returns, _ROWS + returns)
 
 
-def in_blocks(compute, X):
+def in_blocks(compute, X, *, verbose=0):
     """``compute(X)``, of a mapped file or a dataset block by block; its arrays are joined."""
     if is_dataset(X):
-        parts = [compute(block) for block in _datasets().image_blocks(X)]
+        blocks = _datasets().image_blocks(X)
+        parts = [compute(block) for block in (_with_bar(blocks, X) if verbose else blocks)]
     elif is_mapped(X) and len(X):
         parts = [compute(block) for block in row_blocks(X)]
     else:
@@ -62,6 +63,16 @@ def in_blocks(compute, X):
     if isinstance(parts[0], tuple):
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
     return np.concatenate(parts)
+
+
+def _with_bar(blocks, X):
+    """The blocks of a dataset, with a bar that shows how many images were read."""
+    from tqdm.auto import tqdm  # only where it is asked for
+
+    with tqdm(total=n_rows(X), unit="image") as bar:
+        for block in blocks:
+            yield block
+            bar.update(len(block))
 
 
 def row_blocks(X):
@@ -101,6 +112,12 @@ def indexable_rows(X, y, *, needs_labels=True):
             "or no y where the dataset has the labels."
         )
     return X, indexable(y)[0]
+
+
+def training_rows(X, y):
+    """The rows of a dataset, to be read when training asks for them, and the labels."""
+    rows = _datasets().DatasetRows(X)
+    return rows, rows.labels() if y is None else y
 
 
 def n_rows(X):
@@ -152,6 +169,10 @@ class PagedRows:
             part[start : start + at_once] = self.rows[chosen]
         return part
 
+    def part(self, mask):
+        """The rows where ``mask`` holds."""
+        return PagedRows(take_rows(self.rows, mask))
+
     def _count(self, n_bytes):
         """Give the pages back before more of them would be resident than may be."""
         self._n_resident += n_bytes
@@ -164,6 +185,8 @@ def take_rows(X, mask):
     """The rows where ``mask`` holds; those of a mapped file in a temporary one."""
     if is_dataset(X):
         return _datasets().part_of(X, mask)
+    if isinstance(X, PagedRows):
+        return X.part(mask)
     if is_mapped(X):
         return _spilled(X, mask, X.dtype)
     if is_tensor(X):

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from sklearn_ood._parameters import whole_numbers
 from sklearn_ood.data._blocks import (
+    PagedRows,
     as_type,
     is_dataset,
     is_mapped,
@@ -165,6 +166,9 @@ def _flat_rows(estimator, X, *, reset, dtype):
     """Flat rows, where they are; a mapped file is looked at block by block."""
     if is_tensor(X):
         return _tensor_rows(estimator, X, dtype, reset=reset)
+    if isinstance(X, PagedRows):  # of a dataset, which looks at each batch
+        _record_width(estimator, X.shape, reset=reset)
+        return X
     _check_dates_and_masks(X)
     name, dtype = type(estimator).__name__, dtype or _own_type(X)
     rows = X.reshape(X.shape[0], -1) if getattr(X, "ndim", 2) > 2 else X
@@ -243,15 +247,21 @@ def _tensor_rows(estimator, X, dtype, *, reset):
         )
     single = dtype == np.float32 or X.dtype == torch.float32 or X.dtype.itemsize < 4
     rows = X.detach().flatten(1).to(torch.float32 if single else torch.float64).contiguous()
-    shape_alone = np.broadcast_to(np.float32(0), rows.shape)  # takes no memory
-    validate_data(estimator, shape_alone, reset=reset, ensure_all_finite=False)
+    _record_width(estimator, tuple(rows.shape), reset=reset)
     if not (rows.sum().isfinite() or rows.isfinite().all()):
         raise ValueError(f"Input X contains NaN or infinity; {name} needs finite numbers.")
     return rows
 
 
+def _record_width(estimator, shape, *, reset):
+    shape_alone = np.broadcast_to(np.float32(0), shape)  # takes no memory
+    validate_data(estimator, shape_alone, reset=reset, ensure_all_finite=False)
+
+
 def _image_shape(X):
     """``(C, H, W)`` where X is a batch of images, None where it is rows."""
+    if isinstance(X, PagedRows):
+        return X.image_shape
     n_dims = getattr(X, "ndim", 2)
     if n_dims <= 2:
         return None

@@ -163,19 +163,39 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     def _n_features_out(self):
         return self._features(np.zeros((1, self.n_features_in_), dtype=np.float32)).shape[1]
 
-    def _features(self, rows):
-        def read(module, batch):
-            layers = [find_layer(module, self.layer_)] if self.layer_ else []
-            *call, outputs = last_call(layers, module, batch)
-            if call:
-                _, taken, outputs = call
-                outputs = taken if self.layer is None else outputs
-            return pooled(outputs, self.pooling)
+    @property
+    def feature_network_(self):
+        """From flat rows to features, as one torch module; rows are as those of X."""
+        estimator, _ = unwrap(self.estimator_)
+        module = LayerReader(estimator.net_.module_, self._read)
+        if getattr(estimator, "center_", None) is None:
+            return module
+        return nn.Sequential(estimator.scored_network_.network[0], module)
 
+    def _read(self, module, batch):
+        layers = [find_layer(module, self.layer_)] if self.layer_ else []
+        *call, outputs = last_call(layers, module, batch)
+        if call:
+            _, taken, outputs = call
+            outputs = taken if self.layer is None else outputs
+        return pooled(outputs, self.pooling)
+
+    def _features(self, rows):
         if hasattr(self.estimator_, "scale_rows"):
             rows = self.estimator_.scale_rows(rows)
-        features = evaluate(self.estimator_.net_, read, rows, self.batch_size)
+        features = evaluate(self.estimator_.net_, self._read, rows, self.batch_size)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
+
+
+class LayerReader(nn.Module):
+    """A network, of which ``read(network, rows)`` is wanted."""
+
+    def __init__(self, network, read):
+        super().__init__()
+        self.network, self.read = network, read
+
+    def forward(self, rows):
+        return self.read(self.network, rows)
 
 
 def features_once(method):

@@ -1,21 +1,24 @@
 """Scores that need a row's features and what a linear layer makes of them: its logits."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 from torch.nn.functional import normalize
 
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.nets._evaluation import map_batches, rows_per_batch, take_batch
+from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
-SMALLEST = 1e-150  # of a norm that divides; its square is a number, too
+SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 
 
-class LinearScore(Parameterized):
+class LinearScore(Parameterized, ABC):
     """Template of a score of features, and of the logits of the last linear layer.
 
     A method overrides ``_learn`` and ``_score``, which are written in torch, in float64.
@@ -83,19 +86,28 @@ class LinearScore(Parameterized):
         """
         return self._scores(validate_rows(self, X, keep_tensors=True))
 
+    @property
+    def scored_network_(self):
+        """The score as a module of tensor operations, from features in float64."""
+        function = RowFunction(lambda batch: self._batch_score(batch)[:, None])
+        return ScoredNetwork(function, EvidenceHead())
+
     def _learn(self, rows):
         """Learn from the training rows, block by block."""
 
+    @abstractmethod
     def _score(self, features, logits):
         """One number for each row, of tensors in float64."""
-        raise NotImplementedError
 
     @property
     def _needs_labels(self):
         return self.linear is None
 
     def _scores(self, rows):
-        return batched(lambda batch: self._score(batch, self._logits(batch)), rows)
+        return batched(self._batch_score, rows)
+
+    def _batch_score(self, batch):
+        return self._score(batch, self._logits(batch))
 
     def _logits(self, features):
         return features @ as_tensor(self.weight_, features).T + as_tensor(self.bias_, features)
@@ -107,6 +119,31 @@ class LinearScore(Parameterized):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self._needs_labels
         return tags
+
+
+class RowFunction(nn.Module):
+    """A function of rows in float64, as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, rows):
+        return self.function(rows)
+
+
+class EvidenceHead(Head):
+    """Of outputs that are the evidence, whose softmax at a temperature is p."""
+
+    def __init__(self, temperature=1.0):
+        super().__init__()
+        self.temperature = float(temperature)
+
+    def evidence(self, outputs):
+        return outputs
+
+    def log_proba(self, outputs):
+        return log_softmax(outputs / self.temperature)
 
 
 def as_tensor(array, beside):

@@ -10,7 +10,15 @@ from sklearn_ood._parameters import fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.detectors._linear import as_tensor, batched, total, unit
+from sklearn_ood.detectors._linear import (
+    EvidenceHead,
+    RowFunction,
+    as_tensor,
+    batched,
+    total,
+    unit,
+)
+from sklearn_ood.nets._heads import ScoredNetwork
 
 # Directions of less variance, beside the largest, are the rounding of float32 features.
 ROUNDING = np.finfo(np.float32).eps ** 2
@@ -118,6 +126,11 @@ class MahalanobisDistance(OODClassifier):
         self.background_whitening_ = whitening(total(background, rows) / len(rows))
         self.classes_ = data.classes
         return self
+
+    @property
+    def scored_network_(self):
+        """Evidence and score as a module of tensor operations, from features in float64."""
+        return ScoredNetwork(RowFunction(self._batch_evidence), EvidenceHead(temperature=2.0))
 
     def _evidence(self, rows):
         return batched(self._batch_evidence, rows)

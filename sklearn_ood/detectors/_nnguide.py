@@ -60,9 +60,9 @@ class NNGuide(LinearScore):
         self.bank_ = batched(guides, rows)
 
     def _scores(self, rows):
-        return batched(self._guided, rows, max_rows=BATCH_ROWS)
+        return batched(self._batch_score, rows, max_rows=BATCH_ROWS)
 
-    def _guided(self, batch):
-        similarity = unit(batch) @ as_tensor(self.bank_, batch).T
+    def _score(self, features, logits):
+        similarity = unit(features) @ as_tensor(self.bank_, features).T
         nearest = similarity.topk(min(self.n_neighbors, len(self.bank_)), dim=1).values
-        return nearest.mean(dim=1) * self._logits(batch).logsumexp(dim=1)
+        return nearest.mean(dim=1) * logits.logsumexp(dim=1)

@@ -70,7 +70,9 @@ class Subspace(LinearScore):
             self.weight_, self.bias_, self.scale_ = np.zeros((1, n_features)), np.zeros(1), 1.0
             self.origin_ = mean_of(torch.clone, rows).cpu().numpy()
         else:
-            self.origin_ = -np.linalg.pinv(self.weight_) @ self.bias_
+            # Directions of less weight are the rounding of float32 weights.
+            rounding = max(self.weight_.shape) * np.finfo(np.float32).eps
+            self.origin_ = -np.linalg.pinv(self.weight_, rcond=rounding) @ self.bias_
         covariance = total(lambda block: gram(block - as_tensor(self.origin_, block)), rows)
         axes = torch.linalg.eigh(covariance).eigenvectors.cpu().numpy()
         self.residual_axes_ = axes[:, : n_features - n_components]

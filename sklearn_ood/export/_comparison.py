@@ -4,6 +4,7 @@ import warnings
 from importlib import import_module
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 # A graph and Python agree when they differ by no more, or by no larger share.
 TOLERANCE = 1e-3
@@ -33,8 +34,21 @@ def run(model, feeds):
     return runtime.InferenceSession(model.SerializeToString(), options).run(None, feeds)
 
 
+def is_mixed(X):
+    """Whether it is a frame with columns of text."""
+    return hasattr(X, "iloc") and any(is_text(X[name]) for name in X.columns)
+
+
+def is_text(column):
+    """Whether a column of a frame is an input of text."""
+    categories = getattr(column.dtype, "categories", column)
+    return getattr(categories.dtype, "kind", "O") not in "biuf"
+
+
 def some_rows(X, n_features):
-    """At most so many of a user's rows, flat and in float64."""
+    """At most so many of a user's rows, flat and in float64, or a frame with text as it is."""
+    if is_mixed(X):
+        return X.iloc[:: -(-len(X) // MAX_ROWS)].reset_index(drop=True)
     X = np.asarray(X, dtype=np.float64)
     return X[:: -(-len(X) // MAX_ROWS)].reshape(-1, n_features)
 
@@ -55,12 +69,31 @@ def typical_rows(steps, classifier):
 
 def with_edges(rows):
     """Rows, and beside them zeros, other norms, large and tiny numbers, and NaN in a column."""
+    if hasattr(rows, "columns"):
+        return _frame_with_edges(rows)
     signs = np.where(np.random.default_rng(1).random(rows.shape[1]) < 0.5, -1.0, 1.0)
     sizes = np.array([0.0, 1e-6, 1e-3, 1e3, 1e17, 1e20, 1e30])
     columns = np.arange(0, rows.shape[1], -(-rows.shape[1] // MAX_COLUMNS))
     missing = np.repeat(rows[:1], len(columns), axis=0)
     missing[np.arange(len(columns)), columns] = np.nan
     return np.concatenate([rows, 10 * rows[:9], sizes[:, None] * signs, missing])
+
+
+def _frame_with_edges(frame):
+    """Rows of a table, and beside them larger numbers, and one column's missing in each."""
+    pandas, numbers = import_module("pandas"), frame.select_dtypes("number").columns
+    larger = frame.head(9).copy()
+    larger[numbers] = larger[numbers] * 10.0
+    missing = [
+        frame.head(1).assign(**{name: np.nan}) for name in numbers if isinstance(name, str)
+    ]
+    return pandas.concat([frame, larger, *missing], ignore_index=True)
+
+
+def is_large(rows):
+    """Which rows have a number beyond what float32 can square."""
+    numbers = rows.select_dtypes("number") if hasattr(rows, "columns") else rows
+    return np.abs(np.asarray(numbers, dtype=np.float64)).max(axis=1, initial=0) > LARGE
 
 
 def taken(function, rows):
@@ -72,7 +105,8 @@ def taken(function, rows):
     except Exception:  # whatever a foreign estimator raises for rows that it refuses
         if len(rows) == 1:
             return np.zeros(1, dtype=bool), None
-    parts = [taken(function, rows[half]) for half in np.array_split(np.arange(len(rows)), 2)]
+    halves = np.array_split(np.arange(len(rows)), 2)
+    parts = [taken(function, _safe_indexing(rows, half)) for half in halves]
     made = [outputs for _, outputs in parts if outputs is not None]
     joined = tuple(map(np.concatenate, zip(*made, strict=True))) if made else None
     return np.concatenate([each for each, _ in parts]), joined
@@ -81,18 +115,22 @@ def taken(function, rows):
 def as_fitted(estimator, rows):
     """Rows as a frame where the estimator knows names and pandas is there."""
     names = getattr(estimator, "feature_names_in_", None)
+    if hasattr(rows, "columns"):
+        return rows
     try:
         return rows if names is None else import_module("pandas").DataFrame(rows, columns=names)
     except ImportError:
         return rows
 
 
-def transform(step, rows):
-    """Which rows a step takes, and what it makes of these, dense."""
+def made_by(step, rows, method):
+    """Which rows a step takes, and what a method of it makes of these, dense."""
 
     def function(rows):
-        made = step.transform(as_fitted(step, rows))
+        made = getattr(step, method)(as_fitted(step, rows))
         return (made.toarray() if hasattr(made, "toarray") else np.asarray(made),)
 
     takes, outputs = taken(function, rows)
-    return takes, None if outputs is None else outputs[0].astype(np.float64)
+    made = None if outputs is None else outputs[0]
+    # Text stays as it is.
+    return takes, made if made is None or made.dtype.kind in "OU" else made.astype(np.float64)

@@ -1,25 +1,24 @@
 """Transformers before a network as parts of a graph, each compared with its ``transform``."""
 
-import copy
-
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import PowerTransformer
 
-from sklearn_ood.export._comparison import LARGE, TOLERANCE, package, run, transform, with_edges
+from sklearn_ood.export._builder import OPSETS, Flow, written
+from sklearn_ood.export._comparison import LARGE, TOLERANCE, made_by, package, run, with_edges
+from sklearn_ood.export._networks import InSingle, convert
+from sklearn_ood.export._tables import append_by_hand
+from sklearn_ood.export._trees import tree_model
 
-# The newest operators that both torch's and scikit-learn's converters write.
-OPSETS = {"": 18, "ai.onnx.ml": 3}
 # In double, which skl2onnx has in float32 only: filling in, and Yeo and Johnson's power.
 IMPUTER = """
-<ir_version: 8, opset_import: ["": 18]>
 step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
     is_missing = IsNaN(rows)
     out = Where(is_missing, statistics, rows)
 }
 """
 YEO_JOHNSON = """
-<ir_version: 8, opset_import: ["": 18]>
 step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
     zero = Constant<value = double {0.0}>()
     one = Constant<value = double {1.0}>()
@@ -42,41 +41,50 @@ step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
 """
 
 
-def append_steps(onnx, graph, steps, rows):
-    """Add the transformers that come before a network; the name of what they give out.
+def append_steps(builder, steps, flow):
+    """Add the transformers that come before an estimator.
 
     Each is compared with Python on the rows, as they come to it, and on edge rows.
     """
-    source = "X"
     for name, step in steps:
-        model = _convert_step(onnx, name, step, with_edges(rows), np.arange(len(rows)))
-        part = onnx.compose.add_prefix(model, f"step{len(graph.node)}/")
-        source = append_part(onnx, graph, part, [source])[0].name
-        _, rows = transform(step, rows)
-    return source
+        if step not in (None, "passthrough"):
+            flow = append_step(builder, name, step, flow, "transform")
+    return flow
 
 
-def append_part(onnx, graph, model, sources):
-    """Add a part that reads ``sources`` and return its outputs."""
-    for source, wanted in zip(sources, model.graph.input, strict=True):
-        kind = wanted.type.tensor_type.elem_type
-        graph.node.append(onnx.helper.make_node("Cast", [source], [wanted.name], to=kind))
-    graph.node.extend(model.graph.node)
-    graph.initializer.extend(model.graph.initializer)
-    return model.graph.output
+def append_step(builder, name, step, flow, method):
+    """Add what a method of a fitted estimator gives for rows."""
+    _, rows = made_by(step, flow.rows, method)
+    tensor = append_by_hand(builder, step, flow)
+    if tensor is None and hasattr(step, "feature_network_"):
+        kind = f"{type(step).__name__} around {type(step.estimator_).__name__}"
+        model = convert(InSingle(step.feature_network_), step.n_features_in_, name=kind)
+        (tensor,) = builder.append(model, flow.tensor)
+    elif tensor is None:
+        if isinstance(flow.tensor, dict):
+            raise TypeError(
+                f"Got text before the step {name!r} ({type(step).__name__}), which has no ONNX "
+                "form for it; put an encoder before it, in a ColumnTransformer."
+            )
+        model = _converted(name, step, flow.rows, method)
+        (tensor,) = builder.append(model, flow.tensor)
+    # Text, whose columns keep their names.
+    is_text = isinstance(tensor, dict) and not hasattr(rows, "columns")
+    return Flow(tensor, type(flow.rows)(rows, columns=list(tensor)) if is_text else rows)
 
 
-def _convert_step(onnx, name, step, rows, usual):
-    """A transformer as a model that gives the same: by skl2onnx, in double where it can."""
+def _converted(name, step, rows, method):
+    """A step as a model that gives the same: by skl2onnx, in double where it can."""
     types, errors = package("skl2onnx").common.data_types, []
-    takes, wanted = transform(step, rows)
-    for convert, kind, dtype in (
+    onnx, usual, rows = package("onnx"), np.arange(len(rows)), with_edges(rows)
+    takes, wanted = made_by(step, rows, method)
+    for write, kind, dtype in (
         (_by_hand, types.DoubleTensorType, "f8"),
         (_by_skl2onnx, types.DoubleTensorType, "f8"),
         (_by_skl2onnx, types.FloatTensorType, "f4"),
     ):
         try:
-            model = convert(onnx, step, kind)
+            model = write(onnx, step, kind)
             onnx.checker.check_model(model, full_check=True)
             given = run(model, {"rows": rows.astype(dtype)})
             return _only_output(onnx, model, *_same_output(given, takes, wanted, rows, usual))
@@ -91,7 +99,8 @@ def _convert_step(onnx, name, step, rows, usual):
 def _by_skl2onnx(onnx, step, kind):
     inputs = [("rows", kind([None, step.n_features_in_]))]
     convert = package("skl2onnx").to_onnx
-    model = convert(_by_position(step), initial_types=inputs, target_opset=OPSETS)
+    options = {id(step): {"zipmap": False}} if is_classifier(step) else None
+    model = convert(step, initial_types=inputs, target_opset=OPSETS, options=options)
     model = package("onnx.inliner").inline_local_functions(model)
     if {node.domain for node in model.graph.node} - set(OPSETS):
         raise ValueError("its graph needs functions of its own")
@@ -99,45 +108,22 @@ def _by_skl2onnx(onnx, step, kind):
 
 
 def _by_hand(onnx, step, _kind):
-    """A PowerTransformer (its scaling is read off zeros and ones) or a SimpleImputer."""
+    """Trees, a PowerTransformer (its scaling is read off zeros and ones), a SimpleImputer."""
+    if (model := tree_model(step)) is not None:
+        return model
     if isinstance(step, SimpleImputer) and not step.add_indicator:
         text, arrays = IMPUTER, {"statistics": np.asarray(step.statistics_, dtype=np.float64)}
     elif isinstance(step, PowerTransformer) and step.method == "yeo-johnson":
         powers = np.asarray(step.lambdas_, dtype=np.float64)
-        _, (offset, at_ones) = transform(step, np.stack([0 * powers, 0 * powers + 1]))
+        ends = np.stack([0 * powers, 0 * powers + 1])
+        _, (offset, at_ones) = made_by(step, ends, "transform")
         divisor = np.where(powers == 0, 1, powers)
         curved = np.where(powers == 0, np.log(2), np.expm1(powers * np.log(2)) / divisor)
         arrays = {"positive_power": powers, "negative_power": 2 - powers, "offset": offset}
         text, arrays["slope"] = YEO_JOHNSON, (at_ones - offset) / curved
     else:
         raise TypeError(f"{type(step).__name__} has no form of our own")
-    parse = package("onnx.parser").parse_model
-    model = parse(text.replace("WIDTH", str(step.n_features_in_)))
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(values, name) for name, values in arrays.items()
-    )
-    return model
-
-
-def _by_position(step):
-    """A ColumnTransformer that takes its columns by position where it has them by name."""
-    if not (hasattr(step, "transformers_") and hasattr(step, "feature_names_in_")):
-        return step
-    place = {name: k for k, name in enumerate(step.feature_names_in_)}
-
-    def positions(columns):
-        if isinstance(columns, slice):
-            names = [place.get(each, each) for each in (columns.start, columns.stop)]
-            last = names[1] + 1 if isinstance(columns.stop, str) else names[1]  # by label
-            return list(range(len(place)))[names[0] : last : columns.step]
-        columns = np.atleast_1d(columns)
-        if columns.dtype == bool:
-            return np.flatnonzero(columns).tolist()
-        return [place.get(each, each) for each in columns.tolist()]
-
-    moved = copy.copy(step)
-    moved.transformers_ = [(*part, positions(last)) for *part, last in step.transformers_]
-    return moved
+    return written(text.replace("WIDTH", str(step.n_features_in_)), **arrays)
 
 
 def _same_output(given, takes, wanted, rows, usual):

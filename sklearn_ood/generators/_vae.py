@@ -76,7 +76,7 @@ class VAECore(Core):
 
 
 class VAE(NetGenerator):
-    """Generate the rows of each class with a variational autoencoder.
+    """Generate the rows of each class with a variational autoencoder [1]_.
 
     All classes' networks are trained at the same time, as one stacked net.
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from scipy.stats import binom, binomtest
 from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_pandas_support
@@ -18,13 +17,11 @@ from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of
-from sklearn_ood.data._tables import TableColumns
+from sklearn_ood.metrics._rules import Columns, find_rules
 
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
 SIGNIFICANT = 0.05
-MAX_DEPTH, MAX_CATEGORIES = 3, 30
-LEAST_ROWS, LEAST_SHARE = 10, 0.02
 
 
 class ChurnRegion(NamedTuple):
@@ -231,11 +228,11 @@ def churn_report(
         if len(truth) != len(different):
             raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
         outcomes = np.column_stack([_outcome(*each, truth) for each in answered])
-    values, names, unread = _features(X)
-    halves = check_random_state(random_state).permutation(len(different)) % 2 == 0
-    rules = _rules(values, names, different, halves, max_regions)
-    regions = _measured(rules, different, outcomes, halves if len(rules) > 1 else None)
-    return ChurnReport(different, _flips(different, outcomes), regions, unread)
+    columns = Columns.of(X)
+    grown = check_random_state(random_state).permutation(len(different)) % 2 == 0
+    rules = find_rules(columns, different, grown, max_regions)
+    regions = _measured(rules, different, outcomes, grown if len(rules) > 1 else None)
+    return ChurnReport(different, _flips(different, outcomes), regions, columns.unread)
 
 
 def mcnemar(only_first, only_second):
@@ -280,9 +277,9 @@ def _interval(count, n):
     return float(interval.low), float(interval.high)
 
 
-def _measured(rules, different, outcomes, halves):
+def _measured(rules, different, outcomes, grown):
     """Regions, the one with the largest share of different answers first."""
-    kept = np.ones(len(different), dtype=bool) if halves is None else ~halves
+    kept = np.ones(len(different), dtype=bool) if grown is None else ~grown
     regions = []
     for rule, inside in rules:
         rows = inside & kept
@@ -300,93 +297,6 @@ def _measured(rules, different, outcomes, halves):
         pairs = zip(regions, adjusted, strict=True)
         regions = [each._replace(p_value=p) for each, p in pairs]
     return sorted(regions, key=lambda each: -each.n_different / each.n_rows)
-
-
-def _features(X):
-    """Columns that rules can be made of, their names as pairs, and those left out.
-
-    A name is a column and, where the feature says whether it has a category, the category.
-    """
-    if issparse(X) or (not hasattr(X, "columns") and np.ndim(X) < 2):
-        return np.empty((len(X) if not issparse(X) else X.shape[0], 0)), [], []
-    if not hasattr(X, "columns"):
-        rows = np.asarray(X)
-        rows = rows.reshape(len(rows), -1)
-        parts = {f"x{j}": rows[:, [j]] for j in range(rows.shape[1])}
-    else:
-        parts = {name: X[[name]] for name in dict.fromkeys(X.columns)}
-    values, names, unread = [], [], []
-    for name, part in parts.items():
-        try:
-            columns = TableColumns.of(part)
-            read = columns.read(part)
-        except (TypeError, ValueError):
-            unread.append(str(name))
-            continue
-        for column, levels in zip(read.T, columns.levels, strict=True):
-            if len(levels):
-                codes = np.where(np.isnan(column), -1, column)
-                shown = [(-1, "missing"), *enumerate(levels[:MAX_CATEGORIES].tolist())]
-                values += [(codes == code).astype(float) for code, _ in shown]
-                names += [(str(name), level) for _, level in shown]
-            else:
-                values.append(column)
-                names.append((str(name), None))
-    return np.column_stack(values) if values else np.empty((len(X), 0)), names, unread
-
-
-def _rules(values, names, different, halves, max_regions):
-    """Rules and which rows they describe: the leaves of a tree grown on one half."""
-    everything = [("all rows", np.ones(len(different), dtype=bool))]
-    if max_regions == 1 or not values.shape[1] or len(set(different[halves].tolist())) < 2:
-        return everything
-    from sklearn.tree import DecisionTreeClassifier  # slow to import
-
-    least = max(LEAST_ROWS, int(LEAST_SHARE * halves.sum()))
-    settings = {"max_leaf_nodes": max_regions, "min_samples_leaf": least, "random_state": 0}
-    tree = DecisionTreeClassifier(max_depth=MAX_DEPTH, **settings)
-    tree.fit(values[halves], different[halves])
-    leaf, has_missing = tree.apply(values), np.isnan(values).any(axis=0)
-    paths = _paths(tree.tree_)
-    return [
-        (_rule(path, names, has_missing) if path else "all rows", leaf == node)
-        for node, path in paths.items()
-    ]
-
-
-def _paths(tree):
-    """Of every leaf the splits that lead to it: feature, threshold, right, missing too."""
-    paths, waiting = {}, [(0, [])]
-    while waiting:
-        node, path = waiting.pop()
-        children = tree.children_left[node], tree.children_right[node]
-        if children[0] < 0:
-            paths[node] = path
-            continue
-        for is_right, child in enumerate(children):
-            takes_missing = bool(tree.missing_go_to_left[node]) != bool(is_right)
-            split = tree.feature[node], tree.threshold[node], bool(is_right), takes_missing
-            waiting.append((child, [*path, split]))
-    return paths
-
-
-def _rule(path, names, has_missing):
-    """The splits of a path in words, one part for each column."""
-    parts = {}
-    for feature in dict.fromkeys(split[0] for split in path):
-        splits = [split[1:] for split in path if split[0] == feature]
-        name, level = names[feature]
-        if level is not None:
-            parts[feature] = f"{name} is {level}" if splits[0][1] else f"{name} is not {level}"
-            continue
-        low = max((at for at, is_right, _ in splits if is_right), default=None)
-        high = min((at for at, is_right, _ in splits if not is_right), default=None)
-        text = name if low is None or high is None else f"{low:.4g} < {name} <= {high:.4g}"
-        text += "" if high is None or low is not None else f" <= {high:.4g}"
-        text += "" if low is None or high is not None else f" > {low:.4g}"
-        missing = has_missing[feature] and all(each[2] for each in splits)
-        parts[feature] = f"({text} or missing)" if missing else text
-    return " and ".join(parts.values())
 
 
 def _as_text(cells):

@@ -215,6 +215,17 @@ class Arrays(Dataset):
         """Rows of every array by a slice or an index tensor, as tensors on the device."""
         return tuple(take_batch(array, index, self.device) for array in self.arrays)
 
+    def batches(self, indices):
+        """The same for one index after the other; a dataset is read ahead."""
+        rows, *others = self.arrays
+        if not hasattr(rows, "batches"):
+            yield from map(self.batch, indices)
+            return
+        indices = [each.numpy() if isinstance(each, torch.Tensor) else each for each in indices]
+        for index, read in zip(indices, rows.batches(indices), strict=True):
+            beside = (take_batch(each, index, self.device) for each in others)
+            yield torch.from_numpy(read).to(self.device), *beside
+
 
 class ArrayBatches:
     """skorch's iterator over :class:`Arrays`: whole batches by one indexing call.
@@ -240,12 +251,27 @@ class ArrayBatches:
         with self.random:
             order = torch.randperm(n_rows) if self.shuffle else None
         self._start = 0
-        while n_rows - self._start >= (self.batch_size if self.drop_last else 1):
-            start, stop = self._start, min(self._start + self.batch_size, n_rows)
+        while parts := self._parts(n_rows):
+            size = self.batch_size
+            batches = self.dataset.batches(
+                parts if order is None else [order[p] for p in parts]
+            )
+            for part, batch in zip(parts, batches, strict=True):
+                self._start = part.stop
+                yield batch
+                if self.batch_size != size:
+                    break
+
+    def _parts(self, n_rows):
+        """Slices of the rows that are left."""
+        least, start, parts = self.batch_size if self.drop_last else 1, self._start, []
+        while n_rows - start >= least:
+            stop = min(start + self.batch_size, n_rows)
             if n_rows - stop == 1 < self.batch_size and not self.drop_last:
                 stop = n_rows
-            self._start = stop
-            yield self.dataset.batch(slice(start, stop) if order is None else order[start:stop])
+            parts.append(slice(start, stop))
+            start = stop
+        return parts
 
     def halve_and_repeat(self, n_rows):
         """Give the last ``n_rows`` rows again, in batches of half the size."""
@@ -257,6 +283,8 @@ def _on_device(array, device):
     """The array as a tensor on the device if it fits there, else as it is."""
     if isinstance(array, torch.Tensor):
         return array.to(device)
+    if isinstance(array, PagedRows):
+        return array
     if is_mapped(array):
         return PagedRows(array)
     if not array.flags.writeable:

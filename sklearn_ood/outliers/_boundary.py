@@ -43,7 +43,7 @@ class BoundaryOutliers(MadeOutliers):
         decision at score 0 matters.
     n_neighbors : int, default=10
         Neighbours of the density estimate.
-    scales : tuple (low, high), default=(0.2, 50.0)
+    scales : tuple (low, high), default=(0.5, 50.0)
         First steps, in standard deviations of the class, drawn log-uniformly: with a small
         ``high`` all rows are close to the classes, and a net may answer again far out.
     between : float in [0, 1], default=0.25
@@ -70,7 +70,7 @@ class BoundaryOutliers(MadeOutliers):
 
     quantile: Share = 0.99
     n_neighbors: Count = 10
-    scales: tuple | list = (0.2, 50.0)
+    scales: tuple | list = (0.5, 50.0)
     between: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.25
     max_reference: Count = 10_000
 

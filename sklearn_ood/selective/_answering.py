@@ -19,7 +19,7 @@ from sklearn_ood._response import (
 from sklearn_ood.data._blocks import block_by_block, in_blocks, is_lazy, lazily
 from sklearn_ood.data._labels import labels_or
 from sklearn_ood.selective._base import ConfidenceThreshold
-from sklearn_ood.selective._decisions import decisions
+from sklearn_ood.selective._decisions import decisions, look
 
 
 def _inner_has(method):
@@ -62,9 +62,9 @@ class Answering(ConfidenceThreshold):
         check_is_fitted(self)
         check_arguments(self.decide, {"alpha": alpha})
         self._check_promise()
-        answers, confidence = self.answers_and_confidence(X)
-        thresholds = self._thresholds_of(answers, groups)
-        return decisions(self, X, answers, confidence, thresholds, alpha)
+        looked = look(self, X)
+        thresholds = self._thresholds_of(looked[0], groups)
+        return decisions(self, getattr(X, "index", None), looked, thresholds, alpha)
 
     def predict(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray:
         """The class of each accepted row, and ``reject_label_`` for the others.

@@ -1,6 +1,7 @@
 """How surely a mean loss is small, from the losses that were seen: pure functions."""
 
 import numpy as np
+from scipy.special import bdtr, rel_entr
 from scipy.stats import beta
 
 # Shares of the most that may be staked on a row without ever losing everything.
@@ -15,6 +16,26 @@ def upper_bound(n_errors, n_accepted, delta):
     n_right = np.asarray(n_accepted) - n_errors
     bound = beta.ppf(1 - delta, np.add(n_errors, 1), np.maximum(n_right, 1))
     return np.where(n_right > 0, bound, 1.0)
+
+
+def p_values(total, n_accepted, limit):
+    """How likely a total loss so small is, were the mean loss of new rows above ``limit``.
+
+    The binomial tail for numbers of errors (integers), else the smaller of Hoeffding's and
+    Bentkus's tail, which hold for any losses in [0, 1].
+
+    References
+    ----------
+    .. [1] S. Bates et al., "Distribution-free, risk-controlling prediction sets", Journal of
+       the ACM 68, 2021.
+    """
+    if total.dtype.kind in "iu":
+        return bdtr(total, n_accepted, limit)
+    total = total.round(9)  # a whole number of losses stays one
+    seen = np.minimum(total / n_accepted, limit)
+    divergence = rel_entr(seen, limit) + rel_entr(1 - seen, 1 - limit)
+    bentkus = np.e * bdtr(np.ceil(total), n_accepted, limit)
+    return np.minimum(np.exp(-n_accepted * divergence), bentkus)
 
 
 def bet_p_values(log_wealth):

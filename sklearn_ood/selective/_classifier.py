@@ -92,10 +92,10 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
     Notes
     -----
     The bounds are exact binomial (Clopper-Pearson) bounds, for a ``loss`` that is not 0 or 1
-    and for weighted rows those of bets [2]_; they assume that new rows come from the
-    distribution of the calibration rows, or that weights, none above the largest given, say how
-    much more frequent they are. They hold for any classifier and any confidence. Equal
-    confidences are accepted together.
+    Hoeffding-Bentkus bounds [2]_, for weighted rows those of bets [3]_; they assume that new
+    rows come from the distribution of the calibration rows, or that weights, none above the
+    largest given, say how much more frequent they are. They hold for any classifier and any
+    confidence. Equal confidences are accepted together.
 
     Not covered, and not to be seen from here: steps outside that saw the calibration rows
     (put feature selection and target encoders inside), a search over ``random_state`` or
@@ -105,7 +105,8 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
     References
     ----------
     .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
-    .. [2] Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting",
+    .. [2] Bates et al., "Distribution-free, risk-controlling prediction sets", J. ACM 2021.
+    .. [3] Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting",
        JRSS B 2024.
 
     Examples
@@ -319,7 +320,8 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
         if self.guarantee_for == "group":
             groups = np.asarray(groups)
             own = "a group of their own, such as 'unknown'"
-            check_no_label_missing(groups.astype(object), "groups", own)
+            numbers = groups.dtype.kind == "f"  # among which NaN is no label either
+            check_no_label_missing(groups.astype(object) if numbers else groups, "groups", own)
             self.groups_ = labels = np.unique(groups)
             each = groups[unseen]
         codes = codes_in(labels, each)

@@ -3,46 +3,43 @@
 import numpy as np
 
 from sklearn_ood._response import unwrap
-from sklearn_ood.data._blocks import take_rows
 
 UNSURE, STRANGE, NO_PROMISE = "unsure", "strange", "no promise"
 
 
-def decisions(model, X, labels, confidence, thresholds, alpha):
-    """A frame of :meth:`SelectiveClassifier.decide`, from what was answered."""
+def look(model, X):
+    """Answers and confidence and, of a combination, its p-values and its members', at once."""
+    if not hasattr(unwrap(model.detector_)[0], "answers_and_p_values"):
+        return *model.answers_and_confidence(X), None, None
+    combined, rows = unwrap(model.detector_, X)
+    answers, *judged = combined.answers_and_p_values(rows)
+    return (answers if model.detector is None else model.answers(X)), *judged
+
+
+def decisions(model, index, looked, thresholds, alpha):
+    """A frame of :meth:`SelectiveClassifier.decide`, from a :func:`look` at the rows."""
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
             'A frame needs pandas, which is not installed; pip install "sklearn-ood[table]".'
         ) from error
+    labels, confidence, p_values, member_p_values = looked
     kept = confidence >= thresholds
     accepted = kept[-1]
     columns = {"label": labels, "confidence": confidence}
     strange = np.full(len(labels), model.detector is not None)
-    inner, rows = unwrap(model.detector_)[0], X
-    if hasattr(inner, "p_values"):
-        inner, rows = unwrap(model.detector_, X)
-        columns["p_value"] = inner.p_values(rows)
-        strange = columns["p_value"] <= alpha
+    if p_values is not None:
+        columns["p_value"], strange = p_values, p_values <= alpha
     promised = ~np.isposinf(thresholds[-1])
     reason = np.where(promised, np.where(strange, STRANGE, UNSURE), NO_PROMISE)
     reason = np.where(accepted, "", reason)
     columns |= {"accepted": accepted, "reason": reason}
     if np.ndim(model.risk):
-        columns["risk"] = np.where(
-            accepted, np.asarray(model.risk)[kept.argmax(axis=0)], np.nan
-        )
-    if hasattr(inner, "member_score_samples"):
-        columns["member"] = _members_against(inner, rows, reason == STRANGE)
-    return pd.DataFrame(columns, index=getattr(X, "index", None))
-
-
-def _members_against(combined, rows, asked):
-    """The member with the smallest p-value of each row that is asked for, else no text."""
-    names = np.array(list(combined.members_), dtype=object)
-    against = np.full(len(asked), "", dtype=object)
-    if asked.any():
-        log_p = combined.member_score_samples(take_rows(rows, asked))
-        against[asked] = names[log_p.argmin(axis=1)]
-    return against
+        least = np.asarray(model.risk)[kept.argmax(axis=0)]
+        columns["risk"] = np.where(accepted, least, np.nan)
+    if member_p_values is not None:
+        names = np.array(list(unwrap(model.detector_)[0].members_), dtype=object)
+        against = names[member_p_values.argmin(axis=1)]
+        columns["member"] = np.where(reason == STRANGE, against, "")
+    return pd.DataFrame(columns, index=index)

@@ -49,6 +49,8 @@ class Router:
             For the ``fit`` of each of ``_inside()``.
         """
         given = {name: value for name, value in metadata.items() if value is not None}
+        if not given:
+            return {}, [{} for _ in self._inside()]
         requests = self._get_metadata_request().fit.requests
         _raise_for_params(given, self, "fit", allow=requests.keys())
         if _routing_enabled():

@@ -5,12 +5,12 @@ its own. Rows of equal confidence are accepted together.
 """
 
 import numpy as np
-from scipy.special import bdtr
 
 from sklearn_ood.selective._bounds import (
     STAKES,
     bet_p_values,
     largest_not_excluded,
+    p_values,
     starts,
     upper_bound,
 )
@@ -73,19 +73,18 @@ class FixedSequences(Steps):
     def __init__(self, confidence, loss, weight, part, limit, delta):
         super().__init__(confidence, loss, weight, part)
         self.limit, self.delta = limit, delta
-        self.is_exact = loss.dtype == bool and weight is None
         counts = np.bincount(part, minlength=len(limit))
-        level = delta / len(limit) / (1 if self.is_exact else len(STAKES))
+        level = delta / len(limit) / (1 if weight is None else len(STAKES))
         ranks, self.n_starts = starts(counts, limit, level)
         begins = np.repeat(np.cumsum(counts) - counts, self.n_starts)
         self.first = np.searchsorted(self.end, begins + ranks - 1)
 
     def p_values(self, limit, steps=slice(None)):
         """How likely so small losses are, were the mean loss the limit of the part or more."""
-        if self.is_exact:
-            return bdtr(self.total[steps], self.n_accepted[steps], limit[self.part[steps]])
+        if self.weight is None:
+            return p_values(self.total[steps], self.n_accepted[steps], limit[self.part[steps]])
         of_row = limit[self.of_row]
-        gain = (of_row - self.loss) / (1 - of_row) * (1 if self.weight is None else self.weight)
+        gain = self.weight * (of_row - self.loss) / (1 - of_row)
         return bet_p_values(lambda stakes: self.sums(np.log1p(stakes * gain), steps))
 
     def last_passed(self, at_least):
@@ -116,7 +115,7 @@ class FixedSequences(Steps):
         steps : ndarray of int of shape (n_chosen,)
         level : ndarray of shape (n_chosen,)
         """
-        if self.is_exact:
+        if self.weight is None and self.loss.dtype == bool:
             return upper_bound(self.total[steps], self.n_accepted[steps], level)
 
         def excludes(tried):

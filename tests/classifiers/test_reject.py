@@ -17,6 +17,7 @@ from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.nets._evaluation import forward
 
 X, y = load_iris(return_X_y=True)
+SQUARE = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,23 @@ def test_boundary_outliers_alone_bound_the_classes():
     assert (classifier.score_samples(outside) < 0).mean() > 0.9
     assert (classifier.score_samples(toy) >= 0).mean() > 0.8
     assert classifier.score(toy, labels) == 1.0
+
+
+@pytest.mark.parametrize("n_features", [2, 20])
+def test_new_rows_of_the_classes_are_kept_and_far_ones_refused(n_features):
+    rng = np.random.RandomState(0)
+    centers = 10.0 * np.eye(4, n_features) if n_features > 3 else 10.0 * np.array(SQUARE)
+    codes = rng.randint(4, size=4000)
+    rows = centers[codes] + rng.normal(size=(4000, n_features))
+    classifier = RejectClassifier(max_epochs=60, batch_size=128, random_state=0)
+    classifier.fit(rows[:2000], codes[:2000])
+    kept = classifier.score_samples(rows[2000:]) >= 0
+    assert (kept & (classifier.predict(rows[2000:]) == codes[2000:])).mean() > 0.95
+    directions = rng.normal(size=(500, n_features))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    for radius in (30, 100, 1000):
+        far = centers.mean(axis=0) + radius * directions
+        assert (classifier.score_samples(far) < 0).all()
 
 
 def test_known_outliers_ride_along_in_a_pipeline_and_form_no_class():

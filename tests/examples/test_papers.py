@@ -1,8 +1,15 @@
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from sklearn_ood import ConfidentClassifier, GANOutliers
+from sklearn_ood.nets._training import make_net
+from sklearn_ood.outliers._gan import GANOutlierNet
 
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = [
@@ -11,7 +18,9 @@ SCRIPTS = [
     "figures",
     "generative",
     "gevaldi",
+    "gevaldi_ensemble",
     "lee",
+    "lee_gpu",
     "member_selection",
     "mixed_tables",
     "networks",
@@ -54,6 +63,45 @@ def test_a_run_is_kept_and_not_run_again(tmp_path):
     )
     assert first.count("two Gaussians, ring, ") == 3
     assert again == ""
+
+
+def test_the_loop_for_a_gpu_steps_as_the_package_does(monkeypatch):
+    monkeypatch.syspath_prepend(PAPERS)
+    import lee_gpu
+
+    rng = np.random.RandomState(0)
+    X, y = rng.rand(48, 192).astype(np.float32), np.arange(48) % 3
+    gan = GANOutliers(n_channels=2, latent_dim=5, pull_away=0.5)
+    classifier = ConfidentClassifier(outliers=gan)
+    torch.manual_seed(0)
+    networks = classifier.make_network(3, (3, 8, 8)), *gan.make_networks((3, 8, 8), X)
+    ours, theirs = deepcopy(networks), deepcopy(networks)
+    loss = classifier.make_loss(None)
+    net = make_net(
+        ours[0],
+        criterion=loss,
+        net_class=GANOutlierNet,
+        lr=2e-4,
+        device="cpu",
+        net_params={"gan": gan, "beta": 0.3, "outlier_ratio": 1.0},
+    )
+    net.networks = ours[1:]
+    net.initialize()
+    net.supply([net.generate], [1.0])
+    net.notify("on_train_begin", X=None, y=None)
+    training = lee_gpu.Training(
+        theirs[0], loss, lr=2e-4, beta=0.3, gan=gan, networks=theirs[1:]
+    )
+    batches = [(torch.from_numpy(X[i::3]), torch.from_numpy(y[i::3])) for i in range(3)]
+    for step in (net.train_step, lambda batch: training.step(*batch)):
+        torch.manual_seed(1)
+        for batch in batches:
+            step(batch)
+    for mine, other, before in zip(ours, theirs, networks, strict=True):
+        state, start = other.state_dict(), before.state_dict()
+        for name, weights in mine.state_dict().items():
+            assert torch.equal(weights, state[name]), name
+        assert any(not torch.equal(state[name], start[name]) for name in state)
 
 
 class TestStore:

@@ -180,3 +180,12 @@ def test_mcnemar_is_the_binomial_test():
 def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.01, 0.02, 0.9]), [0.03, 0.04, 0.9])
     np.testing.assert_allclose(holm([0.5, 0.6]), [1.0, 1.0])
+
+
+def test_many_rows_and_categories_are_told_in_blocks(monkeypatch):
+    X = frame(3000).assign(city=lambda X: (X["age"] * 7).astype(int).astype(str))
+    whole = churn_report(NEVER, Says(lambda X: X["age"] > 80), X, random_state=0)
+    monkeypatch.setattr("sklearn_ood.metrics._rules.MAX_NUMBERS", 500)
+    assert churn_report(NEVER, Says(lambda X: X["age"] > 80), X, random_state=0).regions == (
+        whole.regions
+    )

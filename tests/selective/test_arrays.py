@@ -1,8 +1,13 @@
+from pathlib import Path
+from textwrap import dedent
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KernelDensity
 
 from sklearn_ood import SelectiveClassifier, threshold_from_scores
 
@@ -84,3 +89,21 @@ def test_losses_take_the_place_of_answers():
     assert loss[kept].mean() < promises["loss"].bound <= 0.1
     with pytest.raises(ValueError, match=r"loss of shape \(1000,\), but expected a number in"):
         threshold_from_scores(scores, loss=loss * 3, risk=0.1)
+
+
+def test_the_guide_s_threshold_for_a_detector_runs_as_written(rows):
+    guide = Path(__file__).parents[2] / "docs" / "user_guide.rst"
+    section = guide.read_text().split("A threshold for the detector that I have\n---")[1]
+    code = section.split(".. code-block:: python\n")[1].split("\nAn estimator")[0]
+    classifier, X, y = rows
+    density = KernelDensity().fit(X)
+    told = {
+        "pyod_detector": SimpleNamespace(decision_function=lambda X: -density.score_samples(X)),
+        "X_held_out": X,
+        "confidence": classifier.predict_proba(X).max(axis=1),
+        "y_true": y,
+        "y_pred": classifier.predict(X),
+    }
+    exec(dedent(code).replace("risk=0.02", "risk=0.6"), told)
+    assert (told["scores"] >= told["threshold"]).shape == (600,)
+    assert told["promises"]["risk"].bound <= 0.6

@@ -7,6 +7,7 @@ from sklearn_ood.selective._bounds import (
     bet_p_values,
     fewest,
     largest_not_excluded,
+    p_values,
     starts,
     upper_bound,
 )
@@ -65,6 +66,17 @@ def test_halvings_find_the_largest_limit_that_is_not_excluded():
 def test_as_few_rows_as_can_pass_do():
     n_rows = fewest(0.1, LEVEL)
     assert 0.9**n_rows <= LEVEL < 0.9 ** (n_rows - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [[0, 1], [0, 0.1, 1], [0.2, 0.4], [0.0, 0.5]])
+@pytest.mark.parametrize("n_rows", [20, 200])
+def test_bounds_of_losses_are_exceeded_as_seldom_as_they_say(values, n_rows):
+    rng, values = np.random.default_rng(0), np.array(values, dtype=float)
+    chances = np.append(0.9, np.full(len(values) - 1, 0.1 / (len(values) - 1)))
+    totals = rng.choice(values, p=chances, size=(4000, n_rows)).sum(axis=1)
+    excluded = p_values(totals, n_rows, values @ chances) <= LEVEL
+    assert excluded.sum() <= binom.ppf(1 - 1e-4, 4000, LEVEL)
 
 
 @pytest.mark.slow

@@ -219,6 +219,12 @@ def test_reasons_of_refusals(rows):
     selective = SelectiveClassifier(combined, coverage=0.9, random_state=0).fit(X, y)
     new = np.vstack([X[:300], [[30.0, 30.0]]])
     frame = selective.decide(new)
+    answers, confidence, p_values, of_members = selective.estimator_.answers_and_p_values(new)
+    np.testing.assert_array_equal(answers, selective.estimator_.predict(new))
+    np.testing.assert_array_equal(confidence, selective.estimator_.confidence(new))
+    np.testing.assert_array_equal(p_values, selective.estimator_.p_values(new))
+    np.testing.assert_array_equal(of_members, selective.estimator_.member_p_values(new))
+    np.testing.assert_array_equal(frame["confidence"], selective.score_samples(new))
     refused = frame[~frame["accepted"]]
     np.testing.assert_array_equal(frame["p_value"], selective.estimator_.p_values(new))
     strange = refused["p_value"] <= 0.05

@@ -23,6 +23,7 @@ from sklearn.preprocessing import (
     PowerTransformer,
     StandardScaler,
 )
+from sklearn.svm import SVC
 from sklearn.utils.fixes import parse_version
 
 from data import load_images
@@ -297,8 +298,8 @@ class Length(torch.nn.Linear):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (LogisticRegression(), "Got LogisticRegression, which has no ONNX form"),
-        (SelectiveClassifier(GenerativeClassifier("pca")), "Got GenerativeClassifier"),
+        (SVC(), "Got SVC, which has no ONNX form"),
+        (SelectiveClassifier(GenerativeClassifier("knn")), "GenerativeClassifier.*searched"),
         (SoftmaxClassifier(epsilon=0.2, **SMALL), r"epsilon=0\.2.*gradients"),
         (RejectClassifier(outliers="boundary", epsilon=0.1, **SMALL), r"epsilon=0\.1"),
         (DAEConfidence(**SMALL), "curvature='auto'.*curvature='off'"),

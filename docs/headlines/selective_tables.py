@@ -1,0 +1,87 @@
+"""The combination beside what people would pick, where every row is of a known class."""
+
+import numpy as np
+from records import Number, read
+
+from headlines import claim, part
+
+OURS = "combined", "its probability"
+MOST, WORST, BEHIND = 1.05, 1.25, 0.007
+FEW = 15  # wrong answers in all, below which a table says little
+
+
+def table(measure):
+    """The mean over the splits, of every table with every method."""
+    lines = read("selective_tables").query(f"metric == '{measure}'")
+    if lines.empty:
+        raise LookupError(f"selective_tables.csv has no {measure}.")
+    found = lines.pivot_table(index="data", columns="method", values="value", aggfunc="mean")
+    return found, lines["seed"].nunique()
+
+
+def beside(measure, low):
+    """Ours, and the best of the peers, each table's own."""
+    found, n = table(measure)
+    peers = found.drop(columns=list(OURS))
+    return found["combined"], peers.min(axis=1) if low else peers.max(axis=1), n
+
+
+def ratios():
+    """AURC of ours by that of the best peer, on tables with errors enough to compare."""
+    ours, best, n = beside("aurc", low=True)
+    wrong, _ = table("wrong")
+    ratio = (ours / best)[wrong["combined"] >= FEW]
+    return ratio, n
+
+
+def mean_ratio():
+    ratio, n = ratios()
+    return [Number([np.exp(np.log(ratio).mean())], n), len(ratio)]
+
+
+def never_far():
+    ratio, n = ratios()
+    return [Number([(ratio <= WORST).sum()], n), len(ratio), ratio.max()]
+
+
+def accurate():
+    ours, best, n = beside("accuracy", low=False)
+    near = ours >= best - BEHIND
+    return [Number([near.sum()], n), len(ours), 100 * (best - ours).max()]
+
+
+def coverage():
+    found, n = table("coverage")
+    peer = found.drop(columns=list(OURS)).mean().max()
+    return [Number([found["combined"].mean()], n), peer]
+
+
+def headlines():
+    yield claim(
+        "AURC, in geometric mean, by that of each table's best peer",
+        f"goal: at most {MOST}",
+        "{:.3f}, {} tables",
+        mean_ratio,
+        lambda ratio, _: ratio <= MOST,
+    )
+    yield claim(
+        f"AURC at most {WORST} times that of each table's best peer",
+        "goal: on every table",
+        "on {:.0f} of {}, worst {:.2f}",
+        never_far,
+        lambda some, of, _: part(some, of),
+    )
+    yield claim(
+        "accuracy at most .7 points below each table's best peer",
+        "goal: on every table",
+        "on {:.0f} of {}, worst {:.1f} points",
+        accurate,
+        lambda some, of, _: part(some, of),
+    )
+    yield claim(
+        "coverage under the promise: that of the best peer less two points",
+        "goal: at least",
+        "{:.3f}, peer {:.3f}",
+        coverage,
+        lambda ours, peer: ours >= peer - 0.02,
+    )

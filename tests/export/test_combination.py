@@ -1,0 +1,154 @@
+"""A combination is one graph, to label, probabilities, p-value, confidence and accepted."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.ensemble import ExtraTreesClassifier, IsolationForest, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sklearn_ood import (
+    CombinedClassifier,
+    GenerativeClassifier,
+    MahalanobisDistance,
+    NeighborDistance,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+    to_onnx,
+)
+from sklearn_ood.combined import _conformal
+from sklearn_ood.combined._confidence import log_right
+from sklearn_ood.detectors import scores_of_network
+from sklearn_ood.export._combination import Combination, Scales
+from sklearn_ood.export._comparison import run
+from sklearn_ood.export._scores import scored
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+NAMES = ["label", "probabilities", "score", "accepted", "p_value", "confidence"]
+X, Y = load_digits(return_X_y=True)
+IMAGES = (X / 16).reshape(-1, 1, 8, 8).astype(np.float32)
+NOISE = np.random.default_rng(0).random((100, 1, 8, 8), dtype=np.float32)
+
+
+def answers(graph, rows):
+    names = [each.name for each in graph.graph.output]
+    said = run(graph, {"X": rows.reshape(len(rows), -1).astype(np.float64)})
+    return dict(zip(names, said, strict=True))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)
+    net = SoftmaxClassifier(nn.Sequential(*layers), max_epochs=5, random_state=0)
+    return net.fit(IMAGES[:600], Y[:600]).net_.module_.network
+
+
+@pytest.mark.parametrize("method", ["cauchy", "fisher"])
+def test_around_a_network(network, method):
+    model = CombinedClassifier.from_module(
+        network, IMAGES[600:1400], Y[600:1400], method=method, random_state=0
+    )
+    selective = SelectiveClassifier(FrozenEstimator(model), coverage=0.9)
+    selective.fit(IMAGES[1000:1500], Y[1000:1500])
+    rows = np.concatenate([IMAGES[1400:], NOISE])
+    given = answers(to_onnx(selective, X=IMAGES[1400:1500]), rows)
+    assert list(given) == NAMES
+    np.testing.assert_allclose(given["probabilities"], model.predict_proba(rows), atol=1e-4)
+    for name, method in (("score", "confidence"), ("p_value", "p_values")):
+        np.testing.assert_allclose(given[name], getattr(model, method)(rows), atol=1e-4)
+    np.testing.assert_array_equal(given["accepted"], selective.accept(rows))
+    np.testing.assert_array_equal(given["label"], selective.predict(rows))
+    assert 0 < given["accepted"].mean() < 1
+
+
+def test_the_network_is_there_once(network):
+    model = CombinedClassifier.from_module(network, IMAGES[600:1400], Y[600:1400])
+    graph = to_onnx(model, X=IMAGES[:50]).graph
+    assert sum(node.op_type == "Conv" for node in graph.node) == 1
+    assert [each.name for each in graph.output] == NAMES
+
+
+def test_of_scikit_learn_and_of_densities():
+    X, y = load_breast_cancer(return_X_y=True)
+    members = [
+        ("confidence", "classifier"),
+        ("near", make_pipeline(StandardScaler(), NeighborDistance(3, max_samples=100))),
+        ("mahalanobis", MahalanobisDistance(normalize=False)),
+        ("trees", ExtraTreesClassifier(20, random_state=0)),
+        ("pca", GenerativeClassifier("pca")),
+        ("mixture", GenerativeClassifier("gmm")),
+    ]
+    forest = RandomForestClassifier(20, random_state=0)
+    model = CombinedClassifier(forest, members, outlier_share=0, random_state=0).fit(X, y)
+    given = answers(to_onnx(model, X=X), X + 0.1)
+    np.testing.assert_array_equal(given["label"], model.predict(X + 0.1))
+    np.testing.assert_allclose(given["confidence"], model.confidence(X + 0.1), atol=1e-7)
+    np.testing.assert_allclose(given["p_value"], model.p_values(X + 0.1), atol=1e-4)
+    np.testing.assert_allclose(given["score"], model.score_samples(X + 0.1), rtol=1e-3)
+
+
+def test_of_one_class():
+    model = CombinedClassifier(members=[("m", MahalanobisDistance())], random_state=0)
+    given = answers(to_onnx(model.fit(X), X=X), X)
+    np.testing.assert_allclose(given["p_value"], model.p_values(X), atol=1e-9)
+    assert (given["label"] == 1).all()
+
+
+def test_a_member_without_a_form_is_named():
+    members = [("forest", IsolationForest(n_estimators=10)), ("m", MahalanobisDistance())]
+    model = CombinedClassifier(RandomForestClassifier(5), members).fit(X, Y)
+    with pytest.raises(TypeError, match="In the member 'forest': Got IsolationForest"):
+        to_onnx(model, X=X)
+
+
+@pytest.mark.parametrize("method", list(_conformal.COMBINATIONS))
+@pytest.mark.parametrize("share", [0, 0.05])
+def test_calibration_in_tensors(method, share):
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(200, 2)), rng.standard_t(2, size=(200, 2)).round(1)
+    parts = [
+        np.hstack([part[:100] for part in drawn]),
+        np.hstack([part[100:] for part in drawn]),
+    ]
+    scales, scale = _conformal.calibrated(parts, method, is_crossed=False)
+    combined = SimpleNamespace(
+        member_scales_=scales, scale_=scale, method=method, outlier_share=share
+    )
+    scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4]])
+    log_proba = np.log(rng.dirichlet(np.ones(3), len(scores)))
+    typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method)
+    log_p = scale.log_p(typicality)
+    with np.errstate(divide="ignore"):
+        confidence = log_right(log_proba.max(axis=1), log_p, share)
+    given = Combination(combined)(torch.tensor(log_proba), torch.tensor(scores))
+    for values, wanted in zip(
+        given, (scale.p_values(typicality), log_p, confidence), strict=True
+    ):
+        np.testing.assert_allclose(values.numpy(), wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_scales_of_other_lengths():
+    scales = [_conformal.ConformalScale.fit(np.arange(n) % 7.0) for n in (5, 40)]
+    scores = np.linspace(-9, 9, 50)[:, None] * [1, 1]
+    made = Scales(scales)
+    wanted = _conformal.on_scales(scales, scores)
+    np.testing.assert_allclose(made.log_p(torch.tensor(scores)).numpy(), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(scores_of_network((np.eye(2), np.zeros(2)))))
+def test_every_score_of_features_as_a_module(name):
+    rng = np.random.default_rng(0)
+    score = scores_of_network((rng.normal(size=(10, 64)), np.zeros(10)), random_state=0)[name]
+    score.fit(X[:500], Y[:500])
+    last, rows = (score[-1], score[:-1].transform(X)) if hasattr(score, "steps") else (score, X)
+    with torch.no_grad():
+        _, given = scored(last)(torch.tensor(rows, dtype=torch.float64))
+    np.testing.assert_allclose(given.numpy(), last.score_samples(rows), rtol=1e-9)

@@ -1,0 +1,60 @@
+"""Trees in a graph say what scikit-learn's say, with NaN and with categories."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_ood import SelectiveClassifier, to_onnx
+from sklearn_ood.export._comparison import run
+from sklearn_ood.export._trees import tree_model
+
+pytest.importorskip("onnxruntime")
+
+X, Y = load_breast_cancer(return_X_y=True)
+RNG = np.random.default_rng(0)
+WITH_NAN = np.where(RNG.random(X.shape) < 0.1, np.nan, X)
+KINDS = np.where(RNG.random(len(X)) < 0.1, np.nan, RNG.integers(0, 9, len(X)) * 1.5)
+THREE = np.nan_to_num(KINDS).astype(int) % 3
+CATEGORIES = np.column_stack([X[:, :3], KINDS, RNG.integers(3, 7, len(X))])
+SMALL = {"max_iter": 20, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "rows", "y"),
+    [
+        (RandomForestClassifier(20, random_state=0), X, Y),
+        (ExtraTreesClassifier(20, min_samples_leaf=3, random_state=0), WITH_NAN, THREE),
+        (DecisionTreeClassifier(random_state=0), WITH_NAN, Y),
+        (HistGradientBoostingClassifier(**SMALL), WITH_NAN, Y),
+        (HistGradientBoostingClassifier(**SMALL), WITH_NAN, THREE),
+        (HistGradientBoostingClassifier(categorical_features=[3, 4], **SMALL), CATEGORIES, Y),
+        (HistGradientBoostingClassifier(categorical_features=[3], **SMALL), CATEGORIES, THREE),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_trees_say_the_same(estimator, rows, y):
+    model = tree_model(estimator.fit(rows, y))
+    strange = np.concatenate([rows, rows[:60] + 0.3, rows[:60] * 1e6])  # unknown categories
+    (given,) = run(model, {"rows": strange})
+    np.testing.assert_allclose(given, estimator.predict_proba(strange), atol=1e-7)
+
+
+def test_a_forest_that_may_refuse():
+    forest = RandomForestClassifier(20, random_state=0)
+    model = SelectiveClassifier(forest, coverage=0.9, random_state=0).fit(X, Y)
+    label, proba, score, accepted = run(to_onnx(model, X=X), {"X": X})
+    np.testing.assert_array_equal(label, model.predict(X))
+    np.testing.assert_array_equal(accepted, model.accept(X))
+    np.testing.assert_allclose(proba, model.predict_proba(X), atol=1e-7)
+    np.testing.assert_allclose(score, model.score_samples(X), atol=1e-7)
+    assert 0 < accepted.mean() < 1
+
+
+def test_what_has_no_trees_is_none_of_them():
+    assert tree_model(object()) is None
