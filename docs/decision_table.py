@@ -36,7 +36,7 @@ MADE_OUTLIERS = {
 }
 
 
-TABLE_I = {"experiment": "fooling"}
+TABLE_I = {"experiment": "fooling, mlp, paper alpha"}
 
 
 def mean(page, method, metric, **where):
@@ -123,7 +123,7 @@ def attackers():
         f"{mean('spigler', each, 'accuracy at 90%', **TABLE_I):.1%}" for each in names.values()
     )
     return (
-        "attacks on an MNIST network that do not see its confidence fool "
+        "attacks on a dense MNIST network that do not see its confidence fool "
         f"{fooled['unscaled']}; those that do {fooled['scaled']}; digits answered rightly at "
         f"the same threshold: {right}"
     )

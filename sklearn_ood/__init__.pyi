@@ -14,7 +14,8 @@ from . import (
 )
 from ._version import __version__
 from .classifiers._cool import COOLClassifier
-from .classifiers._dae import DAEClassifier, DAEConfidence
+from .classifiers._dae import DAEConfidence
+from .classifiers._dae_classifier import DAEClassifier
 from .classifiers._generative import GenerativeClassifier
 from .classifiers._outlier import ConfidentClassifier, RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier

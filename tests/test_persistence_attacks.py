@@ -481,6 +481,7 @@ INDICES = {
     "boosted feature": (BOOSTING, CODES, "nodes", put("feature_idx", 7)),
     "boosted set": (BOOSTING, CODES, "nodes", put("bitset_idx", 99)),
     "category of a number": (BOOSTING, CODES, "is_categorical_", fill(0), 1),
+    "boosted columns": (BOOSTING, CODES, "_transformer_to_input_indices", lambda _: mapping()),
     "search tree": (KNeighborsClassifier(algorithm="kd_tree"), X, "_fit_X", fill(np.nan)),
     "neighbours' class": (NEIGHBORS, X, "_y", fill(10**6)),
     "neighbours' rows": (NEIGHBORS, X, "_y", lambda a: a[:-1]),
@@ -518,6 +519,23 @@ def test_an_index_outside_of_its_array_is_refused(name, tmp_path):
     load(tmp_path / "model.ood")
     replaced(tmp_path / "model.ood", attribute, value, *which)
     refused(tmp_path / "model.ood")
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_columns_that_boosting_would_not_get_are_refused(column, tmp_path):
+    """Compiled code reads as many columns as were fitted, whatever the encoders give."""
+    fitted = clone(BOOSTING).fit(CODES, Y)
+    for _, _, mask in vars(fitted)["_preprocessor"].transformers_[:2]:
+        mask[column] = False
+    with pytest.raises(TypeError, match="_preprocessor that does not fit"):
+        save(fitted, tmp_path / "model.ood")
+
+
+def test_a_step_that_boosting_does_not_have_is_refused(tmp_path):
+    fitted = clone(BOOSTING).fit(CODES, Y)
+    vars(fitted)["_preprocessor"].transformers_[1][1].func = np.absolute
+    with pytest.raises(TypeError, match="not|Got"):
+        save(fitted, tmp_path / "model.ood")
 
 
 def overlapping(entries, times):

@@ -22,6 +22,7 @@ import numpy as np
 import generative
 import lee
 import spigler
+import spigler_rings
 import vernekar
 from lab import Store, images, kept, parser
 from sklearn_ood import GenerativeClassifier
@@ -174,9 +175,9 @@ def draw_gevaldi(args):
 
 def draw_spigler(args):
     """Figures 2 to 5: the rings, what fooled the networks, the open set, ROC curves."""
-    nets = spigler.options().parse_args(["--network", "cnn", "--cache", str(args.cache)])
-    classifier, _ = spigler.fit_rings(nets)
-    points = spigler.square()
+    nets = spigler_rings.options().parse_args(["--cache", str(args.cache)])
+    classifier, _ = spigler_rings.fit_rings(nets)
+    points = spigler_rings.square()
     parts = classifier.confidence_components(points)
     shown = {
         "log c(x) p(y|x)": classifier.score_samples(points),
@@ -197,7 +198,7 @@ def draw_spigler(args):
         ("DAE tied", 0.99, "scaled"),
     )
     for ax, (name, threshold, target) in zip(axes, attacks, strict=True):
-        file = f"fooled-cnn-{name}-at {threshold:.0%}, {target}.joblib"
+        file = f"fooling, mlp, paper alpha-{name}-at {threshold:.0%}, {target}.joblib"
         result = joblib.load(args.cache / file)
         FoolingDisplay(result).plot(ax)
         title = f"{name}, {target} output at {threshold}: {result.rate:.1%} fooled"

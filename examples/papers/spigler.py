@@ -1,10 +1,9 @@
 """Spigler: denoising autoencoders against overgeneralisation.
 
-The rings, table I (fooling on MNIST), the open set, and the blind spot; one class of images is
-in ``spigler_one_class.py``, tables are in ``spigler_tables.py``:
+Table I (fooling on MNIST), the open set, and the blind spot; the rings are in
+``spigler_rings.py``, one class of images in ``spigler_one_class.py``, tables in
+``spigler_tables.py``:
 
-    python examples/papers/spigler.py rings
-    python examples/papers/spigler.py default-rings
     python examples/papers/spigler.py fooling --network mlp --epochs 60
     python examples/papers/spigler.py open-set
     python examples/papers/spigler.py blind-spot
@@ -21,23 +20,29 @@ from itertools import combinations
 
 import joblib
 import numpy as np
-
-from scipy.special import softmax
+import torch
+from torch import nn
 
 from lab import Store, images, kept, parser
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
-from sklearn_ood.datasets import inside_rings, make_rings
 from sklearn_ood.inspection import fooling_rate
 from sklearn_ood.metrics import auroc, open_set_f_measure, openness
 
 METHODS = ("softmax", "COOL", "DAE tied")
 THRESHOLDS = (0.9, 0.99)
 PAPER_ALPHA = {0.9: 20.0, 0.99: 3.0}
-N_HELD_OUT, N_RINGS = 5_000, 32_000
-ALPHA_RINGS, BETA_RINGS, N_CENTERS = 40.0, 5.0, 8_000
+N_HELD_OUT, NOISE = 5_000, 0.2
 LOST_TO_ALPHA = 0.003
 QUANTILES = (0.5, 0.95, 0.99)
-TRAINING = ("network", "epochs", "batch_size", "train_lr", "reconstruction_weight")
+TRAINING = (
+    "network",
+    "width",
+    "start",
+    "epochs",
+    "batch_size",
+    "train_lr",
+    "reconstruction_weight",
+)
 
 
 def with_alpha(classifier, alpha):
@@ -64,97 +69,11 @@ def separation(inside, outside):
     return auroc(labels, np.concatenate([inside, outside]))
 
 
-def rings_data(seed):
-    """Rows to train on and to test on, and their rings."""
-    random_state = np.random.RandomState(seed)
-    train, test = (make_rings(n, random_state=random_state) for n in (N_RINGS, 3_000))
-    return *train, *test
-
-
-def fit_rings(args):
-    """The network of figure 2, and the seconds that it took."""
-    X, y, *_ = rings_data(args.seed)
-    classifier = DAEConfidence(
-        hidden_layer_sizes=(200, 200),
-        noise=args.noise,
-        alpha=ALPHA_RINGS,
-        beta=BETA_RINGS,
-        max_epochs=max(1, round(args.steps * args.batch_size / N_RINGS)),
-        batch_size=args.batch_size,
-        lr=args.train_lr,
-        random_state=args.seed,
-    )
-    path = args.cache / f"rings-{args.noise}-{args.steps}-{args.seed}.joblib"
-    return kept(path, lambda: classifier.fit(X, y))
-
-
-def square():
-    """A grid of 200 x 200 points from -2 to 2."""
-    axis = np.linspace(-2, 2, 200)
-    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-
-
-def accepted_outside(score, inside):
-    """Share of the plane outside the rings that a log-confidence accepts, and of the rings."""
-    outside = square()[~inside_rings(square())]
-    scores_in, scores_out = score(inside), score(outside)
-    cuts = {"confidence 50%": np.log(0.5), "95% of the rings": np.quantile(scores_in, 0.05)}
-    metrics = {"AUROC": separation(scores_in, scores_out)}
-    for name, cut in cuts.items():
-        metrics[f"at {name} outside accepted"] = (scores_out >= cut).mean()
-        metrics[f"at {name} inside rejected"] = (scores_in < cut).mean()
-    return metrics
-
-
-def ideal_log_confidence(centers, noise, rows):
-    """Log-confidence of the best denoising autoencoder there is, r(x) = E[row | noisy row].
-
-    With Gaussian noise r is a mean of the training rows weighted by a kernel, and its
-    Jacobian their covariance under the same weights, over the noise's variance.
-    """
-    found = []
-    for some in np.array_split(rows, max(1, len(rows) // 500)):
-        distances = ((some[:, np.newaxis] - centers) ** 2).sum(axis=2)
-        weights = softmax(-distances / (2 * noise**2), axis=1)
-        mean = weights @ centers
-        spread = weights @ (centers**2).sum(axis=1) - (mean**2).sum(axis=1)
-        gamma = spread / noise**2 / rows.shape[1] - 1
-        error = ((mean - some) ** 2).mean(axis=1)
-        found.append(-ALPHA_RINGS * error - BETA_RINGS * np.maximum(gamma, 0))
-    return np.concatenate(found)
-
-
-def rings(args, store):
-    """Figure 2: share of the plane outside the rings that is accepted, and of the rings."""
-    classifier, seconds = fit_rings(args)
-    train, _, inside, labels = rings_data(args.seed)
-    ideal = partial(ideal_log_confidence, train[:N_CENTERS], args.noise)
-    found = {"DAE tied": classifier.score_samples, "ideal autoencoder": ideal}
-    found = {name: accepted_outside(score, inside) for name, score in found.items()}
-    found["DAE tied"] |= {"seconds": seconds, "accuracy": classifier.score(inside, labels)}
-    without = copy.copy(classifier).set_params(curvature="off")
-    area = accepted_outside(without.score_samples, inside)["AUROC"]
-    found["DAE tied"]["AUROC without curvature"] = area
-    settings = chosen(args, "steps", "batch_size", "train_lr")
-    store.put(found, "rings", f"noise {args.noise}", args.seed, **settings)
-
-
-def default_rings(args, store):
-    """The same of ``DAEConfidence()`` as it comes, by the number of rows that it learns from."""
-    for n_rows in (1_000, 3_000, 10_000):
-        X, y = make_rings(n_rows, random_state=args.seed)
-        *_, inside, labels = rings_data(args.seed + 100)
-        classifier = DAEConfidence(random_state=args.seed).fit(X, y)
-        metrics = accepted_outside(classifier.score_samples, inside)
-        metrics["accuracy"] = classifier.score(inside, labels)
-        store.put({"DAE": metrics}, "rings, default settings", str(n_rows), args.seed)
-
-
 def make_classifier(name, args, **parameters):
     """A network of the paper by its name."""
     parameters = {
         "module": args.network,
-        "hidden_layer_sizes": (400,),
+        "hidden_layer_sizes": (args.width,),
         "input_shape": (1, 28, 28),
         "max_epochs": args.epochs,
         "batch_size": args.batch_size,
@@ -168,7 +87,7 @@ def make_classifier(name, args, **parameters):
         return COOLClassifier(n_units_per_class=10, **parameters)
     autoencoder = {
         "decoder": name.removeprefix("DAE "),
-        "noise": 0.2,
+        "noise": NOISE,
         "coverage": 0.99,
         "curvature": "off",
         "reconstruction_weight": args.reconstruction_weight,
@@ -181,10 +100,30 @@ def train_and_test(name):
     return *images(name), *images(name, "test")
 
 
-def trained(name, X, y, args):
+def linear_start(X, args):
+    """A dense network whose tied autoencoder starts near the best linear denoiser.
+
+    Pairs of ReLU units, that sum to a linear one, are the leading principal axes and their
+    negatives, each shrunk as the noise asks for.
+    """
+    values, axes = np.linalg.eigh(np.cov(X, rowvar=False))
+    values, axes = (each[..., ::-1][..., : args.width // 2] for each in (values.clip(0), axes))
+    half = axes.T * np.sqrt(values / (values + NOISE**2))[:, np.newaxis]
+    weight = torch.as_tensor(np.concatenate([half, -half]), dtype=torch.float32)
+    torch.manual_seed(args.seed)
+    network = nn.Sequential(nn.Linear(784, args.width), nn.ReLU(), nn.Linear(args.width, 10))
+    network[0].weight.data = weight
+    network[0].bias.data = -weight @ torch.as_tensor(X.mean(axis=0), dtype=torch.float32)
+    return nn.Sequential(nn.Flatten(), *network)
+
+
+def trained(name, X, y, args, **own):
     """A network of table I, from the cache where it was trained before, and seconds."""
-    own = {"typicality": True, "validation_fraction": 0.02} if "DAE" in name else {}
-    settings = map(str, (name, len(X), *chosen(args, *TRAINING, "seed").values()))
+    if "DAE" in name:
+        own["validation_fraction"] = 0.02
+        if args.start == "linear":
+            own["module"] = linear_start(X, args)
+    settings = map(str, (name, len(X), *chosen(args, *TRAINING, "seed").values(), *own))
     path = args.cache / f"{'-'.join(settings)}.joblib"
     return kept(path, lambda: make_classifier(name, args, **own).fit(X, y))
 
@@ -279,7 +218,6 @@ def fooling(args, store):
     settings = chosen(args, *TRAINING) | {"rows": len(X)}
     for name in args.methods:
         classifier, seconds = trained(name, X, y, args)
-        classifier = without_typicality(classifier)
         tuned = alphas(classifier, args.alpha, *held_out)
         metrics = accuracies(classifier, tuned, X_test, y_test)
         keep({name: metrics | {"seconds": seconds, "trials": args.trials}}, **settings)
@@ -354,7 +292,7 @@ def blind_spot(args, store):
     """Images that are too simple, with typicality and without; and real outliers."""
     X, y, X_test, _ = train_and_test("mnist")
     X, y = X[:-N_HELD_OUT][: args.rows], y[:-N_HELD_OUT][: args.rows]
-    fitted, _ = trained("DAE tied", X, y, args)
+    fitted, _ = trained("DAE tied", X, y, args, typicality=True)
     models = {"without typicality": without_typicality(fitted), "with typicality": fitted}
     inside = {name: model.score_samples(X_test) for name, model in models.items()}
     levels = np.linspace(0.02, 1, 50, dtype=np.float32)[:, None]
@@ -376,8 +314,6 @@ def blind_spot(args, store):
 
 
 SECTIONS = {
-    "rings": rings,
-    "default-rings": default_rings,
     "fooling": fooling,
     "open-set": open_set,
     "blind-spot": blind_spot,
@@ -389,11 +325,12 @@ def options():
     cli = parser(__doc__, "spigler")
     cli.add_argument("--data", default="mnist", choices=("mnist", "fashion_mnist"))
     cli.add_argument("--network", default="mlp", choices=("mlp", "cnn"))
+    cli.add_argument("--width", type=int, default=400, help="of mlp")
+    cli.add_argument("--start", choices=("linear",), help="of the weights of DAE in mlp")
     cli.add_argument("--methods", nargs="+", default=METHODS)
     cli.add_argument("--targets", nargs="*", default=["unscaled", "scaled"])
     cli.add_argument("--epochs", type=int, default=20)
     cli.add_argument("--rows", type=int, default=60_000)
-    cli.add_argument("--steps", type=int, default=50_000, help="of rings")
     cli.add_argument("--repeats", type=int, default=3, help="of open-set")
     cli.add_argument("--known", type=int, nargs="+", default=range(1, 11), help="classes")
     cli.add_argument("--trials", type=int, default=20, help="for each class")
@@ -403,7 +340,6 @@ def options():
     cli.add_argument("--train-lr", type=float, default=1e-3)
     cli.add_argument("--batch-size", type=int, default=64)
     cli.add_argument("--reconstruction-weight", type=float, default=20.0)
-    cli.add_argument("--noise", type=float, default=0.2, help="of rings")
     cli.add_argument("--seed", type=int, default=0)
     return cli
 

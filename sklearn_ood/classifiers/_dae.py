@@ -1,16 +1,13 @@
 from collections.abc import Iterable
-from dataclasses import field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
-from sklearn.utils.class_weight import compute_sample_weight
 
-from sklearn_ood._parameters import Count, Estimator, NonNegative, Positive, Share, fitted
-from sklearn_ood._response import clone_completed, fitted_foreign, log_proba, log_softmax
+from sklearn_ood._parameters import Count, NonNegative, Positive, Share, fitted
+from sklearn_ood._response import log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.nets._autoencoder import (
@@ -213,7 +210,7 @@ class DAEConfidence(NetClassifier):
     @property
     def scored_network_(self):
         """Without the curvature, whose gradient is zero for ReLU nets."""
-        return self._scored(ConfidenceNetwork(self.net_.module_, self.code_statistics_))
+        return self._scored(self._confidence_network(self.net_))
 
     def make_head(self):
         weights = [self.alpha_, *self.typicality_weights_]
@@ -261,11 +258,18 @@ class DAEConfidence(NetClassifier):
     def _calibrate(self, net, held_out):
         weights = [self.alpha]
         if self.typicality or self.alpha == "auto":
-            network = ConfidenceNetwork(net.module_, self.code_statistics_)
-            outputs = map_batches(network, held_out[0], device=net.device)
-            weights = _weights(outputs[:, net.module_.n_classes :], self.coverage)
+            _, distances = self._outputs(net, held_out[0])
+            weights = _weights(distances, self.coverage)
         self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
         self.typicality_weights_ = np.asarray(weights[1:])
+
+    def _confidence_network(self, net):
+        return ConfidenceNetwork(net.module_, self.code_statistics_)
+
+    def _outputs(self, net, rows):
+        """Logits of the classes, and the distances that lower the confidence."""
+        outputs = map_batches(self._confidence_network(net), rows, device=net.device)
+        return np.split(outputs, [net.module_.n_classes], axis=1)
 
     def _gamma(self, rows):
         """Mean of dr_i/dx_i - 1 for each row."""
@@ -284,9 +288,7 @@ class DAEConfidence(NetClassifier):
     @np.errstate(over="ignore")
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
-        network = ConfidenceNetwork(self.net_.module_, self.code_statistics_)
-        outputs = map_batches(network, rows, device=self.net_.device)
-        logits, distances = np.split(outputs, [self.net_.module_.n_classes], axis=1)
+        logits, distances = self._outputs(self.net_, rows)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))
         weighted = [self.alpha_, *self.typicality_weights_] * distances
@@ -313,88 +315,6 @@ class DAEConfidence(NetClassifier):
 
     def _log_proba(self, rows):
         return self._class_log_proba(rows, forward(self.net_, rows))
-
-
-class DAEClassifier(DAEConfidence):
-    """Any classifier, with the confidence of a denoising autoencoder beside it.
-
-    The classifier's probabilities are multiplied with the confidence c(x) of an autoencoder
-    that is trained on the same rows and has no classes of its own (:class:`DAEConfidence`).
-
-    Parameters
-    ----------
-    estimator : classifier with ``predict_proba``
-        Is cloned and fitted on the in-distribution rows, flat and in float64.
-    class_weight : dict, "balanced" or None, default=None
-        Sample weights that the classifier's ``fit`` gets.
-    random_state : int, RandomState or None, default=None
-        Seed of the training, and of an ``estimator`` that has none of its own.
-
-    Attributes
-    ----------
-    estimator_ : classifier
-        The fitted clone of ``estimator``, for more than one class.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_ood import DAEClassifier
-    >>> X, y = load_iris(return_X_y=True)
-    >>> classifier = DAEClassifier(LogisticRegression(), random_state=0).fit(X, y)
-    >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
-    True
-    """
-
-    estimator: Estimator = field(kw_only=False)
-    module: Any = "auto"
-
-    estimator_: BaseEstimator = fitted()
-
-    _learns_classes = False
-    _learns_tensors = _keeps_tensors = False  # the classifier may be anybody's
-
-    @property
-    def scored_network_(self):
-        raise AttributeError(
-            f"Got DAEClassifier(estimator={self.estimator!r}), whose outputs have no gradient."
-        )
-
-    def _validate_params(self):
-        super()._validate_params()
-        if not hasattr(self.estimator, "predict_proba"):
-            raise TypeError(
-                f"Got estimator={self.estimator!r}, which has no predict_proba, but the "
-                "confidence multiplies probabilities; wrap it in CalibratedClassifierCV."
-            )
-
-    def input_gradients(self, X, *, guided=False):
-        raise TypeError(
-            f"Got a {type(self).__name__} whose classes come from another estimator, but "
-            "input gradients need a net of its own."
-        )
-
-    def _train(self, net, data, training, held_out, random):
-        super()._train(net, data, training, held_out, random)
-        if len(data.classes) == 1:
-            return
-        rows, codes = data.in_distribution
-        y, weights = data.classes[codes], {}
-        if self.class_weight is not None:
-            weights["sample_weight"] = compute_sample_weight(self.class_weight, y)
-        with random:
-            random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
-        estimator = clone_completed(self.estimator, random_state=random_state)
-        self.estimator_ = fitted_foreign(estimator, rows.astype(np.float64), y, **weights)
-
-    def _class_log_proba(self, rows, logits):
-        if len(self.classes_) == 1:
-            return np.zeros((len(rows), 1))
-        # In float32 scikit-learn's probabilities depend on the rows beside a row.
-        return log_proba(self.estimator_, rows.astype(np.float64))
-
-    def _log_proba(self, rows):
-        return self._class_log_proba(rows, None)
 
 
 def _mean_variance(rows, most=10_000):

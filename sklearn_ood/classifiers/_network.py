@@ -16,8 +16,7 @@ from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import is_dataset, is_mapped, take_rows, training_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.nets._evaluation import forward, undisturbed
-from sklearn_ood.nets._gradients import class_gradients
+from sklearn_ood.nets._evaluation import class_gradients, forward, undisturbed
 from sklearn_ood.nets._heads import ScoredNetwork, SoftmaxHead
 from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
 from sklearn_ood.nets._training import (

@@ -7,8 +7,7 @@ from torch import nn
 
 from sklearn_ood._parameters import NonNegative, Positive, fitted
 from sklearn_ood.classifiers._network import NetClassifier
-from sklearn_ood.nets._evaluation import forward
-from sklearn_ood.nets._gradients import odin_rows
+from sklearn_ood.nets._evaluation import forward, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, SoftmaxHead, fit_temperature
 from sklearn_ood.nets._modules import InputShape, check_outputs
 from sklearn_ood.nets._training import wrap_trained

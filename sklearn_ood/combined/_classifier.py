@@ -388,7 +388,7 @@ class CombinedClassifier(Composition, OODClassifier):
         return self._evidence_and_scores(self._validate_rows(X))[1]
 
     def answers_and_p_values(self, X):
-        """``predict``, ``confidence``, ``p_values`` and ``member_p_values``, at one look.
+        """``predict``, ``confidence``, ``p_values``, ``member_score_samples``, at one look.
 
         Parameters
         ----------
@@ -397,7 +397,7 @@ class CombinedClassifier(Composition, OODClassifier):
         Returns
         -------
         answers, confidence, p_values : ndarray of shape (n_samples,)
-        member_p_values : ndarray of shape (n_samples, n_members)
+        member_scores : ndarray of shape (n_samples, n_members)
         """
         return in_blocks(self._answers_and_p_values, X)
 
@@ -422,19 +422,19 @@ class CombinedClassifier(Composition, OODClassifier):
         return self._judged(rows)[:2]
 
     def _answers_and_p_values(self, X):
-        log_proba, confidence, typicality, scores = self._judged(self._validate_rows(X))
-        p_values = _conformal.on_scales(self.member_scales_, scores, "p_values")
+        log_proba, confidence, typicality, log_p = self._judged(self._validate_rows(X))
         answers = self.classes_[log_proba.argmax(axis=1)]
-        return answers, confidence, self.scale_.p_values(typicality), p_values
+        return answers, confidence, self.scale_.p_values(typicality), log_p
 
     def _judged(self, rows):
         """The evidence, the confidence in its best class, how typical, and why."""
         log_proba, scores = self._asked_and_scores(rows)
         log_proba = log_proba if self.is_asked_ else self._evidence(rows)
-        typicality = self._typicality(scores)
+        member_log_p = _conformal.on_scales(self.member_scales_, scores)
+        typicality = -_conformal.combine(member_log_p, self.method)
         log_p = self.scale_.log_p(typicality)
         confidence = log_right(log_proba.max(axis=1), log_p, self.outlier_share)
-        return log_proba, confidence, typicality, scores
+        return log_proba, confidence, typicality, member_log_p
 
     def _typicality(self, scores):
         """How typical rows are, from the members' scores."""

@@ -18,6 +18,7 @@ from sklearn_ood.data._blocks import (
     is_mapped,
     is_tensor,
     row_blocks,
+    spread_in_single,
     take_rows,
 )
 from sklearn_ood.data._labels import (
@@ -26,9 +27,6 @@ from sklearn_ood.data._labels import (
     encode_labels,
     hidden_entries,
 )
-
-# Share of a column's standard deviation that may be rounded away.
-LOST = 0.01
 
 
 @dataclass(frozen=True)
@@ -195,10 +193,9 @@ def as_single(rows):
     """Rows in float32, or a ValueError where their differences would be lost."""
     if rows.dtype == np.float32 or len(rows) < 2:
         return rows.astype(np.float32, copy=False)
-    limits, largest, spread = np.finfo(np.float32), np.abs(rows).max(axis=0), rows.std(axis=0)
-    lost = (limits.eps * largest > LOST * spread) | (spread < limits.tiny)
-    lost &= spread > len(rows) * np.finfo(np.float64).eps * largest  # else it is constant
-    lost |= largest > limits.max
+    spread, largest, varies, lost = spread_in_single(rows)
+    lost |= varies & (spread < np.finfo(np.float32).tiny)
+    lost |= largest > np.finfo(np.float32).max
     if lost.any():
         raise ValueError(
             f"Got X whose columns {np.flatnonzero(lost).tolist()} lose their differences in "

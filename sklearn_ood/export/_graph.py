@@ -191,9 +191,9 @@ def _resolve(estimator, steps=()):
         )
     if np.ndim(estimator.risk) or estimator.guarantee_for == "group":
         raise TypeError(
-            "Got a SelectiveClassifier with a threshold for each group or risk, but a graph has "
-            "one, or one for each class; export its estimator_, and compare with threshold_ "
-            "outside."
+            "Got a SelectiveClassifier with a threshold for each group or risk, but a graph "
+            "has one, or one for each class; export its estimator_, and compare with "
+            "threshold_ outside."
         )
     if estimator.detector_ is not estimator.estimator_:
         branches = [branches[0], _resolve(estimator.detector_, steps)[0][-1]]

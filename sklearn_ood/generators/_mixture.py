@@ -316,8 +316,9 @@ def _directions(scaled, seed):
     left = 0.0
     for half in (halves, ~halves):
         axes, others = most_varying(scaled[half]), scaled[~half]
-        left += np.square(others).sum() - np.square(others @ axes.T).sum()
-    noise = max(left / n / (d - r), np.finfo(np.float32).eps)
+        outside = np.square(others).sum() - np.square(others @ axes.T).sum()
+        left += outside / (d - len(axes))  # a small half has fewer directions
+    noise = max(left / n, np.finfo(np.float32).eps)
     return {"directions": most_varying(scaled), "noise_variance": noise}
 
 

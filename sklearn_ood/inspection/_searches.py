@@ -62,8 +62,9 @@ class FoolingGenerator:
         # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them,
         # each times an input, is normal but for terms of order 1/D.
         scale = np.sqrt((inputs**2).mean(axis=1, keepdims=True) / 3)
-        bias = random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)
-        self.activation = (random_state.normal(scale=scale, size=shape) + bias).astype(np.float32)
+        start = random_state.normal(scale=scale, size=shape)
+        start += random_state.uniform(-1, 1, size=shape) / np.sqrt(n_features)  # the bias
+        self.activation = start.astype(np.float32)
         self.moment, self.square = np.zeros((2, *shape), dtype=np.float32)
         self.n_updates = 0
 

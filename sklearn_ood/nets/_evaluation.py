@@ -1,4 +1,4 @@
-"""Batches of rows, on the device that a network is on, and its evaluation on them."""
+"""Batches of rows, on the device that a network is on; its outputs and gradients on them."""
 
 from contextlib import nullcontext
 from copy import deepcopy
@@ -8,6 +8,7 @@ from traceback import clear_frames
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import pad
 from torch.overrides import (
     TorchFunctionMode,
@@ -23,8 +24,10 @@ from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 # begin elsewhere in a cache line, which changes the last bits: batches and layers are padded to
 # a multiple of this, so that a row's outputs do not depend on the rows beside it.
 ROW_BLOCK = 16
-FLOATS_PER_BATCH = 2**20
-MAX_ROWS_PER_BATCH = 4096
+FLOATS_PER_BATCH, MAX_ROWS_PER_BATCH = 2**21, 4096
+# On a GPU a number of a row takes so many bytes with what the layers make of it, and more rows
+# at once are faster; what is no wider stays there until all is copied back at once.
+BYTES_OF_A_FLOAT, MAX_ROWS_ON_A_GPU, NARROW = 1024, 2**16, 1024
 
 
 def undisturbed(function):
@@ -68,15 +71,16 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
     rows : ndarray or tensor of shape (n_samples, n_features)
     device : str or torch.device
     max_rows : int, default=None
-        Rows at a time; by default from their width.
+        Rows at a time; by default from their width and the device's free memory.
     """
-    size = max_rows or rows_per_batch(rows.shape[1])
+    device = torch.device(device)
+    size = max_rows or rows_per_batch(rows.shape[1], device)
     size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
     rows = PagedRows(rows) if is_mapped(rows) else rows
     parts, start = [], 0
     while start < len(rows):
         stop = min(start + size, len(rows))
-        batch = take_batch(rows, slice(start, stop), torch.device(device))
+        batch = take_batch(rows, slice(start, stop), device)
         try:
             with AlignedProducts():
                 results = function(_pad(batch))
@@ -86,10 +90,15 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
             size = max(ROW_BLOCK, size // 2 // ROW_BLOCK * ROW_BLOCK)
             continue
         results = results if isinstance(results, tuple) else (results,)
-        parts.append([result[: stop - start].detach().cpu().numpy() for result in results])
+        parts.append([_kept(result[: stop - start].detach()) for result in results])
         start = stop
-    joined = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    joined = tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     return joined if len(joined) > 1 else joined[0]
+
+
+def _kept(result):
+    """Where it was computed, if it is narrow, else in host memory."""
+    return result if result[0].numel() <= NARROW else result.cpu()
 
 
 def forward(net, rows):
@@ -123,9 +132,65 @@ def evaluate(net, read, rows, max_rows=None):
     )
 
 
-def rows_per_batch(n_features):
-    """How many rows of this width are evaluated at once."""
-    return max(ROW_BLOCK, min(MAX_ROWS_PER_BATCH, FLOATS_PER_BATCH // n_features))
+def class_gradients(net, rows, class_logits, *, guided=False):
+    """Gradient of the largest class's logit, for each row: float64, of the rows' shape.
+
+    ``class_logits`` takes the net's outputs; ``guided`` is guided backpropagation (Springenberg
+    et al., 2015).
+    """
+    module = guided_copy(net.module_) if guided else net.module_
+
+    @torch.enable_grad()
+    def gradients(batch):
+        batch = batch.detach().requires_grad_()
+        top = class_logits(module(batch)).max(dim=1).values
+        return torch.autograd.grad(top.sum(), batch)[0]
+
+    return map_batches(gradients, rows, device=net.device).astype(np.float64)
+
+
+def guided_copy(module):
+    """A copy of the module in which only positive gradients pass every ``nn.ReLU``."""
+    module = deepcopy(module)
+    relus = [layer for layer in module.modules() if isinstance(layer, nn.ReLU)]
+    if not relus:
+        raise ValueError(
+            "Got guided=True for a net without nn.ReLU modules, but guided backpropagation "
+            "changes how gradients pass them; use guided=False."
+        )
+    for relu in relus:
+        relu.register_full_backward_hook(_positive_part)
+    return module
+
+
+def _positive_part(_module, gradients, _output_gradients):
+    return tuple(gradient.clamp(min=0) for gradient in gradients)
+
+
+def odin_rows(net, rows, score, epsilon):
+    """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2).
+
+    ``score`` is of the net's outputs, in float64: for ODIN the logarithm of the largest
+    probability. ``epsilon`` is the step in every feature, or in each, in the features' units.
+    """
+    epsilon = torch.as_tensor(epsilon, dtype=torch.float32, device=net.device)
+
+    @torch.enable_grad()
+    def shifted(batch):
+        batch = batch.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(net.module_(batch).double()).sum(), batch)
+        return batch.detach() + epsilon * gradient.nan_to_num(nan=0.0).sign()
+
+    return map_batches(shifted, rows, device=net.device)
+
+
+def rows_per_batch(n_features, device="cpu"):
+    """How many rows of this width are evaluated at once, by the free memory of a GPU."""
+    floats, most = FLOATS_PER_BATCH, MAX_ROWS_PER_BATCH
+    if torch.device(device).type == "cuda":
+        floats = torch.cuda.mem_get_info(device)[0] // BYTES_OF_A_FLOAT
+        most = MAX_ROWS_ON_A_GPU
+    return max(ROW_BLOCK, min(most, floats // n_features))
 
 
 def device_of(module):

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from sklearn_ood._parameters import called, whole_numbers
+from sklearn_ood.data._blocks import spread_in_single
 
-# Share of a column's standard deviation that float32 may round away, and what is far from 1.
-LOST = 0.01
-FAR = 2.0**40
+FAR = 2.0**40  # from 1
 
 
 def build_module(
@@ -106,14 +105,12 @@ def units_of(rows):
     if rows.dtype in (np.float32, torch.float32):
         return None
     rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
-    center, spread, largest = rows.mean(axis=0), rows.std(axis=0), np.abs(rows).max(axis=0)
-    varies = spread > len(rows) * np.finfo(np.float64).eps * largest
+    spread, largest, varies, is_lost = spread_in_single(rows)
     spread = np.where(varies, spread, 1.0)
-    is_lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
     is_lost |= (largest > FAR) | (spread < 1 / FAR)
     if not is_lost.any():
         return None
-    return np.where(is_lost, center, 0.0), np.where(is_lost, spread, 1.0)
+    return np.where(is_lost, rows.mean(axis=0), 0.0), np.where(is_lost, spread, 1.0)
 
 
 class InputShape(nn.Module):

@@ -5,8 +5,11 @@ shadows in place of other objects.
 """
 
 import numpy as np
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.tree._tree import NODE_DTYPE
+from sklearn.utils import check_array
 
+BEFORE_BOOSTING = OrdinalEncoder, FunctionTransformer, check_array
 MAX_WIDTH, MAX_JOBS, MAX_LAYERS = 2**24, 1024, 4000
 
 
@@ -62,6 +65,23 @@ def histogram_boosting(predictors, state):
         is_categorical.shape == (state["n_features_in_"],)
         and inside(inner["feature_idx"], len(is_categorical))
         and is_categorical[inner["feature_idx"][inner["is_categorical"] != 0]].all()
+    )
+
+
+def columns_of_boosting(columns, state):
+    """Codes of the categories, then the numbers as they are: each column once."""
+    if columns is None:
+        return True
+    names, steps, masks = zip(*vars(columns)["transformers_"][:2], strict=True)
+    places = vars(columns)["_transformer_to_input_indices"]
+    others = [step for _, step, _ in vars(columns)["transformers_"][2:]]
+    each_once = list(range(state["n_features_in_"]))
+    return (
+        (*map(type, steps), vars(steps[1])["func"]["func"]) == BEFORE_BOOSTING
+        and others in ([], ["drop"])
+        and all(mask.dtype == bool and mask.shape == (len(each_once),) for mask in masks)
+        and sorted(np.concatenate([*map(np.flatnonzero, masks)]).tolist()) == each_once
+        and sorted(places[names[0]] + places[names[1]]) == each_once
     )
 
 
@@ -152,6 +172,7 @@ FITS = {
     "_single_linkage_tree_": linkage,
     "nodes": boosted_tree,
     "_predictors": histogram_boosting,
+    "_preprocessor": columns_of_boosting,
     "init_": gradient_boosting,
     "support_vectors_": support_vectors,
     "_fit_X": neighbors,

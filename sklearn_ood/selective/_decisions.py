@@ -8,7 +8,7 @@ UNSURE, STRANGE, NO_PROMISE = "unsure", "strange", "no promise"
 
 
 def look(model, X):
-    """Answers and confidence and, of a combination, its p-values and its members', at once."""
+    """Answers, confidence and, of a combination, p-values and its members' scores, at once."""
     if not hasattr(unwrap(model.detector_)[0], "answers_and_p_values"):
         return *model.answers_and_confidence(X), None, None
     combined, rows = unwrap(model.detector_, X)
@@ -24,7 +24,7 @@ def decisions(model, index, looked, thresholds, alpha):
         raise ImportError(
             'A frame needs pandas, which is not installed; pip install "sklearn-ood[table]".'
         ) from error
-    labels, confidence, p_values, member_p_values = looked
+    labels, confidence, p_values, member_scores = looked
     kept = confidence >= thresholds
     accepted = kept[-1]
     columns = {"label": labels, "confidence": confidence}
@@ -38,8 +38,8 @@ def decisions(model, index, looked, thresholds, alpha):
     if np.ndim(model.risk):
         least = np.asarray(model.risk)[kept.argmax(axis=0)]
         columns["risk"] = np.where(accepted, least, np.nan)
-    if member_p_values is not None:
+    if member_scores is not None:
         names = np.array(list(unwrap(model.detector_)[0].members_), dtype=object)
-        against = names[member_p_values.argmin(axis=1)]
+        against = names[member_scores.argmin(axis=1)]
         columns["member"] = np.where(reason == STRANGE, against, "")
     return pd.DataFrame(columns, index=index)

@@ -28,6 +28,7 @@ SCRIPTS = [
     "selective_tables",
     "spigler",
     "spigler_one_class",
+    "spigler_rings",
     "spigler_tables",
     "vernekar",
 ]

@@ -353,7 +353,7 @@ def test_log_prior_is_the_standard_normal():
     np.testing.assert_allclose(generator.log_prior(z), expected)
 
 
-@pytest.mark.parametrize(("n", "d"), [(100, 400), (90, 200), (30, 70)])
+@pytest.mark.parametrize(("n", "d"), [(100, 400), (90, 200), (30, 70), (60, 70)])
 def test_a_mixture_of_many_features_is_a_density_in_few_directions(n, d):
     rng = np.random.default_rng(0)
     y = np.arange(n) % 2
@@ -367,5 +367,5 @@ def test_a_mixture_of_many_features_is_a_density_in_few_directions(n, d):
     assert generator.class_log_density(new + 3).max() < density.max(axis=1).min()
     assert generator.sample(3, random_state=0).shape == (3, d)
     made = generator.decode(generator.encode(new, y), y)
-    left = np.square((new - made) / rows.std(axis=0)).mean()
-    assert 0.4 < left / float(generator.core_.noise_variance) < 1.4  # from halves of the rows
+    left = np.square((new - made) / rows.std(axis=0)).sum(axis=1).mean() / (d - min(64, n - 1))
+    assert 0.7 < left / float(generator.core_.noise_variance) < 1.4  # from halves of the rows

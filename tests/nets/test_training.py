@@ -101,8 +101,22 @@ def test_map_batches_halves_too_and_keeps_the_order():
 
 def test_rows_per_batch_bounds_memory():
     assert rows_per_batch(4) == 4096
-    assert rows_per_batch(784) * 784 <= 2**20
+    assert rows_per_batch(784) * 784 <= 2**21
     assert rows_per_batch(10**9) == ROW_BLOCK
+
+
+def test_rows_per_batch_follow_the_free_memory_of_a_gpu(monkeypatch):
+    for free, n_rows in ((80 * 2**30, 2**16), (2**30, 2**20 // 784), (2**10, ROW_BLOCK)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
+        assert rows_per_batch(784, "cuda") == n_rows
+
+
+@pytest.mark.parametrize("width", [1, 2000])
+def test_wide_and_narrow_results_come_back_whole(width):
+    rows = np.arange(100, dtype=np.float32)[:, None]
+    wide, narrow = map_batches(lambda x: (x.repeat(1, width), x[:, 0]), rows, max_rows=32)
+    np.testing.assert_array_equal(wide, rows.repeat(width, axis=1))
+    np.testing.assert_array_equal(narrow, rows[:, 0])
 
 
 def test_training_leaves_evaluation_mode_and_forward_keeps_no_graph():

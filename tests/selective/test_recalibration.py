@@ -223,7 +223,7 @@ def test_reasons_of_refusals(rows):
     np.testing.assert_array_equal(answers, selective.estimator_.predict(new))
     np.testing.assert_array_equal(confidence, selective.estimator_.confidence(new))
     np.testing.assert_array_equal(p_values, selective.estimator_.p_values(new))
-    np.testing.assert_array_equal(of_members, selective.estimator_.member_p_values(new))
+    np.testing.assert_array_equal(of_members, selective.estimator_.member_score_samples(new))
     np.testing.assert_array_equal(frame["confidence"], selective.score_samples(new))
     refused = frame[~frame["accepted"]]
     np.testing.assert_array_equal(frame["p_value"], selective.estimator_.p_values(new))
