@@ -36,7 +36,11 @@ html_static_path = ["_static"]
 html_extra_path = ["llms.txt"]
 html_css_files = ["pages.css"]
 html_title = f"sklearn_ood {version}"
-html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 4,
+}
 
 autosummary_generate = True
 templates_path = ["_templates"]

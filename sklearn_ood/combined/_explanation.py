@@ -217,9 +217,10 @@ def explained(combined, reference, table):
         rows = rows.set_axis(list(names), axis=1)
     members = list(combined.members_)
     log_p = pd.DataFrame(combined.member_score_samples(table), rows.index, members)
+    labels, _, p_values, _ = combined.answers_and_p_values(table)
     summary = {
-        "label": combined.predict(table),
-        "p_value": combined.p_values(table),
+        "label": labels,
+        "p_value": p_values,
         "member": np.array(members, dtype=object)[log_p.to_numpy().argmin(axis=1)],
         "nearest_label": reference.labels[in_all],
     }

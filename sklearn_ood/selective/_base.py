@@ -109,7 +109,8 @@ class ConfidenceThreshold(Parameterized):
         diagram = super()._html_repr()
         if not hasattr(self, "threshold_"):
             return diagram
-        lines = [f"Threshold: {self.threshold_}", *map(str, self.guarantee_.values())]
+        threshold = np.array2string(np.asarray(self.threshold_), precision=4)
+        lines = [f"Threshold: {threshold}", *map(str, self.guarantee_.values())]
         return diagram + "".join(f"<p>{escape(line)}</p>" for line in lines)
 
     @property
