@@ -188,7 +188,7 @@ def test_cross_validate_shows_two_classes_to_the_classifier():
     [
         (
             {"n_out": 0},
-            r"Got n_out=0, but expected an int in the range \[1, inf\)",
+            r"Got n_out=0, but expected an int in the range \[1, ",
         ),
         ({"n_out": -1}, "Got n_out=-1"),
         ({"n_out": True}, "Got n_out=True"),
@@ -202,7 +202,7 @@ def test_cross_validate_shows_two_classes_to_the_classifier():
         ({"n_out": 0.9}, r"Got n_out=0\.9 with 5 classes in y, which leaves 1"),
         (
             {"n_splits": 0},
-            r"Got n_splits=0, but expected an int in the range \[1, inf\)",
+            r"Got n_splits=0, but expected an int in the range \[1, ",
         ),
         ({"n_splits": 2.0}, r"Got n_splits=2\.0"),
         (

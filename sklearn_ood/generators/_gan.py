@@ -34,7 +34,7 @@ class GANCore(Core):
         self.instance_noise = gan.instance_noise
         self.gradient_penalty, self.n_steps = float(gan.gradient_penalty), 0
         self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
-        self.decode = copy.deepcopy(self.player).requires_grad_(False)
+        self.decode = copy.deepcopy(self.player).requires_grad_(False).eval()
         self.discriminator = discriminator
 
     def train(self, mode=True):

@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._evaluation import undisturbed
+from sklearn_ood.nets._evaluation import BatchedDataset, undisturbed
 from sklearn_ood.nets._training import (
     Net,
     Seeded,
@@ -26,7 +25,7 @@ from sklearn_ood.nets._training import (
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
-class StackedRows(Dataset):
+class StackedRows(BatchedDataset):
     """The i-th row of every class, side by side, of arrays of rows and integer classes.
 
     An epoch is as long as the largest class; smaller ones begin again.

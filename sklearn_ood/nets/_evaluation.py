@@ -266,7 +266,15 @@ def _pad(batch):
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])])
 
 
-class Arrays(Dataset):
+class BatchedDataset(Dataset):
+    """A dataset whose ``batch(index)`` gives many rows by one call."""
+
+    def batches(self, indices):
+        """One batch after the other."""
+        return map(self.batch, indices)
+
+
+class Arrays(BatchedDataset):
     """Arrays of equal length, sliced together; those that fit on the device move there."""
 
     def __init__(self, *arrays, device="cpu"):
@@ -284,7 +292,7 @@ class Arrays(Dataset):
         """The same for one index after the other; a dataset is read ahead."""
         rows, *others = self.arrays
         if not hasattr(rows, "batches"):
-            yield from map(self.batch, indices)
+            yield from super().batches(indices)
             return
         indices = [each.numpy() if isinstance(each, torch.Tensor) else each for each in indices]
         for index, read in zip(indices, rows.batches(indices), strict=True):
