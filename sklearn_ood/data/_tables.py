@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.validation import validate_data
 
+from sklearn_ood.data._rows import as_native
+
 # Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
 MAX_LEVELS = 254
 NUMBER, CATEGORY, EMPTY = "number", "category", "empty"
@@ -71,7 +73,7 @@ def unmasked(X):
 
 def read_table(estimator, X, *, reset):
     """The rows of a table as numbers, for an estimator that keeps ``columns_``."""
-    X = unmasked(X)
+    X = unmasked(as_native(X))
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if len(X) == 0 or X.shape[1] == 0:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +22,7 @@ from sklearn_ood import (
     RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
+    TableEncoder,
 )
 
 X, Y = load_iris(return_X_y=True)
@@ -176,3 +178,12 @@ def test_wide_tables_take_seconds(model):
     scores = model.fit(rows, labels).score_samples(np.r_[rows[:20], far])
     if not isinstance(model, RejectClassifier):
         assert scores[:20].min() > scores[20:].max()
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_tables_in_tensors_are_numbers(dispatch):
+    rows = X.astype(np.float32)
+    expected = TableEncoder().fit_transform(rows, Y)
+    with config_context(array_api_dispatch=dispatch):
+        given = TableEncoder().fit(torch.from_numpy(rows), Y).transform(torch.from_numpy(rows))
+    np.testing.assert_array_equal(given, expected)
