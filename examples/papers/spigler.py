@@ -101,19 +101,19 @@ def train_and_test(name):
 
 
 def linear_start(X, args):
-    """A dense network whose tied autoencoder starts near the best linear denoiser.
+    """A dense network whose tied autoencoder starts as the best linear denoiser.
 
     Pairs of ReLU units, that sum to a linear one, are the leading principal axes and their
     negatives, each shrunk as the noise asks for.
     """
-    values, axes = np.linalg.eigh(np.cov(X, rowvar=False))
+    values, axes = np.linalg.eigh(X.T @ X / len(X))
     values, axes = (each[..., ::-1][..., : args.width // 2] for each in (values.clip(0), axes))
     half = axes.T * np.sqrt(values / (values + NOISE**2))[:, np.newaxis]
     weight = torch.as_tensor(np.concatenate([half, -half]), dtype=torch.float32)
     torch.manual_seed(args.seed)
     network = nn.Sequential(nn.Linear(784, args.width), nn.ReLU(), nn.Linear(args.width, 10))
     network[0].weight.data = weight
-    network[0].bias.data = -weight @ torch.as_tensor(X.mean(axis=0), dtype=torch.float32)
+    nn.init.zeros_(network[0].bias)
     return nn.Sequential(nn.Flatten(), *network)
 
 
