@@ -7,8 +7,8 @@ are random, as time does not depend on them, and layers have half the usual widt
 in the network shows more of what is added. The resident memory is the peak (``VmHWM``)
 over a run of ``score_samples``, less what was resident before; the workers' own is not in it,
 nor their time in the ratio of CPU time. The scores of the first images are compared with those
-of the array, bit for bit. Where other work loads the machine (``load_of_the_machine`` beyond its
-cores), the ratio of the times on the clock says little, and that of CPU time is the one to read.
+of the array, bit for bit. Where other work loads the machine (``load_of_the_machine``), the
+ratio of the times on the clock says little, and that of CPU time is the one to read.
 
 Run ``python examples/benchmarks/dataset_scoring.py [--images 2000] [--json FILE]`` with
 CIFAR-10 in ``$SKLEARN_OOD_DATA``.
