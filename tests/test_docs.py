@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
-from sklearn.ensemble import IsolationForest
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [DOCS / "results.md", *sorted((DOCS / "results").glob("*.md"))]
@@ -96,6 +96,7 @@ def around():
         },
         **{"y_true": y_new, "y_pred": model.answers(new), "row": X[0], "rows": X[:20]},
         **{"confidence": model.predict_proba(new).max(axis=1), "X_reference": frame[:400]},
+        **{"coloured": frame.assign(colour=np.array(["red", "green", "blue"])[y])},
         **{"old": LogisticRegression().fit(frame[:400], y[:400])},
         **{"new": LogisticRegression(C=1e-4).fit(frame[:400], y[:400])},
         **{"stream": [new[:100], new[100:]], "pyod_detector": IsolationForest().fit(X)},
@@ -124,6 +125,10 @@ def test_a_snippet_of_the_guide_runs(around, place, tmp_path, monkeypatch):
         pytest.skip("needs a cluster or an archive")
     if "onnxruntime" in snippet:
         given["onnxruntime"] = pytest.importorskip("onnxruntime")
+    if "OneHotEncoder" in snippet:
+        given |= vars(importlib.import_module("sklearn.compose"))
+        given |= {"OneHotEncoder": OneHotEncoder, "frame": around["coloured"]}
+        given |= {"HistGradientBoostingClassifier": HistGradientBoostingClassifier}
     if "network.pt" in snippet:
         draw_folders(tmp_path)
     pytest.importorskip("matplotlib").use("Agg")
