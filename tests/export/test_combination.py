@@ -98,7 +98,10 @@ def test_of_scikit_learn_and_of_densities():
 def test_of_one_class():
     model = CombinedClassifier(members=[("m", MahalanobisDistance())], random_state=0)
     given = answers(to_onnx(model.fit(X), X=X), X)
-    np.testing.assert_allclose(given["p_value"], model.p_values(X), atol=1e-9)
+    # A row that calibrated may lie on a step, which rounding takes or leaves.
+    step = 1 / (model.n_calibration_ + 1)
+    np.testing.assert_allclose(given["p_value"], model.p_values(X), rtol=0, atol=1.01 * step)
+    assert (np.abs(given["p_value"] - model.p_values(X)) > 1e-9).mean() < 0.01
     assert (given["label"] == 1).all()
 
 
