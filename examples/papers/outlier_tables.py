@@ -45,7 +45,14 @@ NET = {
     "lr_schedule": "cosine",
 }
 EPOCHS = (20, 80)
-TRIALS = {"epochs": "20 or 80", "net": "256-256", "batch_size": 256, "lr": 2e-3, "beta": 1.0}
+TRIALS = {
+    "inputs": "standardised, whitened",
+    "epochs": "20 or 80",
+    "net": "256-256",
+    "batch_size": 256,
+    "lr": 2e-3,
+    "beta": 1.0,
+}
 # Overlaps the data, reaches far beyond them.
 LOOSE = BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
 NEAR = BoundaryOutliers(quantile=0.05)
