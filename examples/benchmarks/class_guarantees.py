@@ -195,8 +195,6 @@ SETTINGS = [
         for n_rows, risk in SHIFTED.items()
     ),
     *(Losses(TEN, each, 2000, {"risk": 0.26}, "frozen", largest=5) for each in LEVELS),
-    Losses(TEN, NB, 2000, {"risk": 0.235}, largest=5),
-    Losses(TEN, TALLY, 2000, {"risk": 0.13}, "frozen", loss="distance", largest=5),
     Losses(TEN, TALLY, 2000, each(0.3), "frozen", largest=5),
     Losses(TEN, TALLY, 2000, group(0.28), "frozen", largest=5),
     *(
