@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_ood import GeValDi, SoftmaxClassifier
 from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.gevaldi import plot_ascent, plot_regions, plot_samples
-from sklearn_ood.metrics import churn_report
+from sklearn_ood.inspection import churn_report
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)

@@ -11,7 +11,7 @@ from sklearn.utils._optional_dependencies import check_pandas_support
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA
-from sklearn_ood.metrics._churn import holm, mcnemar
+from sklearn_ood.inspection._churn import holm, mcnemar
 
 
 class Disagreement(NamedTuple):

@@ -1,3 +1,4 @@
+from ._churn import ChurnRegion, ChurnReport, churn_report
 from ._fooling import (
     FoolingDisplay,
     FoolingResult,
@@ -9,10 +10,13 @@ from ._gradients import InputGradientsDisplay
 from ._searches import FoolingGenerator
 
 __all__ = [
+    "ChurnRegion",
+    "ChurnReport",
     "FoolingDisplay",
     "FoolingGenerator",
     "FoolingResult",
     "InputGradientsDisplay",
+    "churn_report",
     "fooling_rate",
     "fooling_rate_on",
     "fooling_scorer",

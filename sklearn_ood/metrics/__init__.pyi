@@ -1,6 +1,5 @@
 from ._bootstrap import bootstrap_interval
 from ._calibration import expected_calibration_error
-from ._churn import ChurnRegion, ChurnReport, churn_report
 from ._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
 from ._ood import (
     aupr_in,
@@ -31,8 +30,6 @@ from ._set_distance import prediction_set_distance
 
 __all__ = [
     "AcceptedRegionDisplay",
-    "ChurnRegion",
-    "ChurnReport",
     "ConfidenceHistogramDisplay",
     "RejectConfusionDisplay",
     "RiskCoverageDisplay",
@@ -43,7 +40,6 @@ __all__ = [
     "aurc_score",
     "auroc",
     "bootstrap_interval",
-    "churn_report",
     "coverage_at_risk",
     "detection_accuracy",
     "eaurc_score",

@@ -59,6 +59,17 @@ def model(network):
     return CombinedClassifier.from_module(network, *images(400, 2), random_state=0)
 
 
+def test_known_images_are_as_seldom_strange_as_said_with_more_features_than_images():
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 400), nn.ReLU(), nn.Linear(400, K))
+    X_new, _ = images(600, 9)
+    shares = [
+        (CombinedClassifier.from_module(wide, *images(240, seed)).p_values(X_new) <= 0.1).mean()
+        for seed in range(4)
+    ]
+    assert np.mean(shares) < 0.1 + 3 * np.sqrt(0.1 * 0.9 / 40 / len(shares))
+
+
 def test_the_network_stays_as_it_is_and_every_kind_of_outlier_is_seen(network, model):
     before = deepcopy(network.state_dict())
     X, y = images(200, 3)

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of
-from sklearn_ood.metrics._rules import Columns, find_rules
+from sklearn_ood.inspection._rules import Columns, find_rules
 
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
@@ -204,7 +204,7 @@ def churn_report(
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.naive_bayes import GaussianNB
-    >>> from sklearn_ood.metrics import churn_report
+    >>> from sklearn_ood.inspection import churn_report
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
     >>> old = GaussianNB().fit(X[::2], y[::2])
     >>> new = LogisticRegression(max_iter=500).fit(X[::2], y[::2])

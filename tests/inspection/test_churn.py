@@ -9,8 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_ood import SelectiveClassifier
-from sklearn_ood.metrics import churn_report
-from sklearn_ood.metrics._churn import holm, mcnemar
+from sklearn_ood.inspection import churn_report
+from sklearn_ood.inspection._churn import holm, mcnemar
 
 
 class Says(ClassifierMixin, BaseEstimator):
@@ -185,7 +185,7 @@ def test_holm_by_hand():
 def test_many_rows_and_categories_are_told_in_blocks(monkeypatch):
     X = frame(3000).assign(city=lambda X: (X["age"] * 7).astype(int).astype(str))
     whole = churn_report(NEVER, Says(lambda X: X["age"] > 80), X, random_state=0)
-    monkeypatch.setattr("sklearn_ood.metrics._rules.MAX_NUMBERS", 500)
+    monkeypatch.setattr("sklearn_ood.inspection._rules.MAX_NUMBERS", 500)
     assert churn_report(NEVER, Says(lambda X: X["age"] > 80), X, random_state=0).regions == (
         whole.regions
     )
