@@ -59,8 +59,8 @@ class CombinedClassifier(Composition, OODClassifier):
         the other the combination. "cross" scores every row by what learned from the others (in
         five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
         2,000 rows, else a tenth of them, between 500 and 10,000; where a member asks the
-        classifier, which then loses them, "cross" below 1,000, and 200 at least. Where all
-        that a p-value depends on is frozen, all rows calibrate.
+        classifier, which then loses them, "cross" below 1,000, and 200 at least; a third where
+        members are made from a frozen one. Where all is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None

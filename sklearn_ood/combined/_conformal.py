@@ -40,8 +40,14 @@ def split_rows(n_rows, calibration, random_state):
     return training, parts
 
 
-def auto_calibration(n_rows, *, is_asked):
-    """ "cross" where rows are few, else a number: fewer where a classifier loses them."""
+def auto_calibration(n_rows, *, is_asked, is_given):
+    """ "cross" where rows are few, else a number: fewer where a classifier loses them.
+
+    A given network, of which members are made, may have more features than there are rows, and
+    the scale of a member then depends on which it learned from: a third calibrates.
+    """
+    if is_asked and is_given:
+        return min(n_rows // 3, AUTO_ASKED[-1])
     crossed_below, share, least, most = AUTO_ASKED if is_asked else AUTO
     return "cross" if n_rows < crossed_below else int(np.clip(share * n_rows, least, most))
 

@@ -176,7 +176,10 @@ def _calibration(combination, n_rows, classes):
     if all(isinstance(each, (FrozenEstimator, str)) for each in used):
         return "all"
     if combination.calibration == "auto":
-        return _conformal.auto_calibration(n_rows, is_asked=is_asked)
+        is_given = isinstance(combination.classifier, FrozenEstimator) and any(
+            each is None or not (isinstance(each, str) or hasattr(each, "fit")) for each in used
+        )
+        return _conformal.auto_calibration(n_rows, is_asked=is_asked, is_given=is_given)
     return combination.calibration
 
 

@@ -11,8 +11,6 @@ from sklearn_ood.data._labels import encode_labels
 from sklearn_ood.detectors import NCI, LogitScore, MahalanobisDistance, NetFeatures, Subspace
 from sklearn_ood.detectors._features import last_linear
 
-DEFAULTS = {"method": "cauchy", "calibration": 1 / 3}
-
 
 def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters):
     """A combination around a network that is already trained, which is not trained again.
@@ -22,7 +20,8 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
     network : nn.Module
         From images to one logit for each class, alone, first in a tuple or as ``.logits``.
     X : array-like of shape (n_samples, C, H, W)
-        Labelled images, a few thousand, that the network was not trained on.
+        Labelled images, a few thousand, that the network was not trained on: members learn
+        from two thirds of them, and the others calibrate.
     y : array-like of shape (n_samples,)
         Their labels.
     classes : array-like of shape (n_classes,), default=None
@@ -32,9 +31,7 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
         Where the network runs.
     **parameters
         Of :class:`CombinedClassifier`; with flat rows ``input_shape``. ``method`` is "cauchy"
-        here: what lies far off in one respect may look known in all others. ``calibration`` is
-        a third: with fewer images than features the scale of a score depends on which of them
-        a member learned from, so that they cannot calibrate crosswise.
+        here: what lies far off in one respect may look known in all others.
 
     Returns
     -------
@@ -60,7 +57,7 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
         _, classes = encode_labels(np.asarray(y), parameters.get("ood_label"))
     input_shape = parameters.get("input_shape") or np.shape(X)[1:]
     classifier = SoftmaxClassifier.from_module(network, classes, input_shape, device=device)
-    return cls(FrozenEstimator(classifier), **DEFAULTS | parameters).fit(X, y)
+    return cls(FrozenEstimator(classifier), **{"method": "cauchy"} | parameters).fit(X, y)
 
 
 def network_members():

@@ -200,9 +200,16 @@ def test_calibration_rows_are_a_random_part():
 
 
 def test_as_many_rows_calibrate_as_the_classifier_can_spare():
-    sizes = [auto_calibration(n, is_asked=True) for n in (999, 1000, 10_000, 600_000)]
+    sizes = [
+        auto_calibration(n, is_asked=True, is_given=False) for n in (999, 1000, 10_000, 600_000)
+    ]
     assert sizes == ["cross", 200, 1000, 10_000]
-    sizes = [auto_calibration(n, is_asked=False) for n in (1999, 2000, 10_000, 600_000)]
+    sizes = [auto_calibration(n, is_asked=True, is_given=True) for n in (300, 600_000)]
+    assert sizes == [100, 10_000]
+    sizes = [
+        auto_calibration(n, is_asked=False, is_given=True)
+        for n in (1999, 2000, 10_000, 600_000)
+    ]
     assert sizes == ["cross", 500, 1000, 10_000]
     assert [calibration_size(share, 60) for share in (0.5, 40, 100, "all")] == [30, 40, 60, 60]
 
