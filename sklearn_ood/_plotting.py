@@ -1,16 +1,11 @@
 """Axes to draw on, and how a row is drawn."""
 
+from sklearn_ood._optional import optional
+
 
 def pyplot():
     """``matplotlib.pyplot``, or an error that says how to get it."""
-    try:
-        import matplotlib.pyplot
-    except ImportError as error:
-        raise ImportError(
-            "A picture needs matplotlib, which is not installed; "
-            'pip install "sklearn-ood[plot]".'
-        ) from error
-    return matplotlib.pyplot
+    return optional("matplotlib.pyplot", "A picture", "plot")
 
 
 def axes_and_figure(ax=None):

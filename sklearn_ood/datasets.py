@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval
 
+from sklearn_ood._optional import optional
 from sklearn_ood._parameters import Natural, Positive, check_arguments
 
 __all__ = [
@@ -362,13 +363,7 @@ def make_birds(
     check_arguments(
         make_birds, {"n_samples": n_samples, "n_unknown": n_unknown, "missing": missing}
     )
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "A table with names and categories needs pandas, which is not installed; "
-            'pip install "sklearn-ood[table]".'
-        ) from error
+    pd = optional("pandas", "A table with names and categories", "table")
     random_state = check_random_state(random_state)
     species = np.append(
         random_state.randint(len(SPECIES) - 1, size=n_samples),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._missing import is_pandas_na
 
+from sklearn_ood._optional import optional
 from sklearn_ood._plotting import new_figure
 from sklearn_ood._response import unwrap
 from sklearn_ood.combined._reference import (
@@ -199,13 +200,7 @@ class ExplanationDisplay:
 
 def explained(combined, reference, table):
     """The :class:`Explanation` of a table's rows by a fitted combination."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "An explanation needs pandas, which is not installed; "
-            'pip install "sklearn-ood[table]".'
-        ) from error
+    pd = optional("pandas", "An explanation", "table")
     own, known = reference.locate(table), reference.positions()
     in_all, but_one = nearest(own, known)
     differs = apart(own, known[but_one, np.arange(own.shape[1])]) > 0

@@ -1,10 +1,11 @@
 """A graph beside Python: rows to try both on, and what each makes of them."""
 
 import warnings
-from importlib import import_module
 
 import numpy as np
 from sklearn.utils import _safe_indexing
+
+from sklearn_ood._optional import optional
 
 # A graph and Python agree when they differ by no more, or by no larger share.
 TOLERANCE = 1e-3
@@ -17,13 +18,7 @@ MAX_COLUMNS = 512
 
 def package(name):
     """A package of the extra "onnx"."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"to_onnx needs the package {name}; install the extra: "
-            "pip install 'sklearn-ood[onnx]'."
-        ) from error
+    return optional(name, "to_onnx", "onnx")
 
 
 def run(model, feeds):
@@ -81,7 +76,7 @@ def with_edges(rows):
 
 def _frame_with_edges(frame):
     """Rows of a table, and beside them larger numbers, and one column's missing in each."""
-    pandas, numbers = import_module("pandas"), frame.select_dtypes("number").columns
+    pandas, numbers = package("pandas"), frame.select_dtypes("number").columns
     larger = frame.head(9).copy()
     larger[numbers] = larger[numbers] * 10.0
     missing = [
@@ -118,7 +113,7 @@ def as_fitted(estimator, rows):
     if hasattr(rows, "columns"):
         return rows
     try:
-        return rows if names is None else import_module("pandas").DataFrame(rows, columns=names)
+        return rows if names is None else package("pandas").DataFrame(rows, columns=names)
     except ImportError:
         return rows
 

@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils._optional_dependencies import check_pandas_support
 
+from sklearn_ood._optional import optional
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA
 from sklearn_ood.inspection._churn import holm, mcnemar
@@ -32,7 +32,7 @@ class Disagreement(NamedTuple):
 
     def to_frame(self):
         """The divergences as a pandas DataFrame, first member down, second across."""
-        pandas = check_pandas_support("Disagreement.to_frame")
+        pandas = optional("pandas", "A frame", "table")
         return pandas.DataFrame(self.divergence, self.names, self.names)
 
 

@@ -4,8 +4,8 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_pandas_support
 
+from sklearn_ood._optional import optional
 from sklearn_ood.gevaldi._comparison import compare_accuracy
 from sklearn_ood.metrics import prediction_set_distance
 from sklearn_ood.search._ascent import checkpoints
@@ -197,4 +197,4 @@ class DifferentSamples:
             for moment, suffix in ((self.start, "_start"), (self.end, "")):
                 columns[f"{name}{suffix}"] = moment.predictions[i]
                 columns[f"{name}{suffix}_proba"] = moment.proba[i].max(axis=1)
-        return check_pandas_support("DifferentSamples.to_frame").DataFrame(columns)
+        return optional("pandas", "A frame", "table").DataFrame(columns)

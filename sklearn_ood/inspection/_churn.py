@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest
 from sklearn.utils import check_random_state
-from sklearn.utils._optional_dependencies import check_pandas_support
 from sklearn.utils._param_validation import Interval
 
+from sklearn_ood._optional import optional
 from sklearn_ood._parameters import RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of
 from sklearn_ood.inspection._rules import Columns, find_rules
+from sklearn_ood.metrics._report import html_table, text_table
 
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
@@ -94,16 +95,17 @@ class ChurnReport:
 
     def to_frame(self):
         """The regions, one a line, as a pandas DataFrame."""
-        pandas = check_pandas_support("ChurnReport.to_frame")
+        pandas = optional("pandas", "A frame", "table")
         return pandas.DataFrame(self.regions, columns=ChurnRegion._fields)
 
     def __str__(self):
         first, *others = self._sentences()
-        return "\n".join([first, *map(_as_text, self._tables()), *others])
+        tables = (f"\n{text_table(each)}\n" for each in self._tables())
+        return "\n".join([first, *tables, *others])
 
     def _repr_html_(self):
         first, *others = (f"<p>{escape(each)}</p>" for each in self._sentences())
-        return "".join([first, *map(_as_html, self._tables()), *others])
+        return "".join([first, *map(html_table, self._tables()), *others])
 
     def _verdict(self):
         """Which model is better; of models that refuse, how often each alone is wrong."""
@@ -297,23 +299,3 @@ def _measured(rules, different, outcomes, grown):
         pairs = zip(regions, adjusted, strict=True)
         regions = [each._replace(p_value=p) for each, p in pairs]
     return sorted(regions, key=lambda each: -each.n_different / each.n_rows)
-
-
-def _as_text(cells):
-    """A table of aligned columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = (
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in cells
-    )
-    return "\n" + "\n".join(lines) + "\n"
-
-
-def _as_html(cells):
-    """A table whose first line and column are headings."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in cells[0])
-    body = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each}</td>' for each in line)}</tr>"
-        for name, *line in cells[1:]
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

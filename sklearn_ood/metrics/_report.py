@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
+from sklearn_ood._optional import optional
 from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
@@ -173,32 +174,19 @@ class SelectiveReport:
         ImportError
             Without pandas.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "A frame needs pandas, which is not installed; "
-                'pip install "sklearn-ood[table]".'
-            ) from error
+        pd = optional("pandas", "A frame", "table")
         counts = pd.DataFrame(self.counts, index=self.names, columns=COUNTS)
         return counts.join(pd.DataFrame(self.shares, self.names, SHARES))
 
     def __str__(self):
-        cells = [["", *COUNTS, *SHARES], *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(str.rjust, line, widths)) for line in cells]
-        return "\n".join([*lines, "", *self._sentences()])
+        return "\n".join([text_table(list(self._cells())), "", *self._sentences()])
 
     def _repr_html_(self):
-        head = "".join(f"<th>{each}</th>" for each in ("", *COUNTS, *SHARES))
-        body = "".join(
-            f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each}</td>' for each in cells)}</tr>"
-            for name, *cells in self._cells()
-        )
         sentences = "".join(f"<p>{escape(each)}</p>" for each in self._sentences())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{sentences}"
+        return html_table(list(self._cells())) + sentences
 
     def _cells(self):
+        yield ["", *COUNTS, *SHARES]
         lines = zip(self.names, self.counts.tolist(), self.shares.tolist(), strict=True)
         for name, counts, shares in lines:
             texts = ["" if np.isnan(share) else f"{share:.1%}" for share in shares]
@@ -230,6 +218,25 @@ class SelectiveReport:
             for label, share in shares.items():
                 here[kind, label, "risk"] = "" if np.isnan(share) else f"; here {share:.2%}"
         return here
+
+
+def text_table(cells):
+    """Lines of cells as aligned columns, the first to the left."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        [name.ljust(widths[0]), *map(str.rjust, line, widths[1:])] for name, *line in cells
+    )
+    return "\n".join(map("  ".join, lines))
+
+
+def html_table(cells):
+    """The same for a browser; the first line and column are headings."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in cells[0])
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each}</td>' for each in line)}</tr>"
+        for name, *line in cells[1:]
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _kind(promise):

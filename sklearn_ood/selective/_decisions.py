@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_ood._optional import optional
 from sklearn_ood._response import unwrap
 
 UNSURE, STRANGE, NO_PROMISE = "unsure", "strange", "no promise"
@@ -18,12 +19,7 @@ def look(model, X):
 
 def decisions(model, index, looked, thresholds, alpha):
     """A frame of :meth:`SelectiveClassifier.decide`, from a :func:`look` at the rows."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            'A frame needs pandas, which is not installed; pip install "sklearn-ood[table]".'
-        ) from error
+    pd = optional("pandas", "A frame", "table")
     labels, confidence, p_values, member_scores = looked
     kept = confidence >= thresholds
     accepted = kept[-1]
