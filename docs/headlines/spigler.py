@@ -93,7 +93,7 @@ def headlines():
             f"goal: {goal:.0%}".replace("%", " %"),
             "{:.1p} % in {:,.0f} updates",
             lambda attack=attack, level=level: dense("DAE tied", attack, level),
-            lambda share, allowed, goal=goal: part((share <= goal) + (allowed >= 10000), 2),
+            lambda share, allowed, goal=goal: share <= goal and (allowed >= 10000 or "part"),
         )
     for attack, what, said in (
         ("unscaled", "through the probability of the class", "34.5 / 4.5 %"),
