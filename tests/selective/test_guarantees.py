@@ -12,8 +12,7 @@ from benchmarks import class_guarantees, guarantees
 @pytest.mark.filterwarnings("ignore:For the answers of .* classes risk")
 @pytest.mark.parametrize("benchmark", [guarantees, class_guarantees])
 def test_promises_are_broken_as_seldom_as_they_say(benchmark):
-    outside = guarantees.NotCovered
-    covered = [each for each in benchmark.SETTINGS if not isinstance(each, outside)]
+    covered = [each for each in benchmark.SETTINGS if not str(each).startswith("not covered")]
     found = [each.run(15, seed=1) for each in covered[::4]]
     broken = [each for each in found if each.broken > each.at_most + each.tolerance]
     assert not broken
