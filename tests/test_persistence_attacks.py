@@ -497,6 +497,7 @@ INDICES = {
         "kernel",
         lambda _: node("FunctionNode", "numpy.absolute"),
     ),
+    "support probabilities": (SVC(), X, "_effective_probability", True),
     "support width": (SVC(), X, "support_vectors_", first_columns(2)),
     "fewer columns": (STAGES, X, "n_trees_per_iteration_", 1),
     "start of fewer columns": (STAGES, X, "class_prior_", lambda a: a[:1]),

@@ -75,6 +75,7 @@ CALLS = ("predict", "predict_proba", "decision_function", "score_samples", "tran
 CALLS += ("kneighbors", "apply", "decision_path", "staged_predict", "class_score_samples")
 USUAL = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError)
 USUAL += (RuntimeError, AssertionError, ImportError, OSError)
+USUAL += (NameError,)  # of scikit-learn, with a parameter that fit would not have taken
 KINDS = ("literal", "array", "shape", "swap", "drop", "loader", "bytes")
 
 

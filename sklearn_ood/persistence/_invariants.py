@@ -105,13 +105,14 @@ def support_vectors(vectors, state):
     """What libsvm takes by pointers has the sizes that it expects."""
     counts, support, weights = state["_n_support"], state["support_"], state["_dual_coef_"]
     n, k, width = len(support), len(counts), state["n_features_in_"]
+    likely = state.get("_effective_probability")
     sizes, pairs = (state["_probA"].shape, state["_probB"].shape), (k * (k - 1) // 2,)
     return (
         isinstance(state["kernel"], str)  # a function's support_ are columns of what it gives
         and (state["kernel"] == "precomputed" or vectors.shape == (n, width))
         and (weights.shape, weights.size) == ((k - 1, n), (k - 1) * n)
         and state["_intercept_"].shape == pairs
-        and sizes in (((0,), (0,)), (pairs, pairs))
+        and (sizes == (pairs, pairs) or (sizes == ((0,), (0,)) and not likely))
         and counts.dtype == support.dtype == np.int32
         and counts.min() >= 0
         and ("classes_" not in state or counts.sum() == n)
