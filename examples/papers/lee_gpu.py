@@ -10,7 +10,7 @@ what was not are different sets. Every result is kept with the name of the devic
 
     python examples/papers/lee_gpu.py --seeds 3
     python examples/papers/lee_gpu.py --net small_cnn --rows 96 --test-rows 40 --epochs 1 \\
-        --channels 2 --methods "joint GAN" "K+1, digits" --results /tmp/trial
+        --channels 2 --methods "joint GAN" "K+1, digits" --results trial
 """
 
 from functools import partial
