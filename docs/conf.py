@@ -55,6 +55,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_\d+_",
     "ignore_pattern": r"(quickstart|papers|benchmarks|data\.py)",
     "nested_sections": False,
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("sklearn_ood",),
     "within_subsection_order": "FileNameSortKey",
     "copyfile_regex": r".*\.rst",
     "remove_config_comments": True,
