@@ -165,7 +165,8 @@ def _shown(constraint):
     """What a constraint expects, in words."""
     if isinstance(constraint, Options):
         return f"one of {', '.join(sorted(map(repr, constraint.options)))}"
-    return str(constraint)
+    text = str(constraint).replace(f" in the range [-{LARGEST}, {LARGEST}]", "")
+    return text.replace(f", {LARGEST}]", ", inf)")
 
 
 def _constraints(hint):
