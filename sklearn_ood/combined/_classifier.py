@@ -354,18 +354,18 @@ class CombinedClassifier(Composition, OODClassifier):
         return self._judged(rows)[:2]
 
     def _answers_and_p_values(self, X):
-        log_proba, confidence, typicality, scores = self._judged(self._validate_rows(X))
+        log_proba, confidence, typicality, members = self._judged(self._validate_rows(X))
         answers = self.classes_[log_proba.argmax(axis=1)]
-        return answers, confidence, self.scale_.p_values(typicality), self._log_p(scores)
+        return answers, confidence, self.scale_.p_values(typicality), members
 
     def _judged(self, rows):
         """The evidence, the confidence in its best class, how typical, and why."""
         log_proba, scores = self._look(rows)
         log_proba = log_proba if self.is_asked_ else self._evidence(rows)
-        typicality = self._typicality(scores)
-        log_p = self.scale_.log_p(typicality)
-        confidence = log_right(log_proba.max(axis=1), log_p, self.outlier_share)
-        return log_proba, confidence, typicality, scores
+        members = self._log_p(scores)
+        typicality = -_conformal.combine(members, self.method)
+        likely = log_proba.max(axis=1), self.scale_.log_p(typicality)
+        return log_proba, log_right(*likely, self.outlier_share), typicality, members
 
     def _typicality(self, scores):
         return -_conformal.combine(self._log_p(scores), self.method)

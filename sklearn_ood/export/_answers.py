@@ -160,12 +160,13 @@ def _of_combination(builder, combined, flow):
 
 
 def _of_member(builder, combined, flow, log_proba, name, member):
-    """Score of each row by a member, read at the likeliest class where it has one a class."""
+    """Score of each row by a member, read at the likeliest class where members ask for it."""
     try:
         said = append_answers(builder, member, flow)
     except TypeError as error:
         raise TypeError(f"In the member {name!r}: {error}") from error
-    if combined.classifier_ is None or said.evidence is None:
+    is_asked = combined.is_asked_ and combined.classifier_ is not None
+    if not is_asked or said.evidence is None:
         return said.score
     codes = codes_in(np.asarray(member.classes_), combined.classes_)
     if (codes == OUTLIER).any():

@@ -27,13 +27,15 @@ class Combination(nn.Module):
         """P-value, its logarithm and the confidence, each (n,)."""
         typicality = -self.combine(self.scales.log_p(scores))[:, None]
         log_p, largest = self.scale.log_p(typicality)[:, 0], log_proba.amax(dim=1)
-        invalid = (log_proba.exp() * 0).sum(dim=1)  # NaN where Python would refuse the row
+        # NaN where Python would refuse the row, in the classifier or in a member.
+        lost = torch.where(scores.isnan().any(dim=1), torch.nan, 0.0)
+        invalid = (log_proba.exp() * 0).sum(dim=1) + lost
         p_value = self.scale.p_values(typicality)[:, 0] + invalid
         if self.log_odds is None:
-            return p_value, log_p + invalid, largest
+            return p_value, log_p + invalid, largest + invalid
         log_odds = self.log_odds + (SHAPE - 1) * log_p
         odds = log_odds.clamp(min=0) + log1p((-log_odds.abs()).exp())
-        return p_value, log_p + invalid, largest - odds
+        return p_value, log_p + invalid, largest - odds + invalid
 
 
 class Scales(nn.Module):

@@ -91,6 +91,19 @@ def test_of_scikit_learn_and_of_densities():
     np.testing.assert_allclose(given["score"], model.score_samples(X + 0.1), rtol=1e-3)
 
 
+def test_members_that_ask_no_classifier_are_read_at_their_best_class():
+    X, y = load_breast_cancer(return_X_y=True)
+    forest = RandomForestClassifier(20, random_state=0)
+    members = [("pca", GenerativeClassifier("pca"))]
+    model = CombinedClassifier(forest, members, random_state=0).fit(X, y)
+    given = answers(to_onnx(model, X=X), X + 0.1)
+    np.testing.assert_allclose(given["p_value"], model.p_values(X + 0.1), atol=1e-4)
+    np.testing.assert_allclose(given["confidence"], model.confidence(X + 0.1), atol=1e-4)
+    # The forest takes a missing cell, the member does not.
+    missing = np.where(np.arange(X.shape[1]) == 0, np.nan, X[:1])
+    assert np.isnan(answers(to_onnx(model, X=X), missing)["confidence"]).all()
+
+
 def test_of_one_class():
     model = CombinedClassifier(members=[("m", MahalanobisDistance())], random_state=0)
     given = answers(to_onnx(model.fit(X), X=X), X)
