@@ -147,6 +147,12 @@ def measured(inside, score, y=None, answers=None):
     return found if y is None else found | {"aurc": aurc_score(y, answers, score)}
 
 
+def both(inside, outside):
+    """Which rows are known, and the scores of all."""
+    values = np.concatenate([inside, outside])
+    return np.arange(len(values)) < len(inside), values
+
+
 def sectors(offsets, n_sectors=36):
     """Which sector of the plane a point is in, seen from the origin."""
     share = (np.arctan2(offsets[:, 1], offsets[:, 0]) + np.pi) / (2 * np.pi)

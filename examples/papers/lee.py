@@ -35,7 +35,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from lab import Store, images, parser, sectors, test_images, timed, toy_network
+from lab import Store, both, images, parser, sectors, test_images, timed, toy_network
 from peers import rescored
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, UniformOutliers
 from sklearn_ood.datasets import make_two_gaussians
@@ -280,25 +280,27 @@ def choose(method, args):
     return {"beta": beta, "temperature": odin[0], "step": odin[1]}
 
 
-def judge(method, chosen, args):
+def judged(classifier, X, y, sets, odin):
     """Accuracy, calibration, and every set of outliers by the net's confidence and by ODIN."""
-    classifier = network(method, chosen["beta"], args)
-    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
-    X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
     probabilities = classifier.predict_proba(X)
     answers = classifier.classes_[probabilities.argmax(axis=1)]
     ece = expected_calibration_error(y, answers, probabilities.max(axis=1), n_bins=20)
-    metrics = chosen | {"accuracy": (answers == y).mean(), "ece": ece, "seconds": seconds}
-    sets = unknown(args)
-    odin = chosen["temperature"], chosen["step"]
+    metrics = {"accuracy": (answers == y).mean(), "ece": ece}
     for detector, settings in (("baseline", ()), ("ODIN", odin)):
         inside = scores(classifier, X, *settings)
         for name, rows in sets.items():
-            both = np.concatenate([inside, scores(classifier, rows, *settings)])
-            is_in = np.arange(len(both)) < len(inside)
-            report = ood_report(is_in, both)
+            report = ood_report(*both(inside, scores(classifier, rows, *settings)))
             metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
     return metrics
+
+
+def judge(method, chosen, args):
+    """One way of training on test images."""
+    classifier = network(method, chosen["beta"], args)
+    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
+    X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
+    odin = chosen["temperature"], chosen["step"]
+    return chosen | judged(classifier, X, y, unknown(args), odin) | {"seconds": seconds}
 
 
 def image_tables(args):
