@@ -175,8 +175,7 @@ def draw_gevaldi(args):
 
 def draw_spigler(args):
     """Figures 2 to 5: the rings, what fooled the networks, the open set, ROC curves."""
-    nets = spigler_rings.options().parse_args(["--cache", str(args.cache)])
-    classifier, _ = spigler_rings.fit_rings(nets)
+    classifier, _ = spigler_rings.fit_rings(args.cache)
     points = spigler_rings.square()
     parts = classifier.confidence_components(points)
     shown = {

@@ -21,7 +21,7 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from lab import Store, images, parser, timed
+from lab import Store, chosen, images, parser, timed
 from lee import judged, scores
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier
 from sklearn_ood.metrics import auroc
@@ -161,12 +161,12 @@ def choose(method, data, seen, args, seed):
     rows, codes = data
     inside = codes < CLASSES - 2
     n_judged = min(1000, len(rows) // 4)
-    chosen = np.random.RandomState(seed).permutation(len(rows))[:n_judged]
-    train = inside & ~np.isin(np.arange(len(rows)), chosen)
+    asked = np.random.RandomState(seed).permutation(len(rows))[:n_judged]
+    train = inside & ~np.isin(np.arange(len(rows)), asked)
     classifier, _ = taught(method, rows[train], codes[train], seen, args, seed)
 
     def area(odin):
-        return auroc(inside[chosen], scores(classifier, rows[chosen], *odin))
+        return auroc(inside[asked], scores(classifier, rows[asked], *odin))
 
     temperature, step = max(product(TEMPERATURES, STEPS), key=area)
     return {"temperature": temperature, "step": step}
@@ -177,7 +177,7 @@ def judge(method, data, seen, odin, tests, args, seed):
     classifier, seconds = taught(method, *data, seen, args, seed)
     sets = {name: rows for name, (rows, _) in tests.items() if name != "cifar10"}
     X, y = tests["cifar10"]
-    metrics = judged(classifier, X, y, sets, tuple(odin.values()))
+    metrics = judged(classifier, X, y, sets, (odin["temperature"], odin["step"]))
     spread = classifier.predict_log_proba(X).std(axis=0).max()  # near zero where it died
     return odin | metrics | {"spread": spread, "seconds": seconds}
 
@@ -204,21 +204,18 @@ def known(name, n):
     return (X[: len(X) // 2] if name == "tinyimagenet" else X)[:n]
 
 
+OPTIONS = """
+    --seeds 1 --net vgg13 --epochs 100 --batch-size 64 --lr 2e-4 --channels 128
+    --rows --test-rows"""
+
+
 def main():
-    cli = parser(__doc__, "lee_gpu")
-    cli.add_argument("--net", default="vgg13", choices=("vgg13", "alexnet", "small_cnn"))
+    cli = parser(__doc__, "lee_gpu", OPTIONS)
     cli.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    cli.add_argument("--seeds", type=int, default=1)
-    cli.add_argument("--epochs", type=int, default=100)
-    cli.add_argument("--batch-size", type=int, default=64)
-    cli.add_argument("--lr", type=float, default=2e-4)
-    cli.add_argument("--channels", type=int, default=128)
-    cli.add_argument("--rows", type=int)
-    cli.add_argument("--test-rows", type=int)
     args = cli.parse_args()
     is_cuda = torch.cuda.is_available()
     keys = ("net", "epochs", "batch_size", "lr", "channels", "rows", "test_rows")
-    settings = {key: getattr(args, key) for key in keys}
+    settings = chosen(args, *keys)
     settings["device"] = torch.cuda.get_device_name() if is_cuda else "cpu"
     store = Store("lee_gpu", args.results)
     X, y = colored("cifar10")
@@ -227,8 +224,7 @@ def main():
         seen = known(METHODS[method].get("seen"), args.rows)
         compute = partial(choose, method, data, seen, args, seed)
         store.run(compute, "choice", "cifar10", method, seed, **settings)
-        text = store.find("choice", "cifar10", seed, **settings)[method]
-        odin = {key: float(text[key]) for key in ("temperature", "step")}
+        odin = store.numbers(method, "choice", "cifar10", seed, **settings)
         compute = partial(judge, method, data, seen, odin, tests, args, seed)
         store.run(compute, "cifar10", "cifar10", method, seed, **settings)
 

@@ -1,11 +1,23 @@
 """Nets that learn from outliers beside the data."""
 
+import warnings
+
 import numpy as np
 import torch
+from scipy.stats import entropy
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sklearn_ood.nets._training import Net
+from sklearn_ood.nets._evaluation import forward
+from sklearn_ood.nets._training import Net, recorded
+
+# Rows, or samples of a generator, that are looked at after training.
+N_CHECKED = 256
+# Nats by which log-probabilities of different rows differ where a net says nothing.
+SAME_ANSWER = 0.05
+# Share of what was learned of the classes that is lost again at the end.
+FORGOTTEN = 0.5
 
 
 class OutlierLoss(nn.Module):
@@ -73,3 +85,25 @@ class OutlierNet(Net):
             "outlier_loss": outlier_loss,
             "y_pred": outputs[: len(inputs)],
         }
+
+    def check(self, rows, codes):
+        """Warn if the net, as it was trained, says the same of all rows, or forgot classes."""
+        some = rows[:: -(-len(rows) // N_CHECKED)]
+        outputs = torch.from_numpy(forward(self, some))
+        logits = getattr(self.criterion_, "class_logits", lambda outputs: outputs)(outputs)
+        spread = float(torch.log_softmax(logits, dim=1).std(dim=0).max())
+        losses = recorded(self, "train_class_loss")
+        learned = entropy(np.bincount(codes)) - min(losses)
+        if len(some) > 1 and not spread > SAME_ANSWER:
+            found = f"its log-probabilities differ by {spread:.2g} nats from row to row"
+        elif 0 < FORGOTTEN * learned < losses[-1] - min(losses):
+            found = f"its loss on the classes rose from {min(losses):.2g} to {losses[-1]:.2g}"
+        else:
+            return
+        warnings.warn(
+            f"The classifier says little of the classes: {found}. Outliers that resemble the "
+            "data can bring a deep network without normalisation to this, from which it may "
+            "not recover; take a smaller beta or lr, batch normalisation, or scale the inputs.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
