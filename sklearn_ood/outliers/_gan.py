@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 from sklearn_ood._parameters import Count, NonNegative, Positive, called
 from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
 from sklearn_ood.outliers._sources import OutlierSource
-from sklearn_ood.outliers._training import N_CHECKED, OutlierNet
+from sklearn_ood.outliers._training import N_ASKED, OutlierNet
 
 GAN_BETAS = (0.5, 0.999)
 MIN_IMAGE_SIZE = 8
@@ -163,7 +163,7 @@ class GANOutlierNet(OutlierNet):
     def check(self, rows, codes):
         """Raise, too, if the generator makes one row again and again; warn if one class."""
         super().check(rows, codes)
-        samples = self.generate(N_CHECKED).cpu().numpy()
+        samples = self.generate(N_ASKED).cpu().numpy()
         spread, expected = (np.sqrt(part.var(axis=0).sum()) for part in (samples, rows))
         if not spread > COLLAPSED * expected:
             raise ValueError(
@@ -174,7 +174,7 @@ class GANOutlierNet(OutlierNet):
         nearest = np.unique(NearestCentroid().fit(rows, codes).predict(samples))
         if len(nearest) == 1:
             warnings.warn(
-                f"The generator collapsed onto one class: all of {N_CHECKED} samples are "
+                f"The generator collapsed onto one class: all of {N_ASKED} samples are "
                 f"nearest to the mean of class number {nearest[0]}. Pass GANOutliers with "
                 "pull_away > 0 or a smaller lr, train longer, or take outliers='boundary' "
                 "without a generator.",
