@@ -67,6 +67,12 @@ class Store:
                 found.setdefault(key[2], {})[metric] = " ".join(values)
         return found
 
+    def runs_of(self, experiment):
+        """Data, method, metric and values of all that an experiment has measured."""
+        for (name, where, method, _, _, metric), values in self.lines.items():
+            if name == experiment:
+                yield where, method, metric, np.array(values, dtype=float)
+
     def numbers(self, method, *where, **settings):
         """``{metric: value}`` of a method's run."""
         return {
