@@ -29,7 +29,6 @@ SCRIPTS = [
     "outlier_tables",
     "selective_tables",
     "spigler",
-    "spigler_one_class",
     "spigler_rings",
     "spigler_tables",
     "vernekar",
