@@ -81,7 +81,7 @@ def models(epochs=0, trained=None):
         "isolation forest": lambda: IsolationForest(random_state=0),
         "lit pixels": LitPixels,
         "cnn conv features, knn": lambda: make_pipeline(
-            NetFeatures(FrozenEstimator(trained("cnn")), "conv"),
+            NetFeatures(FrozenEstimator(trained("cnn")), layer="conv"),
             Normalizer(),
             GenerativeClassifier("knn", **FULL),
         ),
@@ -90,7 +90,9 @@ def models(epochs=0, trained=None):
 
 def in_its_layers(net, X, y):
     """A trained network's scores, and those of others in the space of its layers."""
-    hidden, conv = (NetFeatures(FrozenEstimator(net), layer) for layer in ("hidden", "conv"))
+    hidden, conv = (
+        NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("hidden", "conv")
+    )
     nearest = make_pipeline(hidden, Normalizer(), NeighborDistance(50))
     dense, local = (
         make_pipeline(features, GenerativeClassifier("pca", **FULL)).fit(X, y)
