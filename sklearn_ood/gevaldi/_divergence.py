@@ -64,11 +64,10 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 
 def resolve_divergence(divergence):
-    """The function that a ``divergence`` parameter names, or is."""
-    if divergence in DIVERGENCES:
-        return DIVERGENCES[divergence]
-    if callable(divergence):
-        return partial(_diverging, divergence)
+    """The function that a ``divergence`` parameter names, or is; what it says is checked."""
+    function = DIVERGENCES.get(divergence, divergence)
+    if callable(function):
+        return partial(_diverging, function)
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
         "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
@@ -76,12 +75,17 @@ def resolve_divergence(divergence):
 
 
 def _diverging(divergence, log_proba):
-    values = called("divergence", divergence, log_proba)
+    values, n_samples = called("divergence", divergence, log_proba), log_proba.shape[1]
+    gave = type(values).__name__
     if torch.is_tensor(values):
-        return values
-    raise TypeError(
-        f"Got divergence={divergence!r}, which gave {type(values).__name__}, but expected a "
-        "tensor of shape (n_samples,)."
+        n_wrong = int((~values.isfinite()).sum())
+        if values.shape == (n_samples,) and not n_wrong:
+            return values
+        gave = f"shape {tuple(values.shape)}, NaN or infinite {n_wrong} times"
+    raise ValueError(
+        f"Got divergence={divergence!r}, which gave {gave}, but expected a tensor of shape "
+        f"({n_samples},), one finite number a sample; look at it, where it is a callable, and "
+        "at the members' probabilities."
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import field
-from itertools import permutations
+from functools import partial
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
@@ -238,9 +238,10 @@ class GeValDi(Composition, OODClassifier):
 
         ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
         ascent = ascent.best_of(self.n_starts).numpy()
+        log_proba = np.moveaxis(ascent.log_proba, 0, 2)
 
         def snapshot(step, z, x):
-            seen = ascent.log_proba[step], generator.log_prior(z), ascent.divergence[step]
+            seen = log_proba[step], generator.log_prior(z), ascent.divergence[:, step]
             return Snapshot(z, x.astype(np.float32), *seen, self.classes_)
 
         return DifferentSamples(
@@ -248,9 +249,9 @@ class GeValDi(Composition, OODClassifier):
             end=snapshot(-1, ascent.z, ascent.x),
             y=None if generator.classes_ is None else generator.classes_[codes],
             names=names,
-            divergence_path=ascent.divergence,
-            drift_path=ascent.drift,
-            log_proba_path=ascent.log_proba,
+            divergence_path=ascent.divergence.T,
+            drift_path=ascent.drift.T,
+            log_proba_path=log_proba,
             input_shape=self.input_shape_,
             class_means=self.class_means_,
         )
@@ -274,16 +275,14 @@ class GeValDi(Composition, OODClassifier):
         names = self.estimator_names_
         if X is not None:
             predictions = _divergence.log_proba(self.estimators_, validate_rows(self, X))
-            return _comparison.kl_matrix(names, predictions)
+            return _comparison.disagreement(names, lambda *pair: predictions[list(pair)])
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        divergence, different = np.zeros((2, len(names), len(names)))
-        for a, b in permutations(range(len(names)), 2):
-            found = self.maximally_different_samples(
-                n_samples, pair=(names[a], names[b]), divergence="kl", random_state=seed
-            )
-            divergence[a, b] = found.end.divergence.mean()
-            different[a, b] = found.differ.mean()
-        return _comparison.Disagreement(names, divergence, different)
+        climb = partial(self.maximally_different_samples, divergence="kl", random_state=seed)
+
+        def at_the_top(a, b):
+            return climb(n_samples, pair=(names[a], names[b])).end.log_proba
+
+        return _comparison.disagreement(names, at_the_top)
 
     def compare_accuracy(self, samples, X, y, **options):
         """Which member is really better where they differ: on the real rows nearest there.

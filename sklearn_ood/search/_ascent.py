@@ -1,7 +1,8 @@
 """Samples on which classifiers differ: all latents climb the divergence at once."""
 
 from collections.abc import Callable
-from itertools import count, islice
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,8 @@ N_CHECKPOINTS = 11
 class Ascent(NamedTuple):
     """How n latents climbed: their start and end, what these generate, and the way.
 
-    ``objective`` is the value at the end; ``divergence`` and ``drift``, (n_steps + 1, n), are
-    those at the start and after every step; ``log_proba``, (n_checkpoints, n_members, n,
+    ``objective`` is the value at the end; ``divergence`` and ``drift``, (n, n_steps + 1), are
+    those at the start and after every step; ``log_proba``, (n, n_checkpoints, n_members,
     n_classes), are the predictions at `checkpoints`. Tensors, or arrays at last.
     """
 
@@ -38,16 +39,11 @@ class Ascent(NamedTuple):
 
     def take(self, index):
         """Some of the latents."""
-        parts = zip(self, SAMPLE_AXES, strict=True)
-        return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
+        return Ascent(*(part[index.to(part.device)] for part in self))
 
     def numpy(self):
         """Arrays in place of the tensors."""
         return Ascent(*(part.cpu().numpy() for part in self))
-
-
-# Along which axis of each of these fields the latents lie.
-SAMPLE_AXES = (0, 0, 0, 0, 0, 1, 1, 2)
 
 
 def identity(z):
@@ -111,16 +107,9 @@ class Objective(NamedTuple):
     def __call__(self, z):
         """Value, divergence and predictions of latents, (..., m) taken as one batch."""
         log_proba = self.log_proba(self.generate(z).flatten(0, -2))
-        divergence, n_samples = self.divergence(log_proba), z[..., 0].numel()
-        if divergence.shape != (n_samples,) or not divergence.isfinite().all():
-            raise ValueError(
-                f"Got a divergence of shape {tuple(divergence.shape)} for {n_samples} samples, "
-                f"NaN or infinite {int((~divergence.isfinite()).sum())} times; expected one "
-                "finite number a sample; look at the divergence, where it is a callable, and "
-                "at the members' probabilities."
-            )
+        divergence = self.divergence(log_proba)
         value = divergence + self.prior_weight * self.log_prior(z).flatten()
-        return value, divergence, log_proba
+        return value, divergence, log_proba.transpose(0, 1)
 
 
 def checkpoints(n_steps):
@@ -154,7 +143,7 @@ def ascend(moves, objective, start, *, n_steps=100, **options):
     ... )
     >>> start = torch.tensor([[0.1, -0.1]])
     >>> ascent = ascend(gradient_moves, objective, start, n_steps=20, lr=0.05)
-    >>> bool(ascent.divergence[-1] > 10 * ascent.divergence[0])
+    >>> bool(ascent.divergence[0, -1] > 10 * ascent.divergence[0, 0])
     True
     """
     states = islice(moves(objective, start, **options), n_steps + 1)
@@ -169,7 +158,7 @@ def ascend(moves, objective, start, *, n_steps=100, **options):
             predictions.append(log_proba.detach())
     with torch.no_grad():
         x = objective.generate(start), objective.generate(z)
-    paths = map(torch.stack, (divergences, drifts, predictions))
+    paths = (torch.stack(path, 1) for path in (divergences, drifts, predictions))
     return Ascent(start, z, *x, value.detach(), *paths)
 
 
@@ -180,20 +169,16 @@ def gradient_moves(objective, start, *, lr=0.05, method="adam"):
     "adam" scales each coordinate's step to about ``lr``, whatever the gradient's size: where
     the classifiers agree almost surely, it is tiny.
     """
-    z = start.detach()
-    first, second, tiny = torch.zeros_like(z), torch.zeros_like(z), torch.finfo(z.dtype).tiny
-    for step in count(1):
-        climbing = z.clone().requires_grad_()
+    z = start.detach().clone().requires_grad_()
+    adam = partial(torch.optim.Adam, eps=torch.finfo(z.dtype).tiny)
+    optimizer = (adam if method == "adam" else torch.optim.SGD)([z], lr=lr, maximize=True)
+    while True:
         with torch.enable_grad():
-            value, divergence, log_proba = objective(climbing)
-        yield z, value, divergence, log_proba
-        (move,) = torch.autograd.grad(value.sum(), climbing)
-        if method == "adam":
-            first = 0.9 * first + 0.1 * move
-            second = 0.999 * second + 0.001 * move.square()
-            scale = (second / (1 - 0.999**step)).sqrt().clamp_min(tiny)
-            move = first / (1 - 0.9**step) / scale
-        z = objective.project(z + lr * move)
+            value, divergence, log_proba = objective(z)
+        yield z.detach().clone(), value, divergence, log_proba
+        (z.grad,) = torch.autograd.grad(value.sum(), z)
+        optimizer.step()
+        z.data = objective.project(z.detach())
 
 
 def in_chunks(climb, start, *, floats_per_row, codes):
@@ -206,5 +191,4 @@ def in_chunks(climb, start, *, floats_per_row, codes):
     order = torch.argsort(ClassBlocks(labels, int(labels.max()) + 1).turn, stable=True)
     size = max(1, FLOATS_PER_CHUNK // floats_per_row)
     parts = [climb(start[index], labels[index]) for index in order.split(size)]
-    joined = zip(zip(*parts, strict=True), SAMPLE_AXES, strict=True)
-    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(torch.argsort(order))
+    return Ascent(*map(torch.cat, zip(*parts, strict=True))).take(torch.argsort(order))

@@ -28,15 +28,11 @@ def evolution_moves(objective, start, **options):
     >>> ascend(evolution_moves, peak, torch.zeros(1, 2), rng=rng).z.round(decimals=3)
     tensor([[3., 3.]])
     """
-    value, divergence, log_proba = objective(start)
-    strategy = Evolution(start, value, **options)
+    strategy = Evolution(start, *objective(start), **options)
     while True:
-        yield strategy.best, strategy.best_value, divergence, log_proba
+        yield strategy.best, *strategy.found
         proposals = objective.project(strategy.ask())
-        value, proposed_divergence, proposed = objective(proposals)
-        improved, place = strategy.tell(proposals, value.view(len(start), -1))
-        divergence = torch.where(improved, proposed_divergence[place], divergence)
-        log_proba = torch.where(improved[:, None], proposed[:, place], log_proba)
+        strategy.tell(proposals, *objective(proposals))
 
 
 class Evolution:
@@ -48,8 +44,8 @@ class Evolution:
     Parameters
     ----------
     start : tensor of shape (n, m)
-    value : tensor of shape (n,)
-        What is maximised, at the start.
+    *found : tensors of shape (n, ...)
+        What is maximised, at the start, and what else is to be known of the best.
     population_size : int >= 2, default=20
         Proposals in each step for each problem.
     step_size : float > 0, default=0.5
@@ -61,7 +57,8 @@ class Evolution:
     ----------
     best : tensor of shape (n, m)
         The best proposal of each problem so far.
-    best_value : tensor of shape (n,)
+    found : list of tensors of shape (n, ...)
+        Its value, and what else was said of it.
 
     References
     ----------
@@ -69,10 +66,10 @@ class Evolution:
     space complexity, section 2.
     """
 
-    def __init__(self, start, value, *, population_size=20, step_size=0.5, rng):
+    def __init__(self, start, *found, population_size=20, step_size=0.5, rng):
         self.rates, self.rng = Rates(population_size, start.shape[1]), rng
         self.population_size, self.n_steps = population_size, 0
-        self.best, self.best_value, self.mean = start, value, start
+        self.best, self.found, self.mean = start, found, start
         self.variance = torch.ones_like(start)
         self.sigma = torch.full_like(start[:, :1], step_size)
         self.sigma_path, self.variance_path = torch.zeros_like(start), torch.zeros_like(start)
@@ -83,28 +80,22 @@ class Evolution:
         drawn = self.mean.new_empty(n, self.population_size, m).normal_(generator=self.rng)
         return self.mean[:, None] + (self.sigma * self.variance.sqrt())[:, None] * drawn
 
-    def tell(self, proposals, value):
-        """Learn from proposals and their values, (n, population_size).
-
-        Returns
-        -------
-        improved : tensor of bool of shape (n,)
-            Where the best proposal is better than all before.
-        place : tensor of int of shape (n,)
-            Its position among all proposals, flattened.
-        """
-        order = value.argsort(dim=1, descending=True)
-        first = self.population_size * torch.arange(len(value), device=value.device)
+    def tell(self, proposals, value, *others):
+        """Learn from proposals and what was found of each: its value first."""
+        order = value.view(len(proposals), -1).argsort(dim=1, descending=True)
+        first = self.population_size * torch.arange(len(order), device=order.device)
         place = first + order[:, 0]
-        highest = value.flatten()[place]
-        improved = highest > self.best_value
-        self.best = torch.where(improved[:, None], proposals.flatten(0, 1)[place], self.best)
-        self.best_value = torch.where(improved, highest, self.best_value)
+        improved = value[place] > self.found[0]
+        new = (proposals.flatten(0, 1), value, *others)
+        self.best, *self.found = (
+            torch.where(improved.view(-1, *[1] * (old.dim() - 1)), each[place], old)
+            for old, each in zip((self.best, *self.found), new, strict=True)
+        )
         self._move(proposals, order)
-        return improved, place
 
     def keep(self, mask):
         """Drop the problems where ``mask`` is False."""
+        self.found = [each[mask] for each in self.found]
         for name, state in vars(self).items():
             if isinstance(state, torch.Tensor):
                 setattr(self, name, state[mask])
