@@ -96,7 +96,7 @@ def is_differentiable(classifier):
 
 def resolve_optimizer(optimizer, classifiers, generator):
     """What "auto" means for fitted members; an error where gradients are missing."""
-    smooth = generator.is_differentiable and all(map(is_differentiable, classifiers))
+    smooth = generator.core_.is_differentiable and all(map(is_differentiable, classifiers))
     if optimizer == "auto":
         return "adam" if smooth else "evolution"
     if optimizer != "evolution" and not smooth:
@@ -141,7 +141,7 @@ def latent_objective(classifiers, generator, keep, class_index, divergence, **op
     def generate(z):
         """What latents (..., m) generate; the first axis is that of the classes' codes."""
         each = class_index.repeat_interleave(z[0, ..., 0].numel())
-        return keep(generator.decode_tensor(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
+        return keep(generator.core_.generate(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
 
     predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
     return Objective(predict, divergence, log_prior, generate=generate, **options)

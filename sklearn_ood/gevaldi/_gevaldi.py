@@ -223,7 +223,7 @@ class GeValDi(Composition, OODClassifier):
         else:
             codes = generator.class_index(y, n_samples)
         repeated = np.repeat(codes, self.n_starts)
-        project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
+        project = likeliest(generator.core_.prior, self.prior_mass, generator.latent_dim_)
         options = {"prior_weight": self.prior_weight, "project": project}
         drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
         start = project(drawn.to(device_of(generator.core_)))
