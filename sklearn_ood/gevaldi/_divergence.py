@@ -1,4 +1,4 @@
-"""What classifiers say, and how far their predictions lie apart.
+"""What classifiers say, how far their predictions lie apart, and how latents climb that.
 
 Predictions are log-probabilities of shape (n_members, n_samples, n_classes), in float64.
 """
@@ -10,8 +10,15 @@ import torch
 
 from sklearn_ood import _response
 from sklearn_ood._parameters import called
-from sklearn_ood.search._ascent import Objective, gradient_moves
-from sklearn_ood.search._evolution import evolution_moves
+from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.search._ascent import (
+    Objective,
+    ascend,
+    evolution_moves,
+    gradient_moves,
+    in_chunks,
+    likeliest,
+)
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -65,17 +72,18 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 def resolve_divergence(divergence):
     """The function that a ``divergence`` parameter names, or is; what it says is checked."""
-    function = DIVERGENCES.get(divergence, divergence)
-    if callable(function):
-        return partial(_diverging, function)
+    if divergence in DIVERGENCES:
+        return partial(_diverging, divergence, DIVERGENCES[divergence])
+    if callable(divergence):
+        return partial(_diverging, divergence, partial(called, "divergence", divergence))
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
         "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
     )
 
 
-def _diverging(divergence, log_proba):
-    values, n_samples = called("divergence", divergence, log_proba), log_proba.shape[1]
+def _diverging(divergence, function, log_proba):
+    values, n_samples = function(log_proba), log_proba.shape[1]
     gave = type(values).__name__
     if torch.is_tensor(values):
         n_wrong = int((~values.isfinite()).sum())
@@ -107,16 +115,6 @@ def resolve_optimizer(optimizer, classifiers, generator):
     return optimizer
 
 
-def make_moves(gevaldi, rng, device):
-    """How latents move in a step, and how often each is evaluated in it."""
-    if gevaldi.optimizer_ != "evolution":
-        return partial(gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_), 1
-    size, seed = gevaldi.population_size, int(rng.randint(np.iinfo(np.int32).max))
-    proposals = torch.Generator(device=device).manual_seed(seed)
-    settings = {"population_size": size, "step_size": gevaldi.step_size, "rng": proposals}
-    return partial(evolution_moves, **settings), size
-
-
 def log_proba(classifiers, rows):
     """Predictions of fitted classifiers, all with the same classes, for an array of rows."""
     # In float32 a linear model would compute in float32, where probabilities sum to 1 by eye.
@@ -132,16 +130,39 @@ def log_proba_tensor(classifiers, x):
     return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
 
 
-def latent_objective(classifiers, generator, keep, class_index, divergence, **options):
-    """The divergence of what latents generate, each of a class of its own.
+def climb(gevaldi, classifiers, divergence, keep, codes, rng):
+    """How latents of the classes ``codes`` climb, each from the best of its starts: arrays.
 
     ``keep`` maps what is generated to the nearest rows that are allowed.
     """
+    generator, core = gevaldi.generator_, gevaldi.generator_.core_
+    repeated = np.repeat(codes, gevaldi.n_starts)
+    project = likeliest(core.prior, gevaldi.prior_mass, generator.latent_dim_)
+    drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
+    start, evaluations = project(drawn.to(device_of(core))), 1
+    moves = partial(gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_)
+    if gevaldi.optimizer_ == "evolution":
+        seed, evaluations = int(rng.randint(np.iinfo(np.int32).max)), gevaldi.population_size
+        size = {"population_size": evaluations, "step_size": gevaldi.step_size}
+        proposals = torch.Generator(device=start.device).manual_seed(seed)
+        moves = partial(evolution_moves, rng=proposals, **size)
 
-    def generate(z):
-        """What latents (..., m) generate; the first axis is that of the classes' codes."""
-        each = class_index.repeat_interleave(z[0, ..., 0].numel())
-        return keep(generator.core_.generate(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
+    def of_chunk(z, labels):
+        def generate(z):
+            """What latents (..., m) generate; the first axis is that of ``labels``."""
+            each = labels.repeat_interleave(z[0, ..., 0].numel())
+            return keep(core.generate(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
 
-    predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
-    return Objective(predict, divergence, log_prior, generate=generate, **options)
+        objective = Objective(
+            log_proba=partial(log_proba_tensor, classifiers),
+            divergence=divergence,
+            log_prior=generator.log_prior_tensor,
+            prior_weight=gevaldi.prior_weight,
+            project=project,
+            generate=generate,
+        )
+        return ascend(moves, objective, z, n_steps=gevaldi.n_steps)
+
+    floats = core.floats_per_latent * evaluations
+    ascent = in_chunks(of_chunk, start, floats_per_row=floats, codes=repeated)
+    return ascent.best_of(gevaldi.n_starts).numpy()

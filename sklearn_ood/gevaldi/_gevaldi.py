@@ -20,8 +20,7 @@ from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _comparison, _divergence, _members
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
-from sklearn_ood.nets._evaluation import device_of
-from sklearn_ood.search._ascent import ascend, in_chunks, likeliest
+from sklearn_ood.search._ascent import identity
 from sklearn_ood.search._constraints import ColumnConstraints
 
 
@@ -222,22 +221,9 @@ class GeValDi(Composition, OODClassifier):
             codes = rng.permutation(np.arange(n_samples) % generator.n_classes_)
         else:
             codes = generator.class_index(y, n_samples)
-        repeated = np.repeat(codes, self.n_starts)
-        project = likeliest(generator.core_.prior, self.prior_mass, generator.latent_dim_)
-        options = {"prior_weight": self.prior_weight, "project": project}
-        drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
-        start = project(drawn.to(device_of(generator.core_)))
+        compared = [known[name] for name in names]
         divergence = _divergence.resolve_divergence(divergence or self.divergence)
-        compared = [known[name] for name in names], generator, self._constraints()
-        moves, evaluations = _divergence.make_moves(self, rng, start.device)
-        floats = generator.core_.floats_per_latent * evaluations
-
-        def climb(z, labels):
-            objective = _divergence.latent_objective(*compared, labels, divergence, **options)
-            return ascend(moves, objective, z, n_steps=self.n_steps)
-
-        ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
-        ascent = ascent.best_of(self.n_starts).numpy()
+        ascent = _divergence.climb(self, compared, divergence, self._constraints(), codes, rng)
         log_proba = np.moveaxis(ascent.log_proba, 0, 2)
 
         def snapshot(step, z, x):
@@ -372,8 +358,10 @@ class GeValDi(Composition, OODClassifier):
         return _comparison.Refit(refitted, before, after)
 
     def _constraints(self):
+        """What moves rows to the nearest ones that are allowed."""
         names = getattr(self, "feature_names_in_", None)
-        return ColumnConstraints(self.constraints, self.n_features_in_, names)
+        wanted, n_features = self.constraints, self.n_features_in_
+        return ColumnConstraints(wanted, n_features, names) if wanted else identity
 
     def _evidence(self, rows):
         each = _divergence.log_proba(self.estimators_, rows)

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._response import confidence_of
 from sklearn_ood.nets._evaluation import map_batches
-from sklearn_ood.search._evolution import Evolution
+from sklearn_ood.search._ascent import Evolution
 
 # A score from another batch, in float32, may be off by this much.
 SCORE_TOLERANCE = 1e-3

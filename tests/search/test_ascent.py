@@ -8,14 +8,15 @@ from sklearn_ood.gevaldi._divergence import js_divergence
 from sklearn_ood.search._ascent import (
     Ascent,
     Objective,
+    Rates,
     ascend,
     checkpoints,
+    evolution_moves,
     gradient_moves,
     identity,
     in_chunks,
     likeliest,
 )
-from sklearn_ood.search._evolution import Rates, evolution_moves
 from sklearn_ood.search._latents import ClassBlocks
 
 WEIGHTS = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
