@@ -11,14 +11,7 @@ import torch
 from sklearn_ood import _response
 from sklearn_ood._parameters import called
 from sklearn_ood.nets._evaluation import device_of
-from sklearn_ood.search._ascent import (
-    Objective,
-    ascend,
-    evolution_moves,
-    gradient_moves,
-    in_chunks,
-    likeliest,
-)
+from sklearn_ood.search import _ascent
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -137,15 +130,17 @@ def climb(gevaldi, classifiers, divergence, keep, codes, rng):
     """
     generator, core = gevaldi.generator_, gevaldi.generator_.core_
     repeated = np.repeat(codes, gevaldi.n_starts)
-    project = likeliest(core.prior, gevaldi.prior_mass, generator.latent_dim_)
+    project = _ascent.likeliest(core.prior, gevaldi.prior_mass, generator.latent_dim_)
     drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
     start, evaluations = project(drawn.to(device_of(core))), 1
-    moves = partial(gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_)
+    moves = partial(_ascent.gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_)
     if gevaldi.optimizer_ == "evolution":
         seed, evaluations = int(rng.randint(np.iinfo(np.int32).max)), gevaldi.population_size
         size = {"population_size": evaluations, "step_size": gevaldi.step_size}
         proposals = torch.Generator(device=start.device).manual_seed(seed)
-        moves = partial(evolution_moves, rng=proposals, **size)
+        moves = partial(_ascent.evolution_moves, rng=proposals, **size)
+    predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
+    parts = predict, divergence, log_prior, gevaldi.prior_weight, project
 
     def of_chunk(z, labels):
         def generate(z):
@@ -153,16 +148,9 @@ def climb(gevaldi, classifiers, divergence, keep, codes, rng):
             each = labels.repeat_interleave(z[0, ..., 0].numel())
             return keep(core.generate(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
 
-        objective = Objective(
-            log_proba=partial(log_proba_tensor, classifiers),
-            divergence=divergence,
-            log_prior=generator.log_prior_tensor,
-            prior_weight=gevaldi.prior_weight,
-            project=project,
-            generate=generate,
-        )
-        return ascend(moves, objective, z, n_steps=gevaldi.n_steps)
+        objective = _ascent.Objective(*parts, generate)
+        return _ascent.ascend(moves, objective, z, n_steps=gevaldi.n_steps)
 
     floats = core.floats_per_latent * evaluations
-    ascent = in_chunks(of_chunk, start, floats_per_row=floats, codes=repeated)
+    ascent = _ascent.in_chunks(of_chunk, start, floats_per_row=floats, codes=repeated)
     return ascent.best_of(gevaldi.n_starts).numpy()

@@ -140,7 +140,7 @@ class EvolutionSearch:
     """An evolution strategy for each trial, in the unit box that spans the bounds."""
 
     def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, keep, random_state):
-        self.allowed = keep or np.asarray
+        self.allowed = keep
         self.estimator, self.classes, self.scaled = estimator, classes, scaled
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
         start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
