@@ -20,7 +20,7 @@ import torch
 
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
-from sklearn_ood.persistence._checks import Refused, checked_names, require
+from sklearn_ood.persistence._reader import Refused, checked_names, require
 from sklearn_ood.persistence._parts import GIVEN, with_parts
 
 FORMAT_VERSION = 2
@@ -78,7 +78,7 @@ def save(estimator, path, *, modules=()):
 
     header = {"format": FORMAT_VERSION, "versions": _versions()}
     with _given(modules, "estimator", TypeError), torch.device("meta"):
-        archive = _with_each_part_once(skops.io.dumps(with_parts(estimator)))
+        archive = _each_part_once(skops.io.dumps(with_parts(estimator)))
         checked_names(archive)  # raises where load would
     data = json.dumps(header).encode() + b"\n" + archive
     _replace(Path(os.path.realpath(path)), _checksum(data) + data)
@@ -170,25 +170,25 @@ def _given(modules, subject, error_type):
         GIVEN.reset(token)
 
 
-def _with_each_part_once(data):
-    """An archive whose description only refers to a part that it had before."""
-    seen, plain = {}, ("JsonNode", "TypeNode", "FunctionNode")
+def _each_part_once(data):
+    """An archive of skops whose description refers to a part that it had before."""
+    seen, plain = set(), ("JsonNode", "TypeNode", "FunctionNode")
 
     def refer(node):
-        key = node.pop("__id__", None)
-        if key in seen:
-            return {"__id__": seen[key]}
-        if key is not None and node["__loader__"] not in plain:
-            node["__id__"] = seen[key] = len(seen) + 1
+        name = node.pop("__id__", None)
+        if name in seen:
+            return {"__id__": name}
+        if name and node["__loader__"] not in plain:
+            seen.add(name)
+            node["__id__"] = name
         return node
 
     archive, stream = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
-    description = json.loads(archive.read("schema.json"), object_hook=refer)
-    schema = json.dumps(description, separators=(",", ":"))
+    schema = json.dumps(json.loads(archive.read("schema.json"), object_hook=refer))
     with zipfile.ZipFile(stream, "w") as file:
-        file.writestr(zipfile.ZipInfo("schema.json"), schema)
+        file.writestr("schema.json", schema)
         for name in sorted(set(re.findall(r'"(\d+\.npy)"', schema))):
-            file.writestr(zipfile.ZipInfo(name), archive.read(name))
+            file.writestr(name, archive.read(name))
     return stream.getvalue()
 
 

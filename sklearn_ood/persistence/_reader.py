@@ -7,20 +7,18 @@ import io
 import json
 import zipfile
 from dataclasses import is_dataclass
-from importlib import resources
 from inspect import signature
 from pkgutil import resolve_name
-from types import SimpleNamespace
 from typing import get_type_hints
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklearn_ood.persistence._invariants import FITS, MAX_WIDTH, decision_tree
+from sklearn_ood.persistence._rules import broken_rule, table
 
 # The exact list of nodes of skops, and of this package's classes ("own").
-LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
-MAX_PARTS, MAX_DEPTH = 2**21, 200
+LISTED = frozenset(table("types.txt"))
+MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**21, 200, 2**24
 
 
 class Refused(Exception):
@@ -100,8 +98,7 @@ class Reader:
             array = array_of(self.archive.read(node["file"]))
             return array if kind is np.ndarray else kind(array)
         plain = {key: self.read(each, where) for key, each in node.items()}
-        content = plain.get("content")
-        return PLAIN[loader](kind, content, plain) if loader in PLAIN else content
+        return PLAIN.get(loader, content)(kind, plain)
 
 
 def array_of(data):
@@ -119,70 +116,60 @@ def array_of(data):
     return array
 
 
-def dictionary(_, content, node):
+def content(_, node):
+    """What is plain as it is."""
+    return node.get("content")
+
+
+def dictionary(_, node):
     """Keys are of their types, which must come back as they were."""
-    pairs = zip(node["key_types"], content.items(), strict=True)
+    pairs = zip(node["key_types"], node["content"].items(), strict=True)
     made = {key_type(key): value for key_type, (key, value) in pairs}
-    require([*map(str, made)] == [*content], "with keys of other types")
+    require([*map(str, made)] == [*node["content"]], "with keys of other types")
     return made
 
 
-def shadow(kind, state, _=None):
+def shadow(kind, state):
     """An object with these attributes: none hides a method, and they fit each other.
 
     All attributes of a dataclass, as of every class of this package, are declared.
     """
-    known, is_declared = dict.fromkeys(signature(kind).parameters, object), is_dataclass(kind)
-    known = get_type_hints(kind) | known if is_declared else known
-    made, attributes = object.__new__(kind), state or {}
-    for name, value in attributes.items():
+    is_declared, made, state = is_dataclass(kind), object.__new__(kind), state or {}
+    known = get_type_hints(kind) if is_declared else {}
+    known |= dict.fromkeys(signature(kind).parameters, object)
+    for name, value in state.items():
         is_free = name.isidentifier() and not name.startswith("__") and not hasattr(kind, name)
-        is_known = is_free and not is_declared
-        is_known = isinstance(value, known[name]) if name in known else is_known
+        is_known = isinstance(value, known[name]) if name in known else is_free > is_declared
         what = f"of {kind.__name__} with the {type(value).__name__} {name}"
         require(is_known, f"{what}, which it does not declare", "declare it with fitted()")
-        require(name not in FITS or FITS[name](value, state), f"{what} that does not fit")
-    vars(made).update(attributes)
+    vars(made).update(fitting(kind.__name__, state))
     return made
 
 
-def tree(_, state, node):
-    """The shadow of a decision tree: what others must know of it."""
-    arguments = node["__reduce__"]["args"]
-    require(decision_tree(state, *arguments), "with a corrupted tree")
-    return SimpleNamespace(n_features=arguments[0], value=state["values"])
+def fitting(name, state):
+    """A state that breaks no rule."""
+    broken = broken_rule(name, state)
+    require(broken is None, f"of {name} with {broken} that does not fit")
+    return state
 
 
-def loss(kind, state, node):
-    """A loss is of numbers alone."""
-    fits = not state and {*map(type, node["__reduce__"]["args"])} <= {int, float}
-    require(fits, f"with a {kind.__name__} of something else than numbers")
-
-
-def random_state(_, state, __):
-    """A key and a position of the Mersenne twister."""
-    kind, numbers = state["bit_generator"], state["state"]
-    fits = (kind, numbers["key"].shape) == ("MT19937", (624,)) and 0 <= numbers["pos"] <= 624
-    require(fits, "with a corrupted RandomState")
-
-
-def random_numbers(_, state, __):
-    """The usual kind, with a seed of the usual size."""
-    numbers, seeds = state["bit_generator"], state["seed_seq"]
-    fits = (numbers["bit_generator"], seeds["pool_size"]) == ("PCG64", 4)
-    require(fits, "with another Generator than PCG64")
+def built(kind, node):
+    """The state of an object of compiled code, with the arguments that make it."""
+    arguments = node.get("__reduce__", {})
+    return fitting(node["__loader__"], node["content"] | arguments)
 
 
 # How the content of a node is made plain, where it is not plain as it is.
 PLAIN = {
-    "TypeNode": lambda kind, *_: kind,
-    "FunctionNode": lambda kind, *_: kind,
-    "TupleNode": lambda kind, items, _: kind(*items) if hasattr(kind, "_fields") else (*items,),
-    "NdArrayNode": lambda _, items, __: np.fromiter(items, dtype=object),
+    "TypeNode": lambda kind, _: kind,
+    "FunctionNode": lambda kind, _: kind,
+    "TupleNode": lambda kind, node: (
+        kind(*node["content"]) if hasattr(kind, "_fields") else (*node["content"],)
+    ),
+    "NdArrayNode": lambda _, node: np.fromiter(node["content"], dtype=object),
     "DictNode": dictionary,
-    "ObjectNode": shadow,
-    "TreeNode": tree,
-    "LossNode": loss,
-    "RandomStateNode": random_state,
-    "RandomGeneratorNode": random_numbers,
+    "ObjectNode": lambda kind, node: shadow(kind, node.get("content")),
 }
+PLAIN |= dict.fromkeys(
+    ("TreeNode", "LossNode", "RandomStateNode", "RandomGeneratorNode"), built
+)
