@@ -8,6 +8,7 @@ import json
 import zipfile
 from dataclasses import is_dataclass
 from inspect import signature
+from math import prod
 from pkgutil import resolve_name
 from typing import get_type_hints
 
@@ -19,6 +20,8 @@ from sklearn_ood.persistence._rules import broken_rule, table
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(table("types.txt"))
 MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**21, 200, 2**24
+# Whose names skops may read in another order than they are written in.
+BY_VALUE = "JsonNode", "TypeNode", "FunctionNode"
 
 
 class Refused(Exception):
@@ -38,8 +41,8 @@ def require_listed(condition, name, where="a part"):
     require(condition, what, f"{advice}state_dict() yourself; else keep the model with joblib")
 
 
-def checked_names(data):
-    """Names of all that skops makes of the estimator in an archive, when all is checked."""
+def checked(data, hook=None):
+    """The reader of an archive when all is checked; with a hook for the JSON of a new one."""
     require(data.count(b"PK\x01\x02") < MAX_PARTS // 16, "with too many members")
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = [e for e in archive.infolist() if e.compress_type == zipfile.ZIP_STORED]
@@ -48,21 +51,38 @@ def checked_names(data):
     require(is_plain, "with compressed, overlapping or equal members")
     schema = archive.read("schema.json")
     require(schema.count(b"{") + schema.count(b"[") < MAX_PARTS, "with too many parts")
-    reader, description = Reader(archive), json.loads(schema)
-    require(description["protocol"] == 2, "with another protocol of skops")
-    estimator = reader.read(description, "estimator")
+    reader = Reader(archive, json.loads(schema, object_hook=hook))
+    require(reader.description["protocol"] == 2, "with another protocol of skops")
+    estimator = reader.read(reader.description, "estimator")
     kind = type(estimator).__name__
     require(isinstance(estimator, BaseEstimator), f"of type {kind}", "give an estimator")
-    require(sizes.keys() == reader.files | {"schema.json"}, "with data that no part uses")
-    return sorted(reader.names)
+    is_used = hook or sizes.keys() == reader.files | {"schema.json"}
+    require(is_used, "with data that no part uses")
+    return reader
+
+
+def each_once():
+    """A hook for what skops describes wherever it is held: only the first description stays."""
+    seen = set()
+
+    def refer(node):
+        name = node.pop("__id__", None)
+        if name in seen:
+            return {"__id__": name}
+        if name and node["__loader__"] not in BY_VALUE:
+            seen.add(name)
+            node["__id__"] = name
+        return node
+
+    return refer
 
 
 class Reader:
     """Reads nodes of skops; ``names`` are of classes and functions, ``files`` of arrays."""
 
-    def __init__(self, archive):
-        self.archive, self.names, self.files = archive, set(), set()
-        self.shared, self.count = {}, 0
+    def __init__(self, archive, description):
+        self.archive, self.description = archive, description
+        self.names, self.files, self.shared, self.count = set(), set(), {}, 0
 
     def read(self, value, where):
         """Plain data of whatever JSON holds; ``where`` is what errors call it."""
@@ -77,7 +97,7 @@ class Reader:
             plain, size = self.shared[value["__id__"]]
             self.count += size
         elif "__loader__" not in value:
-            plain = {name: self.read(each, f"{where}.{name}") for name, each in value.items()}
+            plain = {key: self.read(each, f"{where}.{key}") for key, each in value.items()}
         else:
             before, plain = self.count, self.node(value, where)
             require(value.get("__id__") not in self.shared, "with two parts of one name")
@@ -98,27 +118,20 @@ class Reader:
             array = array_of(self.archive.read(node["file"]))
             return array if kind is np.ndarray else kind(array)
         plain = {key: self.read(each, where) for key, each in node.items()}
-        return PLAIN.get(loader, content)(kind, plain)
+        return PLAIN[loader](kind, plain) if loader in PLAIN else plain.get("content")
 
 
 def array_of(data):
     """An array whose header says just what follows it, so that nothing more is allocated."""
-    stream = io.BytesIO(data[:65536])
+    stream = io.BytesIO(data)
     major = min(np.lib.format.read_magic(stream)[0], 2)
-    read_header = getattr(np.lib.format, f"read_array_header_{major}_0")
-    shape, by_column, dtype = read_header(stream)
+    shape, _, dtype = getattr(np.lib.format, f"read_array_header_{major}_0")(stream)
     require(not dtype.hasobject, "with an array of Python objects, which carries a pickle")
-    order, writeable = "F" if by_column else "C", bytearray(data)  # torch warns of others
-    array = np.ndarray(shape, dtype, writeable, stream.tell(), order=order)
-    fits = dtype.itemsize and array.nbytes == len(data) - stream.tell()
-    is_short = max(shape, default=0) <= max(MAX_WIDTH, array.nbytes)
-    require(fits and is_short, "with an array cut short")
-    return array
-
-
-def content(_, node):
-    """What is plain as it is."""
-    return node.get("content")
+    size = dtype.itemsize * prod(shape)
+    is_whole = dtype.itemsize and size == len(data) - stream.tell()
+    is_short = max(shape, default=0) <= max(MAX_WIDTH, size)
+    require(is_whole and is_short, "with an array cut short")
+    return np.load(io.BytesIO(data))
 
 
 def dictionary(_, node):
@@ -151,12 +164,6 @@ def fitting(name, state):
     broken = broken_rule(name, state)
     require(broken is None, f"of {name} with {broken} that does not fit")
     return state
-
-
-def built(kind, node):
-    """The state of an object of compiled code, with the arguments that make it."""
-    arguments = node.get("__reduce__", {})
-    return fitting(node["__loader__"], node["content"] | arguments)
 
 
 # How the content of a node is made plain, where it is not plain as it is.

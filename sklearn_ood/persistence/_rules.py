@@ -52,12 +52,9 @@ def inside(indices, stop):
 
 
 FUNCTIONS = {
-    "class": lambda value: type(value).__name__,
-    "kind": lambda values: np.asarray(values).dtype.kind,
     "len": len,
     "codes": lambda words: list(words.values()),
     "ends": lambda merges: len(merges) + 1 + np.arange(len(merges)),
-    "n_others": lambda items: len(items) - 1,
     "n_pairs": lambda items: len(items) * (len(items) - 1) // 2,
     "n_layers": lambda net: (np.size(net["hidden_layer_sizes"]) + 1) * net.get("n_classes_", 1),
     "n_in_stages": lambda stages: [len(stage) for stage in stages],
@@ -105,7 +102,7 @@ def holds(comparison, state):
 
 
 def broken_rule(kind, state):
-    """The class, kind or attribute of the first rule that a state breaks; None if it is kept."""
+    """The class, kind or attribute whose rule a state breaks; None if it keeps all."""
     known = defaultdict(lambda: None, state | {"self": state})
     for key in (kind, *state):
         for rule in RULES.get(key, ()) if key == kind or state[key] is not None else ():
