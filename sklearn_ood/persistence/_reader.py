@@ -176,7 +176,8 @@ PLAIN = {
     "NdArrayNode": lambda _, node: np.fromiter(node["content"], dtype=object),
     "DictNode": dictionary,
     "ObjectNode": lambda kind, node: shadow(kind, node.get("content")),
+    "RandomStateNode": lambda _, node: fitting("RandomState", node["content"]),
+    "RandomGeneratorNode": lambda _, node: fitting("Generator", node["content"]),
+    "TreeNode": lambda _, node: fitting("Tree", node["content"] | node["__reduce__"]),
+    "LossNode": lambda _, node: fitting("Loss", node["content"] | node["__reduce__"]),
 }
-PLAIN |= dict.fromkeys(
-    ("TreeNode", "LossNode", "RandomStateNode", "RandomGeneratorNode"), built
-)
