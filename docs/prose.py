@@ -1,7 +1,7 @@
 """Numbers that someone typed: what looks like a measurement in the prose of a page.
 
-A measurement is filled in by ``render.py``. What was asked for, what a script was told and what a
-paper says is on the list in ``given_numbers.txt``, in the words around it.
+A measurement is filled in by ``render.py``. What was asked for, what a script was told and what
+a paper says is on the list in ``given_numbers.txt``, in the words around it.
 """
 
 import ast

@@ -1,8 +1,8 @@
 """Fills tables and numbers of all Markdown pages from the files in ``docs/results``.
 
 A page is prose. Where it says ``<!-- table("spigler", ...) -->``, all up to ``<!-- end -->`` is
-what that call returns, and so it is in a sentence, of ``<!-- value("lee", ...) -->``. What looks
-like a measurement elsewhere is on the list of ``given.py``, or a test fails. After new results:
+what that call returns, and so it is of ``<!-- value("lee", ...) -->`` in a sentence. What looks
+like a measurement elsewhere is in ``given_numbers.txt``, or a test fails. After new results:
 
     python docs/render.py
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from headlines import PAGES, VERDICTS, Headline, headlines_of
-from records import RESULTS, Number, fact, read
+from records import RESULTS, Number, by_method, fact, read
 
 HOUSE = Path(__file__).parents[1]
 DIFFER = ["experiment", "data", "method", "settings"]
@@ -149,10 +149,8 @@ class OneRun(dict):
         self.runs = frame.drop_duplicates(["metric", *kept])["metric"].value_counts()
 
     def __getitem__(self, name):
-        if self.runs.get(name, 0) != 1:
-            raise LookupError(
-                f"{self.runs.get(name, 0)} runs with {name!r}, where one is meant"
-            )
+        if (found := self.runs.get(name, 0)) != 1:
+            raise LookupError(f"{found} runs have {name!r}, where one is meant")
         return super().__getitem__(name)
 
 
@@ -163,12 +161,15 @@ def value(name, where, cell, over=()):
 
 def ranks(name, where, metric, by, lower=False, most=None):
     """Mean ranks of the methods in a sentence, the best first."""
-    lines = read(name).query(f"({where}) and metric == '{metric}'")
-    scores = lines.pivot_table(index=by, columns="method", values="value")
-    mean = (
-        scores.round(12).rank(axis=1, ascending=lower).mean().sort_values(kind="stable")[:most]
-    )
-    return ", ".join(f"{method} {rank:.2f}" for method, rank in mean.items())
+    scores, _ = by_method(name, metric, where, by)
+    mean = scores.round(12).rank(axis=1, ascending=lower).mean().sort_values(kind="stable")
+    return ", ".join(f"{method} {rank:.2f}" for method, rank in mean[:most].items())
+
+
+def wins(name, where, metric, ours, theirs):
+    """On how many sets of data a method has more than another: ``5 of the 8``."""
+    scores, _ = by_method(name, metric, where)
+    return f"{(scores[ours] > scores[theirs]).sum()} of the {len(scores)}"
 
 
 def benchmark(name):
@@ -222,7 +223,7 @@ CALLS = {
     f.__name__: f
     for f in (
         *(headlines, counts, verdicts, table, stack),
-        *(listing, value, ranks, benchmark, measured, tenths),
+        *(listing, value, ranks, wins, benchmark, measured, tenths),
     )
 }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from records import Number, metric, read
+from records import Number, metric
 
 PAGES = {
     "generative": "Generative classification",
@@ -73,17 +73,6 @@ def best(name, measure, methods, low=False, **where):
     most = max(len(number.values) for number in found)
     whole = [number for number in found if len(number.values) == most]
     return (min if low else max)(whole, key=float)
-
-
-def by_method(name, measure, where, rows="data"):
-    """A metric with a line for each set of data and a column for each method; how many seeds."""
-    lines = read(name).query(f"({where}) and metric == '{measure}'")
-    if lines.empty:
-        raise LookupError(f"{name}.csv has no {measure} where {where}.")
-    found = lines.pivot_table(
-        index=rows, columns="method", values="value", aggfunc="mean", sort=False
-    )
-    return found, lines["seed"].nunique()
 
 
 def geometric_mean(ratios, n):

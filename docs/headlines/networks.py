@@ -1,8 +1,8 @@
 """Combined evidence on networks that were trained elsewhere."""
 
-from records import Number, metric
+from records import Number, by_method, metric
 
-from headlines import by_method, claim, geometric_mean, part
+from headlines import claim, geometric_mean, part
 
 NEAR = 0.02
 
@@ -49,7 +49,7 @@ def own_errors(share):
 
 def headlines():
     yield claim(
-        "AUROC over all networks and sets: the best mean rank (of how many; the best single scores)",
+        "AUROC over all networks and sets: the best mean rank (the best single scores)",
         "goal: the least",
         "{:.1f} of {} ({})",
         ranks,
@@ -64,8 +64,8 @@ def headlines():
     )
     for share in ("0.01", "0.05"):
         yield claim(
-            f"AURC of the confidence, `outlier_share={share}`, by that of the largest probability "
-            "(geometric mean; each network)",
+            f"AURC of the confidence, `outlier_share={share}`, by that of the largest "
+            "probability (geometric mean; each network)",
             "goal: at most 1.02 on each",
             "{:.3f} ({})",
             lambda share=share: own_errors(share),
