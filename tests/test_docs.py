@@ -190,8 +190,8 @@ def test_no_page_has_a_measurement_that_nothing_filled_in(docs):
         assert all(phrase in words for phrase in phrases), place
         if typed := docs[2].typed(words, [*everywhere, *phrases]):
             found[place] = typed
-    assert not found, "fill these in (docs/render.py), or list what no script measured"
-    assert not given
+    assert not found, f"fill in (docs/render.py), or list what no script measured: {found}"
+    assert not given, f"pages that are not there: {list(given)}"
 
 
 @pytest.mark.parametrize(

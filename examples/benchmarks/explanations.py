@@ -76,14 +76,17 @@ def changed(how, X, y, known, rng):
 def measured(model, X, made, columns):
     """Shares of the rows whose changed column is named first, and how many rows there are."""
     changes = model.explain(made).changes.to_numpy()
+    own = changes[np.arange(len(made)), columns]
+    others = np.sort(np.where(np.arange(made.shape[1]) == columns[:, None], -np.inf, changes))
+    gained = model.score_samples(X) - model.score_samples(made)
     is_changed = columns >= 0
     strange = is_changed & (model.p_values(made) <= LEVEL) & (model.p_values(X) > LEVEL)
-    others = np.where(np.arange(made.shape[1]) == columns[:, None], -np.inf, changes).max(
-        axis=1
-    )
-    gained = model.score_samples(X) - model.score_samples(made)
-    counted = {"rows": is_changed, "right": changes.argmax(axis=1) == columns}
-    counted["guessed"] = gained > others
+    counted = {
+        "rows": is_changed,
+        "right": changes.argmax(axis=1) == columns,
+        "three": (own > 0) & (own >= others[:, -3]),
+        "guessed": gained > others[:, -1],
+    }
     return {
         f"{group}{what}": int((rows & each).sum())
         for group, rows in {"": is_changed, "strange ": strange}.items()
@@ -99,6 +102,7 @@ def shares(counts):
         n = total[f"{group}rows"]
         found[key] = total[f"{group}right"] / n if n else None
         found[f"{key}, by a perfect guess"] = total[f"{group}guessed"] / n if n else None
+        found[f"{key}, or second or third"] = total[f"{group}three"] / n if n else None
     return found
 
 
