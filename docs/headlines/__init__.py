@@ -22,6 +22,7 @@ PAGES = {
     "combined": "Combined evidence",
     "selective_tables": "Tables with known rows only",
     "mixed_tables": "Tables as people have them",
+    "member_selection": "How the members for tables were chosen",
     "networks": "Networks that someone else has trained",
 }
 VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}
