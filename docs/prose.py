@@ -16,7 +16,9 @@ NO_PROSE = (
     re.compile(r"^( *)\.\. (?:code-block|csv-table|math)::.*\n(?:\1 +.*\n|\n)*", re.MULTILINE),
     re.compile(r":math:`[^`]+`|``.+?``|`[^`]+`", re.DOTALL),
     re.compile(r"\]\([^)]*\)|</?[a-z][^>]*>"),
+    re.compile(r"\b(?:section|proposition) [\d.]+|\bin [(\[][\d., ]+[)\]]"),
 )
+RUN = re.compile(r"^ *>>>.*?(?:\n\n|\Z)|default=(?:\([^)]*\)|\S+)", re.MULTILINE | re.DOTALL)
 NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 UNIT = r"(?: ?%| (?:times|points?|m?s|(?:milli)?seconds?|minutes?|hours?|[kMG]i?B)\b|x\b)"
 LIST = r"(?: %)?(?:,? (?:to|and|or|against|of|of the|/) |/|, )"
@@ -30,17 +32,30 @@ MEASUREMENT = re.compile(
 def prose(path):
     """The words of a page in one line, without code, links, and what is filled in.
 
-    An example's are its docstring and the comments that the gallery shows as text.
+    An example's are its docstring and the comments that the gallery shows as text; those of a
+    folder, the package, are the docstrings that the reference shows.
     """
+    if path.is_dir():
+        return " ".join(words(each) for file in path.rglob("*.py") for each in docstrings(file))
     text = path.read_text()
     if path.suffix == ".py":
         shown = re.findall(r"^# %%\n((?:#.*\n)+)", text, re.MULTILINE)
-        text = ast.get_docstring(ast.parse(text)) + re.sub(
-            r"^#", "", "".join(shown), flags=re.M
-        )
+        text = ast.get_docstring(ast.parse(text)) + "".join(shown).replace("\n#", "\n")
+    return words(text)
+
+
+def words(text):
+    """A text without what is no prose, in one line."""
     for pattern in NO_PROSE:
         text = pattern.sub(" ", text)
     return " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def docstrings(file):
+    """Of the public classes, functions and methods of a module, without examples that run."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
+            yield RUN.sub("", ast.get_docstring(node) or "")
 
 
 def given(path=HERE / "given_numbers.txt"):
