@@ -1,12 +1,15 @@
 """What was answered to rows that trained nothing: how surely, at what cost, and for whom."""
 
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, codes_in
+from sklearn_ood.metrics._blocks import as_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +27,9 @@ class CalibrationRows:
         Rows as new ones come, outliers in their proportion: what the risk is counted on.
     weight : ndarray of shape (n_samples,), default=None
         How often there are such rows among new ones, relative to the largest weight.
-    part : ndarray of int of shape (n_samples,), default=None
+    part : ndarray of int of shape (n_samples,)
         Codes of what is answered, or of groups: the risk of each is promised by itself.
-    labels : ndarray of shape (n_parts,), default=(None,)
+    labels : sequence of length n_parts, default=(None,)
         The classes or groups of these codes.
     guarantee_for : {"all", "class", "group"}, default="all"
     quantity : {"risk", "loss"}, default="risk"
@@ -37,9 +40,9 @@ class CalibrationRows:
     loss: np.ndarray
     outlier: np.ndarray
     calibrating: np.ndarray
+    part: np.ndarray
     weight: np.ndarray | None = None
-    part: np.ndarray | None = None
-    labels: Any = (None,)
+    labels: Sequence[Any] = (None,)
     guarantee_for: str = "all"
     quantity: str = "risk"
 
@@ -48,11 +51,10 @@ class CalibrationRows:
         weight = None if self.weight is None else self.weight[mask]
         return self.confidence[mask], self.loss[mask], weight
 
-    def parts(self):
-        """Masks of the calibrating rows of each part."""
-        if self.part is None:
-            return [self.calibrating]
-        return [self.calibrating & (self.part == code) for code in range(len(self.labels))]
+    def of_parts(self):
+        """The same of the calibrating rows of each part."""
+        codes = range(len(self.labels))
+        return [self.those(self.calibrating & (self.part == code)) for code in codes]
 
 
 def as_array(name, values):
@@ -66,21 +68,17 @@ def as_array(name, values):
         ) from error
 
 
-def are_losses(values):
-    """Whether these are numbers in [0, 1]."""
-    return values.dtype.kind in "biuf" and bool(((values >= 0) & (values <= 1)).all())
-
-
-def as_losses(name, values, n_rows):
-    """A loss for each row: booleans stay, and whole numbers become some.
+def as_losses(name, values, shape, each):
+    """Numbers in [0, 1] of a shape, one ``each`` of something; whole numbers as booleans.
 
     By type and not by value: which bound holds may not depend on the losses that were drawn.
     """
     found = as_array(name, values)
-    if not are_losses(found) or found.shape != (n_rows,):
+    numbers = found.dtype.kind in "biuf" and ((found >= 0) & (found <= 1)).all()
+    if not numbers or found.shape != shape:
         raise ValueError(
-            f"Got {name} of shape {found.shape} and {found.dtype}, but expected a number in "
-            f"[0, 1] for each of {n_rows} rows."
+            f"Got {name} of shape {found.shape} and {found.dtype}, but expected numbers in "
+            f"[0, 1] of shape {shape}: {each}."
         )
     return found.astype(np.float64 if found.dtype.kind == "f" else bool)
 
@@ -89,14 +87,12 @@ def checked_loss(loss, classes):
     """The matrix of losses as numbers; as booleans where they are only 0 and 1."""
     if loss is None or callable(loss):
         return loss
-    matrix = as_array("loss", loss)
-    if not are_losses(matrix) or matrix.shape != (len(classes),) * 2:
-        raise ValueError(
-            f"Got loss of shape {matrix.shape} and {matrix.dtype}, but expected numbers in "
-            f"[0, 1] of shape {(len(classes),) * 2}: a line for each true class and a column "
-            f"for each answer, in the order of the classes {classes.tolist()[:20]}."
-        )
-    return matrix.astype(bool if np.isin(matrix, (0, 1)).all() else np.float64)
+    each = (
+        "a line for each true class and a column for each answer, in the order of the classes"
+    )
+    shown = f"{each} {classes.tolist()[:20]}"
+    matrix = as_losses("loss", loss, (len(classes),) * 2, shown)
+    return matrix.astype(bool) if np.isin(matrix, (0, 1)).all() else matrix
 
 
 def losses(loss, classes, truth, answer):
@@ -107,7 +103,8 @@ def losses(loss, classes, truth, answer):
     known = codes != OUTLIER
     if not callable(loss):
         return np.where(known, loss[codes, answered], np.ones(1, loss.dtype))
-    found = as_losses("what loss gives", loss(truth[known], answer[known]), known.sum())
+    found = loss(truth[known], answer[known])
+    found = as_losses("what loss gives", found, (known.sum(),), "one for each row")
     cost = np.ones(len(known), dtype=found.dtype)
     cost[known] = found
     return cost
@@ -115,17 +112,8 @@ def losses(loss, classes, truth, answer):
 
 def checked_weights(sample_weight, n_rows):
     """Weights relative to the largest; None where all count alike."""
-    if sample_weight is None:
-        return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_rows,) or not ((weight >= 0) & np.isfinite(weight)).all():
-        raise ValueError(
-            f"Got sample_weight of shape {weight.shape}, but expected a finite number >= 0 for "
-            f"each of {n_rows} rows."
-        )
-    if not weight.any():
-        raise ValueError("Got sample_weight of zeros only; some rows must count.")
-    return None if (weight == weight[0]).all() else weight / weight.max()
+    weight = as_weights(sample_weight, n_rows)
+    return None if weight is None or (weight == weight[0]).all() else weight / weight.max()
 
 
 def check_groups(groups, guarantee_for, n_rows):
@@ -143,21 +131,29 @@ def check_groups(groups, guarantee_for, n_rows):
         )
 
 
+def group_labels(groups):
+    """The groups that there are, of which none may be missing."""
+    groups = np.asarray(groups)
+    # Among numbers NaN is no label either.
+    checked = groups.astype(object) if groups.dtype.kind == "f" else groups
+    check_no_label_missing(checked, "groups", "a group of their own, such as 'unknown'")
+    return np.unique(groups)
+
+
 def warn_of_untaught(classes, y, outlier):
     """Name the classes of which chance left no row to train on."""
     untaught = ~outlier & (codes_in(classes, y) == OUTLIER)
-    if untaught.any():
-        labels, counts = np.unique(y[untaught], return_counts=True)
+    counts = Counter(np.sort(y[untaught]).tolist())
+    if counts:
         warnings.warn(
-            f"Of {len(labels)} classes all rows were drawn to calibrate and none trained "
-            f"(rows of each: {listed(labels, counts)}). No answer names "
-            "these classes: answers to their rows count as wrong, as they will be; a "
-            "smaller calibration or more rows make this rarer.",
+            f"Of {len(counts)} classes all rows were drawn to calibrate and none trained (rows "
+            f"of each: {first_of(counts)}). No answer names these classes: answers to their "
+            "rows count as wrong, as they will be; a smaller calibration or more rows make "
+            "this rarer.",
             stacklevel=3,
         )
 
 
-def listed(labels, counts):
+def first_of(counts):
     """The first ten labels with their numbers of rows."""
-    shown = np.asarray(labels)[:10].tolist(), np.asarray(counts)[:10].tolist()
-    return f"{dict(zip(*shown, strict=True))}{' and so on' * (len(labels) > 10)}"
+    return f"{dict(list(counts.items())[:10])}{' and so on' * (len(counts) > 10)}"

@@ -22,7 +22,6 @@ from sklearn_ood.base import Router, Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import (
     OUTLIER,
-    check_no_label_missing,
     check_same_kind,
     checked_labels,
     codes_in,
@@ -35,6 +34,7 @@ from sklearn_ood.selective._calibration import (
     check_groups,
     checked_loss,
     checked_weights,
+    group_labels,
     losses,
     warn_of_untaught,
 )
@@ -175,15 +175,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         self._calibrate(X, y, unseen, outlier=outlier, calibrating=calibrating, **told)
         return self
 
-    def recalibrate(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        *,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-        **limits: Any,
-    ) -> Self:
+    def recalibrate(self, X: ArrayLike, y: ArrayLike, **params: Any) -> Self:
         """Choose the threshold anew on labelled rows, without fitting the estimator again.
 
         Parameters
@@ -192,11 +184,10 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             Rows that trained nothing, as new ones will be.
         y : array-like of shape (n_samples,)
             Labels; those that the estimator was not taught are outliers.
-        sample_weight, groups : array-like of shape (n_samples,), default=None
-            As for ``fit``.
-        **limits
-            Parameters to set: coverage, risk, ood_acceptance, cost, threshold, delta,
-            guarantee_for or loss. Where another way was set before, set that to None.
+        **params
+            ``sample_weight`` and ``groups``, as for ``fit``; and parameters to set: coverage,
+            risk, ood_acceptance, cost, threshold, delta, guarantee_for or loss. Where another
+            way was set before, set that to None.
 
         Returns
         -------
@@ -209,16 +200,18 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             As ``fit`` does.
         """
         check_is_fitted(self)
-        if others := sorted(limits.keys() - set(CHOSEN_BY)):
+        own = {name: params.pop(name, None) for name in ("sample_weight", "groups")}
+        if others := sorted(params.keys() - set(CHOSEN_BY)):
             raise TypeError(f"Got {others}, but a threshold is chosen by {list(CHOSEN_BY)}.")
         before = self.__dict__.copy()
         try:
-            self.set_params(**limits)
+            self.set_params(**params)
             self._validate_params()
             check_limits(self._given)
             X, y = indexable(X, checked_labels(self, as_native(y)))
-            told = self._told(y, self.classes_, sample_weight, groups)
-            outlier, every = codes_in(self.classes_, y) == OUTLIER, np.ones(len(y), dtype=bool)
+            told = self._told(y, self.classes_, **own)
+            outlier = codes_in(self.classes_, y) == OUTLIER
+            every = np.full(outlier.shape, True)
             self._calibrate(X, y, every, outlier=outlier, calibrating=every, **told)
         except BaseException:
             self.__dict__ = before
@@ -273,11 +266,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         self.reject_label_ = label_of_refusals(self.reject_label, classes) if decides else None
         check_groups(groups, self.guarantee_for, len(y))
         if self.guarantee_for == "group":
-            groups = np.asarray(groups)
-            own = "a group of their own, such as 'unknown'"
-            numbers = groups.dtype.kind == "f"  # among which NaN is no label either
-            check_no_label_missing(groups.astype(object) if numbers else groups, "groups", own)
-            self.groups_ = np.unique(groups)
+            self.groups_ = group_labels(groups)
         loss = partial(losses, checked_loss(self.loss, classes), classes)
         return {
             "loss": loss,
@@ -285,7 +274,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             "groups": groups,
         }
 
-    def _calibrate(self, X, y, unseen, **told):
+    def _calibrate(self, X, y, unseen, *, outlier, calibrating, loss, weight, groups):
         """Choose the threshold, on the rows that trained nothing where it takes any."""
         self.answers_by_largest_, self.chosen_by_ = False, self._given
         threshold, self.guarantee_ = -np.inf, {}
@@ -294,36 +283,23 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             if self.detector is None:
                 agrees = in_blocks(partial(answers_by_largest, self.estimator_), X)
                 self.answers_by_largest_ = bool(agrees.all())
-        elif limits := self._limits:
-            rows = self._calibration_rows(X, y, unseen, **told)
+        if limits := self._limits:
+            new = X if unseen.all() else take_rows(X, unseen)
+            answers, confidence, agrees = in_blocks(self._look, new)
+            self.answers_by_largest_ = bool(agrees.all())
+            of_new = None if groups is None else np.asarray(groups)[unseen]
+            labels, part = self._parts(answers, of_new)
+            rows = CalibrationRows(
+                confidence=confidence,
+                loss=loss(y[unseen], answers),
+                outlier=outlier[unseen],
+                calibrating=calibrating[unseen],
+                part=part,
+                weight=None if weight is None else weight[unseen],
+                labels=labels,
+                guarantee_for=self.guarantee_for,
+                quantity="risk" if self.loss is None else "loss",
+            )
             threshold, self.guarantee_ = chosen_threshold(rows, delta=self.delta, **limits)
             warn_of_unpromised(self.guarantee_)
         self.threshold_ = threshold
-
-    def _calibration_rows(self, X, y, unseen, *, outlier, calibrating, loss, weight, groups):
-        """What is answered to the rows that trained nothing."""
-        if self.ood_acceptance is not None and not outlier[unseen].any():
-            raise ValueError(
-                f"Got {int(outlier.sum())} outlier rows in y, none to calibrate on, but "
-                f"ood_acceptance={self.ood_acceptance} is promised from such rows "
-                f"(ood_label={ood_label_in(self)!r}); add outlier rows, or promise a risk "
-                "or a coverage instead."
-            )
-        new = X if unseen.all() else take_rows(X, unseen)
-        answers, confidence, agrees = in_blocks(self._look, new)
-        self.answers_by_largest_ = bool(agrees.all())
-        parts = {}
-        if self.guarantee_for == "class":
-            parts = {"labels": self.classes_, "part": codes_in(self.classes_, answers)}
-        if self.guarantee_for == "group":
-            parts = {"labels": self.groups_, "part": codes_in(self.groups_, groups[unseen])}
-        return CalibrationRows(
-            confidence=confidence,
-            loss=loss(y[unseen], answers),
-            outlier=outlier[unseen],
-            calibrating=calibrating[unseen],
-            weight=None if weight is None else weight[unseen],
-            guarantee_for=self.guarantee_for,
-            quantity="risk" if self.loss is None else "loss",
-            **parts,
-        )

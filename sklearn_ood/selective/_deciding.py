@@ -27,7 +27,6 @@ from sklearn_ood.selective._calibration import as_array, check_groups
 
 WAYS = (("threshold",), ("coverage",), ("cost",), ("risk", "ood_acceptance"))
 CHOSEN_BY = (*(name for way in WAYS for name in way), "delta", "guarantee_for", "loss")
-UNSURE, STRANGE, NO_PROMISE = "unsure", "strange", "no promise"
 
 
 def check_limits(given):
@@ -45,15 +44,12 @@ def check_limits(given):
             f"Got {' together with '.join(used)}, which each set the threshold; keep one "
             "of coverage, cost, threshold, or the guarantees risk and ood_acceptance."
         )
-    if given.get("guarantee_for", "all") != "all" and "risk" not in given:
-        raise ValueError(
-            f"Got guarantee_for={given['guarantee_for']!r} without risk, but it is the risk "
-            f"that is promised for each {given['guarantee_for']}; pass risk too."
-        )
-    if "loss" in given and not given.keys() & {"risk", "cost"}:
-        raise ValueError(
-            "Got loss without risk or cost, but only these look at losses; pass one of them."
-        )
+    for name, of in (("guarantee_for", ("risk",)), ("loss", ("risk", "cost"))):
+        if given.get(name, "all") != "all" and not given.keys() & set(of):
+            raise ValueError(
+                f"Got {name} without {' or '.join(of)}, but it says what that is a mean of; "
+                f"pass a {' or '.join(of)} too."
+            )
     risk = as_array("risk", given.get("risk", 0.5))
     is_number = risk.dtype.kind in "iuf" and risk.ndim < 2 and risk.size
     if not is_number or not (np.diff(np.hstack([0, risk, 1])) > 0).all():
@@ -300,33 +296,31 @@ class Deciding(Parameterized):
         check_arguments(self.decide, {"alpha": alpha})
         self._check_promise()
         pd = optional("pandas", "A frame", "table")
-        p_values, members = None, {}
-        judge = unwrap(self.detector_)[0]
+        judge, combined = unwrap(self.detector_)[0], None
         if hasattr(judge, "answers_and_p_values"):
             rows = unwrap(self.detector_, X)[1]
-            answers, confidence, p_values, scores = judge.answers_and_p_values(rows)
+            answers, confidence, *combined = judge.answers_and_p_values(rows)
             answers = answers if self.detector is None else self.answers(X)
-            members = judge.members_
         else:
             answers, confidence = self.answers_and_confidence(X)
         thresholds = self._thresholds_of(answers, groups)
         kept = confidence >= thresholds
-        accepted = kept[-1]
-        frame = pd.DataFrame(
-            {"label": answers, "confidence": confidence}, index=getattr(X, "index", None)
-        )
-        strange = np.full(len(frame), self.detector is not None)
-        if p_values is not None:
-            frame["p_value"], strange = p_values, p_values <= alpha
-        reason = np.where(strange, STRANGE, UNSURE)
-        reason = np.where(np.isposinf(thresholds[-1]), NO_PROMISE, reason)
-        frame["accepted"], frame["reason"] = accepted, np.where(accepted, "", reason)
+        accepted, promised = kept[-1], ~np.isposinf(thresholds[-1])
+        strange = np.full(len(answers), self.detector is not None)
+        frame = pd.DataFrame({"label": answers}, index=getattr(X, "index", None))
+        frame["confidence"] = confidence
+        if combined:
+            frame["p_value"] = combined[0]
+            strange = combined[0] <= alpha
+        reasons = ["", "no promise", "strange"]
+        frame["accepted"] = accepted
+        frame["reason"] = np.select([accepted, ~promised, strange], reasons, "unsure")
         if np.ndim(self.risk):
             least = np.asarray(self.risk)[kept.argmax(axis=0)]
             frame["risk"] = np.where(accepted, least, np.nan)
-        if members:
-            against = np.array(list(members), dtype=object)[scores.argmin(axis=1)]
-            frame["member"] = np.where(frame["reason"] == STRANGE, against, "")
+        if combined:
+            against = np.array(list(judge.members_), dtype=object)[combined[1].argmin(axis=1)]
+            frame["member"] = np.where(frame["reason"] == "strange", against, "")
         return frame
 
     def _look(self, X):
@@ -376,14 +370,18 @@ class Deciding(Parameterized):
                 "labelled rows that trained nothing, or fit.".format(*words)
             )
 
-    def _thresholds_of(self, answers, groups):
-        """What the confidence in each answer is compared with, in a line for each risk."""
+    def _parts(self, answers, groups):
+        """Of what the risk is promised by itself, and the code of each row among these."""
         check_groups(groups, self.guarantee_for, len(answers))
-        n_risks = np.size(self.risk) if np.ndim(self.risk) else 1
-        thresholds = np.reshape(self.threshold_, (n_risks, -1))
         if self.guarantee_for == "all":
-            return thresholds
+            return (None,), np.zeros(len(answers), dtype=int)
         of_class = self.guarantee_for == "class"
         labels, each = (self.classes_, answers) if of_class else (self.groups_, groups)
-        never_seen = np.full((n_risks, 1), np.inf)
-        return np.hstack([thresholds, never_seen])[:, codes_in(labels, each)]
+        return labels, codes_in(labels, each)
+
+    def _thresholds_of(self, answers, groups):
+        """What the confidence in each answer is compared with, in a line for each risk."""
+        labels, part = self._parts(answers, groups)
+        thresholds = np.reshape(self.threshold_, (-1, len(labels)))
+        never_seen = np.full((len(thresholds), 1), np.inf)
+        return np.hstack([thresholds, never_seen])[:, part]

@@ -21,7 +21,7 @@ from sklearn_ood.selective._bounds import (
     n_effective,
     passed_together,
 )
-from sklearn_ood.selective._calibration import listed
+from sklearn_ood.selective._calibration import first_of
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,16 @@ class Guarantee:
     n_effective: float | None = None
 
     def __str__(self):
-        of = {"all": "", "class": f" among the answers {self.label}"}.get(
-            self.guarantee_for, f" among the answers in group {self.label}"
-        )
-        alike = ""
-        if self.n_effective is not None:
-            alike = f" (as good as {self.n_effective:,.0f} of equal weight)"
+        of = {"class": " among the answers", "group": " among the answers in group"}
+        of = f"{of[self.guarantee_for]} {self.label}" if self.guarantee_for in of else ""
         none = "" if self.n_accepted else ", which no answer keeps"
-        return (
+        text = (
             f"{self.quantity} at most {self.limit:.2%}{of}{none}, with probability "
-            f"{100 * (1 - self.delta):.4g}%, from {self.n_samples:,} rows{alike}"
+            f"{100 * (1 - self.delta):.4g}%, from {self.n_samples:,} rows"
         )
+        if self.n_effective is None:
+            return text
+        return f"{text} (as good as {self.n_effective:,.0f} of equal weight)"
 
 
 def chosen_threshold(rows, *, delta, **limits):
@@ -109,16 +108,14 @@ def chosen_threshold(rows, *, delta, **limits):
             *rows.those(rows.outlier), limits["ood_acceptance"], delta
         )
     if "risk" in limits:
-        several = np.ndim(limits["risk"]) > 0
-        thresholds, promises = risk_thresholds(
-            rows, np.atleast_1d(limits["risk"]).tolist(), delta, threshold
-        )
+        risks = np.atleast_1d(limits["risk"]).tolist()
+        threshold, promises = risk_thresholds(rows, risks, delta, threshold)
         for each in promises:
+            limit = f" {each.limit}" if np.ndim(limits["risk"]) else ""
             of = "" if each.guarantee_for == "all" else f" of {each.label}"
-            limit = f" {each.limit}" if several else ""
             guarantees[f"{each.quantity}{limit}{of}"] = each
-        threshold = thresholds if several else thresholds[0]
-        threshold = threshold if rows.guarantee_for != "all" else threshold[..., 0]
+        threshold = threshold if np.ndim(limits["risk"]) else threshold[0]
+        threshold = threshold[..., 0] if rows.guarantee_for == "all" else threshold
     return threshold if np.ndim(threshold) else float(threshold), guarantees
 
 
@@ -168,11 +165,12 @@ def ood_threshold(confidence, loss, weight, limit, delta):
 
     kept = np.flatnonzero(acceptance_p_values(n_rows, weight, limit) <= delta)
     if not len(kept):
+        best = bound(0) if n_rows else 1.0
         raise ValueError(
-            f"No threshold can promise ood_acceptance={limit} with delta={delta:.3g} "
-            f"from {n_rows} outlier rows: the best reachable bound is {bound(0):.3g}; give at "
-            f"least {fewest(limit, delta):.6g} outlier rows, or ask for a larger "
-            "ood_acceptance or delta."
+            f"No threshold can promise ood_acceptance={limit} with delta={delta:.3g} from "
+            f"{n_rows} outlier rows, those labelled ood_label or of classes that were not "
+            f"taught: the best reachable bound is {best:.3g}; give at least "
+            f"{fewest(limit, delta):.6g} of them, or ask for a larger ood_acceptance or delta."
         )
     least = confidence[order[kept[-1]]]
     if np.isposinf(least):
@@ -181,16 +179,10 @@ def ood_threshold(confidence, loss, weight, limit, delta):
             "numbers."
         )
     n_accepted = int((confidence > least).sum())
+    counted = n_rows, n_accepted, n_accepted
     effective = None if weight is None else n_effective(weight)
     return float(np.nextafter(least, np.inf)), Guarantee(
-        quantity="ood_acceptance",
-        limit=limit,
-        bound=bound(n_accepted),
-        delta=delta,
-        n_samples=n_rows,
-        n_accepted=n_accepted,
-        n_errors=n_accepted,
-        n_effective=effective,
+        "ood_acceptance", limit, bound(n_accepted), delta, *counted, n_effective=effective
     )
 
 
@@ -235,7 +227,7 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
     .. [4] F. Bretz et al., "A graphical approach to sequentially rejective multiple test
        procedures", 2009.
     """
-    of_part = [rows.those(each) for each in rows.parts()]
+    of_part = rows.of_parts()
     cells = list(product(limits, range(len(of_part))))
     counts = np.array([len(of_part[part][0]) for _, part in cells])
     if not counts.any():
@@ -257,22 +249,12 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
     for limit, part in cells:  # what is promised for a limit is so for larger ones
         best[part] = max(found.get((limit, part), best[part]), best[part], key=itemgetter(1))
         threshold, n_accepted, total, bound = best[part]
-        weight = of_part[part][2]
+        confidence, _, weight = of_part[part]
+        total = int(total) if rows.loss.dtype == bool else round(float(total), 9)
+        counted = len(confidence), n_accepted, total, rows.guarantee_for, labels[part]
+        effective = None if weight is None else n_effective(weight)
         thresholds.append(threshold)
-        promises.append(
-            Guarantee(
-                quantity=rows.quantity,
-                limit=limit,
-                bound=bound,
-                delta=delta,
-                n_samples=len(of_part[part][0]),
-                n_accepted=n_accepted,
-                n_errors=int(total) if rows.loss.dtype == bool else round(float(total), 9),
-                guarantee_for=rows.guarantee_for,
-                label=labels[part],
-                n_effective=None if weight is None else n_effective(weight),
-            )
-        )
+        promises.append(Guarantee(rows.quantity, limit, bound, delta, *counted, effective))
     return np.reshape(thresholds, (len(limits), -1)), promises
 
 
@@ -290,13 +272,10 @@ def _nothing_promised(rows, limits, counts, delta, sequence, level, at_least):
     help_ = "ask for a larger risk or delta, give more calibration rows"
     least = fewest(limits[-1], delta)
     if rows.guarantee_for != "all":
-        parts = {"class": "class: {} classes are answered to", "group": "group: {} groups have"}
-        n_enough = f"{(counts >= least).sum()} of {len(counts)}"
         return (
-            f"No threshold can promise {what} for the answers of any "
-            f"{parts[rows.guarantee_for].format(n_enough)}"
-            f" enough of the {rows.calibrating.sum()} calibration rows (the most are "
-            f"{counts.max()}, and it takes {least:.6g} without an error for one alone); "
+            f"No threshold can promise {what} for the answers of any {rows.guarantee_for}: "
+            f"{(counts >= least).sum()} of {len(counts)} have enough calibration rows (the "
+            f"most are {counts.max()}, and it takes {least:.6g} without an error for one); "
             f"{help_}, or a better confidence."
         )
     allowed = sequence.threshold >= at_least
@@ -315,23 +294,17 @@ def _nothing_promised(rows, limits, counts, delta, sequence, level, at_least):
 def warn_of_unpromised(guarantees):
     """Name the limits, and the classes or groups, of which nothing could be promised."""
     promises = [each for each in guarantees.values() if each.quantity != "ood_acceptance"]
+    kinds = {"class": "classes", "group": "groups"}
     for limit in sorted({each.limit for each in promises if not each.n_accepted}):
         own = [each for each in promises if each.limit == limit]
         refused = [each for each in own if not each.n_accepted]
-        rows = listed([each.label for each in refused], [each.n_samples for each in refused])
-        of, counted = {
-            "all": ("", f"no answer keeps it (calibration rows: {own[0].n_samples})"),
-            "class": (
-                f"For the answers of {len(refused)} of {len(own)} classes ",
-                f"all of them are refused (calibration rows with these answers: {rows})",
-            ),
-            "group": (
-                f"For {len(refused)} of {len(own)} groups ",
-                f"all of them are refused (their calibration rows: {rows})",
-            ),
-        }[own[0].guarantee_for]
+        rows, of = own[0].n_samples, ""
+        if kind := kinds.get(own[0].guarantee_for):
+            rows = first_of({each.label: each.n_samples for each in refused})
+            of = f"For the answers of {len(refused)} of {len(own)} {kind} "
         warnings.warn(
-            f"{of}risk={limit} cannot be promised; {counted}. Ask for a larger risk or delta, "
-            "or give more calibration rows.",
+            f"{of}risk={limit} cannot be promised; no answer keeps it, and all are refused "
+            f"that keep no larger limit (calibration rows of these answers: {rows}). Ask for a "
+            "larger risk or delta, or give more calibration rows.",
             stacklevel=4,
         )

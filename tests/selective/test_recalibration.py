@@ -125,7 +125,7 @@ def test_a_cost_balances_refusals_and_errors(rows, frozen):
     [
         ({"cost": 0.1, "risk": 0.1}, "cost=0.1 together with risk=0.1"),
         ({"cost": 1.0}, r"cost=1\.0"),
-        ({"guarantee_for": "class", "coverage": 0.9}, "guarantee_for='class' without risk"),
+        ({"guarantee_for": "class", "coverage": 0.9}, "guarantee_for without risk"),
         ({"guarantee_for": "group", "risk": 0.1}, "guarantee_for='group'"),
         ({"loss": LOSS, "coverage": 0.9}, "loss without risk or cost"),
         ({"loss": LOSS[:2], "risk": 0.1}, r"loss of shape \(2, 3\) .* \(3, 3\).*'often'"),

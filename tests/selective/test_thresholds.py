@@ -11,6 +11,7 @@ N_REPEATS = 1000
 
 def calibration_rows(confidence, loss, **more):
     every = np.ones(len(loss), dtype=bool)
+    more = {"part": np.zeros(len(loss), dtype=int)} | more
     return CalibrationRows(confidence, loss, outlier=~every, calibrating=every, **more)
 
 
@@ -22,7 +23,7 @@ def risk_threshold(confidence, loss, risk, delta, at_least=-np.inf, **more):
 
 def ood_threshold(confidence, ood_acceptance, delta, weight=None):
     every = np.ones(len(confidence), dtype=bool)
-    rows = CalibrationRows(confidence, every, outlier=every, calibrating=~every, weight=weight)
+    rows = CalibrationRows(confidence, every, every, ~every, np.zeros(len(every)), weight)
     threshold, promises = chosen_threshold(rows, ood_acceptance=ood_acceptance, delta=delta)
     return threshold, promises["ood_acceptance"]
 
@@ -164,7 +165,7 @@ def test_unreachable_risk_names_the_best_bound():
 
 
 def test_too_few_outliers_names_how_many_are_needed():
-    with pytest.raises(ValueError, match=r"from 10 outlier rows.*at least 59 outlier rows"):
+    with pytest.raises(ValueError, match=r"from 10 outlier rows.*at least 59 of them"):
         ood_threshold(np.arange(10.0), 0.05, 0.05)
     threshold, guarantee = ood_threshold(np.arange(59.0), 0.05, 0.05)
     assert threshold > 58
