@@ -92,9 +92,7 @@ def nearest_in_bank(x, bank, *, max_elements=2**26):
     return torch.cat([part.unflatten(1, bank.shape[:2]).argmax(2) for part in inner]).T
 
 
-def search_latents(
-    decode, x, starts, *, distance=squared_distance, penalty=None, max_elements=2**24, **options
-):
+def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None, **options):
     """Find the latent vector of every class whose generation is nearest to every row.
 
     Minimises ``distance(x, decode(z)) + penalty(z)`` over z.
@@ -111,8 +109,6 @@ def search_latents(
         ``distance(x, generated)`` reduces the last axis.
     penalty : callable, default=None
         Maps (K, c, m) to (K, c): minus the weighted log prior.
-    max_elements : int, default=2**24
-        Largest number of generated values held at once; bounds the memory.
     **options : dict
         Passed to ``minimize_batched``.
 
@@ -121,26 +117,14 @@ def search_latents(
     Match
         Distances and objectives (n, K), latents (n, K, m).
     """
+    n_classes, n, m = starts[0].shape
 
     def objective(z, rows):
         value = distance(rows, decode(z))
         return value if penalty is None else value + penalty(z)
 
-    chunk = max(1, max_elements // (starts[0].shape[0] * x.shape[1]))
-    parts = []
-    for rows, *begin in zip(x.split(chunk), *(s.split(chunk, 1) for s in starts), strict=True):
-        z, *objectives = _minimum_of_each_class(objective, rows, begin, **options)
-        with torch.no_grad():
-            reached = distance(rows, decode(z))
-        parts.append([entry.transpose(0, 1) for entry in (reached, *objectives, z)])
-    return Match(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
-
-
-def _minimum_of_each_class(objective, x, starts, **options):
-    """Minimise ``objective(z, x)`` over (K, n, m) latents; problem ``k * n + i`` is row i."""
-    n_classes, n, m = starts[0].shape
-
     def bind(index):
+        """Of the problems ``index``; number ``k * n + i`` is row i in class k."""
         if len(index) == n_classes * n:
             return lambda z: objective(z.view(n_classes, n, m), x).flatten()
         blocks = ClassBlocks(index // n, n_classes, ROW_BLOCK)
@@ -153,7 +137,10 @@ def _minimum_of_each_class(objective, x, starts, **options):
             choice = torch.stack([objective(start, x) for start in starts]).argmin(0)
         best = torch.take_along_dim(torch.stack(starts), choice[None, :, :, None], 0)[0]
     found = minimize_batched(bind, best.reshape(-1, m), **options)
-    return [entry.unflatten(0, (n_classes, n)) for entry in found]
+    z, *objectives = (entry.unflatten(0, (n_classes, n)) for entry in found)
+    with torch.no_grad():
+        reached = distance(x, decode(z))
+    return Match(*(entry.transpose(0, 1) for entry in (reached, *objectives, z)))
 
 
 def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
