@@ -12,7 +12,7 @@ from sklearn_ood.search._latents import (
     by_class,
     cubic_distance,
     match,
-    nearest_in_bank,
+    nearest_of_classes,
     search_latents,
     squared_distance,
 )
@@ -121,7 +121,9 @@ def test_the_bank_agrees_with_brute_force():
     rng = torch.Generator().manual_seed(4)
     x = torch.randn(11, 6, generator=rng, dtype=torch.float64)
     bank = torch.randn(3, 20, 6, generator=rng, dtype=torch.float64)
-    index = nearest_in_bank(x, bank, max_elements=130)
+    flat = bank.flatten(0, 1)
+    half_norm = 0.5 * flat.square().sum(1)
+    index = nearest_of_classes(x, flat, half_norm, [20] * 3, max_elements=130)
     brute = (x[None, :, None] - bank[:, None]).square().mean(-1)
     torch.testing.assert_close(brute.gather(2, index[..., None])[..., 0], brute.amin(2))
     assert (index == brute.argmin(2)).all()
