@@ -9,8 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import Share, check_arguments
 from sklearn_ood.data._labels import is_label
-from sklearn_ood.selective._calibration import check_risk, checked_weights, chosen_threshold
-from sklearn_ood.selective._thresholds import CalibrationRows, Guarantee
+from sklearn_ood.selective._calibration import (
+    CalibrationRows,
+    as_losses,
+    checked_weights,
+)
+from sklearn_ood.selective._deciding import check_limits
+from sklearn_ood.selective._thresholds import Guarantee, chosen_threshold
 
 
 def threshold_from_scores(
@@ -84,18 +89,16 @@ def threshold_from_scores(
     """
     given = {"coverage": coverage, "risk": risk, "ood_acceptance": ood_acceptance}
     check_arguments(threshold_from_scores, {**given, "delta": delta})
-    check_risk(0.5 if risk is None else risk)
     limits = {name: value for name, value in given.items() if value is not None}
-    if not limits or (coverage is not None and len(limits) > 1):
+    if not limits:
         raise ValueError(
-            f"Got {limits or 'no limit'}, but expected either coverage, or one or both of risk "
-            "and ood_acceptance."
+            "Got no limit, but expected coverage, or one or both of risk and ood_acceptance."
         )
+    check_limits(limits)
     scores = _scores("confidence", confidence)
     by_answers = risk is not None and loss is None
-    truth = _of_each_row(
-        "y_true", y_true, scores, needed=by_answers or ood_acceptance is not None
-    )
+    needs_truth = by_answers or ood_acceptance is not None
+    truth = _of_each_row("y_true", y_true, scores, needed=needs_truth)
     answers = _of_each_row("y_pred", y_pred, scores, needed=by_answers)
     outlier = is_label(truth, ood_label)
     if ood_acceptance is not None and not outlier.any():
@@ -103,21 +106,15 @@ def threshold_from_scores(
             f"Got no row of y_true with ood_label={ood_label!r}, but ood_acceptance is "
             "promised from outliers; add such rows."
         )
-    losses, quantity = np.asarray(truth != answers), "risk"
-    if loss is not None:
-        losses, quantity = np.asarray(loss, dtype=np.float64), "loss"
-        if losses.shape != scores.shape or not ((losses >= 0) & (losses <= 1)).all():
-            raise ValueError(
-                f"Got loss of shape {losses.shape}, but expected a number in [0, 1] for each "
-                f"of {len(scores)} scores."
-            )
     rows = CalibrationRows(
         confidence=scores,
-        loss=losses,
+        loss=np.asarray(truth != answers)
+        if loss is None
+        else as_losses("loss", loss, len(scores)),
         outlier=outlier,
         calibrating=np.ones(len(scores), dtype=bool),
         weight=checked_weights(sample_weight, len(scores)),
-        quantity=quantity,
+        quantity="risk" if loss is None else "loss",
     )
     return chosen_threshold(rows, delta=delta, **limits)
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
 from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
-from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
+from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import (
     block_by_block,
     in_blocks,
@@ -26,7 +26,6 @@ from sklearn_ood.data._blocks import (
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
 from sklearn_ood.selective._calibration import checked_weights
-from sklearn_ood.selective._routing import Router
 
 # With contamination="auto": the share of the rows held out, and the share of them refused.
 HELD_OUT = 0.2

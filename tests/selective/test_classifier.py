@@ -515,6 +515,8 @@ def test_images_pass_through(known):
         ),
         ({"coverage": 0.9, "reject_label": "no"}, "reject_label='no'.*expected a number"),
         ({"risk": 1e-4}, "No threshold can promise risk=0.0001"),
+        ({"risk": 1e-320}, "No threshold can promise risk=1e-320"),
+        ({"risk": 0.1, "delta": 1e-320}, "No threshold can promise risk=0.1 with delta=1e-320"),
         ({"ood_acceptance": 0.1}, "Got 0 outlier rows in y"),
     ],
 )
