@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
@@ -110,7 +110,7 @@ class Lessons:
             folds = (np.setdiff1d(self.training, part) for part in self.parts)
             models = [self.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
         return [
-            _members.look(*each, _safe_indexing(self.rows, part), model[1])[1]
+            _members.look(*each, self._rows(part), model[1])[1]
             for each, part in zip(models, self.parts, strict=True)
         ]
 
@@ -136,9 +136,13 @@ class Lessons:
                 stacklevel=4,
             )
 
+    def _rows(self, places):
+        """The rows at these places, which ascend."""
+        return take_rows(self.rows, np.isin(np.arange(len(self.labels)), places))
+
     def _fitted(self, named, chosen, task, seeds):
         """Named estimators, completed and fitted; a bar shows which, where one is asked for."""
-        combination, X = self.combination, _safe_indexing(self.rows, chosen)
+        combination, X = self.combination, self._rows(chosen)
         unfitted = {
             name: clone_completed(
                 each,

@@ -82,10 +82,14 @@ def with_bar(items, *, total, unit, told=None, count=lambda item: 1):
 
 def row_blocks(X):
     """Copies of as many rows of a mapped file as make a block, one after the other."""
-    size = max(1, BLOCK_BYTES // max(1, X[:1].nbytes))
+    size = _block_size(X)
     for start in range(0, len(X), size):
         yield np.array(X[start : start + size])
         give_back(X)
+
+
+def _block_size(X):
+    return max(1, BLOCK_BYTES // max(1, X[:1].nbytes))
 
 
 def is_tensor(X):
@@ -123,6 +127,20 @@ def training_rows(X, y):
     """The rows of a dataset, to be read when training asks for them, and the labels."""
     rows = _datasets().DatasetRows(X, in_order=False)
     return rows, rows.labels() if y is None else y
+
+
+def mapped_images(X, y):
+    """The images of a dataset in a temporary file mapped into memory, and their labels.
+
+    For what passes over them several times. All else is as it is.
+    """
+    if not is_dataset(X):
+        return X, y
+    images = _datasets().DatasetRows(X)
+    if y is None and images.is_labelled:
+        y = images.labels()
+    shape = len(images), *(images.image_shape or images.shape[1:])
+    return _written(images.image_blocks(), shape, images.dtype), y
 
 
 def n_rows(X):
@@ -261,18 +279,25 @@ def _mapped_file(X):
 
 
 def _spilled(X, mask, dtype):
-    """Rows of a mapped file, copied into a temporary one that goes with the array."""
+    """Rows of a mapped file, copied into a temporary one."""
     shape = (int(np.count_nonzero(mask)), *X.shape[1:])
+    size = _block_size(X)
+    masks = (mask[start : start + size] for start in range(0, len(X), size))
+    parts = (block[chosen] for block, chosen in zip(row_blocks(X), masks, strict=True))
+    return _written(parts, shape, dtype)
+
+
+def _written(parts, shape, dtype):
+    """Arrays of rows in a temporary file, mapped, that goes with the array returned."""
     if not shape[0]:
         return np.empty(shape, dtype=dtype)
     with tempfile.TemporaryFile() as file:
         _allocate(file, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         rows = np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-    start, read = 0, 0
-    for block in row_blocks(X):
-        part = block[mask[read : read + len(block)]]
+    start = 0
+    for part in parts:
         rows[start : start + len(part)] = part
-        start, read = start + len(part), read + len(block)
+        start += len(part)
         give_back(rows)
     rows.flags.writeable = False
     return rows

@@ -52,6 +52,8 @@ class DatasetRows(PagedRows):
     shape : tuple (n_samples, n_features)
     image_shape : tuple
         Of one image.
+    is_labelled : bool
+        Whether each image comes with its label.
     """
 
     dtype = np.dtype(np.float32)
@@ -65,7 +67,8 @@ class DatasetRows(PagedRows):
         self._generator = torch.Generator()  # goes on from pass to pass
         if not len(self._index):
             raise ValueError(f"Found {_name(X)} with 0 sample(s), but at least one is needed.")
-        ((first, _),) = self._read([self._index[:1]])
+        ((first, label),) = self._read([self._index[:1]])
+        self.is_labelled = label is not None
         self.image_shape = first.shape[1:] if first.ndim == 4 else None
         self.shape = len(self._index), int(np.prod(first.shape[1:]))
 

@@ -117,8 +117,8 @@ def checked_labels(estimator, y) -> np.ndarray:
             f"{type(estimator).__name__} requires y to be passed, but the target y is None; "
             "the classes have to be told apart: pass the labels of the rows."
         )
-    y = column_or_1d(y, warn=True)
     check_no_label_missing(y)
+    y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     return y
 

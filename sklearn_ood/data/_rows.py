@@ -17,6 +17,7 @@ from sklearn_ood.data._blocks import (
     is_dataset,
     is_mapped,
     is_tensor,
+    mapped_images,
     row_blocks,
     spread_in_single,
     take_rows,
@@ -74,8 +75,10 @@ def validate_training_data(
     estimator : estimator
         May have the parameters ``input_shape`` and ``ood_label``.
     X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        Or a dataset of images, which are then read from a temporary file.
     y : array-like of shape (n_samples,) or None
-        None is one class, labelled 1 as scikit-learn labels inliers, where one is enough.
+        None takes the labels of a dataset, and else is one class, labelled 1 as scikit-learn
+        labels inliers, where one is enough.
     min_classes : int, default=2
         How many in-distribution classes the method needs.
     keep_tensors : bool, default=False
@@ -90,6 +93,7 @@ def validate_training_data(
     TrainingData
     """
     forget(estimator)
+    X, y = mapped_images(X, y)
     X, y = as_native(X, keep_tensors=keep_tensors), as_native(y)
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:

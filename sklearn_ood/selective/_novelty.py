@@ -214,7 +214,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
         rows = X if placing.all() else take_rows(X, placing)
         scores = in_blocks(partial(known_of, self.estimator_), rows)
-        if not held_out.any() and not is_frozen(self.estimator):
+        if self.contamination != "auto" and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
         if weight is None:
             return float(np.quantile(scores, share))
