@@ -127,8 +127,8 @@ class NeighborDistance(OODClassifier):
         size, distances = max(1, MAX_DIFFERENCES // rows.shape[1]), []
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            differences = self.rows_[code][last[part]] - rows[part]
-            distances.append(np.sqrt(np.square(differences).sum(axis=1)))
+            away = self.rows_[code][last[part]] - rows[part]
+            distances.append(np.linalg.norm(away, axis=1))
         return np.minimum(np.concatenate(distances), FARTHEST)
 
     def _subsample(self, rows, codes):

@@ -159,12 +159,8 @@ def guided_copy(module):
             "changes how gradients pass them; use guided=False."
         )
     for relu in relus:
-        relu.register_full_backward_hook(_positive_part)
+        relu.register_full_backward_hook(lambda _, passed, __: (passed[0].clamp(min=0),))
     return module
-
-
-def _positive_part(_module, gradients, _output_gradients):
-    return tuple(gradient.clamp(min=0) for gradient in gradients)
 
 
 def odin_rows(net, rows, score, epsilon):
@@ -219,14 +215,13 @@ def resolve_device(device):
 
 def take_batch(array, index, device):
     """Rows ``index`` (slice or index tensor) of an array, a tensor or a mapped file."""
+    is_tensor = isinstance(index, torch.Tensor)
     if isinstance(array, torch.Tensor):
-        by_tensor = isinstance(index, torch.Tensor)
-        part = array.index_select(0, index.to(array.device)) if by_tensor else array[index]
+        part = array.index_select(0, index.to(array.device)) if is_tensor else array[index]
         return part.to(device)
-    index = index.numpy() if isinstance(index, torch.Tensor) else index
+    index = index.numpy() if is_tensor else index
     rows = array.read(index) if isinstance(array, PagedRows) else array[index]
-    part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
-    return part.to(device)
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy()).to(device)
 
 
 class Mode(TorchFunctionMode):
@@ -241,9 +236,8 @@ class AlignedProducts(Mode):
     """A context in which dense layers compute each row alike, whatever is beside it."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is not torch.nn.functional.linear:
-            return func(*args, **(kwargs or {}))
-        return _aligned_linear(*args, **(kwargs or {}))
+        is_linear = func is torch.nn.functional.linear
+        return (_aligned_linear if is_linear else func)(*args, **(kwargs or {}))
 
 
 def _aligned_linear(inputs, weight, bias=None):
