@@ -228,10 +228,6 @@ class TableDensity(OODClassifier):
     def _standardised(self, rows):
         return (rows[:, self.numbers_] - self.centre_) / self.scale_
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _validate_rows(self, X):
         return validate_rows(self, X, read_rows=read_table)
 
