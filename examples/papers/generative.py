@@ -76,7 +76,7 @@ def models(epochs=0, trained=None):
         "isolation forest": lambda: IsolationForest(**seeded),
         "lit pixels": LitPixels,
         "cnn conv features, knn": lambda: make_pipeline(
-            NetFeatures(FrozenEstimator(trained("cnn")), "conv"),
+            NetFeatures(FrozenEstimator(trained("cnn")), layer="conv"),
             Normalizer(),
             generative("knn"),
         ),
@@ -85,7 +85,9 @@ def models(epochs=0, trained=None):
 
 def in_its_layers(net, X, y):
     """A trained network's scores, and those of others in the space of its layers."""
-    hidden, conv = (NetFeatures(FrozenEstimator(net), layer) for layer in ("hidden", "conv"))
+    hidden, conv = (
+        NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("hidden", "conv")
+    )
     nearest = make_pipeline(hidden, Normalizer(), NeighborDistance(50))
     return {
         "cnn": net,
