@@ -294,24 +294,19 @@ def fitted(model, X, y):
 
 
 def main():
-    cli = parser(__doc__, "generative")
-    cli.add_argument("taught", choices=[*OUTSIDE, "tables", "digits"])
+    options = "--epochs 0 --rows-a-class 0 --test-rows --rows --threads 2"
+    cli = parser(__doc__, "generative", options, [*OUTSIDE, "tables", "digits"])
     cli.add_argument("model", choices=[*models(), "judge", "gan, images", *CLASS_TABLES])
-    cli.add_argument("--epochs", type=int, default=0, help="other than the model's own")
-    cli.add_argument("--rows-a-class", type=int, default=0, help="train on fewer images")
-    cli.add_argument("--test-rows", type=int, help="images of each test set, for a trial")
-    cli.add_argument("--rows", type=int, help="of a table, for a trial")
-    cli.add_argument("--threads", type=int, default=2)
     args = cli.parse_args()
-    if args.taught == "tables":
+    if args.part == "tables":
         run_tables(args.model, args)
-    elif args.taught == "digits":
+    elif args.part == "digits":
         run_digits(args.model, args)
     elif args.model == "judge":
-        judge(args.taught, args)
+        judge(args.part, args)
     else:
         torch.set_num_threads(args.threads)
-        run(args.taught, args.model, args)
+        run(args.part, args.model, args)
 
 
 if __name__ == "__main__":

@@ -349,12 +349,8 @@ PARTS = {
 
 
 def main():
-    cli = parser(__doc__, "gevaldi")
-    cli.add_argument("part", choices=PARTS)
+    cli = parser(__doc__, "gevaldi", f"--epochs {N_CNN_EPOCHS} --rows --samples", PARTS)
     cli.add_argument("model", choices=N_ROWS, nargs="?", help="to train")
-    cli.add_argument("--epochs", type=int, default=N_CNN_EPOCHS, help="of the CNNs")
-    cli.add_argument("--rows", type=int, help="to train on, for a trial")
-    cli.add_argument("--samples", type=int, help="that climb, for a trial")
     args = cli.parse_args()
     PARTS[args.part](args)
 

@@ -11,6 +11,7 @@ samples stands beside retraining with what their latents generated before the as
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import joblib
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.ensemble import BaggingClassifier
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from gevaldi import ASCENT, PLAIN, apart, course
-from lab import Store, images, parser, timed
+from lab import Store, chosen, images, parser, timed
 from sklearn_ood import GenerativeClassifier, SoftmaxClassifier
 from sklearn_ood.generators import VAE
 
@@ -131,18 +132,12 @@ def compare(digits, test, kind, seed, n_rows, n_samples, cache):
 
 
 def main():
-    cli = parser(__doc__, "gevaldi")
-    cli.add_argument("--seeds", type=int, default=3)
-    cli.add_argument("--rows", type=int, default=4_000, help="to train on")
-    cli.add_argument("--samples", type=int, default=1_000, help="that climb")
-    args = cli.parse_args()
+    args = parser(__doc__, "gevaldi", "--seeds 3 --rows 4000 --samples 1000").parse_args()
     digits, test = images("mnist"), images("mnist", "test")
-    store, sizes = Store("gevaldi", args.results), (args.rows, args.samples)
-    for seed in range(args.seeds):
-        for kind in KINDS:
-            run = partial(compare, digits, test, kind, seed, *sizes, args.cache)
-            settings = {"seed": seed, "rows": args.rows, "samples": args.samples}
-            store.run(run, "ensemble", "mnist", kind, **settings)
+    store, settings = Store("gevaldi", args.results), chosen(args, "rows", "samples")
+    for seed, kind in product(range(args.seeds), KINDS):
+        run = partial(compare, digits, test, kind, seed, *settings.values(), args.cache)
+        store.run(run, "ensemble", "mnist", kind, seed, **settings)
 
 
 if __name__ == "__main__":

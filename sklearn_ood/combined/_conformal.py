@@ -31,7 +31,8 @@ def split_rows(n_rows, calibration, random_state):
     is_crossed = calibration == "cross"
     n_calibration = calibration_size(calibration, n_rows)
     parts = np.array_split(order[:n_calibration], N_FOLDS if is_crossed else 2)
-    training = order if is_crossed else order[n_calibration:]
+    parts = [np.sort(part) for part in parts]
+    training = np.sort(order if is_crossed else order[n_calibration:])
     if min(map(len, parts)) < 1 or (calibration != "all" and len(training) < 1):
         raise ValueError(
             f"Got n_samples={n_rows} in-distribution rows with calibration={calibration!r}, "

@@ -10,16 +10,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from torch import nn
+from torch.utils.data import Subset
 
 from sklearn_ood import (
     CombinedClassifier,
+    GenerativeClassifier,
     NetFeatures,
     SoftmaxClassifier,
     Subspace,
     load,
     save,
 )
+from sklearn_ood.combined._network import TypicalDensity
 from sklearn_ood.detectors import compare_scores, last_linear, scores_of_network
+from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
 
 SHAPE, K = (1, 8, 8), 3
@@ -95,6 +99,20 @@ def test_features_are_evaluated_once_for_all_members(network, model):
     assert network.n_rows < 3 * 400
 
 
+def test_an_image_may_be_too_likely():
+    X, y = images(300)
+    means = np.stack([X[y == label].mean(axis=0) for label in "abc"])
+    plain, typical = (
+        density(PCAGenerator(8), validation_fraction=0).fit(X, y)
+        for density in (GenerativeClassifier, TypicalDensity)
+    )
+    assert (plain.score_samples(means) > plain.score_samples(X).max()).all()
+    assert (typical.score_samples(means) < np.quantile(typical.score_samples(X), 0.1)).all()
+    away = np.abs(plain.class_score_samples(X, y) - typical.typical_)
+    np.testing.assert_allclose(typical.class_score_samples(X, y), -away)
+    assert np.median(plain.class_score_samples(X, y)) == typical.typical_
+
+
 def test_flat_rows_and_a_saved_model(model, network, tmp_path):
     X, y = images(400, 2)
     flat = X.reshape(len(X), -1)
@@ -103,6 +121,17 @@ def test_flat_rows_and_a_saved_model(model, network, tmp_path):
     save(model, tmp_path / "model.ood", modules=[network])
     loaded = load(tmp_path / "model.ood", modules=[Network()])
     np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+
+
+def test_a_dataset_alone(network, model):
+    X, y = images(400, 2)
+    labelled = list(zip(torch.from_numpy(X), y.tolist(), strict=True))
+    alone = CombinedClassifier.from_module(
+        network, Subset(labelled, range(400)), random_state=0
+    )
+    np.testing.assert_array_equal(alone.score_samples(X), model.score_samples(X))
+    with pytest.raises(ValueError, match="Got no y, and X without labels"):
+        CombinedClassifier.from_module(network, Subset(list(X), range(400)))
 
 
 def test_labels_that_miss_a_class(network):
