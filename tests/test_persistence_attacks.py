@@ -541,7 +541,7 @@ def test_support_vectors_are_counted_without_classes_too(tmp_path):
     fitted = SVC().fit(X, Y)
     vars(fitted)["_n_support"][0] += 1
     vars(fitted).pop("classes_")
-    with pytest.raises(TypeError, match="SVC with SVC that does not fit"):
+    with pytest.raises(TypeError, match="SVC whose parts do not fit .*_n_support sum"):
         save(fitted, tmp_path / "model.ood")
 
 
@@ -562,7 +562,7 @@ def test_columns_that_boosting_would_not_get_are_refused(column, tmp_path):
     fitted = clone(BOOSTING).fit(CODES, Y)
     for _, _, mask in vars(fitted)["_preprocessor"].transformers_[:2]:
         mask[column] = False
-    with pytest.raises(TypeError, match="_preprocessor that does not fit"):
+    with pytest.raises(TypeError, match="do not fit .*_preprocessor"):
         save(fitted, tmp_path / "model.ood")
 
 

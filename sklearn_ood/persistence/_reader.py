@@ -164,7 +164,7 @@ def shadow(kind, state):
 def fitting(name, state):
     """A state that breaks no rule."""
     broken = broken_rule(name, state)
-    require(broken is None, f"of {name} with {broken} that does not fit")
+    require(broken is None, f"of {name} whose parts do not fit ({broken})")
     return state
 
 

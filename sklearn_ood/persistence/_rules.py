@@ -99,11 +99,11 @@ def holds(comparison, state):
 
 
 def broken_rule(kind, state):
-    """The class or attribute whose rule a state breaks; None if it keeps all."""
+    """The first rule that a state breaks; None if it keeps all."""
     known = defaultdict(lambda: None, state | {"self": state})
     given = [f"{name}?" for name, value in state.items() if value is not None]
     for key in (kind, *state, *given):
         for rule in RULES.get(key, ()):
             if not any(holds(comparison, known) for comparison in rule.split(" or ")):
-                return key.rstrip("?")
+                return rule
     return None
