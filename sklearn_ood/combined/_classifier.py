@@ -107,8 +107,8 @@ class CombinedClassifier(Composition, OODClassifier):
     the angle between the last feature maps and those of the nearest of 10,000 training images
     of the class, and the likelihood of the pixels under one PCA a class; around a network
     without a child ``conv`` that ends in a linear layer :class:`MahalanobisDistance`, ViM
-    (:class:`Subspace`), NCI and the energy of its features, and the same pixels, which see
-    images unlike all classes.
+    (:class:`Subspace`), NCI, the energy and ReAct of its features, and how near the likelihood
+    of the pixels is to that of training images, which sees images unlike all classes.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are

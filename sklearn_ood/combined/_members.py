@@ -17,7 +17,7 @@ from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
 from sklearn_ood.combined._columns import MAX_QUANTILES, ColumnRanks, ExtremeColumn
-from sklearn_ood.combined._network import ends_linear, network_members
+from sklearn_ood.combined._network import TypicalDensity, ends_linear, network_members
 from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._tables import unmasked
@@ -111,10 +111,10 @@ def image_members(input_shape, classifier):
     has_net = hasattr(classifier, "net_")
     has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
     features = [("neighbors", _near_in_feature_maps)] if has_conv else []
-    pixels = ("pixels", _densities(PCAGenerator(n_components)))
+    pixels = PCAGenerator(n_components)
     if has_net and not has_conv and ends_linear(classifier):
-        return [*network_members(), pixels]
-    return [("confidence", CLASSIFIER), *features, pixels]
+        return [*network_members(), ("pixels", TypicalDensity(pixels, validation_fraction=0))]
+    return [("confidence", CLASSIFIER), *features, ("pixels", _densities(pixels))]
 
 
 def table_members(n_rows, n_classes):

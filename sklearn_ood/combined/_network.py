@@ -6,10 +6,19 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
+from sklearn_ood._parameters import fitted
+from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.data._labels import encode_labels
-from sklearn_ood.detectors import NCI, LogitScore, MahalanobisDistance, NetFeatures, Subspace
-from sklearn_ood.detectors._features import last_linear
+from sklearn_ood.detectors import (
+    NCI,
+    ActivationShaping,
+    LogitScore,
+    MahalanobisDistance,
+    NetFeatures,
+    Subspace,
+    last_linear,
+)
 
 
 def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters):
@@ -30,8 +39,7 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
     device : {"auto"} or torch device, default="auto"
         Where the network runs.
     **parameters
-        Of :class:`CombinedClassifier`; with flat rows ``input_shape``. ``method`` is "cauchy"
-        here: what lies far off in one respect may look known in all others.
+        Of :class:`CombinedClassifier`; with flat rows ``input_shape``.
 
     Returns
     -------
@@ -49,7 +57,7 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
     >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     >>> model = CombinedClassifier.from_module(network, X, y, random_state=0)
     >>> list(model.members_)
-    ['mahalanobis', 'vim', 'nci', 'energy', 'pixels']
+    ['mahalanobis', 'vim', 'nci', 'energy', 'react', 'pixels']
     >>> model.p_values(X[:3] + 5).shape
     (3,)
     """
@@ -57,7 +65,7 @@ def from_module(cls, network, X, y, *, classes=None, device="auto", **parameters
         _, classes = encode_labels(np.asarray(y), parameters.get("ood_label"))
     input_shape = parameters.get("input_shape") or np.shape(X)[1:]
     classifier = SoftmaxClassifier.from_module(network, classes, input_shape, device=device)
-    return cls(FrozenEstimator(classifier), **{"method": "cauchy"} | parameters).fit(X, y)
+    return cls(FrozenEstimator(classifier), **parameters).fit(X, y)
 
 
 def network_members():
@@ -66,12 +74,39 @@ def network_members():
     Chosen by classes held out, and by corrupted images, on three networks.
     """
     scores = {
-        "mahalanobis": lambda linear: MahalanobisDistance(),
+        "mahalanobis": lambda linear: MahalanobisDistance(normalize=False),
         "vim": lambda linear: Subspace(linear=linear),
         "nci": lambda linear: NCI(linear=linear),
         "energy": lambda linear: LogitScore(linear=linear),
+        "react": lambda linear: ActivationShaping(linear=linear),
     }
     return [(name, partial(_on_features, make)) for name, make in scores.items()]
+
+
+class TypicalDensity(GenerativeClassifier):
+    """How near a row's likelihood is to the usual one: too likely is strange, too.
+
+    To a density of pixels an image of one grey is the most likely of all [1]_.
+
+    References
+    ----------
+    .. [1] E. Nalisnick et al., "Detecting out-of-distribution inputs to deep generative models
+       using typicality", 2019.
+    """
+
+    typical_: float = fitted()
+
+    def fit(self, X, y=None):
+        """Learn a density a class, and the median likelihood of its rows."""
+        super().fit(X, y)
+        own = self.score_samples(X) if y is None else self.class_score_samples(X, y)
+        self.typical_ = float(np.median(own))
+        return self
+
+    def _evidence(self, rows):
+        likelihood = super()._evidence(rows)
+        is_known = hasattr(self, "typical_")
+        return -np.abs(likelihood - self.typical_) if is_known else likelihood
 
 
 def ends_linear(classifier):

@@ -56,8 +56,10 @@ def _with_rows(text):
 def in_blocks(compute, X, *, verbose=0):
     """``compute(X)``, of a mapped file or a dataset block by block; its arrays are joined."""
     if is_dataset(X):
-        blocks = _datasets().image_blocks(X)
-        parts = [compute(block) for block in (_with_bar(blocks, X) if verbose else blocks)]
+        blocks = _datasets().DatasetRows(X).image_blocks()
+        if verbose:
+            blocks = with_bar(blocks, total=n_rows(X), unit="image", count=len)
+        parts = list(map(compute, blocks))
     elif is_mapped(X) and len(X):
         parts = [compute(block) for block in row_blocks(X)]
     else:
@@ -67,14 +69,15 @@ def in_blocks(compute, X, *, verbose=0):
     return np.concatenate(parts)
 
 
-def _with_bar(blocks, X):
-    """The blocks of a dataset, with a bar that shows how many images were read."""
+def with_bar(items, *, total, unit, told=None, count=lambda item: 1):
+    """The items, with a bar: how many of the units went by, and what is told of the next."""
     from tqdm.auto import tqdm  # only where it is asked for
 
-    with tqdm(total=n_rows(X), unit="image") as bar:
-        for block in blocks:
-            yield block
-            bar.update(len(block))
+    with tqdm(total=total, unit=unit) as bar:
+        for item in items:
+            bar.set_description(told and told(item))
+            yield item
+            bar.update(count(item))
 
 
 def row_blocks(X):
@@ -99,7 +102,7 @@ def is_dataset(X):
 
 def first_block(X):
     """Some first rows of a dataset, to see what they are; all else as it is."""
-    return next(_datasets().image_blocks(X)) if is_dataset(X) else X
+    return next(_datasets().DatasetRows(X).image_blocks()) if is_dataset(X) else X
 
 
 def indexable_rows(X, y, *, needs_labels=True):
@@ -107,7 +110,7 @@ def indexable_rows(X, y, *, needs_labels=True):
     if not is_dataset(X):
         return indexable(X, y)
     if y is None:
-        return X, _datasets().labels_in(X) if needs_labels else None
+        return X, _datasets().DatasetRows(X).labels() if needs_labels else None
     if len(y) != n_rows(X):
         raise ValueError(
             f"Got {n_rows(X)} images in X, but {len(y)} labels in y; pass one for each image, "
@@ -118,7 +121,7 @@ def indexable_rows(X, y, *, needs_labels=True):
 
 def training_rows(X, y):
     """The rows of a dataset, to be read when training asks for them, and the labels."""
-    rows = _datasets().DatasetRows(X)
+    rows = _datasets().DatasetRows(X, in_order=False)
     return rows, rows.labels() if y is None else y
 
 

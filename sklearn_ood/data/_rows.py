@@ -23,7 +23,7 @@ from sklearn_ood.data._blocks import (
 )
 from sklearn_ood.data._labels import (
     OUTLIER,
-    check_no_label_missing,
+    checked_labels,
     encode_labels,
     hidden_entries,
 )
@@ -94,13 +94,7 @@ def validate_training_data(
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
-    check_no_label_missing(y)
-    if y is None:
-        raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None; "
-            "the classes have to be told apart: pass the labels."
-        )
-    y = validate_data(estimator, y=y)
+    y = checked_labels(estimator, y)
     rows = (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=True)
     check_consistent_length(rows, y)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))

@@ -143,18 +143,21 @@ class MahalanobisDistance(OODClassifier):
         return log_softmax(self._evidence(rows) / 2)
 
     def _batch_evidence(self, batch):
-        mean = as_tensor(self.mean_, batch)
-        rows, means = self._prepared(batch) - mean, as_tensor(self.means_, batch) - mean
-        whiten = as_tensor(self.whitening_, batch)
+        rows = self._prepared(batch)
+        mean, means, whiten = (
+            as_tensor(each, rows) for each in (self.mean_, self.means_, self.whitening_)
+        )
+        rows, means = rows - mean, means - mean
         rows_white, means_white = rows @ whiten, means @ whiten
         squares = rows_white.square().sum(dim=1, keepdim=True) + means_white.square().sum(dim=1)
         distances = (squares - 2 * rows_white @ means_white.T).clamp(min=0)
         if self.relative:
-            background = rows @ as_tensor(self.background_whitening_, batch)
+            background = rows @ as_tensor(self.background_whitening_, rows)
             distances = distances - background.square().sum(dim=1, keepdim=True)
         return -distances
 
     def _prepared(self, batch):
+        batch = batch.double()
         return unit(batch) if self.normalize else batch
 
     def __sklearn_tags__(self):

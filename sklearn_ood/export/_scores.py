@@ -57,11 +57,12 @@ def _(estimator: NeighborDistance):
 
 
 class Likelihood(RowFunction):
-    """Log-likelihood a feature, in each class."""
+    """Log-likelihood a feature, in each class, or how near it is to the typical one."""
 
     def __init__(self, estimator):
         super().__init__(None)
         self.core = estimator.generator_.core_
+        self.typical = getattr(estimator, "typical_", None)
         self.register_buffer("least", torch.tensor(LEAST_SIMILARITY, dtype=torch.float64))
 
     def forward(self, rows):
@@ -69,7 +70,8 @@ class Likelihood(RowFunction):
         rows = rows.clamp(-LARGEST, LARGEST)
         rows = rows.float() if self.core.is_single else rows
         density = self.core.log_density(rows).double() / rows.shape[1]
-        return torch.maximum(density, self.least)
+        density = torch.maximum(density, self.least)
+        return density if self.typical is None else -(density - self.typical).abs()
 
 
 class Nearness(RowFunction):

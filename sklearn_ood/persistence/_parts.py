@@ -24,7 +24,7 @@ from skorch.history import History
 from torch import nn
 
 from sklearn_ood.nets._training import Seeded, wrap_trained
-from sklearn_ood.persistence._checks import LISTED, require, require_listed, shadow
+from sklearn_ood.persistence._reader import LISTED, require, require_listed, shadow
 
 # What the caller gave: networks, classes and functions by name.
 GIVEN: ContextVar[dict] = ContextVar("given")

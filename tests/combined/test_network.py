@@ -13,13 +13,16 @@ from torch import nn
 
 from sklearn_ood import (
     CombinedClassifier,
+    GenerativeClassifier,
     NetFeatures,
     SoftmaxClassifier,
     Subspace,
     load,
     save,
 )
+from sklearn_ood.combined._network import TypicalDensity
 from sklearn_ood.detectors import compare_scores, last_linear, scores_of_network
+from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
 
 SHAPE, K = (1, 8, 8), 3
@@ -93,6 +96,20 @@ def test_features_are_evaluated_once_for_all_members(network, model):
     network.n_rows = 0
     CombinedClassifier.from_module(network, *images(400, 2), calibration=0.2, random_state=0)
     assert network.n_rows < 3 * 400
+
+
+def test_an_image_may_be_too_likely():
+    X, y = images(300)
+    means = np.stack([X[y == label].mean(axis=0) for label in "abc"])
+    plain, typical = (
+        density(PCAGenerator(8), validation_fraction=0).fit(X, y)
+        for density in (GenerativeClassifier, TypicalDensity)
+    )
+    assert (plain.score_samples(means) > plain.score_samples(X).max()).all()
+    assert (typical.score_samples(means) < np.quantile(typical.score_samples(X), 0.1)).all()
+    away = np.abs(plain.class_score_samples(X, y) - typical.typical_)
+    np.testing.assert_allclose(typical.class_score_samples(X, y), -away)
+    assert np.median(plain.class_score_samples(X, y)) == typical.typical_
 
 
 def test_flat_rows_and_a_saved_model(model, network, tmp_path):

@@ -67,6 +67,7 @@ INTERNAL = (
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
     "sklearn_ood.combined._columns.ColumnRanks",
+    "sklearn_ood.combined._network.TypicalDensity",
     "sklearn_ood.combined._columns.ExtremeColumn",
     "sklearn_ood.detectors._outlier_factor.DistinctLocalOutlierFactor",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",

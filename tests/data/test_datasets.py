@@ -245,7 +245,7 @@ class Stream(IterableDataset):
         (DataLoader(Stream()), "iterable"),
         (DataLoader(Items([IMAGE, IMAGE]), shuffle=True), "shuffle=False"),
         (DataLoader(Items([IMAGE, IMAGE]), batch_size=2, drop_last=True), "drop_last=False"),
-        (DataLoader(Items([IMAGE, IMAGE]), batch_size=None), r"shape \(8, 8\)"),
+        (DataLoader(Items([IMAGE, IMAGE]), batch_size=None), "expected one of batches"),
     ],
 )
 def test_loaders_give_every_image_in_order(given, message):
