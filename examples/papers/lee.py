@@ -207,6 +207,7 @@ def network(method, beta, args):
     """One way of training."""
     gan = {"n_channels": args.channels, "lr": args.lr}
     shared = {
+        "hidden_layer_sizes": (128,),
         "input_shape": (1, 28, 28) if args.inside == "mnist" else (3, 32, 32),
         "max_epochs": args.epochs,
         "batch_size": args.batch_size,

@@ -143,7 +143,8 @@ def taught(method, rows, codes, seen, args, seed):
     if "gan" in settings:
         settings["gan"] = clone(settings["gan"]).set_params(n_channels=args.channels)
     torch.manual_seed(seed)
-    classifier = (RejectClassifier if "K+1" in method else ConfidentClassifier)(args.net)
+    kind = RejectClassifier if "K+1" in method else ConfidentClassifier
+    classifier = kind(args.net, hidden_layer_sizes=(128,))
     n_classes = int(codes.max()) + 1
     net = prepared(classifier, rows, n_classes, lr=args.lr, bank=seen, **settings)
     schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": seed}

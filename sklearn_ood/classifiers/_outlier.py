@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from numbers import Real
 from typing import Annotated, Any
@@ -224,10 +225,14 @@ class ConfidentClassifier(OutlierClassifier):
 
     Parameters
     ----------
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Dense layers of "mlp" and "small_cnn". One layer alone pays for its doubts about
+        outliers with accuracy where there are many classes.
     beta : float >= 0, default=0.03
         Weight of the divergence on outliers. 0 trains, bit for bit, what
-        :class:`SoftmaxClassifier` trains. At 1 outliers that resemble the data can bring a
-        deep network without normalisation to say the same of all rows; fit warns.
+        :class:`SoftmaxClassifier` of these layers trains. At 1 outliers that resemble the
+        data can bring a deep network without normalisation to say the same of all rows; fit
+        warns.
     outliers : str, callable, OutlierSource, or dict of these to weights, default="boundary"
         Where training takes its outliers from, as for :class:`RejectClassifier`; the paper's
         are "gan".
@@ -256,6 +261,7 @@ class ConfidentClassifier(OutlierClassifier):
     True
     """
 
+    hidden_layer_sizes: Iterable[int] | int = (128, 128)
     beta: NonNegative = 0.03
 
     def make_loss(self, class_weights):

@@ -10,10 +10,8 @@ from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Count, fitted
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
-from sklearn_ood.search._latents import squared_distance
+from sklearn_ood.search._latents import MAX_DISTANCES, nearest_of_classes, squared_distance
 
-# Held at once.
-MAX_DISTANCES = 2**25
 # In standard deviations; its square fits into float32.
 FARTHEST = 1e15
 LOF_NEIGHBORS = 20
@@ -60,21 +58,15 @@ class NeighborCore(Core):
         return torch.diagonal(z).permute(2, 0, 1)
 
     def nearest(self, x, prior_weight=0.0, distance=squared_distance):
-        width, dtype = self.n_features, x.dtype
         if distance is squared_distance:  # in one product, in float32 of standardised rows
-            scaled = ((x - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
-            x, width = scaled.float(), 1
-        parts = x.split(max(1, MAX_DISTANCES // (len(self.rows) * width)))
-        place = torch.cat([self._place_of_nearest(part, distance) for part in parts], 1)
-        return ((2 * place + 1) / self.count - 1).to(dtype)[:, :, None]
-
-    def _place_of_nearest(self, x, distance):
-        """Place, among the rows of each class, of the one nearest to each input, (K, n)."""
-        if distance is squared_distance:
-            inner = torch.addmm(self.half_norm, x, self.scaled.T, beta=-1)
-            return torch.stack([part.argmax(1) for part in inner.split(self.sizes, 1)])
-        of_classes = self.rows.to(x).split(self.sizes)
-        return torch.stack([distance(x[:, None], rows).argmin(1) for rows in of_classes])
+            scaled = ((x - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST).float()
+            place = nearest_of_classes(scaled, self.scaled, self.half_norm, self.sizes)
+        else:
+            of_classes = self.rows.to(x).split(self.sizes)
+            parts = x[:, None].split(max(1, MAX_DISTANCES // self.rows.numel()))
+            near = ([distance(part, own).argmin(1) for own in of_classes] for part in parts)
+            place = torch.cat([torch.stack(part) for part in near], 1)
+        return ((2 * place + 1) / self.count - 1).to(x.dtype)[:, :, None]
 
 
 class NearestNeighborGenerator(BaseGenerator):

@@ -371,6 +371,9 @@ class GeValDi(Composition, OODClassifier):
         predictions = torch.from_numpy(_divergence.log_proba(self.estimators_, rows))
         return -_divergence.resolve_divergence(self.divergence)(predictions).double().numpy()
 
+    def _evidence_and_scores(self, rows):
+        return self._evidence(rows), self._scores(rows)
+
     def _class_scores(self, rows, codes):
         return self._scores(rows)
 

@@ -30,7 +30,7 @@ class FoolingGenerator:
     Parameters
     ----------
     n_generators, n_features : int
-    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
+    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0, 1)
         Range of the features; the sigmoid spans it.
     lr : float, default=1e-5
     keep : callable, default=None
@@ -44,14 +44,7 @@ class FoolingGenerator:
     """
 
     def __init__(
-        self,
-        n_generators,
-        n_features,
-        *,
-        bounds=(0.0, 1.0),
-        lr=1e-5,
-        keep=None,
-        random_state=None,
+        self, n_generators, n_features, *, bounds=(0, 1), lr=1e-5, keep=None, random_state=None
     ):
         self.allowed = keep or np.asarray
         self.low, self.high = (np.asarray(bound, dtype=np.float32) for bound in bounds)

@@ -195,6 +195,17 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
             return np.zeros(n_rows, dtype=bool)
         return random_part(n_rows, HELD_OUT, self.random_state, parameter="contamination")
 
+    def _warn_of_rows_by_heart(self, scores, share):
+        """Warn where so many training rows have the best score that new ones have less."""
+        if len(scores) > 1 and np.mean(scores == scores.max()) > max(1 - share, 0.5):
+            warnings.warn(
+                f"Got contamination={self.contamination!r}, but most training rows have the "
+                f"best score that {type(self.estimator).__name__} gives, as methods do that "
+                "remember these rows: nearly every new row would be refused; pass "
+                "contamination='auto', which holds rows out.",
+                stacklevel=4,
+            )
+
     def _place_offset(self, X, held_out, outlier, weight):
         share = REFUSED if self.contamination == "auto" else self.contamination
         inner = unwrap(self.estimator_)[0]
@@ -203,6 +214,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
         rows = X if placing.all() else take_rows(X, placing)
         scores = in_blocks(partial(known_of, self.estimator_), rows)
+        if self.contamination != "auto" and not is_frozen(self.estimator):
+            self._warn_of_rows_by_heart(scores, share)
         if weight is None:
             return float(np.quantile(scores, share))
         return coverage_threshold(scores, None, weight[placing], 1 - share)
