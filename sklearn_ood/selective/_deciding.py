@@ -298,33 +298,27 @@ class Deciding(Parameterized):
         pd = optional("pandas", "A frame", "table")
         judge = unwrap(self.detector_)[0]
         is_combined = hasattr(judge, "answers_and_p_values")
-        p_values = scores = least = against = None
         if is_combined:
             judged = judge.answers_and_p_values(unwrap(self.detector_, X)[1])
             answers, confidence, p_values, scores = judged
             answers = answers if self.detector is None else self.answers(X)
         else:
             answers, confidence = self.answers_and_confidence(X)
+        columns = {"label": answers, "confidence": confidence}
+        strange = np.full(len(answers), self.detector is not None)
+        if is_combined:
+            columns["p_value"], strange = p_values, p_values <= alpha
         thresholds = self._thresholds_of(answers, groups)
         kept = confidence >= thresholds
-        strange = p_values <= alpha if is_combined else self.detector is not None
-        kinds = [kept[-1], np.isposinf(thresholds[-1]), np.broadcast_to(strange, len(answers))]
+        kinds = [kept[-1], np.isposinf(thresholds[-1]), strange]
         reason = np.select(kinds, ["", "no promise", "strange"], "unsure")
+        columns |= {"accepted": kept[-1], "reason": reason}
         if np.ndim(self.risk):
-            least = np.where(kept[-1], np.asarray(self.risk)[kept.argmax(axis=0)], np.nan)
+            least = np.asarray(self.risk)[kept.argmax(axis=0)]
+            columns["risk"] = np.where(kept[-1], least, np.nan)
         if is_combined:
             names = np.array(list(judge.members_), dtype=object)
-            against = np.where(reason == "strange", names[scores.argmin(axis=1)], "")
-        columns = {
-            "label": answers,
-            "confidence": confidence,
-            "p_value": p_values,
-            "accepted": kept[-1],
-            "reason": reason,
-            "risk": least,
-            "member": against,
-        }
-        columns = {name: values for name, values in columns.items() if values is not None}
+            columns["member"] = np.where(reason == "strange", names[scores.argmin(axis=1)], "")
         return pd.DataFrame(columns, index=getattr(X, "index", None))
 
     def _look(self, X):
