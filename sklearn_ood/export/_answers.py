@@ -63,10 +63,8 @@ def answers(estimator, flow):
         return answers(estimator.estimator, flow)
     if hasattr(estimator, "best_estimator_"):
         return answers(estimator.best_estimator_, flow)
-    refused = flow.values.isinf()
-    refused = refused if allows_nan(estimator) else refused | flow.values.isnan()
-    said = answered(estimator, flow)
-    return replace(said, score=torch.where(refused.any(dim=1), torch.nan, said.score))
+    said, refused = answered(estimator, flow), flow.refused(allow_nan=allows_nan(estimator))
+    return replace(said, score=torch.where(refused, torch.nan, said.score))
 
 
 @singledispatch

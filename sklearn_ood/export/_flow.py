@@ -75,11 +75,16 @@ class Flow:
         """Numbers made of these rows."""
         return replace(self, values=values, texts=[None] * values.shape[1])
 
+    def refused(self, *, allow_nan):
+        """Which rows are infinite, or have NaN where that is not allowed."""
+        values = self.values
+        refused = values.abs() == torch.inf  # of what is beyond float32 graphs say isinf
+        return (refused if allow_nan else refused | values.isnan()).any(dim=1)
+
     def guarded(self, values, *, allow_nan=False):
-        """What is made of these rows, infinite where they are, or have NaN."""
-        refused = self.values.isinf()
-        refused = refused if allow_nan else refused | self.values.isnan()
-        return self.to(torch.where(refused.any(dim=1)[:, None], torch.inf, values))
+        """What is made of these rows, infinite where they are refused."""
+        refused = self.refused(allow_nan=allow_nan)
+        return self.to(torch.where(refused[:, None], torch.inf, values))
 
     def select(self, places):
         """Some of the columns."""
@@ -130,9 +135,9 @@ class Flow:
             name: each.detach().to(dtype) if each.is_floating_point() else each
             for name, each in inner.state_dict(keep_vars=True).items()
         }
-        outputs = functional_call(inner, weights, (single.to(dtype),)).double()
+        outputs = functional_call(inner, weights, (single.to(dtype),), tie_weights=False)
         is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
-        return torch.where(is_valid, outputs, torch.nan)
+        return torch.where(is_valid, outputs.double(), torch.nan)
 
 
 def tensor(values):

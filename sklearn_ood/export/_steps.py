@@ -131,11 +131,10 @@ def _one_hot(step, column, found, n_present):
 def _ordinal(step, column, found, n_present):
     values = np.arange(float(found.shape[1]))
     values[n_present:] = step.encoded_missing_value
-    unknown = np.nan if step.unknown_value is None else step.unknown_value
-    made = tensor(unknown).expand(len(found))
+    made = tensor(np.nan if step.unknown_value is None else step.unknown_value)
     for place, value in enumerate(tensor(values)):
-        made = torch.where(found[:, place], value, made)
-    return made[:, None]
+        made = torch.where(found[:, [place]], value, made)
+    return made
 
 
 @transformed.register

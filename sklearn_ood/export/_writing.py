@@ -73,7 +73,7 @@ def written(decision, values, columns, labels):
         Names of the inputs, one for each column; None is one input "X".
     labels : ndarray
     """
-    package("onnxscript")  # torch.onnx needs it
+    onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts
     with torch.no_grad():
         n_outputs = len(decision(rows))
@@ -94,7 +94,6 @@ def written(decision, values, columns, labels):
                     ) from error
     for node in model.graph.node:
         del node.metadata_props[:]  # where in which file it was traced
-    onnx = package("onnx")
     model = onnx.compose.add_prefix(model, "/", rename_inputs=False, rename_outputs=False)
     if columns is not None:
         _read_columns(onnx, model.graph, columns, decision.texts)
