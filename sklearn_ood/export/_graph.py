@@ -156,7 +156,8 @@ class Decision(nn.Module):
         # Calibration rows lie exactly on it, so that many may where scores are discrete.
         least = np.broadcast_to(-np.inf if threshold is None else threshold, n_classes)
         near = ROUNDING * np.abs(least).clip(min=1)
-        self.least = torch.tensor(np.where(np.isfinite(least), least - near, least))
+        least = np.where(np.isfinite(least), least - near, least)
+        self.register_buffer("least", torch.tensor(least))
         self.decides, self.may_reject = threshold is not None, may_reject
 
     def forward(self, values):
