@@ -13,7 +13,6 @@ from torch.nn.functional import pad
 from sklearn_ood._response import SMALLEST_PROBA
 from sklearn_ood.classifiers._generative import LEAST_SIMILARITY, GenerativeClassifier
 from sklearn_ood.classifiers._table import FARTHEST, LEAST, TableClassifier
-from sklearn_ood.combined._arrays import constants
 from sklearn_ood.combined._classifier import CombinedClassifier
 from sklearn_ood.combined._columns import ExtremeColumn, least_share
 from sklearn_ood.combined._confidence import log_right
@@ -63,10 +62,8 @@ def answers(estimator, flow):
         return answers(estimator.estimator, flow)
     if hasattr(estimator, "best_estimator_"):
         return answers(estimator.best_estimator_, flow)
-    refused = flow.values.isinf()
-    refused = refused if allows_nan(estimator) else refused | flow.values.isnan()
-    said = answered(estimator, flow)
-    return replace(said, score=torch.where(refused.any(dim=1), torch.nan, said.score))
+    said, refused = answered(estimator, flow), flow.refused(allow_nan=allows_nan(estimator))
+    return replace(said, score=torch.where(refused, torch.nan, said.score))
 
 
 @singledispatch
@@ -103,15 +100,10 @@ def is_foreign(estimator):
     return is_classifier(estimator) and hasattr(estimator, "predict_proba") and not is_ours
 
 
-def _probabilities(estimator, flow):
+def _of_probabilities(estimator, flow):
     proba = tree_probabilities(estimator, flow)
     if proba is None:
         proba = converted(estimator, flow, type(estimator).__name__, "predict_proba").values
-    return proba
-
-
-def _of_probabilities(estimator, flow):
-    proba = _probabilities(estimator, flow)
     log_proba = torch.maximum(proba, tensor(SMALLEST_PROBA)).log()
     # The score is the largest probability; members are read at its logarithm.
     return Answers(log_proba, proba.amax(dim=1), log_proba, proba)
@@ -140,24 +132,19 @@ def _(estimator: GenerativeClassifier, flow):
 @answered.register
 def _(estimator: NeighborDistance, flow):
     """What a product finds nearest is measured by itself."""
-    sizes, rows = (
-        np.array(list(map(len, estimator.rows_))),
-        flow.values - tensor(estimator.centre_),
-    )
-    most, n_features = max(sizes), rows.shape[1]
-    known = torch.stack(
+    rows = flow.values - tensor(estimator.centre_)
+    sizes = np.array([len(each) for each in estimator.rows_])
+    most, n_classes = max(sizes), len(sizes)
+    known = torch.cat(
         [pad(tensor(each), (0, 0, 0, most - len(each))) for each in estimator.rows_]
     )
-    absent = torch.as_tensor(np.arange(most) >= sizes[:, None])
-    known_flat = known.reshape(-1, n_features)
-    lengths = torch.where(absent, torch.inf, known.square().sum(dim=2)).flatten()
-    apart = (lengths - 2 * (rows @ known_flat.T)).reshape(-1, len(sizes), most)
-    n_neighbors = min(estimator.n_neighbors, most)
-    found = apart.topk(n_neighbors, largest=False).indices
-    places = found + most * torch.arange(len(sizes))[:, None]
-    squares = (known_flat[places] - rows[:, None, None]).square().sum(dim=3)
-    is_found = torch.as_tensor(np.arange(n_neighbors) < sizes[:, None])
-    squares = torch.where(is_found, squares, 0.0)
+    absent = torch.as_tensor(np.arange(most) >= sizes[:, None]).flatten()
+    lengths = torch.where(absent, torch.inf, known.square().sum(dim=1))
+    apart = (lengths - 2 * (rows @ known.T)).reshape(-1, n_classes, most)
+    found = apart.topk(min(estimator.n_neighbors, most), largest=False).indices
+    places = found + most * torch.arange(n_classes)[:, None]
+    squares = (known[places] - rows[:, None, None]).square().sum(dim=3)
+    squares = torch.where(absent[places], 0.0, squares)  # of a class with fewer
     return _of_evidence(-squares.amax(dim=2).sqrt(), estimator.scale_)
 
 
@@ -165,9 +152,8 @@ def _(estimator: NeighborDistance, flow):
 def _(estimator: TableClassifier, flow):
     rows = read(estimator.columns_, flow).select(np.flatnonzero(estimator.used_))
     pooled = 0.0
-    for (name, member), weight in zip(
-        estimator.members_.items(), estimator.weights_, strict=True
-    ):
+    weights = zip(estimator.members_.items(), estimator.weights_, strict=True)
+    for (name, member), weight in weights:
         if name == "net":
             proba = _net_probabilities(member, indicated(estimator.indicators_, rows))
         else:
@@ -197,8 +183,8 @@ def _(estimator: TableDensity, flow):
         place = torch.where(cells.isnan(), len(known) + 1, places_in(known, cells))
         total = total + tensor(counted.log_p[first:last])[place]
     if estimator.density_ is not None:
-        numbers = flow.to(rows[:, estimator.numbers_])
-        numbers = (numbers.values - tensor(estimator.centre_)) / tensor(estimator.scale_)
+        numbers = rows[:, torch.as_tensor(estimator.numbers_)]
+        numbers = (numbers - tensor(estimator.centre_)) / tensor(estimator.scale_)
         total = total + log_density(estimator.density_, flow.to(numbers))
     evidence = total - tensor(np.log(estimator.scale_).sum())
     return _of_evidence(torch.maximum(evidence, tensor(LEAST_DENSITY)))
@@ -225,9 +211,8 @@ def _(combined: CombinedClassifier, flow):
     typicality = -combine(on_scales(combined.member_scales_, scores), combined.method)
     log_p = combined.scale_.log_p(typicality)
     confidence = log_right(log_proba.amax(dim=1), log_p, combined.outlier_share)
-    (rounding,) = constants(scores, ROUNDING)
     # A calibration row, rounded otherwise, is still level with itself.
-    higher = typicality + rounding * typicality.abs().clamp(min=1)
+    higher = typicality + tensor(ROUNDING) * typicality.abs().clamp(min=1)
     p_value = combined.scale_.p_values(higher)
     valid = scores.isfinite().all(dim=1) & (True if asked is None else asked.score.isfinite())
     log_p = torch.where(valid, log_p, torch.nan)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch.func import functional_call
 
 from sklearn_ood.export._comparison import package, run
 
@@ -26,7 +25,7 @@ class Parts:
     ----------
     models : dict of key to onnx.ModelProto
         Of numbers (n, d) to numbers (n, m), in the order of their names.
-    kept, copies : dict
+    kept, copies, doubles : dict
         What was made once for each key, and copied of networks.
     networks : set of str
         Names of the classes of networks.
@@ -37,6 +36,7 @@ class Parts:
     models: dict = field(default_factory=dict)
     kept: dict = field(default_factory=dict)
     copies: dict = field(default_factory=dict)
+    doubles: dict = field(default_factory=dict)
     networks: set = field(default_factory=set)
     is_single: bool = True
 
@@ -49,6 +49,13 @@ class Parts:
     def on_cpu(self, module):
         """A copy of a module; of a network that several share one."""
         return copy.deepcopy(module, self.copies).cpu().eval()
+
+    def in_double(self, network):
+        """A copy of a network in double."""
+        copied = self.once(
+            (id(network), "double"), lambda: copy.deepcopy(network, self.doubles)
+        )
+        return copied.double()
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,16 @@ class Flow:
         """Numbers made of these rows."""
         return replace(self, values=values, texts=[None] * values.shape[1])
 
+    def refused(self, *, allow_nan):
+        """Which rows are infinite, or have NaN where that is not allowed."""
+        values = self.values
+        refused = values.abs() == torch.inf  # of what is beyond float32 graphs say isinf
+        return (refused if allow_nan else refused | values.isnan()).any(dim=1)
+
     def guarded(self, values, *, allow_nan=False):
-        """What is made of these rows, infinite where they are, or have NaN."""
-        refused = self.values.isinf()
-        refused = refused if allow_nan else refused | self.values.isnan()
-        return self.to(torch.where(refused.any(dim=1)[:, None], torch.inf, values))
+        """What is made of these rows, infinite where they are refused."""
+        refused = self.refused(allow_nan=allow_nan)
+        return self.to(torch.where(refused[:, None], torch.inf, values))
 
     def select(self, places):
         """Some of the columns."""
@@ -125,14 +137,12 @@ class Flow:
         parts.networks.add(type(getattr(inner, "network", inner)).__name__)
         single = network[0](rows) if is_scaled else clipped(rows, LARGEST).float()
         has_convolutions = any(isinstance(each, CONVOLUTIONS) for each in inner.modules())
-        dtype = torch.float32 if parts.is_single or has_convolutions else torch.float64
-        weights = {
-            name: each.detach().to(dtype) if each.is_floating_point() else each
-            for name, each in inner.state_dict(keep_vars=True).items()
-        }
-        outputs = functional_call(inner, weights, (single.to(dtype),)).double()
+        if parts.is_single or has_convolutions:
+            outputs = inner(single)
+        else:
+            outputs = parts.in_double(inner)(single.double())
         is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
-        return torch.where(is_valid, outputs, torch.nan)
+        return torch.where(is_valid, outputs.double(), torch.nan)
 
 
 def tensor(values):

@@ -156,7 +156,8 @@ class Decision(nn.Module):
         # Calibration rows lie exactly on it, so that many may where scores are discrete.
         least = np.broadcast_to(-np.inf if threshold is None else threshold, n_classes)
         near = ROUNDING * np.abs(least).clip(min=1)
-        self.least = torch.tensor(np.where(np.isfinite(least), least - near, least))
+        least = np.where(np.isfinite(least), least - near, least)
+        self.register_buffer("least", torch.tensor(least))
         self.decides, self.may_reject = threshold is not None, may_reject
 
     def forward(self, values):
@@ -175,14 +176,17 @@ class Decision(nn.Module):
         score = torch.where(valid, score, torch.nan)
         accepted = score >= self.least[best]
         code = torch.where(accepted, best, len(self.least)) if self.may_reject else best
-        numbers = (
-            (answering.p_value, answering.confidence) if answering.p_value is not None else ()
+        proba = torch.where(valid[:, None], proba, torch.nan)
+        if answering.p_value is None:
+            return code, proba, score, accepted
+        numbers = answering.p_value, answering.confidence
+        return (
+            code,
+            proba,
+            score,
+            accepted,
+            *(torch.where(valid, part, torch.nan) for part in numbers),
         )
-        proba, *numbers = (
-            torch.where(valid if part.ndim == 1 else valid[:, None], part, torch.nan)
-            for part in (proba, *numbers)
-        )
-        return code, proba, score, accepted, *numbers
 
 
 def _resolve(estimator, steps=()):
@@ -253,12 +257,10 @@ def _check_graph(model, estimator, first, rows, threshold):
     if both.any():
         label, proba, score, accepted, *more = (part[both] for part in given)
         label_, proba_, score_, accepted_, *more_ = (part[both[takes]] for part in wanted)
-        codes = np.searchsorted(asked.classes_, asked.classes_[proba_.argmax(axis=1)])
-        limit = (
-            -np.inf if threshold is None else np.broadcast_to(threshold, proba.shape[1])[codes]
-        )
+        codes = proba_.argmax(axis=1)
+        limit = np.broadcast_to(-np.inf if threshold is None else threshold, proba.shape[1])
         best = np.partition(proba, -2, axis=1)[:, -2:] if proba.shape[1] > 1 else proba
-        sure = ~np.isclose(score_, limit, TOLERANCE, TOLERANCE)
+        sure = ~np.isclose(score_, limit[codes], TOLERANCE, TOLERANCE)
         sure &= (best[:, -1] - best[:, 0] > TOLERANCE) | (proba.shape[1] == 1)
         sure &= np.abs(score_) < 1 / ROUNDING**2
         differs[both] = sure & ((label != label_) | (accepted != accepted_))

@@ -107,35 +107,30 @@ def _(step, flow, name):
     infrequent = getattr(step, "infrequent_categories_", None) or []
     if any(each is not None for each in infrequent):
         raise TypeError(f"Got {step}, whose infrequent categories have no ONNX form here.")
-    encode = _one_hot if isinstance(step, OneHotEncoder) else _ordinal
     parts = []
     for column, categories in enumerate(step.categories_):
         present = [each for each in categories.tolist() if each is not None and each == each]
-        cells = flow.values[:, [column]]
-        found = cells == tensor(flow.places(column, present))
-        if len(present) < len(categories):
-            found = torch.cat([found, cells.isnan()], dim=1)
-        made = encode(step, column, found, len(present))
-        if step.handle_unknown == "error":
-            made = torch.where(found.any(dim=1, keepdim=True), made, torch.inf)
-        parts.append(made)
+        cells, n_present = flow.values[:, column], len(present)
+        place = places_in(flow.places(column, present), cells)
+        is_unknown = (place == n_present) & ~cells.isnan()
+        place = torch.where(is_unknown, len(categories), place)
+        parts.append(tensor(_codes(step, column, n_present))[place])
     return flow.guarded(torch.cat(parts, dim=1), allow_nan=True)
 
 
-def _one_hot(step, column, found, n_present):
-    dropped = None if step.drop_idx_ is None else step.drop_idx_[column]
-    kept = [place for place in range(found.shape[1]) if place != dropped]
-    return found[:, torch.tensor(kept, dtype=torch.int64)].double()
-
-
-def _ordinal(step, column, found, n_present):
-    values = np.arange(float(found.shape[1]))
-    values[n_present:] = step.encoded_missing_value
-    unknown = np.nan if step.unknown_value is None else step.unknown_value
-    made = tensor(unknown).expand(len(found))
-    for place, value in enumerate(tensor(values)):
-        made = torch.where(found[:, place], value, made)
-    return made[:, None]
+def _codes(step, column, n_present):
+    """Of each category of a column, of what is missing among these, and last of another."""
+    n = len(step.categories_[column])
+    if isinstance(step, OneHotEncoder):
+        dropped = None if step.drop_idx_ is None else step.drop_idx_[column]
+        codes = np.eye(n + 1, n)[:, np.arange(n) != dropped]
+    else:
+        codes = np.arange(n + 1.0)[:, None]
+        codes[n_present:n] = step.encoded_missing_value
+        codes[n] = np.nan if step.unknown_value is None else step.unknown_value
+    if step.handle_unknown == "error":
+        codes[n] = np.inf
+    return codes
 
 
 @transformed.register

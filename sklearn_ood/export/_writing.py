@@ -1,5 +1,6 @@
 """From tensor operations to one model: by torch's exporter, with models put in their place."""
 
+import copy
 import warnings
 from contextlib import contextmanager, nullcontext
 
@@ -73,10 +74,11 @@ def written(decision, values, columns, labels):
         Names of the inputs, one for each column; None is one input "X".
     labels : ndarray
     """
-    package("onnxscript")  # torch.onnx needs it
+    onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts
     with torch.no_grad():
-        n_outputs = len(decision(rows))
+        for parts.is_single in (True, False):
+            n_outputs = len(decision(rows))  # makes what a trace needs
         for parts.is_single in (False, True):
             try:
                 model = _exported(decision, rows, OUTPUTS[:n_outputs])
@@ -94,8 +96,7 @@ def written(decision, values, columns, labels):
                     ) from error
     for node in model.graph.node:
         del node.metadata_props[:]  # where in which file it was traced
-    onnx = package("onnx")
-    model = onnx.compose.add_prefix(model, "/", rename_inputs=False, rename_outputs=False)
+    _prefix(model.graph, "/", kept=("X", *OUTPUTS))
     if columns is not None:
         _read_columns(onnx, model.graph, columns, decision.texts)
     _name_labels(onnx, model.graph, labels)
@@ -132,7 +133,8 @@ def _put_models(onnx, graph, models):
             nodes.append(node)
             continue
         part = models[int(node.op_type.removeprefix("part"))]
-        part = onnx.compose.add_prefix(part, f"{node.name}/").graph
+        part = copy.deepcopy(part.graph)
+        _prefix(part, f"{node.name}/")
         to = {"to": part.input[0].type.tensor_type.elem_type}
         nodes.append(onnx.helper.make_node("Cast", node.input, [part.input[0].name], **to))
         nodes += part.node
@@ -141,6 +143,21 @@ def _put_models(onnx, graph, models):
         graph.initializer.extend(part.initializer)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _prefix(graph, prefix, kept=()):
+    """Put a prefix before all names of a graph, also where an inner one reads the outer's."""
+
+    def renamed(name):
+        return prefix + name if name and name not in kept else name
+
+    for each in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        each.name = renamed(each.name)
+    for node in graph.node:
+        node.name = prefix + node.name
+        node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
+        for attribute in node.attribute:
+            _prefix(attribute.g, prefix, kept)
 
 
 def _read_columns(onnx, graph, columns, texts):

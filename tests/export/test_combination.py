@@ -126,7 +126,7 @@ def test_calibration_in_tensors(method, share):
     rng = np.random.default_rng(0)
     drawn = np.hstack([rng.normal(size=(200, 2)), rng.standard_t(2, size=(200, 2)).round(1)])
     scales, scale = _conformal.calibrated([drawn[:100], drawn[100:]], method, is_crossed=False)
-    scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4], drawn])
+    scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4]])
     log_proba = np.log(rng.random(len(scores)))
 
     def said(scores, log_proba):

@@ -42,6 +42,7 @@ MISSING = FRAME.assign(colour=FRAME["colour"].where(RNG.random(N) > 0.1))
 NUMBERS, TEXT = ["size", "net weight"], ["colour"]
 FOREST = RandomForestClassifier(20, random_state=0)
 FILLED = make_pipeline(SimpleImputer(), StandardScaler())
+ISOLATED = make_pipeline(TableEncoder(), IsolationForest(n_estimators=5))
 
 
 def columns(numbers, text, **options):
@@ -168,7 +169,7 @@ def test_numbers_alone_are_one_input():
     ("estimator", "message"),
     [
         (
-            CombinedClassifier(members=[("trees", IsolationForest(n_estimators=5))]),
+            CombinedClassifier(members=[("trees", ISOLATED)]),
             "In the member 'trees': Got IsolationForest",
         ),
         (
