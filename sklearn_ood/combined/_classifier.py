@@ -20,7 +20,7 @@ from sklearn_ood.combined._explanation import explained
 from sklearn_ood.combined._fitting import Lessons
 from sklearn_ood.combined._network import from_module
 from sklearn_ood.combined._reference import ReferenceRows
-from sklearn_ood.data._blocks import block_by_block, in_blocks
+from sklearn_ood.data._blocks import block_by_block, in_blocks, mapped_images
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
@@ -194,9 +194,9 @@ class CombinedClassifier(Composition, OODClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Frames are handed on as they are.
+            Frames are handed on as they are; images of a ``Dataset`` through a temporary file.
         y : array-like of shape (n_samples,), default=None
-            Labels; None is one class.
+            Labels; None takes those of a dataset, and else is one class.
 
         Returns
         -------
@@ -216,6 +216,7 @@ class CombinedClassifier(Composition, OODClassifier):
             to train members on.
         """
         self._check_parameters()
+        X, y = mapped_images(X, y)
         is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
         reader = _members.keep_table if is_table else None
         data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
