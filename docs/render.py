@@ -179,6 +179,23 @@ def benchmark(name):
     )
 
 
+def measurements(name, heading, cells, but=("settings",)):
+    """Facts of such a file with a line for each of its keys, and formats by heading."""
+
+    def shown(cell, facts):
+        try:
+            return cell.format_map(facts)
+        except (KeyError, TypeError):  # not measured, or of no rows
+            return ""
+
+    lines = [
+        [key, *(shown(cell, facts) for cell in cells.values())]
+        for key, facts in fact(name).items()
+        if key not in but
+    ]
+    return grid([heading, *cells], lines)
+
+
 def measured(name, cell):
     """Facts of such a file in a sentence: ``{wall[ratio]:.0f}``."""
     return cell.format_map(fact(name))
@@ -223,7 +240,7 @@ CALLS = {
     f.__name__: f
     for f in (
         *(headlines, counts, verdicts, table, stack),
-        *(listing, value, ranks, wins, benchmark, measured, tenths),
+        *(listing, value, ranks, wins, benchmark, measurements, measured, tenths),
     )
 }
 

@@ -33,8 +33,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
     """A classifier that also says how in-distribution a row is.
 
     A method supplies ``fit`` (which sets ``classes_`` last) and the hook ``_evidence``, from
-    flat rows to one number for each class; it overrides ``_log_proba`` and ``_scores`` where
-    they are not the softmax and the maximum of it.
+    flat rows to one number for each class; it overrides ``_log_proba`` and
+    ``_evidence_and_scores`` where they are not the softmax and the maximum of it.
     """
 
     input_shape_: tuple = fitted()
@@ -165,11 +165,12 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return log_softmax(self._evidence(rows))
 
     def _scores(self, rows):
-        return self._evidence(rows).max(axis=1)
+        return self._evidence_and_scores(rows)[1]
 
     def _evidence_and_scores(self, rows):
-        """Overridden where one look at the rows gives both."""
-        return self._evidence(rows), self._scores(rows)
+        """Overridden where the score is another than the best class's evidence."""
+        evidence = self._evidence(rows)
+        return evidence, evidence.max(axis=1)
 
     def _class_scores(self, rows, codes):
         return self._evidence(rows)[np.arange(len(codes)), codes]

@@ -23,6 +23,7 @@ PAGES = {
     "selective_tables": "Tables with known rows only",
     "mixed_tables": "Tables as people have them",
     "member_selection": "How the members for tables were chosen",
+    "explanations": "Reasons",
     "networks": "Networks that someone else has trained",
 }
 VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}

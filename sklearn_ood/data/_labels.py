@@ -178,3 +178,10 @@ def label_of_refusals(label, classes):
             f"is one of the classes {classes}; pass another reject_label."
         )
     return label
+
+
+def class_means(X, codes):
+    """Mean of the rows of each class: of zeros where a class has none."""
+    sums = np.zeros((codes.max() + 1, X.shape[1]))
+    np.add.at(sums, codes, X)
+    return sums / np.maximum(np.bincount(codes), 1)[:, None]

@@ -131,10 +131,6 @@ class MahalanobisDistance(OODClassifier):
     def _evidence(self, rows):
         return batched(self._batch_evidence, rows)
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / 2)
 

@@ -105,10 +105,6 @@ class NeighborDistance(OODClassifier):
         rows = self._centred(rows)
         return -np.column_stack([self._distances(rows, k) for k in range(len(self.classes_))])
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.scale_)
 

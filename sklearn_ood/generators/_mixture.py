@@ -34,15 +34,9 @@ class Form(NamedTuple):
 
 # From a single, hardly smoothed Gaussian to many smooth ones.
 FORMS = (
-    Form(1, 1e-6),
-    Form(1, 1e-2),
-    Form(1, 1e-1, one_unit=True),
-    Form(4, 1e-3),
-    Form(4, 1e-2),
-    Form(4, 3e-1, one_unit=True),
-    Form(8, 1e-2),
-    Form(16, 1e-2),
-    Form(16, 3e-1, one_unit=True),
+    *(Form(1, 1e-6), Form(1, 1e-2), Form(1, 1e-1, one_unit=True)),
+    *(Form(4, 1e-3), Form(4, 1e-2), Form(4, 3e-1, one_unit=True)),
+    *(Form(8, 1e-2), Form(16, 1e-2), Form(16, 3e-1, one_unit=True)),
 )
 # A simpler candidate is kept unless a one-sided test at 5 % says that the best is better.
 STANDARD_ERRORS = 1.645

@@ -116,7 +116,8 @@ def compare_accuracy(
         numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
         compared.append([*pair, n, *map(float, numbers)])
     adjusted = holm([each[-1] for each in compared]).tolist()
-    return [PairedAccuracy(*each, p) for each, p in zip(compared, adjusted, strict=True)]
+    corrected = zip(compared, adjusted, strict=True)
+    return [PairedAccuracy._make([*each, p]) for each, p in corrected]
 
 
 def nearest_rows(samples, rows):

@@ -363,13 +363,13 @@ class GeValDi(Composition, OODClassifier):
         wanted, n_features = self.constraints, self.n_features_in_
         return ColumnConstraints(wanted, n_features, names) if wanted else identity
 
-    def _evidence(self, rows):
+    def _evidence_and_scores(self, rows):
         each = _divergence.log_proba(self.estimators_, rows)
-        return np.logaddexp.reduce(each, axis=0) - np.log(len(each))
+        apart = _divergence.resolve_divergence(self.divergence)(torch.from_numpy(each))
+        return np.logaddexp.reduce(each, axis=0) - np.log(len(each)), -apart.double().numpy()
 
-    def _scores(self, rows):
-        predictions = torch.from_numpy(_divergence.log_proba(self.estimators_, rows))
-        return -_divergence.resolve_divergence(self.divergence)(predictions).double().numpy()
+    def _evidence(self, rows):
+        return self._evidence_and_scores(rows)[0]
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)

@@ -232,10 +232,12 @@ def churn_report(
     answers, accepted = map(np.asarray, said)
     answered = accepted.astype(bool)
     different = (answered[0] != answered[1]) | (answered[0] & (answers[0] != answers[1]))
-    if y is not None and len(y) != len(different):
-        raise ValueError(f"Got X with {len(different)} rows, y has {len(y)} labels.")
-    outcomes = None if y is None else np.where(answers == np.asarray(y), RIGHT, WRONG)
-    outcomes = None if y is None else np.where(answered, outcomes, REFUSED)
+    outcomes = None
+    if y is not None:
+        truth = np.asarray(y)
+        if len(truth) != len(different):
+            raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
+        outcomes = np.where(answered, np.where(answers == truth, RIGHT, WRONG), REFUSED)
     columns = Columns.of(X)
     grown = check_random_state(random_state).permutation(len(different)) % 2 == 0
     rules = find_rules(columns, different, grown, max_regions)

@@ -148,7 +148,10 @@ def check_both_kinds(known, weights, inside, outside):
     if counted.all() or not counted.any():
         raise ValueError(
             f"Got {int(counted.sum())} rows {inside} and {int((~counted).sum())} {outside}, "
-            "but at least one of each is needed to compare them."
+            "but at least one of each is needed to compare them; keep both in every test part, "
+            "for instance with LeaveClassesOut. Training rows are all inside: leave "
+            "return_train_score=False, and error_score=nan in HalvingGridSearchCV, which "
+            "always scores them too."
         )
 
 

@@ -128,27 +128,15 @@ def _answers(metric, estimator, X, y):
     return {"y_true": y, "y_pred": answers, "confidence": confidence}
 
 
-def _known(metric, estimator, y):
-    """Mask of the rows of the classes taught; it is neither all nor none."""
-    is_in = codes_in(classes_of(estimator), as_labels("y", y)) != OUTLIER
-    if is_in.all() or not is_in.any():
-        raise ValueError(
-            f"Got y with {int((~is_in).sum())} of {is_in.size} rows outside the classes of "
-            f"{type(estimator).__name__}, but {metric} compares rows inside and outside; keep "
-            "rows of untaught classes in every test fold, for instance with LeaveClassesOut. "
-            "Training rows are all inside: leave return_train_score=False, and error_score=nan "
-            "in HalvingGridSearchCV, which always scores them too."
-        )
-    return is_in
-
-
 def _scores(metric, estimator, X, y):
-    return {"is_in": _known(metric, estimator, y), "score": known_of(estimator, X)}
+    is_in = codes_in(classes_of(estimator), as_labels("y", y)) != OUTLIER
+    return {"is_in": is_in, "score": known_of(estimator, X)}
 
 
 def _answers_and_classes(metric, estimator, X, y):
-    _known(metric, estimator, y)
-    return _answers(metric, estimator, X, y) | {"classes": classes_of(estimator)}
+    arguments = _answers(metric, estimator, X, y) | {"classes": classes_of(estimator)}
+    _open_set.right_unknown_or_wrong(**arguments)  # raises unless there are both
+    return arguments
 
 
 def _proba(metric, estimator, X, y):

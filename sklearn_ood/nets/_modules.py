@@ -232,9 +232,15 @@ def _size_after(conv, input_shape):
         with torch.no_grad():
             return conv(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
+        has_channels_last = input_shape[-1] <= 4 < min(input_shape[:-1])
         raise ValueError(
             f"Got input_shape={tuple(input_shape)}, images too small for this network "
-            f"({error}); use module='small_cnn' or resize the images (vgg13 needs 32x32)."
+            f"({error}); "
+            + (
+                "channels come first: X.transpose(0, 3, 1, 2)."
+                if has_channels_last
+                else "use module='small_cnn' or resize the images (vgg13 needs 32x32)."
+            )
         ) from error
 
 

@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Count, Share
+from sklearn_ood.data._labels import class_means
 from sklearn_ood.outliers._sources import MadeOutliers, grouped, mixup_rows
 
 MAX_WALK = 40
@@ -162,13 +163,6 @@ def within_class_whitening(X, codes):
     mean = variances.mean() if variances.mean() > 0 else 1.0
     roots = np.sqrt(np.maximum(variances, VARIANCE_FLOOR * mean))
     return (axes / roots) @ axes.T / scale[:, None], (axes * roots) @ axes.T * scale
-
-
-def class_means(X, codes):
-    """Mean of the rows of each class: of zeros where a class has none."""
-    sums = np.zeros((codes.max() + 1, X.shape[1]))
-    np.add.at(sums, codes, X)
-    return sums / np.maximum(np.bincount(codes), 1)[:, None]
 
 
 def median_of_class(values, codes):

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestCentroid
+from sklearn.metrics import pairwise_distances_argmin
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from sklearn_ood._parameters import Count, NonNegative, Positive, called
+from sklearn_ood.data._labels import class_means
 from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
 from sklearn_ood.outliers._sources import OutlierSource
 from sklearn_ood.outliers._training import N_ASKED, OutlierNet
@@ -171,7 +172,7 @@ class GANOutlierNet(OutlierNet):
                 f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, "
                 "or take outliers='boundary', which needs no generator."
             )
-        nearest = np.unique(NearestCentroid().fit(rows, codes).predict(samples))
+        nearest = np.unique(pairwise_distances_argmin(samples, class_means(rows, codes)))
         if len(nearest) == 1:
             warnings.warn(
                 f"The generator collapsed onto one class: all of {N_ASKED} samples are "

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from scipy.stats import entropy
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestCentroid
+from sklearn.metrics import pairwise_distances_argmin
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from sklearn_ood.data._labels import class_means
 from sklearn_ood.nets._evaluation import forward
 from sklearn_ood.nets._training import Net, recorded
 
@@ -96,8 +97,8 @@ class OutlierNet(Net):
         logits = getattr(self.criterion_, "class_logits", lambda outputs: outputs)(outputs)
         spread = float(torch.log_softmax(logits, dim=1).std(dim=0).max())
         right = np.mean(logits.argmax(dim=1).numpy() == codes[asked])
-        by_means = NearestCentroid().fit(rows[known], codes[known])
-        easy = by_means.score(rows[asked], codes[asked])
+        means = class_means(rows[known], codes[known])
+        easy = np.mean(pairwise_distances_argmin(rows[asked], means) == codes[asked])
         losses = recorded(self, "train_class_loss")
         learned = entropy(np.bincount(codes)) - min(losses)
         if len(outputs) > 1 and not spread > SAME_ANSWER:

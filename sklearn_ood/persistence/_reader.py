@@ -152,7 +152,9 @@ def shadow(kind, state):
     known |= dict.fromkeys(signature(kind).parameters, object)
     for name, value in state.items():
         is_free = name.isidentifier() and not name.startswith("__") and not hasattr(kind, name)
-        is_known = isinstance(value, known[name]) if name in known else is_free > is_declared
+        is_known = (
+            isinstance(value, known[name]) if name in known else is_free and not is_declared
+        )
         what = f"of {kind.__name__} with the {type(value).__name__} {name}"
         require(is_known, f"{what}, which it does not declare", "declare it with fitted()")
     vars(made).update(fitting(kind.__name__, state))
@@ -162,7 +164,7 @@ def shadow(kind, state):
 def fitting(name, state):
     """A state that breaks no rule."""
     broken = broken_rule(name, state)
-    require(broken is None, f"of {name} with {broken} that does not fit")
+    require(broken is None, f"of {name} whose parts do not fit ({broken})")
     return state
 
 

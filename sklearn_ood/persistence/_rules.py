@@ -58,11 +58,8 @@ FUNCTIONS = {
     "n_pairs": lambda items: len(items) * (len(items) - 1) // 2,
     "n_layers": lambda net: (np.size(net["hidden_layer_sizes"]) + 1) * net.get("n_classes_", 1),
     "n_in_stages": lambda stages: [len(stage) for stage in stages],
-    "n_features": lambda stages: [tree.n_features_in_ for stage in stages for tree in stage],
-    "n_values": lambda stages: [
-        tree.tree_["values"].shape[1:] for stage in stages for tree in stage
-    ],
-    "all_nodes": lambda stages: np.concatenate([t.nodes for trees in stages for t in trees]),
+    "n_features": lambda trees: [tree.n_features_in_ for tree in np.hstack(trees)],
+    "all_nodes": lambda trees: np.concatenate([tree.nodes for tree in np.hstack(trees)]),
     "by_set": lambda nodes: nodes[nodes["is_categorical"] != 0],
     "by_number": lambda nodes: nodes[nodes["is_categorical"] == 0],
     "inner": inner,
@@ -102,10 +99,11 @@ def holds(comparison, state):
 
 
 def broken_rule(kind, state):
-    """The class, kind or attribute whose rule a state breaks; None if it keeps all."""
+    """The first rule that a state breaks; None if it keeps all."""
     known = defaultdict(lambda: None, state | {"self": state})
-    for key in (kind, *state):
-        for rule in RULES.get(key, ()) if key == kind or state[key] is not None else ():
+    given = [f"{name}?" for name, value in state.items() if value is not None]
+    for key in (kind, *state, *given):
+        for rule in RULES.get(key, ()):
             if not any(holds(comparison, known) for comparison in rule.split(" or ")):
-                return key
+                return rule
     return None

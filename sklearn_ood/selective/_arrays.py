@@ -10,11 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn_ood._parameters import Share, check_arguments
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.metrics._blocks import as_labels, as_numbers, as_weights, differs
-from sklearn_ood.selective._calibration import (
-    CalibrationRows,
-    as_losses,
-    checked_weights,
-)
+from sklearn_ood.selective._calibration import CalibrationRows, as_losses, checked_weights
 from sklearn_ood.selective._deciding import check_limits
 from sklearn_ood.selective._thresholds import Guarantee, chosen_threshold
 

@@ -112,8 +112,10 @@ def losses(loss, classes, truth, answer):
 
 def checked_weights(sample_weight, n_rows):
     """Weights relative to the largest; None where all count alike."""
+    if sample_weight is None:
+        return None
     weight = as_weights(sample_weight, n_rows)
-    return None if weight is None or (weight == weight[0]).all() else weight / weight.max()
+    return None if (weight == weight[0]).all() else weight / weight.max()
 
 
 def check_groups(groups, guarantee_for, n_rows):

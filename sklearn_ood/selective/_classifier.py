@@ -11,13 +11,7 @@ from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted
-from sklearn_ood._response import (
-    answers_by_largest,
-    check_classifier,
-    classes_of,
-    is_frozen,
-    ood_label_in,
-)
+from sklearn_ood._response import check_classifier, classes_of, is_frozen, ood_label_in
 from sklearn_ood.base import Router, Wrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import (
@@ -276,17 +270,15 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
 
     def _calibrate(self, X, y, unseen, *, outlier, calibrating, loss, weight, groups):
         """Choose the threshold, on the rows that trained nothing where it takes any."""
-        self.answers_by_largest_, self.chosen_by_ = False, self._given
+        self.answers_by_largest_, self.chosen_by_, limits = False, self._given, self._limits
         threshold, self.guarantee_ = -np.inf, {}
         if self.threshold is not None:
-            threshold = float(self.threshold)
-            if self.detector is None:
-                agrees = in_blocks(partial(answers_by_largest, self.estimator_), X)
-                self.answers_by_largest_ = bool(agrees.all())
-        if limits := self._limits:
+            threshold, unseen = float(self.threshold), np.ones(len(y), dtype=bool)
+        if limits or (self.threshold is not None and self.detector is None):
             new = X if unseen.all() else take_rows(X, unseen)
             answers, confidence, agrees = in_blocks(self._look, new)
             self.answers_by_largest_ = bool(agrees.all())
+        if limits:
             of_new = None if groups is None else np.asarray(groups)[unseen]
             labels, part = self._parts(answers, of_new)
             rows = CalibrationRows(

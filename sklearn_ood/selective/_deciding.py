@@ -296,32 +296,30 @@ class Deciding(Parameterized):
         check_arguments(self.decide, {"alpha": alpha})
         self._check_promise()
         pd = optional("pandas", "A frame", "table")
-        judge, combined = unwrap(self.detector_)[0], None
-        if hasattr(judge, "answers_and_p_values"):
-            rows = unwrap(self.detector_, X)[1]
-            answers, confidence, *combined = judge.answers_and_p_values(rows)
+        judge = unwrap(self.detector_)[0]
+        is_combined = hasattr(judge, "answers_and_p_values")
+        if is_combined:
+            judged = judge.answers_and_p_values(unwrap(self.detector_, X)[1])
+            answers, confidence, p_values, scores = judged
             answers = answers if self.detector is None else self.answers(X)
         else:
             answers, confidence = self.answers_and_confidence(X)
+        columns = {"label": answers, "confidence": confidence}
+        strange = np.full(len(answers), self.detector is not None)
+        if is_combined:
+            columns["p_value"], strange = p_values, p_values <= alpha
         thresholds = self._thresholds_of(answers, groups)
         kept = confidence >= thresholds
-        accepted, promised = kept[-1], ~np.isposinf(thresholds[-1])
-        strange = np.full(len(answers), self.detector is not None)
-        frame = pd.DataFrame({"label": answers}, index=getattr(X, "index", None))
-        frame["confidence"] = confidence
-        if combined:
-            frame["p_value"] = combined[0]
-            strange = combined[0] <= alpha
-        reasons = ["", "no promise", "strange"]
-        frame["accepted"] = accepted
-        frame["reason"] = np.select([accepted, ~promised, strange], reasons, "unsure")
+        kinds = [kept[-1], np.isposinf(thresholds[-1]), strange]
+        reason = np.select(kinds, ["", "no promise", "strange"], "unsure")
+        columns |= {"accepted": kept[-1], "reason": reason}
         if np.ndim(self.risk):
             least = np.asarray(self.risk)[kept.argmax(axis=0)]
-            frame["risk"] = np.where(accepted, least, np.nan)
-        if combined:
-            against = np.array(list(judge.members_), dtype=object)[combined[1].argmin(axis=1)]
-            frame["member"] = np.where(frame["reason"] == "strange", against, "")
-        return frame
+            columns["risk"] = np.where(kept[-1], least, np.nan)
+        if is_combined:
+            names = np.array(list(judge.members_), dtype=object)
+            columns["member"] = np.where(reason == "strange", names[scores.argmin(axis=1)], "")
+        return pd.DataFrame(columns, index=getattr(X, "index", None))
 
     def _look(self, X):
         """Answers and confidence, and where the answers are the likeliest classes."""

@@ -91,17 +91,19 @@ def test_an_answer_to_a_row_of_no_class_costs_one(rows, frozen):
     assert promise.n_errors == 200
 
 
-def test_losses_of_a_class_that_chance_left_untaught_are_left_out():
+def test_a_class_that_chance_left_untaught_costs_what_its_line_says():
     X, y = np.arange(401.0)[:, None], np.append(np.repeat([0, 2], 200), 1)
+    loss = [[0, 1, 1], [0.25, 0, 0.25], [1, 1, 0]]
     for seed in range(20):
         selective = SelectiveClassifier(
-            GaussianNB(), risk=0.5, loss=1 - np.eye(3), calibration=0.5, random_state=seed
+            GaussianNB(), risk=0.5, loss=loss, calibration=0.5, random_state=seed
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             selective.fit(X, y)
         if caught:
             assert selective.classes_.tolist() == [0, 2]
+            assert selective.guarantee_["loss"].n_errors % 1 == 0.25
             break
     else:
         pytest.fail("the only row of class 1 was never drawn")
