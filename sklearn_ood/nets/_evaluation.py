@@ -1,9 +1,10 @@
 """Batches of rows, on the device that a network is on; its outputs and gradients on them."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
+from threading import RLock
 from traceback import clear_frames
 
 import numpy as np
@@ -30,6 +31,10 @@ FLOATS_PER_BATCH, MAX_ROWS_PER_BATCH = 2**21, 4096
 BYTES_OF_A_FLOAT, MAX_ROWS_ON_A_GPU, NARROW = 1024, 2**16, 1024
 
 
+# Held while the state of torch's global generator is another's, for one function.
+LENDING = RLock()
+
+
 def undisturbed(function):
     """A function that sees neither torch's modes nor its default device; gradients are on.
 
@@ -53,6 +58,8 @@ def undisturbed(function):
                     _pop_mode()
                 for mode in found:
                     _push_mode(mode)
+            with suppress(RuntimeError):  # where it is not held, as it should be
+                LENDING.release()
             torch.set_grad_enabled(with_gradients)
 
     return runs

@@ -5,7 +5,7 @@ torch's global generators are neither used nor changed.
 
 from contextlib import contextmanager, nullcontext
 from inspect import signature
-from threading import Lock, local
+from threading import local
 
 import numpy as np
 import torch
@@ -14,7 +14,13 @@ from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
-from sklearn_ood.nets._evaluation import ArrayBatches, Arrays, Mode, resolve_device
+from sklearn_ood.nets._evaluation import (
+    LENDING,
+    ArrayBatches,
+    Arrays,
+    Mode,
+    resolve_device,
+)
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -33,8 +39,7 @@ OTHERS += " scaled_dot_product_attention fractional_max_pool2d fractional_max_po
 TAKE_NONE = frozenset(OTHERS.split())
 LIKE = {"rand_like": torch.Tensor.uniform_, "randn_like": torch.Tensor.normal_}
 FLOATS = frozenset(["empty", "zeros", "ones", "full", "rand", "randn", "eye", "linspace"])
-# Held while the state of a global generator is another's, for one function of TAKE_NONE.
-LENDING, BORROWER = Lock(), local()
+BORROWER = local()
 
 
 class Net(NeuralNet):
