@@ -201,13 +201,13 @@ def _(combined: CombinedClassifier, flow):
     classifier, members = combined.classifier_, combined.members_
     asked = None if classifier is None else answers(classifier, flow)
     log_proba = torch.zeros_like(flow.values[:, :1]) if asked is None else asked.log_proba
-    scores = []
+    columns = []
     for name, member in members.items():
         try:
-            scores.append(_member_score(combined, flow, asked, name, member))
+            columns.append(_member_score(combined, flow, asked, name, member))
         except TypeError as error:
             raise TypeError(f"In the member {name!r}: {error}") from error
-    scores = torch.stack(scores, dim=1)
+    scores = torch.stack(columns, dim=1)
     typicality = -combine(on_scales(combined.member_scales_, scores), combined.method)
     log_p = combined.scale_.log_p(typicality)
     confidence = log_right(log_proba.amax(dim=1), log_p, combined.outlier_share)
