@@ -52,8 +52,9 @@ def _(step: Pipeline, flow, name):
 
 @transformed.register
 def _(step: ColumnTransformer, flow, name):
-    parts, names = [], getattr(step, "feature_names_in_", range(step.n_features_in_))
-    frame = package("pandas").DataFrame(columns=names)
+    parts, frame = [], np.empty((0, step.n_features_in_))
+    if hasattr(step, "feature_names_in_"):
+        frame = package("pandas").DataFrame(frame, columns=step.feature_names_in_)
     for name, transformer, columns in step.transformers_:
         places = _get_column_indices(frame, columns)
         if places and not (isinstance(transformer, str) and transformer == "drop"):
