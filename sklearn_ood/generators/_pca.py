@@ -5,11 +5,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
 from sklearn_ood._parameters import Count
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 AUTO_COMPONENTS = 100
+COLUMNS_AT_ONCE = 4096  # of which double precision holds a copy
 PRIOR_ROWS = 10.0
 # Tables may have nearly collinear features; for images single precision is enough.
 DOUBLE_MAX_FEATURES = 256
@@ -106,14 +108,19 @@ class PCAGenerator(BaseGenerator):
         return PCACore(self.n_classes_, self.n_features_in_, self._resolved_components())
 
     def _fit(self, rows, codes):
-        n_components, rows = self._resolved_components(), rows.astype(np.float64)
-        parts = [principal_axes(rows[codes == k], n_components) for k in range(self.n_classes_)]
+        n_components = self._resolved_components()
+        parts = [
+            principal_axes(rows[codes == k].astype(np.float64), n_components)
+            for k in range(self.n_classes_)
+        ]
+        columns = gen_batches(rows.shape[1], COLUMNS_AT_ONCE)
+        spread = np.hstack([rows[:, some].var(0, dtype=np.float64) for some in columns])
         mean, components, residuals = map(np.stack, zip(*parts, strict=True))
         self.core_ = self.make_core().filled(
             mean=mean,
             components=components,
             variance=(components**2).sum(2),
-            noise_variance=_shrunk_noise(residuals, np.bincount(codes), rows.var(0).mean()),
+            noise_variance=_shrunk_noise(residuals, np.bincount(codes), spread.mean()),
         )
         self.latent_dim_ = n_components
 
@@ -140,7 +147,7 @@ def principal_axes(X, n_components):
     centred = X - mean
     if n <= d:
         variance, left = np.linalg.eigh(centred @ centred.T / n)
-        axes = (left[:, ::-1].T @ centred)[:n_components]
+        axes = left[:, ::-1][:, :n_components].T @ centred
         length = np.linalg.norm(axes, axis=1, keepdims=True)
         axes /= np.where(length > 0, length, 1.0)
     else:
