@@ -21,11 +21,12 @@ class Combination(nn.Module):
         super().__init__()
         self.scales, self.scale = Scales(combined.member_scales_), Scales([combined.scale_])
         self.combine, share = COMBINATIONS[combined.method], combined.outlier_share
+        self.register_buffer("weights", torch.as_tensor(combined.weights_))
         self.log_odds = math.log(share / (1 - share) * SHAPE) if share else None
 
     def forward(self, log_proba, scores):
         """P-value, its logarithm and the confidence, each (n,)."""
-        typicality = -self.combine(self.scales.log_p(scores))[:, None]
+        typicality = -self.combine(self.weights * self.scales.log_p(scores))[:, None]
         log_p, largest = self.scale.log_p(typicality)[:, 0], log_proba.amax(dim=1)
         # NaN where Python would refuse the row, in the classifier or in a member.
         lost = torch.where(scores.isnan().any(dim=1), torch.nan, 0.0)

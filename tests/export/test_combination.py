@@ -130,13 +130,18 @@ def test_calibration_in_tensors(method, share):
         np.hstack([part[:100] for part in drawn]),
         np.hstack([part[100:] for part in drawn]),
     ]
-    scales, scale = _conformal.calibrated(parts, method, is_crossed=False)
+    weights = np.array([2.0, 1.0, 0.5, 1.0])
+    scales, scale = _conformal.calibrated(parts, method, weights, is_crossed=False)
     combined = SimpleNamespace(
-        member_scales_=scales, scale_=scale, method=method, outlier_share=share
+        member_scales_=scales,
+        weights_=weights,
+        scale_=scale,
+        method=method,
+        outlier_share=share,
     )
     scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4]])
     log_proba = np.log(rng.dirichlet(np.ones(3), len(scores)))
-    typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method)
+    typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method, weights)
     log_p = scale.log_p(typicality)
     with np.errstate(divide="ignore"):
         confidence = log_right(log_proba.max(axis=1), log_p, share)
