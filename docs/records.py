@@ -72,6 +72,17 @@ def metric(name, method, measure, **where):
     return Number(found["value"], found["seed"].nunique())
 
 
+def by_method(name, measure, where, rows="data"):
+    """A metric, a line for each set of data and a column for each method; how many seeds."""
+    lines = read(name).query(f"({where}) and metric == '{measure}'")
+    if lines.empty:
+        raise LookupError(f"{name}.csv has no {measure} where {where}.")
+    found = lines.pivot_table(
+        index=rows, columns="method", values="value", aggfunc="mean", sort=False
+    )
+    return found, lines["seed"].nunique()
+
+
 def fact(name):
     """A result file of ``examples/benchmarks``; keys that are numbers are had as such."""
     text = (RESULTS / f"{name}.json").read_text()

@@ -1,18 +1,22 @@
-"""Fills the tables of the pages of results from the files in ``docs/results``.
+"""Fills tables and numbers of all Markdown pages from the files in ``docs/results``.
 
 A page is prose. Where it says ``<!-- table("spigler", ...) -->``, all up to ``<!-- end -->`` is
-what that call returns. After new results:
+what that call returns, and so it is of ``<!-- value("lee", ...) -->`` in a sentence. What looks
+like a measurement elsewhere is in ``given_numbers.txt``, or a test fails. After new results:
 
     python docs/render.py
 """
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from headlines import PAGES, VERDICTS, Headline, headlines_of
-from records import RESULTS, Number, fact, read
+from records import RESULTS, Number, by_method, fact, read
 
+HOUSE = Path(__file__).parents[1]
+DIFFER = ["experiment", "data", "method", "settings"]
 FILLED = re.compile(r"(<!-- (\w+\(.*?\)) -->)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -136,9 +140,36 @@ def listing(name, where, rows, cell):
     return ", ".join(f"{key} {filled(cell, group)}" for key, group in groups)
 
 
-def value(name, where, cell):
-    """Numbers in a sentence."""
-    return cell.format_map(numbers(read(name).query(where)))
+class OneRun(dict):
+    """Metrics by name, each of one run over its seeds, and a mean of several by name only."""
+
+    def __init__(self, frame, over):
+        super().__init__(numbers(frame))
+        kept = [column for column in DIFFER if column not in over]
+        self.runs = frame.drop_duplicates(["metric", *kept])["metric"].value_counts()
+
+    def __getitem__(self, name):
+        if (found := self.runs.get(name, 0)) != 1:
+            raise LookupError(f"{found} runs have {name!r}, where one is meant")
+        return super().__getitem__(name)
+
+
+def value(name, where, cell, over=()):
+    """Numbers in a sentence, of one run; ``over`` names what their mean or range goes over."""
+    return cell.format_map(OneRun(read(name).query(where), over))
+
+
+def ranks(name, where, metric, by, lower=False, most=None):
+    """Mean ranks of the methods in a sentence, the best first."""
+    scores, _ = by_method(name, metric, where, by)
+    mean = scores.round(12).rank(axis=1, ascending=lower).mean().sort_values(kind="stable")
+    return ", ".join(f"{method} {rank:.2f}" for method, rank in mean[:most].items())
+
+
+def wins(name, where, metric, ours, theirs):
+    """On how many sets of data a method has more than another: ``5 of the 8``."""
+    scores, _ = by_method(name, metric, where)
+    return f"{(scores[ours] > scores[theirs]).sum()} of the {len(scores)}"
 
 
 def benchmark(name):
@@ -146,6 +177,23 @@ def benchmark(name):
     return grid(
         ["", ""], [[str(key).replace("_", " "), value] for key, value in fact(name).items()]
     )
+
+
+def measurements(name, heading, cells, but=("settings",)):
+    """Facts of such a file with a line for each of its keys, and formats by heading."""
+
+    def shown(cell, facts):
+        try:
+            return cell.format_map(facts)
+        except (KeyError, TypeError):  # not measured, or of no rows
+            return ""
+
+    lines = [
+        [key, *(shown(cell, facts) for cell in cells.values())]
+        for key, facts in fact(name).items()
+        if key not in but
+    ]
+    return grid([heading, *cells], lines)
 
 
 def measured(name, cell):
@@ -192,22 +240,30 @@ CALLS = {
     f.__name__: f
     for f in (
         *(headlines, counts, verdicts, table, stack),
-        *(listing, value, benchmark, measured, tenths),
+        *(listing, value, ranks, wins, benchmark, measurements, measured, tenths),
     )
 }
 
 
-def rendered(page):
-    """The page with its tables filled in."""
+def pages():
+    """Every page that numbers may be filled into."""
+    return [page for folder in (HOUSE, RESULTS.parent, RESULTS) for page in folder.glob("*.md")]
+
+
+def rendered(path):
+    """The page with its tables and numbers filled in."""
 
     def fill(match):
         opening, call, old, end = match.groups()
-        text = eval(call, dict(CALLS))
+        try:
+            text = eval(call, dict(CALLS))
+        except Exception as error:
+            raise ValueError(f"{path.name}, {call}: {error!r}") from error
         return f"{opening}\n\n{text}\n\n{end}" if "\n" in old else f"{opening}{text}{end}"
 
-    return FILLED.sub(fill, page)
+    return FILLED.sub(fill, path.read_text())
 
 
 if __name__ == "__main__":
-    for path in (*sorted(RESULTS.glob("*.md")), RESULTS.with_suffix(".md")):
-        path.write_text(rendered(path.read_text()))
+    for path in pages():
+        path.write_text(rendered(path))

@@ -114,10 +114,7 @@ network = network.eval()
 # answers 95 % of the same images.
 
 held_out = Folder(ROOT / "calibration")
-images = torch.stack([image for image, _ in held_out]).numpy()
-combined = CombinedClassifier.from_module(
-    network, images, held_out.targets, calibration=0.5, random_state=0
-)
+combined = CombinedClassifier.from_module(network, held_out, calibration=0.5, random_state=0)
 softmax = SoftmaxClassifier.from_module(network, PARTS, input_shape=(3, SIZE, SIZE))
 by_probability = SelectiveClassifier(FrozenEstimator(softmax), coverage=0.95)
 by_probability.fit(DataLoader(held_out, batch_size=64))

@@ -30,7 +30,7 @@ from .detectors._table_density import TableDensity
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity
 from .gevaldi._gevaldi import GeValDi
-from .inspection._gradients import InputGradientsDisplay
+from .inspection._explanation import InputGradientsDisplay
 from .monitoring import DriftMonitor, MonitorDisplay, RiskMonitor
 from .outliers import (
     BoundaryOutliers,

@@ -218,8 +218,8 @@ def evidence_of(estimator, X):
             "and of an outlier detector (sklearn.base.OutlierMixin) from decision_function."
         )
     values = getattr(estimator, method)(X)
-    values = [] if isinstance(values, list) else values  # of an array for each output
-    evidence = values = _numbers(estimator, method, values)
+    has_several_outputs = isinstance(values, list) and len(values) and np.ndim(values[0]) > 1
+    evidence = values = _numbers(estimator, method, [] if has_several_outputs else values)
     n_rows, n_classes = expected = _num_samples(X), len(estimator.classes_)
     valid = not has_proba or ((values > -1e-6) & (values < 1 + 1e-6)).all()
     if not has_proba and n_classes == 2 and values.shape in ((n_rows,), (n_rows, 1)):
@@ -227,10 +227,12 @@ def evidence_of(estimator, X):
     elif not has_proba and n_classes > 2:
         valid = getattr(estimator, "decision_function_shape", "ovr") == "ovr"
     if not valid or evidence.shape != expected:
+        span = f", from {values.min():.3g} to {values.max():.3g}" if values.size else ""
+        kind = "probabilities" if has_proba else "numbers"
         raise ValueError(
-            f"Got {method} of {type(estimator).__name__} of shape {values.shape}, but expected "
-            f"{'probabilities' if has_proba else 'numbers'} of shape {expected}, a column for "
-            "each class: no list for several outputs, and of SVC decision_function_shape='ovr'."
+            f"Got {method} of {type(estimator).__name__} of shape {values.shape}{span}, but "
+            f"expected {kind} of shape {expected}, a column for each class: no list for "
+            "several outputs, and of SVC decision_function_shape='ovr'."
         )
     return evidence
 
@@ -332,7 +334,7 @@ def _confidence_in(estimator, evidence, codes):
 
 def _one_a_row(estimator, method, X):
     """One value a row; a column, as some libraries give it, is one too."""
-    values, n_rows = np.asarray(getattr(estimator, method)(X)), _num_samples(X)
+    values, n_rows = _array(getattr(estimator, method)(X)), _num_samples(X)
     if values.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -341,9 +343,17 @@ def _one_a_row(estimator, method, X):
     return values.reshape(n_rows)
 
 
+def _array(values):
+    """What a foreign estimator answered as an array; a tensor leaves its graph and device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values
+    return np.asarray(values)
+
+
 def _numbers(estimator, method, values):
     """In float64, infinite ones as large as can be; an error where some are no numbers."""
-    values = np.asarray(values)
+    values = _array(values)
     if values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ValueError(
             f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "

@@ -35,17 +35,21 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
 )
+from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
+from sklearn.tree._tree import NODE_DTYPE
 
 from sklearn_ood import SoftmaxClassifier, load, save
 from sklearn_ood.generators import VAE
+from sklearn_ood.persistence._rules import COMPARISONS, FUNCTIONS, RULES
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
@@ -477,6 +481,8 @@ INDICES = {
     "tree values": (FOREST, X, "values", lambda a: a[:, :, :1]),
     "value type": (FOREST, X, "values", lambda a: a.astype(np.float32)),
     "tree of fewer features": (FOREST, X, "n_features_in_", 1, 1),
+    "forest of fewer features": (FOREST, X, "n_features_in_", 1, 0),
+    "isolation of fewer features": (IsolationForest(n_estimators=3), X, "_max_features", 2),
     "boosted child": (BOOSTING, CODES, "nodes", put("left", 10**6)),
     "boosted feature": (BOOSTING, CODES, "nodes", put("feature_idx", 7)),
     "boosted set": (BOOSTING, CODES, "nodes", put("bitset_idx", 99)),
@@ -498,6 +504,7 @@ INDICES = {
         lambda _: node("FunctionNode", "numpy.absolute"),
     ),
     "support probabilities": (SVC(), X, "_effective_probability", True),
+    "no support vectors": (SVC(), X, "support_vectors_", None),
     "support width": (SVC(), X, "support_vectors_", first_columns(2)),
     "fewer columns": (STAGES, X, "n_trees_per_iteration_", 1),
     "start of fewer columns": (STAGES, X, "class_prior_", lambda a: a[:1]),
@@ -522,13 +529,40 @@ def test_an_index_outside_of_its_array_is_refused(name, tmp_path):
     refused(tmp_path / "model.ood")
 
 
+@pytest.mark.parametrize("attribute", ["_n_support", "_probA", "shape_fit_", "_dual_coef_"])
+def test_an_attribute_that_a_rule_reads_must_be_there(attribute, tmp_path):
+    fitted = SVC().fit(X, Y)
+    vars(fitted).pop(attribute)
+    with pytest.raises(TypeError, match="Got"):
+        save(fitted, tmp_path / "model.ood")
+
+
+def test_support_vectors_are_counted_without_classes_too(tmp_path):
+    fitted = SVC().fit(X, Y)
+    vars(fitted)["_n_support"][0] += 1
+    vars(fitted).pop("classes_")
+    with pytest.raises(TypeError, match="SVC whose parts do not fit .*_n_support sum"):
+        save(fitted, tmp_path / "model.ood")
+
+
+def test_every_rule_is_two_sides_and_a_comparison():
+    """What is done to a part is a function that is known, or a field of an array."""
+    fields = {*NODE_DTYPE.names, *PREDICTOR_RECORD_DTYPE.names}
+    for rule in [rule for rules in RULES.values() for rule in rules]:
+        for comparison in rule.split(" or "):
+            (sign,) = [sign for sign in COMPARISONS if sign in comparison]
+            for side in comparison.split(sign):
+                _, *steps = [side] if side.startswith(('"', "[")) else side.split()
+                assert all(s in FUNCTIONS or hasattr(np, s) or s in fields for s in steps), rule
+
+
 @pytest.mark.parametrize("column", [0, 1])
 def test_columns_that_boosting_would_not_get_are_refused(column, tmp_path):
     """Compiled code reads as many columns as were fitted, whatever the encoders give."""
     fitted = clone(BOOSTING).fit(CODES, Y)
     for _, _, mask in vars(fitted)["_preprocessor"].transformers_[:2]:
         mask[column] = False
-    with pytest.raises(TypeError, match="_preprocessor that does not fit"):
+    with pytest.raises(TypeError, match="do not fit .*_preprocessor"):
         save(fitted, tmp_path / "model.ood")
 
 

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin, TransformerMixin
 from sklearn.datasets import load_iris
 from sklearn.ensemble import IsolationForest
@@ -187,16 +188,22 @@ PROBA = np.full((4, 3), 1 / 3)
         ({"predict": np.array([0, 1, np.nan, 1])}, r"the answers \[nan\] from Foreign.predict"),
         ({"predict": np.array(list("0120"))}, "the answers .* from Foreign.predict"),
         ({"answers": np.array([0, 1, 2, -1])}, r"the answers \[-1\] from Foreign.answers"),
-        ({"predict_proba": PROBA[:3]}, r"\(3, 3\), but expected .* of shape \(4, 3\)"),
-        ({"predict_proba": PROBA[:, :2]}, r"\(4, 2\), but expected .* of shape \(4, 3\)"),
-        ({"predict_proba": PROBA[:, 0]}, r"\(4,\), but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:3]}, r"\(3, 3\), .* but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:, :2]}, r"\(4, 2\), .* but expected .* of shape \(4, 3\)"),
+        ({"predict_proba": PROBA[:, 0]}, r"\(4,\), .* but expected .* of shape \(4, 3\)"),
         ({"predict_proba": PROBA * np.nan}, "NaN, or no numbers, from Foreign.predict_proba"),
         ({"predict_proba": PROBA * np.inf}, r"but expected probabilities of shape \(4, 3\)"),
         ({"predict_proba": -PROBA}, r"but expected probabilities of shape \(4, 3\)"),
+        ({"predict_proba": 2 * PROBA + 1}, r"from 1.67 to 1.67, but expected probabilities"),
+        ({"predict_proba": [PROBA, PROBA]}, "no list for several outputs"),
+        ({"predict_proba": PROBA.tolist()}, None),
+        ({"predict_proba": torch.tensor(PROBA, requires_grad=True)}, None),
+        ({"predict_proba": torch.tensor(PROBA, dtype=torch.bfloat16)}, None),
+        ({"predict": torch.tensor([0, 1, 2, 0])}, None),
         ({"predict_proba": PROBA.astype(str)}, "no numbers, from Foreign.predict_proba"),
         ({"predict_proba": PROBA + 0j}, "no numbers, from Foreign.predict_proba"),
-        ({"decision_function": PROBA[:, 0]}, r"\(4,\), but expected .* of shape \(4, 3\)"),
-        ({"decision_function": PROBA[:, :2]}, r"\(4, 2\), but expected .* of shape \(4, 3\)"),
+        ({"decision_function": PROBA[:, 0]}, r"\(4,\), .* but expected .* of shape \(4, 3\)"),
+        ({"decision_function": PROBA[:, :2]}, r"\(4, 2\), .* but expected .* \(4, 3\)"),
         ({"decision_function": PROBA}, None),
         ({"score_samples": PROBA}, r"shape \(4, 3\) from Foreign.score_samples"),
         ({"score_samples": np.zeros(5)}, r"shape \(5,\) from Foreign.score_samples"),

@@ -9,7 +9,8 @@ import importlib
 from dataclasses import dataclass
 from functools import cache
 
-from records import metric
+import numpy as np
+from records import Number, metric
 
 PAGES = {
     "generative": "Generative classification",
@@ -20,6 +21,10 @@ PAGES = {
     "outlier_tables": "Made outliers on tables",
     "combined": "Combined evidence",
     "selective_tables": "Tables with known rows only",
+    "mixed_tables": "Tables as people have them",
+    "member_selection": "How the members for tables were chosen",
+    "explanations": "Reasons",
+    "networks": "Networks that someone else has trained",
 }
 VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}
 
@@ -70,6 +75,11 @@ def best(name, measure, methods, low=False, **where):
     most = max(len(number.values) for number in found)
     whole = [number for number in found if len(number.values) == most]
     return (min if low else max)(whole, key=float)
+
+
+def geometric_mean(ratios, n):
+    """Of ratios, over as many seeds."""
+    return Number([np.exp(np.log(ratios).mean())], n)
 
 
 def part(some, of):

@@ -56,16 +56,20 @@ def headlines():
             lambda method=method: [mnist(method, "accuracy")],
             lambda ours, said=said: round(ours, 4) >= said,
         )
-    for name, method in (("GAN", "gan"), ("GAN of images", "gan, images")):
+    for name, method, experiment, goal in (
+        ("MNIST digits named rightly, GAN as it is now", "gan", "part of the images", 0.97),
+        ("scikit-learn's digits named rightly, GAN", "gan", "digits", 0.95),
+        ("scikit-learn's digits named rightly, GAN of images", "gan, images", "digits", 0.95),
+    ):
         yield claim(
-            f"scikit-learn's digits named rightly, {name}",
-            "goal: 95 %",
+            name,
+            f"goal: {100 * goal:.0f} %",
             "{:.1p} % ({:.0f} s of a processor)",
-            lambda method=method: [
-                metric("generative", method, measure, experiment="digits")
+            lambda method=method, experiment=experiment: [
+                metric("generative", method, measure, experiment=experiment)
                 for measure in ("accuracy", "fit, processor seconds")
             ],
-            lambda ours, _: ours >= 0.95,
+            lambda ours, _, goal=goal: ours >= goal,
         )
     for name, method in (
         *(("VAE", "vae"), ("GAN", "gan"), ("nearest neighbour", "knn")),

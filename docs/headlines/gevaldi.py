@@ -1,5 +1,7 @@
 """GeValDi: generated samples on which classifiers differ."""
 
+from itertools import product
+
 from records import Number, fact, metric
 
 from headlines import claim, part
@@ -8,6 +10,7 @@ TABLES = ("dry_bean", "letter_recognition", "pendigits_multiclass")
 GENERATORS = ("between neighbours", "mixture")
 PAIRS = ("small, small twin", "large, large twin", "small, large", "large, small")
 KINDS = ("one latent space", "one a class")
+DATA = {"letter_recognition": "letters", "mnist": "digits"}
 
 
 def pair(measure, method="js"):
@@ -28,21 +31,20 @@ def ends(measure):
     return [curve[0], curve[len(curve.values[0]) - 1]]
 
 
-def letters(pair, measure):
-    where = {"experiment": "expressivity", "data": "letter_recognition"}
-    return metric("gevaldi", pair, measure, **where)
+def sizes(data, pair, measure):
+    return metric("gevaldi", pair, measure, experiment="expressivity", data=data)
 
 
-def rise(n):
+def rise(data, n):
     """Mean set distance over all four pairs at the start and at the end of the ascent."""
-    curves = [letters(each, f"set distance path of {n}") for each in PAIRS]
+    curves = [sizes(data, each, f"set distance path of {n}") for each in PAIRS]
     ends = ([float(curve[at]) for curve in curves] for at in (0, -1))
     return [Number(values, curves[0].n) for values in ends]
 
 
-def expressivity(n):
+def expressivity(data, n):
     """Set distances of the small and the large pair, and the ranges of both."""
-    found = [letters(each, f"set distance of {n}") for each in PAIRS[:2]]
+    found = [sizes(data, each, f"set distance of {n}") for each in PAIRS[:2]]
     return [*found, *(bound for each in found for bound in (each.min, each.max))]
 
 
@@ -74,20 +76,20 @@ def headlines():
             lambda n=n: ends(f"set distance path of {n}"),
             lambda start, end: end > 1.1 * start,
         )
-    for n in (1, 3, 5):
+    for (data, name), n in product(DATA.items(), (1, 3, 5)):
         yield claim(
-            f"four pairs on letters: prediction set distance of the {n} likeliest rises",
+            f"four pairs on {name}: prediction set distance of the {n} likeliest rises",
             "rises",
             "{:.2f} to {:.2f}",
-            lambda n=n: rise(n),
+            lambda data=data, n=n: rise(data, n),
             lambda start, end: end > 1.1 * start or ("part" if end > start else False),
         )
         yield claim(
-            f"expressivity affects the set distance of the {n} likeliest (letters; two small "
+            f"expressivity affects the set distance of the {n} likeliest ({name}; two small "
             "networks, two large ones)",
             "it does; goal: in every run",
             "{:.2f}, {:.2f}",
-            lambda n=n: expressivity(n),
+            lambda data=data, n=n: expressivity(data, n),
             lambda _, __, small, most_small, large, most_large: (
                 most_small < large or most_large < small
             ),

@@ -1,9 +1,8 @@
 """The combination beside what people would pick, where every row is of a known class."""
 
-import numpy as np
-from records import Number, read
+from records import Number, by_method
 
-from headlines import claim, part
+from headlines import claim, geometric_mean, part
 
 OURS = "combined", "its probability"
 MOST, WORST, BEHIND = 1.05, 1.25, 0.007
@@ -12,11 +11,7 @@ FEW = 15  # wrong answers in all, below which a table says little
 
 def table(measure):
     """The mean over the splits, of every table with every method."""
-    lines = read("selective_tables").query(f"metric == '{measure}'")
-    if lines.empty:
-        raise LookupError(f"selective_tables.csv has no {measure}.")
-    found = lines.pivot_table(index="data", columns="method", values="value", aggfunc="mean")
-    return found, lines["seed"].nunique()
+    return by_method("selective_tables", measure, "metric == metric")
 
 
 def beside(measure, low):
@@ -39,12 +34,12 @@ def own_ratio():
     found, n = table("aurc")
     few = table("wrong")[0]["combined"] < FEW
     ratio = (found["combined"] / found["its probability"])[~few]
-    return [Number([np.exp(np.log(ratio).mean())], n), ratio.max()]
+    return [geometric_mean(ratio, n), ratio.max()]
 
 
 def mean_ratio():
     ratio, n = ratios()
-    return [Number([np.exp(np.log(ratio).mean())], n), len(ratio)]
+    return [geometric_mean(ratio, n), len(ratio)]
 
 
 def never_far():

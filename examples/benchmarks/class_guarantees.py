@@ -77,7 +77,8 @@ class Losses(Setting):
     def __str__(self):
         words = super().__str__() + (f", loss of {self.loss}" if self.loss else "")
         if self.largest:
-            words += f", shift of 1 to {self.largest:g}"
+            trains = ", trained with weights" if self.how != "frozen" else ""
+            words += f", shift of 1 to {self.largest:g}{trains}"
         return words if self.is_weighted else f"not covered: without weights, {words}"
 
     def model(self, rng):
@@ -155,6 +156,7 @@ CUBED = {200: 0.13, 1000: 0.078}
 IN_GROUPS = {200: 0.35, 600: 0.285, 2000: 0.25, 5000: 0.245}
 SEVERAL = {200: (0.2, 0.3, 0.33), 2000: (0.12, 0.18, 0.215)}
 SHIFTED = {600: 0.25, 2000: 0.24, 5000: 0.24}
+TRAINED = {600: 0.26, 2000: 0.245, 5000: 0.24}
 SETTINGS = [
     *(Losses(TEN, TALLY, n_rows, each(risk)) for n_rows, risk in FEWER.items()),
     *(Losses(THREE, NB, n_rows, each(risk)) for n_rows, risk in UNBALANCED.items()),
@@ -200,6 +202,14 @@ SETTINGS = [
     *(
         Losses(FEW, TALLY, 2000, promise, "frozen", largest=5)
         for promise in ({"ood_acceptance": 0.45}, {"risk": 0.5, "ood_acceptance": 0.5})
+    ),
+    *(Losses(TEN, TALLY, n, {"risk": risk}, largest=5) for n, risk in TRAINED.items()),
+    *(Losses(TEN, each, 2000, {"risk": 0.26}, largest=5) for each in LEVELS),
+    Losses(THREE, NB, 2000, {"risk": 0.117}, largest=5),
+    Losses(TEN, TALLY, 2000, {"risk": 0.122}, largest=5, loss="distance"),
+    Losses(TEN, TALLY, 5000, each(0.24), largest=5),
+    Losses(
+        FEW, TALLY, 2000, {"risk": 0.465, "ood_acceptance": 0.5}, named="outside", largest=5
     ),
     Losses(TEN, NB, 5000, {"risk": 0.235}, "frozen", largest=5, is_weighted=False),
 ]

@@ -158,9 +158,10 @@ def bare(network, batches, device):
 
 
 def write_images(folder, n_images):
-    """CIFAR-10's first test images, enlarged."""
-    rows = load_images("cifar10", split="test").data[:n_images]
-    for number, row in enumerate(rows):
+    """CIFAR-10's test images, enlarged, again from the first where there are too few."""
+    rows = load_images("cifar10", split="test").data
+    for number in range(n_images):
+        row = rows[number % len(rows)]
         pixels = np.uint8(np.round(255 * row)).reshape(3, 32, 32).transpose(1, 2, 0)
         large = Image.fromarray(pixels).resize(SHAPE[:0:-1], Image.Resampling.BICUBIC)
         large.save(folder / f"{number:05d}.jpg", quality=90)

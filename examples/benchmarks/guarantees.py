@@ -89,13 +89,15 @@ class Tally(ClassifierMixin, BaseEstimator):
         self.smoothing = smoothing
         self.ood_label = ood_label
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         known = y != self.ood_label
         self.classes_, codes = np.unique(y[known], return_inverse=True)
         n_classes = len(self.classes_)
         flat = point(X[known]) * n_classes + codes
-        self.counts_ = np.bincount(flat, minlength=SIDE**2 * n_classes).reshape(-1, n_classes)
-        self.n_rows_ = np.bincount(point(X), minlength=SIDE**2) + self.smoothing
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        counts = np.bincount(flat, weight[known], SIDE**2 * n_classes)
+        self.counts_ = counts.reshape(-1, n_classes)
+        self.n_rows_ = np.bincount(point(X), weight, SIDE**2) + self.smoothing
         return self
 
     def score_samples(self, X):

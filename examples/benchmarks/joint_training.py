@@ -20,7 +20,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ood import ConfidentClassifier, GANOutliers
 from sklearn_ood.nets._modules import build_module
-from sklearn_ood.outliers._gan import build_discriminator, build_generator
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "joint_training_benchmark.json"
 BATCH_SIZE = 64
@@ -49,8 +48,8 @@ def by_hand(X, y, epochs):
     start = time.perf_counter()
     rows = X.reshape(len(X), -1)
     classifier = build_module("auto", 784, 10, input_shape=(1, 28, 28))
-    generator = build_generator("auto", LATENT_DIM, (1, 28, 28), rows, n_channels=N_CHANNELS)
-    discriminator = build_discriminator("auto", (1, 28, 28), rows, n_channels=N_CHANNELS)
+    gan = GANOutliers(latent_dim=LATENT_DIM, n_channels=N_CHANNELS)
+    generator, discriminator = gan.make_networks((1, 28, 28), rows)
     adam = {
         network: torch.optim.Adam(network.parameters(), rate, betas=(beta, 0.999))
         for network, rate, beta in (

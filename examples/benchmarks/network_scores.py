@@ -2,11 +2,13 @@
 
 Both get the same features and the same last layer: K clusters behind a ReLU, as the features of
 a trained network are, and a layer along their means, whose probabilities are not below 1e-7,
-where pytorch-ood cuts them. Each score is fitted and then scores
-other rows, ours and theirs in turns; each counts with its fastest run. Scores are brought to
-one sign and unit, and compared as shares of their spread. pytorch-ood computes most of them in
-float32, ours are in float64: so the formula counts as the same where they differ by no more
-than 1e-6 in float64, or by the rounding of float32, 1e-4, where one of them takes nothing else.
+where pytorch-ood cuts them. Each score is fitted and then scores other rows, ours and theirs in
+turns; each counts with its fastest run. Scores are brought to one sign and unit, and compared
+as shares of their spread. pytorch-ood computes most of them in float32; the last layer of ours
+is in the features' type, all after it in float64: so the formula counts as the same where they
+differ by no more than 1e-6 in float64, or by the rounding of float32, 1e-4, where one of them
+takes nothing else. The run on record is of an earlier state, with ours in float64 throughout;
+"score loops" has today's times.
 
 Run ``python examples/benchmarks/network_scores.py [--rows 10000] [--json FILE]`` with the
 package's extra "benchmark".

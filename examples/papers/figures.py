@@ -109,17 +109,19 @@ def draw_lee(args):
 
 def draw_generative(args):
     """Figure 9 from the results; nearest generations (6, 7, 10) of a small VAE a class."""
-    store, data = Store("generative", args.results), "mnist and omniglot"
+    runs = Store("generative", args.results).runs_of("risk")
     found = {
-        name: metrics["risk"].split() for name, metrics in store.find("risk", data).items()
+        name: values
+        for data, name, metric, values in runs
+        if (data, metric) == ("mnist and omniglot", "risk")
     }
     figure, axes = panels(2, (10, 4.2), sharey=True)
     for ax, suffix in zip(axes, ("", " + cnn's labels"), strict=True):
         for name, title in CURVES.items():
-            risk = found.get(name + suffix * (name != "cnn"))
-            if risk is not None:
+            name += suffix * (name != "cnn")
+            if name in found:
                 style = {"color": "black", "linewidth": 2} if name == "cnn" else {}
-                ax.plot(generative.COVERAGES, np.array(risk, dtype=float), label=title, **style)
+                ax.plot(generative.COVERAGES, found[name], label=title, **style)
         ax.set(xlabel="Coverage", yscale="log", ylim=(3e-4, 1))
         ax.set_title("hybrids: the network's labels" if suffix else "each with its own labels")
     axes[0].set_ylabel("Selective risk (0 is not drawn)")
@@ -151,16 +153,16 @@ def draw_gevaldi(args):
     store = Store("gevaldi", args.results)
     for data in ("letter_recognition", "mnist"):
         curves = {}
-        for (experiment, where, pair, _, _, metric), values in store.lines.items():
-            if (experiment, where) == ("expressivity", data) and "path" in metric:
-                curves.setdefault(metric, {}).setdefault(pair, []).append(values)
+        for where, pair, metric, path in store.runs_of("expressivity"):
+            if where == data and "path" in metric:
+                curves.setdefault(metric, {}).setdefault(pair, []).append(path)
         if curves:
             figure, axes = panels(len(curves), (3.4 * len(curves), 3.2))
             for ax, (metric, pairs) in zip(axes, sorted(curves.items()), strict=True):
-                for pair, runs in pairs.items():
-                    runs = np.array(runs, dtype=float)
-                    steps = np.linspace(0, 100, runs.shape[1])
-                    ax.errorbar(steps, runs.mean(0), runs.std(0), label=pair, capsize=2)
+                for pair, paths in pairs.items():
+                    steps = np.linspace(0, 100, len(paths[0]))
+                    mean, spread = np.mean(paths, axis=0), np.std(paths, axis=0)
+                    ax.errorbar(steps, mean, spread, label=pair, capsize=2)
                 ax.set(xlabel="Step", title=metric.replace(" path", ""))
             axes[0].legend(fontsize=7)
             yield f"gevaldi_figure2_{data}", figure, 80
@@ -175,8 +177,7 @@ def draw_gevaldi(args):
 
 def draw_spigler(args):
     """Figures 2 to 5: the rings, what fooled the networks, the open set, ROC curves."""
-    nets = spigler_rings.options().parse_args(["--cache", str(args.cache)])
-    classifier, _ = spigler_rings.fit_rings(nets)
+    classifier, _ = spigler_rings.fit_rings(args.cache)
     points = spigler_rings.square()
     parts = classifier.confidence_components(points)
     shown = {
@@ -216,17 +217,15 @@ def open_set(store):
     )
     for row, (data, name) in zip(axes, DATA.items(), strict=True):
         curves = {}
-        for (experiment, level, method, *_), values in store.lines.items():
-            if experiment == f"open set {data}":
-                curves.setdefault(method, {}).setdefault(float(level), []).append(
-                    float(values[0])
-                )
+        for level, method, _, (value,) in store.runs_of(f"open set {data}"):
+            label, at = method.split(" at ")
+            levels = curves.setdefault((float(at), label), {})
+            levels.setdefault(float(level), []).append(value)
         for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
-            for method, curve in sorted(curves.items()):
-                label, at = method.split(" at ")
-                if float(at) == threshold:
-                    means, stds = ([f(v) for v in curve.values()] for f in (np.mean, np.std))
-                    ax.errorbar(list(curve), means, stds, label=label, capsize=2)
+            for (at, label), levels in sorted(curves.items()):
+                if at == threshold:
+                    means, stds = ([f(v) for v in levels.values()] for f in (np.mean, np.std))
+                    ax.errorbar(list(levels), means, stds, label=label, capsize=2)
             ax.set(title=f"{name}, threshold {threshold}", ylim=(0, 1))
             ax.set(xlabel="Openness", ylabel="F-measure")
             ax.label_outer()
@@ -238,10 +237,9 @@ def one_class(store):
     """ROC curves, averaged over the ten classes, from the results."""
     figure, axes = panels(2, (9, 4), sharey=True)
     for ax, (data, name) in zip(axes, DATA.items(), strict=True):
-        for (experiment, _, method, _, _, metric), values in store.lines.items():
-            if experiment == f"one class {data}" and metric == "hits":
-                hits = np.array(values, dtype=float)
-                ax.plot(np.linspace(0, 1, len(hits)), hits, label=method)
+        for _, method, metric, hits in store.runs_of(f"one class {data}"):
+            if metric == "hits":
+                ax.plot(spigler.FALSE_POSITIVES, hits, label=method)
         ax.set(xlabel="False positive rate", title=name, xlim=(0, 1), ylim=(0, 1.01))
     axes[0].set_ylabel("True positive rate")
     axes[0].legend(loc="lower right")

@@ -52,58 +52,51 @@ OUTSIDE = {
     "fashion_mnist": ("mnist", "notmnist"),
 }
 IMAGE = (1, 28, 28)
-FULL = {"validation_fraction": 0, "random_state": 0}
+CNN = {"module": "small_cnn", "input_shape": IMAGE, "batch_size": 128, "lr": 2e-3}
+CNN |= {"lr_schedule": "cosine", "random_state": 0}
 COVERAGES = np.linspace(0.02, 1, 50)
 N_DIGITS_SPLITS = 3
+
+# Taught all rows: what ``predict_proba`` would be calibrated on is not held out.
+generative = partial(GenerativeClassifier, validation_fraction=0, random_state=0)
 
 
 def models(epochs=0, trained=None):
     """Everything that can be run, by name; ``trained`` gives the network of an earlier run."""
+    seeded = {"random_state": 0}
     return {
-        "cnn": lambda: SoftmaxClassifier(
-            module="small_cnn",
-            input_shape=IMAGE,
-            max_epochs=epochs or 5,
-            batch_size=128,
-            lr=2e-3,
-            lr_schedule="cosine",
-            random_state=0,
+        "cnn": lambda: SoftmaxClassifier(max_epochs=epochs or 5, **CNN),
+        "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
+        "gan": lambda: generative(
+            GAN(max_epochs=epochs or 30, **seeded), n_candidates=1024, max_iter=6
         ),
-        "vae": lambda: GenerativeClassifier(
-            VAE(max_epochs=epochs or 20, random_state=0), **FULL
-        ),
-        "gan": lambda: GenerativeClassifier(
-            GAN(max_epochs=epochs or 30, random_state=0), n_candidates=1024, max_iter=6, **FULL
-        ),
-        "knn": lambda: GenerativeClassifier("knn", **FULL),
-        "pca, likelihood": lambda: GenerativeClassifier("pca", **FULL),
-        "pca 64, l2": lambda: GenerativeClassifier(PCAGenerator(64), similarity="l2", **FULL),
-        "isolation forest": lambda: IsolationForest(random_state=0),
+        "knn": lambda: generative("knn"),
+        "pca, likelihood": lambda: generative("pca"),
+        "pca 64, l2": lambda: generative(PCAGenerator(64), similarity="l2"),
+        "isolation forest": lambda: IsolationForest(**seeded),
         "lit pixels": LitPixels,
         "cnn conv features, knn": lambda: make_pipeline(
-            NetFeatures(FrozenEstimator(trained("cnn")), "conv"),
+            NetFeatures(FrozenEstimator(trained("cnn")), layer="conv"),
             Normalizer(),
-            GenerativeClassifier("knn", **FULL),
+            generative("knn"),
         ),
     }
 
 
 def in_its_layers(net, X, y):
     """A trained network's scores, and those of others in the space of its layers."""
-    hidden, conv = (NetFeatures(FrozenEstimator(net), layer) for layer in ("hidden", "conv"))
-    nearest = make_pipeline(hidden, Normalizer(), NeighborDistance(50))
-    dense, local = (
-        make_pipeline(features, GenerativeClassifier("pca", **FULL)).fit(X, y)
-        for features in (hidden, conv)
+    hidden, conv = (
+        NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("hidden", "conv")
     )
+    nearest = make_pipeline(hidden, Normalizer(), NeighborDistance(50))
     return {
         "cnn": net,
         "cnn, energy": rescored(net, score_function="energy"),
         "cnn, ODIN": odin(net),
         "cnn, ViM": virtual_logit(net).fit(X),
         "cnn features, 50-NN": nearest.fit(X, np.ones(len(X))),
-        "cnn features, pca": dense,
-        "cnn conv features, pca": local,
+        "cnn features, pca": make_pipeline(hidden, generative("pca")).fit(X, y),
+        "cnn conv features, pca": make_pipeline(conv, generative("pca")).fit(X, y),
     }
 
 
@@ -130,10 +123,11 @@ def run(taught, name, args):
         X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
 
     def trained(net):
-        return joblib.load(args.cache / f"{taught}-{net}.joblib")[0]
+        return joblib.load(args.cache / f"{taught}-{net}.joblib")[0][0]
 
     make = models(args.epochs, trained)[name]
-    model, fit_seconds = kept(args.cache / f"{taught}-{name}.joblib", lambda: make().fit(X, y))
+    file = args.cache / f"{taught}-{name}.joblib"
+    (model, spent), fit_seconds = kept(file, lambda: fitted(make(), X, y))
     variants = in_its_layers(model, X, y) if name == "cnn" else {name: model}
     if name == "vae":
         variants["vae, likelihood"] = at_the_mean(model)
@@ -141,6 +135,7 @@ def run(taught, name, args):
         path = args.cache / f"{taught}-{variant}.scores"
         found = joblib.load(path) if path.exists() else {"score_seconds": 0.0}
         found |= {"fit_seconds": fit_seconds, "training_rows": len(X)}
+        found["fit, processor seconds"] = spent
         for outside in (taught, *OUTSIDE[taught]):
             if outside not in found:
                 rows = test_images(outside)[0][: args.test_rows]
@@ -157,50 +152,58 @@ def scored(taught, cache):
     files = sorted(cache.glob(f"{taught}-*.scores"))
     found = {file.stem.removeprefix(f"{taught}-"): joblib.load(file) for file in files}
     if "cnn" in found:
-        found["cnn, float32"] = {
-            key: value | {"score": np.exp(value["score"]).astype(np.float32)}
-            if isinstance(value, dict)
-            else value
-            for key, value in found["cnn"].items()
-        }
+        single = found["cnn, float32"] = dict(found["cnn"])
+        for name in {taught, *OUTSIDE[taught]} & single.keys():
+            score = np.exp(single[name]["score"]).astype(np.float32)
+            single[name] = single[name] | {"score": score}
     return found
 
 
 def judge(taught, args):
     """All metrics of all models that were taught one data set."""
-    store = Store("generative", args.results)
-    truth = test_images(taught)[1][: args.test_rows]
+    store, truth = Store("generative", args.results), test_images(taught)[1][: args.test_rows]
     found = scored(taught, args.cache)
-    for outside in OUTSIDE[taught]:
-        curves = {}
-        for name, model in found.items():
-            if outside not in model:
-                continue
-            inside, others = model[taught], model[outside]
-            values = np.r_[inside["score"], others["score"]]
-            labels = np.r_[truth, np.full(len(others["score"]), -1)]
-            found_here = measured(labels >= 0, values)
-            model |= {f"{outside} {metric}": value for metric, value in found_here.items()}
-            if "label" in inside:
-                model["accuracy"] = (inside["label"] == truth).mean()
-                answers = np.r_[inside["label"], others["label"]]
-                curves[name] = selective(labels, answers, values)
-            if outside in found.get("cnn", ()):
-                answers = np.r_[found["cnn"][taught]["label"], found["cnn"][outside]["label"]]
-                hybrid = selective(labels, answers, values)
-                model[f"{outside} aurc"] = hybrid["aurc"]
-                if hybrid != curves.get(name):
-                    name = f"{name} + cnn's labels"
-                curves[name] = hybrid | {"most above the network": 0.0}
-        for curve in curves.values():
-            if "most above the network" in curve and "cnn" in curves:
-                above = np.subtract(curve["risk"], curves["cnn"]["risk"]).max()
-                curve["most above the network"] = max(above, 0.0)
-        store.put(curves, "risk", f"{taught} and {outside}")
+    part = {"rows": 10 * args.rows_a_class} if args.rows_a_class else {}
     for model in found.values():
-        for kept_scores in (taught, *OUTSIDE[taught]):
-            model.pop(kept_scores, None)
-    store.put(found, "images", taught)
+        if "label" in model[taught]:
+            model["accuracy"] = (model[taught]["label"] == truth).mean()
+    for outside in OUTSIDE[taught]:
+        judged = {name: model for name, model in found.items() if outside in model}
+        curves = curves_of(judged, taught, outside, truth)
+        store.put(
+            curves, "risk of a part" if part else "risk", f"{taught} and {outside}", **part
+        )
+    for name, model in found.items():
+        found[name] = {
+            key: value for key, value in model.items() if not isinstance(value, dict)
+        }
+    store.put(found, "part of the images" if part else "images", taught, **part)
+
+
+def curves_of(judged, taught, outside, truth):
+    """Risk and coverage of all that name classes, and of hybrids with the network's names.
+
+    The models get their metrics beside another set.
+    """
+    curves, hybrids, network = {}, set(), judged.get("cnn")
+    for name, model in judged.items():
+        values = np.r_[model[taught]["score"], model[outside]["score"]]
+        labels = np.r_[truth, np.full(len(values) - len(truth), -1)]
+        found = measured(labels >= 0, values)
+        model |= {f"{outside} {metric}": value for metric, value in found.items()}
+        for is_hybrid, answering in enumerate((model, network)):
+            if answering is not None and "label" in answering[taught]:
+                answers = np.r_[answering[taught]["label"], answering[outside]["label"]]
+                curve = selective(labels, answers, values)
+                if is_hybrid:
+                    model[f"{outside} aurc"] = curve["aurc"]
+                    name += " + cnn's labels" if curve != curves.get(name) else ""
+                    hybrids.add(name)
+                curves[name] = curve
+    for name in hybrids:
+        above = np.subtract(curves[name]["risk"], curves["cnn"]["risk"]).max()
+        curves[name]["most above the network"] = max(above, 0.0)
+    return curves
 
 
 def selective(labels, answers, score):
@@ -273,38 +276,37 @@ def run_digits(name, args):
             "gan, images": GAN(input_shape=(1, 8, 8), random_state=seed),
             "knn": "knn",
         }
-        compute = partial(name_digits, generators[name], rows, labels, test, truth)
+        classifier = generative(generators[name], n_candidates=512, max_iter=20)
+        compute = partial(name_digits, classifier, rows, labels, test, truth)
         store.run(compute, "digits", "digits", name, seed=seed)
 
 
-def name_digits(generator, rows, labels, test, truth):
-    """Accuracy of generative classification with one generator, and what fitting cost."""
-    classifier = GenerativeClassifier(generator, n_candidates=512, max_iter=20, **FULL)
-    start = process_time()
-    classifier.fit(rows, labels)
-    spent = process_time() - start
+def name_digits(classifier, rows, labels, test, truth):
+    """Accuracy of generative classification, and what fitting cost."""
+    classifier, spent = fitted(classifier, rows, labels)
     return {"accuracy": classifier.score(test, truth), "fit, processor seconds": spent}
 
 
+def fitted(model, X, y):
+    """A model after its fit, and the seconds of the processor that this took."""
+    start = process_time()
+    return model.fit(X, y), process_time() - start
+
+
 def main():
-    cli = parser(__doc__, "generative")
-    cli.add_argument("taught", choices=[*OUTSIDE, "tables", "digits"])
+    options = "--epochs 0 --rows-a-class 0 --test-rows --rows --threads 2"
+    cli = parser(__doc__, "generative", options, [*OUTSIDE, "tables", "digits"])
     cli.add_argument("model", choices=[*models(), "judge", "gan, images", *CLASS_TABLES])
-    cli.add_argument("--epochs", type=int, default=0, help="other than the model's own")
-    cli.add_argument("--rows-a-class", type=int, default=0, help="train on fewer images")
-    cli.add_argument("--test-rows", type=int, help="images of each test set, for a trial")
-    cli.add_argument("--rows", type=int, help="of a table, for a trial")
-    cli.add_argument("--threads", type=int, default=2)
     args = cli.parse_args()
-    if args.taught == "tables":
+    if args.part == "tables":
         run_tables(args.model, args)
-    elif args.taught == "digits":
+    elif args.part == "digits":
         run_digits(args.model, args)
     elif args.model == "judge":
-        judge(args.taught, args)
+        judge(args.part, args)
     else:
         torch.set_num_threads(args.threads)
-        run(args.taught, args.model, args)
+        run(args.part, args.model, args)
 
 
 if __name__ == "__main__":

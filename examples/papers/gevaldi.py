@@ -16,10 +16,7 @@ from functools import partial
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor, NearestNeighbors
@@ -28,12 +25,8 @@ from torch import nn
 
 from lab import CLASS_TABLES, Store, images, parser, table, timed
 from sklearn_ood import GenerativeClassifier, GeValDi, SoftmaxClassifier
-from sklearn_ood.generators import (
-    VAE,
-    GaussianMixtureGenerator,
-    InterpolationGenerator,
-    PCAGenerator,
-)
+from sklearn_ood.generators import VAE, InterpolationGenerator, PCAGenerator
+from sklearn_ood.generators import GaussianMixtureGenerator as Mixture
 
 IMAGE = (1, 28, 28)
 N_ROWS = {"vae": 50_000, "cnn_16": 60_000, "cnn_12": 60_000, "judge": 10_000}
@@ -45,6 +38,7 @@ N_TABLE_SAMPLES, N_TREE_STEPS, N_NETWORK_STEPS = 200, 30, 200
 N_TABLE_SEEDS, FAULTY = 3, 0.5
 PAPER_DRIFT = 0.25
 SET_SIZES, N_SEEDS = (1, 3, 5), 5
+SIZES = ("small, small twin", "large, large twin", "small, large", "large, small")
 
 
 def cnn(n_channels, n_dense):
@@ -68,13 +62,8 @@ def cnn(n_channels, n_dense):
 def train(args):
     """Fit one of the models."""
     X, y = images("mnist")
-    settings = {
-        "input_shape": IMAGE,
-        "max_epochs": args.epochs,
-        "batch_size": 128,
-        "lr": 2e-3,
-        "lr_schedule": "cosine",
-    }
+    settings = {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine", "input_shape": IMAGE}
+    settings["max_epochs"] = args.epochs
     model = {
         "vae": VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0),
         "cnn_16": SoftmaxClassifier(cnn(16, 64), random_state=0, **settings),
@@ -94,15 +83,10 @@ def train(args):
     print(f"{args.model}: {n_rows:,} rows, {seconds:.0f} s", flush=True)
 
 
-def load(cache, *names):
-    """Models from the cache."""
-    return [joblib.load(cache / f"{name}.joblib") for name in names]
-
-
-def frozen(members, generator):
-    """Parameters of a GeValDi that takes what is fitted as it is."""
-    members = [(name, FrozenEstimator(member)) for name, member in members]
-    return {"estimators": members, "generator": FrozenEstimator(generator)}
+def apart(X, y, members, generator, **settings):
+    """A GeValDi that takes members, by name, and a generator as they are fitted."""
+    members = [(name, FrozenEstimator(member)) for name, member in members.items()]
+    return GeValDi(members, generator=FrozenEstimator(generator), **settings).fit(X, y)
 
 
 def course(found):
@@ -153,24 +137,23 @@ def compared(found):
 
 def run_pair(args):
     """Two CNNs, their divergence by JS and by both orders of KL."""
-    vae, first, second, judge = load(args.cache, "vae", "cnn_16", "cnn_12", "judge")
+    kept = {name: joblib.load(args.cache / f"{name}.joblib") for name in N_ROWS}
     X, y = images("mnist", "test")
-    members, store = [("cnn_16", first), ("cnn_12", second)], Store("gevaldi", args.results)
-    accuracies = {name: {"accuracy": member.score(X, y)} for name, member in members}
+    vae, judge, store = kept.pop("vae"), kept.pop("judge"), Store("gevaldi", args.results)
+    accuracies = {name: {"accuracy": member.score(X, y)} for name, member in kept.items()}
     store.put(accuracies, "CNNs", "mnist", epochs=args.epochs, rows=args.rows or 60_000)
-    forth, back = ("cnn_16", "cnn_12"), ("cnn_12", "cnn_16")
-    for name, order, changes in (
-        ("js", forth, {}),
-        ("kl, cnn_16 first", forth, {"divergence": "kl"}),
-        ("kl, cnn_12 first", back, {"divergence": "kl"}),
-        ("js, plain gradients", forth, PLAIN),
+    for name, first, changes in (
+        ("js", "cnn_16", {}),
+        ("kl, cnn_16 first", "cnn_16", {"divergence": "kl"}),
+        ("kl, cnn_12 first", "cnn_12", {"divergence": "kl"}),
+        ("js, plain gradients", "cnn_16", PLAIN),
     ):
-        settings = ASCENT | changes
-        gevaldi = GeValDi(**frozen(members, vae), **settings).fit(X, y)
-        climb = partial(gevaldi.maximally_different_samples, pair=order, random_state=0)
-        found, seconds = timed(partial(climb, args.samples or N_PAIR))
+        settings, order = ASCENT | changes, sorted(kept, reverse=first == "cnn_16")
+        climb = apart(X, y, kept, vae, **settings).maximally_different_samples
+        climb = partial(climb, args.samples or N_PAIR, pair=order, random_state=0)
+        found, seconds = timed(climb)
         metrics = course(found) | manifold(found, vae, judge, X, y) | compared(found)
-        for n, path in zip((1, 3, 5), found.set_distance_path().mean(1).T, strict=True):
+        for n, path in zip(SET_SIZES, found.set_distance_path().mean(1).T, strict=True):
             metrics[f"set distance path of {n}"] = path
         store.put({name: metrics | {"seconds": seconds}}, "pair", "mnist", **settings)
 
@@ -204,8 +187,6 @@ def compare_trees(X, y, seed, n_samples):
         "boosting": HistGradientBoostingClassifier(max_iter=20, random_state=seed).fit(X, y),
         "faulty": clone(forest).fit(X, with_fault(y, seed)),
     }
-    four = GaussianMixtureGenerator(4, random_state=seed)
-    sixteen = GaussianMixtureGenerator(16, reg_covar=1e-6, random_state=seed)
     judge, manifold = KNeighborsClassifier(5).fit(X, y), Manifold(X, X_test)
     differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
     real = manifold.shares(X_test[differ], "real rows that differ")
@@ -213,22 +194,23 @@ def compare_trees(X, y, seed, n_samples):
         f"accuracy of {name}": model.score(X_test, y_test) for name, model in members.items()
     }
     found = {}
-    for name, generator, mass in (
-        ("between neighbours", InterpolationGenerator(), ASCENT["prior_mass"]),
-        ("mixture", four, ASCENT["prior_mass"]),
-        ("mixture, half of the prior", clone(four), 0.5),
-        ("16 components, ridge 1e-6", sixteen, ASCENT["prior_mass"]),
-    ):
-        parts = frozen(members.items(), generator.fit(X, y))
-        gevaldi = GeValDi(**parts, n_steps=N_TREE_STEPS, prior_mass=mass, optimizer="evolution")
-        gevaldi.fit(X, y)
+    for name, generator in {
+        "between neighbours": InterpolationGenerator(),
+        "mixture": Mixture(4, random_state=seed),
+        "mixture, half of the prior": Mixture(4, random_state=seed),
+        "16 components, ridge 1e-6": Mixture(16, reg_covar=1e-6, random_state=seed),
+    }.items():
+        settings = {"n_steps": N_TREE_STEPS, "optimizer": "evolution"}
+        settings["prior_mass"] = 0.5 if "half" in name else ASCENT["prior_mass"]
+        gevaldi = apart(X, y, members, generator.fit(X, y), **settings)
         climb = partial(gevaldi.maximally_different_samples, n_samples, random_state=seed)
         pairs = {"boosting": climb(pair=("forest", "boosting"))}
         if not name.startswith(("mixture,", "16")):
             pairs["faulty"] = climb(pair=("forest", "faulty"))
         found[name] = course(pairs["boosting"]) | real
-        found[name] |= manifold.shares(pairs["boosting"].start.samples, "start")
-        found[name] |= manifold.shares(pairs["boosting"].end.samples, "end")
+        for moment in ("start", "end"):
+            samples = getattr(pairs["boosting"], moment).samples
+            found[name] |= manifold.shares(samples, moment)
         for other, samples in pairs.items():
             found[name] |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
     return found
@@ -271,10 +253,9 @@ def verdicts(other, gevaldi, samples, judge, X, y):
             compared["condition, judged"] = samples.compare_accuracy(judge, random_state=0)
     found = {f"{other}, judge agrees": agrees.mean()}
     for kind, (pair,) in compared.items():
-        found[f"{other}, {kind}: forest"] = pair.first_accuracy
-        found[f"{other}, {kind}: other"] = pair.second_accuracy
-        found[f"{other}, {kind}: p"] = pair.p_value
-        found[f"{other}, {kind}: samples"] = pair.n_samples
+        said = pair.first_accuracy, pair.second_accuracy, pair.p_value, pair.n_samples
+        for name, value in zip(("forest", "other", "p", "samples"), said, strict=True):
+            found[f"{other}, {kind}: {name}"] = value
     return found
 
 
@@ -285,21 +266,22 @@ def compare_optimizers(X, y, n_samples):
     gradients cannot follow. A longer run shows whether gradients had arrived, one with 20
     starts what they reach with evolution's evaluations.
     """
-    generator = GaussianMixtureGenerator(1, random_state=0).fit(X, y)
+    generator = Mixture(1, random_state=0).fit(X, y)
     few = np.random.RandomState(0).permutation(len(X))[:3000]
     net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128}
     wide = SoftmaxClassifier(hidden_layer_sizes=(64,), random_state=0, **net)
     deep = SoftmaxClassifier(hidden_layer_sizes=(32, 32), random_state=1, **net)
-    members = [("wide", wide.fit(X[few], y[few])), ("deep", deep.fit(X[few], y[few]))]
+    members = {"wide": wide.fit(X[few], y[few]), "deep": deep.fit(X[few], y[few])}
     runs = {}
-    for name, n_steps, settings in (
-        *((f"adam, lr {lr}", N_NETWORK_STEPS, {"lr": lr}) for lr in (0.02, 0.05, 0.1, 0.2)),
-        ("adam, lr 0.05, longer", 5 * N_NETWORK_STEPS, {"lr": 0.05}),
-        ("adam, lr 0.05, 20 starts", N_NETWORK_STEPS, {"lr": 0.05, "n_starts": 20}),
-        ("evolution", N_NETWORK_STEPS, {"optimizer": "evolution", "population_size": 20}),
+    for name, longer, settings in (
+        *((f"adam, lr {lr}", 1, {"lr": lr}) for lr in (0.02, 0.05, 0.1, 0.2)),
+        ("adam, lr 0.05, longer", 5, {"lr": 0.05}),
+        ("adam, lr 0.05, 20 starts", 1, {"lr": 0.05, "n_starts": 20}),
+        ("evolution", 1, {"optimizer": "evolution", "population_size": 20}),
     ):
-        gevaldi = GeValDi(**frozen(members, generator), n_steps=n_steps, **settings)
-        found = gevaldi.fit(X, y).maximally_different_samples(n_samples, random_state=0)
+        n_steps = longer * N_NETWORK_STEPS
+        gevaldi = apart(X, y, members, generator, n_steps=n_steps, **settings)
+        found = gevaldi.maximally_different_samples(n_samples, random_state=0)
         proposals = settings.get("n_starts", settings.get("population_size", 1))
         runs[name] = {
             "evaluations": n_steps * proposals,
@@ -319,38 +301,32 @@ def run_expressivity(args):
     run = partial(store.run, experiment="expressivity", rows=n_rows, samples=n_samples)
     X, y = table("letter_recognition")
     X = StandardScaler().fit_transform(X)
-    small, large = ({"hidden_layer_sizes": sizes} for sizes in ((16,), (256, 256)))
-    mixture = GaussianMixtureGenerator(1, random_state=0)
-    compare = partial(compare_sizes, X, y, mixture, small, large, n_rows, n_samples, lr=3e-3)
-    for seed in range(N_SEEDS):
-        run(partial(compare, seed, epochs=20), data="letter_recognition", seed=seed)
-    X, y = images("mnist")
-    compare = partial(compare_sizes, X, y, PCAGenerator(10), small, large, n_rows, n_samples)
-    for seed in range(N_SEEDS):
-        run(partial(compare, seed, epochs=10, lr=1e-3), data="mnist", seed=seed)
+    for data, rows, generator, training in (
+        ("letter_recognition", (X, y), Mixture(1, random_state=0), {"epochs": 20, "lr": 3e-3}),
+        ("mnist", images("mnist"), PCAGenerator(10), {"epochs": 10, "lr": 1e-3}),
+    ):
+        generator.fit(*(part[:n_rows] for part in rows))
+        compare = partial(compare_sizes, *rows, generator, n_rows, n_samples, **training)
+        for seed in range(N_SEEDS):
+            run(partial(compare, seed), data=data, seed=seed)
 
 
-def compare_sizes(X, y, generator, small, large, n_rows, n_samples, seed, **training):
-    """The four pairs of one seed, by KL; the generator is fitted once."""
+def compare_sizes(X, y, generator, n_rows, n_samples, seed, epochs, lr):
+    """The four pairs of one seed, by KL."""
     order = np.random.RandomState(seed).permutation(len(X))
     rows, test = order[:n_rows], order[n_rows:][:10_000]
-    training = {"batch_size": 128, "lr_schedule": "cosine"} | training
-    training["max_epochs"] = training.pop("epochs")
+    training = {"batch_size": 128, "lr_schedule": "cosine", "max_epochs": epochs, "lr": lr}
     members = {
-        name: SoftmaxClassifier(random_state=2 * seed + twin, **training, **size)
-        for size, names in ((small, ("small", "small twin")), (large, ("large", "large twin")))
-        for twin, name in enumerate(names)
+        f"{name}{' twin' * twin}": SoftmaxClassifier(
+            hidden_layer_sizes=sizes, random_state=2 * seed + twin, **training
+        ).fit(X[rows], y[rows])
+        for name, sizes in (("small", (16,)), ("large", (256, 256)))
+        for twin in range(2)
     }
-    if not hasattr(generator, "core_"):
-        generator.fit(X[:n_rows], y[:n_rows])
-    fitted = [(name, member.fit(X[rows], y[rows])) for name, member in members.items()]
-    gevaldi = GeValDi(**frozen(fitted, generator), divergence="kl", **ASCENT)
-    gevaldi.fit(X[rows], y[rows])
+    gevaldi = apart(X[rows], y[rows], members, generator, divergence="kl", **ASCENT)
     found = {}
-    for pair in (
-        *(("small", "small twin"), ("large", "large twin")),
-        *(("small", "large"), ("large", "small")),
-    ):
+    for names in SIZES:
+        pair = tuple(names.split(", "))
         climbed = gevaldi.maximally_different_samples(n_samples, pair=pair, random_state=seed)
         metrics = {"divergence path": climbed.divergence_path.mean(1)[climbed.steps]}
         distances = climbed.set_distance_path(n=SET_SIZES).mean(1)
@@ -358,14 +334,10 @@ def compare_sizes(X, y, generator, small, large, n_rows, n_samples, seed, **trai
             metrics |= {f"set distance path of {n}": path, f"set distance of {n}": path[-1]}
         for place, name in enumerate(pair):
             metrics[f"accuracy of {place}"] = members[name].score(X[test], y[test])
-            metrics[f"weights of {place}"] = n_weights(members[name])
-        found[", ".join(pair)] = metrics
+            weights = members[name].net_.module_.parameters()
+            metrics[f"weights of {place}"] = sum(each.numel() for each in weights)
+        found[names] = metrics
     return found
-
-
-def n_weights(member):
-    """How many numbers a network has learned."""
-    return sum(each.numel() for each in member.net_.module_.parameters())
 
 
 PARTS = {
@@ -377,12 +349,8 @@ PARTS = {
 
 
 def main():
-    cli = parser(__doc__, "gevaldi")
-    cli.add_argument("part", choices=PARTS)
+    cli = parser(__doc__, "gevaldi", f"--epochs {N_CNN_EPOCHS} --rows --samples", PARTS)
     cli.add_argument("model", choices=N_ROWS, nargs="?", help="to train")
-    cli.add_argument("--epochs", type=int, default=N_CNN_EPOCHS, help="of the CNNs")
-    cli.add_argument("--rows", type=int, help="to train on, for a trial")
-    cli.add_argument("--samples", type=int, help="that climb, for a trial")
     args = cli.parse_args()
     PARTS[args.part](args)
 

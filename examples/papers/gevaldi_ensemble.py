@@ -11,6 +11,7 @@ samples stands beside retraining with what their latents generated before the as
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import joblib
 import numpy as np
@@ -18,9 +19,9 @@ from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from gevaldi import ASCENT, PLAIN, course, frozen
-from lab import Store, images, parser, timed
-from sklearn_ood import GenerativeClassifier, GeValDi, SoftmaxClassifier
+from gevaldi import ASCENT, PLAIN, apart, course
+from lab import Store, chosen, images, parser, timed
+from sklearn_ood import GenerativeClassifier, SoftmaxClassifier
 from sklearn_ood.generators import VAE
 
 IMAGE = (1, 28, 28)
@@ -46,14 +47,12 @@ def fit(digits, n_rows, conditional, seed):
     rows, others = order[:n_rows], order[-n_rows:]
     member = SoftmaxClassifier(hidden_layer_sizes=(32,), max_epochs=10, module="mlp")
     bagging = BaggingClassifier(member, n_estimators=5, random_state=seed)
-    members = bagging.fit(X[rows], y[rows]).estimators_
-    networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 40, "batch_size": 16}
-    vae = VAE(8, conditional=conditional, random_state=seed, **networks)
-    vae.fit(X[rows], y[rows])
-    named = [(f"net{i}", each) for i, each in enumerate(members)]
-    gevaldi = GeValDi(**frozen(named, vae), input_shape=IMAGE, **ASCENT)
     judge = GenerativeClassifier("pca", random_state=seed).fit(X[others], y[others])
-    return gevaldi.fit(X[rows], y[rows]), judge, X[rows], y[rows]
+    X, y = X[rows], y[rows]
+    members = {f"net{i}": each for i, each in enumerate(bagging.fit(X, y).estimators_)}
+    networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 40, "batch_size": 16}
+    vae = VAE(8, conditional=conditional, random_state=seed, **networks).fit(X, y)
+    return apart(X, y, members, vae, input_shape=IMAGE, **ASCENT), judge, X, y
 
 
 def judged(samples, labels, judge, lowest, name):
@@ -70,22 +69,19 @@ def regions(gevaldi, found, judge, space):
     inside = np.zeros(len(found), dtype=bool)
     inside[np.concatenate([np.empty(0, int), *(each.index for each in parts)])] = True
     answers = np.sort(found.end.predictions, axis=0)
-    named = (np.diff(answers, axis=0) != 0).sum(axis=0) + 1
-    sets = [frozenset(each) for each in found.end.predictions.T.tolist()]
+    sets = map(frozenset, found.end.predictions.T.tolist())
     kinds = {frozenset(each.confusable) for each in parts}
-    agrees = judge.predict(found.end.samples) == found.y
+    each = {
+        "divergence": found.end.divergence,
+        "answers differ": found.differ,
+        "classes named": (np.diff(answers, axis=0) != 0).sum(axis=0) + 1,
+        "judge agrees": judge.predict(found.end.samples) == found.y,
+        "named as in a region": np.array([names in kinds for names in sets]),
+    }
     metrics = {"regions": len(parts), "in regions": inside.mean()}
     for name, index in (("inside", inside), ("outside", ~inside)):
         if index.any():
-            metrics |= {
-                f"{name}: divergence": found.end.divergence[index].mean(),
-                f"{name}: answers differ": found.differ[index].mean(),
-                f"{name}: classes named": named[index].mean(),
-                f"{name}: judge agrees": agrees[index].mean(),
-                f"{name}: named as in a region": np.mean(
-                    [sets[i] in kinds for i in np.flatnonzero(index)]
-                ),
-            }
+            metrics |= {f"{name}: {key}": value[index].mean() for key, value in each.items()}
     return {f"{space}: {key}": value for key, value in metrics.items()}
 
 
@@ -94,8 +90,8 @@ def retrained(gevaldi, found, fresh, X, y, test):
     sets = {"test": test, "fresh": (fresh.end.samples, fresh.y)}
     samples = gevaldi.refit_with(found, X, y, evaluate=sets)
     unmoved = gevaldi.refit_with(replace(found, end=found.start), X, y, evaluate=sets)
-    again = [(name, clone(each).fit(X, y)) for name, each in gevaldi.named_estimators_.items()]
-    alone = GeValDi(**frozen(again, gevaldi.generator_)).fit(X, y)
+    again = {name: clone(each).fit(X, y) for name, each in gevaldi.named_estimators_.items()}
+    alone = apart(X, y, again, gevaldi.generator_)
     scores = {
         "before": samples.before,
         "with samples": samples.after,
@@ -136,18 +132,12 @@ def compare(digits, test, kind, seed, n_rows, n_samples, cache):
 
 
 def main():
-    cli = parser(__doc__, "gevaldi")
-    cli.add_argument("--seeds", type=int, default=3)
-    cli.add_argument("--rows", type=int, default=4_000, help="to train on")
-    cli.add_argument("--samples", type=int, default=1_000, help="that climb")
-    args = cli.parse_args()
+    args = parser(__doc__, "gevaldi", "--seeds 3 --rows 4000 --samples 1000").parse_args()
     digits, test = images("mnist"), images("mnist", "test")
-    store, sizes = Store("gevaldi", args.results), (args.rows, args.samples)
-    for seed in range(args.seeds):
-        for kind in KINDS:
-            run = partial(compare, digits, test, kind, seed, *sizes, args.cache)
-            settings = {"seed": seed, "rows": args.rows, "samples": args.samples}
-            store.run(run, "ensemble", "mnist", kind, **settings)
+    store, settings = Store("gevaldi", args.results), chosen(args, "rows", "samples")
+    for seed, kind in product(range(args.seeds), KINDS):
+        run = partial(compare, digits, test, kind, seed, *settings.values(), args.cache)
+        store.run(run, "ensemble", "mnist", kind, seed, **settings)
 
 
 if __name__ == "__main__":

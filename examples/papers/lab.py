@@ -67,6 +67,18 @@ class Store:
                 found.setdefault(key[2], {})[metric] = " ".join(values)
         return found
 
+    def runs_of(self, experiment):
+        """Data, method, metric and values of all that an experiment has measured."""
+        for (name, where, method, _, _, metric), values in self.lines.items():
+            if name == experiment:
+                yield where, method, metric, np.array(values, dtype=float)
+
+    def numbers(self, method, *where, **settings):
+        """``{metric: value}`` of a method's run."""
+        return {
+            key: float(value) for key, value in self.find(*where, **settings)[method].items()
+        }
+
     def put(self, scores, experiment, data="", seed=0, **settings):
         """Write ``{method: {metric: value}}`` over what was there, and print it."""
         self.load()
@@ -96,6 +108,11 @@ class Store:
         scores = compute()
         scores = scores if method is None else {method: scores}
         self.put(scores, experiment, data, seed, **settings)
+
+
+def chosen(args, *names):
+    """Some of the options of a command line."""
+    return {name: getattr(args, name) for name in names}
 
 
 def written(settings):
@@ -147,6 +164,12 @@ def measured(inside, score, y=None, answers=None):
     return found if y is None else found | {"aurc": aurc_score(y, answers, score)}
 
 
+def both(inside, outside):
+    """Which rows are known, and the scores of all."""
+    values = np.concatenate([inside, outside])
+    return np.arange(len(values)) < len(inside), values
+
+
 def sectors(offsets, n_sectors=36):
     """Which sector of the plane a point is in, seen from the origin."""
     share = (np.arctan2(offsets[:, 1], offsets[:, 0]) + np.pi) / (2 * np.pi)
@@ -176,12 +199,34 @@ def kept(path, compute):
     return value
 
 
-def parser(doc, name):
-    """A command line that knows where results and trained models go."""
+def parser(doc, name, options="", part=None):
+    """A command line that knows where results and trained models go.
+
+    ``options`` are written as a command line with the defaults, which say the types: a number
+    or None where there is no default, one value or more where there are several. ``part`` are
+    the choices of a first argument.
+    """
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
+    if part is not None:
+        made.add_argument("part", choices=part)
     cache = Path(tempfile.gettempdir()) / f"sklearn_ood_{name}"
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     made.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
+    for option in options.split("--")[1:]:
+        name, *values = option.split()
+        values = [number(value) for value in values] or [None]
+        kind = number if values[0] is None else type(values[0])
+        default, many = (values, "+") if len(values) > 1 else (values[0], None)
+        made.add_argument(f"--{name}", type=kind, nargs=many, default=default)
     return made
+
+
+def number(text):
+    """A number that a text says, whole where it can be, or the text."""
+    for kind in (int, float, str):
+        try:
+            return kind(text)
+        except ValueError:
+            continue

@@ -35,7 +35,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from lab import Store, images, parser, sectors, test_images, timed, toy_network
+from lab import Store, both, chosen, images, parser, sectors, test_images, timed, toy_network
 from peers import rescored
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, UniformOutliers
 from sklearn_ood.datasets import make_two_gaussians
@@ -207,6 +207,7 @@ def network(method, beta, args):
     """One way of training."""
     gan = {"n_channels": args.channels, "lr": args.lr}
     shared = {
+        "hidden_layer_sizes": (128,),
         "input_shape": (1, 28, 28) if args.inside == "mnist" else (3, 32, 32),
         "max_epochs": args.epochs,
         "batch_size": args.batch_size,
@@ -280,25 +281,27 @@ def choose(method, args):
     return {"beta": beta, "temperature": odin[0], "step": odin[1]}
 
 
-def judge(method, chosen, args):
+def judged(classifier, X, y, sets, odin):
     """Accuracy, calibration, and every set of outliers by the net's confidence and by ODIN."""
-    classifier = network(method, chosen["beta"], args)
-    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
-    X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
     probabilities = classifier.predict_proba(X)
     answers = classifier.classes_[probabilities.argmax(axis=1)]
     ece = expected_calibration_error(y, answers, probabilities.max(axis=1), n_bins=20)
-    metrics = chosen | {"accuracy": (answers == y).mean(), "ece": ece, "seconds": seconds}
-    sets = unknown(args)
-    odin = chosen["temperature"], chosen["step"]
+    metrics = {"accuracy": (answers == y).mean(), "ece": ece}
     for detector, settings in (("baseline", ()), ("ODIN", odin)):
         inside = scores(classifier, X, *settings)
         for name, rows in sets.items():
-            both = np.concatenate([inside, scores(classifier, rows, *settings)])
-            is_in = np.arange(len(both)) < len(inside)
-            report = ood_report(is_in, both)
+            report = ood_report(*both(inside, scores(classifier, rows, *settings)))
             metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
     return metrics
+
+
+def judge(method, best, args):
+    """One way of training on test images."""
+    classifier = network(method, best["beta"], args)
+    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
+    X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
+    odin = best["temperature"], best["step"]
+    return best | judged(classifier, X, y, unknown(args), odin) | {"seconds": seconds}
 
 
 def image_tables(args):
@@ -308,36 +311,27 @@ def image_tables(args):
     args.out = args.out or (["notmnist", "omniglot"] if gray else ["tinyimagenet"])
     store = Store("lee", args.results)
     keys = ("net", "rows", "test_rows", "epochs", "batch_size", "lr", "channels", "seen")
-    settings = {key: getattr(args, key) for key in keys}
+    settings = chosen(args, *keys)
     for method in args.methods:
         like = "joint GAN" if "GAN" in method else method
         where = "images, choice", args.inside, like, args.seed
         store.run(partial(choose, like, args), *where, **settings)
-        choices = store.find("images, choice", args.inside, args.seed, **settings)
-        chosen = {key: float(text) for key, text in choices[like].items()}
-        compute = partial(judge, method, chosen, args)
+        best = store.numbers(like, "images, choice", args.inside, args.seed, **settings)
+        compute = partial(judge, method, best, args)
         store.run(compute, "images", args.inside, method, args.seed, **settings)
 
 
 PARTS = {"toys": toys, "collapse": collapses, "images": image_tables}
+OPTIONS = """
+    --epochs 100 --seeds 5 --net small_cnn --rows --test-rows --batch-size 64 --lr 2e-4
+    --channels 128 --seed 0 --seen"""
 
 
 def main():
-    cli = parser(__doc__, "lee")
-    cli.add_argument("part", choices=PARTS)
-    cli.add_argument("--epochs", type=int, default=100)
-    cli.add_argument("--seeds", type=int, default=5, help="of toys")
+    cli = parser(__doc__, "lee", OPTIONS, PARTS)
     cli.add_argument("--in", dest="inside", default="mnist", choices=("mnist", "cifar10"))
     cli.add_argument("--out", nargs="+", help="names of test outliers")
-    cli.add_argument("--seen", help="the set of the known outliers")
-    cli.add_argument("--net", default="small_cnn")
     cli.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    cli.add_argument("--rows", type=int)
-    cli.add_argument("--test-rows", type=int, help="of every test set")
-    cli.add_argument("--batch-size", type=int, default=64)
-    cli.add_argument("--lr", type=float, default=2e-4)
-    cli.add_argument("--channels", type=int, default=128)
-    cli.add_argument("--seed", type=int, default=0, help="of images")
     args = cli.parse_args()
     PARTS[args.part](args)
 

@@ -1,7 +1,7 @@
 """Lee et al. (2018), tables 1 to 6, on all of CIFAR-10 with VGG13 or AlexNet: for a GPU.
 
-The networks, losses and heads are the package's; the loop is plain torch, each training's step
-a CUDA graph (on a CPU it runs as it is), equal to the package's own step. As the paper has it:
+Networks, losses, heads and steps are the package's; the loop is plain torch, each training's
+step a CUDA graph (on a CPU it runs as it is). As the paper has it:
 Adam at 2e-4, a tenth after 60 % of the epochs, no augmentation, the authors' start weights. Two
 classes are held out first, to choose ODIN's temperature and step by AUROC; then all ten are
 taught. Known outliers are digits in colour or the first half of TinyImageNet's test images; the
@@ -20,116 +20,83 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from torch import nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy, softplus
 
-from lab import Store, images, parser, timed
-from peers import rescored
-from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, SoftmaxClassifier
-from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
-from sklearn_ood.nets._evaluation import map_batches
-from sklearn_ood.outliers._gan import pull_away_term
+from lab import Store, chosen, images, parser, timed
+from lee import judged, scores
+from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier
+from sklearn_ood.metrics import auroc
+from sklearn_ood.nets._training import Net, make_net
+from sklearn_ood.outliers._gan import GANOutlierNet
+from sklearn_ood.outliers._training import OutlierNet
 
 SHAPE, CLASSES = (3, 32, 32), 10
 METHODS = {
     "cross entropy": {},
     "explicit, digits": {"seen": "mnist"},
     "explicit, tinyimagenet": {"seen": "tinyimagenet"},
-    "K+1, digits": {"seen": "mnist", "reject": True},
-    "original GAN": {"gan": GANOutliers(guided=False), "beta": 1.0},
+    "K+1, digits": {"seen": "mnist"},
+    "original GAN": {"gan": GANOutliers(guided=False)},
     "joint GAN": {"gan": GANOutliers(), "beta": 0.1},
-    "joint GAN, beta 1": {"gan": GANOutliers(), "beta": 1.0},
-    "joint GAN + PT": {"gan": GANOutliers(pull_away=1.0), "beta": 1.0},
+    "joint GAN, beta 1": {"gan": GANOutliers()},
+    "joint GAN + PT": {"gan": GANOutliers(pull_away=1.0)},
 }
 TEMPERATURES, STEPS = (1.0, 10.0, 100.0, 1000.0), (0.0, 5e-4, 1e-3, 2e-3, 4e-3, 1e-2)
 
 
-class Training:
-    """One way of training, step by step; ``draw`` gives known outliers, where there are any."""
-
-    def __init__(self, network, loss, *, lr, beta=1.0, gan=None, networks=(), draw=None):
-        self.network, self.loss, self.beta, self.gan, self.draw = network, loss, beta, gan, draw
-        self.device = next(network.parameters()).device
-        self.networks, self.on_gpu = networks, self.device.type == "cuda"
-        betas = [(0.9, 0.999), *[(0.5, 0.999)] * len(networks)]
-        self.optimizers = [
-            torch.optim.Adam(
-                each.parameters(),
-                torch.tensor(lr, device=self.device) if self.on_gpu else lr,
-                betas=pair,
-                capturable=self.on_gpu,
-            )
-            for each, pair in zip((network, *networks), betas, strict=True)
-        ]
-
-    def step(self, inputs, targets):
-        """The discriminator's, the generator's and the classifier's step (algorithm 1)."""
-        outliers = None
-        if self.gan:
-            self._play(inputs)
-            with torch.no_grad():
-                outliers = self.generate(len(inputs))
-        elif self.draw:
-            outliers = self.draw(len(inputs))
-        if outliers is None:
-            loss = cross_entropy(self.network(inputs), targets)
-        else:
-            outputs = self.network(torch.cat([inputs, outliers]))
-            of_rows, of_outliers = self.loss(
-                outputs[: len(inputs)], targets, outputs[len(inputs) :]
-            )
-            loss = of_rows + self.beta * of_outliers
-        self._descend(0, loss)
-        return loss.detach()
-
-    def generate(self, n):
-        latents = torch.randn(n, self.gan.latent_dim, device=self.device)
-        return self.networks[0](latents).flatten(1)
-
-    def _play(self, inputs):
-        fakes, judge = self.generate(len(inputs)), self.networks[1]
-        judged = softplus(-judge(inputs)).mean() + softplus(judge(fakes.detach())).mean()
-        self._descend(2, judged)
-        fooled = softplus(-judge(fakes)).mean()
-        if self.gan.guided:
-            statistics = {k: buffer.clone() for k, buffer in self.network.named_buffers()}
-            said = functional_call(self.network, statistics, fakes)
-            fooled = fooled + self.beta * self.loss.outlier_loss(said)
-        if self.gan.pull_away:
-            fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
-        self._descend(1, fooled)
-
-    def _descend(self, number, loss):
-        optimizer = self.optimizers[number]
-        weights = list((self.network, *self.networks)[number].parameters())
-        optimizer.zero_grad()
-        loss.backward(inputs=weights)
-        optimizer.step()
-
-    def slow_down(self, factor):
-        """A smaller learning rate, written where a graph reads it."""
-        for optimizer in self.optimizers:
-            optimizer.param_groups[0]["lr"] *= factor
+def prepared(template, rows, n_classes, *, lr, beta=1.0, gan=None, bank=None):
+    """A net of the package, ready to step; ``bank`` has known outliers, if there are any."""
+    network = authors_weights(template.make_network(n_classes, SHAPE))
+    made, loss = partial(make_net, network, lr=lr), template.make_loss(None)
+    if gan is None and bank is None:
+        net = made(net_class=Net).initialize()
+    else:
+        options = {"beta": beta, "outlier_ratio": 1.0} | ({"gan": gan} if gan else {})
+        kind = GANOutlierNet if gan else OutlierNet
+        net = made(criterion=loss, net_class=kind, net_params=options)
+        if gan:
+            net.networks = gan.make_networks(SHAPE, rows)
+        net.initialize()
+        net.supply([net.generate if gan else partial(some_of, on_device(bank, net))], [1.0])
+    net.notify("on_train_begin", X=None, y=None)
+    for optimizer in optimizers(net):
+        if net.device.startswith("cuda"):
+            rate = torch.tensor(optimizer.param_groups[0]["lr"], device=net.device)
+            optimizer.param_groups[0] |= {"capturable": True, "lr": rate}
+    return net
 
 
-def run(training, rows, codes, *, epochs, batch_size, seed):
+def some_of(bank, n):
+    return bank[torch.randint(len(bank), (n,), device=bank.device)]
+
+
+def on_device(array, net):
+    return torch.from_numpy(array).to(net.device)
+
+
+def optimizers(net):
+    """The classifier's, and those of a GAN."""
+    return [net.optimizer_, *(each for _, each in getattr(net, "players_", ()))]
+
+
+def run(net, rows, codes, *, epochs, batch_size, seed):
     """Train: the step recorded once as a CUDA graph, and replayed on batches."""
     order = np.random.RandomState(seed)
     inputs, targets = rows[:batch_size].clone(), codes[:batch_size].clone()
-    step = partial(training.step, inputs, targets)
-    if training.on_gpu:
+    step = partial(net.train_step, (inputs, targets))
+    if rows.is_cuda:
         step = recorded(step)
     for epoch in range(epochs):
         if epoch == max(1, round(0.6 * epochs)):
-            training.slow_down(0.1)
+            for optimizer in optimizers(net):
+                optimizer.param_groups[0]["lr"] *= 0.1  # in place: a graph reads it there
         index = torch.from_numpy(order.permutation(len(rows))).to(rows.device)
         for batch in index.split(batch_size):
             if len(batch) == batch_size:
                 inputs.copy_(rows[batch])
                 targets.copy_(codes[batch])
-                loss = step()
-    if not torch.isfinite(loss):
-        raise ValueError(f"Training diverged: the last loss is {float(loss)}.")
+                losses = step()
+    if not torch.isfinite(losses["loss"]):
+        raise ValueError(f"Training diverged: the last loss is {float(losses['loss'])}.")
 
 
 def recorded(step):
@@ -142,11 +109,11 @@ def recorded(step):
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        loss = step()
+        losses = step()
 
     def replay():
         graph.replay()
-        return loss
+        return losses
 
     return replay
 
@@ -171,41 +138,23 @@ def colored(name, split="train"):
 
 
 def taught(method, rows, codes, seen, args, seed):
-    """The trained network of one method, its loss, and the seconds that it took."""
-    settings = dict(METHODS[method])
-    settings.pop("seen", None)
-    kind = RejectClassifier if settings.pop("reject", False) else ConfidentClassifier
+    """The classifier trained by one method, and the seconds that it took."""
+    settings = {key: value for key, value in METHODS[method].items() if key != "seen"}
+    if "gan" in settings:
+        settings["gan"] = clone(settings["gan"]).set_params(n_channels=args.channels)
     torch.manual_seed(seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    template = kind(args.net)
-    network = authors_weights(template.make_network(int(codes.max()) + 1, SHAPE)).to(device)
-    gan, networks, draw = settings.pop("gan", None), (), None
-    if gan:
-        gan = clone(gan).set_params(n_channels=args.channels)
-        networks = tuple(each.to(device) for each in gan.make_networks(SHAPE, rows))
-    if seen is not None:
-        bank = torch.from_numpy(seen).to(device)
-        draw = lambda n: bank[torch.randint(len(bank), (n,), device=device)]  # noqa: E731
-    loss = template.make_loss(None).to(device)
-    training = Training(
-        network, loss, lr=args.lr, gan=gan, networks=networks, draw=draw, **settings
-    )
-    data = torch.from_numpy(rows).to(device), torch.from_numpy(codes).to(device)
+    kind = RejectClassifier if "K+1" in method else ConfidentClassifier
+    classifier = kind(args.net, hidden_layer_sizes=(128,))
+    n_classes = int(codes.max()) + 1
+    net = prepared(classifier, rows, n_classes, lr=args.lr, bank=seen, **settings)
     schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": seed}
-    _, seconds = timed(lambda: run(training, *data, **schedule))
-    return network.eval(), template, seconds
-
-
-def scores(network, template, n_classes, X, temperature=1.0, step=0.0):
-    """The template's own score of rows, or ODIN's of a softmax."""
-    if isinstance(template, RejectClassifier):
-        head = template.make_head()
-        outputs = map_batches(network, X, device=next(network.parameters()).device)
-        return head.score(torch.from_numpy(outputs).double()).numpy()
-    softmax = SoftmaxClassifier.from_module(network.network, range(n_classes), SHAPE)
-    if (temperature, step) != (1.0, 0.0):
-        softmax = rescored(softmax, temperature=temperature, epsilon=step)
-    return softmax.score_samples(X)
+    data = on_device(rows, net), on_device(codes, net)
+    _, seconds = timed(lambda: run(net, *data, **schedule))
+    net.module_.eval()
+    classifier.net_, classifier.classes_ = net, np.arange(n_classes)
+    classifier.input_shape_, classifier.n_features_in_ = SHAPE, rows.shape[1]
+    classifier.center_, classifier.temperature_ = None, 1.0
+    return classifier, seconds
 
 
 def choose(method, data, seen, args, seed):
@@ -213,58 +162,39 @@ def choose(method, data, seen, args, seed):
     rows, codes = data
     inside = codes < CLASSES - 2
     n_judged = min(1000, len(rows) // 4)
-    judged = np.random.RandomState(seed).permutation(len(rows))[:n_judged]
-    train = inside & ~np.isin(np.arange(len(rows)), judged)
-    network, template, _ = taught(method, rows[train], codes[train], seen, args, seed)
+    asked = np.random.RandomState(seed).permutation(len(rows))[:n_judged]
+    train = inside & ~np.isin(np.arange(len(rows)), asked)
+    classifier, _ = taught(method, rows[train], codes[train], seen, args, seed)
 
     def area(odin):
-        found = scores(network, template, CLASSES - 2, rows[judged], *odin)
-        return auroc(inside[judged], found)
+        return auroc(inside[asked], scores(classifier, rows[asked], *odin))
 
     temperature, step = max(product(TEMPERATURES, STEPS), key=area)
     return {"temperature": temperature, "step": step}
 
 
 def judge(method, data, seen, odin, tests, args, seed):
-    """Accuracy, calibration with and without a temperature, and every set of outliers."""
-    network, template, seconds = taught(method, *data, seen, args, seed)
+    """All that is measured of one method, and whether the classifier died."""
+    classifier, seconds = taught(method, *data, seen, args, seed)
+    sets = {name: rows for name, (rows, _) in tests.items() if name != "cifar10"}
     X, y = tests["cifar10"]
-    device = next(network.parameters()).device
-    logits = torch.from_numpy(map_batches(network, X, device=device)).double()[:, :CLASSES]
-    metrics = odin | {"accuracy": (logits.argmax(1).numpy() == y).mean(), "seconds": seconds}
-    spread = torch.log_softmax(logits, 1).std(0).max()
-    metrics |= {"spread": float(spread)}  # near zero where the classifier died
-    p = torch.softmax(logits, 1).numpy()
-    metrics["ece"] = expected_calibration_error(y, p.argmax(1), p.max(1), n_bins=20)
-    for detector, settings in (("baseline", ()), ("ODIN", tuple(odin.values()))):
-        inside = scores(network, template, CLASSES, X, *settings)
-        for name, (rows, _) in tests.items():
-            if name == "cifar10":
-                continue
-            outside = scores(network, template, CLASSES, rows, *settings)
-            is_in = np.arange(len(inside) + len(outside)) < len(inside)
-            report = ood_report(is_in, np.concatenate([inside, outside]))
-            metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
-    return metrics
+    metrics = judged(classifier, X, y, sets, (odin["temperature"], odin["step"]))
+    spread = classifier.predict_log_proba(X).std(axis=0).max()  # near zero where it died
+    return odin | metrics | {"spread": spread, "seconds": seconds}
 
 
-def test_sets(args):
-    """CIFAR-10's test part, and the unseen sets."""
+def test_sets(n):
+    """At most n rows of CIFAR-10's test part, with labels, and of each unseen set."""
     rng = np.random.RandomState(0)
-    tiny, _ = colored("tinyimagenet", "test")
-    sets = {
-        "cifar10": colored("cifar10", "test"),
-        "tinyimagenet": (tiny[len(tiny) // 2 :], None),
-        "digits": (colored("mnist", "test")[0], None),
-        "notmnist": (colored("notmnist", "test")[0], None),
-        "uniform": (rng.uniform(size=(2000, 3072)).astype(np.float32), None),
-        "gaussian": (
-            rng.normal(0.5, 1.0, size=(2000, 3072)).clip(0, 1).astype(np.float32),
-            None,
-        ),
+    sets = {name: colored(name, "test") for name in ("cifar10", "notmnist")}
+    sets["digits"], (tiny, _) = colored("mnist", "test"), colored("tinyimagenet", "test")
+    noise = {
+        "tinyimagenet": tiny[len(tiny) // 2 :],
+        "uniform": rng.uniform(size=(2000, 3072)).astype(np.float32),
+        "gaussian": rng.normal(0.5, 1.0, size=(2000, 3072)).clip(0, 1).astype(np.float32),
     }
-    n = args.test_rows
-    return {name: (X[:n], None if y is None else y[:n]) for name, (X, y) in sets.items()}
+    sets |= {name: (rows, np.zeros(len(rows))) for name, rows in noise.items()}
+    return {name: (X[:n], y[:n]) for name, (X, y) in sets.items()}
 
 
 def known(name, n):
@@ -275,31 +205,27 @@ def known(name, n):
     return (X[: len(X) // 2] if name == "tinyimagenet" else X)[:n]
 
 
+OPTIONS = """
+    --seeds 1 --net vgg13 --epochs 100 --batch-size 64 --lr 2e-4 --channels 128
+    --rows --test-rows"""
+
+
 def main():
-    cli = parser(__doc__, "lee_gpu")
-    cli.add_argument("--net", default="vgg13", choices=("vgg13", "alexnet", "small_cnn"))
+    cli = parser(__doc__, "lee_gpu", OPTIONS)
     cli.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    cli.add_argument("--seeds", type=int, default=1)
-    cli.add_argument("--epochs", type=int, default=100)
-    cli.add_argument("--batch-size", type=int, default=64)
-    cli.add_argument("--lr", type=float, default=2e-4)
-    cli.add_argument("--channels", type=int, default=128)
-    cli.add_argument("--rows", type=int)
-    cli.add_argument("--test-rows", type=int)
     args = cli.parse_args()
     is_cuda = torch.cuda.is_available()
     keys = ("net", "epochs", "batch_size", "lr", "channels", "rows", "test_rows")
-    settings = {key: getattr(args, key) for key in keys}
+    settings = chosen(args, *keys)
     settings["device"] = torch.cuda.get_device_name() if is_cuda else "cpu"
     store = Store("lee_gpu", args.results)
     X, y = colored("cifar10")
-    data, tests = (X[: args.rows], y[: args.rows].astype(np.int64)), test_sets(args)
+    data, tests = (X[: args.rows], y[: args.rows].astype(np.int64)), test_sets(args.test_rows)
     for seed, method in product(range(args.seeds), args.methods):
         seen = known(METHODS[method].get("seen"), args.rows)
         compute = partial(choose, method, data, seen, args, seed)
         store.run(compute, "choice", "cifar10", method, seed, **settings)
-        text = store.find("choice", "cifar10", seed, **settings)[method]
-        odin = {key: float(text[key]) for key in ("temperature", "step")}
+        odin = store.numbers(method, "choice", "cifar10", seed, **settings)
         compute = partial(judge, method, data, seen, odin, tests, args, seed)
         store.run(compute, "cifar10", "cifar10", method, seed, **settings)
 

@@ -144,15 +144,12 @@ def compare_candidates(X, y, train):
 
 
 def main():
-    cli = parser(__doc__, "outlier_tables")
-    cli.add_argument("table", choices=("digits", *CLASS_TABLES))
-    cli.add_argument("--splits", type=int, default=5)
-    cli.add_argument("--rows", type=int, help="of the table, for a trial")
+    cli = parser(__doc__, "outlier_tables", "--splits 5 --rows", ("digits", *CLASS_TABLES))
     cli.add_argument("--candidates", action="store_true")
     cli.add_argument("--defaults", action="store_true")
     args = cli.parse_args()
-    is_digits = args.table == "digits"
-    X, y = load_digits(return_X_y=True) if is_digits else table(args.table, args.rows)
+    is_digits = args.part == "digits"
+    X, y = load_digits(return_X_y=True) if is_digits else table(args.part, args.rows)
     splitter = LeaveClassesOut(n_out=0.3, n_splits=5, test_size=0.3, random_state=0)
     splits = list(splitter.split(X, y))
     if args.candidates:
@@ -163,7 +160,7 @@ def main():
         compute, settings = partial(run_split, X, y, train, test, number), TRIALS
         if args.defaults:
             compute, settings = partial(judged, defaults(number), X, y, train, test), {}
-        where = {"data": args.table, "seed": number, "rows": args.rows}
+        where = {"data": args.part, "seed": number, "rows": args.rows}
         store.run(compute, "classes left out", **where, **settings)
 
 

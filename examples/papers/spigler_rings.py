@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 from scipy.special import softmax
 
-from lab import Store, kept, parser
+from lab import Store, both, chosen, kept, parser
 from sklearn_ood import DAEConfidence
 from sklearn_ood.datasets import inside_rings, make_rings
-from spigler import chosen, separation
+from sklearn_ood.metrics import auroc
 
 ALPHA, BETA, N_RINGS, N_CENTERS = 40.0, 5.0, 32_000, 8_000
 
@@ -29,22 +29,14 @@ def rings_data(seed):
     return *train, *test
 
 
-def fit_rings(args):
+def fit_rings(cache, noise=0.2, steps=50_000, batch_size=64, seed=0):
     """The network of figure 2, and the seconds that it took."""
-    X, y, *_ = rings_data(args.seed)
-    classifier = DAEConfidence(
-        hidden_layer_sizes=(200, 200),
-        noise=args.noise,
-        alpha=ALPHA,
-        beta=BETA,
-        max_epochs=max(1, round(args.steps * args.batch_size / N_RINGS)),
-        batch_size=args.batch_size,
-        lr=1e-3,
-        lr_schedule=None,
-        reconstruction_weight=1.0,
-        random_state=args.seed,
-    )
-    path = args.cache / f"rings-{args.noise}-{args.steps}-{args.seed}.joblib"
+    X, y, *_ = rings_data(seed)
+    epochs = max(1, round(steps * batch_size / N_RINGS))
+    training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
+    constant = {"lr": 1e-3, "lr_schedule": None, "reconstruction_weight": 1.0}
+    classifier = DAEConfidence(noise=noise, alpha=ALPHA, beta=BETA, **training, **constant)
+    path = cache / f"rings-{noise}-{steps}-{seed}.joblib"
     return kept(path, lambda: classifier.fit(X, y))
 
 
@@ -59,7 +51,7 @@ def accepted_outside(score, inside):
     outside = square()[~inside_rings(square())]
     scores_in, scores_out = score(inside), score(outside)
     cuts = {"confidence 50%": np.log(0.5), "95% of the rings": np.quantile(scores_in, 0.05)}
-    metrics = {"AUROC": separation(scores_in, scores_out)}
+    metrics = {"AUROC": auroc(*both(scores_in, scores_out))}
     for name, cut in cuts.items():
         metrics[f"at {name} outside accepted"] = (scores_out >= cut).mean()
         metrics[f"at {name} inside rejected"] = (scores_in < cut).mean()
@@ -86,7 +78,8 @@ def ideal_log_confidence(centers, noise, rows):
 
 def rings(args, store):
     """Figure 2: share of the plane outside the rings that is accepted, and of the rings."""
-    classifier, seconds = fit_rings(args)
+    training = chosen(args, "noise", "steps", "batch_size", "seed")
+    classifier, seconds = fit_rings(args.cache, **training)
     *_, inside, labels = rings_data(args.seed)
     metrics = accepted_outside(classifier.score_samples, inside)
     metrics |= {"seconds": seconds, "accuracy": classifier.score(inside, labels)}
@@ -117,20 +110,13 @@ def default_rings(args, store):
 
 
 SECTIONS = {"rings": rings, "ideal": ideal_rings, "default": default_rings}
+OPTIONS = "--noise 0.2 --steps 50000 --batch-size 64 --seed 0"
 
 
-def options():
-    """The command line, which the figures share."""
-    cli = parser(__doc__, "spigler")
-    cli.add_argument("--noise", type=float, default=0.2)
-    cli.add_argument("--steps", type=int, default=50_000)
-    cli.add_argument("--batch-size", type=int, default=64)
-    cli.add_argument("--seed", type=int, default=0)
-    return cli
+def main():
+    args = parser(__doc__, "spigler", OPTIONS, SECTIONS).parse_args()
+    SECTIONS[args.part](args, Store("spigler", args.results))
 
 
 if __name__ == "__main__":
-    cli = options()
-    cli.add_argument("section", choices=SECTIONS)
-    args = cli.parse_args()
-    SECTIONS[args.section](args, Store("spigler", args.results))
+    main()

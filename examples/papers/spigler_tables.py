@@ -10,6 +10,8 @@ on small images of one digit at a time.
     python examples/papers/spigler_tables.py tabular --data dry_bean
     python examples/papers/spigler_tables.py settings --rows 1000 --splits 1
     python examples/papers/spigler_tables.py one-class --rows 400 --splits 1
+
+``--rows`` is how many train at most, ``--steps`` how many steps about.
 """
 
 from functools import partial
@@ -154,15 +156,14 @@ SECTIONS = {
 }
 
 
+OPTIONS = "--rows 5000 --steps 4000 --splits"
+
+
 def main():
-    cli = parser(__doc__, "spigler")
-    cli.add_argument("section", choices=SECTIONS)
+    cli = parser(__doc__, "spigler", OPTIONS, SECTIONS)
     cli.add_argument("--data", nargs="+", help="some of the tables")
-    cli.add_argument("--rows", type=int, default=5_000, help="most rows to train on")
-    cli.add_argument("--steps", type=int, default=4_000, help="of training, about")
-    cli.add_argument("--splits", type=int)
     args = cli.parse_args()
-    experiment, run, tables, n_splits = SECTIONS[args.section]
+    experiment, run, tables, n_splits = SECTIONS[args.part]
     store = Store("spigler", args.results)
     settings = {"rows": args.rows, "steps": args.steps}
     for name in args.data or tables:

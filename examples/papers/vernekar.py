@@ -24,7 +24,7 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import chi2
 from sklearn.base import clone
 
-from lab import Store, parser, sectors, toy_network
+from lab import Store, chosen, parser, sectors, toy_network
 from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, RejectClassifier
 from sklearn_ood.datasets import make_two_gaussians
 
@@ -161,10 +161,7 @@ def dimensions(args):
 
 
 def main():
-    cli = parser(__doc__, "vernekar")
-    cli.add_argument("--seeds", type=int, default=5)
-    cli.add_argument("--sigma", type=float, default=2.0)
-    cli.add_argument("--epochs", type=int, default=60)
+    cli = parser(__doc__, "vernekar", "--seeds 5 --sigma 2.0 --epochs 60")
     cli.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     cli.add_argument("--dimensions", nargs="+", type=int, help="of four Gaussians")
     args = cli.parse_args()
@@ -172,13 +169,12 @@ def main():
         dimensions(args)
         return
     store = Store("vernekar", args.results)
-    settings = {"sigma": args.sigma, "epochs": args.epochs}
+    settings = chosen(args, "sigma", "epochs")
     keys = settings | {"batch_size": BATCH_SIZE, "net": "500-500"}
-    for seed in range(args.seeds):
-        for source in args.sources:
-            for kind in kinds_for(source):
-                compute = partial(run, kind, source, seed, **settings)
-                store.run(compute, "two Gaussians", source, kind, seed, **keys)
+    for seed, source in product(range(args.seeds), args.sources):
+        for kind in kinds_for(source):
+            compute = partial(run, kind, source, seed, **settings)
+            store.run(compute, "two Gaussians", source, kind, seed, **keys)
 
 
 if __name__ == "__main__":

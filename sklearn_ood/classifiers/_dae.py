@@ -168,21 +168,6 @@ class DAEConfidence(NetClassifier):
             balance_weights(autoencoder)
         return autoencoder
 
-    def fit(self, X, y=None):
-        """Train the autoencoder and the classifier on the in-distribution rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        y : array-like of shape (n_samples,), default=None
-            As for other classifiers; None, or a single class, makes a model of one class.
-
-        Returns
-        -------
-        self
-        """
-        return super().fit(X, y)
-
     @block_by_block
     def predict(self, X):
         best = self.predict_log_proba(X).argmax(axis=1)

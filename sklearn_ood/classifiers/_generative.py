@@ -224,10 +224,6 @@ class GenerativeClassifier(OODClassifier):
         similarity = self._map(self._similarity, rows)
         return np.maximum(similarity, LEAST_SIMILARITY, dtype=np.float64)
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.temperature_)
 

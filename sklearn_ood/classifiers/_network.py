@@ -262,11 +262,11 @@ class NetClassifier(OODClassifier):
         held_out = hold_out_each_class(codes, self.validation_fraction, seed)
         return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
 
-    def _make_net(self, data, seed, *, net_class=Net, make_loss=None, **options):
+    def _make_net(self, data, seed, *, net_class=Net, **options):
         """A net ready to be trained; ``options`` are the net class's own parameters."""
         return make_net(
             self.make_network(len(data.classes), data.input_shape),
-            criterion=(make_loss or self.make_loss)(self._class_weights(data)),
+            criterion=self.make_loss(self._class_weights(data)),
             net_class=net_class,
             **training_parameters(self) | {"net_params": options | (self.net_params or {})},
         )

@@ -1,45 +1,52 @@
 """Classifiers whose net learns from outliers: unsure of them, or rejecting them."""
 
 import math
-import warnings
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-from scipy.stats import entropy
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_ood._parameters import NonNegative, Positive
 from sklearn_ood.classifiers._softmax import LogitClassifier
-from sklearn_ood.nets._evaluation import forward, map_batches, undisturbed
+from sklearn_ood.nets._evaluation import map_batches, undisturbed
 from sklearn_ood.nets._heads import RejectHead
 from sklearn_ood.nets._modules import InputShape
-from sklearn_ood.nets._training import Seeded, recorded
+from sklearn_ood.nets._training import Seeded
 from sklearn_ood.nets._whitening import Whitened
-from sklearn_ood.outliers._boundary import class_means
+from sklearn_ood.outliers._boundary import BoundaryOutliers
 from sklearn_ood.outliers._gan import GANOutlierNet, GANOutliers
-from sklearn_ood.outliers._names import resolve_sources
+from sklearn_ood.outliers._sources import (
+    CallableOutliers,
+    GivenOutliers,
+    MixupOutliers,
+    NoiseOutliers,
+    OutlierSource,
+    UniformOutliers,
+)
 from sklearn_ood.outliers._training import OutlierLoss, OutlierNet
 
 # Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
 # fewer where rows are wide.
 BANK_RATIO = 8
 BANK_FLOATS = 2**24
-# Spread of a generator's samples, in the data's, below which they are all the same.
-COLLAPSED = 1e-3
-N_CHECKED = 256
-# Nats by which log-probabilities of different rows differ where a net says nothing.
-SAME_ANSWER = 0.05
-# Share of what was learned of the classes that is lost again at the end.
-FORGOTTEN = 0.5
 # Columns of a table from which on its own mlp does not see whitened ones.
 MAX_WHITENED = 1024
+SOURCES = {
+    "given": GivenOutliers(),
+    "gan": GANOutliers(),
+    "original_gan": GANOutliers(guided=False),
+    "boundary": BoundaryOutliers(),
+    "uniform": UniformOutliers(),
+    "mixup": MixupOutliers(),
+    "noise": NoiseOutliers(),
+}
 
 
 class OutlierClassifier(LogitClassifier):
@@ -124,7 +131,8 @@ class OutlierClassifier(LogitClassifier):
 
     @property
     def _gan(self):
-        return _gan_of(resolve_sources(self.outliers)[0])
+        sources, _ = resolve_sources(self.outliers)
+        return next((each for each in sources if isinstance(each, GANOutliers)), None)
 
     def _whitens(self, input_shape):
         own = isinstance(self.module, str) and self.module in ("auto", "mlp")
@@ -133,8 +141,8 @@ class OutlierClassifier(LogitClassifier):
     def _make_net(self, data, seed):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
-            return super()._make_net(data, seed, make_loss=super().make_loss)
-        gan, (rows, _) = _gan_of(sources), data.in_distribution
+            return super()._make_net(data, seed)
+        gan, (rows, _) = self._gan, data.in_distribution
         options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
         options |= {"beta": float(self.beta), "outlier_ratio": float(self.outlier_ratio)}
         options["unseen"] = self.validation_fraction if self.early_stopping else 0.0
@@ -153,60 +161,47 @@ class OutlierClassifier(LogitClassifier):
 
     def _train(self, net, data, training, held_out, random):
         super()._train(net, data, training, held_out, random)
-        if isinstance(net, OutlierNet):
-            check_answers(net, *training)
-        if isinstance(net, GANOutlierNet):
+        if self.beta:
             with random:
-                check_spread(net, *training)
+                net.check(*training)
 
 
-def _gan_of(sources):
-    return next((source for source in sources if isinstance(source, GANOutliers)), None)
+def resolve_sources(outliers):
+    """Lists of the sources, at most one of them a GAN, and weights that a parameter names.
+
+    Examples
+    --------
+    >>> from sklearn_ood.classifiers._outlier import resolve_sources
+    >>> resolve_sources({"boundary": 2, "uniform": 1})
+    ([BoundaryOutliers(), UniformOutliers()], [2.0, 1.0])
+    """
+    pairs = list(outliers.items()) if isinstance(outliers, dict) else [(outliers, 1.0)]
+    if not pairs:
+        raise ValueError("Got outliers={}, but expected at least one source.")
+    sources = [_source(outliers, source) for source, _ in pairs]
+    if sum(isinstance(source, GANOutliers) for source in sources) > 1:
+        raise ValueError(f"Got outliers={outliers!r}, but expected at most one GAN.")
+    for source, weight in pairs:
+        if not isinstance(weight, Real) or not 0 < weight < np.inf:
+            raise ValueError(
+                f"Got outliers with weight {weight!r} for {source!r}, but expected a finite "
+                "number > 0; leave out what is not wanted."
+            )
+    return sources, [float(weight) for _, weight in pairs]
 
 
-def check_answers(net, rows, codes):
-    """Warn if ``net``, as it was trained, says the same of all rows, or forgot the classes."""
-    some = rows[:: -(-len(rows) // N_CHECKED)]
-    outputs = torch.from_numpy(forward(net, some))
-    logits = getattr(net.criterion_, "class_logits", lambda outputs: outputs)(outputs)
-    spread = float(torch.log_softmax(logits, dim=1).std(dim=0).max())
-    losses = recorded(net, "train_class_loss")
-    learned = entropy(np.bincount(codes)) - min(losses)
-    if len(some) > 1 and not spread > SAME_ANSWER:
-        found = f"its log-probabilities differ by {spread:.2g} nats from row to row"
-    elif 0 < FORGOTTEN * learned < losses[-1] - min(losses):
-        found = f"its loss on the classes rose from {min(losses):.2g} to {losses[-1]:.2g}"
-    else:
-        return
-    warnings.warn(
-        f"The classifier says little of the classes: {found}. Outliers that resemble the data "
-        "can bring a deep network without normalisation to this, from which it may not "
-        "recover; take a smaller beta or lr, batch normalisation, or scale the inputs.",
-        ConvergenceWarning,
-        stacklevel=2,
+def _source(outliers, source):
+    """The source that a name or a callable stands for."""
+    if isinstance(source, str) and source in SOURCES:
+        return SOURCES[source]
+    if isinstance(source, OutlierSource):
+        return source
+    if callable(source):
+        return CallableOutliers(source)
+    raise ValueError(
+        f"Got outliers={outliers!r}, but expected one of {sorted(SOURCES)}, a callable "
+        "(X, y, n, random_state) -> X_out, GANOutliers(...), or a dict of these to weights."
     )
-
-
-@torch.no_grad()
-def check_spread(net, rows, codes):
-    """Raise if the generator of ``net`` makes one row again and again, warn if one class."""
-    samples = net.generate(N_CHECKED).cpu().numpy()
-    spread, expected = (np.sqrt(part.var(axis=0).sum()) for part in (samples, rows))
-    if not spread > COLLAPSED * expected:
-        raise ValueError(
-            f"The generator collapsed: its samples spread {spread:.2g}, the data "
-            f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, or "
-            "take outliers='boundary', which needs no generator."
-        )
-    nearest = np.unique(pairwise_distances_argmin(samples, class_means(rows, codes)))
-    if len(nearest) == 1:
-        warnings.warn(
-            f"The generator collapsed onto one class: all of {N_CHECKED} samples are nearest "
-            f"to the mean of class number {nearest[0]}. Pass GANOutliers with pull_away > 0 or "
-            "a smaller lr, train longer, or take outliers='boundary' without a generator.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
 
 
 def uniform_divergence(logits):
@@ -230,10 +225,14 @@ class ConfidentClassifier(OutlierClassifier):
 
     Parameters
     ----------
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Dense layers of "mlp" and "small_cnn". One layer alone pays for its doubts about
+        outliers with accuracy where there are many classes.
     beta : float >= 0, default=0.03
         Weight of the divergence on outliers. 0 trains, bit for bit, what
-        :class:`SoftmaxClassifier` trains. At 1 outliers that resemble the data can bring a
-        deep network without normalisation to say the same of all rows; fit warns.
+        :class:`SoftmaxClassifier` of these layers trains. At 1 outliers that resemble the
+        data can bring a deep network without normalisation to say the same of all rows; fit
+        warns.
     outliers : str, callable, OutlierSource, or dict of these to weights, default="boundary"
         Where training takes its outliers from, as for :class:`RejectClassifier`; the paper's
         are "gan".
@@ -262,10 +261,12 @@ class ConfidentClassifier(OutlierClassifier):
     True
     """
 
+    hidden_layer_sizes: Iterable[int] | int = (128, 128)
     beta: NonNegative = 0.03
 
     def make_loss(self, class_weights):
-        return ConfidenceLoss(class_weights)
+        loss = ConfidenceLoss if self.beta else nn.CrossEntropyLoss
+        return loss(class_weights)
 
 
 def reject_loss(logits):

@@ -20,7 +20,7 @@ from sklearn_ood.combined._explanation import explained
 from sklearn_ood.combined._fitting import Lessons
 from sklearn_ood.combined._network import from_module
 from sklearn_ood.combined._reference import ReferenceRows
-from sklearn_ood.data._blocks import block_by_block, in_blocks
+from sklearn_ood.data._blocks import block_by_block, in_blocks, mapped_images
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
@@ -102,17 +102,16 @@ class CombinedClassifier(Composition, OODClassifier):
     Notes
     -----
     The default members for tables are the largest probability of extremely randomised trees,
-    whose evidence counts twice, the likelihood of the row under mixtures a class (three times),
-    the distance to the nearest of 10,000 training rows, in directions in which classes vary
-    alike and in ranks of each column (half), and how far out in its column the most extreme
-    number lies (half). With one class the distance in standard deviations takes the place of
-    the trees, and all count alike. Chosen by classes held out and by corrupted rows. For
+    whose evidence counts twice, the likelihood of the row under mixtures a class (three
+    times), the distance to the nearest of 10,000 training rows, in directions in which classes
+    vary alike and in ranks of each column (half), and how far out in its column the most
+    extreme number lies (half). With one class the distance in standard deviations takes the
+    place of the trees, and all count alike. Chosen by classes held out and corruptions. For
     images they are the classifier's probability, the angle between the last feature maps and
     those of the nearest of 10,000 training images of the class, and the likelihood of the
     pixels under one PCA a class; around a network without a child ``conv`` that ends in a
-    linear layer :class:`MahalanobisDistance`, ViM
-    (:class:`Subspace`), NCI and the energy of its features, and the same pixels, which see
-    images unlike all classes.
+    linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of
+    its features, and the same pixels, which see images unlike all classes.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are
@@ -199,9 +198,9 @@ class CombinedClassifier(Composition, OODClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Frames are handed on as they are.
+            Frames are handed on as they are; images of a ``Dataset`` through a temporary file.
         y : array-like of shape (n_samples,), default=None
-            Labels; None is one class.
+            Labels; None takes those of a dataset, and else is one class.
 
         Returns
         -------
@@ -223,6 +222,7 @@ class CombinedClassifier(Composition, OODClassifier):
         self._validate_params()
         _members.check_members(self.members)
         self._validate_names([name for name, _ in self.members or []])
+        X, y = mapped_images(X, y)
         is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
         reader = _members.keep_table if is_table else None
         data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)

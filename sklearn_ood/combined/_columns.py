@@ -6,6 +6,7 @@ from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_ood.combined._arrays import constants, n_below, namespace
 from sklearn_ood.combined._conformal import fit_tail, log_survival
 from sklearn_ood.detectors._linear import as_tensor, batched
 
@@ -101,14 +102,15 @@ class ExtremeColumn(BaseEstimator):
         """Logarithm of the least tail share, (n_samples,), at most 0."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        least = np.zeros(len(X))
-        for columns, tails, sign in zip(
-            self.columns_, self.tails_.swapaxes(0, 1), (1, -1), strict=True
-        ):
-            for known, tail, values in zip(columns, tails.T, sign * X.T, strict=True):
-                as_low = np.searchsorted(known, values, side="right")
-                log_share = np.log((1 + as_low) / (1 + len(known)))
-                lowest = known[0]
-                beyond = log_survival(np.minimum(values, lowest), *tail)
-                np.minimum(least, log_share + beyond - log_survival(lowest, *tail), out=least)
-        return least
+        return least_share(self.columns_, self.tails_, X)
+
+
+def least_share(columns, tails, X):
+    """Logarithm of the least share of columns, and of their negatives, that lies as far out."""
+    xp = namespace(X)
+    known, tails = np.concatenate(columns), tails.reshape(3, -1)
+    values = xp.concatenate([X, -X], axis=1)
+    lowest, one, size = constants(X, known[:, 0], 1, known.shape[1])
+    log_share = xp.log((one + n_below(known, values)) / (one + size))
+    beyond = log_survival(xp.minimum(values, lowest), *tails) - log_survival(lowest, *tails)
+    return xp.clip(xp.amin(log_share + beyond, axis=1), None, 0)

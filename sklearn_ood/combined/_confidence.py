@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.special import logit
 
+from sklearn_ood.combined._arrays import constants, log1p, namespace
+
 # Of the density of p-values of unknown rows, a * u ** (a - 1).
 SHAPE = 0.05
 
@@ -37,5 +39,7 @@ def log_right(log_proba, log_p, outlier_share):
     .. [2] G. Xia and C.-S. Bouganis, "Augmenting softmax information for selective
        classification with out-of-distribution data", ACCV 2022.
     """
-    log_odds = logit(outlier_share) + np.log(SHAPE) + (SHAPE - 1) * log_p
-    return log_proba - np.logaddexp(0, log_odds)
+    xp = namespace(log_p)
+    first, slope = constants(log_p, logit(outlier_share) + np.log(SHAPE), SHAPE - 1)
+    log_odds = first + slope * log_p
+    return log_proba - xp.clip(log_odds, 0, None) - log1p(xp.exp(-xp.abs(log_odds)))

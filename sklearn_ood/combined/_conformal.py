@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from scipy.special import logsumexp
+import torch
+
+from sklearn_ood.combined._arrays import between, constants, log1p, n_below, namespace
 
 MIN_CALIBRATION, N_FOLDS = 20, 5
 # Below how many rows "auto" crosses them; which share calibrates above, at least and at most.
@@ -31,7 +33,8 @@ def split_rows(n_rows, calibration, random_state):
     is_crossed = calibration == "cross"
     n_calibration = calibration_size(calibration, n_rows)
     parts = np.array_split(order[:n_calibration], N_FOLDS if is_crossed else 2)
-    training = order if is_crossed else order[n_calibration:]
+    parts = [np.sort(part) for part in parts]
+    training = np.sort(order if is_crossed else order[n_calibration:])
     if min(map(len, parts)) < 1 or (calibration != "all" and len(training) < 1):
         raise ValueError(
             f"Got n_samples={n_rows} in-distribution rows with calibration={calibration!r}, "
@@ -94,6 +97,8 @@ def calibrated(parts, method, weights=1.0, *, is_crossed):
 
 def on_scales(scales, scores, method="log_p"):
     """What each member's scale says of its scores (n_samples, n_members)."""
+    if isinstance(scores, torch.Tensor):
+        return getattr(ConformalScale.side_by_side(scales), method)(scores)
     read = zip(scales, scores.T, strict=True)
     return np.column_stack([getattr(scale, method)(column) for scale, column in read])
 
@@ -144,24 +149,38 @@ class ConformalScale:
         levels = (1 + np.cumsum(counts)) / (len(scores) + 1)
         return cls(values, levels, len(scores), *fit_tail(np.sort(scores)))
 
+    @classmethod
+    def side_by_side(cls, scales):
+        """One of several columns, whose attributes have one more axis in front."""
+        most = max(len(each.values) for each in scales)
+
+        def padded(values, last):
+            return np.append(values, np.full(most - len(values), last))
+
+        values = np.stack([padded(each.values, np.inf) for each in scales])
+        levels = np.stack([padded(each.levels, 1.0) for each in scales])
+        names = "n_samples", "tail_start", "tail_scale", "tail_shape"
+        others = (np.array([getattr(each, name) for each in scales]) for name in names)
+        return cls(values, levels, *others)
+
     def p_values(self, scores):
         """Share of the calibration rows, and the row itself, that score as low or lower."""
-        below = np.searchsorted(self.values, scores, side="right")
-        return np.append(1 / (self.n_samples + 1), self.levels)[below]
+        (steps,) = constants(scores, np.append(1 / (self.n_samples + 1), self.levels))
+        return steps[n_below(self.values, scores)]
 
     def log_p(self, scores):
         """Logarithm of the p-value, interpolated, with its tail extrapolated.
 
         In (-inf, 0], non-decreasing in the score, strictly so below the highest.
         """
-        level = np.interp(scores, self.values, self.levels)
-        above = np.searchsorted(self.values, scores).clip(max=len(self.values) - 1)
-        inside = np.log(np.minimum(level, self.levels[above]))  # rounding may exceed it
-        lowest = self.values[0]
-        first = np.log(min(self.levels[0], 2 / (self.n_samples + 1)))
+        xp = namespace(scores)
+        above = n_below(self.values, scores, strictly=True)
+        level = between(self.values, self.levels, scores, above)
+        first = np.log(np.minimum(self.levels[..., 0], 2 / (self.n_samples + 1)))
+        lowest, first = constants(scores, self.values[..., 0], first)
         tail = self.tail_start, self.tail_scale, self.tail_shape
-        beyond = log_survival(np.minimum(scores, lowest), *tail) - log_survival(lowest, *tail)
-        return np.where(scores < lowest, first + np.minimum(beyond, 0.0), inside)
+        beyond = log_survival(xp.minimum(scores, lowest), *tail) - log_survival(lowest, *tail)
+        return xp.where(scores < lowest, first + xp.clip(beyond, None, 0), xp.log(level))
 
 
 def fit_tail(scores):
@@ -184,14 +203,17 @@ def fit_tail(scores):
 
 def log_survival(scores, start, scale, shape):
     """Logarithm of the share of the generalised Pareto tail that lies below some scores."""
+    xp = namespace(scores)
+    start, scale, shape, most = constants(scores, start, scale, shape, LARGEST_EXCESS)
     with np.errstate(over="ignore"):  # infinitely far is clipped, too
-        excess = np.clip((start - scores) / scale, 0.0, LARGEST_EXCESS)
-    return -excess if shape == 0 else -np.log1p(shape * excess) / shape
+        excess = xp.minimum(xp.clip((start - scores) / scale, 0, None), most)
+    positive = xp.where(shape > 0, shape, 1.0)
+    return xp.where(shape > 0, -log1p(positive * excess) / positive, -excess)
 
 
 def fisher(log_p):
     """Minus twice the sum of the logarithms (Fisher, 1932): all evidence counts."""
-    return -2 * log_p.sum(axis=1)
+    return -2 * namespace(log_p).sum(log_p, axis=1)
 
 
 def cauchy(log_p):
@@ -201,16 +223,19 @@ def cauchy(log_p):
     ``cot(pi p)`` of Liu & Xie (2020) is half of that there, but minus infinity where p is 1,
     so that one very typical score could outweigh any evidence.
     """
-    angle = np.exp(log_p) * (np.pi / 2)
+    xp = namespace(log_p)
+    right, most = constants(log_p, np.pi / 2, np.pi / 2 - 1e-12)
     is_small = log_p < SMALL_LOG_P
-    safe = np.where(is_small, np.pi / 4, np.minimum(angle, np.pi / 2 - 1e-12))
-    log_quantile = np.where(is_small, -log_p - np.log(np.pi / 2), -np.log(np.tan(safe)))
-    return logsumexp(log_quantile, axis=1) - np.log(log_p.shape[1])
+    safe = xp.where(is_small, right / 2, xp.minimum(xp.exp(log_p) * right, most))
+    cotangent = xp.log(xp.cos(safe)) - xp.log(xp.sin(safe))
+    log_quantile = xp.where(is_small, -log_p - xp.log(right), cotangent)
+    largest = xp.amax(log_quantile, axis=1, keepdims=True)
+    return largest[:, 0] + xp.log(xp.mean(xp.exp(log_quantile - largest), axis=1))
 
 
 def smallest(log_p):
     """Minus the smallest logarithm (Tippett, 1931): only the strongest evidence counts."""
-    return -log_p.min(axis=1)
+    return -namespace(log_p).amin(log_p, axis=1)
 
 
 COMBINATIONS = {"fisher": fisher, "cauchy": cauchy, "min": smallest}
@@ -231,4 +256,5 @@ def combine(log_p, method, weights=1.0):
     .. [2] Y. Liu and J. Xie, "Cauchy combination test", JASA 2020, eq. 2.
     .. [3] L. Tippett, "The methods of statistics", 1931.
     """
+    (weights,) = constants(log_p, weights)
     return COMBINATIONS[method](weights * log_p)

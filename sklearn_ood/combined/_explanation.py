@@ -7,8 +7,6 @@ import numpy as np
 from sklearn.utils._missing import is_pandas_na
 
 from sklearn_ood._optional import optional
-from sklearn_ood._plotting import new_figure
-from sklearn_ood._response import unwrap
 from sklearn_ood.combined._reference import (
     apart,
     cells_replaced,
@@ -21,7 +19,6 @@ from sklearn_ood.combined._reference import (
 MAX_CELLS = 2**20
 # Of the largest change; what is less fades beside it.
 LEAST_PART = 0.1
-DIGIT = np.log(10)
 
 
 @dataclass(frozen=True)
@@ -111,93 +108,6 @@ class Explanation:
         ], changes[order]
 
 
-class ExplanationDisplay:
-    """Rows, and the features that speak against them: one panel a row.
-
-    Parameters
-    ----------
-    explanation : Explanation
-
-    Attributes
-    ----------
-    figure_ : matplotlib Figure
-    axes_ : ndarray of matplotlib Axes of shape (n_rows,)
-    """
-
-    def __init__(self, explanation):
-        self.explanation = explanation
-
-    @classmethod
-    def from_estimator(cls, estimator, X, *, max_rows=5, max_features=5, plot=True):
-        """What speaks against some rows, by a fitted combination.
-
-        Parameters
-        ----------
-        estimator : CombinedClassifier
-            Fitted; also inside a pipeline, a search, or what may refuse.
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows; the first ``max_rows`` are drawn.
-        max_rows, max_features : int, default=5
-        plot : bool, default=True
-            Whether to draw at once.
-
-        Returns
-        -------
-        ExplanationDisplay
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn_ood import CombinedClassifier, ExplanationDisplay, TableDensity
-        >>> X, y = load_iris(return_X_y=True, as_frame=True)
-        >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
-        >>> model = model.fit(X, y)
-        >>> mistyped = X[:1].assign(**{"petal length (cm)": 14.0})
-        >>> display = ExplanationDisplay.from_estimator(model, mistyped, plot=False)
-        >>> display.explanation.changes.idxmax(axis=1).tolist()
-        ['petal length (cm)']
-        """
-        estimator, rows = unwrap(estimator, X[:max_rows])
-        combined, rows = unwrap(getattr(estimator, "detector_", estimator), rows)
-        display = cls(combined.explain(rows))
-        return display.plot(max_features=max_features) if plot else display
-
-    def plot(self, *, max_features=5, figure=None):
-        """Draw a bar for each feature that speaks against a row: by how much p would grow.
-
-        Parameters
-        ----------
-        max_features : int, default=5
-        figure : matplotlib Figure, default=None
-
-        Returns
-        -------
-        self
-        """
-        found = self.explanation
-        against = [found.against(i, max_features) for i in range(len(found.rows))]
-        heights = [max(len(features), 1) + 2 for features, _ in against]
-        self.figure_ = figure = figure or new_figure(7, 0.28 * sum(heights) + 0.6)
-        axes = figure.subplots(len(against), squeeze=False, height_ratios=heights)
-        self.axes_ = axes[:, 0]
-        lines = zip(self.axes_, against, found.summary.itertuples(), strict=True)
-        for ax, (features, changes), line in lines:
-            ax.barh(range(len(features)), changes / DIGIT, height=0.7)
-            ax.set_yticks(range(len(features)), features)
-            farthest = 1.05 * max(changes.max(initial=0), 1.0) / DIGIT
-            ax.set(xlim=(0, farthest), ylim=(max(len(features), 1) - 0.5, -0.5))
-            ax.locator_params("x", nbins=5)
-            title = f"{line.Index}: {line.label}, p = {line.p_value:.2g} by {line.member}"
-            ax.set_title(title, loc="left", fontsize=10)
-            ax.spines[["top", "right"]].set_visible(False)
-            if not features:
-                ax.text(0, 0, " no single feature", va="center")
-        self.axes_[-1].set_xlabel(
-            "decimal digits that p, extrapolated, gains with the value in brackets"
-        )
-        return self
-
-
 def explained(combined, reference, table):
     """The :class:`Explanation` of a table's rows by a fitted combination."""
     pd = optional("pandas", "An explanation", "table")
@@ -230,23 +140,7 @@ def explained(combined, reference, table):
 
 
 def changes_of(log_p, table, reference, donors, differs):
-    """Change of each row's log p when one feature takes its value in a row of the reference.
-
-    Parameters
-    ----------
-    log_p : callable
-        From a table to the logarithms of its rows' p-values.
-    table : ndarray or frame of shape (n_samples, n_features)
-    reference : ReferenceRows
-    donors : ndarray of int of shape (n_samples, n_features)
-        Which row it is.
-    differs : ndarray of bool of shape (n_samples, n_features)
-        Where its value is another; elsewhere nothing changes.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features)
-    """
+    """Change of each row's log p with one feature as in a donor, where it differs."""
     changes, before = np.zeros(differs.shape), log_p(table)
     rows, columns = np.nonzero(differs)
     size = max(1, MAX_CELLS // differs.shape[1])

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._response import clone_completed, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
-from sklearn_ood.data._blocks import take_rows
+from sklearn_ood.data._blocks import take_rows, with_bar
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors._features import features_once
 
@@ -110,7 +110,7 @@ class Lessons:
             folds = (np.setdiff1d(self.training, part) for part in self.parts)
             models = [self.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
         return [
-            _members.look(*each, _safe_indexing(self.rows, part), model[1])[1]
+            _members.look(*each, self._rows(part), model[1])[1]
             for each, part in zip(models, self.parts, strict=True)
         ]
 
@@ -136,9 +136,13 @@ class Lessons:
                 stacklevel=4,
             )
 
+    def _rows(self, places):
+        """The rows at these places, which ascend."""
+        return take_rows(self.rows, np.isin(np.arange(len(self.labels)), places))
+
     def _fitted(self, named, chosen, task, seeds):
         """Named estimators, completed and fitted; a bar shows which, where one is asked for."""
-        combination, X = self.combination, _safe_indexing(self.rows, chosen)
+        combination, X = self.combination, self._rows(chosen)
         unfitted = {
             name: clone_completed(
                 each,
@@ -156,7 +160,10 @@ class Lessons:
             delayed(fitted_foreign)(each, X, self.labels[chosen]) for each in unfitted.values()
         )
         fitted = Parallel(n_jobs=combination.n_jobs, return_as="generator")(fits)
-        shown = _shown(unfitted, task if combination.verbose else None)
+        shown = unfitted
+        if combination.verbose:
+            told = f"{task}, {{}}".format
+            shown = with_bar(unfitted, total=len(unfitted), unit="fit", told=told)
         fitted = {name: next(fitted) for name in shown}
         for name, each in fitted.items():
             width = getattr(each, "n_features_in_", X.shape[1])
@@ -181,16 +188,3 @@ def _calibration(combination, n_rows, classes):
         )
         return _conformal.auto_calibration(n_rows, is_asked=is_asked, is_given=is_given)
     return combination.calibration
-
-
-def _shown(names, task):
-    """The names, with a bar that shows the one it is at."""
-    if task is None:
-        yield from names
-        return
-    from tqdm.auto import tqdm  # only where it is asked for
-
-    with tqdm(names) as bar:
-        for name in bar:
-            bar.set_description(f"{task}, {name}")
-            yield name

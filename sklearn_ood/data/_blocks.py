@@ -56,8 +56,10 @@ def _with_rows(text):
 def in_blocks(compute, X, *, verbose=0):
     """``compute(X)``, of a mapped file or a dataset block by block; its arrays are joined."""
     if is_dataset(X):
-        blocks = _datasets().image_blocks(X)
-        parts = [compute(block) for block in (_with_bar(blocks, X) if verbose else blocks)]
+        blocks = _datasets().DatasetRows(X).image_blocks()
+        if verbose:
+            blocks = with_bar(blocks, total=n_rows(X), unit="image", count=len)
+        parts = list(map(compute, blocks))
     elif is_mapped(X) and len(X):
         parts = [compute(block) for block in row_blocks(X)]
     else:
@@ -67,22 +69,27 @@ def in_blocks(compute, X, *, verbose=0):
     return np.concatenate(parts)
 
 
-def _with_bar(blocks, X):
-    """The blocks of a dataset, with a bar that shows how many images were read."""
+def with_bar(items, *, total, unit, told=None, count=lambda item: 1):
+    """The items, with a bar: how many of the units went by, and what is told of the next."""
     from tqdm.auto import tqdm  # only where it is asked for
 
-    with tqdm(total=n_rows(X), unit="image") as bar:
-        for block in blocks:
-            yield block
-            bar.update(len(block))
+    with tqdm(total=total, unit=unit) as bar:
+        for item in items:
+            bar.set_description(told and told(item))
+            yield item
+            bar.update(count(item))
 
 
 def row_blocks(X):
     """Copies of as many rows of a mapped file as make a block, one after the other."""
-    size = max(1, BLOCK_BYTES // max(1, X[:1].nbytes))
+    size = _block_size(X)
     for start in range(0, len(X), size):
         yield np.array(X[start : start + size])
         give_back(X)
+
+
+def _block_size(X):
+    return max(1, BLOCK_BYTES // max(1, X[:1].nbytes))
 
 
 def is_tensor(X):
@@ -99,7 +106,7 @@ def is_dataset(X):
 
 def first_block(X):
     """Some first rows of a dataset, to see what they are; all else as it is."""
-    return next(_datasets().image_blocks(X)) if is_dataset(X) else X
+    return next(_datasets().DatasetRows(X).image_blocks()) if is_dataset(X) else X
 
 
 def indexable_rows(X, y, *, needs_labels=True):
@@ -107,7 +114,7 @@ def indexable_rows(X, y, *, needs_labels=True):
     if not is_dataset(X):
         return indexable(X, y)
     if y is None:
-        return X, _datasets().labels_in(X) if needs_labels else None
+        return X, _datasets().DatasetRows(X).labels() if needs_labels else None
     if len(y) != n_rows(X):
         raise ValueError(
             f"Got {n_rows(X)} images in X, but {len(y)} labels in y; pass one for each image, "
@@ -118,8 +125,22 @@ def indexable_rows(X, y, *, needs_labels=True):
 
 def training_rows(X, y):
     """The rows of a dataset, to be read when training asks for them, and the labels."""
-    rows = _datasets().DatasetRows(X)
+    rows = _datasets().DatasetRows(X, in_order=False)
     return rows, rows.labels() if y is None else y
+
+
+def mapped_images(X, y):
+    """The images of a dataset in a temporary file mapped into memory, and their labels.
+
+    For what passes over them several times. All else is as it is.
+    """
+    if not is_dataset(X):
+        return X, y
+    images = _datasets().DatasetRows(X)
+    if y is None and images.is_labelled:
+        y = images.labels()
+    shape = len(images), *(images.image_shape or images.shape[1:])
+    return _written(images.image_blocks(), shape, images.dtype), y
 
 
 def n_rows(X):
@@ -258,18 +279,25 @@ def _mapped_file(X):
 
 
 def _spilled(X, mask, dtype):
-    """Rows of a mapped file, copied into a temporary one that goes with the array."""
+    """Rows of a mapped file, copied into a temporary one."""
     shape = (int(np.count_nonzero(mask)), *X.shape[1:])
+    size = _block_size(X)
+    masks = (mask[start : start + size] for start in range(0, len(X), size))
+    parts = (block[chosen] for block, chosen in zip(row_blocks(X), masks, strict=True))
+    return _written(parts, shape, dtype)
+
+
+def _written(parts, shape, dtype):
+    """Arrays of rows in a temporary file, mapped, that goes with the array returned."""
     if not shape[0]:
         return np.empty(shape, dtype=dtype)
     with tempfile.TemporaryFile() as file:
         _allocate(file, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         rows = np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-    start, read = 0, 0
-    for block in row_blocks(X):
-        part = block[mask[read : read + len(block)]]
+    start = 0
+    for part in parts:
         rows[start : start + len(part)] = part
-        start, read = start + len(part), read + len(block)
+        start += len(part)
         give_back(rows)
     rows.flags.writeable = False
     return rows

@@ -19,53 +19,56 @@ from sklearn_ood.data._blocks import PagedRows
 
 BATCH_BYTES = 2**26
 SMALLEST_BATCH, LARGEST_BATCH = 16, 1024
-# How a loader's workers read.
-KEPT = "num_workers", "worker_init_fn", "multiprocessing_context"
-SHUFFLING = RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+# How a loader reads.
+KEPT = "collate_fn", "num_workers", "worker_init_fn", "multiprocessing_context"
 EXPECTED = (
     "but expected float images of one shape (C, H, W), each alone or with its label in a pair "
     "(image, label)"
 )
 
 
-def image_blocks(X):
-    """The images of each batch, one after the other, as arrays."""
-    for images, _ in _batches(X):
-        yield images
+def n_images(X):
+    """How many images a dataset has, or a loader gives."""
+    return len(_images_of(X, in_order=False))
 
 
-def labels_in(X):
-    """The label of each image; all are read, unless the dataset has them as ``targets``."""
-    known = None if isinstance(X, DataLoader) else _targets_of(X)
-    return _joined([label for _, label in _batches(X)], X) if known is None else known
+def part_of(X, mask):
+    """The images where ``mask`` holds, to be read as the others are."""
+    chosen = _images_of(X)[mask].tolist()
+    if not isinstance(X, DataLoader):
+        return Subset(X, chosen)
+    options = {name: getattr(X, name) for name in KEPT}
+    return DataLoader(Subset(X.dataset, chosen), batch_size=SMALLEST_BATCH, **options)
 
 
 class DatasetRows(PagedRows):
-    """The images of a dataset as flat rows, read when they are asked for: for training.
+    """The images of a dataset as flat rows, read when they are asked for.
 
-    A loader says how they are read, with how many workers; batches and their order are the
-    reader's. What the dataset draws at random is drawn anew in every pass.
+    A loader says how they are read, with how many workers; batches are the reader's, and for
+    training their order is. What the dataset draws at random is drawn anew in every pass.
 
     Attributes
     ----------
     shape : tuple (n_samples, n_features)
     image_shape : tuple
         Of one image.
+    is_labelled : bool
+        Whether each image comes with its label.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, X):
-        _check_countable(X)
+    def __init__(self, X, *, in_order=True):
         is_loader = isinstance(X, DataLoader)
+        self._index = _images_of(X, in_order=in_order)
         self._options = {name: getattr(X, name) for name in KEPT} if is_loader else {}
-        self._collate = X.collate_fn if is_loader else _stacked
+        self._collate = self._options.pop("collate_fn", _stacked)
         self._dataset = X.dataset if is_loader else X
-        self._index = _images_of(X) if is_loader else np.arange(len(X))
         self._generator = torch.Generator()  # goes on from pass to pass
         if not len(self._index):
             raise ValueError(f"Found {_name(X)} with 0 sample(s), but at least one is needed.")
-        ((first, _),) = self._read([self._index[:1]])
+        ((first, label),) = self._read([self._index[:1]])
+        self.is_labelled = label is not None
         self.image_shape = first.shape[1:] if first.ndim == 4 else None
         self.shape = len(self._index), int(np.prod(first.shape[1:]))
 
@@ -82,15 +85,26 @@ class DatasetRows(PagedRows):
         wanted = [self._index[index] for index in indices]
         return (self._flat(images) for images, _ in self._read(wanted, **self._options))
 
+    def image_blocks(self):
+        """The images in their shape, as many at a time as make a block."""
+        size = min(LARGEST_BATCH, BATCH_BYTES // max(1, 4 * self.shape[1]))
+        size = max(SMALLEST_BATCH, size // SMALLEST_BATCH * SMALLEST_BATCH)
+        blocks = [self._index[start : start + size] for start in range(0, len(self), size)]
+        return (images for images, _ in self._read(blocks, **self._options))
+
     def labels(self):
         """The label of each image; all are read, unless the dataset has ``targets``."""
         known = _targets_of(self._dataset)
         if known is not None:
             return known[self._index]
         blocks = np.array_split(self._index, -(-len(self) // LARGEST_BATCH))
-        return _joined(
-            [label for _, label in self._read(blocks, **self._options)], self._dataset
-        )
+        labels = [label for _, label in self._read(blocks, **self._options)]
+        if any(label is None for label in labels):
+            raise ValueError(
+                f"Got {_name(self._dataset)} whose items have no labels, and no y; pass y, or "
+                "a dataset of pairs (image, label)."
+            )
+        return np.concatenate(labels)
 
     def part(self, mask):
         """The rows where ``mask`` holds."""
@@ -113,50 +127,31 @@ class DatasetRows(PagedRows):
         return rows
 
 
-def n_images(X):
-    """How many images a dataset has, or a loader gives."""
-    return len(X.sampler) if isinstance(X, DataLoader) else len(X)
-
-
-def part_of(X, mask):
-    """The images where ``mask`` holds, to be read as the others are."""
-    index = np.flatnonzero(mask)
-    if not isinstance(X, DataLoader):
-        return Subset(X, index.tolist())
-    X = _loader(X)
-    order = _order_of(X)
-    return DataLoader(
-        Subset(X.dataset, [order[i] for i in index]),
-        batch_size=X.batch_size or SMALLEST_BATCH,
-        collate_fn=X.collate_fn,
-        generator=torch.Generator(),
-        **{name: getattr(X, name) for name in KEPT},
-    )
-
-
-def _batches(X):
-    """Images and labels (None where there are none) of each batch, as arrays."""
-    n_read = 0
-    for images, labels in map(_arrays, _loader(X)):
-        n_read += len(images)
-        yield images, labels
-    if not n_read:
-        raise ValueError(f"Found {_name(X)} with 0 sample(s), but at least one is needed.")
-
-
-def _arrays(batch):
-    images, labels = _image_and_label(batch)
-    images = _as_images(images)
-    return images, None if labels is None else _as_labels(labels, len(images))
-
-
-def _joined(labels, X):
-    if any(label is None for label in labels):
-        raise ValueError(
-            f"Got {_name(X)} whose items have no labels, and no y; pass y, or a dataset of "
-            "pairs (image, label)."
+def _images_of(X, *, in_order=True):
+    """Positions of the images that X gives; a loader may shuffle those that train."""
+    is_loader = isinstance(X, DataLoader)
+    if isinstance(X.dataset if is_loader else X, IterableDataset):
+        raise TypeError(
+            f"Got {_name(X)}, an iterable dataset, but which image is which must be known; "
+            "pass one with __getitem__ and __len__."
         )
-    return np.concatenate(labels)
+    if not is_loader:
+        return np.arange(len(X))
+    shuffles = isinstance(X.sampler, (RandomSampler, SubsetRandomSampler))
+    by_weights = isinstance(X.sampler, WeightedRandomSampler)
+    if by_weights or X.drop_last or (shuffles and in_order):
+        raise ValueError(
+            "Got a DataLoader that draws images by weights, drops some, or shuffles those that "
+            "get answers, but each is read once a pass and answered in its place; pass one "
+            "with drop_last=False and shuffle=False, and class_weight to weigh classes."
+        )
+    if X.batch_sampler is None:
+        raise ValueError("Got a DataLoader with batch_size=None, but expected one of batches.")
+    if isinstance(X.sampler, RandomSampler):
+        return np.arange(len(X.dataset))
+    if shuffles:
+        return np.asarray(X.sampler.indices)
+    return np.fromiter(chain.from_iterable(X.batch_sampler), dtype=np.int64)
 
 
 def _targets_of(dataset):
@@ -170,54 +165,10 @@ def _targets_of(dataset):
     return _as_labels(targets, len(dataset))
 
 
-def _images_of(loader):
-    """Positions of the images that a loader gives, which may shuffle them."""
-    if isinstance(loader.sampler, WeightedRandomSampler) or loader.drop_last:
-        raise ValueError(
-            "Got a DataLoader that draws images by weights or drops some, but each is seen "
-            "once in every pass; pass one without, and class_weight to weigh classes."
-        )
-    if isinstance(loader.sampler, RandomSampler):
-        return np.arange(len(loader.dataset))
-    if isinstance(loader.sampler, SubsetRandomSampler):
-        return np.asarray(loader.sampler.indices)
-    return np.array(_order_of(loader))
-
-
-def _order_of(loader):
-    by_batch = chain.from_iterable(loader.batch_sampler)
-    return list(loader.sampler if loader.batch_size else by_batch)
-
-
-def _check_countable(X):
-    if isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset):
-        raise TypeError(
-            f"Got {_name(X)}, an iterable dataset, but which image is which must be known; "
-            "pass one with __getitem__ and __len__."
-        )
-
-
-def _loader(X):
-    """A loader that gives every image once, in an order that is known."""
-    _check_countable(X)
-    if not isinstance(X, DataLoader):
-        # A generator of its own leaves torch's global one as it was.
-        own = {"collate_fn": _stacked, "generator": torch.Generator()}
-        return DataLoader(X, batch_size=_batch_size(X), **own)
-    if isinstance(X.sampler, SHUFFLING) or X.drop_last:
-        raise ValueError(
-            "Got a DataLoader that shuffles its images or drops some, but each gets an answer, "
-            "in their order; pass one with shuffle=False and drop_last=False."
-        )
-    return X
-
-
-def _batch_size(dataset):
-    if not len(dataset):
-        return 1
-    n_bytes = _tensor(_image_and_label(dataset[0])[0]).nbytes
-    size = min(LARGEST_BATCH, BATCH_BYTES // max(1, n_bytes))
-    return max(SMALLEST_BATCH, size // SMALLEST_BATCH * SMALLEST_BATCH)
+def _arrays(batch):
+    images, labels = _image_and_label(batch)
+    images = _as_images(images)
+    return images, None if labels is None else _as_labels(labels, len(images))
 
 
 def _stacked(items):

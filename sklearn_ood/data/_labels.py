@@ -115,10 +115,10 @@ def checked_labels(estimator, y) -> np.ndarray:
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None; "
-            "pass the labels of the rows."
+            "the classes have to be told apart: pass the labels of the rows."
         )
-    y = column_or_1d(y, warn=True)
     check_no_label_missing(y)
+    y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     return y
 

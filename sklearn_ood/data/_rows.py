@@ -17,13 +17,14 @@ from sklearn_ood.data._blocks import (
     is_dataset,
     is_mapped,
     is_tensor,
+    mapped_images,
     row_blocks,
     spread_in_single,
     take_rows,
 )
 from sklearn_ood.data._labels import (
     OUTLIER,
-    check_no_label_missing,
+    checked_labels,
     encode_labels,
     hidden_entries,
 )
@@ -74,8 +75,10 @@ def validate_training_data(
     estimator : estimator
         May have the parameters ``input_shape`` and ``ood_label``.
     X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        Or a dataset of images, which are then read from a temporary file.
     y : array-like of shape (n_samples,) or None
-        None is one class, labelled 1 as scikit-learn labels inliers, where one is enough.
+        None takes the labels of a dataset, and else is one class, labelled 1 as scikit-learn
+        labels inliers, where one is enough.
     min_classes : int, default=2
         How many in-distribution classes the method needs.
     keep_tensors : bool, default=False
@@ -90,17 +93,12 @@ def validate_training_data(
     TrainingData
     """
     forget(estimator)
+    X, y = mapped_images(X, y)
     X, y = as_native(X, keep_tensors=keep_tensors), as_native(y)
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
         y = np.ones(_num_samples(X), dtype=np.int64)
-    check_no_label_missing(y)
-    if y is None:
-        raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None; "
-            "the classes have to be told apart: pass the labels."
-        )
-    y = validate_data(estimator, y=y)
+    y = checked_labels(estimator, y)
     rows = (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=True)
     check_consistent_length(rows, y)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))

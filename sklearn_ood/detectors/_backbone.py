@@ -3,7 +3,6 @@
 from dataclasses import field
 from typing import Any
 
-import torch
 from skorch import NeuralNet
 from torch import nn
 
@@ -11,6 +10,7 @@ from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import first_block
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.nets._modules import InputShape
 from sklearn_ood.nets._training import wrap_trained
 
 
@@ -20,7 +20,8 @@ class Backbone(Parameterized):
     Parameters
     ----------
     network : nn.Module
-        From inputs to what :func:`embedding_of` reads.
+        From inputs to a tensor, a tuple that begins with one, ``.pooler_output`` or
+        ``.last_hidden_state``.
     input_shape : tuple (C, H, W), default=None
         Shape of one image where X has flat rows.
     """
@@ -47,33 +48,12 @@ class Backbone(Parameterized):
         return {"net_": Embedding(network, self.input_shape_)}
 
 
-class Embedding(nn.Module):
-    """Takes flat rows and gives the features that a backbone returns."""
+class Embedding(InputShape):
+    """From flat rows to the features that a backbone returns, of tokens their mean."""
 
     def __init__(self, network, input_shape):
-        super().__init__()
-        self.network, self.input_shape = network, tuple(input_shape)
+        super().__init__(network, input_shape, ("pooler_output", "last_hidden_state"))
 
     def forward(self, rows):
-        weights = next(self.network.parameters(), rows)
-        inputs = rows.reshape(rows.shape[0], *self.input_shape).to(weights.dtype)
-        return embedding_of(self.network(inputs))
-
-
-def embedding_of(outputs):
-    """Features in what a backbone returns, of tokens their mean.
-
-    ``.pooler_output`` or ``.last_hidden_state`` where it has them, the first of a tuple, or
-    the tensor itself.
-    """
-    for name in ("pooler_output", "last_hidden_state"):
-        if getattr(outputs, name, None) is not None:
-            outputs = getattr(outputs, name)
-    found = outputs[0] if isinstance(outputs, (tuple, list)) and outputs else outputs
-    if not isinstance(found, torch.Tensor):
-        raise TypeError(
-            f"Got a network that returns {type(outputs).__name__}, but expected a tensor, a "
-            "tuple that begins with one, or an object with .pooler_output or "
-            ".last_hidden_state; wrap the network."
-        )
-    return found.mean(dim=1) if found.ndim == 3 else found
+        features = super().forward(rows)
+        return features.mean(dim=1) if features.ndim == 3 else features

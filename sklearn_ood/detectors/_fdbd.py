@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sklearn_ood._parameters import fitted
-from sklearn_ood.detectors._linear import SMALLEST, LinearScore, as_tensor, mean_of
+from sklearn_ood.detectors._linear import SMALLEST, LinearScore, as_tensor, distance, mean_of
 
 
 class FDBD(LinearScore):
@@ -38,9 +38,8 @@ class FDBD(LinearScore):
         self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
 
     def _score(self, features, logits):
-        weights = as_tensor(self.weight_, features)
+        weights = as_tensor(self.weight_, logits)
         between = torch.cdist(weights, weights).clamp(min=SMALLEST)
         top, best = logits.max(dim=1, keepdim=True)
         distances = ((top - logits) / between[best[:, 0]]).sum(dim=1) / (len(weights) - 1)
-        centred = features - as_tensor(self.mean_, features)
-        return distances / torch.linalg.vector_norm(centred, dim=1).clamp(min=SMALLEST)
+        return distances / distance(features, self.mean_).clamp(min=SMALLEST)

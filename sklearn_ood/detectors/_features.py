@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import field
-from functools import partial, wraps
+from functools import wraps
 from threading import get_ident
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -20,10 +21,10 @@ from sklearn_ood.data._blocks import block_by_block
 from sklearn_ood.data._rows import forget, validate_rows
 from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.nets._evaluation import evaluate
+from sklearn_ood.nets._modules import HALF
 
 # Features of the rows being scored, where several members take them.
-_SEEN: ContextVar[dict | None] = ContextVar("features", default=None)
-HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
+_SEEN: ContextVar[dict] = ContextVar("features")
 LARGEST_FLOAT = np.finfo(np.float32).max
 
 
@@ -131,13 +132,12 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         -------
         ndarray of shape (n_samples, n_activations), float32
         """
-        seen = _SEEN.get()
-        read = partial(validate_rows, self, keep_tensors=True, dtype=np.float32)
-        if seen is None:
-            return self._features(read(X))
+        check_is_fitted(self)
+        seen = _SEEN.get({})
         key = id(self.estimator_.net_), self.layer, self.layer_, self.pooling, id(X)
         if key not in seen:  # with the rows, so that none others get their identity
-            seen[key] = self._features(read(X)), X
+            rows = validate_rows(self, X, keep_tensors=True, dtype=np.float32)
+            seen[key] = self._features(rows), X
         return seen[key][0]
 
     def __sklearn_tags__(self):

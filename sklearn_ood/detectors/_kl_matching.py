@@ -49,5 +49,5 @@ class KLMatching(LinearScore):
     def _score(self, features, logits):
         log_p = logits.log_softmax(dim=1)
         p = log_p.exp()
-        cross = p @ as_tensor(self.log_templates_, features).T
+        cross = p @ as_tensor(self.log_templates_, logits).T
         return -((p * log_p).sum(dim=1, keepdim=True) - cross).amin(dim=1).clamp(min=0)

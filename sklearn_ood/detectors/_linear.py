@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
-from torch.nn.functional import normalize
+from torch.linalg import vector_norm
+from torch.nn.functional import linear
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._blocks import block_by_block, take_rows
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.nets._evaluation import map_batches, rows_per_batch, take_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
@@ -21,7 +22,8 @@ SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 class LinearScore(Parameterized, ABC):
     """Template of a score of features, and of the logits of the last linear layer.
 
-    A method overrides ``_learn`` and ``_score``, which are written in torch, in float64.
+    A method overrides ``_learn`` and ``_score``, which are written in torch. The layer works
+    in the type of the features, as in the network; all after it is in float64.
 
     Parameters
     ----------
@@ -70,9 +72,9 @@ class LinearScore(Parameterized, ABC):
             self, X, y, min_classes=1 + needs_labels, keep_tensors=True
         )
         rows, codes = data.in_distribution
-        linear = _fitted_layer(rows, codes) if needs_labels else self.linear
-        if linear is not None:
-            self.weight_, self.bias_ = _checked_layer(linear, rows.shape[1])
+        layer = _fitted_layer(rows, codes) if needs_labels else self.linear
+        if layer is not None:
+            self.weight_, self.bias_ = _checked_layer(layer, rows.shape[1])
         self._learn(rows)
         return self
 
@@ -97,7 +99,7 @@ class LinearScore(Parameterized, ABC):
 
     @abstractmethod
     def _score(self, features, logits):
-        """One number for each row, of tensors in float64."""
+        """One number for each row, of features as they came and logits in float64."""
 
     @property
     def _needs_labels(self):
@@ -110,7 +112,7 @@ class LinearScore(Parameterized, ABC):
         return self._score(batch, self._logits(batch))
 
     def _logits(self, features):
-        return features @ as_tensor(self.weight_, features).T + as_tensor(self.bias_, features)
+        return projected(features, self.weight_, self.bias_)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "input_shape_")
@@ -151,12 +153,27 @@ def as_tensor(array, beside):
     return torch.as_tensor(array, dtype=beside.dtype, device=beside.device)
 
 
+def projected(rows, axes, offset=None):
+    """``rows @ axes.T + offset`` in the rows' type, as float64."""
+    offset = None if offset is None else as_tensor(offset, rows)
+    return linear(rows, as_tensor(axes, rows), offset).double()
+
+
+def distance(rows, point):
+    """Of each row from a point; NaN where the rows' type cannot hold it."""
+    found = vector_norm(rows - as_tensor(point, rows), dim=1)
+    return found.where(found.isfinite(), torch.nan).double()
+
+
 def batched(function, rows, max_rows=None):
-    """``function`` of batches in float64, where the rows are, in bounded memory."""
-    device = getattr(rows, "device", "cpu")
-    return map_batches(
-        lambda batch: function(batch.double()), rows, device=device, max_rows=max_rows
-    )
+    """``function`` of batches, where the rows are; again in float64 where it overflows."""
+    where = {"device": getattr(rows, "device", "cpu"), "max_rows": max_rows}
+    found = map_batches(function, rows, **where)
+    lost = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+    if lost.any():
+        rows = take_rows(rows, lost)
+        found[lost] = map_batches(lambda batch: function(batch.double()), rows, **where)
+    return found
 
 
 @torch.no_grad()
@@ -180,7 +197,8 @@ def mean_of(function, rows):
 
 def unit(features):
     """Features of length one; zeros stay."""
-    return normalize(features, dim=1, eps=SMALLEST)
+    length = vector_norm(features, dim=1, keepdim=True, dtype=torch.float64)
+    return features / length.clamp(min=SMALLEST).to(features)
 
 
 def _fitted_layer(rows, codes):
@@ -194,14 +212,14 @@ def _fitted_layer(rows, codes):
     return weight, bias
 
 
-def _checked_layer(linear, n_features):
+def _checked_layer(layer, n_features):
     """Weights and bias in float64, or what is wrong with them."""
-    shapes = [np.shape(each) for each in linear]
+    shapes = [np.shape(each) for each in layer]
     if len(shapes) != 2 or shapes != [(shapes[1] or (0,))[:1] + (n_features,), shapes[1][:1]]:
         raise ValueError(
             f"Got linear of shapes {shapes}, but expected a pair (weight, bias) of shapes "
             f"(n_classes, {n_features}) and (n_classes,), as last_linear(classifier) gives; X "
             "must be what this layer takes, as NetFeatures(classifier) gives by default."
         )
-    weight, bias = (np.asarray(each, dtype=np.float64) for each in linear)
+    weight, bias = (np.asarray(each, dtype=np.float64) for each in layer)
     return weight, bias

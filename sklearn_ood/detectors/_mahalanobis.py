@@ -106,24 +106,20 @@ class MahalanobisDistance(OODClassifier):
             self, X, y, min_classes=1 + self.relative, keep_tensors=True
         )
         rows, codes = data.in_distribution
-        n_classes = len(data.classes)
-        counts = torch.as_tensor(np.bincount(codes))[:, None]
 
         def sums(block, block_codes):
-            return one_hot(block_codes, n_classes).double().T @ self._prepared(block)
+            return one_hot(block_codes, len(data.classes)).double().T @ self._prepared(block)
 
         def scatter(block, block_codes):
             return gram(self._prepared(block) - means[block_codes])
 
-        def background(block):
-            return gram(self._prepared(block) - mean)
-
         of_classes = total(sums, rows, codes)
-        means = of_classes / counts.to(of_classes.device)
-        mean = of_classes.sum(dim=0) / len(rows)
+        counts = as_tensor(np.bincount(codes), of_classes)[:, None]
+        means, mean = of_classes / counts, of_classes.sum(dim=0) / len(rows)
+        within, between = total(scatter, rows, codes), gram(counts.sqrt() * (means - mean))
         self.means_, self.mean_ = means.cpu().numpy(), mean.cpu().numpy()
-        self.whitening_ = whitening(total(scatter, rows, codes) / len(rows))
-        self.background_whitening_ = whitening(total(background, rows) / len(rows))
+        self.whitening_ = whitening(within / len(rows))
+        self.background_whitening_ = whitening((within + between) / len(rows))
         self.classes_ = data.classes
         return self
 
@@ -135,26 +131,25 @@ class MahalanobisDistance(OODClassifier):
     def _evidence(self, rows):
         return batched(self._batch_evidence, rows)
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / 2)
 
     def _batch_evidence(self, batch):
-        mean = as_tensor(self.mean_, batch)
-        rows, means = self._prepared(batch) - mean, as_tensor(self.means_, batch) - mean
-        whiten = as_tensor(self.whitening_, batch)
+        rows = self._prepared(batch)
+        mean, means, whiten = (
+            as_tensor(each, rows) for each in (self.mean_, self.means_, self.whitening_)
+        )
+        rows, means = rows - mean, means - mean
         rows_white, means_white = rows @ whiten, means @ whiten
         squares = rows_white.square().sum(dim=1, keepdim=True) + means_white.square().sum(dim=1)
         distances = (squares - 2 * rows_white @ means_white.T).clamp(min=0)
         if self.relative:
-            background = rows @ as_tensor(self.background_whitening_, batch)
+            background = rows @ as_tensor(self.background_whitening_, rows)
             distances = distances - background.square().sum(dim=1, keepdim=True)
         return -distances
 
     def _prepared(self, batch):
+        batch = batch.double()
         return unit(batch) if self.normalize else batch
 
     def __sklearn_tags__(self):

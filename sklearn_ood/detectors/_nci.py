@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sklearn_ood._parameters import NonNegative, fitted
-from sklearn_ood.detectors._linear import SMALLEST, LinearScore, as_tensor, mean_of
+from sklearn_ood.detectors._linear import SMALLEST, LinearScore, as_tensor, distance, mean_of
 
 
 class NCI(LinearScore):
@@ -44,7 +44,7 @@ class NCI(LinearScore):
         self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
 
     def _score(self, features, logits):
-        centred = features - as_tensor(self.mean_, features)
-        weights = as_tensor(self.weight_, features)[logits.argmax(dim=1)]
-        length = torch.linalg.vector_norm(centred, dim=1).clamp(min=SMALLEST)
-        return (weights * centred).sum(dim=1) / length + self.alpha * features.abs().sum(dim=1)
+        top, best = logits.max(dim=1)
+        at_mean = as_tensor(self.weight_ @ self.mean_ + self.bias_, logits)
+        length = distance(features, self.mean_).clamp(min=SMALLEST)
+        return (top - at_mean[best]) / length + self.alpha * features.abs().sum(dim=1)

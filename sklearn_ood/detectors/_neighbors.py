@@ -105,10 +105,6 @@ class NeighborDistance(OODClassifier):
         rows = self._centred(rows)
         return -np.column_stack([self._distances(rows, k) for k in range(len(self.classes_))])
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / self.scale_)
 
@@ -123,12 +119,12 @@ class NeighborDistance(OODClassifier):
 
     def _distances(self, rows, code):
         """To the last neighbour found, each row's by itself: the search rounds by batch."""
-        found = self.neighbors_[code].kneighbors(rows, return_distance=False)
-        size, distances = max(1, MAX_DIFFERENCES // (found.shape[1] * rows.shape[1])), []
+        last = self.neighbors_[code].kneighbors(rows, return_distance=False)[:, -1]
+        size, distances = max(1, MAX_DIFFERENCES // rows.shape[1]), []
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            differences = self.rows_[code][found[part]] - rows[part, None]
-            distances.append(np.sqrt(np.square(differences).sum(axis=2)).max(axis=1))
+            away = self.rows_[code][last[part]] - rows[part]
+            distances.append(np.linalg.norm(away, axis=1))
         return np.minimum(np.concatenate(distances), FARTHEST)
 
     def _subsample(self, rows, codes):

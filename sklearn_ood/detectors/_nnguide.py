@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.utils import check_random_state
+from torch.nn.functional import linear
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood.data._blocks import take_rows
@@ -63,6 +64,7 @@ class NNGuide(LinearScore):
         return batched(self._batch_score, rows, max_rows=BATCH_ROWS)
 
     def _score(self, features, logits):
-        similarity = unit(features) @ as_tensor(self.bank_, features).T
-        nearest = similarity.topk(min(self.n_neighbors, len(self.bank_)), dim=1).values
+        similarity = linear(unit(features), as_tensor(self.bank_, features))
+        n_neighbors = min(self.n_neighbors, len(self.bank_))
+        nearest = similarity.topk(n_neighbors, dim=1, sorted=False).values.double()
         return nearest.mean(dim=1) * logits.logsumexp(dim=1)

@@ -65,15 +65,18 @@ class ActivationShaping(LinearScore):
         some = some if isinstance(some, np.ndarray) else some.cpu().numpy()
         self.ceiling_ = float(np.percentile(some, self.percentile))
 
+    def _batch_score(self, batch):
+        return super()._batch_score(self._shaped(batch))
+
     def _score(self, features, logits):
-        return self._logits(self._shaped(features)).logsumexp(dim=1)
+        return logits.logsumexp(dim=1)
 
     def _shaped(self, features):
         if self.method == "react":
             return features.clamp(max=self.ceiling_)
         n_features = features.shape[1]
         n_upper = n_features - round(n_features * self.percentile / 100)
-        upper, where = features.topk(max(1, n_upper), dim=1)
+        upper, where = features.topk(max(1, n_upper), dim=1, sorted=False)
         growth = features.sum(dim=1) / (upper.sum(dim=1) + SMALLEST)
         if self.method == "ash":
             features = features.new_zeros(features.shape).scatter(1, where, upper)

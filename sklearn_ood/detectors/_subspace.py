@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from torch.linalg import vector_norm
 
 from sklearn_ood._parameters import Count, fitted
-from sklearn_ood.detectors._linear import LinearScore, as_tensor, mean_of, total
+from sklearn_ood.detectors._linear import LinearScore, as_tensor, mean_of, projected, total
 from sklearn_ood.detectors._mahalanobis import gram
 
 
@@ -84,7 +85,5 @@ class Subspace(LinearScore):
         return logits.logsumexp(dim=1) - self.scale_ * self._residual(features)
 
     def _residual(self, features):
-        centred = features - as_tensor(self.origin_, features)
-        return torch.linalg.vector_norm(
-            centred @ as_tensor(self.residual_axes_, features), dim=1
-        )
+        axes = self.residual_axes_.T
+        return vector_norm(projected(features, axes, -axes @ self.origin_), dim=1)

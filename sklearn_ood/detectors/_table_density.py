@@ -224,10 +224,6 @@ class TableDensity(OODClassifier):
     def _standardised(self, rows):
         return (rows[:, self.numbers_] - self.centre_) / self.scale_
 
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
-
     def _validate_rows(self, X):
         return validate_rows(self, X, read_rows=read_table)
 
@@ -292,9 +288,16 @@ def log_density_of_some(core, x):
     known = torch.where(both, covariance, torch.eye(d).to(covariance))
     root = torch.linalg.cholesky(known)
     white = torch.linalg.solve_triangular(root, away.nan_to_num()[..., None], upper=False)
-    squares = white[..., 0].square().sum(2) + (~seen).sum(1, keepdim=True)
-    log_scale = torch.diagonal(core.precision_root[used], dim1=1, dim2=2).log().sum(1)
-    constant = core.weights[used].log() + log_scale - core.scale.log().sum()
-    component = constant.new_full((len(x), *used.shape), -torch.inf)
-    component[:, used] = constant - 0.5 * (squares + d * float(np.log(2 * np.pi)))
-    return component.logsumexp(2)
+    squares = torch.full((len(x), *used.shape), torch.inf).to(x)  # of padding
+    squares[:, used] = white[..., 0].square().sum(2)
+    return from_squares(core, seen, squares)
+
+
+def from_squares(core, seen, squares):
+    """Log densities (n, K) by the squared distances (n, K, W) of what is seen of each row."""
+    squares = squares + (~seen).sum(dim=1)[:, None, None]
+    log_scale = torch.diagonal(core.precision_root, dim1=2, dim2=3).log().sum(dim=2)
+    constant = core.weights.log() + log_scale - core.scale.log().sum()
+    return (constant - 0.5 * (squares + core.n_features * float(np.log(2 * np.pi)))).logsumexp(
+        2
+    )

@@ -1,106 +1,100 @@
-"""What fitted estimators answer, as parts of a graph: networks, combinations, foreign ones."""
+"""What fitted estimators answer to rows, as tensor operations."""
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import singledispatch
 
 import numpy as np
+import torch
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from torch.nn.functional import pad
 
 from sklearn_ood._response import SMALLEST_PROBA
-from sklearn_ood.classifiers._table import TableClassifier
+from sklearn_ood.classifiers._generative import LEAST_SIMILARITY, GenerativeClassifier
+from sklearn_ood.classifiers._table import FARTHEST, LEAST, TableClassifier
+from sklearn_ood.combined._arrays import constants
 from sklearn_ood.combined._classifier import CombinedClassifier
+from sklearn_ood.combined._columns import ExtremeColumn, least_share
+from sklearn_ood.combined._confidence import log_right
+from sklearn_ood.combined._conformal import combine, on_scales
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.export._combination import Combination
-from sklearn_ood.export._networks import Answering, convert
-from sklearn_ood.export._pool import append_pool
-from sklearn_ood.export._scores import scored
-from sklearn_ood.export._steps import append_step, append_steps
+from sklearn_ood.detectors import NeighborDistance, TableDensity
+from sklearn_ood.detectors._linear import RowFunction
+from sklearn_ood.detectors._table_density import LEAST as LEAST_DENSITY
+from sklearn_ood.export._density import log_density
+from sklearn_ood.export._flow import LARGEST, clipped, places_in, tensor
+from sklearn_ood.export._steps import allows_nan, converted, indicated, read, through
+from sklearn_ood.export._trees import tree_probabilities
+from sklearn_ood.nets._heads import log_softmax
 
 CLASSIFIER = "classifier"
-PROBABILITIES = """
-part (double[n, K] proba) => (double[n, K] log_proba, double[n, K] copied, double[n] largest) {
-    positive = Max(proba, tiny)
-    log_proba = Log(positive)
-    copied = Identity(proba)
-    largest = ReduceMax<keepdims = 0>(proba, axis)
-}
-"""
-LOGARITHMS = """
-part (double[n, K] log_proba) => (double[n, K] proba, double[n] largest) {
-    proba = Exp(log_proba)
-    largest = ReduceMax<keepdims = 0>(log_proba, axis)
-}
-"""
-AT_CLASS = """
-part (double[n, K] evidence, double[n, L] log_proba) => (double[n] score) {
-    likeliest = ArgMax<axis = 1, keepdims = 1>(log_proba)
-    code = Gather(codes, likeliest)
-    column = GatherElements<axis = 1>(evidence, code)
-    score = Squeeze(column, axis)
-}
-"""
-CERTAIN = """
-part (double[n, d] rows) => (double[n, K] log_proba) {
-    first = Gather<axis = 1>(rows, place)
-    log_proba = Mul(first, zero)
-}
-"""
-AXIS = np.array([1])
+# How far below a calibration score another may be rounded, of scores up to 1 or as a share.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Names of tensors.
+    """What an estimator says of n rows; what is not finite is refused.
 
     Attributes
     ----------
-    log_proba, proba : str
-        Of shape (n, n_classes).
-    score, confidence : str
-        Of shape (n,).
-    evidence : str or None
-        Of shape (n, n_classes), where a combination reads the score at a class.
-    p_value : str or None
-        Of shape (n,); only a combination has it.
+    log_proba, proba : tensor of shape (n, n_classes)
+    score, confidence : tensor of shape (n,)
+    evidence : tensor of shape (n, n_classes) or None
+        Where a combination reads the score at a class.
+    p_value : tensor of shape (n,) or None
+        Only a combination has it.
     """
 
-    log_proba: str
-    proba: str
-    score: str
-    confidence: str
-    evidence: str | None = None
-    p_value: str | None = None
+    log_proba: torch.Tensor
+    score: torch.Tensor
+    evidence: torch.Tensor | None = None
+    proba: torch.Tensor | None = None
+    confidence: torch.Tensor | None = None
+    p_value: torch.Tensor | None = None
 
 
-def append_answers(builder, estimator, flow):
-    """Add what an estimator answers to rows.
-
-    Parameters
-    ----------
-    builder : GraphBuilder
-    estimator : fitted classifier or detector, pipeline or search
-    flow : Flow
-
-    Returns
-    -------
-    Answers
-    """
+def answers(estimator, flow):
+    """What a fitted classifier or detector, a pipeline or a search answers to rows."""
     if isinstance(estimator, Pipeline):
-        flow = append_steps(builder, estimator.steps[:-1], flow)
-        return append_answers(builder, estimator[-1], flow)
+        return answers(estimator[-1], through(estimator.steps[:-1], flow))
     if isinstance(estimator, FrozenEstimator):
-        return append_answers(builder, estimator.estimator, flow)
+        return answers(estimator.estimator, flow)
     if hasattr(estimator, "best_estimator_"):
-        return append_answers(builder, estimator.best_estimator_, flow)
-    if isinstance(estimator, CombinedClassifier):
-        return _of_combination(builder, estimator, flow)
-    if isinstance(estimator, TableClassifier):
-        return _of_log_proba(builder, append_pool(builder, estimator, flow))
+        return answers(estimator.best_estimator_, flow)
+    refused = flow.values.isinf()
+    refused = refused if allows_nan(estimator) else refused | flow.values.isnan()
+    said = answered(estimator, flow)
+    return replace(said, score=torch.where(refused.any(dim=1), torch.nan, said.score))
+
+
+@singledispatch
+def answered(estimator, flow):
+    """Answers of one estimator, or a TypeError with its name."""
     if is_foreign(estimator):
-        return _of_probabilities(builder, estimator, flow)
-    return _of_scored(builder, estimator, flow)
+        return _of_probabilities(estimator, flow)
+    name = type(estimator).__name__
+    for parameter, without in (("epsilon", 0), ("curvature", "off")):
+        value = getattr(estimator, parameter, without)
+        if value != without:
+            raise TypeError(
+                f"Got {name}({parameter}={value!r}), whose score needs gradients, which ONNX "
+                f"has not; take {parameter}={without!r}."
+            )
+    if not hasattr(estimator, "scored_network_"):
+        raise TypeError(
+            f"Got {name}, which has no ONNX form here, but expected a classifier that is one "
+            "network, a classifier of scikit-learn, scores that are tensor operations, or a "
+            "CombinedClassifier, SelectiveClassifier, pipeline or search around such."
+        )
+    parts = flow.parts
+    scored = parts.once(id(estimator), lambda: parts.on_cpu(estimator.scored_network_))
+    is_plain = isinstance(scored.network, RowFunction)
+    outputs = scored.network(flow.values) if is_plain else flow.by_network(scored.network)
+    evidence, score = scored.head(outputs)
+    at_class = hasattr(estimator, "class_score_samples") and scored.head.scores_best_class
+    return Answers(scored.head.log_proba(outputs), score, evidence if at_class else None)
 
 
 def is_foreign(estimator):
@@ -109,69 +103,151 @@ def is_foreign(estimator):
     return is_classifier(estimator) and hasattr(estimator, "predict_proba") and not is_ours
 
 
-def _of_scored(builder, estimator, flow):
-    network, name = scored(estimator), type(estimator).__name__
-    module = Answering(network)
-    inner = getattr(network.network, "network", network.network)
-    kind = name if module.is_plain else f"{name} whose network ({type(inner).__name__})"
-    model = convert(module, estimator.n_features_in_, name=kind)
-    log_proba, score, evidence = builder.append(model, flow.tensor)
-    proba, _ = builder.append_text(LOGARITHMS, log_proba, axis=AXIS)
-    at_class = hasattr(estimator, "class_score_samples") and network.head.scores_best_class
-    return Answers(log_proba, proba, score, score, evidence if at_class else None)
+def _probabilities(estimator, flow):
+    proba = tree_probabilities(estimator, flow)
+    if proba is None:
+        proba = converted(estimator, flow, type(estimator).__name__, "predict_proba").values
+    return proba
 
 
-def _of_probabilities(builder, estimator, flow):
-    made = append_step(builder, type(estimator).__name__, estimator, flow, "predict_proba")
-    log_proba, proba, largest = builder.append_text(
-        PROBABILITIES, made.tensor, axis=AXIS, tiny=SMALLEST_PROBA
+def _of_probabilities(estimator, flow):
+    proba = _probabilities(estimator, flow)
+    log_proba = torch.maximum(proba, tensor(SMALLEST_PROBA)).log()
+    # The score is the largest probability; members are read at its logarithm.
+    return Answers(log_proba, proba.amax(dim=1), log_proba, proba)
+
+
+def _of_evidence(evidence, temperature=1.0):
+    log_proba = log_softmax(evidence / tensor(temperature))
+    return Answers(log_proba, evidence.amax(dim=1), evidence)
+
+
+@answered.register
+def _(estimator: GenerativeClassifier, flow):
+    if estimator.similarity_ != "likelihood":
+        raise TypeError(
+            f"Got GenerativeClassifier(similarity={estimator.similarity_!r}), whose nearest "
+            "generations are searched for, which ONNX cannot; take similarity='likelihood' "
+            "with the generator 'pca' or 'gmm'."
+        )
+    core = flow.parts.once(id(estimator), lambda: flow.parts.on_cpu(estimator.generator_.core_))
+    rows = clipped(flow.values, LARGEST)
+    density = core.log_density(rows.float() if core.is_single else rows).double()
+    density = torch.maximum(density / rows.shape[1], tensor(LEAST_SIMILARITY))
+    return _of_evidence(density, estimator.temperature_)
+
+
+@answered.register
+def _(estimator: NeighborDistance, flow):
+    """What a product finds nearest is measured by itself."""
+    sizes, rows = (
+        np.array(list(map(len, estimator.rows_))),
+        flow.values - tensor(estimator.centre_),
     )
-    return Answers(log_proba, proba, largest, largest, log_proba)
+    most, n_features = max(sizes), rows.shape[1]
+    known = torch.stack(
+        [pad(tensor(each), (0, 0, 0, most - len(each))) for each in estimator.rows_]
+    )
+    absent = torch.as_tensor(np.arange(most) >= sizes[:, None])
+    known_flat = known.reshape(-1, n_features)
+    lengths = torch.where(absent, torch.inf, known.square().sum(dim=2)).flatten()
+    apart = (lengths - 2 * (rows @ known_flat.T)).reshape(-1, len(sizes), most)
+    n_neighbors = min(estimator.n_neighbors, most)
+    found = apart.topk(n_neighbors, largest=False).indices
+    places = found + most * torch.arange(len(sizes))[:, None]
+    squares = (known_flat[places] - rows[:, None, None]).square().sum(dim=3)
+    is_found = torch.as_tensor(np.arange(n_neighbors) < sizes[:, None])
+    squares = torch.where(is_found, squares, 0.0)
+    return _of_evidence(-squares.amax(dim=2).sqrt(), estimator.scale_)
 
 
-def _of_log_proba(builder, log_proba):
-    """Of a classifier whose evidence is its log-probability."""
-    proba, largest = builder.append_text(LOGARITHMS, log_proba, axis=AXIS)
-    return Answers(log_proba, proba, largest, largest, log_proba)
-
-
-def _of_combination(builder, combined, flow):
-    classifier = combined.classifier_
-    if classifier is None:
-        certain = {"place": np.array([0]), "zero": 0.0}
-        (log_proba,) = builder.append_text(CERTAIN, flow.tensor, **certain)
-        asked = None
-    else:
-        asked = append_answers(builder, classifier, flow)
-        log_proba = asked.log_proba
-    proba, largest = builder.append_text(LOGARITHMS, log_proba, axis=AXIS)
-    read = partial(_of_member, builder, combined, flow, log_proba)
-    scores = []
-    for name, member in combined.members_.items():
-        if member != CLASSIFIER:
-            scores.append(read(name, member))
+@answered.register
+def _(estimator: TableClassifier, flow):
+    rows = read(estimator.columns_, flow).select(np.flatnonzero(estimator.used_))
+    pooled = 0.0
+    for (name, member), weight in zip(
+        estimator.members_.items(), estimator.weights_, strict=True
+    ):
+        if name == "net":
+            proba = _net_probabilities(member, indicated(estimator.indicators_, rows))
         else:
-            scores.append(asked.score if asked.evidence != asked.log_proba else largest)
-    widths, name = (len(combined.classes_), len(scores)), type(combined).__name__
-    model = convert(Combination(combined), *widths, name=name)
-    said = builder.append(model, log_proba, builder.append_columns(scores))
-    p_value, score, confidence = said
-    return Answers(log_proba, proba, score, confidence, None, p_value)
+            proba = tree_probabilities(member, rows)
+        least = LEAST[name]
+        some = tensor(1 - least) * proba + tensor(least / len(estimator.classes_))
+        pooled = pooled + tensor(weight) * some.log()
+    log_proba = log_softmax(pooled)
+    return Answers(log_proba, log_proba.amax(dim=1), log_proba)
 
 
-def _of_member(builder, combined, flow, log_proba, name, member):
+def _net_probabilities(net, flow):
+    """Of a fitted ``MLPClassifier``, for rows clipped as :class:`TableClassifier` does."""
+    rows, layers = clipped(flow.values, FARTHEST), zip(net.coefs_, net.intercepts_, strict=True)
+    for k, (weight, bias) in enumerate(layers):
+        rows = (rows.relu() if k else rows) @ tensor(weight) + tensor(bias)
+    logits = torch.cat([torch.zeros_like(rows), rows], dim=1) if rows.shape[1] == 1 else rows
+    return logits.softmax(dim=1)
+
+
+@answered.register
+def _(estimator: TableDensity, flow):
+    rows, total = read(estimator.columns_, flow).values, 0.0
+    counted, last = estimator.frequencies_, 0
+    for column, known in zip(counted.columns, counted.values, strict=True):
+        cells, first, last = rows[:, column], last, last + len(known) + 2
+        place = torch.where(cells.isnan(), len(known) + 1, places_in(known, cells))
+        total = total + tensor(counted.log_p[first:last])[place]
+    if estimator.densities_:
+        numbers = flow.to(rows[:, estimator.numbers_])
+        numbers = (numbers.values - tensor(estimator.centre_)) / tensor(estimator.scale_)
+        found = [log_density(each, flow.to(numbers)) for each in estimator.densities_]
+        total = total + torch.stack(found).logsumexp(dim=0) - float(np.log(len(found)))
+    evidence = total - tensor(np.log(estimator.scale_).sum())
+    return _of_evidence(torch.maximum(evidence, tensor(LEAST_DENSITY)))
+
+
+@answered.register
+def _(estimator: ExtremeColumn, flow):
+    score = least_share(estimator.columns_, estimator.tails_, flow.values)
+    return Answers(torch.zeros_like(score)[:, None], score)
+
+
+@answered.register
+def _(combined: CombinedClassifier, flow):
+    classifier, members = combined.classifier_, combined.members_
+    asked = None if classifier is None else answers(classifier, flow)
+    log_proba = torch.zeros_like(flow.values[:, :1]) if asked is None else asked.log_proba
+    scores = []
+    for name, member in members.items():
+        try:
+            scores.append(_member_score(combined, flow, asked, name, member))
+        except TypeError as error:
+            raise TypeError(f"In the member {name!r}: {error}") from error
+    scores = torch.stack(scores, dim=1)
+    members_log_p = on_scales(combined.member_scales_, scores)
+    typicality = -combine(members_log_p, combined.method, combined.weights_)
+    log_p = combined.scale_.log_p(typicality)
+    confidence = log_right(log_proba.amax(dim=1), log_p, combined.outlier_share)
+    (rounding,) = constants(scores, ROUNDING)
+    # A calibration row, rounded otherwise, is still level with itself.
+    higher = typicality + rounding * typicality.abs().clamp(min=1)
+    p_value = combined.scale_.p_values(higher)
+    valid = scores.isfinite().all(dim=1) & (True if asked is None else asked.score.isfinite())
+    log_p = torch.where(valid, log_p, torch.nan)
+    return Answers(log_proba, log_p, None, None, confidence, p_value)
+
+
+def _member_score(combined, flow, asked, name, member):
     """Score of each row by a member, read at the likeliest class where members ask for it."""
-    try:
-        said = append_answers(builder, member, flow)
-    except TypeError as error:
-        raise TypeError(f"In the member {name!r}: {error}") from error
-    is_asked = combined.is_asked_ and combined.classifier_ is not None
-    if not is_asked or said.evidence is None:
-        return said.score
+    if member == CLASSIFIER:
+        asks_more = hasattr(combined.classifier_, "score_samples")
+        return asked.score if asks_more else asked.log_proba.amax(dim=1)
+    said = answers(member, flow)
+    refused = said.score * 0  # NaN where it is
+    if not combined.is_asked_ or asked is None or said.evidence is None:
+        best = said.evidence.amax(dim=1) if said.proba is not None else said.score
+        return best + refused
     codes = codes_in(np.asarray(member.classes_), combined.classes_)
     if (codes == OUTLIER).any():
-        raise TypeError(
-            f"Got the member {name!r}, which was not taught all classes; fit it on all of them."
-        )
-    (score,) = builder.append_text(AT_CLASS, said.evidence, log_proba, codes=codes, axis=AXIS)
-    return score
+        raise TypeError("it was not taught all classes; fit it on all of them.")
+    places = torch.as_tensor(codes)[asked.log_proba.argmax(dim=1)]
+    return said.evidence.gather(1, places[:, None])[:, 0] + refused

@@ -26,7 +26,14 @@ def run(model, feeds):
     runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    return runtime.InferenceSession(model.SerializeToString(), options).run(None, feeds)
+    session = runtime.InferenceSession(model.SerializeToString(), options)
+    kinds = {each.name: each.type for each in session.get_inputs()}
+    feeds = {
+        name: values.astype(np.float32) if kinds[name] == "tensor(float)" else values
+        for name, values in feeds.items()
+    }
+    with np.errstate(over="ignore"):
+        return session.run(None, feeds)
 
 
 def is_mixed(X):

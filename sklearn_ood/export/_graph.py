@@ -9,27 +9,25 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from sklearn_ood._response import known_of, unwrap
-from sklearn_ood._version import __version__
 from sklearn_ood.data._labels import labels_or
-from sklearn_ood.export._answers import append_answers
-from sklearn_ood.export._builder import Flow, GraphBuilder
-from sklearn_ood.export._combination import ROUNDING
+from sklearn_ood.export._answers import ROUNDING, answers
 from sklearn_ood.export._comparison import (
     TOLERANCE,
     as_fitted,
     is_large,
-    is_mixed,
+    package,
     run,
     some_rows,
     taken,
     typical_rows,
     with_edges,
 )
-from sklearn_ood.export._networks import usual_torch
-from sklearn_ood.export._steps import append_steps
-from sklearn_ood.export._tables import add_columns, feeds
+from sklearn_ood.export._flow import Flow, Parts
+from sklearn_ood.export._steps import through
+from sklearn_ood.export._writing import OUTPUTS, coded, feeds, usual_torch, written
 from sklearn_ood.selective._classifier import SelectiveClassifier
 
 __all__ = ["to_onnx"]
@@ -38,27 +36,8 @@ __all__ = ["to_onnx"]
 OLDEST_TORCH = parse_version("2.9")
 # What is written as another type; text is found by its elements.
 WIDE = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}
-KINDS = {"b": "bool", "i": "int64", "u": "uint64", "f": "double", "O": "string"}
 # What a p-value may differ by: beside calibration rows it jumps.
 STEP = 0.05
-COMMON_OUTPUTS = "label", "probabilities", "score", "accepted"
-ADDED = "part (double[n] left, double[n] right) => (double[n] out) { out = Add(left, right) }"
-DECISION = """
-part (double[n, K] log_proba, double[n, K] proba, double[n] given)
-    => (LABEL[n] label, double[n, K] probabilities, double[n] score, bool[n] accepted)
-{
-    best = ArgMax<axis = 1, keepdims = 0>(log_proba)
-    least = Gather(thresholds, best)
-    nothing = Mul(proba, zero)
-    invalid = ReduceSum<keepdims = 0>(nothing, axis)
-    score = Add(given, invalid)
-    accepted = GreaterOrEqual(score, least)
-    refusal = Gather(refused, best)
-    code = Where(accepted, best, refusal)
-    label = Gather(labels, code)
-    probabilities = Identity(proba)
-}
-"""
 
 
 @usual_torch()
@@ -81,9 +60,10 @@ def to_onnx(estimator, path=None, *, X=None):
     ----------
     estimator : fitted estimator
         A :class:`SoftmaxClassifier`, :class:`ConfidentClassifier`, :class:`RejectClassifier`,
-        :class:`COOLClassifier`, :class:`DAEConfidence` or :class:`TableClassifier`; a
-        classifier of scikit-learn; a score of features, :class:`NeighborDistance`, or
-        :class:`GenerativeClassifier` with a density; a :class:`CombinedClassifier` of these; a
+        :class:`COOLClassifier`, :class:`DAEConfidence`, :class:`TableClassifier` or
+        :class:`TableDensity`; a classifier of scikit-learn; a score of features,
+        :class:`NeighborDistance`, or :class:`GenerativeClassifier` with a density; a
+        :class:`CombinedClassifier` of these, or the default one on tables; a
         :class:`SelectiveClassifier` around one (also with one as its ``detector``), or a
         pipeline or search that ends in one.
     path : str or path-like, default=None
@@ -103,10 +83,9 @@ def to_onnx(estimator, path=None, *, X=None):
     ImportError
         If the packages of the extra "onnx" are missing, or torch is older than 2.9.
     TypeError
-        If a part, which is named, has no ONNX form: other estimators (such as
-        :class:`TableDensity`), a step that skl2onnx does not know, scores that need gradients
-        (``epsilon > 0``, the curvature of DAEConfidence) or a search; or if it has one that
-        gives something else.
+        If a part, which is named, has no ONNX form: other estimators, a step that skl2onnx
+        does not know, scores that need gradients (``epsilon > 0``, the curvature of
+        DAEConfidence) or a search; or if it has one that gives something else.
 
     See Also
     --------
@@ -119,14 +98,15 @@ def to_onnx(estimator, path=None, *, X=None):
     a row whose score lies that near to the threshold: the graph accepts from 1e-6 below it, and
     a p-value is that of a score 1e-6 higher.
 
-    Trees, histogram boosting and encoders of categories are converted here, other steps and
-    classifiers by skl2onnx. What parts have in common, such as a network whose features
+    The whole estimator is one torch module, exported once; trees are one node each. Encoders,
+    imputers and Yeo and Johnson's power are written here, other steps and classifiers of
+    scikit-learn by skl2onnx. What parts have in common, such as a network whose features
     several members read, is in the graph once.
 
-    Every step and the whole graph are run before anything is written, and must give what
-    Python gives. Where Python refuses a row (it has NaN or an infinite number, and no step
-    fills it in), score and probabilities are NaN, and the row is not accepted; so are numbers
-    beyond 1e15 where the graph overflows in float32.
+    Every step by skl2onnx and the whole graph are run before anything is written, and must
+    give what Python gives. Where Python refuses a row (it has NaN or an infinite number, and no
+    step fills it in), score and probabilities are NaN, and the row is not accepted; so are
+    numbers beyond 1e15 where the graph overflows in float32.
 
     Examples
     --------
@@ -146,30 +126,63 @@ def to_onnx(estimator, path=None, *, X=None):
     steps, classifier = branches[0]
     first = steps[0][1] if steps else classifier
     names = getattr(first, "feature_names_in_", None)
-    builder, width = GraphBuilder(), first.n_features_in_
-    source = "X"
-    if is_mixed(X):
-        source = add_columns(builder, X)
+    if X is None:
+        rows = np.concatenate([typical_rows(*each) for each in branches])
     else:
-        builder.add_input("X", builder.onnx.TensorProto.DOUBLE, ("n", width))
-    made = [typical_rows(*each) if X is None else some_rows(X, width) for each in branches]
-    said = []
-    for (before, each), rows in zip(branches, made, strict=True):
-        flow = append_steps(builder, before, Flow(source, rows))
-        said.append(append_answers(builder, each, flow))
-    _append_decision(builder, said, threshold, classifier.classes_, reject_label)
-    model = builder.model(producer_name="sklearn_ood", producer_version=__version__)
+        rows = some_rows(X, first.n_features_in_)
+    values, texts = coded(rows)
+    decision = Decision(branches, threshold, reject_label is not None, texts)
+    labels = _labels(classifier.classes_, reject_label)
+    model = written(decision, values, getattr(rows, "columns", None), labels)
     metadata = {
         "classes": json.dumps(classifier.classes_.tolist()),
         "threshold": repr(np.asarray(-np.inf if threshold is None else threshold).tolist()),
         "feature_names": json.dumps(None if names is None else names.tolist()),
     }
-    builder.onnx.helper.set_model_props(model, metadata)
-    tried = made[0] if is_mixed(X) else np.concatenate(made)
-    _check_graph(model, estimator, first, with_edges(tried), threshold)
+    package("onnx").helper.set_model_props(model, metadata)
+    _check_graph(model, estimator, first, with_edges(rows), threshold)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
     return model
+
+
+class Decision(nn.Module):
+    """What is answered, and whether; a branch is steps and who answers or decides."""
+
+    def __init__(self, branches, threshold, may_reject, texts):
+        super().__init__()
+        self.branches, self.texts, self.parts = branches, texts, Parts()
+        n_classes = len(branches[0][1].classes_)
+        # Calibration rows lie exactly on it, so that many may where scores are discrete.
+        least = np.broadcast_to(-np.inf if threshold is None else threshold, n_classes)
+        near = ROUNDING * np.abs(least).clip(min=1)
+        self.least = torch.tensor(np.where(np.isfinite(least), least - near, least))
+        self.decides, self.may_reject = threshold is not None, may_reject
+
+    def forward(self, values):
+        """Code of the label, probabilities, score, what is accepted; p-value and confidence."""
+        flow = Flow(values, self.parts, self.texts)
+        said = [answers(each, through(steps, flow)) for steps, each in self.branches]
+        answering, deciding = said[0], said[-1]
+        is_confident = self.decides and deciding.confidence is not None
+        score = deciding.confidence if is_confident else deciding.score
+        log_proba = answering.log_proba
+        proba = log_proba.exp() if answering.proba is None else answering.proba
+        # Where Python refuses the row, in any part.
+        valid = torch.stack([each.score.isfinite() for each in said]).all(dim=0)
+        valid = valid & proba.isfinite().all(dim=1)
+        best = log_proba.argmax(dim=1)
+        score = torch.where(valid, score, torch.nan)
+        accepted = score >= self.least[best]
+        code = torch.where(accepted, best, len(self.least)) if self.may_reject else best
+        numbers = (
+            (answering.p_value, answering.confidence) if answering.p_value is not None else ()
+        )
+        proba, *numbers = (
+            torch.where(valid if part.ndim == 1 else valid[:, None], part, torch.nan)
+            for part in (proba, *numbers)
+        )
+        return code, proba, score, accepted, *numbers
 
 
 def _resolve(estimator, steps=()):
@@ -200,39 +213,6 @@ def _resolve(estimator, steps=()):
     return branches, estimator.threshold_, estimator.reject_label_
 
 
-def _append_decision(builder, said, threshold, classes, reject_label):
-    """Add label, probabilities, score and what is accepted; of a combination also its numbers.
-
-    Who decides comes last in ``said``. Without a threshold everything is accepted.
-    """
-    types, n_classes = builder.onnx.TensorProto, len(classes)
-    answering, deciding = said[0], said[-1]
-    score = deciding.score if threshold is None else deciding.confidence
-    labels, every = _labels(classes, reject_label), np.arange(n_classes)
-    # Calibration rows lie exactly on it, so that many may where scores are discrete.
-    least = np.broadcast_to(-np.inf if threshold is None else threshold, n_classes)
-    lowered = np.where(np.isfinite(least), least - ROUNDING * np.abs(least).clip(min=1), least)
-    for refusal in builder.refusals:
-        (score,) = builder.append_text(ADDED, score, refusal)
-    label, proba, score, accepted = builder.append_text(
-        DECISION.replace("LABEL", KINDS[labels.dtype.kind]),
-        *(answering.log_proba, answering.proba, score),
-        labels=labels,
-        thresholds=lowered,
-        refused=every if reject_label is None else np.full(n_classes, n_classes),
-        axis=np.array([1]),
-        zero=0.0,
-    )
-    kind = builder.onnx.helper.np_dtype_to_tensor_dtype(labels.dtype)
-    builder.add_output("label", label, kind, ("n",))
-    builder.add_output("probabilities", proba, types.DOUBLE, ("n", n_classes))
-    builder.add_output("score", score, types.DOUBLE, ("n",))
-    builder.add_output("accepted", accepted, types.BOOL, ("n",))
-    if answering.p_value is not None:
-        builder.add_output("p_value", answering.p_value, types.DOUBLE, ("n",))
-        builder.add_output("confidence", answering.confidence, types.DOUBLE, ("n",))
-
-
 def _labels(classes, reject_label):
     """The label of each code, with the reject label behind the classes, as ONNX has them."""
     labels = classes
@@ -252,7 +232,7 @@ def _labels(classes, reject_label):
 def _check_graph(model, estimator, first, rows, threshold):
     """Raise unless a graph gives what the estimator gives, and accepts nothing else."""
     asked = unwrap(estimator)[0]
-    has_p_value = len(model.graph.output) > len(COMMON_OUTPUTS)
+    has_p_value = len(model.graph.output) == len(OUTPUTS)
 
     def answers(rows):
         inner, rows = unwrap(estimator, as_fitted(first, rows))

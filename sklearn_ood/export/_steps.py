@@ -1,93 +1,233 @@
-"""Transformers before a network as parts of a graph, each compared with its ``transform``."""
+"""Transformers as tensor operations, or by skl2onnx; each as scikit-learn's ``transform``."""
+
+from functools import singledispatch
 
 import numpy as np
+import torch
 from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import PowerTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PowerTransformer,
+)
+from sklearn.utils import get_tags
+from sklearn.utils._indexing import _get_column_indices
 
-from sklearn_ood.export._builder import OPSETS, Flow, written
+from sklearn_ood.combined._arrays import between, n_below
+from sklearn_ood.combined._columns import FARTHEST, ClassWhitening, ColumnRanks
+from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.export._comparison import LARGE, TOLERANCE, made_by, package, run, with_edges
-from sklearn_ood.export._networks import InSingle, convert
-from sklearn_ood.export._tables import append_by_hand
-from sklearn_ood.export._trees import tree_model
+from sklearn_ood.export._flow import LARGEST, Flow, clipped, joined, places_in, tensor
 
-# In double, which skl2onnx has in float32 only: filling in, and Yeo and Johnson's power.
-IMPUTER = """
-step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
-    is_missing = IsNaN(rows)
-    out = Where(is_missing, statistics, rows)
-}
-"""
-YEO_JOHNSON = """
-step (double[n, WIDTH] rows) => (double[n, WIDTH] out) {
-    zero = Constant<value = double {0.0}>()
-    one = Constant<value = double {1.0}>()
-    size = Abs(rows)
-    base = Add(size, one)
-    is_negative = Less(rows, zero)
-    power = Where(is_negative, negative_power, positive_power)
-    is_log = Equal(power, zero)
-    divisor = Where(is_log, one, power)
-    raised = Pow(base, power)
-    change = Sub(raised, one)
-    curved = Div(change, divisor)
-    logarithm = Log(base)
-    value = Where(is_log, logarithm, curved)
-    below = Neg(value)
-    signed = Where(is_negative, below, value)
-    scaled = Mul(signed, slope)
-    out = Add(scaled, offset)
-}
-"""
+# The newest operators that both torch's and scikit-learn's converters write.
+OPSETS = {"": 18, "ai.onnx.ml": 3}
 
 
-def append_steps(builder, steps, flow):
-    """Add the transformers that come before an estimator.
-
-    Each is compared with Python on the rows, as they come to it, and on edge rows.
-    """
+def through(steps, flow):
+    """Rows behind some transformers, by name."""
     for name, step in steps:
         if step not in (None, "passthrough"):
-            flow = append_step(builder, name, step, flow, "transform")
+            flow = transformed(step, flow, name)
     return flow
 
 
-def append_step(builder, name, step, flow, method):
-    """Add what a method of a fitted estimator gives for rows."""
-    _, rows = made_by(step, flow.rows, method)
-    tensor = append_by_hand(builder, step, flow)
-    if tensor is None and hasattr(step, "feature_network_"):
-        kind = f"{type(step).__name__} around {type(step.estimator_).__name__}"
-        model = convert(InSingle(step.feature_network_), step.n_features_in_, name=kind)
-        (tensor,) = builder.append(model, flow.tensor)
-    elif tensor is None:
-        if isinstance(flow.tensor, dict):
+@singledispatch
+def transformed(step, flow, name):
+    """Rows behind a fitted transformer."""
+    if hasattr(step, "feature_network_"):
+        parts = flow.parts
+        network = parts.once(id(step), lambda: parts.on_cpu(step.feature_network_))
+        return flow.to(flow.by_network(network))
+    return converted(step, flow, name, "transform")
+
+
+@transformed.register
+def _(step: Pipeline, flow, name):
+    return through(step.steps, flow)
+
+
+@transformed.register
+def _(step: ColumnTransformer, flow, name):
+    parts, names = [], getattr(step, "feature_names_in_", range(step.n_features_in_))
+    frame = package("pandas").DataFrame(columns=names)
+    for name, transformer, columns in step.transformers_:
+        places = _get_column_indices(frame, columns)
+        if places and not (isinstance(transformer, str) and transformer == "drop"):
+            part = through([(name, transformer)], flow.select(places))
+            if any(part.texts):
+                raise TypeError(f"Got text in the columns {columns} of {name!r}; encode it.")
+            parts.append(part)
+    return joined(parts)
+
+
+@transformed.register
+def _(step: FunctionTransformer, flow, name):
+    return flow if step.func is None else transformed.dispatch(object)(step, flow, name)
+
+
+@transformed.register
+def _(step: SimpleImputer, flow, name):
+    values, missing = step.statistics_, step.missing_values
+    is_plain = not step.add_indicator and isinstance(missing, float) and np.isnan(missing)
+    if not is_plain or any(each != each for each in values):
+        return transformed.dispatch(object)(step, flow, name)
+    filling = [flow.places(column, [value])[0] for column, value in enumerate(values)]
+    filled = torch.where(flow.values.isnan(), tensor(filling), flow.values)
+    return Flow(filled, flow.parts, flow.texts)
+
+
+@transformed.register
+def _(step: PowerTransformer, flow, name):
+    """Yeo and Johnson's power, whose scaling is read off zeros and ones."""
+    if step.method != "yeo-johnson":
+        return transformed.dispatch(object)(step, flow, name)
+    powers = np.asarray(step.lambdas_, dtype=np.float64)
+    offset, at_ones = made_by(step, np.outer([0.0, 1.0], np.ones(len(powers))), "transform")[1]
+    offset, scaled_one = tensor(offset), tensor(at_ones - offset)
+
+    def curve(size, power):
+        is_log = power == 0
+        raised = (size + 1) ** power - 1
+        return torch.where(is_log, (size + 1).log(), raised / torch.where(is_log, 1.0, power))
+
+    negative, powers = flow.values < 0, tensor(powers)
+    curved = curve(flow.values.abs(), torch.where(negative, 2 - powers, powers))
+    slope = scaled_one / curve(torch.ones_like(powers), powers)
+    scaled = torch.where(negative, -curved, curved) * slope + offset
+    return flow.guarded(scaled, allow_nan=True)
+
+
+@transformed.register(OneHotEncoder)
+@transformed.register(OrdinalEncoder)
+def _(step, flow, name):
+    infrequent = getattr(step, "infrequent_categories_", None) or []
+    if any(each is not None for each in infrequent):
+        raise TypeError(f"Got {step}, whose infrequent categories have no ONNX form here.")
+    encode = _one_hot if isinstance(step, OneHotEncoder) else _ordinal
+    parts = []
+    for column, categories in enumerate(step.categories_):
+        present = [each for each in categories.tolist() if each is not None and each == each]
+        cells = flow.values[:, [column]]
+        found = cells == tensor(flow.places(column, present))
+        if len(present) < len(categories):
+            found = torch.cat([found, cells.isnan()], dim=1)
+        made = encode(step, column, found, len(present))
+        if step.handle_unknown == "error":
+            made = torch.where(found.any(dim=1, keepdim=True), made, torch.inf)
+        parts.append(made)
+    return flow.guarded(torch.cat(parts, dim=1), allow_nan=True)
+
+
+def _one_hot(step, column, found, n_present):
+    dropped = None if step.drop_idx_ is None else step.drop_idx_[column]
+    kept = [place for place in range(found.shape[1]) if place != dropped]
+    return found[:, torch.tensor(kept, dtype=torch.int64)].double()
+
+
+def _ordinal(step, column, found, n_present):
+    values = np.arange(float(found.shape[1]))
+    values[n_present:] = step.encoded_missing_value
+    unknown = np.nan if step.unknown_value is None else step.unknown_value
+    made = tensor(unknown).expand(len(found))
+    for place, value in enumerate(tensor(values)):
+        made = torch.where(found[:, place], value, made)
+    return made[:, None]
+
+
+@transformed.register
+def _(step: ColumnRanks, flow, name):
+    values, known = flow.values, np.ascontiguousarray(step.quantiles_.T)
+    levels = np.tile(step.references_, (len(known), 1))
+    shares = [
+        between(known, levels, values, n_below(known, values, strictly=strictly))
+        for strictly in (False, True)
+    ]
+    lowest, highest = tensor(known[:, 0]), tensor(known[:, -1])
+    share = torch.where(values == highest, 1.0, sum(shares) / 2)
+    share = torch.where(values == lowest, 0.0, share)
+    return flow.guarded(share + (values - values.clip(lowest, highest)) / tensor(np.sqrt(12)))
+
+
+@transformed.register
+def _(step: ClassWhitening, flow, name):
+    return flow.guarded(flow.values.clamp(-FARTHEST, FARTHEST) @ tensor(step.axes_))
+
+
+@transformed.register
+def _(step: TableEncoder, flow, name):
+    return indicated(step.indicators_, read(step.columns_, flow), step.indicator_scale)
+
+
+def indicated(indicators, flow, size=1.0):
+    """What :class:`Indicators` makes of rows that were read."""
+    numbers = flow.select(indicators.numbers).values
+    numbers = (numbers - tensor(indicators.centre)) / tensor(indicators.scale)
+    codes = flow.select(indicators.columns).values.nan_to_num(-1.0)
+    marks = (codes == tensor(indicators.codes)) * tensor(size)
+    made = torch.cat([numbers.nan_to_num(0.0), marks], dim=1)
+    return flow.guarded(made, allow_nan=True)
+
+
+def read(columns, flow):
+    """Rows as :class:`TableColumns` reads them."""
+    values = flow.values
+    made = list(clipped(values, LARGEST).unbind(1))
+    for column, (kind, levels) in enumerate(zip(columns.kinds, columns.levels, strict=True)):
+        if kind == "empty":
+            made[column] = torch.full_like(made[column], torch.nan)
+        elif kind == "category":
+            cells = values[:, column]
+            code = places_in(flow.places(column, levels.tolist()), cells).double()
+            made[column] = torch.where(cells.isnan(), torch.nan, code)
+        elif flow.texts[column] is not None:
             raise TypeError(
-                f"Got text before the step {name!r} ({type(step).__name__}), which has no ONNX "
-                "form for it; put an encoder before it, in a ColumnTransformer."
+                "Got text in a column that held numbers in fit; pass rows of the table as X, "
+                "as they were for fit."
             )
-        model = _converted(name, step, flow.rows, method)
-        (tensor,) = builder.append(model, flow.tensor)
-    # Text, whose columns keep their names.
-    is_text = isinstance(tensor, dict) and not hasattr(rows, "columns")
-    return Flow(tensor, type(flow.rows)(rows, columns=list(tensor)) if is_text else rows)
+    return flow.guarded(torch.stack(made, dim=1), allow_nan=True)
 
 
-def _converted(name, step, rows, method):
-    """A step as a model that gives the same: by skl2onnx, in double where it can."""
-    types, errors = package("skl2onnx").common.data_types, []
-    onnx, usual, rows = package("onnx"), np.arange(len(rows)), with_edges(rows)
+def allows_nan(estimator):
+    """Whether it takes rows with missing cells."""
+    return get_tags(estimator).input_tags.allow_nan
+
+
+def converted(step, flow, name, method):
+    """Rows behind a method of a step, as skl2onnx writes it; compared with Python on them."""
+    if any(each is not None for each in flow.texts):
+        raise TypeError(
+            f"Got text before the step {name!r} ({type(step).__name__}), which has no ONNX "
+            "form for it; put an encoder before it, in a ColumnTransformer."
+        )
+    key = id(step), method
+    model, bound, allow_nan = flow.parts.once(
+        (*key, "model"), lambda: _model(step, flow, name, method)
+    )
+    made = flow.by_model(key, lambda: model)
+    if bound is not None:
+        made = torch.where(
+            (flow.values.abs() > bound).any(dim=1, keepdim=True), torch.inf, made
+        )
+    return flow.guarded(made, allow_nan=allow_nan)
+
+
+def _model(step, flow, name, method):
+    """A model, in double where it can be; up to which numbers it holds, and whether of NaN."""
+    types, errors, usual = package("skl2onnx").common.data_types, [], flow.values.numpy()
+    usual = usual[np.isfinite(usual).all(axis=1)]
+    rows = with_edges(usual)
     takes, wanted = made_by(step, rows, method)
-    for write, kind, dtype in (
-        (_by_hand, types.DoubleTensorType, "f8"),
-        (_by_skl2onnx, types.DoubleTensorType, "f8"),
-        (_by_skl2onnx, types.FloatTensorType, "f4"),
-    ):
+    for kind in (types.DoubleTensorType, types.FloatTensorType):
         try:
-            model = write(onnx, step, kind)
-            onnx.checker.check_model(model, full_check=True)
-            given = run(model, {"rows": rows.astype(dtype)})
-            return _only_output(onnx, model, *_same_output(given, takes, wanted, rows, usual))
+            model = _by_skl2onnx(step, kind)
+            given = run(model, {"rows": rows})
+            place, bound, keeps_nan = _same_output(given, takes, wanted, rows, len(usual))
+            del model.graph.output[place + 1 :], model.graph.output[:place]
+            return model, bound, keeps_nan and allows_nan(step)
         except Exception as error:  # skl2onnx raises whatever a converter stumbles over
             errors.append(error)
     raise TypeError(
@@ -96,47 +236,25 @@ def _converted(name, step, rows, method):
     ) from errors[-1]
 
 
-def _by_skl2onnx(onnx, step, kind):
+def _by_skl2onnx(step, kind):
     inputs = [("rows", kind([None, step.n_features_in_]))]
-    convert = package("skl2onnx").to_onnx
     options = {id(step): {"zipmap": False}} if is_classifier(step) else None
+    convert = package("skl2onnx").to_onnx
     model = convert(step, initial_types=inputs, target_opset=OPSETS, options=options)
     model = package("onnx.inliner").inline_local_functions(model)
     if {node.domain for node in model.graph.node} - set(OPSETS):
         raise ValueError("its graph needs functions of its own")
+    package("onnx").checker.check_model(model, full_check=True)
     return model
 
 
-def _by_hand(onnx, step, _kind):
-    """Trees, a PowerTransformer (its scaling is read off zeros and ones), a SimpleImputer."""
-    if (model := tree_model(step)) is not None:
-        return model
-    if isinstance(step, SimpleImputer) and not step.add_indicator:
-        text, arrays = IMPUTER, {"statistics": np.asarray(step.statistics_, dtype=np.float64)}
-    elif isinstance(step, PowerTransformer) and step.method == "yeo-johnson":
-        powers = np.asarray(step.lambdas_, dtype=np.float64)
-        ends = np.stack([0 * powers, 0 * powers + 1])
-        _, (offset, at_ones) = made_by(step, ends, "transform")
-        divisor = np.where(powers == 0, 1, powers)
-        curved = np.where(powers == 0, np.log(2), np.expm1(powers * np.log(2)) / divisor)
-        arrays = {"positive_power": powers, "negative_power": 2 - powers, "offset": offset}
-        text, arrays["slope"] = YEO_JOHNSON, (at_ones - offset) / curved
-    else:
-        raise TypeError(f"{type(step).__name__} has no form of our own")
-    return written(text.replace("WIDTH", str(step.n_features_in_)), **arrays)
-
-
-def _same_output(given, takes, wanted, rows, usual):
-    """Which output is that of ``transform``, and what must be made NaN in which columns.
-
-    The columns whose NaN it loses; all, and what is larger than a bound, where its operators
-    in float32 overflow.
-    """
+def _same_output(given, takes, wanted, rows, n_usual):
+    """Which output is the method's, up to which numbers, and whether it keeps what is NaN."""
     if wanted is None:
         raise ValueError("its transform takes no row of flat numbers")
-    finite, reasons, valid = np.isfinite(wanted).all(axis=1), [], takes.copy()
+    finite, valid, reasons = np.isfinite(wanted).all(axis=1), takes.copy(), []
     valid[takes] = finite
-    wanted, is_usual = wanted[finite], np.isin(np.flatnonzero(valid), usual)
+    wanted, is_usual = wanted[finite], np.flatnonzero(valid) < n_usual
     spread = wanted[is_usual].std(axis=0)
     scale = np.where(spread > 0, spread, np.abs(wanted[is_usual]).max(axis=0))
     allowed = TOLERANCE * (scale + np.where(is_usual[:, None], 0, np.abs(wanted)))
@@ -144,44 +262,12 @@ def _same_output(given, takes, wanted, rows, usual):
         if np.shape(values) != (len(rows), wanted.shape[1]):
             reasons.append(f"an output of shape {np.shape(values)}")
             continue
-        values = np.asarray(values, dtype=np.float64)
         with np.errstate(invalid="ignore"):
-            agrees = (np.abs(values[valid] - wanted) <= allowed).all(axis=1)
+            agrees = (np.abs(values[valid].astype(float) - wanted) <= allowed).all(axis=1)
         beyond = np.abs(rows[valid]).max(axis=1) > LARGE
         if (agrees | beyond).all():
-            lost = ~valid & np.isfinite(values).all(axis=1)
-            columns = np.isnan(rows[lost]).any(axis=0) | ~agrees.all()
-            bound = np.finfo(np.float64).max if agrees.all() else LARGE
-            return place, np.flatnonzero(columns), bound
+            keeps_nan = not np.isfinite(values[~valid].astype(float)).all(axis=1).any()
+            return place, None if agrees.all() else LARGE, keeps_nan
         example = rows[valid][~agrees][0][:8].tolist()
         reasons.append(f"{(~agrees).sum()} of {len(agrees)} rows otherwise, as of {example}")
     raise ValueError(f"its graph gives {'; '.join(reasons)}")
-
-
-def _only_output(onnx, model, place, columns, bound):
-    """The model with one of its outputs, NaN where rows are too large, or NaN in columns."""
-    make, graph, kept = onnx.helper.make_node, model.graph, model.graph.output[place]
-    rows, double = graph.input[0], {"to": onnx.TensorProto.DOUBLE}
-    lost = np.isin(np.arange(rows.type.tensor_type.shape.dim[1].dim_value), columns)
-    arrays = {"bound_": bound, "lost_": lost, "zero_": 0.0, "nan_": np.nan, "axis_": [1]}
-    graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.asarray(values), name)
-        for name, values in arrays.items()
-    )
-    nodes = (
-        ("Cast", [rows.name], "wide_", double),
-        ("Abs", ["wide_"], "size_", {}),
-        ("Greater", ["size_", "bound_"], "is_large_", {}),
-        ("IsNaN", ["wide_"], "is_nan_", {}),
-        ("And", ["is_nan_", "lost_"], "is_lost_", {}),
-        ("Or", ["is_large_", "is_lost_"], "is_refused_", {}),
-        ("Where", ["is_refused_", "nan_", "zero_"], "nan_or_zero_", {}),
-        ("ReduceSum", ["nan_or_zero_", "axis_"], "nan_of_row_", {"keepdims": 1}),
-        ("Cast", [kept.name], "unguarded_", double),
-        ("Add", ["unguarded_", "nan_of_row_"], "guarded_", {}),
-    )
-    graph.node.extend(make(kind, given, [out], **more) for kind, given, out, more in nodes)
-    del graph.output[:]
-    shape = ("n", None)
-    graph.output.append(onnx.helper.make_tensor_value_info("guarded_", double["to"], shape))
-    return model

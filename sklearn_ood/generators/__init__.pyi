@@ -1,8 +1,7 @@
 from ._base import BaseGenerator
 from ._gan import GAN
-from ._interpolation import InterpolationGenerator
 from ._mixture import GaussianMixtureGenerator
-from ._neighbors import NearestNeighborGenerator
+from ._neighbors import InterpolationGenerator, NearestNeighborGenerator
 from ._pca import PCAGenerator
 from ._pretrained import PretrainedGenerator
 from ._vae import VAE

@@ -119,9 +119,6 @@ class BaseGenerator(Parameterized, ABC):
     is_quick = True
     # Some inputs cannot be generated, so that a distance says something.
     has_manifold = True
-    # As its core: how the latents are distributed, whether gradients reach them.
-    prior = property(attrgetter("core_.prior"))
-    is_differentiable = property(attrgetter("core_.is_differentiable"))
 
     @abstractmethod
     def make_core(self):
@@ -189,14 +186,12 @@ class BaseGenerator(Parameterized, ABC):
         """
         check_is_fitted(self)
         rng, size = check_random_state(random_state), (n_samples, self.latent_dim_)
-        if self.prior == "uniform":
-            z = rng.uniform(-1, 1, size=size)
-        elif self.prior == "normal":
-            z = rng.standard_normal(size=size)
-        else:
-            tail = ndtr(-BOUNDS[self.prior])
-            z = ndtri(rng.uniform(tail, 1 - tail, size=size))
-        return z.astype(np.float32)
+        if self.core_.prior == "normal":
+            return rng.standard_normal(size=size).astype(np.float32)
+        if self.core_.prior == "uniform":
+            return rng.uniform(-1, 1, size=size).astype(np.float32)
+        tail = ndtr(-BOUNDS["truncated_normal"])
+        return ndtri(rng.uniform(tail, 1 - tail, size=size)).astype(np.float32)
 
     def decode(self, z, y=None):
         """Generate the inputs that belong to latent vectors.
@@ -256,14 +251,10 @@ class BaseGenerator(Parameterized, ABC):
         z = check_array(z, dtype=np.float64, input_name="z")
         return self.log_prior_tensor(torch.from_numpy(z)).numpy()
 
-    def decode_tensor(self, z, class_index):
-        """``decode`` as a differentiable torch function of latents and their classes' codes."""
-        return self.core_.generate(z, class_index)
-
     def log_prior_tensor(self, z):
         """``log_prior`` as a differentiable torch function over the last axis of ``z``."""
-        bound = BOUNDS.get(self.prior, np.inf)
-        if self.prior == "uniform":
+        bound = BOUNDS.get(self.core_.prior, np.inf)
+        if self.core_.prior == "uniform":
             each = torch.full_like(z, -float(np.log(2.0)))
         else:
             mass = float(np.log(1 - 2 * ndtr(-bound)))

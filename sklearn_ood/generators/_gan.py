@@ -1,6 +1,5 @@
 """Generative adversarial nets of all classes, trained as one stacked net."""
 
-import copy
 from dataclasses import field
 from functools import partial
 from numbers import Real
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, whole_numbers
 from sklearn_ood.generators._base import Core
@@ -32,9 +32,9 @@ class GANCore(Core):
         super().__init__(gan.n_classes_, gan.n_features_in_)
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
         self.instance_noise = gan.instance_noise
-        self.gradient_penalty, self.n_steps = float(gan.gradient_penalty), 0
+        self.gradient_penalty = float(gan.gradient_penalty)
         self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
-        self.decode = copy.deepcopy(self.player).requires_grad_(False).eval()
+        self.decode = AveragedModel(self.player, avg_fn=_averaged).requires_grad_(False).eval()
         self.discriminator = discriminator
 
     def train(self, mode=True):
@@ -45,16 +45,15 @@ class GANCore(Core):
 
     def started(self, rows):
         """Itself, with the training rows' location and range, and noise in their units."""
-        for network in (self.player, self.decode):
-            network.mean.copy_(torch.as_tensor(rows.mean(0)))
-            network.low.fill_(float(rows.min()))
-            network.span.fill_(float(np.ptp(rows)) or 1.0)
+        self.player.mean.copy_(torch.as_tensor(rows.mean(0)))
+        self.player.low.fill_(float(rows.min()))
+        self.player.span.fill_(float(np.ptp(rows)) or 1.0)
         self.instance_noise *= float(rows.std(0).mean())
         return self
 
     def judge(self, x, noise):
         """Logits (K, c) that the inputs, blurred by Gaussian noise, are real."""
-        return self.discriminator(x - self.decode.mean + noise * torch.randn_like(x))[..., 0]
+        return self.discriminator(x - self.player.mean + noise * torch.randn_like(x))[..., 0]
 
     def losses(self, real, noise_share):
         """Of the discriminators and of the generators."""
@@ -73,18 +72,14 @@ class GANCore(Core):
         # Non-saturating: make a fake look real rather than not look fake.
         return of_real + _cross_entropy(on_fake, 0), _cross_entropy(on_fake, 1)
 
-    @torch.no_grad()
     def average(self):
-        """Move the averaged weights towards the player's, faster in the first steps."""
-        self.n_steps += 1
-        share = max(1 - AVERAGING, 10 / (9 + self.n_steps))
-        pairs = zip(self.decode.parameters(), self.player.parameters(), strict=True)
-        for averaged, weights in pairs:
-            averaged.lerp_(weights, share)
-        for averaged, statistic in zip(
-            self.decode.buffers(), self.player.buffers(), strict=True
-        ):
-            averaged.copy_(statistic)
+        """Move the averaged weights towards the player's."""
+        self.decode.update_parameters(self.player)
+
+
+def _averaged(averaged, weights, n_averaged):
+    """Weights moved towards others, faster in the first steps."""
+    return averaged.lerp(weights, max(1 - AVERAGING, 10 / (10 + int(n_averaged))))
 
 
 def _cross_entropy(logits, target):
@@ -178,11 +173,11 @@ class GAN(NetGenerator):
             network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
         )
 
-    def _train(self, module, training, validation=None, *, random):
+    def _train(self, make, training, validation=None, *, random):
         n_batches = -(-np.bincount(training[1]).max() // self.batch_size)
         max_epochs = max(self.max_epochs, -(-self.min_steps // n_batches))
         parameters = {"optimizer__betas": (0.5, 0.999), "max_epochs": max_epochs}
         settings = {"net_class": GANNet, "net_params": parameters}
-        net = super()._train(module, training, random=random, **settings)
-        module.average()
+        net = super()._train(make, training, random=random, **settings)
+        net.module_.average()
         return net

@@ -34,15 +34,9 @@ class Form(NamedTuple):
 
 # From a single, hardly smoothed Gaussian to many smooth ones.
 FORMS = (
-    Form(1, 1e-6),
-    Form(1, 1e-2),
-    Form(1, 1e-1, one_unit=True),
-    Form(4, 1e-3),
-    Form(4, 1e-2),
-    Form(4, 3e-1, one_unit=True),
-    Form(8, 1e-2),
-    Form(16, 1e-2),
-    Form(16, 3e-1, one_unit=True),
+    *(Form(1, 1e-6), Form(1, 1e-2), Form(1, 1e-1, one_unit=True)),
+    *(Form(4, 1e-3), Form(4, 1e-2), Form(4, 3e-1, one_unit=True)),
+    *(Form(8, 1e-2), Form(16, 1e-2), Form(16, 3e-1, one_unit=True)),
 )
 # A simpler candidate is kept unless a one-sided test at 5 % says that the best is better.
 STANDARD_ERRORS = 1.645
@@ -56,8 +50,8 @@ FARTHEST = 1e100
 class MixtureCore(Core):
     """The mixtures of all classes, in units of the features' spread.
 
-    They are padded to one width by components of weight 0. With fewer directions than
-    features, beside them is isotropic noise, the same for all.
+    They are padded to one width by components of weight 0. Where the directions that they are
+    in are fewer than the features, beside them is isotropic noise, the same for all.
     """
 
     is_single = False
@@ -68,9 +62,7 @@ class MixtureCore(Core):
         self.floats_per_row = 4 * (k * w * r + d)
         self.reserve(means=(k, w, r), weights=(k, w), centre=(d,), scale=(d,))
         self.reserve(precision_root=(k, w, r, r), covariance_root=(k, w, r, r))
-        self.is_reduced = r < d
-        if self.is_reduced:
-            self.reserve(directions=(r, d), noise_variance=())
+        self.reserve(directions=(r, d), noise_variance=())
 
     def decode(self, z):
         """The last latent picks a component by the normal quantiles of the weights."""
@@ -79,15 +71,13 @@ class MixtureCore(Core):
         chosen = torch.minimum(passed, (self.weights > 0).sum(1, keepdim=True) - 1)
         chosen = torch.arange(self.n_classes, device=z.device)[:, None], chosen
         root, mean = self.covariance_root[chosen].to(z), self.means[chosen].to(z)
-        scaled = mean + (root @ z[..., :-1, None])[..., 0]
-        if self.is_reduced:
-            scaled = scaled @ self.directions.to(z)
+        scaled = (mean + (root @ z[..., :-1, None])[..., 0]) @ self.directions.to(z)
         return self.centre.to(z) + self.scale.to(z) * scaled
 
     def encode(self, x):
         """The position in the likeliest component, and the middle of its quantiles."""
         n_classes, n, d = x.shape
-        along = self._along(self._standardised(x.reshape(-1, d)))
+        along = self._standardised(x.reshape(-1, d)) @ self.directions.T
         label = torch.arange(n_classes, device=x.device).repeat_interleave(n)
         density = self._component_log_density(along)
         chosen = label, density[torch.arange(len(label)), label].argmax(1)
@@ -100,24 +90,18 @@ class MixtureCore(Core):
 
     def log_density(self, x):
         scaled = self._standardised(x)
-        along = self._along(scaled)
-        component = self._component_log_density(along)
-        of_class = component.logsumexp(2)
-        if self.is_reduced:
-            n_left = scaled.shape[1] - along.shape[1]
-            left = (scaled - along @ self.directions).square().sum(1) / self.noise_variance
-            constant = n_left * (self.noise_variance.log() + float(np.log(2 * np.pi)))
-            of_class = of_class - 0.5 * (left + constant)[:, None]
-        return of_class - self.scale.log().sum()
+        along = scaled @ self.directions.T
+        n_left = scaled.shape[1] - along.shape[1]
+        left = (scaled - along @ self.directions).square().sum(1) / self.noise_variance
+        constant = n_left * (self.noise_variance.log() + float(np.log(2 * np.pi)))
+        of_class = self._component_log_density(along).logsumexp(2)
+        return of_class - 0.5 * (left + constant)[:, None] - self.scale.log().sum()
 
     def _cumulated_weights(self):
         return self.weights.cumsum(1).clamp_max(1.0)
 
     def _standardised(self, x):
         return ((x.double() - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
-
-    def _along(self, scaled):
-        return scaled @ self.directions.T if self.is_reduced else scaled
 
     def _component_log_density(self, x):
         """Weighted log density of (n, d) rows under each component, in one matrix product."""
@@ -253,8 +237,7 @@ class GaussianMixtureGenerator(BaseGenerator):
     @property
     def means_(self):
         core = self.core_
-        means = core.means @ core.directions if core.is_reduced else core.means
-        return (means * core.scale + core.centre).cpu().numpy()
+        return (core.means @ core.directions * core.scale + core.centre).cpu().numpy()
 
 
 def held_out_scores(density, codes):
@@ -296,16 +279,18 @@ def _frame(rows, one_unit, seed):
     rounding = len(rows) * np.finfo(np.float64).eps * np.abs(centre)
     scale = np.where(spread > rounding, spread, 1.0)
     scaled /= scale
-    frame = {"centre": centre, "scale": scale}
-    if scaled.shape[1] <= MAX_DIRECTIONS:
-        return frame, scaled
-    frame |= _directions(scaled, seed)
+    frame = {"centre": centre, "scale": scale} | _directions(scaled, seed)
     return frame, scaled @ frame["directions"].T
 
 
 def _directions(scaled, seed):
-    """Those in which rows vary most, and the variance a feature left over of other rows."""
+    """Those in which rows vary most, and the variance a feature left over of other rows.
+
+    They are the features themselves where these are few: nothing is left over.
+    """
     n, d = scaled.shape
+    if d <= MAX_DIRECTIONS:
+        return {"directions": np.eye(d), "noise_variance": 1.0}
     r = max(1, min(MAX_DIRECTIONS, n - 1))
 
     def most_varying(rows):

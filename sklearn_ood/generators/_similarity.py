@@ -1,6 +1,7 @@
 """A similarity learned from pairs of rows of the same and of different classes."""
 
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from sklearn_ood.data._rows import as_single, validate_training_data
 from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._evaluation import undisturbed
 from sklearn_ood.nets._modules import InputShape, build_module, size_of
-from sklearn_ood.nets._training import Seeded, training_errors
+from sklearn_ood.nets._training import Seeded
 
 
 class PairNet(nn.Module):
@@ -124,11 +125,9 @@ class SiameseSimilarity(StackTrainer):
                 f"Got y with {len(data.classes)} class, but SiameseSimilarity needs at least "
                 "two to learn what makes rows different; use similarity='l2'."
             )
-        random = Seeded(self.random_state)
-        with training_errors(self):
-            with random:
-                network = self.make_network(data.input_shape)
-            self.net_ = self._train(network, (as_single(data.rows), data.codes), random=random)
+        random, training = Seeded(self.random_state), (as_single(data.rows), data.codes)
+        make = partial(self.make_network, data.input_shape)
+        self.net_ = self._train(make, training, random=random)
         return self
 
     def __call__(self, x, generated):

@@ -106,11 +106,14 @@ class StackTrainer(Parameterized):
         return recorded(self.net_, "train_loss")
 
     def _train(
-        self, module, training, validation=None, *, random, net_class=StackedNet, **options
+        self, make, training, validation=None, *, random, net_class=StackedNet, **options
     ):
         """A net trained on rows and codes, with those parameters that are ``make_net``'s."""
-        net = make_net(module, net_class=net_class, **options | training_parameters(self))
-        return train(net, *training, validation=validation, random=random)
+        with training_errors(self):
+            with random:
+                module = make()
+            net = make_net(module, net_class=net_class, **options | training_parameters(self))
+            return train(net, *training, validation=validation, random=random)
 
 
 class NetGenerator(StackTrainer, BaseGenerator):
@@ -141,8 +144,9 @@ class NetGenerator(StackTrainer, BaseGenerator):
                     "small to hold rows out; use early_stopping=False."
                 )
             rows, codes = rows[~held_out], codes[~held_out]
-        with training_errors(self):
-            with random:
-                core = self.make_core().started(rows)
-            self.net_ = self._train(core, (rows, codes), validation, random=random)
+
+        def make():
+            return self.make_core().started(rows)
+
+        self.net_ = self._train(make, (rows, codes), validation, random=random)
         self.latent_dim_ = int(self.latent_dim)

@@ -1,16 +1,17 @@
 """How far classifiers lie apart, and whether one is really better than another."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from sklearn_ood._optional import optional
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
-from sklearn_ood.gevaldi._divergence import MIN_LOG_PROBA
+from sklearn_ood.gevaldi._divergence import kl_divergence
 from sklearn_ood.inspection._churn import holm, mcnemar
 
 
@@ -106,17 +107,17 @@ def compare_accuracy(
         raise ValueError("Got no sample on whose label condition and judge agree; take more.")
     tail = (1 - confidence_level) / 2
     compared = []
-    for a, b in combinations(range(len(names)), 2):
-        first, second = correct[a], correct[b]
+    pairs = zip(combinations(names, 2), combinations(correct, 2), strict=True)
+    for pair, (first, second) in pairs:
         only = (first & ~second).sum(), (second & ~first).sum()
         shares = np.array([*only, n - sum(only)]) / n
         drawn = rng.multinomial(n, shares, size=n_resamples) / n
         interval = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1 - tail])
         numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
-        compared.append([names[a], names[b], n, *map(float, numbers)])
-    adjusted = holm([pair[-1] for pair in compared]).tolist()
-    pairs = zip(compared, adjusted, strict=True)
-    return [PairedAccuracy._make([*pair, p]) for pair, p in pairs]
+        compared.append([*pair, n, *map(float, numbers)])
+    adjusted = holm([each[-1] for each in compared]).tolist()
+    corrected = zip(compared, adjusted, strict=True)
+    return [PairedAccuracy._make([*each, p]) for each, p in corrected]
 
 
 def nearest_rows(samples, rows):
@@ -126,13 +127,12 @@ def nearest_rows(samples, rows):
     return np.unique(nearest.kneighbors(scaler.transform(samples), return_distance=False))
 
 
-def kl_matrix(names, log_proba):
-    """Mean divergence of every ordered pair, from predictions as an array."""
-    log_proba = np.maximum(log_proba, MIN_LOG_PROBA)
-    proba = np.exp(log_proba)
-    n = log_proba.shape[1]
-    crossed = np.tensordot(proba, log_proba, axes=((1, 2), (1, 2))) / n
-    divergence = np.maximum(np.diag(crossed)[:, None] - crossed, 0.0)
-    answers = log_proba.argmax(axis=2)
-    different = (answers[:, None] != answers).mean(axis=2)
+def disagreement(names, log_proba_of):
+    """Of every ordered pair, from a function of two positions to predictions (2, n, K)."""
+    divergence, different = np.zeros((2, len(names), len(names)))
+    for pair in permutations(range(len(names)), 2):
+        log_proba = log_proba_of(*pair)
+        first, second = log_proba.argmax(axis=2)
+        divergence[pair] = kl_divergence(torch.from_numpy(log_proba)).mean()
+        different[pair] = (first != second).mean()
     return Disagreement(names, divergence, different)

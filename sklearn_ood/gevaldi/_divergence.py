@@ -1,4 +1,4 @@
-"""What classifiers say, and how far their predictions lie apart.
+"""What classifiers say, how far their predictions lie apart, and how latents climb that.
 
 Predictions are log-probabilities of shape (n_members, n_samples, n_classes), in float64.
 """
@@ -10,8 +10,8 @@ import torch
 
 from sklearn_ood import _response
 from sklearn_ood._parameters import called
-from sklearn_ood.search._ascent import Objective, gradient_moves
-from sklearn_ood.search._evolution import evolution_moves
+from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.search import _ascent
 
 # A forest may give a class exactly zero: read as the smallest step that float64 can tell
 # from one, it keeps every divergence finite.
@@ -64,24 +64,29 @@ DIVERGENCES = {"js": js_divergence, "kl": kl_divergence}
 
 
 def resolve_divergence(divergence):
-    """The function that a ``divergence`` parameter names, or is."""
+    """The function that a ``divergence`` parameter names, or is; what it says is checked."""
     if divergence in DIVERGENCES:
-        return DIVERGENCES[divergence]
+        return partial(_diverging, divergence, DIVERGENCES[divergence])
     if callable(divergence):
-        return partial(_diverging, divergence)
+        return partial(_diverging, divergence, partial(called, "divergence", divergence))
     raise ValueError(
         f"Got divergence={divergence!r}, but expected one of {sorted(DIVERGENCES)} or a "
         "function from log-probabilities (n_members, n_samples, n_classes) to (n_samples,)."
     )
 
 
-def _diverging(divergence, log_proba):
-    values = called("divergence", divergence, log_proba)
+def _diverging(divergence, function, log_proba):
+    values, n_samples = function(log_proba), log_proba.shape[1]
+    gave = type(values).__name__
     if torch.is_tensor(values):
-        return values
-    raise TypeError(
-        f"Got divergence={divergence!r}, which gave {type(values).__name__}, but expected a "
-        "tensor of shape (n_samples,)."
+        n_wrong = int((~values.isfinite()).sum())
+        if values.shape == (n_samples,) and not n_wrong:
+            return values
+        gave = f"shape {tuple(values.shape)}, NaN or infinite {n_wrong} times"
+    raise ValueError(
+        f"Got divergence={divergence!r}, which gave {gave}, but expected a tensor of shape "
+        f"({n_samples},), one finite number a sample; look at it, where it is a callable, and "
+        "at the members' probabilities."
     )
 
 
@@ -92,7 +97,7 @@ def is_differentiable(classifier):
 
 def resolve_optimizer(optimizer, classifiers, generator):
     """What "auto" means for fitted members; an error where gradients are missing."""
-    smooth = generator.is_differentiable and all(map(is_differentiable, classifiers))
+    smooth = generator.core_.is_differentiable and all(map(is_differentiable, classifiers))
     if optimizer == "auto":
         return "adam" if smooth else "evolution"
     if optimizer != "evolution" and not smooth:
@@ -101,16 +106,6 @@ def resolve_optimizer(optimizer, classifiers, generator):
             "'evolution' or 'auto'."
         )
     return optimizer
-
-
-def make_moves(gevaldi, rng, device):
-    """How latents move in a step, and how often each is evaluated in it."""
-    if gevaldi.optimizer_ != "evolution":
-        return partial(gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_), 1
-    size, seed = gevaldi.population_size, int(rng.randint(np.iinfo(np.int32).max))
-    proposals = torch.Generator(device=device).manual_seed(seed)
-    settings = {"population_size": size, "step_size": gevaldi.step_size, "rng": proposals}
-    return partial(evolution_moves, **settings), size
 
 
 def log_proba(classifiers, rows):
@@ -128,16 +123,34 @@ def log_proba_tensor(classifiers, x):
     return torch.stack([torch.log_softmax(each, dim=1).to(x.device) for each in outputs])
 
 
-def latent_objective(classifiers, generator, keep, class_index, divergence, **options):
-    """The divergence of what latents generate, each of a class of its own.
+def climb(gevaldi, classifiers, divergence, keep, codes, rng):
+    """How latents of the classes ``codes`` climb, each from the best of its starts: arrays.
 
     ``keep`` maps what is generated to the nearest rows that are allowed.
     """
-
-    def generate(z):
-        """What latents (..., m) generate; the first axis is that of the classes' codes."""
-        each = class_index.repeat_interleave(z[0, ..., 0].numel())
-        return keep(generator.decode_tensor(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
-
+    generator, core = gevaldi.generator_, gevaldi.generator_.core_
+    repeated = np.repeat(codes, gevaldi.n_starts)
+    project = _ascent.likeliest(core.prior, gevaldi.prior_mass, generator.latent_dim_)
+    drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
+    start, evaluations = project(drawn.to(device_of(core))), 1
+    moves = partial(_ascent.gradient_moves, lr=gevaldi.lr, method=gevaldi.optimizer_)
+    if gevaldi.optimizer_ == "evolution":
+        seed, evaluations = int(rng.randint(np.iinfo(np.int32).max)), gevaldi.population_size
+        size = {"population_size": evaluations, "step_size": gevaldi.step_size}
+        proposals = torch.Generator(device=start.device).manual_seed(seed)
+        moves = partial(_ascent.evolution_moves, rng=proposals, **size)
     predict, log_prior = partial(log_proba_tensor, classifiers), generator.log_prior_tensor
-    return Objective(predict, divergence, log_prior, generate=generate, **options)
+    parts = predict, divergence, log_prior, gevaldi.prior_weight, project
+
+    def of_chunk(z, labels):
+        def generate(z):
+            """What latents (..., m) generate; the first axis is that of ``labels``."""
+            each = labels.repeat_interleave(z[0, ..., 0].numel())
+            return keep(core.generate(z.flatten(0, -2), each)).view(*z.shape[:-1], -1)
+
+        objective = _ascent.Objective(*parts, generate)
+        return _ascent.ascend(moves, objective, z, n_steps=gevaldi.n_steps)
+
+    floats = core.floats_per_latent * evaluations
+    ascent = _ascent.in_chunks(of_chunk, start, floats_per_row=floats, codes=repeated)
+    return ascent.best_of(gevaldi.n_starts).numpy()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import field
-from itertools import permutations
+from functools import partial
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
@@ -20,8 +20,7 @@ from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _comparison, _divergence, _members
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
-from sklearn_ood.nets._evaluation import device_of
-from sklearn_ood.search._ascent import ascend, in_chunks, likeliest
+from sklearn_ood.search._ascent import identity
 from sklearn_ood.search._constraints import ColumnConstraints
 
 
@@ -222,25 +221,13 @@ class GeValDi(Composition, OODClassifier):
             codes = rng.permutation(np.arange(n_samples) % generator.n_classes_)
         else:
             codes = generator.class_index(y, n_samples)
-        repeated = np.repeat(codes, self.n_starts)
-        project = likeliest(generator.prior, self.prior_mass, generator.latent_dim_)
-        options = {"prior_weight": self.prior_weight, "project": project}
-        drawn = torch.from_numpy(generator.draw_latents(len(repeated), rng))
-        start = project(drawn.to(device_of(generator.core_)))
+        compared = [known[name] for name in names]
         divergence = _divergence.resolve_divergence(divergence or self.divergence)
-        compared = [known[name] for name in names], generator, self._constraints()
-        moves, evaluations = _divergence.make_moves(self, rng, start.device)
-        floats = generator.core_.floats_per_latent * evaluations
-
-        def climb(z, labels):
-            objective = _divergence.latent_objective(*compared, labels, divergence, **options)
-            return ascend(moves, objective, z, n_steps=self.n_steps)
-
-        ascent = in_chunks(climb, start, floats_per_row=floats, codes=repeated)
-        ascent = ascent.best_of(self.n_starts).numpy()
+        ascent = _divergence.climb(self, compared, divergence, self._constraints(), codes, rng)
+        log_proba = np.moveaxis(ascent.log_proba, 0, 2)
 
         def snapshot(step, z, x):
-            seen = ascent.log_proba[step], generator.log_prior(z), ascent.divergence[step]
+            seen = log_proba[step], generator.log_prior(z), ascent.divergence[:, step]
             return Snapshot(z, x.astype(np.float32), *seen, self.classes_)
 
         return DifferentSamples(
@@ -248,9 +235,9 @@ class GeValDi(Composition, OODClassifier):
             end=snapshot(-1, ascent.z, ascent.x),
             y=None if generator.classes_ is None else generator.classes_[codes],
             names=names,
-            divergence_path=ascent.divergence,
-            drift_path=ascent.drift,
-            log_proba_path=ascent.log_proba,
+            divergence_path=ascent.divergence.T,
+            drift_path=ascent.drift.T,
+            log_proba_path=log_proba,
             input_shape=self.input_shape_,
             class_means=self.class_means_,
         )
@@ -274,16 +261,14 @@ class GeValDi(Composition, OODClassifier):
         names = self.estimator_names_
         if X is not None:
             predictions = _divergence.log_proba(self.estimators_, validate_rows(self, X))
-            return _comparison.kl_matrix(names, predictions)
+            return _comparison.disagreement(names, lambda *pair: predictions[list(pair)])
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        divergence, different = np.zeros((2, len(names), len(names)))
-        for a, b in permutations(range(len(names)), 2):
-            found = self.maximally_different_samples(
-                n_samples, pair=(names[a], names[b]), divergence="kl", random_state=seed
-            )
-            divergence[a, b] = found.end.divergence.mean()
-            different[a, b] = found.differ.mean()
-        return _comparison.Disagreement(names, divergence, different)
+        climb = partial(self.maximally_different_samples, divergence="kl", random_state=seed)
+
+        def at_the_top(a, b):
+            return climb(n_samples, pair=(names[a], names[b])).end.log_proba
+
+        return _comparison.disagreement(names, at_the_top)
 
     def compare_accuracy(self, samples, X, y, **options):
         """Which member is really better where they differ: on the real rows nearest there.
@@ -373,8 +358,10 @@ class GeValDi(Composition, OODClassifier):
         return _comparison.Refit(refitted, before, after)
 
     def _constraints(self):
+        """What moves rows to the nearest ones that are allowed."""
         names = getattr(self, "feature_names_in_", None)
-        return ColumnConstraints(self.constraints, self.n_features_in_, names)
+        wanted, n_features = self.constraints, self.n_features_in_
+        return ColumnConstraints(wanted, n_features, names) if wanted else identity
 
     def _evidence(self, rows):
         each = _divergence.log_proba(self.estimators_, rows)
@@ -383,6 +370,9 @@ class GeValDi(Composition, OODClassifier):
     def _scores(self, rows):
         predictions = torch.from_numpy(_divergence.log_proba(self.estimators_, rows))
         return -_divergence.resolve_divergence(self.divergence)(predictions).double().numpy()
+
+    def _evidence_and_scores(self, rows):
+        return self._evidence(rows), self._scores(rows)
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)

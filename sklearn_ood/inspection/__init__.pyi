@@ -1,4 +1,5 @@
 from ._churn import ChurnRegion, ChurnReport, churn_report
+from ._explanation import InputGradientsDisplay
 from ._fooling import (
     FoolingDisplay,
     FoolingResult,
@@ -6,7 +7,6 @@ from ._fooling import (
     fooling_rate_on,
     fooling_scorer,
 )
-from ._gradients import InputGradientsDisplay
 from ._searches import FoolingGenerator
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
@@ -23,6 +23,18 @@ from sklearn_ood.metrics._report import html_table, text_table
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
 SIGNIFICANT = 0.05
+# Columns of the table of regions, the last of them where there are labels.
+DESCRIBED = {
+    "rows where": "{0.rule}",
+    "share of rows": "{0.share:.1%}",
+    "answers differ": "{0.churn:.1%}",
+    "95 % interval": "{0.low:.1%} to {0.high:.1%}",
+}
+JUDGED = {
+    "only old right": "{0.only_old:,}",
+    "only new right": "{0.only_new:,}",
+    "p": "{0.p_value:.2g}",
+}
 
 
 class ChurnRegion(NamedTuple):
@@ -53,6 +65,11 @@ class ChurnRegion(NamedTuple):
     only_old: int | None
     only_new: int | None
     p_value: float | None
+
+    @property
+    def churn(self) -> float:
+        """Share of the rows kept to measure with different answers."""
+        return self.n_different / self.n_rows
 
 
 @dataclass(eq=False, repr=False)
@@ -127,19 +144,9 @@ class ChurnReport:
                 [f"old {name}", *(f"{count:,}" for count in line)]
                 for name, line in zip(names, counts, strict=True)
             ]
-        head = ["rows where", "share of rows", "answers differ", "95 % interval"]
-        judged = [] if self.flips is None else ["only old right", "only new right", "p"]
-        yield [head + judged] + [
-            [
-                each.rule,
-                f"{each.share:.1%}",
-                f"{each.n_different / each.n_rows:.1%}",
-                f"{each.low:.1%} to {each.high:.1%}",
-                *([f"{each.only_old:,}", f"{each.only_new:,}"] if judged else []),
-                *([f"{each.p_value:.2g}"] if judged else []),
-            ]
-            for each in self.regions
-        ]
+        columns = DESCRIBED if self.flips is None else DESCRIBED | JUDGED
+        lines = ([said.format(each) for said in columns.values()] for each in self.regions)
+        yield [[*columns], *lines]
 
     def _sentences(self) -> Iterator[str]:
         low, high = self.churn_interval
@@ -221,49 +228,41 @@ def churn_report(
             f"Got old with classes {known[0][:10]} and new with {known[1][:10]}, but expected "
             "labels in common; teach both the same labels, in one type."
         )
-    (first, taken), (second, accepted) = (answers_and_accepted(m, X) for m in (old, new))
-    taken, accepted = np.asarray(taken, dtype=bool), np.asarray(accepted, dtype=bool)
-    different = (taken != accepted) | (taken & accepted & np.asarray(first != second))
+    said = zip(*(answers_and_accepted(model, X) for model in (old, new)), strict=True)
+    answers, accepted = map(np.asarray, said)
+    answered = accepted.astype(bool)
+    different = (answered[0] != answered[1]) | (answered[0] & (answers[0] != answers[1]))
     outcomes = None
     if y is not None:
-        truth, answered = np.asarray(y), ((first, taken), (second, accepted))
+        truth = np.asarray(y)
         if len(truth) != len(different):
             raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
-        outcomes = np.column_stack([_outcome(*each, truth) for each in answered])
+        outcomes = np.where(answered, np.where(answers == truth, RIGHT, WRONG), REFUSED)
     columns = Columns.of(X)
     grown = check_random_state(random_state).permutation(len(different)) % 2 == 0
     rules = find_rules(columns, different, grown, max_regions)
-    regions = _measured(rules, different, outcomes, grown if len(rules) > 1 else None)
+    regions = _measured(rules, different, outcomes, ~grown | (len(rules) == 1))
     return ChurnReport(different, _flips(different, outcomes), regions, columns.unread)
 
 
 def mcnemar(only_first, only_second):
     """Two-sided p-value of the exact test, from how many samples only one gets right."""
-    fewer = min(only_first, only_second)
-    return min(1.0, 2 * binom.cdf(fewer, only_first + only_second, 0.5))
+    return float(binomtest(int(only_first), max(1, int(only_first + only_second))).pvalue)
 
 
 def holm(p_values):
     """p-values corrected for how many there are: any below alpha may be rejected."""
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values)
-    factor = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factor * p_values[order]))
-    return adjusted
-
-
-def _outcome(answers, accepted, truth):
-    """Whether each answer is right, wrong or refused."""
-    return np.where(accepted, np.where(answers == truth, RIGHT, WRONG), REFUSED)
+    adjusted = np.arange(len(order), 0, -1) * p_values[order]
+    return np.maximum.accumulate(adjusted).clip(max=1)[np.argsort(order)]
 
 
 def _flips(different, outcomes):
     """Numbers of outcomes of the old and the new model where they differ, (3, 3)."""
     if outcomes is None:
         return None
-    n = len(OUTCOMES)
-    old, new = outcomes[different].T
+    n, (old, new) = len(OUTCOMES), outcomes[:, different]
     return np.bincount(n * old + new, minlength=n * n).reshape(n, n)
 
 
@@ -279,23 +278,20 @@ def _interval(count, n):
     return float(interval.low), float(interval.high)
 
 
-def _measured(rules, different, outcomes, grown):
+def _measured(rules, different, outcomes, kept):
     """Regions, the one with the largest share of different answers first."""
-    kept = np.ones(len(different), dtype=bool) if grown is None else ~grown
     regions = []
     for rule, inside in rules:
         rows = inside & kept
         if not rows.any():
             continue
         n, n_different = int(rows.sum()), int((different & rows).sum())
-        only = (None, None)
-        if outcomes is not None:
-            only = _only(_flips(different & rows, outcomes))
-        p = None if outcomes is None else mcnemar(*only)
-        measured = n, n_different, *_interval(n_different, n), *only, p
+        flips = _flips(different & rows, outcomes)
+        judged = (None,) * 3 if flips is None else (*_only(flips), mcnemar(*_only(flips)))
+        measured = n, n_different, *_interval(n_different, n), *judged
         regions.append(ChurnRegion(rule, float(inside.mean()), *measured))
     if outcomes is not None:
         adjusted = holm([each.p_value for each in regions]).tolist()
         pairs = zip(regions, adjusted, strict=True)
         regions = [each._replace(p_value=p) for each, p in pairs]
-    return sorted(regions, key=lambda each: -each.n_different / each.n_rows)
+    return sorted(regions, key=lambda each: -each.churn)

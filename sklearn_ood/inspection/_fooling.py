@@ -144,7 +144,7 @@ def fooling_rate(
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
     size, scaled = (len(classes), int(estimator.n_features_in_)), target == "scaled"
     names = getattr(estimator, "feature_names_in_", None)
-    keep = ColumnConstraints(constraints, size[1], names).of_array if constraints else None
+    keep = ColumnConstraints(constraints, size[1], names)
     start = {"bounds": bounds, "keep": keep, "random_state": check_random_state(random_state)}
     search: GradientSearch | EvolutionSearch
     if method == "gradient":

@@ -81,8 +81,7 @@ def find_rules(columns, holds, grown, max_rules):
     size = max(1, MAX_NUMBERS // len(columns.questions))
     blocks = (slice(first, first + size) for first in range(0, len(holds), size))
     leaf = np.concatenate([tree.apply(columns.answers(block)) for block in blocks])
-    paths = _paths(tree.tree_)
-    return [(_rule(path, columns) or "all rows", leaf == node) for node, path in paths.items()]
+    return [(rule, leaf == node) for node, rule in _rules(tree.tree_, columns).items()]
 
 
 def _parts(X):
@@ -96,37 +95,35 @@ def _parts(X):
     return {f"x{j}": rows[:, [j]] for j in range(rows.shape[1])}
 
 
-def _paths(tree):
-    """Of every leaf the splits that lead to it: feature, threshold, right, missing too."""
-    paths, waiting = {}, [(0, [])]
-    while waiting:
-        node, path = waiting.pop()
-        children = tree.children_left[node], tree.children_right[node]
-        if children[0] < 0:
-            paths[node] = path
-            continue
-        for is_right, child in enumerate(children):
-            takes_missing = bool(tree.missing_go_to_left[node]) != bool(is_right)
-            split = tree.feature[node], tree.threshold[node], bool(is_right), takes_missing
-            waiting.append((child, [*path, split]))
-    return paths
+def _rules(tree, columns):
+    """Of every leaf its rule, from the bounds that the splits above it set on the answers."""
+    places = [place for place, *_ in columns.questions]
+    missing = np.tile(np.isnan(columns.values).any(axis=0)[places], (tree.node_count, 1))
+    low, high = np.full((2, *missing.shape), [[[-np.inf]], [[np.inf]]])
+    for node in np.flatnonzero(tree.children_left >= 0):  # children come after their parent
+        left, right, at = (
+            tree.children_left[node],
+            tree.children_right[node],
+            tree.feature[node],
+        )
+        for bound in (low, high, missing):
+            bound[[left, right]] = bound[node]
+        high[left, at] = low[right, at] = tree.threshold[node]
+        missing[right if tree.missing_go_to_left[node] else left, at] = False
+    rules = {}
+    for leaf in np.flatnonzero(tree.children_left < 0):
+        parts = map(_condition, columns.questions, low[leaf], high[leaf], missing[leaf])
+        rules[leaf] = " and ".join(filter(None, parts)) or "all rows"
+    return rules
 
 
-def _rule(path, columns):
-    """The splits of a path in words, one part for each question."""
-    parts = {}
-    for feature in dict.fromkeys(split[0] for split in path):
-        splits = [split[1:] for split in path if split[0] == feature]
-        place, _, name, level = columns.questions[feature]
-        if level is not None:
-            parts[feature] = f"{name} is {level}" if splits[0][1] else f"{name} is not {level}"
-            continue
-        low = max((at for at, is_right, _ in splits if is_right), default=None)
-        high = min((at for at, is_right, _ in splits if not is_right), default=None)
-        if low is not None and high is not None:
-            text = f"{low:.4g} < {name} <= {high:.4g}"
-        else:
-            text = f"{name} > {low:.4g}" if high is None else f"{name} <= {high:.4g}"
-        missing = all(each[2] for each in splits) and np.isnan(columns.values[:, place]).any()
-        parts[feature] = f"({text} or missing)" if missing else text
-    return " and ".join(parts.values())
+def _condition(question, low, high, or_missing):
+    """That the answer to a question is above ``low`` and at most ``high``, in words."""
+    _, _, name, level = question
+    if np.isinf([low, high]).all():
+        return ""
+    if level is not None:
+        return f"{name} is {level}" if high == np.inf else f"{name} is not {level}"
+    text = f"{name} > {low:.4g}" if high == np.inf else f"{name} <= {high:.4g}"
+    text = f"{low:.4g} < {text}" if np.isfinite([low, high]).all() else text
+    return f"({text} or missing)" if or_missing else text

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._response import confidence_of
 from sklearn_ood.nets._evaluation import map_batches
-from sklearn_ood.search._evolution import Evolution
+from sklearn_ood.search._ascent import Evolution
 
 # A score from another batch, in float32, may be off by this much.
 SCORE_TOLERANCE = 1e-3
@@ -30,7 +30,7 @@ class FoolingGenerator:
     Parameters
     ----------
     n_generators, n_features : int
-    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0.0, 1.0)
+    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0, 1)
         Range of the features; the sigmoid spans it.
     lr : float, default=1e-5
     keep : callable, default=None
@@ -44,14 +44,7 @@ class FoolingGenerator:
     """
 
     def __init__(
-        self,
-        n_generators,
-        n_features,
-        *,
-        bounds=(0.0, 1.0),
-        lr=1e-5,
-        keep=None,
-        random_state=None,
+        self, n_generators, n_features, *, bounds=(0, 1), lr=1e-5, keep=None, random_state=None
     ):
         self.allowed = keep or np.asarray
         self.low, self.high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
@@ -140,43 +133,38 @@ class EvolutionSearch:
     """An evolution strategy for each trial, in the unit box that spans the bounds."""
 
     def __init__(self, estimator, classes, scaled, n_offspring, *, bounds, keep, random_state):
-        self.allowed = keep or np.asarray
+        self.allowed = keep
         self.estimator, self.classes, self.scaled = estimator, classes, scaled
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
         start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        fitness, self.best_confidence = self._judge(start, classes)
         size = {"population_size": n_offspring, "step_size": FIRST_STEP}
-        problem = torch.from_numpy(start), torch.from_numpy(fitness)
-        self.strategy = Evolution(*problem, rng=torch.Generator().manual_seed(seed), **size)
+        start, rng = torch.from_numpy(start), torch.Generator().manual_seed(seed)
+        self.strategy = Evolution(start, *self._judge(start), rng=rng, **size)
 
     def rows(self):
         return self._inside(self.strategy.best.numpy())
 
     def confidence(self):
-        return self.best_confidence
+        return self.strategy.found[1].numpy()
 
     def update(self):
         proposals = self.strategy.ask().clamp(0, 1)
-        n_trials, n_offspring, _ = proposals.shape
-        repeated = np.repeat(self.classes, n_offspring)
-        fitness, confidence = self._judge(proposals.flatten(0, 1).numpy(), repeated)
-        fitness = torch.from_numpy(fitness).view(n_trials, n_offspring)
-        improved, place = (found.numpy() for found in self.strategy.tell(proposals, fitness))
-        self.best_confidence = np.where(improved, confidence[place], self.best_confidence)
+        self.strategy.tell(proposals, *self._judge(proposals))
 
     def keep(self, mask):
         self.strategy.keep(torch.from_numpy(mask))
-        self.classes, self.best_confidence = self.classes[mask], self.best_confidence[mask]
+        self.classes = self.classes[mask]
 
     def _inside(self, shares):
         """Rows at shares of the way from the lower bounds to the upper ones."""
         rows = self.low + (self.high - self.low) * shares
         return self.allowed(rows.astype(np.float32))
 
-    def _judge(self, shares, classes):
+    def _judge(self, shares):
         """What the search makes large, and the confidence in the class aimed at."""
-        rows = self._inside(shares)
+        rows = self._inside(shares.flatten(0, -2).numpy())
+        classes = np.repeat(self.classes, len(rows) // len(self.classes))
         proba = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
         hit = proba.argmax(axis=1) == classes
         confidence = confidence_where(hit, self.estimator, rows)
@@ -184,4 +172,5 @@ class EvolutionSearch:
         # The confidence belongs to the class predicted: before the class aimed at is, its
         # probability leads the way, below any confidence.
         rank = np.arctan(confidence) / np.pi + 1.5
-        return np.where(hit & self.scaled, rank, output), confidence
+        value = np.where(hit & self.scaled, rank, output)
+        return torch.from_numpy(value), torch.from_numpy(confidence)

@@ -1,15 +1,16 @@
 from ._bootstrap import bootstrap_interval
-from ._calibration import expected_calibration_error
 from ._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
-from ._ood import (
+from ._open_set import (
     aupr_in,
     aupr_out,
     auroc,
     detection_accuracy,
     ood_report,
+    open_set_f_measure,
+    openness,
+    oscr_score,
     tnr_at_tpr,
 )
-from ._open_set import open_set_f_measure, openness, oscr_score
 from ._region import AcceptedRegionDisplay
 from ._report import (
     RejectConfusionDisplay,
@@ -23,6 +24,7 @@ from ._selective import (
     aurc_score,
     coverage_at_risk,
     eaurc_score,
+    expected_calibration_error,
     risk_at_coverage,
     risk_coverage_curve,
 )

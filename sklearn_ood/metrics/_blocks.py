@@ -8,14 +8,14 @@ dependence on how ties were sorted.
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import Parameter, signature
-from typing import Any, ParamSpec, TypeAlias, overload
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import inherits
 
-P = ParamSpec("P")
+ROUNDING = 1e-12  # of shares
 Labels: TypeAlias = ArrayLike
 Numbers: TypeAlias = ArrayLike
 Weights: TypeAlias = ArrayLike | None
@@ -23,15 +23,9 @@ Weights: TypeAlias = ArrayLike | None
 Rows: TypeAlias = tuple[NDArray, int, NDArray, NDArray | None]
 
 
-@overload
 def of_counts(
-    rows: Callable[P, Rows], *, joins_idle: bool = ...
-) -> Callable[[Callable], Callable[P, float]]: ...
-@overload
-def of_counts(
-    rows: Callable[..., Rows], *, joins_idle: bool = ..., settings: dict[str, float]
-) -> Callable[[Callable], Callable[..., float]]: ...
-def of_counts(rows: Any, *, joins_idle: bool = False, settings: Any = ()) -> Any:
+    rows: Callable[..., Rows], *, joins_idle: bool = False, settings: Any = ()
+) -> Callable[[Callable], Callable[..., float]]:
     """Make a metric of rows of a function of counts.
 
     Parameters

@@ -15,7 +15,6 @@ from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood.metrics._blocks import as_rows, block_of_rows, idle_starts
 
 _CELLS_AT_ONCE = 2**16  # stays in the cache of one core
-_N_CHUNKS = 32
 
 
 def bootstrap_interval(
@@ -153,18 +152,11 @@ def _values_one_by_one(metric, rows, params, n_resamples, seeds, n_jobs):
             "weights: how often each row was drawn."
         )
     n_rows = as_rows("the first array", rows[0]).size
-    sizes = [len(part) for part in np.array_split(np.empty(n_resamples), _N_CHUNKS)]
-    chunks = Parallel(n_jobs=n_jobs)(
-        delayed(_values_of_chunk)(metric, rows, params, n_rows, size, seed)
-        for size, seed in zip(sizes, seeds.spawn(_N_CHUNKS), strict=True)
-    )
-    return np.concatenate(chunks)
 
+    def value(seed):
+        drawn = np.random.default_rng(seed).integers(n_rows, size=n_rows)
+        weight = np.bincount(drawn, minlength=n_rows).astype(np.float64)
+        return metric(*rows, sample_weight=weight, **params)
 
-def _values_of_chunk(metric, rows, params, n_rows, size, seed):
-    rng = np.random.default_rng(seed)
-    values = np.empty(size)
-    for i in range(size):
-        drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
-        values[i] = metric(*rows, sample_weight=drawn.astype(np.float64), **params)
-    return values
+    values = Parallel(n_jobs=n_jobs)(delayed(value)(seed) for seed in seeds.spawn(n_resamples))
+    return np.array(values)

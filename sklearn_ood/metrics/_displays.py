@@ -128,18 +128,16 @@ class RiskCoverageDisplay(_OfAnswers):
         name = self.name if name is None else name
         label = f"{name} ({area})" if name and area else name or area
         (self.line_,) = self.ax_.plot(self.coverage, self.risk, **{"label": label, **kwargs})
-        style = {"color": self.line_.get_color()}
-        self.points_ = self.optimal_line_ = None
+        color, self.points_, self.optimal_line_ = self.line_.get_color(), None, None
         if len(self.coverage) <= _MARKED_AT_MOST:
-            (self.points_,) = self.ax_.plot(
-                self.coverage, self.risk, "o", markersize=4, clip_on=False, **style
-            )
+            marks = {"marker": "o", "markersize": 4, "linestyle": "", "clip_on": False}
+            (self.points_,) = self.ax_.plot(self.coverage, self.risk, color=color, **marks)
         if optimal:
             wrong = self.risk[-1]
             best = np.linspace(1 - wrong, 1, 200) if wrong < 1 else np.ones(1)
             curve = np.r_[0, best], np.r_[0, (best - 1 + wrong) / best]
-            label = f"perfect ranking (risk {wrong:.3g} at coverage 1)"
-            (self.optimal_line_,) = self.ax_.plot(*curve, "--", alpha=0.6, label=label, **style)
+            style = {"label": f"perfect ranking (risk {wrong:.3g} at coverage 1)", "alpha": 0.6}
+            (self.optimal_line_,) = self.ax_.plot(*curve, "--", color=color, **style)
         self.ax_.set(xlabel="Coverage", ylabel="Selective risk", xlim=(0, 1))
         self.ax_.set_ylim(bottom=0)
         if self.ax_.get_legend_handles_labels()[1]:
@@ -248,22 +246,19 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         self.ax_, self.figure_ = axes_and_figure(ax)
         shown = _within_finite(self.confidence)
         edges = np.histogram_bin_edges(shown, bins=bins)
-        style = {"alpha": 0.5, "density": True, **kwargs}
-        kinds = [
-            ("known, right", self.right, "tab:blue"),
-            ("known, wrong", self.is_in & ~self.right, "tab:orange"),
-            ("unknown", ~self.is_in, "tab:red"),
-        ]
-        self.bars_ = []
-        for kind, rows, color in kinds:
+        kinds = {
+            "known, right": (self.right, "tab:blue"),
+            "known, wrong": (self.is_in & ~self.right, "tab:orange"),
+            "unknown": (~self.is_in, "tab:red"),
+        }
+        self.bars_, self.line_ = [], None
+        for kind, (rows, color) in kinds.items():
             if rows.any():
-                label = f"{kind} ({rows.sum()})"
+                style = {"alpha": 0.5, "density": True, "color": color}
+                style["label"] = f"{kind} ({rows.sum()})"
                 weights = None if self.weights is None else self.weights[rows]
-                drawn = self.ax_.hist(
-                    shown[rows], edges, weights=weights, color=color, label=label, **style
-                )
+                drawn = self.ax_.hist(shown[rows], edges, weights=weights, **(style | kwargs))
                 self.bars_.append(drawn[2])
-        self.line_ = None
         if self.threshold is not None and np.isfinite(self.threshold):
             style = {"color": "black", "linestyle": "--"}
             label = f"threshold {self.threshold:.3g}"
@@ -300,16 +295,9 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         """
         labels, answers, shown, weights = as_answers(y_true, y_pred, confidence, sample_weight)
         is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER
+        settings = {"threshold": threshold, "name": name, "weights": weights}
         right = is_in & ~differs(labels, answers)
-        display = cls(
-            confidence=shown,
-            right=right,
-            is_in=is_in,
-            threshold=threshold,
-            name=name,
-            weights=weights,
-        )
-        return display.plot(**kwargs)
+        return cls(confidence=shown, right=right, is_in=is_in, **settings).plot(**kwargs)
 
 
 def _within_finite(confidence):

@@ -112,28 +112,25 @@ class AcceptedRegionDisplay:
         X = X if hasattr(X, "iloc") else np.asarray(X)
         pair = _two_columns(X, features)
         first, second = (_axis(X, each, n_points) for each in pair)
+        grid = np.column_stack([each.ravel() for each in np.meshgrid(first, second)])
         points = _safe_indexing(X, np.full(n_points**2, row))
-        grid = np.tile(first, n_points), np.repeat(second, n_points)
-        if hasattr(points, "iloc"):
-            names = [str(each) for each in pair]
+        has_names = hasattr(points, "iloc")
+        if has_names:
             points = points.reset_index(drop=True)
-            for each, values in zip(pair, grid, strict=True):
-                points[each] = values
+            points[pair] = grid
         else:
-            names = [f"Feature {each}" for each in pair]
             points = points.astype(np.result_type(points, np.float64), copy=True)
-            points[:, pair] = np.column_stack(grid)
+            points[:, pair] = grid
         groups = {} if group is None else {"groups": np.full(len(points), group)}
         answers, accepted = answers_and_accepted(estimator, points, **groups)
-        classes = classes_of(estimator)
-        shape = n_points, n_points
+        classes, shape = classes_of(estimator), (n_points, n_points)
         return cls(
             first=first,
             second=second,
             answers=codes_in(classes, answers).reshape(shape),
             accepted=accepted.reshape(shape),
             classes=classes,
-            names=names,
+            names=[f"{each}" if has_names else f"Feature {each}" for each in pair],
         ).plot(**kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
@@ -155,12 +152,8 @@ class AcceptedRegionDisplay:
         image = colors[self.answers]
         image[..., 3] = np.where(self.accepted, ANSWERED, REFUSED)
         ends = *self.first[[0, -1]], *self.second[[0, -1]]
-        style = {
-            "extent": ends,
-            "origin": "lower",
-            "aspect": "auto",
-            "interpolation": "nearest",
-        }
+        style = {"extent": ends, "origin": "lower", "aspect": "auto"}
+        style["interpolation"] = "nearest"
         self.im_ = self.ax_.imshow(image, **(style | kwargs))
         self.contour_ = None
         if self.accepted.any() and not self.accepted.all():

@@ -15,7 +15,7 @@ from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
+from sklearn_ood.metrics._blocks import as_labels, as_rows, as_weights, differs
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
 SHARES = ("coverage", "risk", "risk of answers")
@@ -66,21 +66,19 @@ def reject_confusion_matrix(
            [1, 0, 1],
            [0, 1, 0]])
     """
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
-    accepted, classes = np.asarray(accepted, dtype=bool), np.asarray(classes)
-    lengths = {"y_true": len(y_true), "y_pred": len(y_pred), "accepted": len(accepted)}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"Got different numbers of rows: {lengths}; pass one value a row.")
+    labels, classes = as_labels("y_true", y_true), np.asarray(classes)
+    named = as_labels("y_pred", y_pred, len(labels))
+    answered = as_rows("accepted", accepted, len(labels)).astype(bool)
     n_classes = len(classes)
-    truth, answer = codes_in(classes, y_true), codes_in(classes, y_pred)
-    foreign = np.unique(y_pred[accepted & (answer == OUTLIER)]).tolist()
+    truth, answer = codes_in(classes, labels), codes_in(classes, named)
+    foreign = np.unique(named[answered & (answer == OUTLIER)]).tolist()
     if foreign:
         raise ValueError(
             f"Got the answers {foreign} in y_pred, which are not among classes="
             f"{classes.tolist()}; mark refused rows in accepted."
         )
     truth = np.where(truth == OUTLIER, n_classes, truth)
-    answer = np.where(accepted, answer, n_classes)
+    answer = np.where(answered, answer, n_classes)
     weights = as_weights(sample_weight, len(truth))
     counts = np.bincount(truth * (n_classes + 1) + answer, weights, (n_classes + 1) ** 2)
     return counts.reshape(n_classes + 1, n_classes + 1)
@@ -157,9 +155,8 @@ class SelectiveReport:
         n_rows = answered if self.n_effective is None else self.n_effective
         n_wrong = wrong / answered * n_rows
         n_right = n_rows - n_wrong
-        low = beta.ppf(0.025, n_wrong, n_right + 1) if wrong else 0.0
-        high = beta.ppf(0.975, n_wrong + 1, n_right) if wrong < answered else 1.0
-        return float(low), float(high)
+        low, high = beta.ppf([0.025, 0.975], [n_wrong, n_wrong + 1], [n_right + 1, n_right])
+        return float(np.nan_to_num(low, nan=0.0)), float(np.nan_to_num(high, nan=1.0))
 
     def to_frame(self):
         """One line for each class, as a frame of pandas.

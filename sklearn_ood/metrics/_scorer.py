@@ -18,7 +18,7 @@ from sklearn_ood._response import (
     unwrap,
 )
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.metrics import _calibration, _ood, _open_set, _selective
+from sklearn_ood.metrics import _open_set, _selective
 from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
 
 
@@ -192,15 +192,15 @@ _METRICS = {
     "augrc": (_selective.augrc_score, -1, _answers),
     "risk_at_coverage": (_selective.risk_at_coverage, -1, _answers),
     "coverage_at_risk": (_selective.coverage_at_risk, 1, _answers),
-    "tnr_at_tpr": (_ood.tnr_at_tpr, 1, _scores),
-    "auroc": (_ood.auroc, 1, _scores),
-    "detection_accuracy": (_ood.detection_accuracy, 1, _scores),
-    "aupr_in": (_ood.aupr_in, 1, _scores),
-    "aupr_out": (_ood.aupr_out, 1, _scores),
-    "ood_report": (_ood.ood_report, 1, _scores),
+    "tnr_at_tpr": (_open_set.tnr_at_tpr, 1, _scores),
+    "auroc": (_open_set.auroc, 1, _scores),
+    "detection_accuracy": (_open_set.detection_accuracy, 1, _scores),
+    "aupr_in": (_open_set.aupr_in, 1, _scores),
+    "aupr_out": (_open_set.aupr_out, 1, _scores),
+    "ood_report": (_open_set.ood_report, 1, _scores),
     "oscr": (_open_set.oscr_score, 1, _answers_and_classes),
     "open_set_f_measure": (_open_set.open_set_f_measure, 1, _answers_and_classes),
-    "expected_calibration_error": (_calibration.expected_calibration_error, -1, _proba),
+    "expected_calibration_error": (_selective.expected_calibration_error, -1, _proba),
     "selective_risk": (_selective_risk, -1, _decisions),
     "coverage": (_coverage, 1, _decisions),
 }

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from sklearn_ood._parameters import inherits
+from sklearn_ood._parameters import Count, check_arguments, inherits
 from sklearn_ood.metrics._blocks import (
+    ROUNDING,
     Labels,
     Numbers,
     Rows,
@@ -25,8 +26,6 @@ from sklearn_ood.metrics._blocks import (
     mean_above,
     of_counts,
 )
-
-_ROUNDING = 1e-12
 
 
 def right_or_wrong(
@@ -224,7 +223,7 @@ def risk_at_coverage(counts, *, coverage):
     """
     coverage = as_share("coverage", coverage, zero=False)
     accepted, errors = _accepted(counts)
-    enough = (accepted >= (coverage - _ROUNDING) * accepted[..., -1:]) & (accepted > 0)
+    enough = (accepted >= (coverage - ROUNDING) * accepted[..., -1:]) & (accepted > 0)
     return at_first(enough, errors / accepted)
 
 
@@ -253,8 +252,62 @@ def coverage_at_risk(counts, *, risk):
     """
     risk = as_share("risk", risk)
     accepted, errors = _accepted(counts)
-    within = errors <= (risk + _ROUNDING) * accepted
+    within = errors <= (risk + ROUNDING) * accepted
     return (accepted * within).max(axis=-1) / accepted[..., -1]
+
+
+@inherits(right_or_wrong)
+def expected_calibration_error(
+    y_true: Labels,
+    y_pred: Labels,
+    confidence: Numbers,
+    *,
+    n_bins: Count = 20,
+    sample_weight: Weights = None,
+) -> float:
+    r"""Expected calibration error: mean distance between confidence and accuracy.
+
+    Rows are put into bins of equal width over [0, 1], each closed on the right (the first
+    on both sides); then
+
+    .. math:: \sum_b \frac{n_b}{n} |accuracy_b - confidence_b|.
+
+    Empty bins count nothing. A row whose label the classifier was never taught is wrong
+    whatever is answered, so its confidence ought to be 0.
+
+    Parameters
+    ----------
+    confidence : array-like of shape (n_samples,)
+        Probability of each answer, in [0, 1]: ``predict_proba(X).max(axis=1)``.
+    n_bins : int, default=20
+        At least 1.
+
+    Returns
+    -------
+    error : float
+        In [0, 1]; lower is better.
+
+    References
+    ----------
+    .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+
+    Examples
+    --------
+    >>> from sklearn_ood.metrics import expected_calibration_error
+    >>> round(expected_calibration_error([0, 1, 1, 0], [0, 1, 1, 1], [0.9, 0.9, 0.9, 0.9]), 3)
+    0.15
+    """
+    check_arguments(expected_calibration_error, {"n_bins": n_bins})
+    labels, answers, proba, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    if proba.min() < 0 or proba.max() > 1:
+        raise ValueError(
+            f"Got confidence from {proba.min()} to {proba.max()}, but expected "
+            "probabilities in [0, 1]; pass predict_proba(X).max(axis=1)."
+        )
+    weights = np.ones(labels.size) if weights is None else weights
+    in_bin = np.clip(np.ceil(proba * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
+    excess = np.bincount(in_bin, weights * (proba - ~differs(labels, answers)))
+    return float(np.abs(excess).sum() / weights.sum())
 
 
 def _aurc(counts):

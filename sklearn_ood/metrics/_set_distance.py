@@ -161,15 +161,12 @@ def _dict_edges(hierarchy):
 
 def _places(nodes, labels):
     """Position of every class among the nodes."""
-    place = {node: i for i, node in enumerate(nodes)}
-    absent = [label for label in labels if label not in place]
-    if absent:
-        raise ValueError(
-            f"Got a hierarchy without the classes {absent[:10]}; every class must be in it."
-        )
-    twice = sorted(
-        str(label) for label, n in Counter(nodes).items() if n > 1 and label in labels
-    )
-    if twice:
-        raise ValueError(f"Got a hierarchy with the classes {twice[:10]} in several places.")
+    counts, place = Counter(nodes), {node: i for i, node in enumerate(nodes)}
+    found = {label: counts[label] for label in labels}
+    for wrong, words in ((0, "without the classes"), (2, "in several places with")):
+        named = [label for label, n in found.items() if min(n, 2) == wrong]
+        if named:
+            raise ValueError(
+                f"Got a hierarchy {words} {named[:10]}, but each class must be in it once."
+            )
     return np.array([place[label] for label in labels])

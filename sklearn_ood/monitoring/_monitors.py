@@ -12,11 +12,11 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
-from sklearn_ood._response import answers_and_accepted, classes_of, is_frozen, known_of, unwrap
+from sklearn_ood._response import answers_and_accepted, is_frozen, known_of, unwrap
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
-from sklearn_ood.data._labels import codes_in
 from sklearn_ood.data._rows import as_native, forget
+from sklearn_ood.metrics._blocks import differs
 from sklearn_ood.monitoring import _martingale
 
 CHUNK = 512  # rows compared with one another at once
@@ -66,6 +66,14 @@ class _Monitor(ScoreWrapper, Parameterized):
         check_is_fitted(self)
         self._restart()
         return self
+
+    def _checked(self, X, y):
+        """Rows and labels to fit to, where nothing is known of others."""
+        forget(self)
+        self._validate_params()
+        X, y = indexable(X, as_native(y))
+        self._check_target(y)
+        return X, y, np.ones(_num_samples(X), dtype=bool)
 
     def _restart(self):
         self.log_open_ = np.full(self._n_bets, -np.inf)
@@ -163,12 +171,8 @@ class DriftMonitor(_Monitor):
         -------
         self
         """
-        forget(self)
-        self._validate_params()
-        X, y = indexable(X, as_native(y))
-        self._check_target(y)
+        X, y, kept = self._checked(X, y)
         random_state = check_random_state(self.random_state)
-        kept = np.ones(_num_samples(X), dtype=bool)
         if not is_frozen(self.estimator):
             kept = random_part(len(kept), self.reference, random_state, parameter="reference")
         self.estimator_ = fitted_on(self.estimator, ~kept, X=X, y=y)
@@ -285,13 +289,17 @@ class RiskMonitor(_Monitor):
         ValueError
             If no risk is given, and the estimator promises none.
         """
-        forget(self)
-        self._validate_params()
-        X, y = indexable(X, as_native(y))
-        self._check_target(y)
-        rows = np.ones(_num_samples(X), dtype=bool)
+        X, y, rows = self._checked(X, y)
         self.estimator_ = fitted_on(self.estimator, rows, X=X, y=y)
-        self.risk_ = self._promised() if self.risk is None else float(self.risk)
+        promises = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).values()
+        risks = [each.limit for each in promises if each.quantity == "risk"]
+        if self.risk is None and not risks:
+            raise ValueError(
+                "Got risk=None, but the estimator promises no risk itself; pass risk=, or a "
+                "SelectiveClassifier with a risk."
+            )
+        # The largest decides; what holds for each class does for all.
+        self.risk_ = float(max(risks) if self.risk is None else self.risk)
         self._restart()
         return self
 
@@ -319,9 +327,7 @@ class RiskMonitor(_Monitor):
         X, y = indexable(X, as_native(y))
         of_groups = {} if groups is None else {"groups": groups}
         answers, accepted = answers_and_accepted(self.estimator_, X, **of_groups)
-        classes = classes_of(self.estimator_)
-        wrong = codes_in(classes, answers) != codes_in(classes, np.asarray(y))
-        errors = wrong[accepted]
+        errors = differs(np.asarray(y), answers)[accepted]
         self.n_answered_ += len(errors)
         self.n_errors_ += int(errors.sum())
         self._bet(_martingale.log_error_bets(errors, self.risk_))
@@ -332,16 +338,6 @@ class RiskMonitor(_Monitor):
         """Bounds on the risk."""
         check_is_fitted(self)
         return _martingale.confidence_sequence(self.n_errors_, self.n_answered_, self.alpha)
-
-    def _promised(self):
-        promises = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).values()
-        limits = [each.limit for each in promises if each.quantity == "risk"]
-        if not limits:
-            raise ValueError(
-                "Got risk=None, but the estimator promises no risk itself; pass risk=, or a "
-                "SelectiveClassifier with a risk."
-            )
-        return float(max(limits))  # that which decides; what holds for each class does for all
 
     def _restart(self):
         super()._restart()

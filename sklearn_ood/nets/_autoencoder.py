@@ -4,7 +4,7 @@ And what the confidence of the autoencoder is made of: outputs, and distances fr
 """
 
 import copy
-from functools import singledispatch
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,19 +16,10 @@ from sklearn_ood.nets._modules import size_of
 from sklearn_ood.nets._training import Net
 
 ACTIVATIONS = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Softplus,
-    nn.Tanh,
-    nn.Sigmoid,
+    *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU),
+    *(nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid),
 )
-
-
 LARGEST_FLOAT = torch.finfo(torch.float32).max
-
 GEOMETRY = ("kernel_size", "stride", "padding", "dilation")
 
 
@@ -203,25 +194,22 @@ def make_decoder(encoder, input_shape, tied):
     """
     layers = _layers(encoder)
     shapes = _shapes(layers, input_shape)
-    without_mirror = [layer for layer in layers if not _has_mirror(layer)]
-    if without_mirror and tied:
+    layers = layers[: len(layers) - isinstance(layers[-1], ACTIVATIONS)]
+    between = list(zip(layers, pairwise(shapes), strict=False))
+    mirrored = [_mirror(layer, *beside, tied) for layer, beside in reversed(between)]
+    if None not in mirrored:
+        unflatten = nn.Unflatten(1, shapes[-1]) if len(shapes[-1]) > 1 else nn.Identity()
+        return nn.Sequential(unflatten, *mirrored)
+    if tied:
+        name = type(layers[-1 - mirrored.index(None)]).__name__
         raise ValueError(
-            f"Got decoder='tied', but the module's {type(without_mirror[0]).__name__} cannot "
-            "be transposed; use decoder='free', or build the encoder from Linear, Conv2d, "
-            "MaxPool2d, AvgPool2d, Flatten and activations."
+            f"Got decoder='tied', but the module's {name} cannot be transposed; use "
+            "decoder='free', or build the encoder from Linear, Conv2d, MaxPool2d, AvgPool2d, "
+            "Flatten and activations."
         )
-    code_size, input_size = (size_of(shape) for shape in (shapes[-1], input_shape))
-    if without_mirror:
-        hidden = max(code_size, min(input_size, 4 * code_size))
-        return nn.Sequential(
-            nn.Linear(code_size, hidden), nn.ReLU(), nn.Linear(hidden, input_size)
-        )
-    start = len(layers) - isinstance(layers[-1], ACTIVATIONS)
-    mirrored = [
-        _mirror(layers[i], shapes[i], shapes[i + 1], tied) for i in reversed(range(start))
-    ]
-    unflatten = nn.Unflatten(1, shapes[-1]) if len(shapes[-1]) > 1 else nn.Identity()
-    return nn.Sequential(unflatten, *mirrored)
+    code_size, input_size = size_of(shapes[-1]), size_of(input_shape)
+    hidden = max(code_size, min(input_size, 4 * code_size))
+    return nn.Sequential(nn.Linear(code_size, hidden), nn.ReLU(), nn.Linear(hidden, input_size))
 
 
 class TransposedLinear(nn.Module):
@@ -270,23 +258,26 @@ def _shapes(layers, input_shape):
     return shapes
 
 
-@singledispatch
 def _mirror(layer, before, after, tied):
-    """A layer from the shape ``after`` back to ``before``; none for layers not listed here."""
+    """A layer from the shape ``after`` back to ``before``; None where there is none."""
+    if isinstance(layer, nn.Linear):
+        return TransposedLinear(layer) if tied else nn.Linear(after[-1], before[-1])
+    if isinstance(layer, nn.Flatten):
+        return nn.Unflatten(1, before) if len(before) > 1 else nn.Identity()
+    if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
+        return nn.Upsample(before[1:])
+    if isinstance(layer, ACTIVATIONS):
+        return copy.deepcopy(layer)
+    is_conv = isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros"
+    is_mirrored = is_conv and not isinstance(layer.padding, str)
+    return _transposed(layer, before, after, tied) if is_mirrored else None
 
 
-@_mirror.register
-def _(layer: nn.Linear, before, after, tied):
-    return TransposedLinear(layer) if tied else nn.Linear(after[-1], before[-1])
-
-
-@_mirror.register
-def _(layer: nn.Conv2d, before, after, tied):
-    options = {name: getattr(layer, name) for name in GEOMETRY}
-    kernel, stride, padding, dilation = map(np.array, options.values())
+def _transposed(layer, before, after, tied):
+    options = {name: getattr(layer, name) for name in (*GEOMETRY, "groups")}
+    kernel, stride, padding, dilation = (np.array(options[name]) for name in GEOMETRY)
     seen = (np.array(after[1:]) - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
     options["output_padding"] = tuple((np.array(before[1:]) - seen).tolist())
-    options["groups"] = layer.groups
     channels = (layer.out_channels, layer.in_channels)
     if not tied:
         return nn.ConvTranspose2d(*channels, **options)
@@ -294,24 +285,3 @@ def _(layer: nn.Conv2d, before, after, tied):
     mirror.weight = layer.weight
     nn.init.zeros_(mirror.bias)
     return mirror
-
-
-@_mirror.register
-def _(layer: nn.Flatten, before, after, tied):
-    return nn.Unflatten(1, before) if len(before) > 1 else nn.Identity()
-
-
-@_mirror.register(nn.MaxPool2d)
-@_mirror.register(nn.AvgPool2d)
-def _(layer, before, after, tied):
-    return nn.Upsample(before[1:])
-
-
-for _activation in ACTIVATIONS:
-    _mirror.register(_activation, lambda layer, before, after, tied: copy.deepcopy(layer))
-
-
-def _has_mirror(layer):
-    if isinstance(layer, nn.Conv2d):
-        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return _mirror.dispatch(type(layer)) is not _mirror.dispatch(object)

@@ -159,12 +159,8 @@ def guided_copy(module):
             "changes how gradients pass them; use guided=False."
         )
     for relu in relus:
-        relu.register_full_backward_hook(_positive_part)
+        relu.register_full_backward_hook(lambda _, passed, __: (passed[0].clamp(min=0),))
     return module
-
-
-def _positive_part(_module, gradients, _output_gradients):
-    return tuple(gradient.clamp(min=0) for gradient in gradients)
 
 
 def odin_rows(net, rows, score, epsilon):
@@ -219,14 +215,13 @@ def resolve_device(device):
 
 def take_batch(array, index, device):
     """Rows ``index`` (slice or index tensor) of an array, a tensor or a mapped file."""
+    is_tensor = isinstance(index, torch.Tensor)
     if isinstance(array, torch.Tensor):
-        by_tensor = isinstance(index, torch.Tensor)
-        part = array.index_select(0, index.to(array.device)) if by_tensor else array[index]
+        part = array.index_select(0, index.to(array.device)) if is_tensor else array[index]
         return part.to(device)
-    index = index.numpy() if isinstance(index, torch.Tensor) else index
+    index = index.numpy() if is_tensor else index
     rows = array.read(index) if isinstance(array, PagedRows) else array[index]
-    part = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
-    return part.to(device)
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy()).to(device)
 
 
 class Mode(TorchFunctionMode):
@@ -241,9 +236,8 @@ class AlignedProducts(Mode):
     """A context in which dense layers compute each row alike, whatever is beside it."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is not torch.nn.functional.linear:
-            return func(*args, **(kwargs or {}))
-        return _aligned_linear(*args, **(kwargs or {}))
+        is_linear = func is torch.nn.functional.linear
+        return (_aligned_linear if is_linear else func)(*args, **(kwargs or {}))
 
 
 def _aligned_linear(inputs, weight, bias=None):
@@ -294,7 +288,7 @@ class Arrays(BatchedDataset):
         if not hasattr(rows, "batches"):
             yield from super().batches(indices)
             return
-        indices = [each.numpy() if isinstance(each, torch.Tensor) else each for each in indices]
+        indices = [np.asarray(each) if torch.is_tensor(each) else each for each in indices]
         for index, read in zip(indices, rows.batches(indices), strict=True):
             beside = (take_batch(each, index, self.device) for each in others)
             yield torch.from_numpy(read).to(self.device), *beside
@@ -320,31 +314,28 @@ class ArrayBatches:
         self.shuffle, self.drop_last = shuffle, drop_last
 
     def __iter__(self):
-        n_rows = len(self.dataset)
         with self.random:
-            order = torch.randperm(n_rows) if self.shuffle else None
+            order = torch.randperm(len(self.dataset)) if self.shuffle else None
         self._start = 0
-        while parts := self._parts(n_rows):
+        while parts := self._parts():
             size = self.batch_size
-            batches = self.dataset.batches(
-                parts if order is None else [order[p] for p in parts]
-            )
-            for part, batch in zip(parts, batches, strict=True):
+            indices = parts if order is None else [order[part] for part in parts]
+            for part, batch in zip(parts, self.dataset.batches(indices), strict=True):
                 self._start = part.stop
                 yield batch
                 if self.batch_size != size:
                     break
 
-    def _parts(self, n_rows):
+    def _parts(self):
         """Slices of the rows that are left."""
-        least, start, parts = self.batch_size if self.drop_last else 1, self._start, []
-        while n_rows - start >= least:
-            stop = min(start + self.batch_size, n_rows)
-            if n_rows - stop == 1 < self.batch_size and not self.drop_last:
-                stop = n_rows
-            parts.append(slice(start, stop))
-            start = stop
-        return parts
+        n_rows, size = len(self.dataset), self.batch_size
+        starts = list(range(self._start, n_rows, size))
+        if starts and self.drop_last and n_rows - starts[-1] < size:
+            starts.pop()
+            n_rows = starts[-1] + size if starts else 0
+        elif len(starts) > 1 < size and n_rows - starts[-1] == 1:
+            starts.pop()
+        return list(map(slice, starts, [*starts[1:], n_rows]))
 
     def halve_and_repeat(self, n_rows):
         """Give the last ``n_rows`` rows again, in batches of half the size."""

@@ -211,7 +211,8 @@ def energy(logits):
 
 def generalized_entropy(logits):
     """GEN: minus the sum of (p (1 - p))**0.1 over the 100 largest p (Liu et al., 2023)."""
-    log_p = log_softmax(logits).topk(min(100, logits.shape[1]), dim=1).values
+    log_p = log_softmax(logits)
+    log_p = log_p.topk(100, dim=1).values if log_p.shape[1] > 100 else log_p
     log_rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny).log()
     return -(0.1 * (log_p + log_rest)).exp().sum(dim=1)
 

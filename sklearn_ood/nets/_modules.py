@@ -13,6 +13,7 @@ from sklearn_ood._parameters import called, whole_numbers
 from sklearn_ood.data._blocks import spread_in_single
 
 FAR = 2.0**40  # from 1
+HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
 
 
 def build_module(
@@ -50,7 +51,8 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
     parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     try:
         zeros = parameter.new_zeros(2, math.prod(input_shape), dtype=torch.float32)
-        outputs = _outputs(InputShape(network.eval(), input_shape), zeros)
+        with torch.no_grad():
+            outputs = InputShape(network.eval(), input_shape)(zeros)
     except RuntimeError as error:
         channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
         raise ValueError(
@@ -65,11 +67,6 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to outputs of "
             f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})."
         )
-
-
-@torch.no_grad()
-def _outputs(network, inputs):
-    return network(inputs)
 
 
 def check_generation(network, input_shape, output_shape, *, name):
@@ -114,31 +111,32 @@ def units_of(rows):
 
 
 class InputShape(nn.Module):
-    """Takes flat rows and hands them to ``network`` in the shape that it wants."""
+    """Takes flat rows and hands them to ``network`` in the shape that it wants.
 
-    def __init__(self, network, input_shape):
+    What it returns is an attribute of ``names``, a tuple's first, or the tensor itself.
+    """
+
+    def __init__(self, network, input_shape, names=("logits",)):
         super().__init__()
         self.network = network
-        self.input_shape = tuple(input_shape)
+        self.input_shape, self.names = tuple(input_shape), names
 
     def forward(self, rows):
-        """Logits of float32 or float64, whatever type the weights have."""
+        """Outputs of float32 or float64, whatever type the weights have."""
         weights = next(self.network.parameters(), rows)
         inputs = rows.reshape(rows.shape[0], *self.input_shape).to(weights.dtype)
-        outputs = logits_of(self.network(inputs))
-        return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
-
-
-def logits_of(outputs):
-    """The tensor of logits in what a network returns: itself, ``.logits``, a tuple's first."""
-    found = getattr(outputs, "logits", outputs)
-    found = found[0] if isinstance(found, (tuple, list)) and found else found
-    if isinstance(found, torch.Tensor):
-        return found
-    raise TypeError(
-        f"Got a network that returns {type(outputs).__name__}, but expected a tensor of "
-        "logits, a tuple that begins with it, or an object that has it in .logits; wrap it."
-    )
+        outputs = self.network(inputs)
+        for name in self.names:
+            if getattr(outputs, name, None) is not None:
+                outputs = getattr(outputs, name)
+        found = outputs[0] if isinstance(outputs, (tuple, list)) and outputs else outputs
+        if isinstance(found, torch.Tensor):
+            return found.float() if found.dtype in HALF else found
+        raise TypeError(
+            f"Got a network that returns {type(outputs).__name__}, but expected a tensor of "
+            "logits or features, a tuple that begins with one, or an object that has it in "
+            f".{' or .'.join(self.names)}; wrap it."
+        )
 
 
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
@@ -234,9 +232,15 @@ def _size_after(conv, input_shape):
         with torch.no_grad():
             return conv(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
+        has_channels_last = input_shape[-1] <= 4 < min(input_shape[:-1])
         raise ValueError(
             f"Got input_shape={tuple(input_shape)}, images too small for this network "
-            f"({error}); use module='small_cnn' or resize the images (vgg13 needs 32x32)."
+            f"({error}); "
+            + (
+                "channels come first: X.transpose(0, 3, 1, 2)."
+                if has_channels_last
+                else "use module='small_cnn' or resize the images (vgg13 needs 32x32)."
+            )
         ) from error
 
 

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Count, Share
-from sklearn_ood.outliers._base import MadeOutliers
+from sklearn_ood.outliers._sources import MadeOutliers, grouped, mixup_rows
 
 MAX_WALK = 40
 GROWTH = 1.25
@@ -144,7 +144,7 @@ class _Region:
 
     def _rows_of(self, codes):
         """A random row of each of the classes."""
-        by_class, sizes, start = _grouped(self.codes)
+        by_class, sizes, start = grouped(self.codes)
         return by_class[start[codes] + self.rng.randint(sizes[codes])]
 
 
@@ -175,23 +175,3 @@ def median_of_class(values, codes):
     """The (lower) median of the values of each class; of one without values, any number."""
     sizes = np.bincount(codes)
     return values[np.lexsort((values, codes))][np.cumsum(sizes) - sizes + (sizes - 1) // 2]
-
-
-def mixup_rows(X, codes, n, low, rng):
-    """n rows on segments between rows of two classes, each with a share of at least low."""
-    by_class, sizes, start = _grouped(codes)
-    first = rng.randint(len(X), size=n)
-    # The rows of another class follow those of the own, in a circle.
-    own = sizes[codes[first]]
-    others = len(X) - own
-    if not others.all():
-        raise ValueError("Got rows of one class, but rows between classes need two.")
-    second = by_class[(start[codes[first]] + own + rng.randint(others)) % len(X)]
-    share = rng.uniform(low, 1.0 - low, size=(n, 1))
-    return share * X[first] + (1.0 - share) * X[second]
-
-
-def _grouped(codes):
-    """Rows class by class, how many each class has, and where it begins."""
-    sizes = np.bincount(codes)
-    return np.argsort(codes, kind="stable"), sizes, np.cumsum(sizes) - sizes

@@ -1,26 +1,26 @@
 """A GAN whose samples teach a classifier: its networks, and all trained in turns."""
 
 import math
+import warnings
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import NearestCentroid
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from sklearn_ood._parameters import Count, NonNegative, Positive, called
-from sklearn_ood.nets._modules import (
-    InputShape,
-    check_generation,
-    doubled,
-    halved,
-    mlp,
-)
-from sklearn_ood.outliers._base import OutlierSource
-from sklearn_ood.outliers._training import OutlierNet
+from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
+from sklearn_ood.outliers._sources import OutlierSource
+from sklearn_ood.outliers._training import N_ASKED, OutlierNet
 
 GAN_BETAS = (0.5, 0.999)
 MIN_IMAGE_SIZE = 8
+# Spread of a generator's samples, in the data's, below which they are all the same.
+COLLAPSED = 1e-3
 
 
 class GANOutliers(OutlierSource):
@@ -65,15 +65,39 @@ class GANOutliers(OutlierSource):
     discriminator: Any = "auto"
 
     def make_networks(self, input_shape, rows):
-        """Untrained generator and discriminator, for the location and scale of the rows."""
+        """Untrained generator and discriminator, for the location and scale of the rows.
+
+        Images are made in the range of the rows' values.
+        """
         self._validate_params()
-        sizes = {"hidden_layer_sizes": self.hidden_layer_sizes, "n_channels": self.n_channels}
-        return (
-            build_generator(self.generator, self.latent_dim, input_shape, rows, **sizes),
-            InputShape(
-                build_discriminator(self.discriminator, input_shape, rows, **sizes), input_shape
-            ),
-        )
+        generator = self._make_generator(input_shape, rows)
+        return generator, InputShape(self._make_discriminator(input_shape, rows), input_shape)
+
+    def _make_generator(self, input_shape, rows):
+        """A network from latents (n, latent_dim) to inputs (n, *input_shape)."""
+        if self.generator != "auto":
+            network = called("generator", self.generator, self.latent_dim, input_shape)
+            check_generation(network, (self.latent_dim,), input_shape, name="generator")
+            return network
+        if len(input_shape) == 3:
+            low, high = float(rows.min()), float(rows.max())
+            network = dcgan_generator(self.latent_dim, input_shape, self.n_channels)
+            return nn.Sequential(network, nn.Sigmoid(), Affine(low, high - low))
+        dense = mlp((self.latent_dim,), math.prod(input_shape), self.hidden_layer_sizes)
+        return nn.Sequential(dense, Affine(rows.mean(axis=0), rows.std(axis=0)))
+
+    def _make_discriminator(self, input_shape, rows):
+        """A network from inputs (n, *input_shape) to one logit each: high, they look real."""
+        if self.discriminator != "auto":
+            network = called("discriminator", self.discriminator, input_shape)
+            check_generation(network, input_shape, (1,), name="discriminator")
+            return network
+        if len(input_shape) == 3:
+            return dcgan_discriminator(input_shape, self.n_channels)
+        scale = rows.std(axis=0)
+        scale[scale == 0] = 1.0
+        dense = mlp(input_shape, 1, self.hidden_layer_sizes)
+        return nn.Sequential(Affine(-rows.mean(axis=0) / scale, 1.0 / scale), dense)
 
     def supply(self, net, data, n, random_state, as_inputs):
         """Fresh samples of the generator that is trained beside the classifier."""
@@ -115,10 +139,6 @@ class GANOutlierNet(OutlierNet):
         latents = torch.randn(n_made, self.gan.latent_dim, device=self.device)
         return self.generator_(latents).flatten(1)[:n]
 
-    def _statistics(self):
-        """Copies of the classifier's buffers, for the generator's step to change."""
-        return {name: buffer.clone() for name, buffer in self.module_.named_buffers()}
-
     def train_step(self, batch, **fit_params):
         generator, discriminator = self.players_
         with self.random:
@@ -129,13 +149,38 @@ class GANOutlierNet(OutlierNet):
         with self.random:
             fooled = softplus(-self.discriminator_(fakes)).mean()
             if self.gan.guided:
-                said = functional_call(self.module_, self._statistics(), fakes)
+                # On copies of the classifier's statistics, which are not of fakes.
+                copies = {name: each.clone() for name, each in self.module_.named_buffers()}
+                said = functional_call(self.module_, copies, fakes)
                 fooled = fooled + self.beta * self.criterion_.outlier_loss(said)
             if self.gan.pull_away:
                 fooled = fooled + self.gan.pull_away * pull_away_term(fakes)
         _step(*generator, fooled)
         losses = {"discriminator_loss": judged, "generator_loss": fooled}
         return super().train_step(batch, **fit_params) | losses
+
+    @torch.no_grad()
+    def check(self, rows, codes):
+        """Raise, too, if the generator makes one row again and again; warn if one class."""
+        super().check(rows, codes)
+        samples = self.generate(N_ASKED).cpu().numpy()
+        spread, expected = (np.sqrt(part.var(axis=0).sum()) for part in (samples, rows))
+        if not spread > COLLAPSED * expected:
+            raise ValueError(
+                f"The generator collapsed: its samples spread {spread:.2g}, the data "
+                f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, "
+                "or take outliers='boundary', which needs no generator."
+            )
+        nearest = np.unique(NearestCentroid().fit(rows, codes).predict(samples))
+        if len(nearest) == 1:
+            warnings.warn(
+                f"The generator collapsed onto one class: all of {N_ASKED} samples are "
+                f"nearest to the mean of class number {nearest[0]}. Pass GANOutliers with "
+                "pull_away > 0 or a smaller lr, train longer, or take outliers='boundary' "
+                "without a generator.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
 
 
 def pull_away_term(rows):
@@ -159,48 +204,6 @@ def _step(network, optimizer, loss):
     optimizer.zero_grad()
     loss.backward(inputs=list(network.parameters()))
     optimizer.step()
-
-
-def build_generator(
-    generator, latent_dim, input_shape, rows, *, hidden_layer_sizes=(500, 500), n_channels=128
-):
-    """A network from latents (n, latent_dim) to inputs (n, *input_shape).
-
-    ``rows`` are the data to imitate: images are made in the range of their values, rows in
-    their location and scale. A callable gets ``(latent_dim, input_shape)``.
-    """
-    if generator != "auto":
-        network = called("generator", generator, latent_dim, input_shape)
-        check_generation(network, (latent_dim,), input_shape, name="generator")
-        return network
-    if len(input_shape) == 3:
-        low, high = float(rows.min()), float(rows.max())
-        return nn.Sequential(
-            dcgan_generator(latent_dim, input_shape, n_channels),
-            nn.Sigmoid(),
-            Affine(low, high - low),
-        )
-    dense = mlp((latent_dim,), math.prod(input_shape), hidden_layer_sizes)
-    return nn.Sequential(dense, Affine(rows.mean(axis=0), rows.std(axis=0)))
-
-
-def build_discriminator(
-    discriminator, input_shape, rows, *, hidden_layer_sizes=(500, 500), n_channels=128
-):
-    """A network from inputs (n, *input_shape) to one logit each, high where they look real.
-
-    A callable gets ``input_shape``.
-    """
-    if discriminator != "auto":
-        network = called("discriminator", discriminator, input_shape)
-        check_generation(network, input_shape, (1,), name="discriminator")
-        return network
-    if len(input_shape) == 3:
-        return dcgan_discriminator(input_shape, n_channels)
-    scale = rows.std(axis=0)
-    scale[scale == 0] = 1.0
-    dense = mlp(input_shape, 1, hidden_layer_sizes)
-    return nn.Sequential(Affine(-rows.mean(axis=0) / scale, 1.0 / scale), dense)
 
 
 class Affine(nn.Module):

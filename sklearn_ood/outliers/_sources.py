@@ -1,20 +1,94 @@
-"""Where outlier samples come from: made from the data alone, or given.
+"""Where outliers come from: made from the data alone, or given.
 
-A source is a callable ``(X, y, n, random_state) -> X_out``; the classes here are such
-callables with parameters, and a name stands for one with its defaults.
+A source is a callable ``(X, y, n, random_state) -> X_out`` with parameters.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import field
 from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
+import torch
+from sklearn.utils import check_array, check_random_state, check_X_y
 from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import NonNegative, Positive, called
-from sklearn_ood.outliers._base import MadeOutliers, OutlierSource
-from sklearn_ood.outliers._boundary import mixup_rows
+from sklearn_ood._parameters import NonNegative, Parameterized, Positive, called
+from sklearn_ood.nets._evaluation import Arrays
+
+
+class OutlierSource(Parameterized):
+    """A callable with parameters that makes outliers from data.
+
+    A source defines ``__call__(X, y, n, random_state)``, which returns n rows.
+    """
+
+    def supply(self, net, data, n, random_state, as_inputs):
+        """Function from a number to that many outliers on a net's device, of n made now.
+
+        ``as_inputs`` makes inputs of the net of rows in the units of the data. Of a net that
+        is being evaluated it draws those that it was not trained on.
+        """
+        rows = as_inputs(self.sample(data, n, random_state))
+        n_unseen = int(net.unseen * len(rows))
+        if n_unseen:
+            rows = rows[check_random_state(random_state).permutation(len(rows))]
+        bank = Arrays(rows, device=net.device)
+
+        def draw(n):
+            seen = net.module_.training or not n_unseen
+            low, high = (n_unseen, len(bank)) if seen else (0, n_unseen)
+            (rows,) = bank.batch(torch.randint(low, high, (n,)))
+            return rows
+
+        return draw
+
+    def sample(self, data, n, random_state):
+        """n outliers for :class:`TrainingData`, as flat rows of the same type, checked."""
+        rows, codes = data.in_distribution
+        outliers = np.asarray(self(rows, data.classes[codes], n, random_state))
+        if outliers.ndim < 2 or not len(outliers) or outliers[0].size != rows.shape[1]:
+            raise ValueError(
+                f"Got outliers of shape {outliers.shape} from {self}, but expected "
+                f"({n}, {rows.shape[1]}): rows as wide as X."
+            )
+        outliers = outliers.reshape(len(outliers), -1).astype(rows.dtype)
+        if not np.isfinite(outliers).all():
+            raise ValueError(
+                f"Got NaN or infinite outliers from {self}, but expected finite numbers."
+            )
+        return outliers
+
+
+class MadeOutliers(OutlierSource):
+    """A source that makes outliers from the data alone."""
+
+    def __call__(self, X, y, n, random_state=None):
+        """Draw n outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            In-distribution rows.
+        y : array-like of shape (n_samples,) or None
+            Their classes; None is one class.
+        n : int
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+        """
+        self._validate_params()
+        check_array(X, dtype=np.float32)  # whose range the outliers must not leave
+        X, y = check_X_y(X, np.zeros(len(X)) if y is None else y, dtype=np.float64)
+        codes = np.unique(y, return_inverse=True)[1]
+        return self._make(X, codes, n, check_random_state(random_state))
+
+    @abstractmethod
+    def _make(self, X, codes, n, rng):
+        """n outliers for rows in float64 of integer classes."""
 
 
 class UniformOutliers(MadeOutliers):
@@ -143,3 +217,23 @@ class CallableOutliers(OutlierSource):
 
     def __repr__(self, N_CHAR_MAX=700):
         return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+def mixup_rows(X, codes, n, low, rng):
+    """n rows on segments between rows of two classes, each with a share of at least low."""
+    by_class, sizes, start = grouped(codes)
+    first = rng.randint(len(X), size=n)
+    # The rows of another class follow those of the own, in a circle.
+    own = sizes[codes[first]]
+    others = len(X) - own
+    if not others.all():
+        raise ValueError("Got rows of one class, but rows between classes need two.")
+    second = by_class[(start[codes[first]] + own + rng.randint(others)) % len(X)]
+    share = rng.uniform(low, 1.0 - low, size=(n, 1))
+    return share * X[first] + (1.0 - share) * X[second]
+
+
+def grouped(codes):
+    """Rows class by class, how many each class has, and where it begins."""
+    sizes = np.bincount(codes)
+    return np.argsort(codes, kind="stable"), sizes, np.cumsum(sizes) - sizes

@@ -1,11 +1,26 @@
 """Nets that learn from outliers beside the data."""
 
+import warnings
+
 import numpy as np
 import torch
+from scipy.stats import entropy
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import NearestCentroid
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sklearn_ood.nets._training import Net
+from sklearn_ood.nets._evaluation import forward
+from sklearn_ood.nets._training import Net, recorded
+
+# Rows that a trained net is asked about, and those of which the classes' means are taken.
+N_ASKED, N_KNOWN = 256, 10_000
+# Nats by which log-probabilities of different rows differ where a net says nothing.
+SAME_ANSWER = 0.05
+# Share of what was learned of the classes that is lost again at the end.
+FORGOTTEN = 0.5
+# Of what the nearest class mean names rightly, the share below which a net has learned little.
+POOR = 0.65
 
 
 class OutlierLoss(nn.Module):
@@ -73,3 +88,31 @@ class OutlierNet(Net):
             "outlier_loss": outlier_loss,
             "y_pred": outputs[: len(inputs)],
         }
+
+    def check(self, rows, codes):
+        """Warn if the net, as it was trained, says nothing of the classes, or forgot them."""
+        asked, known = (slice(None, None, -(-len(rows) // n)) for n in (N_ASKED, N_KNOWN))
+        outputs = torch.from_numpy(forward(self, rows[asked]))
+        logits = getattr(self.criterion_, "class_logits", lambda outputs: outputs)(outputs)
+        spread = float(torch.log_softmax(logits, dim=1).std(dim=0).max())
+        right = np.mean(logits.argmax(dim=1).numpy() == codes[asked])
+        by_means = NearestCentroid().fit(rows[known], codes[known])
+        easy = by_means.score(rows[asked], codes[asked])
+        losses = recorded(self, "train_class_loss")
+        learned = entropy(np.bincount(codes)) - min(losses)
+        if len(outputs) > 1 and not spread > SAME_ANSWER:
+            found = f"its log-probabilities differ by {spread:.2g} nats from row to row"
+        elif 0 < FORGOTTEN * learned < losses[-1] - min(losses):
+            found = f"its loss on the classes rose from {min(losses):.2g} to {losses[-1]:.2g}"
+        elif right < POOR * easy:
+            found = f"it names {right:.0%} of its rows rightly, the nearest mean {easy:.0%}"
+        else:
+            return
+        warnings.warn(
+            f"The classifier says little of the classes: {found}. Outliers that resemble the "
+            "data can bring a deep network without normalisation to this, from which it may "
+            "not recover; take a smaller beta or lr, batch normalisation, or scale the inputs; "
+            "or train longer.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import secrets
 import shutil
 import warnings
@@ -20,8 +19,8 @@ import torch
 
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
-from sklearn_ood.persistence._checks import Refused, checked_names, require
 from sklearn_ood.persistence._parts import GIVEN, with_parts
+from sklearn_ood.persistence._reader import Refused, checked, each_once, require
 
 FORMAT_VERSION = 2
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
@@ -76,11 +75,14 @@ def save(estimator, path, *, modules=()):
     """
     import skops.io  # slow to import
 
-    header = {"format": FORMAT_VERSION, "versions": _versions()}
+    stream, header = io.BytesIO(), {"format": FORMAT_VERSION, "versions": _versions()}
     with _given(modules, "estimator", TypeError), torch.device("meta"):
-        archive = _with_each_part_once(skops.io.dumps(with_parts(estimator)))
-        checked_names(archive)  # raises where load would
-    data = json.dumps(header).encode() + b"\n" + archive
+        reader = checked(skops.io.dumps(with_parts(estimator)), each_once())
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("schema.json", json.dumps(reader.description))
+        for name in sorted(reader.files):
+            archive.writestr(name, reader.archive.read(name))
+    data = json.dumps(header).encode() + b"\n" + stream.getvalue()
     _replace(Path(os.path.realpath(path)), _checksum(data) + data)
 
 
@@ -147,9 +149,9 @@ def load(path, *, modules=(), device="cpu"):
             message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
             warnings.warn(message, stacklevel=2)
         with torch.device("meta"):
-            names = checked_names(data)
+            names = checked(data).names
         with torch.device(device):
-            return skops.io.loads(data, trusted=names)
+            return skops.io.loads(data, trusted=sorted(names))
 
 
 @contextmanager
@@ -168,28 +170,6 @@ def _given(modules, subject, error_type):
         raise error_type(f"Got {subject} {reason}") from error
     finally:
         GIVEN.reset(token)
-
-
-def _with_each_part_once(data):
-    """An archive whose description only refers to a part that it had before."""
-    seen, plain = {}, ("JsonNode", "TypeNode", "FunctionNode")
-
-    def refer(node):
-        key = node.pop("__id__", None)
-        if key in seen:
-            return {"__id__": seen[key]}
-        if key is not None and node["__loader__"] not in plain:
-            node["__id__"] = seen[key] = len(seen) + 1
-        return node
-
-    archive, stream = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
-    description = json.loads(archive.read("schema.json"), object_hook=refer)
-    schema = json.dumps(description, separators=(",", ":"))
-    with zipfile.ZipFile(stream, "w") as file:
-        file.writestr(zipfile.ZipInfo("schema.json"), schema)
-        for name in sorted(set(re.findall(r'"(\d+\.npy)"', schema))):
-            file.writestr(zipfile.ZipInfo(name), archive.read(name))
-    return stream.getvalue()
 
 
 def _replace(path, data):

@@ -24,8 +24,9 @@ from skorch.history import History
 from torch import nn
 
 from sklearn_ood.nets._training import Seeded, wrap_trained
-from sklearn_ood.persistence._checks import LISTED, require, require_listed, shadow
+from sklearn_ood.persistence._reader import LISTED, require, require_listed, shadow
 
+SPARSE = csr_matrix, csc_matrix, csr_array, csc_array
 # What the caller gave: networks, classes and functions by name.
 GIVEN: ContextVar[dict] = ContextVar("given")
 OWN = {line.rpartition(".")[2]: line[4:] for line in LISTED if line.startswith("own ")}
@@ -118,14 +119,11 @@ CALLS: dict[type, tuple[Callable, Callable]] = {
     torch.Tensor: (array_and_type, restore_tensor),
     np.memmap: (lambda array: (np.asarray(array),), lambda _, array: array),
     BSpline: (attrgetter("t", "c", "k", "extrapolate"), lambda kind, *args: kind(*args)),
+    **dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree)),
+    **dict.fromkeys(SPARSE, (attrgetter("data", "indices", "indptr", "shape"), restore_sparse)),
 }
-CALLS |= dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree))
-SPARSE = attrgetter("data", "indices", "indptr", "shape"), restore_sparse
-CALLS |= dict.fromkeys((csr_matrix, csc_matrix, csr_array, csc_array), SPARSE)
-MAKE: dict[str, Callable] = {
-    kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()
-}
-MAKE |= {"own": restore_own, "given": restore_given}
+MAKE: dict[str, Callable] = {"own": restore_own, "given": restore_given}
+MAKE |= {kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()}
 
 
 class Copier(pickle.Pickler):

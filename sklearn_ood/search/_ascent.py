@@ -1,7 +1,8 @@
-"""Samples on which classifiers differ: all latents climb the divergence at once."""
+"""Many points climb at once, every one on its own: along gradients, or by evolution."""
 
 from collections.abc import Callable
-from itertools import count, islice
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,14 @@ from sklearn_ood.search._latents import BOUNDS, ClassBlocks
 
 FLOATS_PER_CHUNK = 2**22
 N_CHECKPOINTS = 11
+MAX_STEP = 10.0
 
 
 class Ascent(NamedTuple):
     """How n latents climbed: their start and end, what these generate, and the way.
 
-    ``objective`` is the value at the end; ``divergence`` and ``drift``, (n_steps + 1, n), are
-    those at the start and after every step; ``log_proba``, (n_checkpoints, n_members, n,
+    ``objective`` is the value at the end; ``divergence`` and ``drift``, (n, n_steps + 1), are
+    those at the start and after every step; ``log_proba``, (n, n_checkpoints, n_members,
     n_classes), are the predictions at `checkpoints`. Tensors, or arrays at last.
     """
 
@@ -38,16 +40,11 @@ class Ascent(NamedTuple):
 
     def take(self, index):
         """Some of the latents."""
-        parts = zip(self, SAMPLE_AXES, strict=True)
-        return Ascent(*(part.index_select(at, index.to(part.device)) for part, at in parts))
+        return Ascent(*(part[index.to(part.device)] for part in self))
 
     def numpy(self):
         """Arrays in place of the tensors."""
         return Ascent(*(part.cpu().numpy() for part in self))
-
-
-# Along which axis of each of these fields the latents lie.
-SAMPLE_AXES = (0, 0, 0, 0, 0, 1, 1, 2)
 
 
 def identity(z):
@@ -111,16 +108,9 @@ class Objective(NamedTuple):
     def __call__(self, z):
         """Value, divergence and predictions of latents, (..., m) taken as one batch."""
         log_proba = self.log_proba(self.generate(z).flatten(0, -2))
-        divergence, n_samples = self.divergence(log_proba), z[..., 0].numel()
-        if divergence.shape != (n_samples,) or not divergence.isfinite().all():
-            raise ValueError(
-                f"Got a divergence of shape {tuple(divergence.shape)} for {n_samples} samples, "
-                f"NaN or infinite {int((~divergence.isfinite()).sum())} times; expected one "
-                "finite number a sample; look at the divergence, where it is a callable, and "
-                "at the members' probabilities."
-            )
+        divergence = self.divergence(log_proba)
         value = divergence + self.prior_weight * self.log_prior(z).flatten()
-        return value, divergence, log_proba
+        return value, divergence, log_proba.transpose(0, 1)
 
 
 def checkpoints(n_steps):
@@ -154,7 +144,7 @@ def ascend(moves, objective, start, *, n_steps=100, **options):
     ... )
     >>> start = torch.tensor([[0.1, -0.1]])
     >>> ascent = ascend(gradient_moves, objective, start, n_steps=20, lr=0.05)
-    >>> bool(ascent.divergence[-1] > 10 * ascent.divergence[0])
+    >>> bool(ascent.divergence[0, -1] > 10 * ascent.divergence[0, 0])
     True
     """
     states = islice(moves(objective, start, **options), n_steps + 1)
@@ -169,7 +159,7 @@ def ascend(moves, objective, start, *, n_steps=100, **options):
             predictions.append(log_proba.detach())
     with torch.no_grad():
         x = objective.generate(start), objective.generate(z)
-    paths = map(torch.stack, (divergences, drifts, predictions))
+    paths = (torch.stack(path, 1) for path in (divergences, drifts, predictions))
     return Ascent(start, z, *x, value.detach(), *paths)
 
 
@@ -180,20 +170,159 @@ def gradient_moves(objective, start, *, lr=0.05, method="adam"):
     "adam" scales each coordinate's step to about ``lr``, whatever the gradient's size: where
     the classifiers agree almost surely, it is tiny.
     """
-    z = start.detach()
-    first, second, tiny = torch.zeros_like(z), torch.zeros_like(z), torch.finfo(z.dtype).tiny
-    for step in count(1):
-        climbing = z.clone().requires_grad_()
+    z = start.detach().clone().requires_grad_()
+    adam = partial(torch.optim.Adam, eps=torch.finfo(z.dtype).tiny)
+    optimizer = (adam if method == "adam" else torch.optim.SGD)([z], lr=lr, maximize=True)
+    while True:
         with torch.enable_grad():
-            value, divergence, log_proba = objective(climbing)
-        yield z, value, divergence, log_proba
-        (move,) = torch.autograd.grad(value.sum(), climbing)
-        if method == "adam":
-            first = 0.9 * first + 0.1 * move
-            second = 0.999 * second + 0.001 * move.square()
-            scale = (second / (1 - 0.999**step)).sqrt().clamp_min(tiny)
-            move = first / (1 - 0.9**step) / scale
-        z = objective.project(z + lr * move)
+            value, divergence, log_proba = objective(z)
+        yield z.detach().clone(), value, divergence, log_proba
+        (z.grad,) = torch.autograd.grad(value.sum(), z)
+        optimizer.step()
+        z.data = objective.project(z.detach())
+
+
+@torch.no_grad()
+def evolution_moves(objective, start, **options):
+    """Steps of evolution: the best proposal so far is what one has reached.
+
+    The objective, which need not be differentiable nor continuous, never falls. The options
+    are those of :class:`Evolution`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ood.search._ascent import Objective, ascend, evolution_moves
+    >>> peak = Objective(
+    ...     log_proba=lambda z: z[None],
+    ...     divergence=lambda z: -(z[0] - 3).square().sum(-1),
+    ...     log_prior=lambda z: 0 * z.sum(-1),
+    ...     prior_weight=0.0,
+    ... )
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> ascend(evolution_moves, peak, torch.zeros(1, 2), rng=rng).z.round(decimals=3)
+    tensor([[3., 3.]])
+    """
+    strategy = Evolution(start, *objective(start), **options)
+    while True:
+        yield strategy.best, *strategy.found
+        proposals = objective.project(strategy.ask())
+        strategy.tell(proposals, *objective(proposals))
+
+
+class Evolution:
+    """The separable CMA evolution strategy, for n maximisations side by side.
+
+    ``ask`` draws proposals around every mean; ``tell`` moves mean, step size and the spread
+    of every coordinate towards the better half of them.
+
+    Parameters
+    ----------
+    start : tensor of shape (n, m)
+    *found : tensors of shape (n, ...)
+        What is maximised, at the start, and what else is to be known of the best.
+    population_size : int >= 2, default=20
+        Proposals in each step for each problem.
+    step_size : float > 0, default=0.5
+        Standard deviation of the first proposals.
+    rng : torch.Generator
+        Determines the proposals; on the device of ``start``.
+
+    Attributes
+    ----------
+    best : tensor of shape (n, m)
+        The best proposal of each problem so far.
+    found : list of tensors of shape (n, ...)
+        Its value, and what else was said of it.
+
+    References
+    ----------
+    R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
+    space complexity, section 2.
+    """
+
+    def __init__(self, start, *found, population_size=20, step_size=0.5, rng):
+        self.rates, self.rng = Rates(population_size, start.shape[1]), rng
+        self.population_size, self.n_steps = population_size, 0
+        self.best, self.found, self.mean = start, found, start
+        self.variance = torch.ones_like(start)
+        self.sigma = torch.full_like(start[:, :1], step_size)
+        self.sigma_path, self.variance_path = torch.zeros_like(start), torch.zeros_like(start)
+
+    def ask(self):
+        """Proposals, (n, population_size, m); they may be moved before they are told."""
+        n, m = self.mean.shape
+        drawn = self.mean.new_empty(n, self.population_size, m).normal_(generator=self.rng)
+        return self.mean[:, None] + (self.sigma * self.variance.sqrt())[:, None] * drawn
+
+    def tell(self, proposals, value, *others):
+        """Learn from proposals and what was found of each: its value first."""
+        order = value.view(len(proposals), -1).argsort(dim=1, descending=True)
+        first = self.population_size * torch.arange(len(order), device=order.device)
+        place = first + order[:, 0]
+        improved = value[place] > self.found[0]
+        new = (proposals.flatten(0, 1), value, *others)
+        self.best, *self.found = (
+            torch.where(improved.view(-1, *[1] * (old.dim() - 1)), each[place], old)
+            for old, each in zip((self.best, *self.found), new, strict=True)
+        )
+        self._move(proposals, order)
+
+    def keep(self, mask):
+        """Drop the problems where ``mask`` is False."""
+        self.found = [each[mask] for each in self.found]
+        for name, state in vars(self).items():
+            if isinstance(state, torch.Tensor):
+                setattr(self, name, state[mask])
+
+    def _move(self, proposals, order):
+        """Mean, step size and spread after a step, from the better half of its proposals."""
+        self.n_steps += 1
+        rates, m = self.rates, self.mean.shape[1]
+        weights = torch.as_tensor(rates.weights).to(self.mean)[:, None]
+        chosen = order[:, : len(weights), None].expand(-1, -1, m)
+        # What was evaluated, not what was drawn: a bound may have cut it.
+        steps = (proposals.gather(1, chosen) - self.mean[:, None]) / self.sigma[:, None]
+        move = (weights * steps).sum(1)
+        self.mean = self.mean + self.sigma * move
+        whitened = rates.add_sigma * move / self.variance.sqrt()
+        self.sigma_path = rates.keep_sigma * self.sigma_path + whitened
+        length = self.sigma_path.norm(dim=1, keepdim=True)
+        warm = (1 - rates.keep_sigma ** (2 * self.n_steps)) ** 0.5
+        steady = (length / warm < (1.4 + 2 / (m + 1)) * rates.length).to(steps.dtype)
+        self.variance_path = (
+            rates.keep_path * self.variance_path + steady * rates.add_path * move
+        )
+        lost = (1 - steady) * rates.rank_one * (1 - rates.keep_path**2)
+        self.variance = (
+            (1 - rates.rank_one - rates.rank_mu + lost) * self.variance
+            + rates.rank_one * self.variance_path.square()
+            + rates.rank_mu * (weights * steps.square()).sum(1)
+        )
+        growth = rates.sigma_rate * (length / rates.length - 1)
+        self.sigma = (self.sigma * growth.exp()).clamp_max(MAX_STEP)
+
+
+class Rates:
+    """The strategy's weights and learning rates, from population size and dimension."""
+
+    def __init__(self, population_size, m):
+        n_parents = population_size // 2
+        weights = np.log((population_size + 1) / 2) - np.log(np.arange(1, n_parents + 1))
+        self.weights = weights / weights.sum()
+        mass = 1 / np.square(self.weights).sum()
+        sigma = (mass + 2) / (m + mass + 5)
+        path = (4 + mass / m) / (m + 4 + 2 * mass / m)
+        self.keep_sigma, self.add_sigma = 1 - sigma, (sigma * (2 - sigma) * mass) ** 0.5
+        self.keep_path, self.add_path = 1 - path, (path * (2 - path) * mass) ** 0.5
+        damping = 1 + 2 * max(0.0, ((mass - 1) / (m + 1)) ** 0.5 - 1) + sigma
+        self.sigma_rate = sigma / damping
+        # Of a standard normal vector.
+        self.length = m**0.5 * (1 - 1 / (4 * m) + 1 / (21 * m**2))
+        faster = (m + 2) / 3
+        self.rank_one = min(1.0, faster * 2 / ((m + 1.3) ** 2 + mass))
+        rank_mu = faster * 2 * (mass - 2 + 1 / mass) / ((m + 2) ** 2 + mass)
+        self.rank_mu = min(1 - self.rank_one, rank_mu)
 
 
 def in_chunks(climb, start, *, floats_per_row, codes):
@@ -206,5 +335,4 @@ def in_chunks(climb, start, *, floats_per_row, codes):
     order = torch.argsort(ClassBlocks(labels, int(labels.max()) + 1).turn, stable=True)
     size = max(1, FLOATS_PER_CHUNK // floats_per_row)
     parts = [climb(start[index], labels[index]) for index in order.split(size)]
-    joined = zip(zip(*parts, strict=True), SAMPLE_AXES, strict=True)
-    return Ascent(*(torch.cat(part, dim=at) for part, at in joined)).take(torch.argsort(order))
+    return Ascent(*map(torch.cat, zip(*parts, strict=True))).take(torch.argsort(order))

@@ -67,13 +67,12 @@ class ColumnConstraints:
                 "expected low <= high, with a whole number between them where it is 'integer'."
             )
 
-    def of_array(self, rows):
-        """The same of an array."""
-        return self(torch.from_numpy(rows)).numpy()
-
     def __call__(self, x):
         """The nearest rows (..., n_features); gradients pass as if nothing were moved."""
-        low, high = (torch.as_tensor(bound).to(x) for bound in self._bounds(x.dtype))
+        if isinstance(x, np.ndarray):
+            return self(torch.from_numpy(x)).numpy()
+        low, high = self.low, self.high
+        low, high = _inwards(low, high, x), _inwards(high, low, x)
         whole = torch.as_tensor(self.integer, device=x.device)
         moved = torch.where(whole, x.detach().round(), x.detach()).clamp(low, high)
         for group in self.groups:
@@ -81,17 +80,6 @@ class ColumnConstraints:
             moved[..., group] = torch.nn.functional.one_hot(largest, len(group)).to(x)
         # Not x + (moved - x), which rounds.
         return moved + (x - x.detach())
-
-    def _bounds(self, dtype):
-        """Both ends, rounded inwards."""
-        if dtype != torch.float32:
-            return self.low, self.high
-        low, high = (bound.astype(np.float32) for bound in (self.low, self.high))
-        is_range = self.low < self.high
-        above = np.nextafter(low, np.float32(np.inf))
-        below = np.nextafter(high, np.float32(-np.inf))
-        low = np.where((low < self.low) & is_range, above, low)
-        return low, np.where((high > self.high) & is_range, below, high)
 
     def _columns(self, by_column):
         return {self._place(column): value for column, value in by_column.items()}
@@ -109,6 +97,14 @@ class ColumnConstraints:
             f"Got constraints of the column {column!r}, but expected one of "
             f"{[*self._places][:20] or f'0 to {self._n_features - 1}'}."
         )
+
+
+def _inwards(bound, other, x):
+    """A bound in the type of ``x``; the next number to the other where it is rounded away."""
+    bound, other = torch.from_numpy(bound), torch.from_numpy(other)
+    rounded = bound.to(x.dtype)
+    is_outside = (rounded - bound) * (other - bound) < 0
+    return torch.where(is_outside, rounded.nextafter(other.to(x.dtype)), rounded).to(x)
 
 
 def _given(constraints):

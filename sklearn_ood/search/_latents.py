@@ -17,6 +17,8 @@ ROW_BLOCK = 16
 # Where latents of these priors end. The search moves freely: they are the tanh of what moves.
 BOUNDS = {"uniform": 1.0, "truncated_normal": 2.0}
 EDGE = 1 - 1e-4
+# Held at once.
+MAX_DISTANCES = 2**25
 
 
 class Match(NamedTuple):
@@ -80,21 +82,19 @@ def by_class(function, rows, class_index, n_classes):
     return blocks.rows(function(blocks.pad(rows)))
 
 
-def nearest_in_bank(x, bank, *, max_elements=2**26):
-    """Which generation of each class is nearest in L2 to each row, of a bank (K, b, d): (K, n).
+def nearest_of_classes(x, rows, half_norm, sizes, *, max_elements=MAX_DISTANCES):
+    """Which of each class's rows is nearest in L2 to each input: (K, n).
 
-    At most ``max_elements`` distances are held at once.
+    The first ``sizes[0]`` rows are those of the first class, and so on; ``half_norm`` is half
+    of their squared length. At most ``max_elements`` distances are held at once.
     """
-    flat = bank.flatten(0, 1)
-    half_norm = 0.5 * flat.square().sum(1)
-    parts = x.split(max(1, max_elements // len(flat)))
-    inner = (torch.addmm(half_norm, rows, flat.T, beta=-1) for rows in parts)
-    return torch.cat([part.unflatten(1, bank.shape[:2]).argmax(2) for part in inner]).T
+    parts = x.split(max(1, max_elements // len(rows)))
+    inner = (torch.addmm(half_norm, part, rows.T, beta=-1) for part in parts)
+    of_classes = (part.split(sizes, 1) for part in inner)
+    return torch.cat([torch.stack([own.argmax(1) for own in part]) for part in of_classes], 1)
 
 
-def search_latents(
-    decode, x, starts, *, distance=squared_distance, penalty=None, max_elements=2**24, **options
-):
+def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None, **options):
     """Find the latent vector of every class whose generation is nearest to every row.
 
     Minimises ``distance(x, decode(z)) + penalty(z)`` over z.
@@ -111,8 +111,6 @@ def search_latents(
         ``distance(x, generated)`` reduces the last axis.
     penalty : callable, default=None
         Maps (K, c, m) to (K, c): minus the weighted log prior.
-    max_elements : int, default=2**24
-        Largest number of generated values held at once; bounds the memory.
     **options : dict
         Passed to ``minimize_batched``.
 
@@ -121,26 +119,14 @@ def search_latents(
     Match
         Distances and objectives (n, K), latents (n, K, m).
     """
+    n_classes, n, m = starts[0].shape
 
     def objective(z, rows):
         value = distance(rows, decode(z))
         return value if penalty is None else value + penalty(z)
 
-    chunk = max(1, max_elements // (starts[0].shape[0] * x.shape[1]))
-    parts = []
-    for rows, *begin in zip(x.split(chunk), *(s.split(chunk, 1) for s in starts), strict=True):
-        z, *objectives = _minimum_of_each_class(objective, rows, begin, **options)
-        with torch.no_grad():
-            reached = distance(rows, decode(z))
-        parts.append([entry.transpose(0, 1) for entry in (reached, *objectives, z)])
-    return Match(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
-
-
-def _minimum_of_each_class(objective, x, starts, **options):
-    """Minimise ``objective(z, x)`` over (K, n, m) latents; problem ``k * n + i`` is row i."""
-    n_classes, n, m = starts[0].shape
-
     def bind(index):
+        """Of the problems ``index``; number ``k * n + i`` is row i in class k."""
         if len(index) == n_classes * n:
             return lambda z: objective(z.view(n_classes, n, m), x).flatten()
         blocks = ClassBlocks(index // n, n_classes, ROW_BLOCK)
@@ -153,7 +139,10 @@ def _minimum_of_each_class(objective, x, starts, **options):
             choice = torch.stack([objective(start, x) for start in starts]).argmin(0)
         best = torch.take_along_dim(torch.stack(starts), choice[None, :, :, None], 0)[0]
     found = minimize_batched(bind, best.reshape(-1, m), **options)
-    return [entry.unflatten(0, (n_classes, n)) for entry in found]
+    z, *objectives = (entry.unflatten(0, (n_classes, n)) for entry in found)
+    with torch.no_grad():
+        reached = distance(x, decode(z))
+    return Match(*(entry.transpose(0, 1) for entry in (reached, *objectives, z)))
 
 
 def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
@@ -186,7 +175,8 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
         return distance(x, core.decode(z)).T, z.transpose(0, 1)
     if bank is not None:
         latents, generations = (torch.as_tensor(part, device=x.device) for part in bank)
-        index = nearest_in_bank(x, generations)
+        flat, sizes = generations.flatten(0, 1), len(generations) * [generations.shape[1]]
+        index = nearest_of_classes(x, flat, 0.5 * flat.square().sum(1), sizes)
         starts.append(torch.take_along_dim(latents, index[:, :, None], dim=1))
     bound = BOUNDS.get(core.prior)
     weight = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)[..., None]

@@ -18,14 +18,7 @@ class Minimum(NamedTuple):
 
 
 def minimize_batched(
-    bind,
-    start,
-    *,
-    max_iter=50,
-    history_size=8,
-    gtol=1e-5,
-    ftol=1e-6,
-    max_line_search=12,
+    bind, start, *, max_iter=50, history_size=8, gtol=1e-5, ftol=1e-6, max_line_search=12
 ):
     """Minimise many independent functions at once with L-BFGS.
 

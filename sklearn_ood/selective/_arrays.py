@@ -9,8 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import Share, check_arguments
 from sklearn_ood.data._labels import is_label
-from sklearn_ood.selective._calibration import check_risk, checked_weights, chosen_threshold
-from sklearn_ood.selective._thresholds import CalibrationRows, Guarantee
+from sklearn_ood.metrics._blocks import as_labels, as_numbers, as_weights, differs
+from sklearn_ood.selective._calibration import (
+    CalibrationRows,
+    as_losses,
+    checked_weights,
+)
+from sklearn_ood.selective._deciding import check_limits
+from sklearn_ood.selective._thresholds import Guarantee, chosen_threshold
 
 
 def threshold_from_scores(
@@ -84,40 +90,30 @@ def threshold_from_scores(
     """
     given = {"coverage": coverage, "risk": risk, "ood_acceptance": ood_acceptance}
     check_arguments(threshold_from_scores, {**given, "delta": delta})
-    check_risk(0.5 if risk is None else risk)
     limits = {name: value for name, value in given.items() if value is not None}
-    if not limits or (coverage is not None and len(limits) > 1):
+    if not limits:
         raise ValueError(
-            f"Got {limits or 'no limit'}, but expected either coverage, or one or both of risk "
-            "and ood_acceptance."
+            "Got no limit, but expected coverage, or one or both of risk and ood_acceptance."
         )
-    scores = _scores("confidence", confidence)
-    by_answers = risk is not None and loss is None
-    truth = _of_each_row(
-        "y_true", y_true, scores, needed=by_answers or ood_acceptance is not None
-    )
-    answers = _of_each_row("y_pred", y_pred, scores, needed=by_answers)
-    outlier = is_label(truth, ood_label)
-    if ood_acceptance is not None and not outlier.any():
-        raise ValueError(
-            f"Got no row of y_true with ood_label={ood_label!r}, but ood_acceptance is "
-            "promised from outliers; add such rows."
-        )
-    losses, quantity = np.asarray(truth != answers), "risk"
+    check_limits(limits)
+    scores = as_numbers("confidence", confidence)
+    n_rows, by_answers = len(scores), risk is not None and loss is None
+    truth = answers = np.zeros(n_rows)
+    if by_answers or ood_acceptance is not None or y_true is not None:
+        truth = as_labels("y_true", y_true, n_rows)
+    if by_answers:
+        answers = as_labels("y_pred", y_pred, n_rows)
+    lost = differs(truth, answers)
     if loss is not None:
-        losses, quantity = np.asarray(loss, dtype=np.float64), "loss"
-        if losses.shape != scores.shape or not ((losses >= 0) & (losses <= 1)).all():
-            raise ValueError(
-                f"Got loss of shape {losses.shape}, but expected a number in [0, 1] for each "
-                f"of {len(scores)} scores."
-            )
+        lost = as_losses("loss", loss, (n_rows,), "one for each row")
     rows = CalibrationRows(
         confidence=scores,
-        loss=losses,
-        outlier=outlier,
-        calibrating=np.ones(len(scores), dtype=bool),
-        weight=checked_weights(sample_weight, len(scores)),
-        quantity=quantity,
+        loss=lost,
+        outlier=is_label(truth, ood_label),
+        calibrating=np.ones(n_rows, dtype=bool),
+        part=np.zeros(n_rows, dtype=int),
+        weight=checked_weights(sample_weight, n_rows),
+        quantity="risk" if loss is None else "loss",
     )
     return chosen_threshold(rows, delta=delta, **limits)
 
@@ -175,45 +171,15 @@ def p_values_from_scores(
             "Got one of calibration_weight and sample_weight, but they are ratios of densities "
             "of rows that calibrate and of new ones; pass both, or none."
         )
-    known, new = _scores("calibration", calibration), _scores("scores", scores)
+    known, new = as_numbers("calibration", calibration), as_numbers("scores", scores)
     of_known, of_new = np.ones(len(known)), np.ones(len(new))
     if sample_weight is not None:
-        parts = np.asarray(calibration_weight), np.asarray(sample_weight)
-        shapes = tuple(each.shape for each in parts)
-        if shapes != (known.shape, new.shape):
-            raise ValueError(
-                f"Got calibration_weight and sample_weight of shapes {shapes}, but expected "
-                f"one weight for each score, {known.shape} and {new.shape}."
-            )
-        together = checked_weights(np.concatenate(parts), len(known) + len(new))
-        if together is not None:
-            of_known, of_new = together[: len(known)], together[len(known) :]
+        of_known = as_numbers("calibration_weight", calibration_weight, len(known))
+        of_new = as_numbers("sample_weight", sample_weight, len(new))
+        as_weights(np.append(of_known, of_new), len(known) + len(new))
     order = np.argsort(known)
     below = np.append(0, np.cumsum(of_known[order]))
     at_most = below[np.searchsorted(known[order], new, side="right")]
     with np.errstate(invalid="ignore"):  # without any weight a row says nothing
         found = (at_most + of_new) / (below[-1] + of_new)
     return np.where(np.isnan(found), 1.0, found)
-
-
-def _scores(name, values):
-    """One number a row."""
-    scores = np.asarray(values, dtype=np.float64)
-    if scores.ndim != 1 or np.isnan(scores).any():
-        raise ValueError(
-            f"Got {name} of shape {scores.shape} with {int(np.isnan(scores).sum())} NaN, "
-            "but expected one number a row, shape (n_samples,)."
-        )
-    return scores
-
-
-def _of_each_row(name, values, scores, *, needed):
-    """Labels as an array, one for each score; where none are needed, nothing in particular."""
-    if values is None and not needed:
-        return np.zeros(len(scores))
-    if values is None or np.shape(values) != scores.shape:
-        came = "None" if values is None else f"shape {np.shape(values)}"
-        raise ValueError(
-            f"Got {name} of {came}, but expected one label for each of {len(scores)} scores."
-        )
-    return np.asarray(values)

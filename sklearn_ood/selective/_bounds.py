@@ -1,21 +1,14 @@
-"""How surely a mean loss is small, from the losses that were seen: pure functions."""
+"""How surely a mean loss is small, from the losses that were seen: pure functions.
+
+Rows are accepted by falling confidence, those of equal confidence together.
+"""
 
 import numpy as np
 from scipy.special import bdtr, rel_entr
-from scipy.stats import beta
 
 # Shares of the most that may be staked on a row without ever losing everything.
-STAKES = np.arange(1, 7) / 6 * (1 - 1e-4)
-
-
-def upper_bound(n_errors, n_accepted, delta):
-    """Clopper-Pearson bound: the error rate exceeds it with probability ``delta`` at most.
-
-    It is 1 where every accepted row is an error, or none is accepted.
-    """
-    n_right = np.asarray(n_accepted) - n_errors
-    bound = beta.ppf(1 - delta, np.add(n_errors, 1), np.maximum(n_right, 1))
-    return np.where(n_right > 0, bound, 1.0)
+STAKES = np.arange(1, 7)[:, None] / 6 * (1 - 1e-4)
+SMALLEST = 1e-300  # of limits and levels, so that numbers of rows are finite
 
 
 def p_values(total, n_accepted, limit):
@@ -49,43 +42,50 @@ def bet_p_values(log_wealth):
 
     Parameters
     ----------
-    log_wealth : callable
-        From stakes, of shape (n_stakes, 1), to the logarithm of the wealth after each test's
-        rows, of shape (n_stakes, n_tests).
-
-    Returns
-    -------
-    ndarray of shape (n_tests,)
+    log_wealth : ndarray of shape (n_stakes, n_tests)
+        Logarithm of the wealth after each test's rows, for each of the ``STAKES``.
 
     References
     ----------
     .. [1] I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by
        betting", Journal of the Royal Statistical Society B 86, 2024.
     """
-    total = np.logaddexp.reduce(log_wealth(STAKES[:, None]))
-    return np.minimum(len(STAKES) * np.exp(-total), 1.0)
+    return np.minimum(len(STAKES) * np.exp(-np.logaddexp.reduce(log_wealth)), 1.0)
 
 
-def largest_not_excluded(excludes, low, high, n_halvings=20):
-    """By halving, a millionth above the largest limits that a test does not exclude.
+def acceptance_p_values(n_rows, weight, limit):
+    """How likely so few accepted rows are, were their share ``limit``: for the first k.
+
+    ``weight`` is in the order of falling confidence, or None.
+    """
+    if weight is None:
+        return bdtr(np.arange(n_rows), n_rows, limit)
+    lost = np.log1p(-STAKES * weight)
+    won = np.log1p(STAKES * weight * limit / (1 - limit))
+    more = np.cumsum(lost - won, axis=1) - (lost - won)  # of those before each
+    return bet_p_values(more + won.sum(axis=1, keepdims=True))
+
+
+def largest_not_excluded(excludes, limit, n_halvings=30):
+    """By halving, just above the largest number that a test does not exclude.
 
     Parameters
     ----------
     excludes : callable
-        From limits to booleans; what it excludes it excludes for all larger limits.
-    low, high : ndarray of shape (n_tests,)
-        Between these.
+        From a number in (0, 1) to a boolean; what it excludes it excludes for all larger ones.
+    limit : float
+        Where that is excluded the result is not above it.
     """
+    low, high = (0.0, limit) if excludes(limit) else (limit, 1.0)
     for _ in range(n_halvings):
         middle = (low + high) / 2
-        excluded = excludes(middle)
-        low, high = np.where(excluded, low, middle), np.where(excluded, middle, high)
-    return high
+        low, high = (low, middle) if excludes(middle) else (middle, high)
+    return float(high)
 
 
 def fewest(limit, delta):
     """How many rows without an error are needed to promise that few are errors."""
-    return np.ceil(np.log(delta) / np.log1p(-limit)).astype(int)
+    return np.ceil(np.log(max(delta, SMALLEST)) / np.log1p(-max(limit, SMALLEST)))
 
 
 def starts(n_rows, limit, delta):
@@ -93,29 +93,103 @@ def starts(n_rows, limit, delta):
 
     The smallest is where an error-free block just passes at level delta / J, and each is at
     most twice the one before.
+    """
+    for n_starts in range(1, 65):
+        least = fewest(limit, delta / n_starts)
+        if least >= n_rows:
+            break
+        if n_starts >= 1 + np.log2(n_rows / least):
+            return np.geomspace(least, n_rows, n_starts).round().astype(int)
+    return np.array([n_rows])
+
+
+def n_effective(weight):
+    """How many rows of equal weight are as good as these."""
+    return float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
+
+
+class Steps:
+    """The thresholds from the strictest on: one between unequal confidences.
 
     Parameters
     ----------
-    n_rows : ndarray of int of shape (n_parts,)
-        All positive.
-    limit : ndarray of shape (n_parts,)
-    delta : float
+    confidence : ndarray of shape (n_rows,)
+        Of one row at least.
+    loss : ndarray of shape (n_rows,)
+        Booleans, or numbers in [0, 1].
+    weight : ndarray of shape (n_rows,), default=None
+        In [0, 1].
 
-    Returns
-    -------
-    ranks : ndarray of int of shape (n_starts,)
-        One part after the other.
-    n_starts : ndarray of int of shape (n_parts,)
-        J of each part.
+    Attributes
+    ----------
+    n_accepted, total, threshold : ndarray of shape (n_steps,)
+        How many rows each threshold accepts, and their total loss.
     """
-    tried = np.arange(1, 65)[:, None]
-    least = fewest(limit, delta / tried)
-    enough = (least >= n_rows) | (tried >= 1 + np.log2(n_rows / least))
-    found = enough.argmax(axis=0)
-    least = least[found, np.arange(len(n_rows))]
-    n_starts = np.where(least >= n_rows, 1, 1 + found)
-    first = np.repeat(np.minimum(least, n_rows), n_starts)
-    number = np.arange(n_starts.sum()) - np.repeat(np.cumsum(n_starts) - n_starts, n_starts)
-    way = number / np.repeat(np.maximum(n_starts - 1, 1), n_starts)
-    ranks = first * (np.repeat(n_rows, n_starts) / first) ** way
-    return ranks.round().astype(int), n_starts
+
+    def __init__(self, confidence, loss, weight=None):
+        order = np.argsort(-confidence, kind="stable")
+        ranked, self.loss = confidence[order], loss[order]
+        self.weight = None if weight is None else weight[order]
+        self.n_accepted = 1 + np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+        self.total = self._sums(self.loss)
+        refused = np.append(ranked, -np.inf)[self.n_accepted]
+        next_above = np.nextafter(refused, np.inf)
+        self.threshold = np.where(np.isneginf(refused), -np.inf, next_above)
+
+    def _sums(self, values):
+        return np.cumsum(values, axis=-1)[..., self.n_accepted - 1]
+
+
+class Sequence(Steps):
+    """Tests of "the mean loss is above the limit" in a fixed order, from some starts on.
+
+    Parameters
+    ----------
+    limit : float in (0, 1)
+    level : float in (0, 1)
+        About the level of the tests, by which the starts are chosen.
+    """
+
+    def __init__(self, confidence, loss, weight, limit, level):
+        super().__init__(confidence, loss, weight)
+        level /= 1 if weight is None else len(STAKES)
+        self.first = np.searchsorted(self.n_accepted, starts(len(loss), limit, level))
+        self.limit, self.p_value = limit, self.p_values(limit)
+
+    def p_values(self, limit, steps=slice(None)):
+        """How likely losses so small are, were the mean loss the limit or more."""
+        if self.weight is None:
+            return p_values(self.total[steps], self.n_accepted[steps], limit)
+        gain = self.weight * (limit - self.loss) / (1 - limit)
+        return bet_p_values(self._sums(np.log1p(STAKES * gain))[:, steps])
+
+    def passed(self, level):
+        """Mask of the steps that are reached from a start by passing steps only."""
+        at = np.arange(len(self.p_value))
+        started = np.full(len(at), -1)
+        started[self.first] = self.first
+        failed = np.where(self.p_value <= level / len(self.first), -1, at)
+        return np.maximum.accumulate(started) > np.maximum.accumulate(failed)
+
+    def accepted(self, step, level):
+        """Threshold, number of rows, total loss and the bound of its mean at a step."""
+        level = level / len(self.first)
+        bound = largest_not_excluded(lambda x: self.p_values(x, step) <= level, self.limit)
+        return self.threshold[step], int(self.n_accepted[step]), self.total[step], bound
+
+
+def passed_together(sequences, delta):
+    """The steps of each sequence that pass, so that all promises hold at once, and the level.
+
+    By Holm's correction: a sequence of which every step passes leaves its level to the others.
+    """
+    n_open = len(sequences)
+    while True:
+        level = delta / n_open
+        passed = [each.passed(level) for each in sequences]
+        n_still = sum(
+            not own[each.first[0] :].all() for each, own in zip(sequences, passed, strict=True)
+        )
+        if n_still in (0, n_open):
+            return passed, level
+        n_open = n_still

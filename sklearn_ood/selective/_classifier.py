@@ -11,43 +11,32 @@ from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted
-from sklearn_ood._response import (
-    answers_by_largest,
-    check_classifier,
-    classes_of,
-    is_frozen,
-    ood_label_in,
-)
-from sklearn_ood.base import Wrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import (
-    in_blocks,
-    indexable_rows,
-    take_rows,
-)
+from sklearn_ood._response import check_classifier, classes_of, is_frozen, ood_label_in
+from sklearn_ood.base import Router, Wrapper, fitted_on, random_part
+from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import (
     OUTLIER,
-    check_no_label_missing,
     check_same_kind,
     checked_labels,
     codes_in,
     encode_labels,
+    label_of_refusals,
 )
 from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.selective._answering import Answering
 from sklearn_ood.selective._calibration import (
-    CHOSEN_BY,
+    CalibrationRows,
     check_groups,
-    check_one_way,
     checked_loss,
     checked_weights,
+    group_labels,
     losses,
     warn_of_untaught,
 )
-from sklearn_ood.selective._routing import Router
-from sklearn_ood.selective._thresholds import CalibrationRows
+from sklearn_ood.selective._deciding import CHOSEN_BY, Deciding, check_limits
+from sklearn_ood.selective._thresholds import chosen_threshold, warn_of_unpromised
 
 
-class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
+class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
     """Any classifier, that may also refuse to answer.
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject
@@ -166,43 +155,21 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
         """
         forget(self)
         self._validate_params()
-        check_one_way(self._given)
+        check_limits(self._given)
         check_classifier(self.estimator)
         X, y = indexable_rows(X, as_native(y))
         y = checked_labels(self, y)
         own, routed = self._route(**params)
-        inside = list(self._inside().values())
-        classes, outlier = self._classes_and_outliers(y)
-        loss = checked_loss(self.loss, classes)
-        self.reject_label_ = self._label_of_refusals(classes)
-        calibrating = self._held_out(len(outlier), inside)
-        # Outliers reach those that know them; where none does, all of them are as good as new.
-        knows = [ood_label_in(each) is not None for each in inside]
-        training = [~calibrating & (known | ~outlier) for known in knows]
-        taught = [
-            fitted_on(each, rows, X=X, y=y, **metadata)
-            for each, rows, metadata in zip(inside, training, routed, strict=True)
-        ]
-        self.estimator_, self.detector_ = taught[0], taught[-1]
-        self.classes_ = classes_of(self.estimator_, ood_label_in(self))
-        warn_of_untaught(self.classes_, y, outlier)
-        unseen = calibrating if any(knows) else calibrating | outlier
-        taught_codes = codes_in(classes, self.classes_)
-        loss = loss[np.ix_(taught_codes, taught_codes)] if np.ndim(loss) else loss
         if self.guarantee_for != "group" and any("groups" in each for each in routed):
             own.pop("groups", None)
-        self._calibrate(X, y, outlier, calibrating, unseen, loss, **own)
+        classes, outlier = self._classes_and_outliers(y)
+        told = self._told(y, classes, **own)
+        calibrating, unseen = self._fit_inside(X, y, outlier, routed)
+        warn_of_untaught(self.classes_, y, outlier)
+        self._calibrate(X, y, unseen, outlier=outlier, calibrating=calibrating, **told)
         return self
 
-    def recalibrate(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        *,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-        **limits: Any,
-    ) -> Self:
+    def recalibrate(self, X: ArrayLike, y: ArrayLike, **params: Any) -> Self:
         """Choose the threshold anew on labelled rows, without fitting the estimator again.
 
         Parameters
@@ -211,11 +178,10 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
             Rows that trained nothing, as new ones will be.
         y : array-like of shape (n_samples,)
             Labels; those that the estimator was not taught are outliers.
-        sample_weight, groups : array-like of shape (n_samples,), default=None
-            As for ``fit``.
-        **limits
-            Parameters to set: coverage, risk, ood_acceptance, cost, threshold, delta,
-            guarantee_for or loss. Where another way was set before, set that to None.
+        **params
+            ``sample_weight`` and ``groups``, as for ``fit``; and parameters to set: coverage,
+            risk, ood_acceptance, cost, threshold, delta, guarantee_for or loss. Where another
+            way was set before, set that to None.
 
         Returns
         -------
@@ -228,20 +194,19 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
             As ``fit`` does.
         """
         check_is_fitted(self)
-        if others := sorted(limits.keys() - set(CHOSEN_BY)):
+        own = {name: params.pop(name, None) for name in ("sample_weight", "groups")}
+        if others := sorted(params.keys() - set(CHOSEN_BY)):
             raise TypeError(f"Got {others}, but a threshold is chosen by {list(CHOSEN_BY)}.")
         before = self.__dict__.copy()
         try:
-            self.set_params(**limits)
+            self.set_params(**params)
             self._validate_params()
-            check_one_way(self._given)
+            check_limits(self._given)
             X, y = indexable(X, checked_labels(self, as_native(y)))
-            loss = checked_loss(self.loss, self.classes_)
-            self.reject_label_ = self._label_of_refusals(self.classes_)
+            told = self._told(y, self.classes_, **own)
             outlier = codes_in(self.classes_, y) == OUTLIER
-            every = np.ones(len(outlier), dtype=bool)
-            own = {"sample_weight": sample_weight, "groups": groups}
-            self._calibrate(X, y, outlier, every, every, loss, **own)
+            every = np.full(outlier.shape, True)
+            self._calibrate(X, y, every, outlier=outlier, calibrating=every, **told)
         except BaseException:
             self.__dict__ = before
             raise
@@ -272,57 +237,61 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Answering):
             )
         return classes, codes_in(classes, y) == OUTLIER
 
-    def _held_out(self, n_rows, inside):
-        """Mask of the rows to calibrate on; all, where nothing is to be trained."""
-        if all(map(is_frozen, inside)):
-            return np.ones(n_rows, dtype=bool)
-        if not self._limits:
-            return np.zeros(n_rows, dtype=bool)
-        return random_part(n_rows, self.calibration, self.random_state, parameter="calibration")
+    def _fit_inside(self, X, y, outlier, routed):
+        """Fit what is inside; masks of the rows that calibrate, and of those not trained on."""
+        inside = list(self._inside().values())
+        calibrating = np.full(len(y), all(map(is_frozen, inside)))
+        if self._limits and not calibrating.all():
+            how = self.calibration, self.random_state
+            calibrating = random_part(len(y), *how, parameter="calibration")
+        # Outliers reach those that know them; where none does, all of them are as good as new.
+        knows = [ood_label_in(each) is not None for each in inside]
+        taught = [
+            fitted_on(each, ~calibrating & (known | ~outlier), X=X, y=y, **metadata)
+            for each, known, metadata in zip(inside, knows, routed, strict=True)
+        ]
+        self.estimator_, self.detector_ = taught[0], taught[-1]
+        self.classes_ = classes_of(self.estimator_, ood_label_in(self))
+        return calibrating, calibrating if any(knows) else calibrating | outlier
 
-    def _calibrate(
-        self, X, y, outlier, calibrating, unseen, loss, sample_weight=None, groups=None
-    ):
-        """From the rows that trained nothing; those that calibrate are like new ones."""
+    def _told(self, y, classes, sample_weight=None, groups=None):
+        """What is said of the rows, and of what answers cost, once it is checked."""
+        decides = self._limits or self.threshold is not None
+        self.reject_label_ = label_of_refusals(self.reject_label, classes) if decides else None
         check_groups(groups, self.guarantee_for, len(y))
-        weight = checked_weights(sample_weight, len(y))
-        self.answers_by_largest_, rows = False, None
-        if self.threshold is not None and self.detector is None:
-            agrees = in_blocks(partial(answers_by_largest, self.estimator_), X)
-            self.answers_by_largest_ = bool(agrees.all())
-        if self._limits:
-            if self.ood_acceptance is not None and not outlier[unseen].any():
-                raise ValueError(
-                    f"Got {int(outlier.sum())} outlier rows in y, none to calibrate on, but "
-                    f"ood_acceptance={self.ood_acceptance} is promised from such rows "
-                    f"(ood_label={ood_label_in(self)!r}); add outlier rows, or promise a risk "
-                    "or a coverage instead."
-                )
+        if self.guarantee_for == "group":
+            self.groups_ = group_labels(groups)
+        loss = partial(losses, checked_loss(self.loss, classes), classes)
+        return {
+            "loss": loss,
+            "weight": checked_weights(sample_weight, len(y)),
+            "groups": groups,
+        }
+
+    def _calibrate(self, X, y, unseen, *, outlier, calibrating, loss, weight, groups):
+        """Choose the threshold, on the rows that trained nothing where it takes any."""
+        self.answers_by_largest_, self.chosen_by_, limits = False, self._given, self._limits
+        threshold, self.guarantee_ = -np.inf, {}
+        if self.threshold is not None:
+            threshold, unseen = float(self.threshold), np.ones(len(y), dtype=bool)
+        if limits or (self.threshold is not None and self.detector is None):
             new = X if unseen.all() else take_rows(X, unseen)
             answers, confidence, agrees = in_blocks(self._look, new)
             self.answers_by_largest_ = bool(agrees.all())
+        if limits:
+            of_new = None if groups is None else np.asarray(groups)[unseen]
+            labels, part = self._parts(answers, of_new)
             rows = CalibrationRows(
                 confidence=confidence,
-                loss=losses(loss, self.classes_, y[unseen], answers),
+                loss=loss(y[unseen], answers),
                 outlier=outlier[unseen],
                 calibrating=calibrating[unseen],
+                part=part,
                 weight=None if weight is None else weight[unseen],
-                quantity="risk" if loss is None else "loss",
-                **self._parts(answers, groups, unseen),
+                labels=labels,
+                guarantee_for=self.guarantee_for,
+                quantity="risk" if self.loss is None else "loss",
             )
-        self._set_threshold(rows)
-
-    def _parts(self, answers, groups, unseen):
-        """Of what the risk is promised by itself: the answers of classes, or groups."""
-        if self.guarantee_for == "all":
-            return {}
-        labels, each = self.classes_, answers
-        if self.guarantee_for == "group":
-            groups = np.asarray(groups)
-            own = "a group of their own, such as 'unknown'"
-            numbers = groups.dtype.kind == "f"  # among which NaN is no label either
-            check_no_label_missing(groups.astype(object) if numbers else groups, "groups", own)
-            self.groups_ = labels = np.unique(groups)
-            each = groups[unseen]
-        codes = codes_in(labels, each)
-        return {"guarantee_for": self.guarantee_for, "labels": labels, "part": codes}
+            threshold, self.guarantee_ = chosen_threshold(rows, delta=self.delta, **limits)
+            warn_of_unpromised(self.guarantee_)
+        self.threshold_ = threshold

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
 from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
-from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
+from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import (
     block_by_block,
     in_blocks,
@@ -26,7 +26,7 @@ from sklearn_ood.data._blocks import (
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
 from sklearn_ood.selective._calibration import checked_weights
-from sklearn_ood.selective._routing import Router
+from sklearn_ood.selective._thresholds import coverage_threshold
 
 # With contamination="auto": the share of the rows held out, and the share of them refused.
 HELD_OUT = 0.2
@@ -195,31 +195,44 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
             return np.zeros(n_rows, dtype=bool)
         return random_part(n_rows, HELD_OUT, self.random_state, parameter="contamination")
 
+    def _warn_of_rows_by_heart(self, scores, share):
+        """Warn where so many training rows have the best score that new ones have less."""
+        if len(scores) > 1 and np.mean(scores == scores.max()) > max(1 - share, 0.5):
+            warnings.warn(
+                f"Got contamination={self.contamination!r}, but most training rows have the "
+                f"best score that {type(self.estimator).__name__} gives, as methods do that "
+                "remember these rows: nearly every new row would be refused; pass "
+                "contamination='auto', which holds rows out.",
+                stacklevel=4,
+            )
+
     def _place_offset(self, X, held_out, outlier, weight):
         share = REFUSED if self.contamination == "auto" else self.contamination
         inner = unwrap(self.estimator_)[0]
         if hasattr(inner, "p_values"):
-            if weight is not None:
-                raise TypeError(
-                    f"Got sample_weight, but {type(inner).__name__} has calibrated its "
-                    "p-values itself, without weights; p_values_from_scores takes some."
-                )
-            least = 1 / (inner.n_calibration_ + 1)
-            if self.contamination == "auto":
-                share = max(share, least)
-            if share < least:
-                raise ValueError(
-                    f"Got contamination={self.contamination!r}, but no p-value of "
-                    f"{type(inner).__name__} is below {least:.3g}, from "
-                    f"{inner.n_calibration_} calibration rows; pass contamination={least:.3g} "
-                    "or more, or give more rows."
-                )
-            return float(np.log(share))
+            return float(np.log(self._level(inner, share, weight)))
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
         rows = X if placing.all() else take_rows(X, placing)
         scores = in_blocks(partial(known_of, self.estimator_), rows)
+        if self.contamination != "auto" and not is_frozen(self.estimator):
+            self._warn_of_rows_by_heart(scores, share)
         if weight is None:
             return float(np.quantile(scores, share))
-        order = np.argsort(scores)
-        below = np.cumsum(weight[placing][order])
-        return float(scores[order[np.argmax(below >= share * below[-1])]])
+        return coverage_threshold(scores, None, weight[placing], 1 - share)
+
+    def _level(self, calibrated, share, weight):
+        """That of the p-values of what has calibrated itself, where they reach it."""
+        name, n_rows = type(calibrated).__name__, calibrated.n_calibration_
+        if weight is not None:
+            raise TypeError(
+                f"Got sample_weight, but {name} has calibrated its p-values itself, without "
+                "weights; p_values_from_scores takes some."
+            )
+        least = 1 / (n_rows + 1)
+        if share < least and self.contamination != "auto":
+            raise ValueError(
+                f"Got contamination={share!r}, but no p-value of {name} is below {least:.3g}, "
+                f"from {n_rows} calibration rows; pass contamination={least:.3g} or more, or "
+                "give more rows."
+            )
+        return max(share, least)

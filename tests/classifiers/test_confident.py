@@ -249,6 +249,19 @@ def test_a_classifier_that_forgets_the_classes_is_told():
         classifier.fit(X, y)
 
 
+def test_a_classifier_that_is_far_worse_than_the_nearest_mean_is_told():
+    """As where outliers made a deep net forget what it knew before this fit began."""
+
+    def confused(n_features, n_outputs):
+        network = nn.Linear(n_features, n_outputs)
+        network.weight.data = torch.tensor([[0.0, 0, 1, 0], [0, 0, -1, 0], [0, 1, 0, 0]])
+        return network
+
+    classifier = ConfidentClassifier(confused, outliers="noise", lr=1e-9, max_epochs=2)
+    with pytest.warns(ConvergenceWarning, match="rightly, the nearest mean 9"):
+        classifier.fit(X, y)
+
+
 def test_a_live_classifier_is_not_warned_about(recwarn):
     ConfidentClassifier(max_epochs=5, random_state=0).fit(X, y)
     assert not [each for each in recwarn if each.category is ConvergenceWarning]

@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from torch import nn
+from torch.utils.data import Subset
 
 from sklearn_ood import (
     CombinedClassifier,
@@ -103,6 +104,17 @@ def test_flat_rows_and_a_saved_model(model, network, tmp_path):
     save(model, tmp_path / "model.ood", modules=[network])
     loaded = load(tmp_path / "model.ood", modules=[Network()])
     np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+
+
+def test_a_dataset_alone(network, model):
+    X, y = images(400, 2)
+    labelled = list(zip(torch.from_numpy(X), y.tolist(), strict=True))
+    alone = CombinedClassifier.from_module(
+        network, Subset(labelled, range(400)), random_state=0
+    )
+    np.testing.assert_array_equal(alone.score_samples(X), model.score_samples(X))
+    with pytest.raises(ValueError, match="Got no y, and X without labels"):
+        CombinedClassifier.from_module(network, Subset(list(X), range(400)))
 
 
 def test_labels_that_miss_a_class(network):

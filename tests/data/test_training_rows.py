@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader, Dataset, Subset, WeightedRandomSampler
 
 from sklearn_ood import (
     COOLClassifier,
-    RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
 )
@@ -114,8 +113,6 @@ def test_training_on_a_dataset_says_what_is_wrong():
     drawn = DataLoader(Pairs(X, y), sampler=WeightedRandomSampler(np.ones(60), 60))
     with pytest.raises(ValueError, match="class_weight to weigh classes"):
         SoftmaxClassifier(**TRAINED).fit(drawn)
-    with pytest.raises(TypeError, match="needs all rows at once"):
-        RejectClassifier(**TRAINED).fit(Pairs(X, y))
     X[7] = np.nan
     with pytest.raises(ValueError, match="with NaN or infinity"):
         SoftmaxClassifier(**TRAINED).fit(Pairs(X, y))

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy, softplus
 
 from sklearn_ood import ConfidentClassifier, GANOutliers
-from sklearn_ood.nets._training import make_net
-from sklearn_ood.outliers._gan import GANOutlierNet
+from sklearn_ood.classifiers._outlier import uniform_divergence
+from sklearn_ood.outliers._gan import pull_away_term
 
 PAPERS = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = [
@@ -28,7 +29,6 @@ SCRIPTS = [
     "outlier_tables",
     "selective_tables",
     "spigler",
-    "spigler_one_class",
     "spigler_rings",
     "spigler_tables",
     "vernekar",
@@ -69,43 +69,57 @@ def test_a_run_is_kept_and_not_run_again(tmp_path):
     assert again == ""
 
 
-def test_the_loop_for_a_gpu_steps_as_the_package_does(monkeypatch):
+def test_the_loop_for_a_gpu_takes_the_papers_steps(monkeypatch):
+    """Beside algorithm 1 of Lee et al. by hand: equal weights after three steps."""
     monkeypatch.syspath_prepend(PAPERS)
     import lee_gpu
 
+    monkeypatch.setattr(lee_gpu, "SHAPE", (3, 8, 8))
     rng = np.random.RandomState(0)
     X, y = rng.rand(48, 192).astype(np.float32), np.arange(48) % 3
     gan = GANOutliers(n_channels=2, latent_dim=5, pull_away=0.5)
-    classifier = ConfidentClassifier(outliers=gan)
-    torch.manual_seed(0)
-    networks = classifier.make_network(3, (3, 8, 8)), *gan.make_networks((3, 8, 8), X)
-    ours, theirs = deepcopy(networks), deepcopy(networks)
-    loss = classifier.make_loss(None)
-    net = make_net(
-        ours[0],
-        criterion=loss,
-        net_class=GANOutlierNet,
-        lr=2e-4,
-        device="cpu",
-        net_params={"gan": gan, "beta": 0.3, "outlier_ratio": 1.0},
-    )
-    net.networks = ours[1:]
-    net.initialize()
-    net.supply([net.generate], [1.0])
-    net.notify("on_train_begin", X=None, y=None)
-    training = lee_gpu.Training(
-        theirs[0], loss, lr=2e-4, beta=0.3, gan=gan, networks=theirs[1:]
-    )
-    batches = [(torch.from_numpy(X[i::3]), torch.from_numpy(y[i::3])) for i in range(3)]
-    for step in (net.train_step, lambda batch: training.step(*batch)):
-        torch.manual_seed(1)
-        for batch in batches:
-            step(batch)
-    for mine, other, before in zip(ours, theirs, networks, strict=True):
-        state, start = other.state_dict(), before.state_dict()
+    net = lee_gpu.prepared(ConfidentClassifier(), X, 3, lr=2e-4, beta=0.3, gan=gan)
+    networks = net.module_, net.generator_, net.discriminator_
+    before, theirs = deepcopy(networks), deepcopy(networks)
+    torch.manual_seed(1)
+    rows, codes = torch.from_numpy(X), torch.from_numpy(y)
+    lee_gpu.run(net, rows, codes, epochs=1, batch_size=16, seed=0)
+    torch.manual_seed(1)
+    order = np.random.RandomState(0).permutation(48)
+    algorithm_1(theirs, rows[order].split(16), codes[order].split(16))
+    for mine, other, start in zip(networks, theirs, before, strict=True):
+        state, first = other.state_dict(), start.state_dict()
         for name, weights in mine.state_dict().items():
             assert torch.equal(weights, state[name]), name
-        assert any(not torch.equal(state[name], start[name]) for name in state)
+        assert any(not torch.equal(state[name], first[name]) for name in state)
+
+
+def algorithm_1(networks, batches, labels):
+    """The discriminator's, the generator's and the classifier's steps."""
+    classifier, generator, discriminator = networks
+    adams = [
+        torch.optim.Adam(each.parameters(), 2e-4, betas=betas)
+        for each, betas in zip(networks, ((0.9, 0.999), *[(0.5, 0.999)] * 2), strict=True)
+    ]
+
+    def descend(place, loss):
+        adams[place].zero_grad()
+        loss.backward(inputs=list(networks[place].parameters()))
+        adams[place].step()
+
+    for inputs, targets in zip(batches, labels, strict=True):
+        fakes = generator(torch.randn(len(inputs), 5)).flatten(1)
+        judged = softplus(-discriminator(inputs)).mean()
+        descend(2, judged + softplus(discriminator(fakes.detach())).mean())
+        fooled = softplus(-discriminator(fakes)).mean()
+        fooled = fooled + 0.3 * uniform_divergence(classifier(fakes))
+        descend(1, fooled + 0.5 * pull_away_term(fakes))
+        with torch.no_grad():
+            fakes = generator(torch.randn(len(inputs), 5)).flatten(1)
+        outputs = classifier(torch.cat([inputs, fakes]))
+        n = len(inputs)
+        loss = cross_entropy(outputs[:n], targets) + 0.3 * uniform_divergence(outputs[n:])
+        descend(0, loss)
 
 
 class TestStore:

@@ -1,7 +1,5 @@
 """A combination is one graph, to label, probabilities, p-value, confidence and accepted."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -24,9 +22,9 @@ from sklearn_ood import (
 from sklearn_ood.combined import _conformal
 from sklearn_ood.combined._confidence import log_right
 from sklearn_ood.detectors import scores_of_network
-from sklearn_ood.export._combination import Combination, Scales
+from sklearn_ood.export._answers import answers as answers_of
 from sklearn_ood.export._comparison import run
-from sklearn_ood.export._scores import scored
+from sklearn_ood.export._flow import Flow, Parts
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -124,40 +122,24 @@ def test_a_member_without_a_form_is_named():
 @pytest.mark.parametrize("method", list(_conformal.COMBINATIONS))
 @pytest.mark.parametrize("share", [0, 0.05])
 def test_calibration_in_tensors(method, share):
+    """The same functions take arrays and tensors; scales are of several lengths."""
     rng = np.random.default_rng(0)
-    drawn = rng.normal(size=(200, 2)), rng.standard_t(2, size=(200, 2)).round(1)
-    parts = [
-        np.hstack([part[:100] for part in drawn]),
-        np.hstack([part[100:] for part in drawn]),
-    ]
+    drawn = np.hstack([rng.normal(size=(200, 2)), rng.standard_t(2, size=(200, 2)).round(1)])
     weights = np.array([2.0, 1.0, 0.5, 1.0])
-    scales, scale = _conformal.calibrated(parts, method, weights, is_crossed=False)
-    combined = SimpleNamespace(
-        member_scales_=scales,
-        weights_=weights,
-        scale_=scale,
-        method=method,
-        outlier_share=share,
+    scales, scale = _conformal.calibrated(
+        [drawn[:100], drawn[100:]], method, weights, is_crossed=False
     )
-    scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4]])
-    log_proba = np.log(rng.dirichlet(np.ones(3), len(scores)))
-    typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method, weights)
-    log_p = scale.log_p(typicality)
-    with np.errstate(divide="ignore"):
-        confidence = log_right(log_proba.max(axis=1), log_p, share)
-    given = Combination(combined)(torch.tensor(log_proba), torch.tensor(scores))
-    for values, wanted in zip(
-        given, (scale.p_values(typicality), log_p, confidence), strict=True
-    ):
+    scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4], drawn])
+    log_proba = np.log(rng.random(len(scores)))
+
+    def said(scores, log_proba):
+        typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method, weights)
+        log_p = scale.log_p(typicality)
+        return scale.p_values(typicality), log_p, log_right(log_proba, log_p, share)
+
+    given = said(torch.tensor(scores), torch.tensor(log_proba))
+    for values, wanted in zip(given, said(scores, log_proba), strict=True):
         np.testing.assert_allclose(values.numpy(), wanted, rtol=1e-9, atol=1e-12)
-
-
-def test_scales_of_other_lengths():
-    scales = [_conformal.ConformalScale.fit(np.arange(n) % 7.0) for n in (5, 40)]
-    scores = np.linspace(-9, 9, 50)[:, None] * [1, 1]
-    made = Scales(scales)
-    wanted = _conformal.on_scales(scales, scores)
-    np.testing.assert_allclose(made.log_p(torch.tensor(scores)).numpy(), wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", list(scores_of_network((np.eye(2), np.zeros(2)))))
@@ -166,6 +148,7 @@ def test_every_score_of_features_as_a_module(name):
     score = scores_of_network((rng.normal(size=(10, 64)), np.zeros(10)), random_state=0)[name]
     score.fit(X[:500], Y[:500])
     last, rows = (score[-1], score[:-1].transform(X)) if hasattr(score, "steps") else (score, X)
+    flow = Flow(torch.tensor(rows, dtype=torch.float64), Parts(), [None] * rows.shape[1])
     with torch.no_grad():
-        _, given = scored(last)(torch.tensor(rows, dtype=torch.float64))
+        given = answers_of(last, flow).score
     np.testing.assert_allclose(given.numpy(), last.score_samples(rows), rtol=1e-9)

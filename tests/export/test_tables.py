@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -18,7 +22,7 @@ from sklearn_ood import (
     to_onnx,
 )
 from sklearn_ood.export._comparison import run
-from sklearn_ood.export._tables import feeds
+from sklearn_ood.export._writing import feeds
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
@@ -103,6 +107,31 @@ def test_a_table_with_text_is_one_graph(estimator, frame):
     np.testing.assert_array_equal(accepted[sure], model.accept(frame)[sure])
 
 
+def test_the_default_combination_is_one_graph():
+    """To label, probabilities, p-value, confidence and accepted, with new and missing cells."""
+    combined = CombinedClassifier(TableClassifier(10), calibration=60, random_state=0)
+    model = SelectiveClassifier(combined, coverage=0.9, random_state=0).fit(MISSING, Y)
+    graph = to_onnx(model, X=MISSING)
+    odd = MISSING.head(60).assign(colour="purple")
+    odd.loc[:9, "size"], odd.loc[10:19, "net weight"], odd.loc[20:29, "colour"] = (
+        np.nan,
+        9,
+        None,
+    )
+    rows = pd.concat([MISSING, odd], ignore_index=True)
+    names = [each.name for each in graph.graph.output]
+    given = dict(zip(names, run(graph, feeds(rows)), strict=True))
+    combined = model.estimator_
+    np.testing.assert_allclose(given["probabilities"], model.predict_proba(rows), atol=1e-4)
+    np.testing.assert_allclose(given["confidence"], combined.confidence(rows), atol=1e-4)
+    np.testing.assert_allclose(given["p_value"], combined.p_values(rows), atol=1e-4)
+    sure = np.abs(given["score"] - model.threshold_) > 1e-4
+    np.testing.assert_array_equal(given["label"][sure], model.predict(rows)[sure])
+    np.testing.assert_array_equal(given["accepted"][sure], model.accept(rows)[sure])
+    assert 0 < given["accepted"].mean() < 1
+    assert given["p_value"][-60:].mean() < 0.4
+
+
 def test_a_new_category_is_what_python_makes_of_it():
     new = FRAME.head(20).assign(colour="purple")
     for text, refuses in (
@@ -138,7 +167,10 @@ def test_numbers_alone_are_one_input():
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (CombinedClassifier(random_state=0), "In the member 'mixture': Got TableDensity"),
+        (
+            CombinedClassifier(members=[("trees", IsolationForest(n_estimators=5))]),
+            "In the member 'trees': Got IsolationForest",
+        ),
         (
             make_pipeline(columns(FILLED, OneHotEncoder(min_frequency=200)), FOREST),
             "infrequent",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -12,7 +13,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_ood import SelectiveClassifier, to_onnx
 from sklearn_ood.export._comparison import run
-from sklearn_ood.export._trees import tree_model
+from sklearn_ood.export._flow import Flow, Parts
+from sklearn_ood.export._trees import tree_probabilities
 
 pytest.importorskip("onnxruntime")
 
@@ -23,6 +25,10 @@ KINDS = np.where(RNG.random(len(X)) < 0.1, np.nan, RNG.integers(0, 9, len(X)) * 
 THREE = np.nan_to_num(KINDS).astype(int) % 3
 CATEGORIES = np.column_stack([X[:, :3], KINDS, RNG.integers(3, 7, len(X))])
 SMALL = {"max_iter": 20, "random_state": 0}
+
+
+def flow_of(rows):
+    return Flow(torch.tensor(rows), Parts(), [None] * rows.shape[1])
 
 
 @pytest.mark.parametrize(
@@ -39,9 +45,9 @@ SMALL = {"max_iter": 20, "random_state": 0}
     ids=lambda value: type(value).__name__,
 )
 def test_trees_say_the_same(estimator, rows, y):
-    model = tree_model(estimator.fit(rows, y))
+    estimator.fit(rows, y)
     strange = np.concatenate([rows, rows[:60] + 0.3, rows[:60] * 1e6])  # unknown categories
-    (given,) = run(model, {"rows": strange})
+    given = tree_probabilities(estimator, flow_of(strange)).numpy()
     np.testing.assert_allclose(given, estimator.predict_proba(strange), atol=1e-7)
 
 
@@ -57,4 +63,4 @@ def test_a_forest_that_may_refuse():
 
 
 def test_what_has_no_trees_is_none_of_them():
-    assert tree_model(object()) is None
+    assert tree_probabilities(object(), flow_of(X)) is None

@@ -64,14 +64,18 @@ def test_zero_probabilities_give_finite_values_and_gradients(divergence, n_membe
 
 
 def test_resolve():
-    assert resolve_divergence("js") is js_divergence
     predictions = torch.zeros(2, 3, 4)
+    assert torch.equal(resolve_divergence("js")(predictions), js_divergence(predictions))
     assert (
         resolve_divergence(lambda log_p: log_p.sum(dim=(0, 2)))(predictions).tolist() == [0] * 3
     )
     for nothing in (len, lambda log_p: None):
-        with pytest.raises(TypeError, match=r"Got divergence=.*expected a tensor"):
+        with pytest.raises(ValueError, match=r"Got divergence=.*expected a tensor"):
             resolve_divergence(nothing)(predictions)
+    with pytest.raises(ValueError, match=r"shape \(\), NaN or infinite 0 times, but expected"):
+        resolve_divergence(torch.sum)(predictions)
+    with pytest.raises(ValueError, match=r"NaN or infinite 3 times.*shape \(3,\)"):
+        resolve_divergence(lambda log_p: log_p.sum((0, 2)) / 0)(predictions)
     for wrong in ("jensen", 3, None):
         with pytest.raises(
             ValueError, match=r"Got divergence=.*expected one of \['js', 'kl'\]"

@@ -89,7 +89,7 @@ def test_nothing_answered_is_no_nan(digits):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([0, 1], [0], [True, True]), "different numbers of rows"),
+        (([0, 1], [0], [True, True]), "y_pred with 1 rows"),
         (([0, 1], [0, 5], [True, True]), r"answers \[5\]"),
     ],
 )

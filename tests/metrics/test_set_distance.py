@@ -77,7 +77,7 @@ def test_chunks_change_nothing(monkeypatch):
         ({"hierarchy": {"animal": ["cat", "dog"]}}, r"without the classes \['car', 'owl'\]"),
         (
             {"hierarchy": {**ANIMALS, "pet": ["dog"]}},
-            r"the classes \['dog'\] in several places",
+            r"in several places with \['dog'\]",
         ),
         (
             {"hierarchy": nx.Graph([("car", "cat"), ("dog", "owl")])},

@@ -87,6 +87,11 @@ def test_too_small_images_are_named():
         build_module("vgg13", 784, 10, input_shape=(1, 28, 28))
 
 
+def test_channels_that_come_last_are_named():
+    with pytest.raises(ValueError, match=r"channels come first: X.transpose\(0, 3, 1, 2\)"):
+        build_module("small_cnn", 3072, 10, input_shape=(32, 32, 3))
+
+
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="resnet.*alexnet.*vgg13"):
         build_module("resnet", 4, 2, input_shape=(4,))

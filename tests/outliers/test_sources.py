@@ -14,11 +14,11 @@ from sklearn_ood import (
     NoiseOutliers,
     UniformOutliers,
 )
+from sklearn_ood.classifiers._outlier import resolve_sources
 from sklearn_ood.data._labels import OUTLIER
 from sklearn_ood.data._rows import TrainingData
 from sklearn_ood.datasets import inside_two_gaussians, make_two_gaussians
 from sklearn_ood.outliers._boundary import _Region, median_of_class, within_class_whitening
-from sklearn_ood.outliers._names import resolve_sources
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 SOURCES = [BoundaryOutliers(), UniformOutliers(), MixupOutliers(), NoiseOutliers()]

@@ -51,15 +51,16 @@ def test_a_detector_needs_no_labels_for_a_coverage():
     ("arrays", "limits", "message"),
     [
         (([1.0, 2.0],), {}, "no limit"),
-        (([1.0, 2.0],), {"coverage": 0.5, "risk": 0.1}, "either coverage"),
-        (([1.0, 2.0],), {"risk": 0.1}, "y_true of None"),
-        (([1.0, 2.0], [0, 1]), {"risk": 0.1}, "y_pred of None"),
-        (([1.0, 2.0], [0, 1], [0]), {"risk": 0.1}, r"y_pred of shape \(1,\)"),
+        (([1.0, 2.0],), {"coverage": 0.5, "risk": 0.1}, "coverage=0.5 together with risk"),
+        (([1.0, 2.0],), {"risk": 0.1}, r"y_true of shape \(\)"),
+        (([1.0, 2.0], [0, 1]), {"risk": 0.1}, r"y_pred of shape \(\)"),
+        (([1.0, 2.0], [0, 1], [0]), {"risk": 0.1}, "y_pred with 1 rows"),
         (([1.0, np.nan], [0, 1], [0, 1]), {"risk": 0.1}, "1 NaN"),
-        (([[1.0], [2.0]],), {"coverage": 0.5}, r"shape \(2, 1\)"),
-        (([1.0, 2.0], [0, 1]), {"ood_acceptance": 0.1}, "no row of y_true"),
+        (([[1.0, 2.0]],), {"coverage": 0.5}, r"confidence of shape \(1, 2\)"),
+        (([1.0, 2.0], [0, 1]), {"ood_acceptance": 0.1}, "from 0 outlier rows, .* ood_label"),
         (([1.0, 2.0], [0, 1], [0, 1]), {"risk": 0.1}, "No threshold can promise"),
         (([1.0, 2.0],), {"coverage": 1.5}, "coverage=1.5"),
+        (([], [], []), {"risk": 0.1}, "confidence with 0 rows"),
     ],
 )
 def test_errors_say_what_came(arrays, limits, message):
@@ -87,8 +88,10 @@ def test_losses_take_the_place_of_answers():
     kept = scores >= threshold
     assert promises["loss"].n_errors == pytest.approx(loss[kept].sum())
     assert loss[kept].mean() < promises["loss"].bound <= 0.1
-    with pytest.raises(ValueError, match=r"loss of shape \(1000,\), but expected a number in"):
+    with pytest.raises(ValueError, match=r"loss of shape \(1000,\) .* numbers in \[0, 1\]"):
         threshold_from_scores(scores, loss=loss * 3, risk=0.1)
+    with pytest.raises(ValueError, match=r"loss=\[\[0.1\], \[0.2, 0.3\]\], whose lines differ"):
+        threshold_from_scores(scores, loss=[[0.1], [0.2, 0.3]], risk=0.1)
 
 
 def test_the_guide_s_threshold_for_a_detector_runs_as_written(rows):
@@ -107,3 +110,14 @@ def test_the_guide_s_threshold_for_a_detector_runs_as_written(rows):
     exec(dedent(code).replace("risk=0.02", "risk=0.6"), told)
     assert (told["scores"] >= told["threshold"]).shape == (600,)
     assert told["promises"]["risk"].bound <= 0.6
+
+
+@pytest.mark.parametrize("kind", [bool, int])
+def test_losses_that_are_errors_are_promised_as_errors_are(kind):
+    rng = np.random.default_rng(0)
+    scores, truth = rng.random(500), np.zeros(500)
+    wrong = rng.random(500) > 0.5 + scores
+    found, promises = threshold_from_scores(scores, loss=wrong.astype(kind), risk=0.1)
+    expected, of_errors = threshold_from_scores(scores, truth, wrong, risk=0.1)
+    assert found == expected
+    assert promises["loss"].bound == of_errors["risk"].bound

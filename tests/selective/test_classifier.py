@@ -515,7 +515,9 @@ def test_images_pass_through(known):
         ),
         ({"coverage": 0.9, "reject_label": "no"}, "reject_label='no'.*expected a number"),
         ({"risk": 1e-4}, "No threshold can promise risk=0.0001"),
-        ({"ood_acceptance": 0.1}, "Got 0 outlier rows in y"),
+        ({"risk": 1e-320}, "No threshold can promise risk=1e-320"),
+        ({"risk": 0.1, "delta": 1e-320}, "No threshold can promise risk=0.1 with delta=1e-320"),
+        ({"ood_acceptance": 0.1}, "from 0 outlier rows, .* give at least 29 of them"),
     ],
 )
 def test_contradictory_or_impossible_parameters(known, parameters, message):

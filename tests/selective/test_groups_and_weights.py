@@ -98,7 +98,7 @@ def test_groups_are_there_exactly_where_they_are_needed(rows, model, frozen):
     for verb in (plain.predict, plain.accept, plain.decide):
         with pytest.raises(ValueError, match="Got groups, but guarantee_for='all'"):
             verb(X, groups=groups)
-    with pytest.raises(ValueError, match="guarantee_for='group' without risk"):
+    with pytest.raises(ValueError, match="guarantee_for without risk"):
         SelectiveClassifier(frozen, coverage=0.5, guarantee_for="group").fit(X, y)
 
 
@@ -216,9 +216,9 @@ def test_weights_that_nothing_takes_are_refused_by_name(rows, frozen):
     with pytest.raises(TypeError, match="CombinedClassifier has calibrated its p-values"):
         detector.fit(X, y, sample_weight=weight + (y == 1))
     selective = SelectiveClassifier(frozen, risk=0.2)
-    with pytest.raises(ValueError, match=r"sample_weight of shape \(3,\)"):
+    with pytest.raises(ValueError, match="sample_weight with 3 rows"):
         selective.fit(X, y, sample_weight=weight[:3])
-    with pytest.raises(ValueError, match="sample_weight of zeros only"):
+    with pytest.raises(ValueError, match="sample_weight from 0.0 to 0.0"):
         selective.fit(X, y, sample_weight=0 * weight)
     with pytest.raises(ValueError, match="weight"):
         selective.fit(X, y, weight=weight)
@@ -312,9 +312,9 @@ def test_p_values_of_scores_are_ranks():
     assert p_values_from_scores([1, 2, 2, 3], [1, 2, 3], **ones).tolist() == [0, 2 / 3, 1.0]
     with pytest.raises(ValueError, match="pass both, or none"):
         p_values_from_scores([1.0], [1.0], sample_weight=[1.0])
-    with pytest.raises(ValueError, match=r"of shapes \(\(1,\), \(1,\)\)"):
+    with pytest.raises(ValueError, match="sample_weight with 1 rows"):
         p_values_from_scores([1.0], [1.0, 2], sample_weight=[1.0], calibration_weight=[1.0])
-    with pytest.raises(ValueError, match="scores of shape .* 1 NaN"):
+    with pytest.raises(ValueError, match="scores with 1 NaN"):
         p_values_from_scores([1.0], [np.nan])
 
 
@@ -343,5 +343,5 @@ def test_a_callable_loss_is_promised_as_the_matrix_of_its_values(rows, frozen):
     bounds = [each.guarantee_["loss"].bound for each in (errors, numbers)]
     assert bounds[0] < bounds[1]  # for all that it knows, some cost a half
     for wrong in (lambda truth, answer: 2.0 * (truth != answer), lambda truth, answer: 0.0):
-        with pytest.raises(ValueError, match="from loss, but expected a number in"):
+        with pytest.raises(ValueError, match=r"what loss gives of .* numbers in \[0, 1\]"):
             SelectiveClassifier(frozen, risk=0.1, loss=wrong).fit(X, y)

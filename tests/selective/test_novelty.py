@@ -46,6 +46,13 @@ def test_auto_refuses_one_in_twenty_new_rows_of_a_method_that_remembers(normal):
     assert (remembering.predict(fresh) == -1).mean() > 0.1
 
 
+def test_a_share_of_rows_that_are_known_by_heart_is_warned_of(normal):
+    """Nearest rows are at distance 0 to themselves: new ones all lie below the offset."""
+    with pytest.warns(UserWarning, match="contamination='auto', which holds rows out"):
+        detector = NoveltyDetector(NeighborDistance(), contamination=0.1).fit(normal[:200])
+    assert (detector.predict(normal[200:]) == -1).all()
+
+
 def test_around_a_classifier_and_a_pipeline():
     X, y = load_iris(return_X_y=True)
     inner = make_pipeline(StandardScaler(), SoftmaxClassifier(max_epochs=20, random_state=0))

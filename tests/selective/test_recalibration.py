@@ -125,11 +125,13 @@ def test_a_cost_balances_refusals_and_errors(rows, frozen):
     [
         ({"cost": 0.1, "risk": 0.1}, "cost=0.1 together with risk=0.1"),
         ({"cost": 1.0}, r"cost=1\.0"),
-        ({"guarantee_for": "class", "coverage": 0.9}, "guarantee_for='class' without risk"),
+        ({"guarantee_for": "class", "coverage": 0.9}, "guarantee_for without risk"),
         ({"guarantee_for": "group", "risk": 0.1}, "guarantee_for='group'"),
         ({"loss": LOSS, "coverage": 0.9}, "loss without risk or cost"),
         ({"loss": LOSS[:2], "risk": 0.1}, r"loss of shape \(2, 3\) .* \(3, 3\).*'often'"),
         ({"loss": 2 * np.eye(3), "risk": 0.1}, r"numbers in \[0, 1\]"),
+        ({"loss": [[0, 1], [1]], "risk": 0.1}, r"loss=\[\[0, 1\], \[1\]\], whose lines differ"),
+        ({"risk": [[0.1], [0.1, 0.2]]}, r"risk=\[\[0.1\], .*, whose lines differ"),
     ],
 )
 def test_contradictory_or_impossible_parameters(rows, parameters, message):

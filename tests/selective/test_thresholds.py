@@ -3,19 +3,15 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 
-from sklearn_ood.selective._risk import risk_thresholds
-from sklearn_ood.selective._thresholds import (
-    CalibrationRows,
-    cost_threshold,
-    coverage_threshold,
-    ood_threshold,
-)
+from sklearn_ood.selective._calibration import CalibrationRows
+from sklearn_ood.selective._thresholds import chosen_threshold, risk_thresholds
 
 N_REPEATS = 1000
 
 
 def calibration_rows(confidence, loss, **more):
     every = np.ones(len(loss), dtype=bool)
+    more = {"part": np.zeros(len(loss), dtype=int)} | more
     return CalibrationRows(confidence, loss, outlier=~every, calibrating=every, **more)
 
 
@@ -23,6 +19,23 @@ def risk_threshold(confidence, loss, risk, delta, at_least=-np.inf, **more):
     rows = calibration_rows(confidence, loss, **more)
     [[threshold]], [promise] = risk_thresholds(rows, [risk], delta, at_least)
     return threshold, promise
+
+
+def ood_threshold(confidence, ood_acceptance, delta, weight=None):
+    every = np.ones(len(confidence), dtype=bool)
+    rows = CalibrationRows(confidence, every, every, ~every, np.zeros(len(every)), weight)
+    threshold, promises = chosen_threshold(rows, ood_acceptance=ood_acceptance, delta=delta)
+    return threshold, promises["ood_acceptance"]
+
+
+def coverage_threshold(confidence, coverage, weight=None):
+    rows = calibration_rows(confidence, np.zeros(len(confidence)), weight=weight)
+    return chosen_threshold(rows, coverage=coverage, delta=0.1)[0]
+
+
+def cost_threshold(confidence, loss, cost, weight=None):
+    rows = calibration_rows(confidence, loss, weight=weight)
+    return chosen_threshold(rows, cost=cost, delta=0.1)[0]
 
 
 def class_risk_thresholds(confidence, loss, answer, labels, risk, delta):
@@ -152,7 +165,7 @@ def test_unreachable_risk_names_the_best_bound():
 
 
 def test_too_few_outliers_names_how_many_are_needed():
-    with pytest.raises(ValueError, match=r"from 10 outlier rows.*at least 59 outlier rows"):
+    with pytest.raises(ValueError, match=r"from 10 outlier rows.*at least 59 of them"):
         ood_threshold(np.arange(10.0), 0.05, 0.05)
     threshold, guarantee = ood_threshold(np.arange(59.0), 0.05, 0.05)
     assert threshold > 58

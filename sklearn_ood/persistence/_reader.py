@@ -7,20 +7,21 @@ import io
 import json
 import zipfile
 from dataclasses import is_dataclass
-from importlib import resources
 from inspect import signature
+from math import prod
 from pkgutil import resolve_name
-from types import SimpleNamespace
 from typing import get_type_hints
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklearn_ood.persistence._invariants import FITS, MAX_WIDTH, decision_tree
+from sklearn_ood.persistence._rules import broken_rule, table
 
 # The exact list of nodes of skops, and of this package's classes ("own").
-LISTED = frozenset(resources.files(__package__).joinpath("types.txt").read_text().splitlines())
-MAX_PARTS, MAX_DEPTH = 2**21, 200
+LISTED = frozenset(table("types.txt"))
+MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**21, 200, 2**24
+# Whose names skops may read in another order than they are written in.
+BY_VALUE = "JsonNode", "TypeNode", "FunctionNode"
 
 
 class Refused(Exception):
@@ -40,8 +41,8 @@ def require_listed(condition, name, where="a part"):
     require(condition, what, f"{advice}state_dict() yourself; else keep the model with joblib")
 
 
-def checked_names(data):
-    """Names of all that skops makes of the estimator in an archive, when all is checked."""
+def checked(data, hook=None):
+    """The reader of an archive when all is checked; with a hook for the JSON of a new one."""
     require(data.count(b"PK\x01\x02") < MAX_PARTS // 16, "with too many members")
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = [e for e in archive.infolist() if e.compress_type == zipfile.ZIP_STORED]
@@ -50,21 +51,38 @@ def checked_names(data):
     require(is_plain, "with compressed, overlapping or equal members")
     schema = archive.read("schema.json")
     require(schema.count(b"{") + schema.count(b"[") < MAX_PARTS, "with too many parts")
-    reader, description = Reader(archive), json.loads(schema)
-    require(description["protocol"] == 2, "with another protocol of skops")
-    estimator = reader.read(description, "estimator")
+    reader = Reader(archive, json.loads(schema, object_hook=hook))
+    require(reader.description["protocol"] == 2, "with another protocol of skops")
+    estimator = reader.read(reader.description, "estimator")
     kind = type(estimator).__name__
     require(isinstance(estimator, BaseEstimator), f"of type {kind}", "give an estimator")
-    require(sizes.keys() == reader.files | {"schema.json"}, "with data that no part uses")
-    return sorted(reader.names)
+    is_used = hook or sizes.keys() == reader.files | {"schema.json"}
+    require(is_used, "with data that no part uses")
+    return reader
+
+
+def each_once():
+    """A hook for what skops describes wherever it is held: only the first description stays."""
+    seen = set()
+
+    def refer(node):
+        name = node.pop("__id__", None)
+        if name in seen:
+            return {"__id__": name}
+        if name and node["__loader__"] not in BY_VALUE:
+            seen.add(name)
+            node["__id__"] = name
+        return node
+
+    return refer
 
 
 class Reader:
     """Reads nodes of skops; ``names`` are of classes and functions, ``files`` of arrays."""
 
-    def __init__(self, archive):
-        self.archive, self.names, self.files = archive, set(), set()
-        self.shared, self.count = {}, 0
+    def __init__(self, archive, description):
+        self.archive, self.description = archive, description
+        self.names, self.files, self.shared, self.count = set(), set(), {}, 0
 
     def read(self, value, where):
         """Plain data of whatever JSON holds; ``where`` is what errors call it."""
@@ -79,7 +97,7 @@ class Reader:
             plain, size = self.shared[value["__id__"]]
             self.count += size
         elif "__loader__" not in value:
-            plain = {name: self.read(each, f"{where}.{name}") for name, each in value.items()}
+            plain = {key: self.read(each, f"{where}.{key}") for key, each in value.items()}
         else:
             before, plain = self.count, self.node(value, where)
             require(value.get("__id__") not in self.shared, "with two parts of one name")
@@ -100,89 +118,68 @@ class Reader:
             array = array_of(self.archive.read(node["file"]))
             return array if kind is np.ndarray else kind(array)
         plain = {key: self.read(each, where) for key, each in node.items()}
-        content = plain.get("content")
-        return PLAIN[loader](kind, content, plain) if loader in PLAIN else content
+        return PLAIN[loader](kind, plain) if loader in PLAIN else plain.get("content")
 
 
 def array_of(data):
     """An array whose header says just what follows it, so that nothing more is allocated."""
-    stream = io.BytesIO(data[:65536])
+    stream = io.BytesIO(data)
     major = min(np.lib.format.read_magic(stream)[0], 2)
-    read_header = getattr(np.lib.format, f"read_array_header_{major}_0")
-    shape, by_column, dtype = read_header(stream)
+    shape, _, dtype = getattr(np.lib.format, f"read_array_header_{major}_0")(stream)
     require(not dtype.hasobject, "with an array of Python objects, which carries a pickle")
-    order, writeable = "F" if by_column else "C", bytearray(data)  # torch warns of others
-    array = np.ndarray(shape, dtype, writeable, stream.tell(), order=order)
-    fits = dtype.itemsize and array.nbytes == len(data) - stream.tell()
-    is_short = max(shape, default=0) <= max(MAX_WIDTH, array.nbytes)
-    require(fits and is_short, "with an array cut short")
-    return array
+    size = dtype.itemsize * prod(shape)
+    is_whole = dtype.itemsize and size == len(data) - stream.tell()
+    is_short = max(shape, default=0) <= max(MAX_WIDTH, size)
+    require(is_whole and is_short, "with an array cut short")
+    return np.load(io.BytesIO(data))
 
 
-def dictionary(_, content, node):
+def dictionary(_, node):
     """Keys are of their types, which must come back as they were."""
-    pairs = zip(node["key_types"], content.items(), strict=True)
+    pairs = zip(node["key_types"], node["content"].items(), strict=True)
     made = {key_type(key): value for key_type, (key, value) in pairs}
-    require([*map(str, made)] == [*content], "with keys of other types")
+    require([*map(str, made)] == [*node["content"]], "with keys of other types")
     return made
 
 
-def shadow(kind, state, _=None):
+def shadow(kind, state):
     """An object with these attributes: none hides a method, and they fit each other.
 
     All attributes of a dataclass, as of every class of this package, are declared.
     """
-    known, is_declared = dict.fromkeys(signature(kind).parameters, object), is_dataclass(kind)
-    known = get_type_hints(kind) | known if is_declared else known
-    made, attributes = object.__new__(kind), state or {}
-    for name, value in attributes.items():
+    is_declared, made, state = is_dataclass(kind), object.__new__(kind), state or {}
+    known = get_type_hints(kind) if is_declared else {}
+    known |= dict.fromkeys(signature(kind).parameters, object)
+    for name, value in state.items():
         is_free = name.isidentifier() and not name.startswith("__") and not hasattr(kind, name)
-        is_known = is_free and not is_declared
-        is_known = isinstance(value, known[name]) if name in known else is_known
+        is_known = (
+            isinstance(value, known[name]) if name in known else is_free and not is_declared
+        )
         what = f"of {kind.__name__} with the {type(value).__name__} {name}"
         require(is_known, f"{what}, which it does not declare", "declare it with fitted()")
-        require(name not in FITS or FITS[name](value, state), f"{what} that does not fit")
-    vars(made).update(attributes)
+    vars(made).update(fitting(kind.__name__, state))
     return made
 
 
-def tree(_, state, node):
-    """The shadow of a decision tree: what others must know of it."""
-    arguments = node["__reduce__"]["args"]
-    require(decision_tree(state, *arguments), "with a corrupted tree")
-    return SimpleNamespace(n_features=arguments[0], value=state["values"])
-
-
-def loss(kind, state, node):
-    """A loss is of numbers alone."""
-    fits = not state and {*map(type, node["__reduce__"]["args"])} <= {int, float}
-    require(fits, f"with a {kind.__name__} of something else than numbers")
-
-
-def random_state(_, state, __):
-    """A key and a position of the Mersenne twister."""
-    kind, numbers = state["bit_generator"], state["state"]
-    fits = (kind, numbers["key"].shape) == ("MT19937", (624,)) and 0 <= numbers["pos"] <= 624
-    require(fits, "with a corrupted RandomState")
-
-
-def random_numbers(_, state, __):
-    """The usual kind, with a seed of the usual size."""
-    numbers, seeds = state["bit_generator"], state["seed_seq"]
-    fits = (numbers["bit_generator"], seeds["pool_size"]) == ("PCG64", 4)
-    require(fits, "with another Generator than PCG64")
+def fitting(name, state):
+    """A state that breaks no rule."""
+    broken = broken_rule(name, state)
+    require(broken is None, f"of {name} whose parts do not fit ({broken})")
+    return state
 
 
 # How the content of a node is made plain, where it is not plain as it is.
 PLAIN = {
-    "TypeNode": lambda kind, *_: kind,
-    "FunctionNode": lambda kind, *_: kind,
-    "TupleNode": lambda kind, items, _: kind(*items) if hasattr(kind, "_fields") else (*items,),
-    "NdArrayNode": lambda _, items, __: np.fromiter(items, dtype=object),
+    "TypeNode": lambda kind, _: kind,
+    "FunctionNode": lambda kind, _: kind,
+    "TupleNode": lambda kind, node: (
+        kind(*node["content"]) if hasattr(kind, "_fields") else (*node["content"],)
+    ),
+    "NdArrayNode": lambda _, node: np.fromiter(node["content"], dtype=object),
     "DictNode": dictionary,
-    "ObjectNode": shadow,
-    "TreeNode": tree,
-    "LossNode": loss,
-    "RandomStateNode": random_state,
-    "RandomGeneratorNode": random_numbers,
+    "ObjectNode": lambda kind, node: shadow(kind, node.get("content")),
+    "RandomStateNode": lambda _, node: fitting("RandomState", node["content"]),
+    "RandomGeneratorNode": lambda _, node: fitting("Generator", node["content"]),
+    "TreeNode": lambda _, node: fitting("Tree", node["content"] | node["__reduce__"]),
+    "LossNode": lambda _, node: fitting("Loss", node["content"] | node["__reduce__"]),
 }

@@ -1,0 +1,170 @@
+"""Rows on their way through a graph: tensors, and what ONNX alone can make of them."""
+
+import copy
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch.func import functional_call
+
+from sklearn_ood.export._comparison import package, run
+
+# Operators of this domain stand for models that are put in their place.
+DOMAIN = "sklearn"
+LARGEST = torch.finfo(torch.float32).max
+# onnxruntime has them in float32 only.
+CONVOLUTIONS = tuple(
+    getattr(torch.nn, f"Conv{kind}{n}d") for kind in ("", "Transpose") for n in (1, 2, 3)
+)
+
+
+@dataclass
+class Parts:
+    """What a graph is made of beside tensor operations; found when rows first pass.
+
+    Attributes
+    ----------
+    models : dict of key to onnx.ModelProto
+        Of numbers (n, d) to numbers (n, m), in the order of their names.
+    kept, copies : dict
+        What was made once for each key, and copied of networks.
+    networks : set of str
+        Names of the classes of networks.
+    is_single : bool
+        Whether networks are computed in float32, as Python does, and not in double.
+    """
+
+    models: dict = field(default_factory=dict)
+    kept: dict = field(default_factory=dict)
+    copies: dict = field(default_factory=dict)
+    networks: set = field(default_factory=set)
+    is_single: bool = True
+
+    def once(self, key, make):
+        """What ``make`` gives for a key at first: nothing is made while a graph is traced."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def on_cpu(self, module):
+        """A copy of a module; of a network that several share one."""
+        return copy.deepcopy(module, self.copies).cpu().eval()
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Rows somewhere in a graph.
+
+    A row that Python refuses is infinite in some column from there on.
+
+    Attributes
+    ----------
+    values : tensor of shape (n, n_features), float64
+        NaN where a cell is missing.
+    parts : Parts
+    texts : list
+        Of each column of text the texts that are known, whose places are its values (another
+        text is -1); None of numbers.
+    """
+
+    values: torch.Tensor
+    parts: Parts
+    texts: list
+
+    def to(self, values):
+        """Numbers made of these rows."""
+        return replace(self, values=values, texts=[None] * values.shape[1])
+
+    def guarded(self, values, *, allow_nan=False):
+        """What is made of these rows, infinite where they are, or have NaN."""
+        refused = self.values.isinf()
+        refused = refused if allow_nan else refused | self.values.isnan()
+        return self.to(torch.where(refused.any(dim=1)[:, None], torch.inf, values))
+
+    def select(self, places):
+        """Some of the columns."""
+        texts = [self.texts[place] for place in places]
+        return replace(self, values=self.values[:, torch.as_tensor(places)], texts=texts)
+
+    def places(self, column, categories):
+        """Values of a column that stand for categories, as an array."""
+        texts = self.texts[column]
+        if texts is None:
+            try:
+                return np.asarray(categories, dtype=np.float64)
+            except ValueError as error:
+                raise TypeError(
+                    "Got text in fit, such as "
+                    f"{categories[0]!r}, but no rows with text to try the graph on; pass some "
+                    "rows of the table as X, a frame of pandas."
+                ) from error
+        texts += [each for each in map(str, categories) if each not in texts]
+        return np.array([texts.index(str(each)) for each in categories], dtype=np.float64)
+
+    def by_model(self, key, make):
+        """What a model makes of these rows: an array of doubles, (n, m)."""
+        models, kept = self.parts.models, self.parts.kept
+        if torch.compiler.is_exporting():
+            name, shape = f"part{list(models).index(key)}", (self.values.shape[0], kept[key])
+            about = {"dtype": torch.float64, "shape": shape, "version": 1}
+            return torch.onnx.ops.symbolic(f"{DOMAIN}::{name}", [self.values], **about)
+        if key not in models:
+            models[key] = make()
+        (made,) = run(models[key], {"rows": self.values.numpy()})
+        kept[key] = made.shape[1]
+        return tensor(made)
+
+    def by_network(self, network):
+        """Outputs of a network that takes float32: by it, or where ONNX can in double.
+
+        NaN where Python refuses the row, whatever a network makes of it.
+        """
+        parts, rows = self.parts, self.values
+        is_scaled = isinstance(network, torch.nn.Sequential) and hasattr(network[0], "center")
+        inner = network[1] if is_scaled else network
+        parts.networks.add(type(getattr(inner, "network", inner)).__name__)
+        single = network[0](rows) if is_scaled else clipped(rows, LARGEST).float()
+        has_convolutions = any(isinstance(each, CONVOLUTIONS) for each in inner.modules())
+        dtype = torch.float32 if parts.is_single or has_convolutions else torch.float64
+        weights = {
+            name: each.detach().to(dtype) if each.is_floating_point() else each
+            for name, each in inner.state_dict(keep_vars=True).items()
+        }
+        outputs = functional_call(inner, weights, (single.to(dtype),)).double()
+        is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
+        return torch.where(is_valid, outputs, torch.nan)
+
+
+def tensor(values):
+    """Fitted numbers as a tensor in float64."""
+    return torch.as_tensor(np.asarray(values), dtype=torch.float64)
+
+
+def joined(flows):
+    """Columns of several flows side by side, as numbers."""
+    return flows[0].to(torch.cat([flow.values for flow in flows], dim=1))
+
+
+def clipped(values, most):
+    """Numbers of at most a size, and what is NaN."""
+    values = torch.where(values > most, most, values)
+    return torch.where(values < -most, -most, values)
+
+
+def places_in(known, cells):
+    """Place of each cell (n,) among some numbers; of others, and of NaN, how many there are."""
+    found, last = cells[:, None] == tensor(known), len(known)
+    place = found.double() @ torch.arange(last).double()
+    return torch.where(found.any(dim=1), place.long(), last)
+
+
+def with_constants(text, **arrays):
+    """A model in ONNX's own text, beside its constants."""
+    onnx = package("onnx")
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 18, "ai.onnx.ml": 3]>{text}'
+    )
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(each), name) for name, each in arrays.items()
+    )
+    return model
