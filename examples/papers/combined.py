@@ -3,7 +3,8 @@
 ``CombinedClassifier(random_state=seed)`` throughout, its members alone, each member left out,
 the other combinations, and what people would pick instead, on the same rows:
 
-    python examples/papers/combined.py tables     # classes left out
+    python examples/papers/combined.py tables     # classes left out of at most 5,000 rows
+    python examples/papers/combined.py whole      # of all rows of three tables, without peers
     python examples/papers/combined.py anomalies  # trained on normal rows only
     python examples/papers/combined.py images     # MNIST beside three other sets
 
@@ -49,13 +50,15 @@ LEVEL = 0.1
 def scored(detector, X):
     """Scores of a combination, its members, all but one of them, and other methods."""
     log_p, names = detector.member_score_samples(X), list(detector.members_)
+    weights = detector.weights_
     found = {"combined": detector.score_samples(X)}
     for j, name in enumerate(names):
         found[f"member: {name}"] = log_p[:, j]
         if len(names) > 1:
-            found[f"without: {name}"] = -combine(np.delete(log_p, j, axis=1), detector.method)
+            left = np.arange(len(names)) != j
+            found[f"without: {name}"] = -combine(log_p[:, left], detector.method, weights[left])
     others = (method for method in COMBINATIONS if method != detector.method)
-    return found | {f"method: {each}": -combine(log_p, each) for each in others}
+    return found | {f"method: {each}": -combine(log_p, each, weights) for each in others}
 
 
 def table_peers(seed):
@@ -110,10 +113,11 @@ def image_peers(net, seed):
 def run_table(name, seed, args):
     """Split ``seed`` of five: AUROC, TNR at 95 % TPR and AURC of every score."""
     X, y = frame(name)
-    chosen = np.random.RandomState(0).permutation(len(X))[: args.rows]
-    labels, counts = np.unique(y[chosen], return_counts=True)
-    chosen = chosen[np.isin(y[chosen], labels[counts > 1])]
-    X, y = X.iloc[chosen], y[chosen]
+    if args.rows:
+        chosen = np.random.RandomState(0).permutation(len(X))[: args.rows]
+        labels, counts = np.unique(y[chosen], return_counts=True)
+        chosen = chosen[np.isin(y[chosen], labels[counts > 1])]
+        X, y = X.iloc[chosen], y[chosen]
     splits = LeaveClassesOut(n_out=0.3, n_splits=5, random_state=0).split(X, y)
     train, test = list(splits)[seed]
     X, y, X_test, y_test = X.iloc[train], y[train], X.iloc[test], y[test]
@@ -124,7 +128,7 @@ def run_table(name, seed, args):
     numbers, numbers_test = (
         each.to_numpy() if encoder is None else encoder.transform(each) for each in (X, X_test)
     )
-    for label, peer in table_peers(seed).items():
+    for label, peer in table_peers(seed).items() if args.rows else ():
         found[label] = score(peer.fit(numbers, y), numbers_test)
     scores = {k: measured(is_in, values, y_test, answers) for k, values in found.items()}
     for metric, share in SHARES.items():
@@ -207,6 +211,7 @@ def run_images(name, seed, args):
 
 PARTS = {
     "tables": (run_table, (*lab.CLASS_TABLES, "soybean", "segment", "hypothyroid"), 5),
+    "whole": (run_table, lab.CLASS_TABLES, 5),
     "anomalies": (run_anomalies, lab.ADBENCH, 3),
     "images": (run_images, ("mnist",), 3),
 }

@@ -9,12 +9,15 @@ unknown; and so are rows held out that were corrupted:
 - "other class": half of the cells taken from a row of another class;
 - "missing": a third of the cells blank.
 
-Every candidate combines the same fitted members, read at their best class. With several classes
-(``classes``) tables of ``selective_tables.py`` teach, with one (``one``) the normal rows of
-ADBench's tables, whose anomalies nobody sees.
+Every candidate combines the same fitted members, read at their best class; a number says how
+often the evidence of one counts. With several classes (``classes``) tables of
+``selective_tables.py`` teach, with one (``one``) the normal rows of ADBench's tables, whose
+anomalies nobody sees. ``inner`` leaves classes out of the training rows of the first three
+splits of ``combined.py whole``, two splits of each.
 
     python examples/papers/member_selection.py classes
     python examples/papers/member_selection.py one
+    python examples/papers/member_selection.py inner
 """
 
 from functools import partial
@@ -25,30 +28,34 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.pipeline import make_pipeline
 
-from lab import Store, parser
+from lab import CLASS_TABLES, Store, parser
 from selective_tables import CLASSES, MIXED, TWO_CLASSES, frame
 from sklearn_ood import CombinedClassifier, NeighborDistance, TableDensity, TableEncoder
-from sklearn_ood.combined._columns import ColumnRanks, ExtremeColumn
+from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import COMBINATIONS, combine
 from sklearn_ood.detectors import DistinctLocalOutlierFactor
 from sklearn_ood.metrics import auroc
+from sklearn_ood.model_selection import LeaveClassesOut
 
 KINDS = ("shifted", "swapped", "unit", "other class", "missing")
-CANDIDATES = (
+SETS = (
     "mixture + nearest",
-    "mixture + mixture_8 + nearest",
-    "mixture + nearest + nearest_ranks",
-    "mixture + nearest + extreme",
-    "mixture + nearest + lof",
     "mixture + nearest + nearest_ranks + extreme",
-    "nearest + nearest_ranks + extreme",
-    "mixture + nearest + nearest_ranks + extreme + lof",
-    "mixture + nearest_5 + nearest_ranks + extreme",
+    "mixture + nearest_whitened + nearest_ranks + extreme",
+    "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
+    "mixture + nearest_whitened + nearest_ranks + extreme + lof",
 )
-CANDIDATES += tuple(f"trees + {each}" for each in CANDIDATES)
-CHOSEN = (
-    "trees + mixture + nearest + nearest_ranks + extreme",
-    "mixture + nearest + nearest_ranks + extreme",
+CHOSEN = {
+    "classes": "2 trees + 3 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
+    "one": "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
+}
+CANDIDATES = (
+    *SETS,
+    *(f"trees + {each}" for each in SETS),
+    CHOSEN["classes"],
+    "2 trees + 2 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
+    "2 trees + 3 mixture_8 + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
+    "2 trees + 3 mixture + nearest + 0.5 nearest_ranks + 0.5 extreme",
 )
 ONE_CLASS = (
     *TWO_CLASSES,
@@ -66,7 +73,7 @@ MEMBERS = {
     "mixture": TableDensity(),
     "mixture_8": TableDensity(8),
     "nearest": encoded(NeighborDistance()),
-    "nearest_5": encoded(NeighborDistance(5)),
+    "nearest_whitened": encoded(ClassWhitening(), NeighborDistance()),
     "nearest_ranks": encoded(ColumnRanks(), NeighborDistance()),
     "extreme": encoded(ExtremeColumn()),
     "lof": encoded(DistinctLocalOutlierFactor(novelty=True)),
@@ -109,7 +116,7 @@ def corrupted(kind, X, y, rows, labels, rng):
     return pd.DataFrame(cells, columns=X.columns).astype(types)
 
 
-def judged(detector, known, unknown):
+def judged(detector, known, unknown, chosen):
     """AUROC of every candidate by what is unknown."""
     log_p = detector.member_score_samples(known)
     places = {name: j for j, name in enumerate(detector.members_)}
@@ -118,14 +125,37 @@ def judged(detector, known, unknown):
         both = np.vstack([log_p, detector.member_score_samples(rows)])
         is_in = np.arange(len(both)) < len(known)
         for candidate in (*CANDIDATES, *places):
-            names = candidate.split(" + ")
+            pairs = [each.rpartition(" ") for each in candidate.split(" + ")]
+            weights, names = (
+                [float(each[0] or 1) for each in pairs],
+                [each[2] for each in pairs],
+            )
             if not places.keys() >= set(names):
                 continue
             columns = both[:, [places[name] for name in names]]
-            for method in COMBINATIONS if candidate in CHOSEN else ("fisher",):
-                score = -combine(columns, method)
+            for method in COMBINATIONS if candidate == chosen else ("fisher",):
+                score = -combine(columns, method, np.array(weights))
                 found.setdefault(f"{candidate}, {method}", {})[kind] = auroc(is_in, score)
     return found
+
+
+def at_random(X, y, seed, rng, args):
+    """Rows that train, and others, those of classes left out among them."""
+    classes = rng.permutation(pd.unique(y))
+    n_out = round(0.3 * len(classes)) if len(classes) > 2 else 0
+    order = rng.permutation(len(X))
+    is_out = np.isin(y[order], classes[:n_out])
+    outside, inside = order[is_out], order[~is_out]
+    n_train = min(args.rows, 4 * len(inside) // 5)
+    return inside[:n_train], np.append(inside[n_train:], outside)
+
+
+def within(X, y, seed, rng, args):
+    """The same within the training rows of a split of ``combined.py whole``."""
+    taught, _ = list(LeaveClassesOut(0.3, 5, random_state=0).split(X, y))[seed // 2]
+    inner = LeaveClassesOut(0.3, 2, random_state=1 + seed // 2)
+    train, rest = list(inner.split(X.iloc[taught], y[taught]))[seed % 2]
+    return rng.permutation(taught[train]), rng.permutation(taught[rest])
 
 
 def run(part, name, seed, args):
@@ -134,37 +164,35 @@ def run(part, name, seed, args):
     rng = np.random.default_rng(seed)
     if part == "one":
         X, y = X[y == 0], np.zeros((y == 0).sum())
-    classes = rng.permutation(pd.unique(y))
-    n_out = round(0.3 * len(classes)) if len(classes) > 2 else 0
-    order = rng.permutation(len(X))
-    is_out = np.isin(y[order], classes[:n_out])
-    outside, inside = order[is_out][:MAX_TEST_ROWS], order[~is_out]
-    n_train = min(args.rows, 4 * len(inside) // 5)
-    train, test = inside[:n_train], inside[n_train:][:MAX_TEST_ROWS]
-    test = test[np.isin(y[test], y[train])]
+    divide = within if part == "inner" else at_random
+    train, rest = divide(X, y, seed, rng, args)
+    is_known = np.isin(y[rest], y[train])
+    test, outside = rest[is_known][:MAX_TEST_ROWS], rest[~is_known][:MAX_TEST_ROWS]
     X_train, y_train = X.iloc[train], y[train]
-    members = [each for each in MEMBERS.items() if part == "classes" or each[0] != "trees"]
+    members = [each for each in MEMBERS.items() if part != "one" or each[0] != "trees"]
     nobody = DummyClassifier()  # no member asks for the class
     detector = CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
     detector.fit(X_train, y_train)
-    kinds = KINDS if part == "classes" else [kind for kind in KINDS if kind != "other class"]
+    kinds = KINDS if part != "one" else [kind for kind in KINDS if kind != "other class"]
     unknown = {
         kind: corrupted(kind, X_train, y_train, X.iloc[test], y[test], rng) for kind in kinds
     }
     unknown = {kind: rows for kind, rows in unknown.items() if rows is not None}
     if len(outside):
         unknown["classes"] = X.iloc[outside]
-    return judged(detector, X.iloc[test], unknown)
+    chosen = CHOSEN["one" if part == "one" else "classes"]
+    return judged(detector, X.iloc[test], unknown, chosen)
 
 
 def main():
     cli = parser(__doc__, "member_selection")
-    cli.add_argument("part", choices=("classes", "one"))
+    cli.add_argument("part", choices=("classes", "one", "inner"))
     cli.add_argument("--data", nargs="+")
     cli.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     cli.add_argument("--rows", type=int, default=2000, help="at most, to teach")
     args = cli.parse_args()
-    names = args.data or (ONE_CLASS if args.part == "one" else MIXED + CLASSES + TWO_CLASSES)
+    tables = {"one": ONE_CLASS, "inner": CLASS_TABLES}
+    names = args.data or tables.get(args.part, MIXED + CLASSES + TWO_CLASSES)
     store = Store("member_selection", args.results)
     for seed in args.seeds:
         for name in names:

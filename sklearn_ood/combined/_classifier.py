@@ -84,6 +84,8 @@ class CombinedClassifier(Composition, OODClassifier):
         Whether a member asks it.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
+    weights_ : ndarray of shape (n_members,)
+        How much each member's evidence counts: exponents of the p-values.
     member_scales_ : list of ConformalScale
         From each member's score to its p-value.
     scale_ : ConformalScale
@@ -100,15 +102,16 @@ class CombinedClassifier(Composition, OODClassifier):
     Notes
     -----
     The default members for tables are the largest probability of extremely randomised trees,
-    the likelihood of the row under a mixture a class, the distance to the nearest of 10,000
-    training rows, in standard deviations and in ranks of each column, and how far out in its
-    column the most extreme number lies; with one class all but the trees. They were chosen by
-    classes held out and by corrupted rows. For images they are the classifier's probability,
-    the angle between the last feature maps and those of the nearest of 10,000 training images
-    of the class, and the likelihood of the pixels under one PCA a class; around a network
-    without a child ``conv`` that ends in a linear layer :class:`MahalanobisDistance`, ViM
-    (:class:`Subspace`), NCI and the energy of its features, and the same pixels, which see
-    images unlike all classes.
+    whose evidence counts twice, the likelihood of the row under mixtures a class (three
+    times), the distance to the nearest of 10,000 training rows, in directions in which classes
+    vary alike and in ranks of each column (half), and how far out in its column the most
+    extreme number lies (half). With one class the distance in standard deviations takes the
+    place of the trees, and all count alike. Chosen by classes held out and corruptions. For
+    images they are the classifier's probability, the angle between the last feature maps and
+    those of the nearest of 10,000 training images of the class, and the likelihood of the
+    pixels under one PCA a class; around a network without a child ``conv`` that ends in a
+    linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of
+    its features, and the same pixels, which see images unlike all classes.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are
@@ -169,6 +172,7 @@ class CombinedClassifier(Composition, OODClassifier):
     is_asked_: bool = fitted()
     members_: dict = fitted()
     calibration_indices_: np.ndarray = fitted()
+    weights_: np.ndarray = fitted()
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
     reference_: ReferenceRows = fitted()
@@ -215,7 +219,9 @@ class CombinedClassifier(Composition, OODClassifier):
             If so few rows calibrate that no p-value is 0.05 or less, or if a class has no row
             to train members on.
         """
-        self._check_parameters()
+        self._validate_params()
+        _members.check_members(self.members)
+        self._validate_names([name for name, _ in self.members or []])
         X, y = mapped_images(X, y)
         is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
         reader = _members.keep_table if is_table else None
@@ -223,8 +229,9 @@ class CombinedClassifier(Composition, OODClassifier):
         self.is_asked_ = _members.ask_classifier(self.members, self.input_shape_)
         lessons = Lessons.of(self, data, is_labelled=y is not None)
         asked, self.members_ = model = lessons.model()
+        self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)
         self.member_scales_, self.scale_ = _conformal.calibrated(
-            lessons.scores(model), self.method, is_crossed=lessons.is_crossed
+            lessons.scores(model), self.method, self.weights_, is_crossed=lessons.is_crossed
         )
         self.classifier_ = asked if self.is_asked_ else lessons.classifier()
         self.classes_ = lessons.taught if self.is_asked_ else lessons.classes
@@ -244,7 +251,7 @@ class CombinedClassifier(Composition, OODClassifier):
             In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of
             rows that are exchangeable with the calibration rows.
         """
-        return self.scale_.p_values(self._typicality(self._member_scores(X)))
+        return self.scale_.p_values(self._typicality(self._log_p(self._validate_rows(X))))
 
     def outliers_fdr(self, X, alpha: Share = 0.1):
         """Which rows of a batch to call outliers, with few false alarms among them.
@@ -273,7 +280,8 @@ class CombinedClassifier(Composition, OODClassifier):
         ndarray of shape (n_samples, n_members)
             Columns in the order of ``members_``, each valid by itself.
         """
-        return _conformal.on_scales(self.member_scales_, self._member_scores(X), "p_values")
+        scores = self._look(self._validate_rows(X))[1]
+        return _conformal.on_scales(self.member_scales_, scores, "p_values")
 
     @block_by_block
     def member_score_samples(self, X):
@@ -283,7 +291,7 @@ class CombinedClassifier(Composition, OODClassifier):
         -------
         ndarray of shape (n_samples, n_members)
         """
-        return self._log_p(self._member_scores(X))
+        return self._log_p(self._validate_rows(X))
 
     def explain(self, X):
         """Why rows of a table look strange: which member and which features speak against them.
@@ -345,7 +353,7 @@ class CombinedClassifier(Composition, OODClassifier):
     _log_proba = _evidence  # the evidence for a class is its log-probability
 
     def _scores(self, rows):
-        return self.scale_.log_p(self._typicality(self._look(rows)[1]))
+        return self.scale_.log_p(self._typicality(self._log_p(rows)))
 
     def _class_scores(self, rows, codes):
         return self._scores(rows)  # one score, whatever the class
@@ -363,34 +371,25 @@ class CombinedClassifier(Composition, OODClassifier):
         """The evidence, the confidence in its best class, how typical, and why."""
         log_proba, scores = self._look(rows)
         log_proba = log_proba if self.is_asked_ else self._evidence(rows)
-        members = self._log_p(scores)
-        typicality = -_conformal.combine(members, self.method)
+        members = _conformal.on_scales(self.member_scales_, scores)
+        typicality = self._typicality(members)
         likely = log_proba.max(axis=1), self.scale_.log_p(typicality)
         return log_proba, log_right(*likely, self.outlier_share), typicality, members
 
-    def _typicality(self, scores):
-        return -_conformal.combine(self._log_p(scores), self.method)
+    def _typicality(self, log_p):
+        return -_conformal.combine(log_p, self.method, self.weights_)
 
-    def _log_p(self, scores):
-        return _conformal.on_scales(self.member_scales_, scores)
+    def _log_p(self, rows):
+        return _conformal.on_scales(self.member_scales_, self._look(rows)[1])
 
     def _look(self, rows):
         """Log-probabilities of the classes, if members ask for them, and members' scores."""
         return _members.look(self.classifier_ if self.is_asked_ else None, self.members_, rows)
 
-    def _member_scores(self, X):
-        return self._look(self._validate_rows(X))[1]
-
     def _validate_rows(self, X):
         check_is_fitted(self)
         is_table = len(self.input_shape_) == 1
         return validate_rows(self, X, read_rows=_members.keep_table if is_table else None)
-
-    def _check_parameters(self):
-        self._validate_params()
-        if self.members is not None:
-            _members.check_members(self.members)
-            self._validate_names([name for name, _ in self.members])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,15 +1,19 @@
 """Members that read a table column by column, in no unit."""
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ood.combined._arrays import constants, n_below, namespace
 from sklearn_ood.combined._conformal import fit_tail, log_survival
+from sklearn_ood.detectors._linear import as_tensor, batched
 
 MAX_QUANTILES = 200
+# Of a direction, where a column has 1; and of a column, where the table has about 1.
+LEAST_VARIANCE, LEAST_SPREAD = 0.01, 1e-5
+FARTHEST = 1e100
 
 
 class ColumnRanks(QuantileTransformer):
@@ -25,6 +29,38 @@ class ColumnRanks(QuantileTransformer):
         """Shares, and what lies beyond, in units of their own standard deviation."""
         beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
         return super().transform(X) + beyond / np.sqrt(12)
+
+
+class ClassWhitening(TransformerMixin, BaseEstimator):
+    """Directions in which the rows of a class spread alike, instead of columns.
+
+    Columns that tell the same count once, and what breaks the dependence between them is far.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (n_features, n_features)
+        By which rows are multiplied: the inverse root of the covariance within classes, in
+        which no direction has less than a hundredth of a column's variance.
+    """
+
+    def fit(self, X, y=None):
+        """Learn the covariance of the rows of a class, one for all."""
+        X = validate_data(self, X, dtype=np.float64)
+        codes = np.unique(np.zeros(len(X)) if y is None else y, return_inverse=True)[1]
+        means = np.stack([X[codes == code].mean(axis=0) for code in range(codes.max() + 1)])
+        within = X - means[codes]
+        spread = within.std(axis=0)
+        scale = np.where(spread > LEAST_SPREAD, spread, 1.0)
+        scaled = within / scale
+        variances, axes = np.linalg.eigh(scaled.T @ scaled / len(X))
+        self.axes_ = axes / np.sqrt(variances.clip(min=LEAST_VARIANCE)) / scale[:, None]
+        return self
+
+    def transform(self, X):
+        """Coordinates along the directions, float64."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False).clip(-FARTHEST, FARTHEST)
+        return batched(lambda batch: batch @ as_tensor(self.axes_, batch), X)
 
 
 class ExtremeColumn(BaseEstimator):

@@ -63,7 +63,7 @@ def calibration_size(calibration, n_rows):
     return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 
 
-def calibrated(parts, method, *, is_crossed):
+def calibrated(parts, method, weights=1.0, *, is_crossed):
     """Scales of the members, and that of their combination.
 
     Parameters
@@ -71,6 +71,7 @@ def calibrated(parts, method, *, is_crossed):
     parts : list of ndarray of shape (n_part, n_members)
         Scores of the parts of the calibration rows.
     method : str
+    weights : ndarray of shape (n_members,)
     is_crossed : bool
         Whether every part is read on the scales of all others, and members have the scales
         of all rows in the end; else the second part is read on the scales of the first.
@@ -82,12 +83,14 @@ def calibrated(parts, method, *, is_crossed):
     """
     if not is_crossed:
         scales = list(map(ConformalScale.fit, parts[0].T))
-        return scales, ConformalScale.fit(-combine(on_scales(scales, parts[1]), method))
+        return scales, ConformalScale.fit(
+            -combine(on_scales(scales, parts[1]), method, weights)
+        )
     typicality = []
     for i, part in enumerate(parts):
         others = np.concatenate(parts[:i] + parts[i + 1 :])
         log_p = on_scales(map(ConformalScale.fit, others.T), part)
-        typicality.append(-combine(log_p, method))
+        typicality.append(-combine(log_p, method, weights))
     scales = list(map(ConformalScale.fit, np.concatenate(parts).T))
     return scales, ConformalScale.fit(np.concatenate(typicality))
 
@@ -238,12 +241,14 @@ def smallest(log_p):
 COMBINATIONS = {"fisher": fisher, "cauchy": cauchy, "min": smallest}
 
 
-def combine(log_p, method):
+def combine(log_p, method, weights=1.0):
     """Evidence against each row, from its p-values' logarithms (n_samples, n_members).
 
     The statistics are as published, but no distribution of theirs is used: p-values of the
     same row depend on each other, so the statistic is calibrated again, as one more score.
-    It is higher where there is more evidence, and non-increasing in every p-value.
+    It is higher where there is more evidence, and non-increasing in every p-value, which is
+    raised to its weight first (Good, "On the weighted combination of significance tests", JRSS
+    B 1955).
 
     References
     ----------
@@ -251,4 +256,5 @@ def combine(log_p, method):
     .. [2] Y. Liu and J. Xie, "Cauchy combination test", JASA 2020, eq. 2.
     .. [3] L. Tippett, "The methods of statistics", 1931.
     """
-    return COMBINATIONS[method](log_p)
+    (weights,) = constants(log_p, weights)
+    return COMBINATIONS[method](weights * log_p)

@@ -16,7 +16,12 @@ from sklearn_ood._response import known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import TableClassifier
-from sklearn_ood.combined._columns import MAX_QUANTILES, ColumnRanks, ExtremeColumn
+from sklearn_ood.combined._columns import (
+    MAX_QUANTILES,
+    ClassWhitening,
+    ColumnRanks,
+    ExtremeColumn,
+)
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -30,6 +35,8 @@ CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32
 # That a member remembers, or that each of its trees and mixtures learns from.
 MAX_ROWS, N_TREES = 10_000, 100
+# How much the evidence of the default members for tables with classes counts, else 1.
+WEIGHTS = {"trees": 2.0, "mixture": 3.0, "nearest_ranks": 0.5, "extreme": 0.5}
 
 
 def keep_table(estimator, X, *, reset):
@@ -45,7 +52,9 @@ def keep_table(estimator, X, *, reset):
 
 
 def check_members(members):
-    """Raise unless these are pairs of a name and a member."""
+    """Raise unless these are None, or pairs of a name and a member."""
+    if members is None:
+        return
     are_pairs = all(isinstance(each, (list, tuple)) and len(each) == 2 for each in members)
     if not members or not are_pairs:
         raise ValueError(
@@ -123,18 +132,25 @@ def table_members(n_rows, n_classes):
     some = {"bootstrap": is_large, "max_samples": MAX_ROWS if is_large else None}
     trees = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, **some)
     ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
-    several = [("trees", make_pipeline(TableEncoder(), trees))] if n_classes > 1 else []
+    several = [("trees", make_pipeline(TableEncoder(), trees))]
+    single = [("nearest", _near_in_table())]
     return [
-        *several,
+        *(several if n_classes > 1 else single),
         ("mixture", TableDensity(max_samples=MAX_ROWS)),
-        ("nearest", _near_in_table(TableEncoder())),
-        ("nearest_ranks", _near_in_table(TableEncoder(), ranks)),
+        ("nearest_whitened", _near_in_table(ClassWhitening())),
+        ("nearest_ranks", _near_in_table(ranks)),
         ("extreme", make_pipeline(TableEncoder(), ExtremeColumn(MAX_ROWS))),
     ]
 
 
+def weights_of(members, *, are_default):
+    """How much the evidence of each of the fitted members counts."""
+    chosen = WEIGHTS if are_default and "trees" in members else {}
+    return np.array([chosen.get(name, 1.0) for name in members])
+
+
 def _near_in_table(*steps):
-    return make_pipeline(*steps, NeighborDistance(max_samples=MAX_ROWS))
+    return make_pipeline(TableEncoder(), *steps, NeighborDistance(max_samples=MAX_ROWS))
 
 
 def _densities(generator):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, Positive, RandomState, fitted
@@ -18,6 +18,8 @@ from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 
 LARGEST_SEED = np.iinfo(np.int32).max
 MIXTURE_MAX_FEATURES = 64
+# Of the mixtures beside the one whose form is chosen.
+MORE_COMPONENTS = 8, 16
 # A number of so few values is counted as a category is.
 MAX_COUNTED_VALUES = 2
 # Where a density underflows; a number, so that classes still compare.
@@ -93,15 +95,16 @@ def _log_frequencies(place, codes, n_known, smoothing):
 class TableDensity(OODClassifier):
     """Likelihood of a row of a table in each class, one factor a family of columns.
 
-    Numbers have a density in each class, a mixture of Gaussians; each column of categories
+    Numbers have a density in each class, mixtures of Gaussians; each column of categories
     has its frequencies. So a rare combination of common values counts by its numbers, a rare
     category by its column, and a row that is strange in many columns by all of them.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Of the mixtures, see :class:`~sklearn_ood.generators.GaussianMixtureGenerator`. More
-        than 64 columns of numbers have a PCA a class instead.
+        Of the mixtures, see :class:`~sklearn_ood.generators.GaussianMixtureGenerator`; with
+        several classes, "auto" is the mean density of the form chosen there, of 8 components
+        and of 16. More than 64 columns of numbers have a PCA a class instead.
     smoothing : float > 0, default=0.1
         How many rows of each class are imagined to be as in the whole table.
     max_samples : int >= 1 or None, default=20000
@@ -118,8 +121,8 @@ class TableDensity(OODClassifier):
     classes_ : ndarray of shape (n_classes,)
     columns_ : TableColumns
         Kind of each column, and its categories.
-    density_ : generator or None
-        Of the numbers; None where there are none.
+    densities_ : list of generators
+        Of the numbers, their mean counts; none where there are no numbers.
     frequencies_ : Frequencies
         Of the categories, and of numbers that have no more than two values.
     n_features_in_ : int
@@ -157,7 +160,7 @@ class TableDensity(OODClassifier):
     numbers_: np.ndarray = fitted()
     centre_: np.ndarray = fitted()
     scale_: np.ndarray = fitted()
-    density_: BaseEstimator | None = fitted()
+    densities_: list = fitted()
     frequencies_: Frequencies = fitted()
 
     def fit(self, X, y=None):
@@ -186,20 +189,24 @@ class TableDensity(OODClassifier):
         spread = np.nanstd(rows[:, self.numbers_], axis=0)
         self.centre_ = np.nanmean(rows[:, self.numbers_], axis=0)
         self.scale_ = np.where(spread > 0, spread, 1.0)
-        self.density_ = None
+        self.densities_ = []
         if len(self.numbers_):
             kept = self._subsample(codes, random_state)
-            density = self._make_density(random_state.randint(LARGEST_SEED))
+            densities = self._unfitted(len(data.classes), random_state.randint(LARGEST_SEED))
             numbers = _filled(self._standardised(rows[kept]), codes[kept], random_state)
-            self.density_ = density.fit(numbers, data.classes[codes[kept]])
+            labels = data.classes[codes[kept]]
+            self.densities_ = [density.fit(numbers, labels) for density in densities]
         self.classes_ = data.classes
         return self
 
-    def _make_density(self, seed):
+    def _unfitted(self, n_classes, seed):
+        """The densities of numbers: one, or several whose mean errs less than each."""
         if len(self.numbers_) > MIXTURE_MAX_FEATURES:
-            return PCAGenerator()
+            return [PCAGenerator()]
+        several = self.n_components == "auto" and n_classes > 1
         options = {"n_jobs": self.n_jobs, "random_state": seed}
-        return GaussianMixtureGenerator(self.n_components, **options)
+        sizes = [self.n_components, *(MORE_COMPONENTS if several else ())]
+        return [GaussianMixtureGenerator(size, **options) for size in sizes]
 
     def _subsample(self, codes, random_state):
         order = random_state.permutation(len(codes))
@@ -208,21 +215,10 @@ class TableDensity(OODClassifier):
 
     def _evidence(self, rows):
         evidence = self.frequencies_.log_likelihood(rows)
-        if self.density_ is None:
-            return evidence
-        core, numbers = self.density_.core_, self._standardised(rows)
-        if isinstance(self.density_, PCAGenerator):
-            numbers = np.nan_to_num(numbers)
-        missing = np.isnan(numbers).any(axis=1)
-        d_squared = core.n_features * core.floats_per_row
-        for some, log_density, width in (
-            (~missing, core.log_density, core.floats_per_row),
-            (missing, partial(log_density_of_some, core), d_squared),
-        ):
-            if some.any():
-                size = rows_per_batch(width)
-                where = {"device": device_of(core), "max_rows": size}
-                evidence[some] += map_batches(log_density, numbers[some], **where)
+        if self.densities_:
+            numbers = self._standardised(rows)
+            found = [_log_density(density, numbers) for density in self.densities_]
+            evidence += logsumexp(found, axis=0) - np.log(len(found))
         return np.maximum(evidence - np.log(self.scale_).sum(), LEAST)
 
     def _standardised(self, rows):
@@ -244,6 +240,23 @@ def _has_few_values(rows):
         np.nanmax(rows, axis=0, initial=-np.inf),
     )
     return ((rows == low) | (rows == high) | np.isnan(rows)).all(axis=0)
+
+
+def _log_density(density, numbers):
+    """Of standardised numbers, some of them missing, in each class."""
+    core = density.core_
+    if isinstance(density, PCAGenerator):
+        numbers = np.nan_to_num(numbers)
+    missing = np.isnan(numbers).any(axis=1)
+    found = np.empty((len(numbers), core.n_classes))
+    for some, log_density, width in (
+        (~missing, core.log_density, core.floats_per_row),
+        (missing, partial(log_density_of_some, core), core.n_features * core.floats_per_row),
+    ):
+        if some.any():
+            where = {"device": device_of(core), "max_rows": rows_per_batch(width)}
+            found[some] = map_batches(log_density, numbers[some], **where)
+    return found
 
 
 def _filled(numbers, codes, random_state):

@@ -182,10 +182,11 @@ def _(estimator: TableDensity, flow):
         cells, first, last = rows[:, column], last, last + len(known) + 2
         place = torch.where(cells.isnan(), len(known) + 1, places_in(known, cells))
         total = total + tensor(counted.log_p[first:last])[place]
-    if estimator.density_ is not None:
+    if estimator.densities_:
         numbers = rows[:, torch.as_tensor(estimator.numbers_)]
-        numbers = (numbers - tensor(estimator.centre_)) / tensor(estimator.scale_)
-        total = total + log_density(estimator.density_, flow.to(numbers))
+        numbers = flow.to((numbers - tensor(estimator.centre_)) / tensor(estimator.scale_))
+        found = torch.stack([log_density(each, numbers) for each in estimator.densities_])
+        total = total + found.logsumexp(dim=0) - float(np.log(len(found)))
     evidence = total - tensor(np.log(estimator.scale_).sum())
     return _of_evidence(torch.maximum(evidence, tensor(LEAST_DENSITY)))
 
@@ -208,7 +209,8 @@ def _(combined: CombinedClassifier, flow):
         except TypeError as error:
             raise TypeError(f"In the member {name!r}: {error}") from error
     scores = torch.stack(columns, dim=1)
-    typicality = -combine(on_scales(combined.member_scales_, scores), combined.method)
+    members_log_p = on_scales(combined.member_scales_, scores)
+    typicality = -combine(members_log_p, combined.method, combined.weights_)
     log_p = combined.scale_.log_p(typicality)
     confidence = log_right(log_proba.amax(dim=1), log_p, combined.outlier_share)
     # A calibration row, rounded otherwise, is still level with itself.

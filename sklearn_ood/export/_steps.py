@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._indexing import _get_column_indices
 
 from sklearn_ood.combined._arrays import between, n_below
-from sklearn_ood.combined._columns import ColumnRanks
+from sklearn_ood.combined._columns import FARTHEST, ClassWhitening, ColumnRanks
 from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.export._comparison import LARGE, TOLERANCE, made_by, package, run, with_edges
 from sklearn_ood.export._flow import LARGEST, Flow, clipped, joined, places_in, tensor
@@ -146,6 +146,11 @@ def _(step: ColumnRanks, flow, name):
     share = torch.where(values == highest, 1.0, sum(shares) / 2)
     share = torch.where(values == lowest, 0.0, share)
     return flow.guarded(share + (values - values.clip(lowest, highest)) / tensor(np.sqrt(12)))
+
+
+@transformed.register
+def _(step: ClassWhitening, flow, name):
+    return flow.guarded(flow.values.clamp(-FARTHEST, FARTHEST) @ tensor(step.axes_))
 
 
 @transformed.register

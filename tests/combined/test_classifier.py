@@ -204,7 +204,13 @@ def test_one_class_needs_no_classifier():
     assert list(detector.members_) == ["pca", "neighbors", "density"]
     np.testing.assert_array_equal(detector.predict_proba(X[:2]), [[1.0], [1.0]])
     default = CombinedClassifier(random_state=0).fit(X)
-    assert list(default.members_) == ["mixture", "nearest", "nearest_ranks", "extreme"]
+    assert list(default.members_) == [
+        "nearest",
+        "mixture",
+        "nearest_whitened",
+        "nearest_ranks",
+        "extreme",
+    ]
     assert default.score_samples([[9.0, 0, 0]]) < np.log(0.03)
     with pytest.raises(ValueError, match="leaves no member"):
         combined(members=[("confidence", "classifier")]).fit(X)
@@ -214,8 +220,12 @@ def test_one_class_needs_no_classifier():
 def test_defaults_for_a_table():
     X, y = load_iris(return_X_y=True)
     detector = CombinedClassifier(random_state=0).fit(X, y)
-    table = ["mixture", "nearest", "nearest_ranks", "extreme"]
+    table = ["mixture", "nearest_whitened", "nearest_ranks", "extreme"]
     assert list(detector.members_) == ["trees", *table]
+    np.testing.assert_array_equal(detector.weights_, [2, 3, 1, 0.5, 0.5])
+    statistic = detector.member_score_samples(X) @ detector.weights_
+    order = np.argsort(statistic)
+    assert (np.diff(detector.score_samples(X)[order]) >= -1e-9).all()
     assert detector.score_samples(X + 5).max() < detector.score_samples(X).mean()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto
 
-from sklearn_ood.combined._columns import ColumnRanks, ExtremeColumn
+from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import fit_tail
 
 
@@ -58,3 +58,22 @@ def test_constant_columns_and_many_rows():
     inside, far = extreme.score_samples([[1.0, 250.0], [3.0, 250.0]])
     assert inside > -2
     assert far < np.log(1 / 101)
+
+
+def test_whitened_rows_of_a_class_vary_alike_and_broken_dependence_is_far():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=600)
+    common = rng.normal(size=(600, 1))
+    X = 5.0 * y[:, None] + common * [1, 1, 3] + 0.3 * rng.normal(size=(600, 3))
+    whitening = ClassWhitening().fit(X, y)
+    white = whitening.transform(X)
+    means = np.stack([white[y == k].mean(axis=0) for k in range(3)])
+    np.testing.assert_allclose(np.cov((white - means[y]).T, ddof=0), np.eye(3), atol=1e-6)
+    along, across = whitening.transform([[1.0, 1, 3], [1, -1, 3]]) - whitening.transform(
+        [[0.0] * 3]
+    )
+    assert np.linalg.norm(across) > 3 * np.linalg.norm(along)
+    same = ClassWhitening().fit(np.ones((5, 2)))
+    np.testing.assert_allclose(
+        same.transform([[2.0, 1.0]]) - same.transform([[1.0, 1.0]]), [[10, 0]]
+    )

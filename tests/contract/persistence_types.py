@@ -66,6 +66,7 @@ INTERNAL = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn_ood.combined._columns.ClassWhitening",
     "sklearn_ood.combined._columns.ColumnRanks",
     "sklearn_ood.combined._columns.ExtremeColumn",
     "sklearn_ood.detectors._outlier_factor.DistinctLocalOutlierFactor",

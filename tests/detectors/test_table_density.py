@@ -122,10 +122,25 @@ def test_wide_and_categories_only_and_numbers_missing_in_fit():
     assert auroc(np.arange(400) < 200, scores) > 0.95
     frame, y = mixed(200)
     only = TableDensity().fit(frame.drop(columns=["size", "weight"]), y)
-    assert only.density_ is None
+    assert not only.densities_
     holes = frame.assign(size=frame["size"].where(rng.random(200) < 0.7), other=1.0)
     holes["other"] = np.where(y == "first", np.nan, rng.normal(size=200))
     assert (TableDensity(1, random_state=0).fit(holes, y).predict(holes) == y).mean() > 0.9
+
+
+def test_the_density_of_numbers_is_the_mean_of_several():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), np.arange(300) % 2
+    density = TableDensity(random_state=0).fit(X, y)
+    assert len(density.densities_) == 3
+    log_p = [
+        each.class_log_density((X - density.centre_) / density.scale_)
+        for each in density.densities_
+    ]
+    expected = np.log(np.exp(log_p).mean(axis=0)) - np.log(density.scale_).sum()
+    np.testing.assert_allclose(density.decision_function(X), expected[:, 1] - expected[:, 0])
+    np.testing.assert_allclose(density.score_samples(X), expected.max(axis=1))
+    assert len(TableDensity(random_state=0).fit(X).densities_) == 1
 
 
 def test_files_keep_the_bits_and_more_rows_than_are_used(tmp_path):

@@ -125,12 +125,14 @@ def test_calibration_in_tensors(method, share):
     """The same functions take arrays and tensors; scales are of several lengths."""
     rng = np.random.default_rng(0)
     drawn = np.hstack([rng.normal(size=(200, 2)), rng.standard_t(2, size=(200, 2)).round(1)])
-    scales, scale = _conformal.calibrated([drawn[:100], drawn[100:]], method, is_crossed=False)
+    weights = np.array([2.0, 1.0, 0.5, 1.0])
+    parts = [drawn[:100], drawn[100:]]
+    scales, scale = _conformal.calibrated(parts, method, weights, is_crossed=False)
     scores = np.concatenate([3 * rng.normal(size=(500, 4)), [[9e9] * 4, [-9e9] * 4]])
     log_proba = np.log(rng.random(len(scores)))
 
     def said(scores, log_proba):
-        typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method)
+        typicality = -_conformal.combine(_conformal.on_scales(scales, scores), method, weights)
         log_p = scale.log_p(typicality)
         return scale.p_values(typicality), log_p, log_right(log_proba, log_p, share)
 
