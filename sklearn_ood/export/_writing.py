@@ -154,7 +154,7 @@ def _prefix(graph, prefix, kept=()):
     for each in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         each.name = renamed(each.name)
     for node in graph.node:
-        node.name = prefix + node.name
+        node.name = renamed(node.name)
         node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
         for attribute in node.attribute:
             _prefix(attribute.g, prefix, kept)
