@@ -177,7 +177,7 @@ def _net_probabilities(net, flow):
 @answered.register
 def _(estimator: TableDensity, flow):
     rows = read(estimator.columns_, flow).values
-    total = torch.zeros_like(rows[:, 0])
+    total = torch.zeros_like(rows[:, :1])
     counted, last = estimator.frequencies_, 0
     for column, known in zip(counted.columns, counted.values, strict=True):
         cells, first, last = rows[:, column], last, last + len(known) + 2
