@@ -197,7 +197,8 @@ def main():
     for seed in args.seeds:
         for name in names:
             compute = partial(run, args.part, name, seed, args)
-            store.run(compute, args.part, name, seed=seed, rows=args.rows)
+            # What is on record without this word is of the default before.
+            store.run(compute, f"{args.part}, weighted", name, seed=seed, rows=args.rows)
 
 
 if __name__ == "__main__":

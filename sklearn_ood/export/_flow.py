@@ -174,7 +174,11 @@ def with_constants(text, **arrays):
     model = onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["": 18, "ai.onnx.ml": 3]>{text}'
     )
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.asarray(each), name) for name, each in arrays.items()
-    )
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    # As nodes: of initializers onnx's prefix does not reach the uses within a body.
+    for name, each in arrays.items():
+        value = onnx.numpy_helper.from_array(np.asarray(each), name)
+        model.graph.node.append(onnx.helper.make_node("Constant", [], [name], value=value))
+    model.graph.node.extend(nodes)
     return model
