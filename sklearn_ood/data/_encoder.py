@@ -10,6 +10,8 @@ from sklearn_ood._parameters import Parameterized, Positive, fitted
 from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
 
 MAX_INDICATORS = 32
+# Of a standardised number: what reads it may hold it in single precision, or square it.
+FARTHEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Indicators:
     def encode(self, rows):
         """The rows, standardised numbers first, as (n_samples, n_columns) in float64."""
         numbers = np.nan_to_num((rows[:, self.numbers] - self.centre) / self.scale)
+        numbers = numbers.clip(-FARTHEST, FARTHEST)
         codes = np.nan_to_num(rows[:, self.columns], nan=-1.0)
         return np.hstack([numbers, codes == self.codes])
 

@@ -162,6 +162,7 @@ def indicated(indicators, flow, size=1.0):
     """What :class:`Indicators` makes of rows that were read."""
     numbers = flow.select(indicators.numbers).values
     numbers = (numbers - tensor(indicators.centre)) / tensor(indicators.scale)
+    numbers = clipped(numbers, LARGEST)
     codes = flow.select(indicators.columns).values.nan_to_num(-1.0)
     marks = (codes == tensor(indicators.codes)) * tensor(size)
     made = torch.cat([numbers.nan_to_num(0.0), marks], dim=1)

@@ -4,7 +4,14 @@ import polars as pl
 import pytest
 from sklearn.pipeline import make_pipeline
 
-from sklearn_ood import NeighborDistance, NoveltyDetector, TableEncoder, load, save
+from sklearn_ood import (
+    CombinedClassifier,
+    NeighborDistance,
+    NoveltyDetector,
+    TableEncoder,
+    load,
+    save,
+)
 
 FRAME = pd.DataFrame(
     {
@@ -63,3 +70,12 @@ def test_before_any_detector(tmp_path):
     np.testing.assert_array_equal(
         again.decision_function(FRAME), steps.decision_function(FRAME)
     )
+
+
+def test_what_is_beyond_single_precision_is_far_and_no_error():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    encoded = TableEncoder().fit(X).transform([[1e300, 0.0], [-1e300, 0.0]])
+    assert np.isfinite(encoded.astype(np.float32)).all()
+    assert (np.abs(encoded[:, 0]) > 1e38).all()
+    combined = CombinedClassifier(random_state=0).fit(X, X[:, 0] > 0)
+    assert (combined.p_values([[1e300, 0.0], [0.0, 1e39]]) < 0.05).all()
