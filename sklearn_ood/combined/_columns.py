@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils import check_random_state
+from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ood.combined._arrays import constants, n_below, namespace
@@ -11,6 +12,8 @@ from sklearn_ood.combined._conformal import fit_tail, log_survival
 from sklearn_ood.detectors._linear import as_tensor, batched
 
 MAX_QUANTILES = 200
+# Of more columns the widest directions alone are found.
+MANY_COLUMNS, WIDEST = 1000, 200
 # Of a direction, where a column has 1; and of a column, where the table has about 1.
 LEAST_VARIANCE, LEAST_SPREAD = 0.01, 1e-5
 FARTHEST = 1e100
@@ -36,12 +39,21 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
 
     Columns that tell the same count once, and what breaks the dependence between them is far.
 
+    Parameters
+    ----------
+    random_state : int, RandomState or None, default=None
+        Where the search for the widest directions starts, of more than 1,000 columns.
+
     Attributes
     ----------
-    axes_ : ndarray of shape (n_features, n_features)
+    axes_ : ndarray of shape (n_features, n_directions)
         By which rows are multiplied: the inverse root of the covariance within classes, in
-        which no direction has less than a hundredth of a column's variance.
+        which no direction has less than a hundredth of a column's variance. Of more than
+        1,000 columns the 200 widest directions.
     """
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
 
     def fit(self, X, y=None):
         """Learn the covariance of the rows of a class, one for all."""
@@ -52,7 +64,12 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         spread = within.std(axis=0)
         scale = np.where(spread > LEAST_SPREAD, spread, 1.0)
         scaled = within / scale
-        variances, axes = np.linalg.eigh(scaled.T @ scaled / len(X))
+        if X.shape[1] > MANY_COLUMNS:
+            seed = check_random_state(self.random_state)
+            _, singular, axes = randomized_svd(scaled, WIDEST, random_state=seed)
+            variances, axes = singular**2 / len(X), axes.T
+        else:
+            variances, axes = np.linalg.eigh(scaled.T @ scaled / len(X))
         self.axes_ = axes / np.sqrt(variances.clip(min=LEAST_VARIANCE)) / scale[:, None]
         return self
 

@@ -77,3 +77,15 @@ def test_whitened_rows_of_a_class_vary_alike_and_broken_dependence_is_far():
     np.testing.assert_allclose(
         same.transform([[2.0, 1.0]]) - same.transform([[1.0, 1.0]]), [[10, 0]]
     )
+
+
+def test_of_many_columns_the_widest_directions_are_white():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 1200))
+    X += 1e-4 * rng.normal(size=X.shape)
+    whitening = ClassWhitening(random_state=0).fit(X)
+    np.testing.assert_array_equal(ClassWhitening(random_state=0).fit(X).axes_, whitening.axes_)
+    white = np.sort(whitening.transform(X).std(axis=0))[::-1]
+    np.testing.assert_allclose(white[:3], 1, atol=1e-6)
+    assert white.shape == (60,)
+    assert white[3] < 0.05
