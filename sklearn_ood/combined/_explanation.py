@@ -55,7 +55,7 @@ class Explanation:
     >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
     >>> found = model.fit(X, y).explain(X[:1].assign(**{"petal width (cm)": 20}))
     >>> found.to_frame().features.tolist()
-    ['petal width (cm) 20 (0.3)']
+    ['petal width (cm) 20 (0.2)']
     """
 
     summary: Any
