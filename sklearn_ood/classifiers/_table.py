@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
+from sklearn_ood._threads import OneThread
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._labels import rank_in_class
@@ -162,6 +163,7 @@ class TableClassifier(OODClassifier):
             "net": self._trained_net(seen, told, seed),
         }
 
+    @OneThread()
     def _trained_net(self, seen, told, seed):
         some = _some(told, MAX_NET_ROWS, seed)
         net = MLPClassifier(
