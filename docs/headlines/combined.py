@@ -1,6 +1,6 @@
 """The combination beside its members and peers."""
 
-from records import Number, metric, read
+from records import Number, fact, metric, read
 
 from headlines import best, claim, part
 
@@ -51,6 +51,12 @@ def ranks(experiment, measure):
 
 def above(ours, peer):
     return ours > peer
+
+
+def costs(name, most):
+    """At how many sizes of tables a cost is at most so much, of how many, and the largest."""
+    found = [each[name] for each in fact("combined_tables_benchmark").values()]
+    return sum(cost <= most for cost in found), len(found), max(found)
 
 
 def headlines():
@@ -132,4 +138,17 @@ def headlines():
                 metric("combined", "combined", "refused", experiment=experiment)
             ],
             lambda share: share <= 0.1,
+        )
+    for what, name, most in (
+        ("fit: times boosting and extra trees", "fit, ratio", 3),
+        ("5,000 rows scored: times its classifier alone", "scored, ratio to its classifier", 2),
+        ("one row scored, ms", "one row, ms", 20),
+        ("peak memory of fit and scores, GiB", "peak memory, GiB", 4),
+    ):
+        yield claim(
+            f"cost on tables, {what}",
+            f"at most {most} at every size",
+            "at {} of {} sizes, most {:.1f}",
+            lambda name=name, most=most: costs(name, most),
+            lambda some, of, _: part(some, of),
         )

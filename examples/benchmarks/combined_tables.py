@@ -1,10 +1,11 @@
 """What the default combination costs on tables, beside gradient boosting and extra trees.
 
 Both in one run, by the processor's time, so that other work on the machine counts less.
-Writes docs/results/combined_tables_benchmark.json after every size.
+Writes docs/results/combined_tables_benchmark.json after every size, and draws what it holds.
 
     python examples/benchmarks/combined_tables.py                    # all sizes
     python examples/benchmarks/combined_tables.py --sizes 5000x10    # some
+    python examples/benchmarks/combined_tables.py --sizes            # the picture alone
 """
 
 import argparse
@@ -13,6 +14,11 @@ import resource
 from pathlib import Path
 from time import perf_counter, process_time
 
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
@@ -74,16 +80,33 @@ def measured(size):
     }
 
 
+def draw(results):
+    """Seconds of the fits against the rows: ten columns as lines, more as points."""
+    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    shapes = sorted(tuple(map(int, size.split("x"))) for size in results)
+    for name in ("boosting and trees", "its classifier", "combination"):
+        found = {shape: results["{}x{}".format(*shape)][f"{name}, s"] for shape in shapes}
+        narrow = {n: seconds for (n, d), seconds in found.items() if d == N_NUMBERS}
+        (line,) = ax.plot(list(narrow), list(narrow.values()), marker="o", label=name)
+        wide = {n: seconds for (n, d), seconds in found.items() if d > N_NUMBERS}
+        ax.plot(list(wide), list(wide.values()), "x", color=line.get_color())
+    ax.set(xscale="log", yscale="log", xlabel="Rows (lines: 10 columns, crosses: 111)")
+    ax.set_ylabel("Seconds of the processor to fit")
+    ax.legend()
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=100)
+
+
 def main():
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=SIZES)
+    parser.add_argument("--sizes", nargs="*", default=SIZES)
     sizes = parser.parse_args().sizes
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for size in sizes:
         results[size] = {name: round(value, 3) for name, value in measured(size).items()}
         print(size, results[size], flush=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    draw(results)
 
 
 if __name__ == "__main__":
