@@ -1,6 +1,6 @@
-"""Products of small matrices in one thread."""
+"""Small problems in one thread."""
 
-from contextlib import ContextDecorator
+from contextlib import contextmanager
 from threading import Lock
 
 from threadpoolctl import threadpool_limits
@@ -10,18 +10,19 @@ _lock = Lock()
 _limits: list[threadpool_limits | None] = []
 
 
-class OneThread(ContextDecorator):
-    """Inside, products take one thread: for small matrices more of them wait, not compute.
+@contextmanager
+def one_thread():
+    """Inside, products and loops take one thread: of small problems more wait, not compute.
 
-    The number of threads is the process's: it is as found when the last has left.
+    The threads of products are the process's: they are as found when the last has left. Those
+    of OpenMP are the caller's own.
     """
-
-    def __enter__(self):
-        with _lock:
-            _limits.append(None if _limits else threadpool_limits(1, user_api="blas"))
-        return self
-
-    def __exit__(self, *exception):
+    with _lock:
+        _limits.append(None if _limits else threadpool_limits(1, user_api="blas"))
+    try:
+        with threadpool_limits(1, user_api="openmp"):
+            yield
+    finally:
         with _lock:
             if len(_limits) == 1:
                 _limits[0].restore_original_limits()

@@ -1,6 +1,7 @@
 """Boosting, trees and a net as one classifier of tables as people have them."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import field
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
-from sklearn_ood._threads import OneThread
+from sklearn_ood._threads import one_thread
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._labels import rank_in_class
@@ -29,6 +30,8 @@ LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
 PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0]), 5.0
 STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
 MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
+# Up to so many rows boosting in several threads takes longer.
+MAX_ROWS_A_THREAD = 50_000
 FARTHEST = 10.0
 
 
@@ -163,7 +166,7 @@ class TableClassifier(OODClassifier):
             "net": self._trained_net(seen, told, seed),
         }
 
-    @OneThread()
+    @one_thread()
     def _trained_net(self, seen, told, seed):
         some = _some(told, MAX_NET_ROWS, seed)
         net = MLPClassifier(
@@ -223,15 +226,17 @@ def _boosted(rows, codes, is_category, seed, n_stages, held_out):
         early_stopping=False,
         warm_start=True,
         random_state=seed,
-    ).fit(rows, codes)
+    )
     best, given = np.inf, n_stages or held_out is None
-    while not given and boosting.max_iter < MAX_STAGES:
-        log_p = np.log(np.maximum(boosting.predict_proba(held_out[0]), LEAST["boosting"]))
-        loss = -log_p[np.arange(len(log_p)), held_out[1]].mean()
-        if loss > best - LEAST_GAIN:
-            break
-        best = loss
-        boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(rows, codes)
+    with one_thread() if len(rows) <= MAX_ROWS_A_THREAD else nullcontext():
+        boosting.fit(rows, codes)
+        while not given and boosting.max_iter < MAX_STAGES:
+            log_p = np.log(np.maximum(boosting.predict_proba(held_out[0]), LEAST["boosting"]))
+            loss = -log_p[np.arange(len(log_p)), held_out[1]].mean()
+            if loss > best - LEAST_GAIN:
+                break
+            best = loss
+            boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(rows, codes)
     return boosting
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch.nn.utils.rnn import pad_sequence
 
 from sklearn_ood._parameters import Count, Positive, RandomState, fitted
-from sklearn_ood._threads import OneThread
+from sklearn_ood._threads import one_thread
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
@@ -196,7 +196,7 @@ class GaussianMixtureGenerator(BaseGenerator):
         """
         return self.core_.log_density(torch.from_numpy(validate_rows(self, X))).numpy()
 
-    @OneThread()
+    @one_thread()
     def _fit(self, rows, codes):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rows = rows.astype(np.float64, copy=False)
