@@ -22,9 +22,12 @@ HOUSE = DOCS.parent
 PAGES = sorted(
     page for folder in (HOUSE, DOCS, DOCS / "results") for page in folder.glob("*.md")
 )
-WRITTEN_BY_SPHINX = {"api.rst", "benchmarks.rst", "decision_table.rst"}
+WRITTEN_BY_SPHINX = {
+    *("api.rst", "benchmarks.rst", "decision_table.rst", "house_table.md"),
+    "sg_execution_times.rst",
+}
 WITH_PROSE = [
-    *(page for page in PAGES if page.name != "house_table.md"),
+    *(page for page in PAGES if page.name not in WRITTEN_BY_SPHINX),
     *(page for page in DOCS.glob("*.rst") if page.name not in WRITTEN_BY_SPHINX),
     *(
         DOCS / "llms.txt",

@@ -84,9 +84,8 @@ def written(decision, values, columns, labels):
                 model = _exported(decision, rows, OUTPUTS[:n_outputs])
                 run(model, {"X": values[:3]})
                 break
-            except (
-                Exception
-            ) as error:  # of torch.onnx or onnxruntime: operators of float32 only
+            # Of torch.onnx or onnxruntime, which have some operators in float32 only.
+            except Exception as error:
                 if parts.is_single:
                     names = ", ".join(sorted(parts.networks)) or "an estimator"
                     raise TypeError(
