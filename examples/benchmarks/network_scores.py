@@ -25,6 +25,7 @@ import numpy as np
 import pytorch_ood
 import torch
 from pytorch_ood import detector as peer
+from score_loops import ALPHA, N_CLASSES, N_NEIGHBORS, N_TRAINING, drawn, last_layer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer
 
@@ -39,7 +40,7 @@ from sklearn_ood.detectors import (
     NNGuide,
 )
 
-N_CLASSES, N_TRAINING, N_NEIGHBORS, PERCENTILE, ALPHA = 10, 5000, 50, 0.65, 1e-4
+PERCENTILE = 0.65
 
 
 @dataclass
@@ -83,21 +84,9 @@ def main():
         args.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def drawn(n, n_features, seed=0):
-    """Features of clusters behind a ReLU, and their classes."""
-    centres = np.random.default_rng(7).normal(size=(N_CLASSES, n_features))
-    rng = np.random.default_rng(seed)
-    y = rng.integers(N_CLASSES, size=n)
-    Z = np.maximum(centres[y] + 1.5 * rng.normal(size=(n, n_features)), 0)
-    return Z.astype(np.float32), y
-
-
 def pairs(Z, y):
     """The scores that both have."""
-    means = np.stack([Z[y == k].mean(axis=0) for k in range(N_CLASSES)])
-    means -= means.mean(axis=0)
-    weight = 0.5 * means / np.linalg.norm(means, axis=1).mean()
-    bias = -0.5 * (weight * means).sum(axis=1)
+    weight, bias = last_layer(np.stack([Z[y == k].mean(axis=0) for k in range(N_CLASSES)]))
     linear = weight.astype(np.float64), bias.astype(np.float64)
     head = torch.nn.Linear(*weight.T.shape)
     head.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})

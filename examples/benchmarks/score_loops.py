@@ -97,12 +97,17 @@ def drawn(n, n_features, seed=0):
     return Z.astype(np.float32), y
 
 
+def last_layer(class_means):
+    """Weight and bias of a layer along the means of the classes."""
+    centred = class_means - class_means.mean(axis=0)
+    weight = 0.5 * centred / np.linalg.norm(centred, axis=1).mean()
+    return weight, -0.5 * (weight * centred).sum(axis=1)
+
+
 def pairs(Z, y):
     """Ours and a function by hand, by the score's name."""
     class_means = np.stack([Z[y == k].mean(axis=0) for k in range(N_CLASSES)])
-    centred = class_means - class_means.mean(axis=0)
-    weight = 0.5 * centred / np.linalg.norm(centred, axis=1).mean()
-    bias = -0.5 * (weight * centred).sum(axis=1)
+    weight, bias = last_layer(class_means)
     layer = {"linear": (weight.astype(np.float64), bias.astype(np.float64))}
     z, w, b, means = map(torch.from_numpy, (Z, weight, bias, class_means))
     mean, n_upper = z.mean(dim=0), z.shape[1] - round(SHARE * z.shape[1])

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ood.combined._arrays import constants, n_below, namespace
 from sklearn_ood.combined._conformal import fit_tail, log_survival
+from sklearn_ood.data._labels import class_means
 from sklearn_ood.detectors._linear import as_tensor, batched
 
 MAX_QUANTILES = 200
@@ -59,8 +60,7 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         """Learn the covariance of the rows of a class, one for all."""
         X = validate_data(self, X, dtype=np.float64)
         codes = np.unique(np.zeros(len(X)) if y is None else y, return_inverse=True)[1]
-        means = np.stack([X[codes == code].mean(axis=0) for code in range(codes.max() + 1)])
-        within = X - means[codes]
+        within = X - class_means(X, codes)[codes]
         spread = within.std(axis=0)
         scale = np.where(spread > LEAST_SPREAD, spread, 1.0)
         scaled = within / scale
