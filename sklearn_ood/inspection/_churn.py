@@ -18,6 +18,7 @@ from sklearn_ood._optional import optional
 from sklearn_ood._parameters import RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of
 from sklearn_ood.inspection._rules import Columns, find_rules
+from sklearn_ood.metrics._blocks import as_labels
 from sklearn_ood.metrics._report import html_table, text_table
 
 OUTCOMES = ("right", "wrong", "refused")
@@ -234,9 +235,7 @@ def churn_report(
     different = (answered[0] != answered[1]) | (answered[0] & (answers[0] != answers[1]))
     outcomes = None
     if y is not None:
-        truth = np.asarray(y)
-        if len(truth) != len(different):
-            raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
+        truth = as_labels("y", y, len(different))
         outcomes = np.where(answered, np.where(answers == truth, RIGHT, WRONG), REFUSED)
     columns = Columns.of(X)
     grown = check_random_state(random_state).permutation(len(different)) % 2 == 0

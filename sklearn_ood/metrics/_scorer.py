@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Self
 
 import numpy as np
@@ -58,7 +60,8 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     ValueError
         If the metric is not known. When called: if it needs outliers and there are none.
     TypeError
-        When called: if the estimator lacks the method that the metric needs.
+        If the metric takes no such argument. When called: if the estimator lacks the method
+        that the metric needs.
 
     See Also
     --------
@@ -79,6 +82,11 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """
     if metric not in _METRICS:
         raise ValueError(f"Got metric={metric!r}, but expected one of {', '.join(_METRICS)}.")
+    parameters = signature(_METRICS[metric][0]).parameters.values()
+    taken = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    taken -= {"sample_weight", "classes"}
+    if others := sorted(kwargs.keys() - taken):
+        raise TypeError(f"Got {others}, but {metric!r} takes {sorted(taken) or 'none'}.")
     return _SelectiveScorer(metric, tuple(kwargs.items()))
 
 
@@ -174,7 +182,7 @@ def _selective_risk(accepted, wrong, *, sample_weight=None):
 
 
 # Of each name the function, the sign that makes higher better, and what it needs.
-_METRICS = {
+_METRICS: dict[str, tuple[Callable[..., Any], int, Callable[..., dict[str, Any]]]] = {
     "aurc": (_selective.aurc_score, -1, _answers),
     "eaurc": (_selective.eaurc_score, -1, _answers),
     "augrc": (_selective.augrc_score, -1, _answers),

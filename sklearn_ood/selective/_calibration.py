@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, codes_in
-from sklearn_ood.metrics._blocks import as_weights
+from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, codes_in, unique_labels
+from sklearn_ood.metrics._blocks import as_labels, as_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +135,8 @@ def check_groups(groups, guarantee_for, n_rows):
 
 def group_labels(groups):
     """The groups that there are, of which none may be missing."""
-    groups = np.asarray(groups)
-    # Among numbers NaN is no label either.
-    checked = groups.astype(object) if groups.dtype.kind == "f" else groups
-    check_no_label_missing(checked, "groups", "a group of their own, such as 'unknown'")
-    return np.unique(groups)
+    check_no_label_missing(groups, "groups", "a group of their own, such as 'unknown'")
+    return unique_labels(as_labels("groups", groups), "groups")[0]
 
 
 def warn_of_untaught(classes, y, outlier):

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
-from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
+from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import (
     block_by_block,
@@ -25,6 +25,7 @@ from sklearn_ood.data._blocks import (
 )
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
+from sklearn_ood.metrics._blocks import as_rows
 from sklearn_ood.selective._calibration import checked_weights
 from sklearn_ood.selective._thresholds import coverage_threshold
 
@@ -175,9 +176,9 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
 
     def _known_outliers(self, X, y):
         """Mask of the rows that are said to be outliers."""
-        y = np.zeros(n_rows(X)) if y is None else np.asarray(y)
+        y = np.zeros(n_rows(X)) if y is None else as_rows("y", y)
         ood_label = ood_label_in(self.estimator)
-        if ood_label is None and y.dtype.kind in "if" and set(np.unique(y)) == {-1, 1}:
+        if ood_label is None and set(y.tolist()) == {-1, 1}:
             if not get_tags(self).target_tags.required:
                 return y == -1
             warnings.warn(
@@ -217,8 +218,17 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         if self.contamination != "auto" and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
         if weight is None:
-            return float(np.quantile(scores, share))
-        return coverage_threshold(scores, None, weight[placing], 1 - share)
+            offset = float(np.quantile(scores, share))
+        else:
+            offset = coverage_threshold(scores, None, weight[placing], 1 - share)
+        if offset <= -LARGEST:
+            warnings.warn(
+                f"Got the least score there is, -inf, for {share:.0%} of the rows or more from "
+                f"{type(inner).__name__}, so that no row is refused; take one whose scores "
+                "reach farther, such as a density of a larger bandwidth.",
+                stacklevel=3,
+            )
+        return offset
 
     def _level(self, calibrated, share, weight):
         """That of the p-values of what has calibrated itself, where they reach it."""

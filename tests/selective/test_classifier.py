@@ -442,6 +442,48 @@ def test_boolean_and_pandas_labels(known):
     assert set(selective.fit(frame, categorical).predict(frame)) == {"no", "yes", "reject"}
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.array([2**62, 2**62 + 1, 2**62 + 2], dtype="Int64"),
+        pd.array([2**63, 2**63 + 1, 2**63 + 2], dtype="UInt64"),
+        pd.array([7, 8, 9], dtype="Int8"),
+        pd.array(["a", "b", "c"], dtype="string"),
+    ],
+    ids=str,
+)
+def test_labels_of_pandas_own_types_stay_what_they_are(known, labels):
+    X, codes = known
+    y = pd.Series(labels).take(codes).reset_index(drop=True)
+    selective = SelectiveClassifier(LogisticRegression(), coverage=0.9, random_state=0)
+    assert selective.fit(X, y).classes_.tolist() == list(labels)
+    assert (selective.answers(X) == y.to_numpy()).mean() > 0.9
+    assert SoftmaxClassifier(max_epochs=1).fit(X, y).classes_.tolist() == list(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (
+            np.array(["a", 1, 2.0], dtype=object),
+            TypeError,
+            "labels of the types float, int",
+        ),
+        (np.array(["2020", "2021", "2022"], dtype="M8[D]"), ValueError, "y with dates such as"),
+    ],
+)
+def test_labels_without_an_order_or_a_kind_are_errors(known, labels, error, message):
+    X, codes = known
+    with pytest.raises(error, match=message):
+        SelectiveClassifier(LogisticRegression(), coverage=0.9).fit(X, labels[codes])
+
+
+def test_no_row_is_an_error(known):
+    X, y = known
+    with pytest.raises(ValueError, match=r"0 sample\(s\) .* required by Selective"):
+        SelectiveClassifier(LogisticRegression(), coverage=0.9).fit(X[:0], y[:0])
+
+
 def test_inside_a_pipeline_around_one_and_in_a_grid_search(blobs):
     X, y = blobs
     around = SelectiveClassifier(

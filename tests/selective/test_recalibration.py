@@ -174,6 +174,8 @@ def test_where_recalibration_fails_the_model_is_as_it_was(rows, model, limits, e
         model.recalibrate(*rows, **limits)
     np.testing.assert_array_equal(model.predict(rows[0]), before)
     assert model.risk == 0.05
+    with pytest.raises(ValueError, match="the classes that were learned are .'often'"):
+        model.recalibrate(rows[0], np.arange(len(rows[1])) % 3)
     with pytest.raises(NotFittedError):
         clone(model).recalibrate(*rows)
 
