@@ -353,10 +353,10 @@ def as_numpy(values):
 
 def _numbers(estimator, method, values):
     """In float64, infinite ones as large as can be; an error where some are no numbers."""
-    values = as_numpy(values)
-    if values.dtype.kind not in "biuf" or np.isnan(values).any():
+    is_masked, values = np.ma.is_masked(values), as_numpy(values)
+    if is_masked or values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ValueError(
-            f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "
-            f"{values.dtype}), but a confidence needs real numbers."
+            f"Got NaN, masked entries or no numbers from {type(estimator).__name__}.{method} "
+            f"(an array of {values.dtype}), but a confidence needs real numbers."
         )
     return np.clip(values.astype(np.float64), -LARGEST, LARGEST)

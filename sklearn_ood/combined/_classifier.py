@@ -22,6 +22,7 @@ from sklearn_ood.combined._network import from_module
 from sklearn_ood.combined._reference import ReferenceRows
 from sklearn_ood.data._blocks import block_by_block, in_blocks, mapped_images
 from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.selective._calibration import checked_weights
 
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
 PartOrNone = Annotated[float, Interval(Real, 0, 1, closed="left")]
@@ -92,8 +93,9 @@ class CombinedClassifier(Composition, OODClassifier):
         From the combined evidence to the p-value.
     reference_ : ReferenceRows
         At most 5,000 rows of those that trained, for ``explain``; of tables only.
-    n_calibration_ : int
+    n_calibration_ : int or float
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
+        Of weighted rows the sum of their weights, relative to the largest.
     calibration_indices_ : ndarray of int
         Which rows calibrated; but for "cross" no p-value depends on what they trained.
     n_features_in_ : int
@@ -192,7 +194,7 @@ class CombinedClassifier(Composition, OODClassifier):
 
     from_module = classmethod(from_module)
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, calibration_weight=None):
         """Fit the classifier and the members, and calibrate them on rows held out.
 
         Parameters
@@ -201,6 +203,10 @@ class CombinedClassifier(Composition, OODClassifier):
             Frames are handed on as they are; images of a ``Dataset`` through a temporary file.
         y : array-like of shape (n_samples,), default=None
             Labels; None takes those of a dataset, and else is one class.
+        calibration_weight : array-like of shape (n_samples,), default=None
+            How often there are such rows among new ones, where these come from elsewhere:
+            ratios of densities, none above the largest given. They weigh the rows that
+            calibrate, so that p-values keep their level; what is trained does not get them.
 
         Returns
         -------
@@ -212,12 +218,6 @@ class CombinedClassifier(Composition, OODClassifier):
             If there are too few rows to calibrate, or a parameter is out of range.
         TypeError
             If a member has no score, or the classifier no probabilities.
-
-        Warns
-        -----
-        UserWarning
-            If so few rows calibrate that no p-value is 0.05 or less, or if a class has no row
-            to train members on.
         """
         self._validate_params()
         _members.check_members(self.members)
@@ -227,12 +227,11 @@ class CombinedClassifier(Composition, OODClassifier):
         reader = _members.keep_table if is_table else None
         data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
         self.is_asked_ = _members.ask_classifier(self.members, self.input_shape_)
-        lessons = Lessons.of(self, data, is_labelled=y is not None)
+        weight = checked_weights(calibration_weight, len(data.codes), "calibration_weight")
+        lessons = Lessons.of(self, data, is_labelled=y is not None, weight=weight)
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)
-        self.member_scales_, self.scale_ = _conformal.calibrated(
-            lessons.scores(model), self.method, self.weights_, is_crossed=lessons.is_crossed
-        )
+        self.member_scales_, self.scale_ = lessons.scales(model, self.weights_)
         self.classifier_ = asked if self.is_asked_ else lessons.classifier()
         self.classes_ = lessons.taught if self.is_asked_ else lessons.classes
         self.calibration_indices_ = np.concatenate(lessons.parts)

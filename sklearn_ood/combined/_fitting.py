@@ -39,6 +39,8 @@ class Lessons:
         Places of the rows that calibrate; where ``is_crossed`` they train, too.
     is_crossed : bool
     seed : int
+    weight : ndarray or None
+        Of all rows: how often there are such among new ones, relative to the largest.
     """
 
     combination: BaseEstimator
@@ -50,25 +52,29 @@ class Lessons:
     parts: list[np.ndarray]
     is_crossed: bool
     seed: int
+    weight: np.ndarray | None = None
 
     @classmethod
-    def of(cls, combination, data, *, is_labelled):
+    def of(cls, combination, data, *, is_labelled, weight=None):
         """Of validated data, divided at random."""
         is_frozen = isinstance(combination.classifier, FrozenEstimator)
         rows, codes = data.in_distribution
+        weight = None if weight is None else weight[data.codes != OUTLIER]
         classes = data.classes
         if is_frozen and is_labelled:
             check_is_fitted(combination.classifier)
             classes = np.asarray(combination.classifier.classes_)
             codes = codes_in(classes, data.classes[codes])
-            rows, codes = take_rows(rows, codes != OUTLIER), codes[codes != OUTLIER]
+            known = codes != OUTLIER
+            rows, codes = take_rows(rows, known), codes[known]
+            weight = None if weight is None else weight[known]
         random_state = check_random_state(combination.random_state)
         calibration = _calibration(combination, len(codes), classes)
         split = _conformal.split_rows(len(codes), calibration, random_state)
         seed = random_state.randint(LARGEST_SEED)
         is_given = is_frozen or calibration == "all"
         learns = combination, rows, classes[codes], classes, is_given
-        return cls(*learns, *split, calibration == "cross", seed)
+        return cls(*learns, *split, calibration == "cross", seed, weight)
 
     @property
     def taught(self):
@@ -114,6 +120,13 @@ class Lessons:
             for each, part in zip(models, self.parts, strict=True)
         ]
 
+    def scales(self, model, weights):
+        """Those of the members, and that of their combination, in which evidence is weighed."""
+        of_rows = None if self.weight is None else [self.weight[part] for part in self.parts]
+        settings = {"is_crossed": self.is_crossed, "row_weights": of_rows}
+        method = self.combination.method
+        return _conformal.calibrated(self.scores(model), method, weights, **settings)
+
     def known(self):
         """Rows that the model in use has seen, their labels and places, and a seed."""
         seen = self.training if len(self.training) else self.parts[0]
@@ -130,7 +143,7 @@ class Lessons:
         smallest = 1 / (n_calibration + 1)
         if smallest > LEVEL:
             warnings.warn(
-                f"Got {n_calibration} rows that calibrate, so that no p-value is below "
+                f"Got {n_calibration:.6g} rows that calibrate, so that no p-value is below "
                 f"{smallest:.2f}; for {LEVEL} give more rows, a larger calibration, or "
                 "calibration='cross'.",
                 stacklevel=4,

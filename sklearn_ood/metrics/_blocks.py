@@ -152,14 +152,14 @@ def as_answers(y_true, y_pred, confidence, sample_weight=None):
     return y_true, y_pred, confidence, as_weights(sample_weight, y_true.size)
 
 
-def as_weights(sample_weight, n_rows):
+def as_weights(sample_weight, n_rows, name="sample_weight"):
     """Weights as float64, or None; negative, infinite and all-zero weights are errors."""
     if sample_weight is None:
         return None
-    weights = as_numbers("sample_weight", sample_weight, n_rows)
+    weights = as_numbers(name, sample_weight, n_rows)
     if weights.min() < 0 or not np.isfinite(weights).all() or not weights.any():
         raise ValueError(
-            f"Got sample_weight from {weights.min()} to {weights.max()}, but expected finite "
+            f"Got {name} from {weights.min()} to {weights.max()}, but expected finite "
             "numbers >= 0, not all of them 0."
         )
     return weights

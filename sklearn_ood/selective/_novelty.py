@@ -236,7 +236,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         if weight is not None:
             raise TypeError(
                 f"Got sample_weight, but {name} has calibrated its p-values itself, without "
-                "weights; p_values_from_scores takes some."
+                "weights; fit it with calibration_weight, and freeze it."
             )
         least = 1 / (n_rows + 1)
         if share < least and self.contamination != "auto":

@@ -317,6 +317,28 @@ def test_frozen_members_calibrate_on_all_rows(blobs):
     assert detector.classes_.tolist() == ["a", "b", "c", "d"]
 
 
+def test_weights_calibrate_the_rows_that_they_are_of(blobs):
+    X, y = blobs
+    classifier = FrozenEstimator(LogisticRegression().fit(X[:300], y[:300]))
+    pca = FrozenEstimator(clone(PIXELS).fit(X[:300], y[:300]))
+    detector = CombinedClassifier(
+        classifier, [("own", "classifier"), ("pca", pca)], ood_label="out", random_state=0
+    )
+    rows = np.concatenate([X[300:] + 50, X[300:], X[:9]])
+    labels = np.concatenate([["out"] * 150, y[300:], ["z"] * 9])
+    weight = np.random.default_rng(0).random(309)
+    detector.fit(rows, labels, calibration_weight=weight)
+    kept = weight[150:300][detector.calibration_indices_] / weight.max()
+    assert detector.n_calibration_ == pytest.approx(kept[75:].sum())
+    assert detector.p_values(X + 1000).min() == pytest.approx(1 / (1 + kept[75:].sum()))
+    plain = detector.p_values(X)
+    detector.fit(rows, labels, calibration_weight=3 * weight)
+    np.testing.assert_allclose(detector.p_values(X), plain, rtol=1e-12)
+    for wrong in (-weight, weight[:5], 0 * weight):
+        with pytest.raises(ValueError, match="calibration_weight"):
+            detector.fit(rows, labels, calibration_weight=wrong)
+
+
 def test_the_classes_are_those_of_a_frozen_classifier(blobs):
     X, y = blobs
     known = y != "d"
