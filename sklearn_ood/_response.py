@@ -50,6 +50,11 @@ def is_frozen(estimator):
 
 def ood_label_in(estimator):
     """The ``ood_label`` that is set in an estimator or in parts of it, None where none is."""
+    if not hasattr(estimator, "get_params"):
+        raise TypeError(
+            f"Got {estimator!r} without get_params, but expected an estimator as scikit-learn "
+            "has them, which can be cloned; derive it from sklearn.base.BaseEstimator."
+        )
     parameters = estimator.get_params(deep=True).items()
     labels = [label for name, label in parameters if name.split("__")[-1] == "ood_label"]
     for label in labels:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils._metadata_requests import UNUSED, _MetadataRequester
 
 from sklearn_ood._response import (
     answers_and_accepted,
@@ -91,35 +91,17 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
 
 
 @dataclass(unsafe_hash=True, repr=False)
-class _SelectiveScorer:
+class _SelectiveScorer(_MetadataRequester):
+    __metadata_request__score: ClassVar = {"estimator": UNUSED}  # the others may be routed
+
     metric: str
     settings: tuple[tuple[str, Any], ...]
-    requests: tuple[tuple[str, bool | str | None], ...] = ()
 
     def __repr__(self):
         settings = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"selective_scorer({self.metric!r}{settings})"
 
-    def set_score_request(self, **requests: bool | str | None) -> Self:
-        """Whether ``sample_weight`` and ``groups`` are wanted where metadata are routed.
-
-        Returns
-        -------
-        self
-        """
-        if others := sorted(requests.keys() - {"sample_weight", "groups"}):
-            raise TypeError(f"Got {others}, but a scorer takes sample_weight and groups.")
-        self.requests = tuple((dict(self.requests) | requests).items())
-        return self
-
-    def get_metadata_routing(self) -> MetadataRequest:
-        """What is wanted, for scikit-learn's routing."""
-        wanted = MetadataRequest(owner=repr(self))
-        for name in ("sample_weight", "groups"):
-            wanted.score.add_request(param=name, alias=dict(self.requests).get(name))
-        return wanted
-
-    def __call__(self, estimator, X, y, sample_weight=None, groups=None):
+    def score(self, estimator, X, y, sample_weight=None, groups=None):
         function, sign, needs = _METRICS[self.metric]
         of_groups = {} if groups is None else {"groups": groups}
         if of_groups and needs is not _decisions:
@@ -129,6 +111,8 @@ class _SelectiveScorer:
         arguments = needs(self.metric, estimator, X, y, **of_groups) | dict(self.settings)
         value = function(**arguments, sample_weight=sample_weight)
         return value if sign > 0 else -value  # a report is no number
+
+    __call__ = score
 
 
 def _answers(metric, estimator, X, y):

@@ -239,7 +239,7 @@ def test_weights_are_routed_where_they_are_asked_for():
     with config_context(enable_metadata_routing=True):
         inner = GaussianNB().set_fit_request(sample_weight=True)
         settings = {"cv": FOLDS, "params": {"sample_weight": weights}}
-        with pytest.raises(UnsetMetadataPassedError, match="selective_scorer"):
+        with pytest.raises(UnsetMetadataPassedError, match="SelectiveScorer"):
             cross_val_score(inner, X, y, scoring=scorer, **settings)
         assert scorer.set_score_request(sample_weight=True) is scorer
         routed = cross_val_score(inner, X, y, scoring=scorer, **settings)

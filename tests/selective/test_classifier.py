@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sklearn_ood import RiskMonitor, SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import NoveltyDetector, RiskMonitor, SelectiveClassifier, SoftmaxClassifier
 from sklearn_ood._response import unwrap
 from sklearn_ood.metrics import selective_report, selective_scorer
 
@@ -299,6 +299,16 @@ def test_untaught_classes_count_for_coverage_and_are_no_outliers(blobs):
 def test_what_is_no_classifier_is_an_error_before_it_is_fitted(known, what):
     with pytest.raises(TypeError, match="but expected a classifier"):
         SelectiveClassifier(what, coverage=0.8).fit(known[0], None)
+
+
+@pytest.mark.parametrize("around", [SelectiveClassifier, NoveltyDetector])
+def test_what_cannot_be_cloned_is_an_error_that_says_so(known, around):
+    class Bare:
+        def fit(self, X, y=None):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="without get_params, but expected an estimator"):
+        around(Bare()).fit(*known)
 
 
 def test_a_density_of_bounded_support_as_detector(known):
