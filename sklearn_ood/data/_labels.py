@@ -201,13 +201,13 @@ def label_of_refusals(label, classes):
         label = "reject" if is_text else -1
     if is_text != isinstance(label, str):
         raise ValueError(
-            f"Got reject_label={label!r} for the classes {classes}, but expected "
+            f"Got reject_label={label!r} for the classes {classes[:20]}, but expected "
             f"{'a string' if is_text else 'a number'}, as the classes are."
         )
     if label in classes:
         raise ValueError(
             f"Got reject_label={given!r}, which stands for {label!r}, but that "
-            f"is one of the classes {classes}; pass another reject_label."
+            f"is one of the classes {classes[:20]}; pass another reject_label."
         )
     return label
 

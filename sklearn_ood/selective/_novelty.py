@@ -29,9 +29,11 @@ from sklearn_ood.metrics._blocks import as_rows
 from sklearn_ood.selective._calibration import checked_weights
 from sklearn_ood.selective._thresholds import coverage_threshold
 
-# With contamination="auto": the share of the rows held out, and the share of them refused.
+# With contamination="auto": the share of the rows held out, and the share of them refused,
+# which takes so many of them.
 HELD_OUT = 0.2
 REFUSED = 0.05
+FEWEST = round(1 / REFUSED) - 1
 
 
 class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
@@ -50,8 +52,9 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         rows given to ``fit`` place ``offset_``.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
-        of the rows, drawn at random, is held out of training, and ``offset_`` is their 5 %
-        quantile, so that about one in twenty new inliers is refused; prefer it for methods
+        of the rows, at least 19 where there are twice as many, is drawn at random and held out
+        of training, and ``offset_`` is their 5 % quantile, placed so that one in twenty new
+        inliers is refused on average (of fewer than 38 rows more are); prefer it for methods
         that remember their training rows, such as nearest neighbours. Known outliers count
         for neither. A :class:`CombinedClassifier` has calibrated itself: ``contamination``
         (0.05 for "auto") is then the level of its p-value, the largest share of new inliers
@@ -194,7 +197,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         calibrated = hasattr(unwrap(self.estimator)[0], "p_values") or is_frozen(self.estimator)
         if calibrated or self.contamination != "auto" or n_rows < 1 / REFUSED:
             return np.zeros(n_rows, dtype=bool)
-        return random_part(n_rows, HELD_OUT, self.random_state, parameter="contamination")
+        share = max(HELD_OUT, min(FEWEST / n_rows, 0.5))
+        return random_part(n_rows, share, self.random_state, parameter="contamination")
 
     def _warn_of_rows_by_heart(self, scores, share):
         """Warn where so many training rows have the best score that new ones have less."""
@@ -217,10 +221,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         scores = in_blocks(partial(known_of, self.estimator_), rows)
         if self.contamination != "auto" and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
-        if weight is None:
-            offset = float(np.quantile(scores, share))
-        else:
-            offset = coverage_threshold(scores, None, weight[placing], 1 - share)
+        weight = None if weight is None else weight[placing]
+        offset = _quantile(scores, share, weight, of_new=self.contamination == "auto")
         if offset <= -LARGEST:
             warnings.warn(
                 f"Got the least score there is, -inf, for {share:.0%} of the rows or more from "
@@ -246,3 +248,12 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
                 "give more rows."
             )
         return max(share, least)
+
+
+def _quantile(scores, share, weight, *, of_new):
+    """Where such a share of the scores lies below, or of those of new rows on average."""
+    if weight is None:
+        return float(np.quantile(scores, share, method="weibull" if of_new else "linear"))
+    if of_new:  # a new row may weigh as much as any
+        scores, weight = np.append(scores, scores.min()), np.append(weight, 1.0)
+    return coverage_threshold(scores, None, weight, 1 - share)
