@@ -164,6 +164,21 @@ def test_errors_say_what_is_wrong():
         churn_report(NEVER, NEVER, X, max_regions=0)
 
 
+def test_models_that_promise_for_groups_are_asked_with_them():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 2)), rng.integers(2, size=600)
+    X[:, 0] += 3 * y
+    groups = np.where(X[:, 1] > 0, "north", "south")
+    plain = LogisticRegression().fit(X, y)
+    each = SelectiveClassifier(LogisticRegression(), risk=0.1, guarantee_for="group")
+    each.set_params(random_state=0).fit(X, y, groups=groups)
+    report = churn_report(plain, each, X, y, groups=groups, random_state=0)
+    refused = ~each.accept(X, groups=groups)
+    assert report.flips[:, 2].sum() == refused.sum() > 0
+    with pytest.raises(ValueError, match="pass groups="):
+        churn_report(plain, each, X, y)
+
+
 def test_polars():
     polars = pytest.importorskip("polars")
     X = polars.from_pandas(frame())
