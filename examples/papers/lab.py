@@ -1,4 +1,7 @@
-"""What the scripts share: one store of results, the data, models kept, a command line."""
+"""What the scripts share: one store of results, experiments with a command line, the data.
+
+A script lists its experiments and calls :func:`main`; what is on record is not run again.
+"""
 
 import argparse
 import csv
@@ -6,12 +9,20 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
 
+from peers import score
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
+from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.nets._modules import mlp
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -22,13 +33,10 @@ ANOMALY_TABLES = (
     *("cardio", "cover", "letter", "mammography", "musk"),
     *("pendigits", "satimage-2", "shuttle", "thyroid"),
 )
-ADBENCH = (
-    *("ALOI", "breastw", "campaign", "Cardiotocography", "celeba", "donors", "glass"),
-    *("Hepatitis", "InternetAds", "landsat", "Lymphography", "mnist", "Pima", "skin", "smtp"),
-    *("Stamps", "vertebral", "WBC", "WDBC", "wine", "WPBC", "yeast", *ANOMALY_TABLES),
-)
+WINE_GRADES = (5.5, 6.5)
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 KEYS = ("experiment", "data", "method", "seed", "settings")
+PARTS = {}
 
 
 class Store:
@@ -46,8 +54,7 @@ class Store:
     """
 
     def __init__(self, name, folder=RESULTS):
-        folder = Path(folder)
-        self.files = folder / f"{name}.csv", folder / f"{name}_curves.csv"
+        self.files = [Path(folder) / f"{name}{kind}.csv" for kind in ("", "_curves")]
         self.lines = {}
         self.load()
 
@@ -60,11 +67,15 @@ class Store:
                         self.lines[tuple(line[:6])] = line[6:]
 
     def find(self, experiment, data="", seed=0, **settings):
-        """``{method: {metric: text of the value}}`` of one run; empty where there was none."""
+        """``{method: {metric: text of the value}}`` of one run; empty where there was none.
+
+        Without data, None, of all that the run has measured.
+        """
         found = {}
-        for (*key, metric), values in self.lines.items():
-            if key[:2] + key[3:] == [experiment, data, str(seed), written(settings)]:
-                found.setdefault(key[2], {})[metric] = " ".join(values)
+        for (name, where, method, number, said, metric), values in self.lines.items():
+            is_there = data in (where, None)
+            if is_there and (name, number, said) == (experiment, str(seed), written(settings)):
+                found.setdefault(method, {})[metric] = " ".join(values)
         return found
 
     def runs_of(self, experiment):
@@ -80,17 +91,19 @@ class Store:
         }
 
     def put(self, scores, experiment, data="", seed=0, **settings):
-        """Write ``{method: {metric: value}}`` over what was there, and print it."""
+        """Write ``{method: {metric: value}}`` over what was there, and print it.
+
+        Without data, None, the keys are pairs of data and method.
+        """
         self.load()
-        for method, metrics in scores.items():
-            key = (experiment, data, method, str(seed), written(settings))
+        for name, metrics in scores.items():
+            where, method = name if data is None else (data, name)
+            key = (experiment, where, method, str(seed), written(settings))
             for metric, value in metrics.items():
                 values = np.ravel(value).tolist() if np.ndim(value) else [value]
                 self.lines[(*key, metric)] = [str(each) for each in values]
-            shown = [
-                f"{name} {value:.4g}" for name, value in metrics.items() if not np.ndim(value)
-            ]
-            print(", ".join([experiment, data, method, str(seed), *shown]), flush=True)
+            shown = [f"{k} {value:.4g}" for k, value in metrics.items() if not np.ndim(value)]
+            print(", ".join([experiment, where, method, str(seed), *shown]), flush=True)
         curves = {key for key, values in self.lines.items() if len(values) > 1}
         for file, is_curve in zip(self.files, (False, True), strict=True):
             rows = [[*k, *v] for k, v in self.lines.items() if (k in curves) == is_curve]
@@ -110,9 +123,117 @@ class Store:
         self.put(scores, experiment, data, seed, **settings)
 
 
+@dataclass
+class Experiment:
+    """Runs of one function, one for every set of data, seed and method.
+
+    As a decorator of ``run(args, data, seed)``, which returns ``{method: {metric: value}}``;
+    where there are methods, of ``run(args, data, seed, method)``, which returns ``{metric:
+    value}``. Where the name has the data, the keys of a run are pairs of what is data in the
+    results, and method. The function's name is a part of the script.
+
+    Attributes
+    ----------
+    name : str
+        In the results; ``{data}`` and options in it are filled in.
+    data, methods : iterable of str
+    seeds : int
+        How many.
+    options : str
+        What the command line may set and the results name, as :func:`add_options` reads it.
+    effort : str
+        The same for what the results do not name.
+    settings : dict or callable
+        What the results name besides, or a function of the method.
+    page : str
+        Whose results these are, where they are not the script's.
+    """
+
+    name: str
+    data: Iterable = ("",)
+    methods: Iterable = (None,)
+    seeds: int = 1
+    options: str = ""
+    effort: str = ""
+    settings: dict | Callable = field(default_factory=dict)
+    page: str | None = None
+
+    def __call__(self, run):
+        self.run = run
+        PARTS.setdefault(run.__name__.replace("_", "-"), []).append(self)
+        return run
+
+    def repeat(self, args, page):
+        """Run what is not on record."""
+        args.store = Store(self.page or page, args.results)
+        named = [each.split()[0].replace("-", "_") for each in self.options.split("--")[1:]]
+        methods = [m for m in self.methods if m is None or m in (args.methods or self.methods)]
+        runs = product(args.seeds or range(self.seeds), args.data or self.data, methods)
+        for seed, where, method in runs:
+            fixed = self.settings(method) if callable(self.settings) else self.settings
+            given = argparse.Namespace(**vars(args) | fixed)
+            inputs = (given, where, seed, method)[: 3 if method is None else 4]
+            name = self.name.format(**vars(args) | {"data": where})
+            where = None if "{data}" in self.name else where
+            settings = chosen(args, *named) | fixed
+            args.store.run(partial(self.run, *inputs), name, where, method, seed, **settings)
+
+
+def main(doc, page):
+    """The command line of a script: which of its experiments is run, and on what."""
+    cli = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = cli.add_subparsers(dest="part", required=True)
+    for name, experiments in PARTS.items():
+        if experiments[0].run.__module__ == "__main__":
+            part = names.add_parser(name, help=experiments[0].run.__doc__.splitlines()[0])
+            add_options(part, page, "".join(e.options + e.effort for e in experiments))
+            part.add_argument("--data", nargs="+", help="some of the sets")
+            part.add_argument("--seeds", nargs="+", type=int, help="some of the seeds")
+            part.add_argument("--methods", nargs="+", help="some of the methods")
+    args = cli.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    for experiment in PARTS[args.part]:
+        experiment.repeat(args, page)
+
+
+def parser(doc, page, options=""):
+    """A command line of one part."""
+    cli = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_options(cli, page, options)
+    return cli
+
+
+def add_options(cli, page, options):
+    """Where results and trained models go, and options written as a command line.
+
+    Their values are the defaults, which say the types: a number or None where there is none.
+    """
+    cache = Path(tempfile.gettempdir()) / f"sklearn_ood_{page}"
+    cli.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
+    cli.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
+    for option in options.split("--")[1:]:
+        name, *value = option.split()
+        default = number(*value) if value else None
+        kind = number if default is None else type(default)
+        cli.add_argument(f"--{name}", type=kind, default=default)
+
+
 def chosen(args, *names):
     """Some of the options of a command line."""
     return {name: getattr(args, name) for name in names}
+
+
+def number(text):
+    """A number that a text says, whole where it can be, or the text."""
+    for kind in (int, float, str):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
 
 
 def written(settings):
@@ -135,11 +256,13 @@ def table(name, n_rows=None):
     return some_rows(X, y, n_rows) if n_rows else (X, y)
 
 
-def anomaly_table(name):
-    """A table of ADBench, with 0 for normal rows and 1 for anomalies."""
-    file = next((data.data_folder(None) / "adbench").glob(f"*_{name}.npz"))
-    with np.load(file) as arrays:
-        return arrays["X"].astype(np.float64), arrays["y"].astype(np.int64)
+def frame(name):
+    """A table as people have it, and its labels; wine has three grades."""
+    if name in data.FRAMES:
+        X, y = data.load_frame(name)
+        return X, y.to_numpy().astype(str)
+    X, y = table(name)
+    return pd.DataFrame(X), np.digitize(y, WINE_GRADES) if name == "wine_quality" else y
 
 
 def images(name, split="train"):
@@ -158,10 +281,35 @@ def some_rows(X, y, n_rows, seed=0):
     return X[chosen], y[chosen]
 
 
+def left_out(y, seed):
+    """One of five splits: 30 % of the classes, and 30 % of the others' rows, are the test."""
+    return list(LeaveClassesOut(0.3, 5, random_state=0).split(y, y))[seed]
+
+
 def measured(inside, score, y=None, answers=None):
     """AUROC and TNR at 95 % TPR; with labels and answers also the AURC."""
     found = {"auroc": auroc(inside, score), "tnr95": tnr_at_tpr(inside, score)}
-    return found if y is None else found | {"aurc": aurc_score(y, answers, score)}
+    return found if answers is None else found | {"aurc": aurc_score(y, answers, score)}
+
+
+def compared(models, X, y, train, test, answering=None, unlabelled=()):
+    """Metrics of models by name, fitted to standardised rows, where some classes are unknown.
+
+    ``answering`` names the model whose labels the AURC is of, which is then listed first;
+    ``unlabelled`` those that see no labels.
+    """
+    scaler = StandardScaler().fit(X[train])
+    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
+    inside, answers, found = np.isin(y[test], y[train]), None, {}
+    for name, model in models.items():
+        labels = None if name in unlabelled else y[train]
+        _, seconds = timed(partial(model.fit, rows, labels))
+        answers = model.predict(queries) if name == answering else answers
+        found[name] = measured(inside, score(model, queries), y[test], answers)
+        if labels is not None and hasattr(model, "classes_"):
+            accuracy = model.score(queries[inside], y[test][inside])
+            found[name] |= {"accuracy": accuracy, "seconds": seconds}
+    return found
 
 
 def both(inside, outside):
@@ -197,36 +345,3 @@ def kept(path, compute):
     path.parent.mkdir(parents=True, exist_ok=True)
     joblib.dump(value, path)
     return value
-
-
-def parser(doc, name, options="", part=None):
-    """A command line that knows where results and trained models go.
-
-    ``options`` are written as a command line with the defaults, which say the types: a number
-    or None where there is no default, one value or more where there are several. ``part`` are
-    the choices of a first argument.
-    """
-    made = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    if part is not None:
-        made.add_argument("part", choices=part)
-    cache = Path(tempfile.gettempdir()) / f"sklearn_ood_{name}"
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
-    made.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
-    for option in options.split("--")[1:]:
-        name, *values = option.split()
-        values = [number(value) for value in values] or [None]
-        kind = number if values[0] is None else type(values[0])
-        default, many = (values, "+") if len(values) > 1 else (values[0], None)
-        made.add_argument(f"--{name}", type=kind, nargs=many, default=default)
-    return made
-
-
-def number(text):
-    """A number that a text says, whole where it can be, or the text."""
-    for kind in (int, float, str):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
