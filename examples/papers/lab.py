@@ -324,9 +324,9 @@ def sectors(offsets, n_sectors=36):
     return (share * n_sectors).astype(int) % n_sectors
 
 
-def toy_network(n_features, n_outputs):
+def toy_network(n_features, n_outputs, width=500):
     """The papers' 2-500-500 net: on the plane as it is."""
-    return mlp((n_features,), n_outputs, (500, 500))
+    return mlp((n_features,), n_outputs, (width, width))
 
 
 def timed(compute):

@@ -11,19 +11,22 @@ two rings' 72 sectors they reach.
 outliers that are digits, as from a generator that has learned to imitate.
 
 ``images``, tables 1, 2, 3, 5 and 6, by name. One net a way of training: cross entropy, the
-confidence loss with known outliers ("explicit"), with an original GAN, with the joint GAN, with
-the joint GAN and the pull-away term, and the K + 1 class net with known outliers. Each is
-judged by its own confidence and by ODIN. beta and ODIN's temperature and step are chosen by
-AUROC on two classes held out of the training rows, for the GANs once, with the joint GAN: no
-outlier of a test set is seen before the test. ``--seen`` names the set whose first half (or
-training part, where it has one) supplies the known outliers; its other half is tested too.
+confidence loss with known outliers ("explicit"), with an original GAN that learns beside the
+net or, as in the paper, has learned before, with the joint GAN, with the joint GAN and the
+pull-away term, and the K + 1 class net with known outliers. Each is judged by its own
+confidence and by ODIN, and by how many outliers it is sure of with more than .9 (figure 2, for
+which there is ``--net simple_cnn``). beta and ODIN's temperature and step are chosen by AUROC
+on two classes held out of the training rows, for the GANs once, with the joint GAN: no outlier
+of a test set is seen before the test. ``--seen`` names the set whose first half (or training
+part, where it has one) supplies the known outliers; its other half is tested too. Table 3's
+temperature is fitted on 1,000 images that nothing else sees.
 
     python examples/papers/lee.py toys
     python examples/papers/lee.py collapse --epochs 10 --lr 1e-3 --seeds 3
     python examples/papers/lee.py images --in mnist --rows 2000 --epochs 4 --channels 16 \\
         --test-rows 1000 --lr 1e-3
 
-The paper's run is ``lee.py images --in cifar10 --net vgg13``, with the defaults.
+The paper's run is that of ``lee_gpu.py``.
 """
 
 import warnings
@@ -31,6 +34,8 @@ from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
+from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
@@ -41,16 +46,28 @@ from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, Unif
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
 from sklearn_ood.model_selection import LeaveClassesOut
+from sklearn_ood.nets._heads import fit_temperature
 
 OOD = -1
 MEANS = np.array([[-5.0, 0.0], [5.0, 0.0]])
 TOY_NET = {"module": toy_network, "beta": 1.0, "ood_label": OOD}
 # A learning rate that leaves the net as it is.
 FIXED = 1e-12
-METHODS = ("cross entropy", "explicit", "original GAN", "joint GAN", "joint GAN + PT", "K+1")
-BETAS = (0.1, 1.0)
+GANS = {
+    "original GAN": GANOutliers(guided=False),
+    "joint GAN": GANOutliers(),
+    "joint GAN + PT": GANOutliers(pull_away=1.0),
+}
+PRETRAINED = "original GAN, pre-trained"
+METHODS = ("cross entropy", "explicit", PRETRAINED, *GANS, "K+1")
+SURE = np.log(0.9)
 TEMPERATURES = (1.0, 1000.0)
 STEPS = (0.0, 1e-3, 1e-2)
+
+
+def fit(classifier, X, y):
+    """As the package does it."""
+    return classifier.fit(X, y)
 
 
 def confident(box, seed, epochs):
@@ -195,17 +212,40 @@ def collapses(args):
         store.run(compute, "collapse", data, "confident", seed, beta=beta, **keys)
 
 
-def known_outliers(seen):
+def simple_cnn(n_features, n_outputs):
+    """Figure 2's: two 5 x 5 convolutions of 128 and 256, pooled by 2, three dense layers."""
+    channels = 1 if n_features == 784 else 3
+    size = n_features // channels // 16
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 128, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(128, 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(256 * size, 128), nn.ReLU()),
+        *(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, n_outputs)),
+    )
+
+
+NETS = {"simple_cnn": simple_cnn}
+
+
+def flat(X, args):
+    """Rows of images as the set that is taught has them: in one channel or three."""
+    X = np.asarray(X, dtype=np.float32).reshape(len(X), -1)
+    if args.inside == "cifar10" and X.shape[1] == 784:
+        X = np.pad(X.reshape(-1, 1, 28, 28), ((0, 0), (0, 0), (2, 2), (2, 2)))
+        X = np.repeat(X, 3, axis=1).reshape(len(X), -1)
+    return X
+
+
+def known_outliers(args):
     """Rows to train on, and rows to test on."""
-    if seen == "tinyimagenet":
-        rows, _ = images(seen, "test")
+    if args.seen == "tinyimagenet":
+        rows = flat(images(args.seen, "test")[0], args)
         return rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    return images(seen)[0], images(seen, "test")[0]
+    return [flat(images(args.seen, part)[0], args) for part in ("train", "test")]
 
 
 def network(method, beta, args):
     """One way of training."""
-    gan = {"n_channels": args.channels, "lr": args.lr}
     shared = {
         "hidden_layer_sizes": (128,),
         "input_shape": (1, 28, 28) if args.inside == "mnist" else (3, 32, 32),
@@ -216,16 +256,30 @@ def network(method, beta, args):
         "ood_label": OOD,
         "random_state": args.seed,
     }
+    net = NETS.get(args.net, args.net)
     if method == "K+1":
         return RejectClassifier(
-            args.net, outliers="given", beta=1.0, score_function="1-reject", **shared
+            net, outliers="given", beta=1.0, score_function="1-reject", **shared
         )
-    outliers = {
-        "original GAN": GANOutliers(guided=False, **gan),
-        "joint GAN": GANOutliers(**gan),
-        "joint GAN + PT": GANOutliers(pull_away=1.0, **gan),
-    }.get(method, "given")
-    return ConfidentClassifier(args.net, beta=beta, outliers=outliers, **shared)
+    outliers = "given"
+    if method in GANS:
+        gan = {"n_channels": args.channels, "lr": args.lr}
+        outliers = clone(GANS[method]).set_params(**gan)
+    return ConfidentClassifier(net, beta=beta, outliers=outliers, **shared)
+
+
+def taught(method, beta, X, y, args, fit=fit):
+    """The net of a method; if need be, its GAN has learned before."""
+    net = network(method, beta, args)
+    if method == PRETRAINED:
+        gan = fit(network("original GAN", beta, args), X, y)
+        net.outliers = partial(samples_of, gan)
+    return fit(net, X, y)
+
+
+def samples_of(gan, X, y, n, random_state):
+    """Rows that a trained GAN makes, whatever the data."""
+    return gan.sample_outliers(n, random_state=random_state)
 
 
 def scores(classifier, X, temperature=1.0, step=0.0):
@@ -242,29 +296,34 @@ def scores(classifier, X, temperature=1.0, step=0.0):
 
 
 def training_rows(args):
-    """A random part of the set and as many known outliers, which only two methods read."""
+    """A random part of the set and as many known outliers; then 1,000 other rows."""
     X, y = images(args.inside)
-    chosen = np.random.RandomState(args.seed).permutation(len(X))[: args.rows]
-    outliers, _ = known_outliers(args.seen)
-    outliers = outliers[: len(chosen)]
-    rows = np.concatenate([X[chosen], outliers])
-    return rows, np.concatenate([y[chosen], np.full(len(outliers), OOD)])
+    order = np.random.RandomState(args.seed).permutation(len(X))
+    chosen, held_out = order[:-1000][: args.rows], order[-1000:]
+    outliers = known_outliers(args)[0][: len(chosen)]
+    rows = np.concatenate([flat(X[chosen], args), outliers])
+    labels = np.concatenate([y[chosen], np.full(len(outliers), OOD)])
+    return (rows, labels), (flat(X[held_out], args), y[held_out])
 
 
 def unknown(args):
-    """Rows of every set, a random part of each."""
-    sets = {name: test_images(name)[0] for name in args.out}
-    sets[args.seen] = known_outliers(args.seen)[1]
+    """Rows of every set, a random part of each, and noise."""
+    sets = {name: flat(test_images(name)[0], args) for name in args.out}
+    sets[args.seen] = known_outliers(args)[1]
     order = np.random.RandomState(args.seed)
-    return {
+    sets = {
         name: rows[order.permutation(len(rows))[: args.test_rows]]
         for name, rows in sets.items()
     }
+    shape = sets[args.seen].shape
+    noise = order.normal(0.5, 1.0, size=shape).clip(0, 1), order.uniform(size=shape)
+    names = ("gaussian noise", "uniform noise")
+    return sets | {name: X.astype(np.float32) for name, X in zip(names, noise, strict=True)}
 
 
-def choose(method, args):
+def choose(method, args, fit):
     """beta, temperature and step with which two classes, held out of training, rank lowest."""
-    X, y = training_rows(args)
+    X, y = training_rows(args)[0]
     held_out = LeaveClassesOut(
         n_out=2, n_splits=1, test_size=0.1, ood_label=OOD, random_state=args.seed
     )
@@ -274,65 +333,89 @@ def choose(method, args):
     def area(classifier, *odin):
         return auroc(inside, scores(classifier, X[judged], *odin))
 
-    betas = {"cross entropy": (0.0,), "K+1": (1.0,)}.get(method, BETAS)
-    fitted = {beta: network(method, beta, args).fit(X[train], y[train]) for beta in betas}
+    betas = {"cross entropy": (0.0,), "K+1": (1.0,)}.get(method, args.betas)
+    fitted = {beta: taught(method, beta, X[train], y[train], args, fit) for beta in betas}
     beta = max(betas, key=lambda beta: area(fitted[beta]))
     odin = max(product(TEMPERATURES, STEPS), key=lambda pair: area(fitted[beta], *pair))
     return {"beta": beta, "temperature": odin[0], "step": odin[1]}
 
 
-def judged(classifier, X, y, sets, odin):
-    """Accuracy, calibration, and every set of outliers by the net's confidence and by ODIN."""
-    probabilities = classifier.predict_proba(X)
-    answers = classifier.classes_[probabilities.argmax(axis=1)]
-    ece = expected_calibration_error(y, answers, probabilities.max(axis=1), n_bins=20)
-    metrics = {"accuracy": (answers == y).mean(), "ece": ece}
-    for detector, settings in (("baseline", ()), ("ODIN", odin)):
-        inside = scores(classifier, X, *settings)
-        for name, rows in sets.items():
-            report = ood_report(*both(inside, scores(classifier, rows, *settings)))
-            metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
-    return metrics
+def calibration_error(log_proba, y, classes):
+    """Expected calibration error of the answers, 20 bins."""
+    best = log_proba.argmax(axis=1)
+    sure = np.exp(log_proba.max(axis=1))
+    return expected_calibration_error(y, classes[best], sure, n_bins=20)
 
 
-def judge(method, best, args):
-    """One way of training on test images."""
-    classifier = network(method, best["beta"], args)
-    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
+def judge(method, best, args, fit):
+    """One way of training on test images, by the net's own confidence and by ODIN."""
+    train, (X, y) = training_rows(args)
+    classifier, seconds = timed(partial(taught, method, best["beta"], *train, args, fit))
+    classes = classifier.classes_
+    temperature = fit_temperature(classifier.predict_log_proba(X), np.searchsorted(classes, y))
     X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
-    odin = best["temperature"], best["step"]
-    return best | judged(classifier, X, y, unknown(args), odin) | {"seconds": seconds}
+    X, sets = flat(X, args), unknown(args)
+    log_proba = classifier.predict_log_proba(X)
+    metrics = {
+        "accuracy": classifier.score(X, y),
+        "ece": calibration_error(log_proba, y, classes),
+        "ece, temperature": calibration_error(
+            log_softmax(log_proba / temperature, axis=1), y, classes
+        ),
+        "spread": log_proba.std(axis=0).max(),  # near zero where the net has died
+        "seconds": seconds,
+    }
+    for detector, odin in (("baseline", ()), ("ODIN", (best["temperature"], best["step"]))):
+        inside = scores(classifier, X, *odin)
+        for name, rows in sets.items():
+            outside = scores(classifier, rows, *odin)
+            report = ood_report(*both(inside, outside))
+            metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
+            if not odin:
+                metrics |= {"sure of the known": (inside > SURE).mean()}
+                metrics |= {f"sure of {name}": (outside > SURE).mean()}
+    return (
+        best
+        | metrics
+        | {"sure of the known": (np.exp(classifier.score_samples(X)) > SURE).mean()}
+    )
 
 
-def image_tables(args):
+def image_tables(args, name="lee", fit=fit):
     """Every way of training, its settings chosen first."""
     gray = args.inside == "mnist"
-    args.seen = args.seen or ("fashion_mnist" if gray else "tinyimagenet")
-    args.out = args.out or (["notmnist", "omniglot"] if gray else ["tinyimagenet"])
-    store = Store("lee", args.results)
+    args.seen = args.seen or ("fashion_mnist" if gray else "mnist")
+    args.out = args.out or (["notmnist", "omniglot"] if gray else ["tinyimagenet", "notmnist"])
+    store = Store(name, args.results)
     keys = ("net", "rows", "test_rows", "epochs", "batch_size", "lr", "channels", "seen")
-    settings = chosen(args, *keys)
-    for method in args.methods:
+    settings = chosen(args, *keys) | {"device": getattr(args, "device", None)}
+    for seed, method in product(range(args.seeds), args.methods):
+        args.seed = seed
         like = "joint GAN" if "GAN" in method else method
-        where = "images, choice", args.inside, like, args.seed
-        store.run(partial(choose, like, args), *where, **settings)
-        best = store.numbers(like, "images, choice", args.inside, args.seed, **settings)
-        compute = partial(judge, method, best, args)
-        store.run(compute, "images", args.inside, method, args.seed, **settings)
+        where = "images, choice", args.inside, like, seed
+        store.run(partial(choose, like, args, fit), *where, **settings)
+        best = store.numbers(like, "images, choice", args.inside, seed, **settings)
+        compute = partial(judge, method, best, args, fit)
+        store.run(compute, "images", args.inside, method, seed, **settings)
 
 
 PARTS = {"toys": toys, "collapse": collapses, "images": image_tables}
 OPTIONS = """
     --epochs 100 --seeds 5 --net small_cnn --rows --test-rows --batch-size 64 --lr 2e-4
-    --channels 128 --seed 0 --seen"""
+    --channels 128 --seen --betas 0.1 1.0"""
 
 
-def main():
-    cli = parser(__doc__, "lee", OPTIONS, PARTS)
+def command_line(name, doc=__doc__, parts=None):
+    """Options of the images, for this script and the one for a GPU."""
+    cli = parser(doc, name, OPTIONS, parts)
     cli.add_argument("--in", dest="inside", default="mnist", choices=("mnist", "cifar10"))
     cli.add_argument("--out", nargs="+", help="names of test outliers")
     cli.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    args = cli.parse_args()
+    return cli
+
+
+def main():
+    args = command_line("lee", parts=PARTS).parse_args()
     PARTS[args.part](args)
 
 

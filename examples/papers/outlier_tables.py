@@ -11,16 +11,20 @@ want many epochs, others are overfitted soon. So every split chooses each net's 
 max softmax's too, by AUROC on classes held out of its own training part (one inner split).
 The other settings (two layers of 256, cosine schedule, the sampler's quantile of 0.05 and
 steps of up to 20 standard deviations) are the same everywhere and were found on other inner
-splits; ``--candidates`` prints such a comparison, which no test enters.
+splits.
 
 ``--defaults`` judges the classifiers as they come, beside a plain net as it comes: every
-parameter is the default.
+parameter is the default. ``--choice`` compares what might be the confident net's defaults, on
+classes held out of the training part.
 
     python examples/papers/outlier_tables.py pendigits_multiclass   # and the other tables
+    python examples/papers/outlier_tables.py dry_bean --defaults --rows 4000
+    python examples/papers/outlier_tables.py dry_bean --choice --rows 4000 --splits 2
 """
 
 import tempfile
 from functools import partial
+from itertools import product
 
 import numpy as np
 from joblib import Memory
@@ -55,8 +59,7 @@ TRIALS = {
 }
 # Overlaps the data, reaches far beyond them.
 LOOSE = BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
-NEAR = BoundaryOutliers(quantile=0.05)
-TIGHT = BoundaryOutliers(quantile=0.95)
+CANDIDATES = {"boundary": "boundary", "loose": LOOSE, "median": BoundaryOutliers(quantile=0.5)}
 FOLDER = tempfile.TemporaryDirectory()
 
 
@@ -113,10 +116,15 @@ def judged(models, X, y, train, test):
     return found
 
 
+def held_out(X, y):
+    """A split of a training part like that of the test: other classes are left out."""
+    splitter = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
+    return next(splitter.split(X, y))
+
+
 def run_split(X, y, train, test, seed):
     """The test of one split: every net with its epochs chosen, and the peers."""
-    held_out = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
-    inner = next(held_out.split(X[train], y[train]))
+    inner = held_out(X[train], y[train])
     trials = {}
     for epochs in EPOCHS:
         models = {name: net.set_params(max_epochs=epochs) for name, net in nets(seed).items()}
@@ -128,40 +136,35 @@ def run_split(X, y, train, test, seed):
     return judged(chosen | peers(seed), X, y, train, test)
 
 
-def compare_candidates(X, y, train):
-    """On classes held out of a training part, which a test never sees."""
-    candidates = {
-        f"{kind.__name__}, {name}, {epochs} epochs": kind(
-            outliers=outliers, beta=1.0, max_epochs=epochs, random_state=0, **NET
-        )
-        for kind in (ConfidentClassifier, RejectClassifier)
-        for name, outliers in {"loose": LOOSE, "near": NEAR, "tight": TIGHT}.items()
-        for epochs in EPOCHS
-    }
-    held_out = LeaveClassesOut(n_out=0.3, n_splits=2, test_size=0.3, random_state=1)
-    for inner in held_out.split(X[train], y[train]):
-        print(judged(candidates, X[train], y[train], *inner), flush=True)
+def choice(X, y, train, seed):
+    """Weights of the outliers and where they are, in the confident net."""
+    models = {"max softmax": SoftmaxClassifier(random_state=seed)}
+    for (name, outliers), beta in product(CANDIDATES.items(), (0.03, 0.1, 0.3)):
+        settings = {"outliers": outliers, "beta": beta, "random_state": seed}
+        models[f"{name}, beta {beta}"] = ConfidentClassifier(**settings)
+    return judged(models, X[train], y[train], *held_out(X[train], y[train]))
 
 
 def main():
     cli = parser(__doc__, "outlier_tables", "--splits 5 --rows", ("digits", *CLASS_TABLES))
-    cli.add_argument("--candidates", action="store_true")
-    cli.add_argument("--defaults", action="store_true")
+    for option in ("--defaults", "--choice"):
+        cli.add_argument(option, action="store_true")
     args = cli.parse_args()
     is_digits = args.part == "digits"
     X, y = load_digits(return_X_y=True) if is_digits else table(args.part, args.rows)
     splitter = LeaveClassesOut(n_out=0.3, n_splits=5, test_size=0.3, random_state=0)
-    splits = list(splitter.split(X, y))
-    if args.candidates:
-        compare_candidates(X, y, splits[0][0])
-        return
-    store = Store("outlier_defaults" if args.defaults else "outlier_tables", args.results)
-    for number, (train, test) in enumerate(splits[: args.splits]):
-        compute, settings = partial(run_split, X, y, train, test, number), TRIALS
+    is_default = args.defaults or args.choice
+    store = Store("outlier_defaults" if is_default else "outlier_tables", args.results)
+    experiment = "choice" if args.choice else "classes left out"
+    settings = {} if is_default else TRIALS
+    for number, (train, test) in zip(range(args.splits), splitter.split(X, y), strict=False):
+        compute = partial(run_split, X, y, train, test, number)
         if args.defaults:
-            compute, settings = partial(judged, defaults(number), X, y, train, test), {}
+            compute = partial(judged, defaults(number), X, y, train, test)
+        elif args.choice:
+            compute = partial(choice, X, y, train, number)
         where = {"data": args.part, "seed": number, "rows": args.rows}
-        store.run(compute, "classes left out", **where, **settings)
+        store.run(compute, experiment, **where, **settings)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,16 @@ points: the share of the box that the confident net answers with more than .95, 
 the reject net rejects, both along rays out to radius 10,000, and how many of 36 sectors of
 each ring the made outliers reach.
 
+``--sigma`` and ``--width`` (of both layers) are tried at other values, too.
+
 ``--dimensions``: the classifiers as they come, on four Gaussians in 2 to 200 dimensions: how
 many fresh rows are refused or named wrongly, and how many are refused far out. Distances are in
 units of the radius that holds 99 % of a cluster.
 
     python examples/papers/vernekar.py
-    python examples/papers/vernekar.py --dimensions 2 3 10 20 50 200 --seeds 2
+    python examples/papers/vernekar.py --sigma 1.0 --sources ring box --seeds 3
+    python examples/papers/vernekar.py --width 50 --sources ring --seeds 3
+    python examples/papers/vernekar.py --dimensions 2 3 10 20 50 200 --seeds 3
     python examples/papers/figures.py vernekar
 """
 
@@ -29,25 +33,27 @@ from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, Reje
 from sklearn_ood.datasets import make_two_gaussians
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
-TIMES = (1.25, 1.5, 2, 3, 10, 100, 1000)
+TIMES = (1.25, 1.5, 2, 3, 10, 100, 1000, 10_000)
 BATCH_SIZE = 128
 DEFAULTS = {"reject": RejectClassifier, "confident": ConfidentClassifier}
 RADII = (20, 50, 100, 1000, 10_000)
 BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
 GAN = GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
+CLOSE = ("ring", "boundary sampler")
 CLASSIFIERS = {
-    "confident": ConfidentClassifier(toy_network, beta=1.0),
-    "reject": RejectClassifier(toy_network, beta=1.0),
-    "reject, beta 0.3": RejectClassifier(toy_network, beta=0.3),
+    "confident": ConfidentClassifier(beta=1.0),
+    "reject": RejectClassifier(beta=1.0),
+    "reject, beta 0.3": RejectClassifier(beta=0.3),
 }
 
 
-def fit(kind, source, seed, sigma, epochs):
+def fit(kind, source, seed, sigma, epochs, width=500):
     """A classifier taught two Gaussians and outliers of a source."""
     outliers = {"ring": "boundary", "box": "box"}.get(source)
     X, y = make_two_gaussians(1000, sigma=sigma, outliers=outliers, random_state=seed)
     classifier = clone(CLASSIFIERS[kind]).set_params(
+        module=partial(toy_network, width=width),
         outliers=SOURCES[source],
         max_epochs=epochs,
         batch_size=BATCH_SIZE,
@@ -85,9 +91,9 @@ def made(classifier, source, seed, sigma):
     return BOUNDARY(X, y, 2000, seed)
 
 
-def run(kind, source, seed, sigma, epochs):
+def run(kind, source, seed, sigma, **settings):
     """All that is measured of one classifier."""
-    classifier = fit(kind, source, seed, sigma, epochs)
+    classifier = fit(kind, source, seed, sigma, **settings)
     X, y = make_two_gaussians(
         2000, sigma=sigma, outliers="box", n_outliers=20_000, random_state=1000 + seed
     )
@@ -111,10 +117,8 @@ def run(kind, source, seed, sigma, epochs):
 
 
 def kinds_for(source):
-    """A joint GAN is the confident net's; less weight on outliers is for those close by."""
-    if source == "joint GAN":
-        return ["confident"]
-    return [kind for kind in CLASSIFIERS if "beta" not in kind or source != "box"]
+    """Less weight on outliers is for those close by."""
+    return [kind for kind in CLASSIFIERS if "beta" not in kind or source in CLOSE]
 
 
 def clusters(n_features, seed, n=2000, n_fresh=4000, apart=6.5):
@@ -161,7 +165,7 @@ def dimensions(args):
 
 
 def main():
-    cli = parser(__doc__, "vernekar", "--seeds 5 --sigma 2.0 --epochs 60")
+    cli = parser(__doc__, "vernekar", "--seeds 5 --sigma 2.0 --epochs 60 --width 500")
     cli.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     cli.add_argument("--dimensions", nargs="+", type=int, help="of four Gaussians")
     args = cli.parse_args()
@@ -169,12 +173,14 @@ def main():
         dimensions(args)
         return
     store = Store("vernekar", args.results)
-    settings = chosen(args, "sigma", "epochs")
-    keys = settings | {"batch_size": BATCH_SIZE, "net": "500-500"}
+    settings = chosen(args, "sigma", "epochs", "width")
+    others = ", other settings" * ((args.sigma, args.width) != (2.0, 500))
+    keys = chosen(args, "sigma", "epochs") | {"batch_size": BATCH_SIZE}
+    keys["net"] = f"{args.width}-{args.width}"
     for seed, source in product(range(args.seeds), args.sources):
         for kind in kinds_for(source):
             compute = partial(run, kind, source, seed, **settings)
-            store.run(compute, "two Gaussians", source, kind, seed, **keys)
+            store.run(compute, "two Gaussians" + others, source, kind, seed, **keys)
 
 
 if __name__ == "__main__":

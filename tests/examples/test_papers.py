@@ -74,11 +74,11 @@ def test_the_loop_for_a_gpu_takes_the_papers_steps(monkeypatch):
     monkeypatch.syspath_prepend(PAPERS)
     import lee_gpu
 
-    monkeypatch.setattr(lee_gpu, "SHAPE", (3, 8, 8))
     rng = np.random.RandomState(0)
     X, y = rng.rand(48, 192).astype(np.float32), np.arange(48) % 3
     gan = GANOutliers(n_channels=2, latent_dim=5, pull_away=0.5)
-    net = lee_gpu.prepared(ConfidentClassifier(), X, 3, lr=2e-4, beta=0.3, gan=gan)
+    classifier = ConfidentClassifier(outliers=gan, beta=0.3, lr=2e-4, input_shape=(3, 8, 8))
+    net = lee_gpu.prepared(classifier, X, y, X[:0])
     networks = net.module_, net.generator_, net.discriminator_
     before, theirs = deepcopy(networks), deepcopy(networks)
     torch.manual_seed(1)
