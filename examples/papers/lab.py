@@ -33,6 +33,12 @@ ANOMALY_TABLES = (
     *("cardio", "cover", "letter", "mammography", "musk"),
     *("pendigits", "satimage-2", "shuttle", "thyroid"),
 )
+ADBENCH = (
+    *("ALOI", "breastw", "campaign", "Cardiotocography", "celeba", "donors", "glass"),
+    *("Hepatitis", "InternetAds", "landsat", "Lymphography", "mnist", "Pima", "skin", "smtp"),
+    *("Stamps", "vertebral", "WBC", "WDBC", "wine", "WPBC", "yeast", *ANOMALY_TABLES),
+)
+IMAGE = (1, 28, 28)
 WINE_GRADES = (5.5, 6.5)
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 KEYS = ("experiment", "data", "method", "seed", "settings")
@@ -160,14 +166,15 @@ class Experiment:
 
     def __call__(self, run):
         self.run = run
-        PARTS.setdefault(run.__name__.replace("_", "-"), []).append(self)
+        if run.__module__ == "__main__":
+            PARTS.setdefault(run.__name__.replace("_", "-"), []).append(self)
         return run
 
     def repeat(self, args, page):
         """Run what is not on record."""
         args.store = Store(self.page or page, args.results)
         named = [each.split()[0].replace("-", "_") for each in self.options.split("--")[1:]]
-        methods = [m for m in self.methods if m is None or m in (args.methods or self.methods)]
+        methods = self.methods if None in self.methods else args.methods or self.methods
         runs = product(args.seeds or range(self.seeds), args.data or self.data, methods)
         for seed, where, method in runs:
             fixed = self.settings(method) if callable(self.settings) else self.settings
@@ -186,12 +193,11 @@ def main(doc, page):
     )
     names = cli.add_subparsers(dest="part", required=True)
     for name, experiments in PARTS.items():
-        if experiments[0].run.__module__ == "__main__":
-            part = names.add_parser(name, help=experiments[0].run.__doc__.splitlines()[0])
-            add_options(part, page, "".join(e.options + e.effort for e in experiments))
-            part.add_argument("--data", nargs="+", help="some of the sets")
-            part.add_argument("--seeds", nargs="+", type=int, help="some of the seeds")
-            part.add_argument("--methods", nargs="+", help="some of the methods")
+        part = names.add_parser(name, help=experiments[0].run.__doc__.splitlines()[0])
+        add_options(part, page, experiments[0].options + experiments[0].effort)
+        part.add_argument("--data", nargs="+", help="some of the sets")
+        part.add_argument("--seeds", nargs="+", type=int, help="some of the seeds")
+        part.add_argument("--methods", nargs="+", help="some of the methods")
     args = cli.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     for experiment in PARTS[args.part]:
@@ -279,6 +285,20 @@ def some_rows(X, y, n_rows, seed=0):
     """A random part of the rows, at most ``n_rows``; None is all of them, shuffled."""
     chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]
     return X[chosen], y[chosen]
+
+
+def some_pairs(X, y, n_rows, seed):
+    """A random part of a frame's rows, and of these the ones that are not alone in a class."""
+    chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]
+    labels, counts = np.unique(y[chosen], return_counts=True)
+    chosen = chosen[np.isin(y[chosen], labels[counts > 1])]
+    return X.iloc[chosen], y[chosen]
+
+
+def some_images(loaded, n_rows, seed):
+    """A random part of images, in float32."""
+    X, y = some_rows(*loaded, n_rows, seed)
+    return X.astype(np.float32), y
 
 
 def left_out(y, seed):

@@ -1,14 +1,14 @@
 """Tables as people have them: the default classifier and the density, beside single ones.
 
-    python examples/papers/mixed_tables.py known     # every class is taught
-    python examples/papers/mixed_tables.py left_out  # 30 % of the classes are not
+    python examples/papers/mixed_tables.py known       # every class is taught
+    python examples/papers/mixed_tables.py left-out    # 30 % of the classes are not
 
 ``known`` compares ``TableClassifier`` with what it is made of and might be made of, each by
 itself on the same rows: at most ``--rows`` random rows teach, at most 4,000 others test. The
 area under the risk-coverage curve (AURC) ranks by the largest probability. Anomaly tables are
 read as two classes, wine as three grades. The seconds are those of the processor.
 
-``left_out`` compares ``TableDensity`` with a Gaussian mixture a class and the nearest row, both
+``left-out`` compares ``TableDensity`` with a Gaussian mixture a class and the nearest row, both
 on a ``TableEncoder``: AUROC of rows of the classes left out; the same where 20 % more of the
 test's cells are blank, and the share of known rows accepted then; the share accepted with a new
 category in the column where that is worst, and in all. Without any, 95 % are accepted.
@@ -16,10 +16,8 @@ category in the column where that is worst, and in all. Without any, 95 % are ac
 
 import time
 import warnings
-from functools import partial
 
 import numpy as np
-import pandas as pd
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -42,7 +40,6 @@ from sklearn_ood import (
     TableEncoder,
 )
 from sklearn_ood.metrics import aurc_score, auroc
-from sklearn_ood.model_selection import LeaveClassesOut
 
 ANOMALIES = (
     *("Cardiotocography", "mammography", "thyroid", "yeast", "Pima", "campaign"),
@@ -50,17 +47,13 @@ ANOMALIES = (
 )
 TABLES = (*data.FRAMES, *lab.CLASS_TABLES, "wine_quality", *ANOMALIES)
 LEFT_OUT = ("soybean", "segment", "hypothyroid", *lab.CLASS_TABLES)
-WINE_GRADES = (5.5, 6.5)
-MAX_TEST_ROWS, ACCEPTED, BLANK = 4000, 0.95, 0.2
+MAX_TEST_ROWS, ACCEPTED, BLANK, ROWS = 4000, 0.95, 0.2, "--rows 3000"
 
 
 def frame(name):
-    """A table as a frame without empty columns, and its labels."""
-    if name in data.FRAMES:
-        X, y = data.load_frame(name)
-        return X.dropna(axis=1, how="all"), y.to_numpy().astype(str)
-    X, y = data.load_tabular(name, return_X_y=True)
-    return pd.DataFrame(X), np.digitize(y, WINE_GRADES) if name == "wine_quality" else y
+    """A table without empty columns, and its labels."""
+    X, y = lab.frame(name)
+    return X.dropna(axis=1, how="all"), y
 
 
 def singles(seed):
@@ -82,7 +75,17 @@ def singles(seed):
     }
 
 
-def run_known(name, seed, args):
+def fitted(model, X, y):
+    """Seconds of the processor that a fit takes."""
+    start = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    return time.process_time() - start
+
+
+@lab.Experiment("known", TABLES, options=ROWS)
+def known(args, name, seed):
     """Accuracy, AURC and log loss of every classifier on one split."""
     X, y = frame(name)
     order = np.random.RandomState(seed).permutation(len(X))
@@ -91,9 +94,7 @@ def run_known(name, seed, args):
     found = {}
     models = singles(seed) | {"default": TableClassifier(random_state=seed)}
     for label, model in models.items():
-        start = time.process_time()
-        model.fit(X.iloc[taught], y[taught])
-        seconds = time.process_time() - start
+        seconds = fitted(model, X.iloc[taught], y[taught])
         proba, truth = model.predict_proba(X.iloc[test]), y[test]
         answers = model.classes_[proba.argmax(axis=1)]
         of_truth = (proba * (truth[:, None] == model.classes_)).sum(axis=1)
@@ -106,14 +107,11 @@ def run_known(name, seed, args):
     return found
 
 
-def run_left_out(name, seed, args):
+@lab.Experiment("left_out", LEFT_OUT, seeds=5, options=ROWS)
+def left_out(args, name, seed):
     """Unknown classes, blank cells and new categories, for every density on one split."""
-    X, y = frame(name)
-    chosen = np.random.RandomState(seed).permutation(len(X))[: args.rows]
-    counts = dict(zip(*np.unique(y[chosen], return_counts=True), strict=True))
-    chosen = chosen[[counts[label] > 1 for label in y[chosen]]]
-    X, y = X.iloc[chosen], y[chosen]
-    taught, test = list(LeaveClassesOut(0.3, 5, random_state=0).split(X, y))[seed]
+    X, y = lab.some_pairs(*frame(name), args.rows, seed)
+    taught, test = lab.left_out(y, seed)
     is_in, X_test = np.isin(y[test], y[taught]), X.iloc[test]
     blank = X_test.mask(np.random.RandomState(seed).rand(*X_test.shape) < BLANK)
     columns = list(X.select_dtypes(exclude="number"))
@@ -125,9 +123,7 @@ def run_left_out(name, seed, args):
     }
     found = {}
     for label, model in models.items():
-        start = time.process_time()
-        model.fit(X.iloc[taught], y[taught])
-        seconds = time.process_time() - start
+        seconds = fitted(model, X.iloc[taught], y[taught])
         scores, blanked = model.score_samples(X_test), model.score_samples(blank)
         threshold = np.quantile(scores[is_in], 1 - ACCEPTED)
 
@@ -142,30 +138,11 @@ def run_left_out(name, seed, args):
         }
         if columns:
             new = [accepted(X_test.assign(**{each: "new"})) for each in columns]
-            found[label]["accepted, one new"] = min(new)
             everywhere = X_test.assign(**dict.fromkeys(columns, "new"))
-            found[label]["accepted, all new"] = accepted(everywhere)
+            found[label] |= {"accepted, one new": min(new)}
+            found[label] |= {"accepted, all new": accepted(everywhere)}
     return found
 
 
-PARTS = {"known": (run_known, TABLES, 1), "left_out": (run_left_out, LEFT_OUT, 5)}
-
-
-def main():
-    cli = lab.parser(__doc__, "mixed_tables")
-    cli.add_argument("part", choices=PARTS)
-    cli.add_argument("--data", nargs="+")
-    cli.add_argument("--seeds", nargs="+", type=int)
-    cli.add_argument("--rows", type=int, default=3000, help="that teach; left_out: in all")
-    args = cli.parse_args()
-    run, names, n_seeds = PARTS[args.part]
-    store = lab.Store("mixed_tables", args.results)
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    for seed in args.seeds or range(n_seeds):
-        for name in args.data or names:
-            compute = partial(run, name, seed, args)
-            store.run(compute, args.part, name, seed=seed, rows=args.rows)
-
-
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "mixed_tables")

@@ -6,18 +6,15 @@ others two fifths as many calibrate the promise, and at most 5,000 test. What ta
 sees categories as indicators and numbers standardised; ADBench's tables are read as two
 classes.
 
-    python examples/papers/selective_tables.py                # all tables, three splits
-    python examples/papers/selective_tables.py --rows 500     # with fewer rows that train
+    python examples/papers/selective_tables.py known                # all tables, three splits
+    python examples/papers/selective_tables.py known --rows 500     # fewer rows that train
 
 ``risk`` is 1.5 times the error rate of the combination on the calibrating rows, the same for
 all; ``coverage`` is what :class:`SelectiveClassifier` then answers, 0 where it can promise
 nothing (``delta=0.05``), and ``risk`` what is wrong of it.
 """
 
-from functools import partial
-
 import numpy as np
-import pandas as pd
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -32,8 +29,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import lab
-from data import data_folder
-from lab import timed
 from sklearn_ood import CombinedClassifier, SelectiveClassifier
 from sklearn_ood.metrics import aurc_score
 
@@ -43,21 +38,8 @@ TWO_CLASSES = (
     *("Cardiotocography", "Pima", "breastw", "campaign", "celeba", "cover", "landsat"),
     *("mammography", "satimage-2", "shuttle", "thyroid", "yeast"),
 )
-GRADES = (5.5, 6.5)
 MAX_TEST_ROWS = 5000
 SHARES = {"aurc_none": 0.0, "aurc_twentieth": 0.05, "aurc_half": 0.5}
-
-
-def frame(name):
-    """A table with its labels; wine has three grades."""
-    if name in MIXED:
-        X = pd.read_csv(data_folder(None) / "mixed" / f"{name}.csv")
-        return X, X.pop("target").to_numpy()
-    if name in CLASSES:
-        X, y = lab.table(name)
-        return pd.DataFrame(X), np.digitize(y, GRADES) if name == "wine_quality" else y
-    X, y = lab.anomaly_table(name)
-    return pd.DataFrame(X), y
 
 
 def encoded(model):
@@ -94,49 +76,34 @@ def promised(model, risk, rows, labels, X, y):
     return {"coverage": accepted.mean(), "risk": wrong.mean() if len(wrong) else 0.0}
 
 
-def run(name, seed, args):
+@lab.Experiment("known rows", MIXED + CLASSES + TWO_CLASSES, seeds=3, options="--rows 2000")
+def known(args, name, seed):
     """One split of a table."""
-    X, y = frame(name)
+    X, y = lab.frame(name)
     n = min(args.rows, len(X) // 2)
     order = np.random.RandomState(seed).permutation(len(X))[: n + 2 * n // 5 + MAX_TEST_ROWS]
-    train, calibrate, test = np.split(order, [n, n + 2 * n // 5])
-    train, calibrate, test = ((X.iloc[part], y[part]) for part in (train, calibrate, test))
-    combined, seconds = timed(lambda: CombinedClassifier(random_state=seed).fit(*train))
-    own = combined.classifier_
-    models = {name: model.fit(*train) for name, model in peers(seed).items()}
-    error = (combined.predict(calibrate[0]) != calibrate[1]).mean()
-    risk = max(1.5 * error, 1 / len(order))
+    parts = np.split(order, [n, n + 2 * n // 5])
+    train, calibrate, (X, y) = ((X.iloc[part], y[part]) for part in parts)
+    combined, seconds = lab.timed(lambda: CombinedClassifier(random_state=seed).fit(*train))
+    models = {"combined": combined, "its probability": combined.classifier_}
+    models |= {name: model.fit(*train) for name, model in peers(seed).items()}
+    risk = max(1.5 * (1 - combined.score(*calibrate)), 1 / len(order))
     scores = {}
-    for label, model in {"combined": combined, "its probability": own, **models}.items():
-        log_p = model.predict_proba(test[0]).max(axis=1)
-        answers = model.predict(test[0])
-        ranks = combined.confidence(test[0]) if model is combined else log_p
+    for label, model in models.items():
+        answers, ranks = model.predict(X), model.predict_proba(X).max(axis=1)
+        ranks = combined.confidence(X) if model is combined else ranks
         scores[label] = {
-            "aurc": aurc_score(test[1], answers, ranks),
-            "accuracy": (answers == test[1]).mean(),
-            "wrong": (answers != test[1]).sum(),
-        } | promised(model, risk, *calibrate, *test)
-    answers = combined.predict(test[0])
+            "aurc": aurc_score(y, answers, ranks),
+            "accuracy": (answers == y).mean(),
+            "wrong": (answers != y).sum(),
+        } | promised(model, risk, *calibrate, X, y)
+    answers = combined.predict(X)
     for metric, share in SHARES.items():
-        ranks = combined.set_params(outlier_share=share).confidence(test[0])
-        scores["combined"][metric] = aurc_score(test[1], answers, ranks)
+        ranks = combined.set_params(outlier_share=share).confidence(X)
+        scores["combined"][metric] = aurc_score(y, answers, ranks)
     scores["combined"] |= {"fit seconds": seconds, "promise": risk}
     return scores
 
 
-def main():
-    cli = lab.parser(__doc__, "selective_tables")
-    cli.add_argument("--data", nargs="+", default=[*MIXED, *CLASSES, *TWO_CLASSES])
-    cli.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    cli.add_argument("--rows", type=int, default=2000, help="at most, to teach")
-    args = cli.parse_args()
-    store = lab.Store("selective_tables", args.results)
-    for seed in args.seeds:
-        for name in args.data:
-            store.run(
-                partial(run, name, seed, args), "known rows", name, seed=seed, rows=args.rows
-            )
-
-
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "selective_tables")
