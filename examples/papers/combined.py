@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
 
 import lab
-from peers import detectors, odin, pyod, rescored, scaled, score, virtual_logit
+from peers import OneClass, detectors, odin, pyod, rescored, scaled, score, virtual_logit
 from selective_tables import MIXED
 from sklearn_ood import (
     CombinedClassifier,
@@ -89,14 +89,16 @@ def image_peers(net, seed):
     features = NetFeatures(FrozenEstimator(net))
     peers = {
         "max softmax": FrozenEstimator(net),
-        "energy": FrozenEstimator(rescored(net, score_function="energy")),
-        "max logit": FrozenEstimator(rescored(net, score_function="max_logit")),
-        "ODIN": FrozenEstimator(odin(net)),
+        "energy": rescored(net, score_function="energy"),
+        "max logit": rescored(net, score_function="max_logit"),
+        "ODIN": odin(net),
         "ViM": virtual_logit(net),
         f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": make_pipeline(
-            features, NeighborDistance(50, **some)
+            features, OneClass(NeighborDistance(50, **some))
         ),
-        f"nearest of {MAX_NEIGHBOR_ROWS:,} training images, pixels": NeighborDistance(**some),
+        f"nearest of {MAX_NEIGHBOR_ROWS:,} training images, pixels": OneClass(
+            NeighborDistance(**some)
+        ),
         "PCA a class, reconstruction": GenerativeClassifier(
             PCAGenerator(64), similarity="l2", validation_fraction=0
         ),
@@ -180,10 +182,7 @@ def images(args, name, seed):
     detector = CombinedClassifier(input_shape=lab.IMAGE, random_state=seed)
     detector, seconds = lab.kept(path, lambda: detector.fit(X, y))
     net = detector.classifier_
-    models = {}
-    for label, peer in image_peers(net, seed).items():
-        one_class = isinstance(peer, NeighborDistance) or label.startswith("k-NN")
-        models[label] = peer.fit(X, np.ones(len(X)) if one_class else y)
+    models = {label: peer.fit(X, y) for label, peer in image_peers(net, seed).items()}
 
     def all_scores(rows):
         few = {"few lit pixels": -(rows > 0.5).sum(axis=1).astype(float)}

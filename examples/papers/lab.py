@@ -21,6 +21,7 @@ import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
 from peers import score
+from sklearn_ood import RejectClassifier
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
 from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.nets._modules import mlp
@@ -146,7 +147,7 @@ class Experiment:
     seeds : int
         How many.
     options : str
-        What the command line may set and the results name, as :func:`add_options` reads it.
+        What the command line may set and the results name, as :func:`command_line` reads it.
     effort : str
         The same for what the results do not name.
     settings : dict or callable
@@ -167,7 +168,7 @@ class Experiment:
     def __call__(self, run):
         self.run = run
         if run.__module__ == "__main__":
-            PARTS.setdefault(run.__name__.replace("_", "-"), []).append(self)
+            PARTS[run.__name__.replace("_", "-")] = self
         return run
 
     def repeat(self, args, page):
@@ -175,57 +176,56 @@ class Experiment:
         args.store = Store(self.page or page, args.results)
         named = [each.split()[0].replace("-", "_") for each in self.options.split("--")[1:]]
         methods = self.methods if None in self.methods else args.methods or self.methods
-        runs = product(args.seeds or range(self.seeds), args.data or self.data, methods)
+        seeds = map(int, args.seeds or range(self.seeds))
+        runs = product(seeds, args.data or self.data, methods)
         for seed, where, method in runs:
             fixed = self.settings(method) if callable(self.settings) else self.settings
-            given = argparse.Namespace(**vars(args) | fixed)
-            inputs = (given, where, seed, method)[: 3 if method is None else 4]
+            args.recorded = chosen(args, *named) | {
+                key: value.format(**vars(args)) if isinstance(value, str) else value
+                for key, value in fixed.items()
+            }
+            inputs = (args, where, seed, method)[: 3 if method is None else 4]
             name = self.name.format(**vars(args) | {"data": where})
             where = None if "{data}" in self.name else where
-            settings = chosen(args, *named) | fixed
-            args.store.run(partial(self.run, *inputs), name, where, method, seed, **settings)
+            compute = partial(self.run, *inputs)
+            args.store.run(compute, name, where, method, seed, **args.recorded)
 
 
 def main(doc, page):
     """The command line of a script: which of its experiments is run, and on what."""
-    cli = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    some = " --data + --seeds + --methods +"
+    options = {name: (page, f"{e.options} {e.effort}{some}") for name, e in PARTS.items()}
+    args = command_line(doc, options)
+    PARTS[args.part].repeat(args, page)
+
+
+def command_line(doc, parts):
+    """Read a command line; ``parts`` have a page, that names a cache, and options each.
+
+    The options are written as a command line with the defaults, which say the types: a number
+    or None where there is none, ``+`` where it takes several texts.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    cli = argparse.ArgumentParser(description=doc, formatter_class=raw)
     names = cli.add_subparsers(dest="part", required=True)
-    for name, experiments in PARTS.items():
-        part = names.add_parser(name, help=experiments[0].run.__doc__.splitlines()[0])
-        add_options(part, page, experiments[0].options + experiments[0].effort)
-        part.add_argument("--data", nargs="+", help="some of the sets")
-        part.add_argument("--seeds", nargs="+", type=int, help="some of the seeds")
-        part.add_argument("--methods", nargs="+", help="some of the methods")
+    for name, (page, options) in parts.items():
+        part, cache = (
+            names.add_parser(name),
+            Path(tempfile.gettempdir()) / f"sklearn_ood_{page}",
+        )
+        part.add_argument(
+            "--results", type=Path, default=RESULTS, help="folder of the CSV files"
+        )
+        part.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
+        for option in options.split("--")[1:]:
+            option, *value = option.split()
+            default = number(*value) if value and value != ["+"] else None
+            kind = type(default) if default is not None else str if value else number
+            nargs = "+" if value == ["+"] else None
+            part.add_argument(f"--{option}", type=kind, nargs=nargs, default=default)
     args = cli.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
-    for experiment in PARTS[args.part]:
-        experiment.repeat(args, page)
-
-
-def parser(doc, page, options=""):
-    """A command line of one part."""
-    cli = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_options(cli, page, options)
-    return cli
-
-
-def add_options(cli, page, options):
-    """Where results and trained models go, and options written as a command line.
-
-    Their values are the defaults, which say the types: a number or None where there is none.
-    """
-    cache = Path(tempfile.gettempdir()) / f"sklearn_ood_{page}"
-    cli.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
-    cli.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
-    for option in options.split("--")[1:]:
-        name, *value = option.split()
-        default = number(*value) if value else None
-        kind = number if default is None else type(default)
-        cli.add_argument(f"--{name}", type=kind, default=default)
+    return args
 
 
 def chosen(args, *names):
@@ -326,6 +326,8 @@ def compared(models, X, y, train, test, answering=None, unlabelled=()):
         _, seconds = timed(partial(model.fit, rows, labels))
         answers = model.predict(queries) if name == answering else answers
         found[name] = measured(inside, score(model, queries), y[test], answers)
+        if isinstance(model, RejectClassifier):
+            found[name]["known refused"] = (model.score_samples(queries[inside]) < 0).mean()
         if labels is not None and hasattr(model, "classes_"):
             accuracy = model.score(queries[inside], y[test][inside])
             found[name] |= {"accuracy": accuracy, "seconds": seconds}

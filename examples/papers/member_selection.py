@@ -228,7 +228,7 @@ def image_members(net):
     # A generative classifier that needs no calibration of its own.
     pca = GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
     return {
-        "energy": FrozenEstimator(rescored(net, score_function="energy")),
+        "energy": rescored(net, score_function="energy"),
         "conv pca": make_pipeline(conv, pca),
         "conv neighbors": make_pipeline(conv, nearest),
         "conv neighbors, angle": make_pipeline(conv, Normalizer(), nearest),
