@@ -102,11 +102,11 @@ class OneClass(BaseEstimator):
         self.detector = detector
 
     def fit(self, X, y=None):
-        self.detector.fit(X)
+        self.detector_ = self.detector.fit(X)
         return self
 
     def score_samples(self, X):
-        return self.detector.score_samples(X)
+        return self.detector_.score_samples(X)
 
 
 def rescored(net, **settings):
