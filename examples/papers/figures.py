@@ -198,7 +198,7 @@ def draw_spigler(args, store):
     figure, axes = panels(2, 3.5, len(DATA), sharex=True, sharey=True)
     for row, (data, name) in zip(axes, DATA.items(), strict=True):
         curves = {}
-        for level, method, _, (value,) in store.runs_of(f"open set {data}"):
+        for level, method, _, value in store.runs_of(f"open set {data}"):
             curves.setdefault(method, {}).setdefault(float(level), []).append(value)
         for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
             for method, levels in sorted(curves.items()):

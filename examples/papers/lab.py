@@ -4,6 +4,7 @@ A script lists its experiments and calls :func:`main`; what is on record is not 
 """
 
 import argparse
+import ast
 import csv
 import os
 import sys
@@ -34,11 +35,7 @@ ANOMALY_TABLES = (
     *("cardio", "cover", "letter", "mammography", "musk"),
     *("pendigits", "satimage-2", "shuttle", "thyroid"),
 )
-ADBENCH = (
-    *("ALOI", "breastw", "campaign", "Cardiotocography", "celeba", "donors", "glass"),
-    *("Hepatitis", "InternetAds", "landsat", "Lymphography", "mnist", "Pima", "skin", "smtp"),
-    *("Stamps", "vertebral", "WBC", "WDBC", "wine", "WPBC", "yeast", *ANOMALY_TABLES),
-)
+ADBENCH = [name for name, each in data.TABLES.items() if each.file.startswith("adbench")]
 IMAGE = (1, 28, 28)
 WINE_GRADES = (5.5, 6.5)
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -74,7 +71,7 @@ class Store:
                         self.lines[tuple(line[:6])] = line[6:]
 
     def find(self, experiment, data="", seed=0, **settings):
-        """``{method: {metric: text of the value}}`` of one run; empty where there was none.
+        """``{method: {metric: value}}`` of one run; empty where there was none.
 
         Without data, None, of all that the run has measured.
         """
@@ -82,20 +79,14 @@ class Store:
         for (name, where, method, number, said, metric), values in self.lines.items():
             is_there = data in (where, None)
             if is_there and (name, number, said) == (experiment, str(seed), written(settings)):
-                found.setdefault(method, {})[metric] = " ".join(values)
+                found.setdefault(method, {})[metric] = numbers(values)
         return found
 
     def runs_of(self, experiment):
-        """Data, method, metric and values of all that an experiment has measured."""
+        """Data, method, metric and value of all that an experiment has measured."""
         for (name, where, method, _, _, metric), values in self.lines.items():
             if name == experiment:
-                yield where, method, metric, np.array(values, dtype=float)
-
-    def numbers(self, method, *where, **settings):
-        """``{metric: value}`` of a method's run."""
-        return {
-            key: float(value) for key, value in self.find(*where, **settings)[method].items()
-        }
+                yield where, method, metric, numbers(values)
 
     def put(self, scores, experiment, data="", seed=0, **settings):
         """Write ``{method: {metric: value}}`` over what was there, and print it.
@@ -209,20 +200,17 @@ def command_line(doc, parts):
     cli = argparse.ArgumentParser(description=doc, formatter_class=raw)
     names = cli.add_subparsers(dest="part", required=True)
     for name, (page, options) in parts.items():
-        part, cache = (
-            names.add_parser(name),
-            Path(tempfile.gettempdir()) / f"sklearn_ood_{page}",
-        )
-        part.add_argument(
-            "--results", type=Path, default=RESULTS, help="folder of the CSV files"
-        )
-        part.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
+        part, folder = names.add_parser(name), Path(tempfile.gettempdir())
+        part.add_argument("--results", type=Path, default=RESULTS)
+        part.add_argument("--cache", type=Path, default=folder / f"sklearn_ood_{page}")
         for option in options.split("--")[1:]:
-            option, *value = option.split()
-            default = number(*value) if value and value != ["+"] else None
-            kind = type(default) if default is not None else str if value else number
-            nargs = "+" if value == ["+"] else None
-            part.add_argument(f"--{option}", type=kind, nargs=nargs, default=default)
+            option, value = [*option.split(), None][:2]
+            if value == "+":
+                part.add_argument(f"--{option}", nargs="+")
+            else:
+                default = value and number(value)
+                kind = number if value is None else type(default)
+                part.add_argument(f"--{option}", type=kind, default=default)
     args = cli.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     return args
@@ -235,11 +223,16 @@ def chosen(args, *names):
 
 def number(text):
     """A number that a text says, whole where it can be, or the text."""
-    for kind in (int, float, str):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def numbers(texts):
+    """A number, or several."""
+    values = [float(text) for text in texts]
+    return values if len(values) > 1 else values[0]
 
 
 def written(settings):

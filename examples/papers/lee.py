@@ -346,7 +346,7 @@ def images(args, data, seed, method):
     like = "joint GAN" if "GAN" in method else method
     where = {"experiment": "images, choice", "data": data, "seed": seed} | args.recorded
     args.store.run(partial(choice, args, data, seed, like), method=like, **where)
-    best = args.store.numbers(like, **where)
+    best = args.store.find(**where)[like]
     train, (X, y) = training_rows(args, data, seed)
     run = partial(taught, *train, args, data, seed, method, best["beta"])
     classifier, seconds = lab.timed(run)

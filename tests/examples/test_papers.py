@@ -124,7 +124,7 @@ class TestStore:
         store = lab.Store("page", tmp_path)
         store.put({"ours": {"auroc": 0.9}}, "tables", "iris", seed=1, rows=10, lr=None)
         again = lab.Store("page", tmp_path)
-        assert again.find("tables", "iris", 1, rows=10) == {"ours": {"auroc": "0.9"}}
+        assert again.find("tables", "iris", 1, rows=10) == {"ours": {"auroc": 0.9}}
         for other in (
             again.find("tables", "iris", 0, rows=10),
             again.find("tables", "iris", 1, rows=20),
@@ -151,7 +151,7 @@ class TestStore:
         lines = (tmp_path / "page_curves.csv").read_text().splitlines()
         assert lines[1] == "tables,,ours,0,n=1,path,1.0,2.5"
         assert len((tmp_path / "page.csv").read_text().splitlines()) == 2
-        assert lab.Store("page", tmp_path).find("tables", n=1)["ours"]["path"] == "1.0 2.5"
+        assert lab.Store("page", tmp_path).find("tables", n=1)["ours"]["path"] == [1.0, 2.5]
 
     def test_other_results_stay(self, lab, tmp_path):
         for seed in (0, 1):
