@@ -24,7 +24,6 @@ from sklearn.svm import OneClassSVM
 
 import lab
 from peers import OneClass, detectors, odin, pyod, rescored, scaled, score, virtual_logit
-from selective_tables import MIXED
 from sklearn_ood import (
     CombinedClassifier,
     GenerativeClassifier,
@@ -121,7 +120,7 @@ def judged(name, seed, n_rows, with_peers):
     found = scored(detector, X_test)
     if with_peers:
         rows, rows_test = X.to_numpy(), X_test.to_numpy()
-        if name in MIXED:
+        if name in lab.data.FRAMES:
             encoder = TableEncoder().fit(X)
             rows, rows_test = encoder.transform(X), encoder.transform(X_test)
         for label, peer in table_peers(seed).items():

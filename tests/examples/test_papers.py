@@ -25,7 +25,6 @@ SCRIPTS = [
     "mixed_tables",
     "networks",
     "outlier_tables",
-    "selective_tables",
     "spigler",
     "spigler_tables",
     "vernekar",
