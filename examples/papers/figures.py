@@ -190,7 +190,7 @@ def draw_spigler(args, store):
     figure, axes = panels(1, 2.2, len(ATTACKS))
     for ax, (name, threshold, target) in zip(axes, ATTACKS, strict=True):
         file = f"fooling, mlp, paper alpha-{name}-at {threshold:.0%}, {target}.joblib"
-        result, _ = joblib.load(args.cache / file)
+        result = joblib.load(args.cache / file)
         FoolingDisplay(result).plot(ax)
         title = f"{name}, {target} output at {threshold}: {result.rate:.1%} fooled"
         ax.set(title=title, xlabel="")

@@ -63,6 +63,7 @@ BY_THEMSELVES = (
 )
 NAMES = ("cnn", "cnn, float32", *OF_THE_CNN, *BY_THEMSELVES)
 HYBRID = " + cnn's labels"
+HYBRIDS = [*NAMES, *(name + HYBRID for name in BY_THEMSELVES)]
 SIZE = "--epochs 0 --test-rows"
 
 # Taught all rows: what ``predict_proba`` would be calibrated on is not held out.
@@ -119,7 +120,7 @@ def trained(name, taught, args):
     if args.rows:
         chosen = [np.flatnonzero(y == k)[: args.rows // 10] for k in range(10)]
         X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
-    file = args.cache / f"{taught}-{name}-{len(X)}.joblib"
+    file = args.cache / f"{taught}-{name}-{len(X)}-{args.epochs}.joblib"
 
     def fit():
         others = partial(trained, taught=taught, args=args)
@@ -153,7 +154,8 @@ def scores_of(name, taught, args):
         for each in said.values():
             each["score"] = np.exp(each["score"]).astype(np.float32)
         return said, cost
-    file = args.cache / f"{taught}-{name}-{args.rows}.scores"
+    size = f"{args.rows}-{args.epochs}-{args.test_rows}"
+    file = args.cache / f"{taught}-{name}-{size}.scores"
     said, cost = lab.kept(file, partial(asked, name, taught, args))[0]
     if name in OF_THE_CNN:
         for where, cnn in scores_of("cnn", taught, args)[0].items():
@@ -189,10 +191,7 @@ def part(args, taught, seed, name):
     return images(args, taught, seed, name)
 
 
-@Experiment(
-    *("risk", PAIRS, [*NAMES, *(name + HYBRID for name in BY_THEMSELVES)]),
-    effort="--rows " + SIZE,
-)
+@Experiment("risk", PAIRS, HYBRIDS, effort="--rows " + SIZE)
 def risk(args, pair, seed, method):
     """The curve of all that name classes, and of hybrids with the network's names."""
     taught, outside = pair.split(" and ")

@@ -87,10 +87,10 @@ def trained(args):
         "cnn_16": (network(partial(cnn, 16, 64), random_state=0), rows),
         "cnn_12": (network(partial(cnn, 12, 128), random_state=1), rows),
     }
-    return {
-        name: kept(args.cache / f"{name}.joblib", partial(model.fit, X[some], y[some]))[0]
-        for name, (model, some) in models.items()
-    }
+    for name, (model, some) in models.items():
+        file = args.cache / f"{name}, {args.epochs} epochs, {len(some)} rows.joblib"
+        models[name], _ = kept(file, partial(model.fit, X[some], y[some]))
+    return models
 
 
 def apart(X, y, members, generator, **settings):

@@ -139,10 +139,10 @@ class Experiment:
         How many.
     options : str
         What the command line may set and the results name, as :func:`command_line` reads it.
-    effort : str
-        The same for what the results do not name.
     settings : dict or callable
         What the results name besides, or a function of the method.
+    effort : str
+        Options that the results do not name.
     page : str
         Whose results these are, where they are not the script's.
     """
@@ -152,8 +152,8 @@ class Experiment:
     methods: Iterable = (None,)
     seeds: int = 1
     options: str = ""
-    effort: str = ""
     settings: dict | Callable = field(default_factory=dict)
+    effort: str = ""
     page: str | None = None
 
     def __call__(self, run):

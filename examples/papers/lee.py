@@ -30,6 +30,7 @@ temperature is fitted on 1,000 images that nothing else sees. ``colour``: the sa
 The paper's run is that of ``lee_gpu.py``.
 """
 
+import copy
 import warnings
 from functools import partial
 from itertools import pairwise, product
@@ -52,7 +53,7 @@ from sklearn_ood.nets._heads import fit_temperature
 
 OOD = -1
 MEANS = np.array([[-5.0, 0.0], [5.0, 0.0]])
-TOY_NET = {"module": lab.toy_network, "beta": 1.0, "ood_label": OOD}
+TOY_NET = {"module": lab.toy_network, "beta": 1.0, "outliers": "given", "ood_label": OOD}
 # A learning rate that leaves the net as it is.
 FIXED = 1e-12
 GANS = {
@@ -61,9 +62,12 @@ GANS = {
     "joint GAN + PT": GANOutliers(pull_away=1.0),
 }
 PRETRAINED = "original GAN, pre-trained"
+CONFIDENT, BESIDE = ("confident",), ("original GAN", "joint GAN")
 METHODS = ("cross entropy", "explicit", PRETRAINED, *GANS, "K+1")
 SURE = np.log(0.9)
 BOXES = {f"100 outliers of [-{box}, {box}]^2": box for box in (50, 20)}
+SMALL_BOX, NORMS = ("box [-10, 10]^2",), ("no batch norm", "batch norm")
+DEEP = {"net": "8 conv, 3 dense"}
 PLANE, EPOCHS = {"net": "500-500", "beta": 1.0, "sigma": 1.0}, "--epochs 100"
 OUTSIDE = {"mnist": ("notmnist", "omniglot"), "cifar10": ("tinyimagenet", "notmnist")}
 IMAGES = """--net small_cnn --rows --test-rows --epochs 100 --batch-size 64 --lr 2e-4
@@ -88,23 +92,19 @@ def simple_cnn(n_features, n_outputs):
 NETS = {"simple_cnn": simple_cnn}
 
 
+def toy(X, y, epochs, batch_size, seed, **settings):
+    """A net that learns the plane, and given outliers."""
+    training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
+    return ConfidentClassifier(**TOY_NET | training | settings).fit(X, y)
+
+
 def confident(box, seed, epochs):
     """A net that learns 100 outliers of a box."""
     X, y = make_two_gaussians(1000, outliers="box", n_outliers=100, box=box, random_state=seed)
-    classifier = ConfidentClassifier(
-        outliers="given", max_epochs=epochs, batch_size=128, random_state=seed, **TOY_NET
-    )
-    return classifier.fit(X, y)
+    return toy(X, y, epochs, 128, seed)
 
 
-@Experiment(
-    "figure 1",
-    BOXES,
-    ("confident",),
-    seeds=5,
-    options=EPOCHS,
-    settings=PLANE | {"batch_size": 128},
-)
+@Experiment("figure 1", BOXES, CONFIDENT, 5, EPOCHS, PLANE | {"batch_size": 128})
 def figure_1(args, data, seed, method):
     """Shares of points that are answered with more than .95."""
     classifier = confident(BOXES[data], seed, args.epochs)
@@ -120,37 +120,21 @@ def figure_1(args, data, seed, method):
     }
 
 
-def pretrained(seed):
-    """The net of figure 3, taught with the box [-10, 10]^2: half the scale of our toy."""
+def generated(guided, seed, epochs):
+    """2,000 samples of a GAN that learns beside a fixed net, and the data.
+
+    The net was taught with the box [-10, 10]^2: all is half the scale of our toy.
+    """
     X, y = make_two_gaussians(
         4000, sigma=2.0, outliers="box", box=20.0, n_outliers=4000, random_state=seed
     )
-    classifier = ConfidentClassifier(
-        outliers="given", max_epochs=20, batch_size=400, random_state=seed, **TOY_NET
-    )
-    return classifier.fit(X / 2, y), X[y != OOD] / 2, y[y != OOD]
+    taught, inside = toy(X / 2, y, 20, 400, seed), y != OOD
+    X, y, gan = X[inside] / 2, y[inside], GANOutliers(guided=guided, lr=2e-3)
+    beside = toy(X, y, epochs, 400, seed, outliers=gan, lr=FIXED, module=taught.net_.module_)
+    return beside.sample_outliers(2000, random_state=seed), X, y
 
 
-def generated(guided, seed, epochs):
-    """2,000 samples of a GAN that learns beside the fixed net, and the data."""
-    taught, X, y = pretrained(seed)
-    gan = ConfidentClassifier(
-        outliers=GANOutliers(guided=guided, lr=2e-3),
-        lr=FIXED,
-        max_epochs=epochs,
-        batch_size=400,
-        random_state=seed,
-        **TOY_NET | {"module": taught.net_.module_},
-    )
-    return gan.fit(X, y).sample_outliers(2000, random_state=seed), X, y
-
-
-@Experiment(
-    *("figure 3", ("box [-10, 10]^2",), ("original GAN", "joint GAN")),
-    seeds=5,
-    options=EPOCHS,
-    settings=PLANE | {"batch_size": 400},
-)
+@Experiment("figure 3", SMALL_BOX, BESIDE, 5, EPOCHS, PLANE | {"batch_size": 400})
 def figure_3(args, data, seed, method):
     """Where a GAN's samples are: shares by distance, and the sectors that they reach."""
     samples, _, _ = generated(method == "joint GAN", seed, args.epochs)
@@ -184,12 +168,7 @@ def deep_network(n_features, n_outputs, batch_norm):
     return nn.Sequential(*layers, nn.Linear(64, n_outputs))
 
 
-@Experiment(
-    *("collapse", ("no batch norm", "batch norm"), ("confident",)),
-    seeds=3,
-    options="--beta 0.1 --epochs 10 --lr 1e-3",
-    settings={"net": "8 conv, 3 dense"},
-)
+@Experiment("collapse", NORMS, CONFIDENT, 3, "--beta 0.1 --epochs 10 --lr 1e-3", DEEP)
 def collapse(args, data, seed, method):
     """A net that knows the digits and noise, then taught outliers that are digits, too.
 
@@ -201,14 +180,14 @@ def collapse(args, data, seed, method):
     shared = {"beta": args.beta, "lr": args.lr, "random_state": seed}
     noise = UniformOutliers(margin=0)
     network = partial(deep_network, batch_norm=data == "batch norm")
-    before = ConfidentClassifier(network, outliers=noise, max_epochs=args.epochs, **shared).fit(
-        X[train], y[train]
+    before = ConfidentClassifier(network, outliers=noise, max_epochs=args.epochs, **shared)
+    before.fit(X[train], y[train])
+    after = ConfidentClassifier(
+        before.net_.module_, outliers=imitations, max_epochs=5, **shared
     )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        after = ConfidentClassifier(
-            before.net_.module_, outliers=imitations, max_epochs=5, **shared
-        ).fit(X[train], y[train])
+        after.fit(X[train], y[train])
     return {
         "accuracy before": before.score(X[fresh], y[fresh]),
         "accuracy after": after.score(X[fresh], y[fresh]),
@@ -280,11 +259,10 @@ def scores(classifier, X, temperature=1.0, step=0.0):
         return classifier.score_samples(X)
     if isinstance(classifier, ConfidentClassifier):
         odin = rescored(classifier, temperature=temperature, epsilon=step)
-        return odin.score_samples(X)
-    classifier.set_params(epsilon=step).temperature_ = temperature
-    found = classifier.score_samples(X)
-    classifier.set_params(epsilon=0.0).temperature_ = 1.0
-    return found
+    else:
+        odin = copy.copy(classifier).set_params(epsilon=step)
+        odin.temperature_ = temperature
+    return odin.score_samples(X)
 
 
 def training_rows(args, data, seed):
@@ -303,10 +281,8 @@ def unknown(args, data, seed):
     sets = {name: flat(lab.test_images(name)[0], data) for name in OUTSIDE[data]}
     sets[args.seen] = known_outliers(args.seen, data)[1]
     order = np.random.RandomState(seed)
-    sets = {
-        name: rows[order.permutation(len(rows))[: args.test_rows]]
-        for name, rows in sets.items()
-    }
+    for name, rows in sets.items():
+        sets[name] = rows[order.permutation(len(rows))[: args.test_rows]]
     shape = sets[args.seen].shape
     sets["gaussian noise"] = order.normal(0.5, 1.0, size=shape).clip(0, 1).astype(np.float32)
     sets["uniform noise"] = order.uniform(size=shape).astype(np.float32)
@@ -316,9 +292,7 @@ def unknown(args, data, seed):
 def choice(args, data, seed, method):
     """beta, temperature and step with which two classes, held out of training, rank lowest."""
     X, y = training_rows(args, data, seed)[0]
-    held_out = LeaveClassesOut(
-        n_out=2, n_splits=1, test_size=0.1, ood_label=OOD, random_state=seed
-    )
+    held_out = LeaveClassesOut(2, 1, test_size=0.1, ood_label=OOD, random_state=seed)
     train, judged = next(held_out.split(X, y))
     inside = np.isin(y[judged], y[train])
 

@@ -13,21 +13,22 @@ The paper trains for 100 epochs on a GPU; ``--epochs``, ``--rows`` (of one-class
 class) and ``--max-updates`` fit the runs to the machine at hand, and are recorded with the
 numbers. ``--alpha tuned`` loses few right answers, ``--start linear`` begins with the best
 linear denoiser, ``--trials`` are for each class. ``noise`` tells with which noise three classes
-are told best among held-out training images. Trained networks and attacks are kept in
-``--cache``, so that an interrupted run goes on.
+are told best among held-out training images. Trained networks are kept in ``--cache``, so that
+an interrupted run goes on.
 """
 
 import copy
 from functools import partial
 from itertools import combinations
 
+import joblib
 import numpy as np
 import torch
 from sklearn.metrics import roc_curve
 from sklearn.svm import OneClassSVM
 from torch import nn
 
-from lab import IMAGE, Experiment, both, chosen, images, kept, main
+from lab import IMAGE, Experiment, both, chosen, images, kept, main, written
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.inspection import fooling_rate
 from sklearn_ood.metrics import auroc, open_set_f_measure, openness
@@ -40,7 +41,7 @@ LOST_TO_ALPHA = 0.003
 QUANTILES = (0.5, 0.95, 0.99)
 NOISES = ("noise 0.05", "noise 0.15", "noise 0.3")
 FALSE_POSITIVES, REPEATS = np.linspace(0, 1, 101), 3
-CLOTHES_TOO = ("mnist", "fashion_mnist")
+MNIST, CLOTHES_TOO = ("mnist",), ("mnist", "fashion_mnist")
 STRANGE = (
     *("blank", "constant", "contrast 0.1", "contrast 0.3", "contrast 0.5"),
     *("fashion_mnist", "notmnist", "omniglot"),
@@ -48,6 +49,8 @@ STRANGE = (
 LEVELS = {f"{openness(n_known, 10):.3f}": n_known for n_known in range(1, 11)}
 TRAINING = """--network mlp --width 400 --start --epochs 20 --batch-size 64 --train-lr 1e-3
     --reconstruction-weight 20.0"""
+DIGITS, ALL = TRAINING + " --rows 55000", TRAINING + " --rows 60000"
+TRIALS = "--alpha paper --trials 20 --max-updates 10000"
 ONE_CLASS = "--rows 3000 --epochs 20 --batch-size 64 --lr-schedule cosine --weight-decay 1e-4"
 DENSE = " --network mlp --width 400 --train-lr 1e-3 --reconstruction-weight 5.0"
 
@@ -115,17 +118,9 @@ def trained(name, args, seed, **own):
         own["validation_fraction"] = 0.02
         if args.start == "linear":
             own["module"] = linear_start(X, args.width, seed)
-    training = (
-        args.network,
-        args.width,
-        args.start,
-        args.epochs,
-        args.batch_size,
-        args.train_lr,
-    )
-    settings = map(str, (name, len(X), *training, args.reconstruction_weight, seed, *own))
+    file = "; ".join([name, written(args.recorded), str(seed), *own])
     classifier = make_classifier(name, args, seed, **own)
-    return kept(args.cache / f"{'-'.join(settings)}.joblib", partial(classifier.fit, X, y))[0]
+    return kept(args.cache / f"{file}.joblib", partial(classifier.fit, X, y))[0]
 
 
 def judged(classifier, X, y):
@@ -171,9 +166,8 @@ def accuracies(classifier, tuned, X, y):
         alpha, above = getattr(model, "alpha_", 0.0), log_proba - np.log(T)
         metrics[f"accuracy at {T:.0%}"] = (right & (above >= alpha * error)).mean()
         if alpha:
-            metrics[f"accuracy at {T:.0%} of the classifier alone"] = (
-                right & (above >= 0)
-            ).mean()
+            alone = (right & (above >= 0)).mean()
+            metrics[f"accuracy at {T:.0%} of the classifier alone"] = alone
             metrics[f"alpha at {T:.0%}"] = alpha
             metrics[f"passes at {T:.0%}"] = (error <= -np.log(T) / alpha).mean()
     if isinstance(classifier, DAEConfidence):
@@ -185,11 +179,7 @@ def accuracies(classifier, tuned, X, y):
     return metrics
 
 
-@Experiment(
-    *("fooling, {network}, {alpha} alpha", ("mnist",), METHODS),
-    options=TRAINING + " --rows 55000",
-    effort="--alpha paper --trials 20 --max-updates 10000",
-)
+@Experiment("fooling, {network}, {alpha} alpha", MNIST, METHODS, options=DIGITS, effort=TRIALS)
 def fooling(args, data, seed, name):
     """Table I: accuracy at thresholds, and how many of 200 trials fool each network."""
     held_out = (part[-N_HELD_OUT:] for part in images(data))
@@ -200,9 +190,9 @@ def fooling(args, data, seed, name):
     for target in ("unscaled", "scaled"):
         for T, model in tuned.items():
             at = f"at {T:.0%}, {target}"
-            attack = partial(fooling_rate, model, threshold=np.log(T), target=target, **effort)
+            result = fooling_rate(model, threshold=np.log(T), target=target, **effort)
             file = f"fooling, {args.network}, {args.alpha} alpha-{name}-{at}.joblib"
-            result, _ = kept(args.cache / file, attack)
+            joblib.dump(result, args.cache / file)
             metrics |= {f"fooled {at}": result.rate, f"allowed {at}": args.max_updates}
             if result.rate:
                 metrics[f"updates {at}"] = result.mean_updates
@@ -235,12 +225,7 @@ def open_set_models(train, held_out, args):
             yield name, same_limits(model, threshold), threshold
 
 
-@Experiment(
-    *("open set {images}", LEVELS),
-    seeds=3,
-    options=TRAINING + " --rows 60000",
-    effort="--images mnist",
-)
+@Experiment("open set {images}", LEVELS, seeds=3, options=ALL, effort="--images mnist")
 def open_set(args, level, seed):
     """Figure 4: F-measure against openness."""
     X, y = images(args.images)
@@ -277,7 +262,7 @@ def strange(name, digits):
     return images(name, "test")[0][:5000]
 
 
-@Experiment("blind spot", STRANGE, options=TRAINING + " --rows 55000")
+@Experiment("blind spot", STRANGE, options=DIGITS)
 def blind_spot(args, name, seed):
     """Images that are too simple, with typicality and without; and real outliers."""
     typical = trained("DAE tied", args, seed, typicality=True)

@@ -95,7 +95,7 @@ def made(classifier, source, seed, sigma):
     return BOUNDARY(*taught(source, seed, sigma), 2000, seed)
 
 
-@Experiment("two Gaussians", SOURCES, CLASSIFIERS, 5, TOY, "--width 500", NET)
+@Experiment("two Gaussians", SOURCES, CLASSIFIERS, 5, TOY, NET, "--width 500")
 def gaussians(args, source, seed, kind):
     """All that is measured of one classifier; less weight on outliers is for those close by."""
     if "beta" in kind and source not in CLOSE:
@@ -123,7 +123,7 @@ def gaussians(args, source, seed, kind):
     return metrics
 
 
-@Experiment("two Gaussians, other settings", SOURCES, CLASSIFIERS, 3, TOY, "--width 500", NET)
+@Experiment("two Gaussians, other settings", SOURCES, CLASSIFIERS, 3, TOY, NET, "--width 500")
 def others(args, source, seed, kind):
     """The same, with another sigma or width."""
     return gaussians(args, source, seed, kind)
