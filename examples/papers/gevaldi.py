@@ -31,12 +31,12 @@ from sklearn.ensemble import (
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
-from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor, NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from lab import CLASS_TABLES, Experiment, images, kept, main, table
-from sklearn_ood import GenerativeClassifier, GeValDi, SoftmaxClassifier
+from sklearn_ood import GenerativeClassifier, GeValDi, NeighborDistance, SoftmaxClassifier
 from sklearn_ood.generators import VAE, InterpolationGenerator, PCAGenerator
 from sklearn_ood.generators import GaussianMixtureGenerator as Mixture
 
@@ -178,12 +178,22 @@ def trees(args, data, seed):
         "boosting": HistGradientBoostingClassifier(max_iter=20, random_state=seed).fit(X, y),
         "faulty": clone(forest).fit(X, with_fault(y, seed)),
     }
-    judge, manifold = KNeighborsClassifier(5).fit(X, y), Manifold(X, X_test)
-    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
-    real = manifold.shares(X_test[differ], "real rows that differ")
-    real |= {
-        f"accuracy of {name}": model.score(X_test, y_test) for name, model in members.items()
+    judge = KNeighborsClassifier(5).fit(X, y)
+    detectors = {"lof": LocalOutlierFactor(novelty=True), "nearest row": NeighborDistance()}
+    lowest = {
+        name: np.quantile(each.fit(X).score_samples(X_test), 0.05)
+        for name, each in detectors.items()
     }
+
+    def beyond(samples, said):
+        """Shares that are farther from the training rows than 95 % of the test rows."""
+        scores = {name: each.score_samples(samples) for name, each in detectors.items()}
+        return {f"{name}, {said}": (scores[name] < lowest[name]).mean() for name in scores}
+
+    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
+    real = beyond(X_test[differ], "real rows that differ")
+    for name, model in members.items():
+        real[f"accuracy of {name}"] = model.score(X_test, y_test)
     found = {}
     for name, generator in {
         "between neighbours": InterpolationGenerator(),
@@ -201,7 +211,7 @@ def trees(args, data, seed):
         found[name] = course(pairs["boosting"]) | real
         for moment in ("start", "end"):
             samples = getattr(pairs["boosting"], moment).samples
-            found[name] |= manifold.shares(samples, moment)
+            found[name] |= beyond(samples, moment)
         for other, samples in pairs.items():
             found[name] |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
     return found
@@ -213,22 +223,6 @@ def with_fault(y, seed):
     first, second = labels[np.argsort(-counts)[:2]]
     wrong = (y == first) & (np.random.RandomState(seed).uniform(size=len(y)) < FAULTY)
     return np.where(wrong, second, y)
-
-
-class Manifold:
-    """How far samples are from training rows, beside test rows: LOF and the nearest row."""
-
-    def __init__(self, rows, test):
-        self.lof = LocalOutlierFactor(novelty=True).fit(rows)
-        self.nearest = NearestNeighbors(n_neighbors=1).fit(rows)
-        self.lowest = np.quantile(self.lof.score_samples(test), 0.05)
-        self.farthest = np.quantile(self.nearest.kneighbors(test)[0], 0.95)
-
-    def shares(self, samples, name):
-        """Shares beyond 95 % of the test rows."""
-        far = self.nearest.kneighbors(samples)[0] > self.farthest
-        low = self.lof.score_samples(samples) < self.lowest
-        return {f"lof, {name}": low.mean(), f"nearest row, {name}": far.mean()}
 
 
 def verdicts(other, gevaldi, samples, judge, X, y):
@@ -312,9 +306,8 @@ def expressivity(args, data, seed):
     found = {}
     for names in SIZES:
         pair = tuple(names.split(", "))
-        climbed = gevaldi.maximally_different_samples(
-            args.samples, pair=pair, random_state=seed
-        )
+        climb = partial(gevaldi.maximally_different_samples, args.samples, random_state=seed)
+        climbed = climb(pair=pair)
         metrics = set_distances(climbed)
         metrics |= {key.replace(" path", ""): path[-1] for key, path in metrics.items()}
         metrics["divergence path"] = climbed.divergence_path.mean(1)[climbed.steps]

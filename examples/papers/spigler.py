@@ -282,13 +282,7 @@ def one_class_network(args, noise):
     return make_classifier("DAE tied", args, 0, **own)
 
 
-@Experiment(
-    "one class, noise",
-    CLOTHES_TOO,
-    [f"noise {n}" for n in NOISES],
-    options=ONE_CLASS,
-    effort=DENSE,
-)
+@Experiment("one class, noise", CLOTHES_TOO, NOISES, options=ONE_CLASS, effort=DENSE)
 def noise(args, data, seed, name):
     """AUC of three classes on training images held out."""
     X, y = images(data)
