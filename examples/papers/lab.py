@@ -280,6 +280,12 @@ def some_rows(X, y, n_rows, seed=0):
     return X[chosen], y[chosen]
 
 
+def in_colour(grey):
+    """Grey 28 x 28 images as three equal channels of 32 x 32, with a black border."""
+    padded = np.pad(grey.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
+    return np.repeat(padded[:, None], 3, axis=1)
+
+
 def some_pairs(X, y, n_rows, seed):
     """A random part of a frame's rows, and of these the ones that are not alone in a class."""
     chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]

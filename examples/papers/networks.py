@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from lab import Experiment, both, kept, main, measured, some_rows, test_images
+from lab import Experiment, both, in_colour, kept, main, measured, some_rows, test_images
 from sklearn_ood import CombinedClassifier, GenerativeClassifier, NetFeatures, SoftmaxClassifier
 from sklearn_ood.detectors import last_linear, scores_of_network
 from sklearn_ood.generators import PCAGenerator
@@ -36,6 +36,7 @@ NAMES = {
 IMAGE, N_PIXELS, LEVEL = (3, 32, 32), 3 * 32 * 32, 0.1
 KNOWN, UNSEEN, SHARES = "known", "unseen classes", (0.0005, 0.01, 0.05)
 N_OUTLIERS, N_NOISE, N_CORRUPTED = 1000, 500, 300
+GREY = ("mnist", "notmnist", "fashion_mnist")
 DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
 BY_CAUCHY, BY_FISHER = ", cauchy", ", fisher"
 MEMBERS = (
@@ -64,22 +65,13 @@ class Head(nn.Module):
         return self.layer(rows[:, : self.layer.in_features])
 
 
-def in_colour(grey):
-    """Grey 28 x 28 images as three equal channels, with a black border."""
-    padded = np.pad(grey.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
-    return np.repeat(padded[:, None], 3, axis=1)
-
-
 def outliers():
     """Sets of outliers, near and far, by name."""
     rng = np.random.RandomState(0)
     grey = rng.random_sample((N_NOISE, 1, 1, 1))
     return {
         "tinyimagenet": some_rows(*test_images("tinyimagenet"), N_OUTLIERS)[0],
-        **{
-            name: in_colour(some_rows(*test_images(name), N_OUTLIERS)[0])
-            for name in ("mnist", "notmnist", "fashion_mnist")
-        },
+        **{name: in_colour(some_rows(*test_images(name), N_OUTLIERS)[0]) for name in GREY},
         "uniform noise": rng.random_sample((N_NOISE, *IMAGE)),
         "normal noise": rng.normal(0.5, 0.2, size=(N_NOISE, *IMAGE)).clip(0, 1),
         "grey": np.broadcast_to(grey, (N_NOISE, *IMAGE)),
@@ -148,9 +140,8 @@ def recombined(model, candidate, X, y):
     names, method = candidate.split(", ")
     some = [(name, FrozenEstimator(model.members_[name])) for name in names.split(" + ")]
     calibrating = model.calibration_indices_
-    other = CombinedClassifier(
-        FrozenEstimator(model.classifier_), some, method=method, random_state=0
-    )
+    classifier = FrozenEstimator(model.classifier_)
+    other = CombinedClassifier(classifier, some, method=method, random_state=0)
     return other.fit(X[calibrating], y[calibrating])
 
 
