@@ -21,6 +21,7 @@ from sklearn_ood.combined._columns import (
     ClassWhitening,
     ColumnRanks,
     ExtremeColumn,
+    NearestRow,
 )
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._encoder import TableEncoder
@@ -150,7 +151,7 @@ def weights_of(members, *, are_default):
 
 
 def _near_in_table(*steps):
-    return make_pipeline(TableEncoder(), *steps, NeighborDistance(max_samples=MAX_ROWS))
+    return make_pipeline(TableEncoder(), *steps, NearestRow(max_samples=MAX_ROWS))
 
 
 def _densities(generator):

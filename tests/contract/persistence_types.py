@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_array
 
 import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
+from sklearn_ood.combined._columns import NearestRow
 from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._reference import ReferenceRows
 from sklearn_ood.data._encoder import Indicators
@@ -116,7 +117,7 @@ REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
 OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
-OURS += (ReferenceRows,)
+OURS += (NearestRow, ReferenceRows)
 
 
 def path_of(value):
