@@ -67,6 +67,7 @@ INTERNAL = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn_ood.classifiers._table.QuickTrees",
     "sklearn_ood.combined._columns.ClassWhitening",
     "sklearn_ood.combined._columns.ColumnRanks",
     "sklearn_ood.combined._columns.ExtremeColumn",
