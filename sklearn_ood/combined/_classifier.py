@@ -20,7 +20,7 @@ from sklearn_ood.combined._explanation import explained
 from sklearn_ood.combined._fitting import Lessons
 from sklearn_ood.combined._network import from_module
 from sklearn_ood.combined._reference import ReferenceRows
-from sklearn_ood.data._blocks import block_by_block, in_blocks, mapped_images
+from sklearn_ood.data._blocks import block_by_block, in_blocks, mapped_images, once
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
@@ -367,6 +367,7 @@ class CombinedClassifier(Composition, OODClassifier):
         answers = self.classes_[log_proba.argmax(axis=1)]
         return answers, confidence, self.scale_.p_values(typicality), members
 
+    @once
     def _judged(self, rows):
         """The evidence, the confidence in its best class, how typical, and why."""
         log_proba, scores = self._look(rows)

@@ -13,9 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._response import clone_completed, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
-from sklearn_ood.data._blocks import take_rows, with_bar
+from sklearn_ood.data._blocks import once, take_rows, with_bar
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.detectors._features import features_once
 
 LARGEST_SEED = np.iinfo(np.int32).max
 LEVEL = 0.05
@@ -75,7 +74,7 @@ class Lessons:
         """The classes of the rows that train."""
         return self.classes if self.is_given else np.unique(self.labels[self.training])
 
-    @features_once
+    @once
     def model(self, chosen=None, task="model in use"):
         """The classifier, None where no member asks it, and the members by name."""
         chosen = self.training if chosen is None else chosen
