@@ -232,7 +232,7 @@ DRAW = {
 
 def main():
     args = command_line(__doc__, {paper: (paper, "--epochs") for paper in DRAW})
-    for name, figure in DRAW[args.part](args, Store(args.part)):
+    for name, figure in DRAW[args.part](args, Store(args.part, args.results)):
         figure.savefig(args.results / f"{name}.png", dpi=80)
         plt.close(figure)
 

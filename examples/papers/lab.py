@@ -359,10 +359,8 @@ def timed(compute):
 
 def kept(path, compute):
     """``timed(compute)``, from the file where it was kept before: training can go on later."""
-    path = Path(path)
     if path.exists():
         return joblib.load(path)
     value = timed(compute)
-    path.parent.mkdir(parents=True, exist_ok=True)
     joblib.dump(value, path)
     return value
