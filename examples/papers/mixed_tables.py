@@ -23,8 +23,9 @@ promise nothing (``delta=0.05``), and ``risk`` what is wrong of it.
     python examples/papers/mixed_tables.py promise
 """
 
-import time
 import warnings
+from functools import partial
+from time import process_time
 
 import numpy as np
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -92,15 +93,6 @@ def singles(seed):
     }
 
 
-def fitted(model, X, y):
-    """Seconds of the processor that a fit takes."""
-    start = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, y)
-    return time.process_time() - start
-
-
 @Experiment("known", TABLES, options=ROWS)
 def known(args, name, seed):
     """Accuracy, AURC and log loss of every classifier on one split."""
@@ -111,7 +103,7 @@ def known(args, name, seed):
     found = {}
     models = singles(seed) | {"default": TableClassifier(random_state=seed)}
     for label, model in models.items():
-        seconds = fitted(model, X.iloc[taught], y[taught])
+        _, seconds = lab.timed(partial(model.fit, X.iloc[taught], y[taught]), process_time)
         proba, truth = model.predict_proba(X.iloc[test]), y[test]
         answers = model.classes_[proba.argmax(axis=1)]
         of_truth = (proba * (truth[:, None] == model.classes_)).sum(axis=1)
@@ -140,7 +132,7 @@ def left_out(args, name, seed):
     }
     found = {}
     for label, model in models.items():
-        seconds = fitted(model, X.iloc[taught], y[taught])
+        _, seconds = lab.timed(partial(model.fit, X.iloc[taught], y[taught]), process_time)
         scores, blanked = model.score_samples(X_test), model.score_samples(blank)
         threshold = np.quantile(scores[is_in], 1 - ACCEPTED)
 
@@ -225,4 +217,5 @@ def promise(args, name, seed):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore", ConvergenceWarning)
     lab.main(__doc__, "mixed_tables")

@@ -213,13 +213,14 @@ def one_class(args, name, seed):
         "one-class SVM": OneClassSVM(),
         "one-class SVM, the paper's": OneClassSVM(nu=0.1, gamma=0.1),
     }
-    areas = {name: [] for name in tried}
-    for digit in range(10):
-        rows, _ = lab.some_rows(X[y == digit], y[y == digit], args.rows, seed)
-        for name, model in tried.items():
-            scores = model.fit(rows).score_samples(X_test)
-            areas[name].append(lab.measured(y_test == digit, scores)["auroc"])
-    return {name: {"auroc": np.mean(each)} for name, each in areas.items()}
+    found = {}
+    for name, model in tried.items():
+        areas = []
+        for digit in range(10):
+            rows, _ = lab.some_rows(X[y == digit], y[y == digit], args.rows, seed)
+            areas.append(auroc(y_test == digit, model.fit(rows).score_samples(X_test)))
+        found[name] = {"auroc": np.mean(areas)}
+    return found
 
 
 if __name__ == "__main__":
