@@ -108,17 +108,19 @@ def image_peers(net, seed):
     return peers
 
 
-def judged(name, seed, n_rows, with_peers):
-    """Split ``seed`` of five: AUROC, TNR at 95 % TPR and AURC of every score."""
+@lab.Experiment("tables", TABLES, seeds=5, options="--rows 5000")
+@lab.Experiment("whole", lab.CLASS_TABLES, seeds=5, options="--rows", part="whole")
+def tables(args, name, seed):
+    """Classes left out of some rows, beside peers, or of all rows."""
     X, y = lab.frame(name)
-    if n_rows:
-        X, y = lab.some_pairs(X, y, n_rows, 0)
+    if args.rows:
+        X, y = lab.some_pairs(X, y, args.rows, 0)
     train, test = lab.left_out(y, seed)
     X, y, X_test, y_test = X.iloc[train], y[train], X.iloc[test], y[test]
     detector, seconds = lab.timed(lambda: CombinedClassifier(random_state=seed).fit(X, y))
     answers, is_in = detector.predict(X_test), np.isin(y_test, detector.classes_)
     found = scored(detector, X_test)
-    if with_peers:
+    if args.part == "tables":
         rows, rows_test = X.to_numpy(), X_test.to_numpy()
         if name in lab.data.FRAMES:
             encoder = TableEncoder().fit(X)
@@ -135,18 +137,6 @@ def judged(name, seed, n_rows, with_peers):
         "fit seconds": seconds,
     }
     return scores
-
-
-@lab.Experiment("tables", TABLES, seeds=5, options="--rows 5000")
-def tables(args, name, seed):
-    """Classes left out of some rows, beside peers."""
-    return judged(name, seed, args.rows, with_peers=True)
-
-
-@lab.Experiment("whole", lab.CLASS_TABLES, seeds=5, options="--rows")
-def whole(args, name, seed):
-    """Classes left out of all rows."""
-    return judged(name, seed, args.rows, with_peers=False)
 
 
 @lab.Experiment("anomalies", lab.ADBENCH, seeds=3, options="--rows 5000")

@@ -165,6 +165,7 @@ def joined(said, naming, taught, outside, args):
     return np.r_[truth, np.full(len(score) - len(truth), -1)], answers, score
 
 
+@Experiment("part of the images", OUTSIDE, NAMES, 1, "--rows 3000", effort=SIZE, part="part")
 @Experiment("images", OUTSIDE, NAMES, effort="--rows " + SIZE)
 def images(args, taught, seed, name):
     """Accuracy, costs and scores of one model; the AURC is with the network's labels."""
@@ -177,12 +178,6 @@ def images(args, taught, seed, name):
     if "label" in said[taught]:
         metrics["accuracy"] = (said[taught]["label"] == truth[truth >= 0]).mean()
     return metrics
-
-
-@Experiment("part of the images", OUTSIDE, NAMES, options="--rows 3000", effort=SIZE)
-def part(args, taught, seed, name):
-    """The same after a part of the training images."""
-    return images(args, taught, seed, name)
 
 
 @Experiment("risk", PAIRS, HYBRIDS, effort="--rows " + SIZE)

@@ -128,7 +128,7 @@ class Experiment:
     As a decorator of ``run(args, data, seed)``, which returns ``{method: {metric: value}}``;
     where there are methods, of ``run(args, data, seed, method)``, which returns ``{metric:
     value}``. Where the name has the data, the keys of a run are pairs of what is data in the
-    results, and method. The function's name is a part of the script.
+    results, and method. A function may be of several experiments.
 
     Attributes
     ----------
@@ -145,6 +145,8 @@ class Experiment:
         Options that the results do not name.
     page : str
         Whose results these are, where they are not the script's.
+    part : str
+        What the command line calls it, where it is not the function's name.
     """
 
     name: str
@@ -155,11 +157,12 @@ class Experiment:
     settings: dict | Callable = field(default_factory=dict)
     effort: str = ""
     page: str | None = None
+    part: str | None = None
 
     def __call__(self, run):
         self.run = run
         if run.__module__ == "__main__":
-            PARTS[run.__name__.replace("_", "-")] = self
+            PARTS[self.part or run.__name__.replace("_", "-")] = self
         return run
 
     def repeat(self, args, page):

@@ -313,6 +313,7 @@ def calibration_error(log_proba, y, classes):
 
 
 @Experiment("images", ("mnist",), METHODS, options=IMAGES + " --seen fashion_mnist")
+@Experiment("images", ("cifar10",), METHODS, options=IMAGES + " --seen mnist", part="colour")
 def images(args, data, seed, method):
     """One way of training on test images, by the net's own confidence and by ODIN."""
     like = "joint GAN" if "GAN" in method else method
@@ -345,12 +346,6 @@ def images(args, data, seed, method):
                 metrics["sure of the known"] = (inside > SURE).mean()
                 metrics[f"sure of {name}"] = (outside > SURE).mean()
     return metrics
-
-
-@Experiment("images", ("cifar10",), METHODS, options=IMAGES + " --seen mnist")
-def colour(args, data, seed, method):
-    """The same of images in colour."""
-    return images(args, data, seed, method)
 
 
 if __name__ == "__main__":

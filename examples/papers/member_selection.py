@@ -49,7 +49,7 @@ from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
 from sklearn_ood.model_selection import LeaveClassesOut
 
-KINDS = ("shifted", "swapped", "unit", "missing")
+KINDS = ("shifted", "swapped", "unit", "other class", "missing")
 SETS = (
     "mixture + nearest",
     "mixture + nearest + nearest_ranks + extreme",
@@ -162,27 +162,7 @@ def judged(detector, known, unknown, chosen):
     return found
 
 
-def corruptions(X, y, train, rest, rng, seed, is_one=False):
-    """Candidates on rows that do not train, as they are and corrupted."""
-    is_known = np.isin(y[rest], y[train])
-    test, outside = rest[is_known][:MAX_TEST_ROWS], rest[~is_known][:MAX_TEST_ROWS]
-    X_train, y_train = X.iloc[train], y[train]
-    members = [each for each in MEMBERS.items() if not is_one or each[0] != "trees"]
-    nobody = DummyClassifier()  # no member asks for the class
-    detector = CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
-    detector.fit(X_train, y_train)
-    kinds = KINDS if is_one else (*KINDS[:3], "other class", *KINDS[3:])
-    if not X_train.select_dtypes("number").shape[1]:
-        kinds = [kind for kind in kinds if kind not in ("shifted", "unit")]
-    unknown = {
-        kind: corrupted(kind, X_train, y_train, X.iloc[test], y[test], rng) for kind in kinds
-    }
-    if len(outside):
-        unknown["classes"] = X.iloc[outside]
-    return judged(detector, X.iloc[test], unknown, CHOSEN[is_one])
-
-
-def at_random(X, y, n_rows, rng):
+def at_random(X, y, n_rows, seed, rng):
     """Rows that train, and others, those of classes left out among them."""
     classes = rng.permutation(pd.unique(y))
     n_out = round(0.3 * len(classes)) if len(classes) > 2 else 0
@@ -193,30 +173,38 @@ def at_random(X, y, n_rows, rng):
     return inside[:n_train], np.append(inside[n_train:], outside)
 
 
-# What is on record without the word "weighted" is of the default before.
-@Experiment("classes, weighted", KNOWN, **ROWS)
-def classes(args, name, seed):
-    """One random part of a table."""
-    (X, y), rng = lab.frame(name), np.random.default_rng(seed)
-    return corruptions(X, y, *at_random(X, y, args.rows, rng), rng, seed)
-
-
-@Experiment("one, weighted", ONE_CLASS, **ROWS)
-def one(args, name, seed):
-    """The same of normal rows alone."""
-    (X, y), rng = lab.frame(name), np.random.default_rng(seed)
-    X, y = X[y == 0], np.zeros((y == 0).sum())
-    return corruptions(X, y, *at_random(X, y, args.rows, rng), rng, seed, is_one=True)
-
-
-@Experiment("inner, weighted", lab.CLASS_TABLES, **ROWS)
-def inner(args, name, seed):
+def within(X, y, n_rows, seed, rng):
     """The same within the training rows of a split of ``combined.py whole``."""
-    (X, y), rng = lab.frame(name), np.random.default_rng(seed)
     taught, _ = lab.left_out(y, seed // 2)
     splits = LeaveClassesOut(0.3, 2, random_state=1 + seed // 2).split(taught, y[taught])
-    train, rest = (rng.permutation(taught[part]) for part in list(splits)[seed % 2])
-    return corruptions(X, y, train, rest, rng, seed)
+    return [rng.permutation(taught[part]) for part in list(splits)[seed % 2]]
+
+
+# What is on record without the word "weighted" is of the default before.
+@Experiment("classes, weighted", KNOWN, **ROWS)
+@Experiment("one, weighted", ONE_CLASS, **ROWS, part="one")
+@Experiment("inner, weighted", lab.CLASS_TABLES, **ROWS, part="inner")
+def classes(args, name, seed):
+    """Candidates on rows of a table that do not train, as they are and corrupted."""
+    (X, y), rng, is_one = lab.frame(name), np.random.default_rng(seed), args.part == "one"
+    if is_one:
+        X, y = X[y == 0], np.zeros((y == 0).sum())
+    divide = within if args.part == "inner" else at_random
+    train, rest = divide(X, y, args.rows, seed, rng)
+    is_known = np.isin(y[rest], y[train])
+    test, outside = rest[is_known][:MAX_TEST_ROWS], rest[~is_known][:MAX_TEST_ROWS]
+    taught = X.iloc[train], y[train]
+    members = [each for each in MEMBERS.items() if not is_one or each[0] != "trees"]
+    nobody = DummyClassifier()  # no member asks for the class
+    detector = CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
+    detector.fit(*taught)
+    kinds = [kind for kind in KINDS if kind != "other class" or not is_one]
+    if not taught[0].select_dtypes("number").shape[1]:
+        kinds = [kind for kind in kinds if kind not in ("shifted", "unit")]
+    unknown = {kind: corrupted(kind, *taught, X.iloc[test], y[test], rng) for kind in kinds}
+    if len(outside):
+        unknown["classes"] = X.iloc[outside]
+    return judged(detector, X.iloc[test], unknown, CHOSEN[is_one])
 
 
 def image_members(net):

@@ -40,7 +40,8 @@ BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
 GAN = GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
 NET = {"batch_size": BATCH_SIZE, "net": "{width}-{width}"}
-DIMENSIONS, TOY = ("2", "3", "10", "20", "50", "200"), "--sigma 2.0 --epochs 60"
+TOY = {"options": "--sigma 2.0 --epochs 60", "settings": NET, "effort": "--width 500"}
+DIMENSIONS = ("2", "3", "10", "20", "50", "200")
 CLOSE = ("ring", "boundary sampler")
 CLASSIFIERS = {
     "confident": ConfidentClassifier(beta=1.0),
@@ -95,7 +96,8 @@ def made(classifier, source, seed, sigma):
     return BOUNDARY(*taught(source, seed, sigma), 2000, seed)
 
 
-@Experiment("two Gaussians", SOURCES, CLASSIFIERS, 5, TOY, NET, "--width 500")
+@Experiment("two Gaussians, other settings", SOURCES, CLASSIFIERS, 3, **TOY, part="others")
+@Experiment("two Gaussians", SOURCES, CLASSIFIERS, 5, **TOY)
 def gaussians(args, source, seed, kind):
     """All that is measured of one classifier; less weight on outliers is for those close by."""
     if "beta" in kind and source not in CLOSE:
@@ -121,12 +123,6 @@ def gaussians(args, source, seed, kind):
         counts = sectors_reached(made(classifier, source, seed, sigma), sigma)
         metrics |= {"sectors": np.mean(counts), "fewest sectors": min(counts)}
     return metrics
-
-
-@Experiment("two Gaussians, other settings", SOURCES, CLASSIFIERS, 3, TOY, NET, "--width 500")
-def others(args, source, seed, kind):
-    """The same, with another sigma or width."""
-    return gaussians(args, source, seed, kind)
 
 
 def clusters(n_features, seed, n=2000, n_fresh=4000, apart=6.5):
