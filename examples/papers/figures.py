@@ -110,11 +110,8 @@ def draw_lee(args, store):
 
 def draw_generative(args, store):
     """Figure 9 from the results; nearest generations (6, 7, 10) of a small VAE a class."""
-    found = {
-        name: values
-        for data, name, metric, values in store.runs_of("risk")
-        if (data, metric) == ("mnist and omniglot", "risk")
-    }
+    lines = store.frame("risk").query("data == 'mnist and omniglot' and metric == 'risk'")
+    found = dict(zip(lines["method"], lines["value"], strict=True))
     figure, axes = panels(2, 4.2, sharey=True)
     for ax, hybrid in zip(axes, ("", generative.HYBRID), strict=True):
         for name, title in CURVES.items():
@@ -144,16 +141,14 @@ def draw_generative(args, store):
 
 def draw_gevaldi(args, store):
     """Figures 1 to 6: from the results, and from the ensemble that was kept."""
-    for data in ("letter_recognition", "mnist"):
-        curves = {}
-        for where, pair, metric, path in store.runs_of("expressivity"):
-            if where == data and "path" in metric:
-                curves.setdefault(metric, {}).setdefault(pair, []).append(path)
-        figure, axes = panels(len(curves), 3.2)
-        for ax, (metric, pairs) in zip(axes, sorted(curves.items()), strict=True):
-            for pair, paths in pairs.items():
-                steps = np.linspace(0, 100, len(paths[0]))
-                spread(ax, steps, np.array(paths).T, pair)
+    lines = store.frame("expressivity")
+    for data, found in lines[lines["metric"].str.contains("path")].groupby("data"):
+        metrics = found.groupby("metric")
+        figure, axes = panels(len(metrics), 3.2)
+        for ax, (metric, paths) in zip(axes, metrics, strict=True):
+            for pair, values in paths.groupby("method")["value"]:
+                mean, std = (f([*values], axis=0) for f in (np.mean, np.std))
+                ax.errorbar(np.linspace(0, 100, len(mean)), mean, std, label=pair, capsize=2)
             ax.set(xlabel="Step", title=metric.replace(" path", ""))
         axes[0].legend(fontsize=7)
         yield f"gevaldi_figure2_{data}", figure
@@ -164,12 +159,6 @@ def draw_gevaldi(args, store):
     yield "gevaldi_figure3", plot_ascent(found)
     yield "gevaldi_figure5", plot_map(found, regions[:10], X[:3000], y[:3000])
     yield "gevaldi_figure6", plot_regions(found, regions, max_regions=6)
-
-
-def spread(ax, x, values, label):
-    """Means and standard deviations of several values at each x."""
-    means, stds = ([f(each) for each in values] for f in (np.mean, np.std))
-    ax.errorbar(x, means, stds, label=label, capsize=2)
 
 
 def draw_spigler(args, store):
@@ -197,14 +186,13 @@ def draw_spigler(args, store):
     yield "spigler_figure3", figure
     figure, axes = panels(2, 3.5, len(DATA), sharex=True, sharey=True)
     for row, (data, name) in zip(axes, DATA.items(), strict=True):
-        curves = {}
-        for level, method, _, value in store.runs_of(f"open set {data}"):
-            curves.setdefault(method, {}).setdefault(float(level), []).append(value)
+        lines = store.frame(f"open set {data}")
         for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
-            for method, levels in sorted(curves.items()):
-                label, at = method.split(" at ")
-                if float(at) == threshold:
-                    spread(ax, [*levels], levels.values(), label)
+            found = lines[lines["method"].str.endswith(f" at {threshold}")]
+            for method, values in found.groupby("method"):
+                levels = values.groupby(values["data"].astype(float))["value"]
+                mean, std = levels.mean(), levels.std(ddof=0)
+                ax.errorbar(mean.index, mean, std, label=method, capsize=2)
             ax.set(title=f"{name}, threshold {threshold}", ylim=(0, 1))
             ax.set(xlabel="Openness", ylabel="F-measure")
             ax.label_outer()
@@ -212,9 +200,9 @@ def draw_spigler(args, store):
     yield "spigler_figure4", figure
     figure, axes = panels(2, 4, sharey=True)
     for ax, (data, name) in zip(axes, DATA.items(), strict=True):
-        for _, method, metric, hits in store.runs_of(f"one class {data}"):
-            if metric == "hits":
-                ax.plot(spigler.FALSE_POSITIVES, hits, label=method)
+        curves = store.frame(f"one class {data}").query("metric == 'hits'")
+        for method, hits in zip(curves["method"], curves["value"], strict=True):
+            ax.plot(spigler.FALSE_POSITIVES, hits, label=method)
         ax.set(xlabel="False positive rate", title=name, xlim=(0, 1), ylim=(0, 1.01))
     axes[0].set_ylabel("True positive rate")
     axes[0].legend(loc="lower right")

@@ -82,11 +82,11 @@ class Store:
                 found.setdefault(method, {})[metric] = numbers(values)
         return found
 
-    def runs_of(self, experiment):
-        """Data, method, metric and value of all that an experiment has measured."""
-        for (name, where, method, _, _, metric), values in self.lines.items():
-            if name == experiment:
-                yield where, method, metric, numbers(values)
+    def frame(self, experiment):
+        """All that an experiment has measured; the value of a curve is a list."""
+        lines = [[*key, numbers(values)] for key, values in self.lines.items()]
+        found = pd.DataFrame(lines, columns=[*KEYS, "metric", "value"])
+        return found[found["experiment"] == experiment]
 
     def put(self, scores, experiment, data="", seed=0, **settings):
         """Write ``{method: {metric: value}}`` over what was there, and print it.
