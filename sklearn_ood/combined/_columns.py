@@ -7,8 +7,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ood.combined._arrays import constants, n_below, namespace
-from sklearn_ood.combined._conformal import fit_tail, log_survival
+from sklearn_ood.combined._conformal import (
+    constants,
+    fit_tail,
+    log_survival,
+    n_below,
+    namespace,
+)
 from sklearn_ood.data._labels import class_means
 from sklearn_ood.detectors._linear import as_tensor, batched
 from sklearn_ood.detectors._neighbors import NeighborDistance

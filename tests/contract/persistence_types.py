@@ -31,7 +31,7 @@ import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
 from sklearn_ood.combined._columns import NearestRow
 from sklearn_ood.combined._conformal import ConformalScale
-from sklearn_ood.combined._reference import ReferenceRows
+from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._tables import TableColumns
 from sklearn_ood.detectors._backbone import Backbone
