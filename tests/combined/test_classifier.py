@@ -33,7 +33,7 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
-from sklearn_ood.combined._confidence import log_right
+from sklearn_ood.combined._conformal import log_right
 from sklearn_ood.metrics import aurc_score, auroc, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
 
@@ -324,13 +324,15 @@ def test_weights_calibrate_the_rows_that_they_are_of(blobs):
     detector = CombinedClassifier(
         classifier, [("own", "classifier"), ("pca", pca)], ood_label="out", random_state=0
     )
+    n = len(X) - 300
     rows = np.concatenate([X[300:] + 50, X[300:], X[:9]])
-    labels = np.concatenate([["out"] * 150, y[300:], ["z"] * 9])
-    weight = np.random.default_rng(0).random(309)
+    labels = np.concatenate([["out"] * n, y[300:], ["z"] * 9])
+    weight = np.random.default_rng(0).random(len(rows))
     detector.fit(rows, labels, calibration_weight=weight)
-    kept = weight[150:300][detector.calibration_indices_] / weight.max()
-    assert detector.n_calibration_ == pytest.approx(kept[75:].sum())
-    assert detector.p_values(X + 1000).min() == pytest.approx(1 / (1 + kept[75:].sum()))
+    kept = weight[n : 2 * n][detector.calibration_indices_] / weight.max()
+    combination = kept[(n + 1) // 2 :].sum()
+    assert detector.n_calibration_ == pytest.approx(combination)
+    assert detector.p_values(X + 1000).min() == pytest.approx(1 / (1 + combination))
     plain = detector.p_values(X)
     detector.fit(rows, labels, calibration_weight=3 * weight)
     np.testing.assert_allclose(detector.p_values(X), plain, rtol=1e-12)
