@@ -204,18 +204,18 @@ class SelectiveReport:
             yield f"Promised: {promise}{found}."
 
     def _measured(self):
-        """Of each kind of promise, what was found on these rows."""
-        here = {("all", None, "risk"): f"; here {self.shares[-1, 1]:.2%}"}
-        if self.matrix[-1].any():
-            accepted = 1 - self.matrix[-1, -1] / self.matrix[-1].sum()
-            _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
-            known = wrong / answered if answered else 0.0
-            here["all", None, "risk"] += f", and {known:.2%} among the rows of known classes"
-            here["all", None, "ood_acceptance"] = f"; here {accepted:.2%}"
-        of_class = dict(zip(self.classes.tolist(), self.shares[:, 2].tolist(), strict=False))
-        for kind, shares in (("class", of_class), ("group", self.group_risks)):
-            for label, share in shares.items():
-                here[kind, label, "risk"] = "" if np.isnan(share) else f"; here {share:.2%}"
+        """Of each kind of promise, what was found on these rows, if anything."""
+        found, unknown = {("all", None, "risk"): self.shares[-1, 1]}, self.matrix[-1]
+        if unknown.any():
+            found["all", None, "ood_acceptance"] = 1 - unknown[-1] / unknown.sum()
+        of_class = zip(self.classes.tolist(), self.shares[:, 2].tolist(), strict=False)
+        for kind, shares in (("class", of_class), ("group", self.group_risks.items())):
+            found |= {(kind, label, "risk"): share for label, share in shares}
+        here = {each: f"; here {share:.2%}" for each, share in found.items() if share >= 0}
+        _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
+        if unknown.any() and answered:
+            known = f", and {wrong / answered:.2%} among the rows of known classes"
+            here["all", None, "risk"] += known
         return here
 
 

@@ -84,6 +84,12 @@ def test_nothing_answered_is_no_nan(digits):
     text = str(selective_report(silent, X, y))
     assert "nothing was answered" in text
     assert "nan" not in text.lower()
+    model = SelectiveClassifier(LogisticRegression(max_iter=500), risk=0.5, random_state=0)
+    for labels in (y, np.full(len(y), 77)):  # of taught classes, and of none
+        silent = model.fit(X[y != -1], y[y != -1])
+        silent.threshold_ = np.inf
+        assert "Promised: risk at most 50.00%" in str(selective_report(silent, X, labels))
+        assert "nan" not in str(selective_report(silent, X, labels)).lower()
 
 
 @pytest.mark.parametrize(
