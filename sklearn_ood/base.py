@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from operator import attrgetter
 from typing import Any, Self
 
@@ -23,10 +24,11 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood._response import fitted_foreign, is_frozen, log_softmax
-from sklearn_ood.data._blocks import block_by_block, in_blocks, take_rows
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood._response import fitted_foreign, is_frozen, log_softmax, ood_label_in
+from sklearn_ood.data._blocks import block_by_block, in_blocks, n_rows, take_rows
+from sklearn_ood.data._labels import OUTLIER, codes_in, is_label
 from sklearn_ood.data._rows import validate_rows
+from sklearn_ood.metrics._blocks import as_rows
 
 
 class OODClassifier(ClassifierMixin, Parameterized):
@@ -216,6 +218,21 @@ class ScoreWrapper(Wrapper):
                 f"estimator ({type(self.estimator).__name__}) needs labels: pass them, or use "
                 "one that needs none."
             )
+
+    def _known_outliers(self, X, y):
+        """Mask of the rows that are said to be outliers."""
+        y = np.zeros(n_rows(X)) if y is None else as_rows("y", y)
+        ood_label = ood_label_in(self.estimator)
+        if ood_label is None and set(y.tolist()) == {-1, 1}:
+            if not get_tags(self).target_tags.required:
+                return y == -1
+            warnings.warn(
+                f"Got y of -1 and 1, which {type(self.estimator).__name__} takes for classes "
+                "and not for outliers and inliers; pass ood_label=-1 to it if they are, or an "
+                "estimator that needs no labels.",
+                stacklevel=3,
+            )
+        return is_label(y, ood_label)
 
 
 def fitted_on(estimator, rows, *, X, y, **params):

@@ -17,6 +17,7 @@ from sklearn_ood._response import (
     check_classifier,
     is_frozen,
     known_of,
+    ood_label_in,
     unwrap,
 )
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
@@ -171,18 +172,24 @@ class DriftMonitor(_Monitor):
         ----------
         X : array-like of shape (n_samples, ...)
         y : array-like of shape (n_samples,), default=None
-            Labels, where the estimator needs them.
+            Labels, where the estimator needs them. Known outliers, told as for
+            :class:`NoveltyDetector`, are no reference rows.
 
         Returns
         -------
         self
         """
         X, y, kept = self._checked(X, y)
-        random_state = check_random_state(self.random_state)
+        random_state, outlier = (
+            check_random_state(self.random_state),
+            self._known_outliers(X, y),
+        )
         if not is_frozen(self.estimator):
             kept = random_part(len(kept), self.reference, random_state, parameter="reference")
-        self.estimator_ = fitted_on(self.estimator, ~kept, X=X, y=y)
-        self.reference_scores_ = np.sort(self._scores(take_rows(X, kept)))
+        knows = ood_label_in(self.estimator) is not None
+        training = ~kept & (knows | ~outlier)
+        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
+        self.reference_scores_ = np.sort(self._scores(take_rows(X, kept & ~outlier)))
         self.seed_ = int(random_state.randint(LARGEST_SEED))
         self._restart()
         return self

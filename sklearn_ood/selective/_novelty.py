@@ -23,9 +23,7 @@ from sklearn_ood.data._blocks import (
     n_rows,
     take_rows,
 )
-from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.metrics._blocks import as_rows
 from sklearn_ood.selective._calibration import checked_weights
 from sklearn_ood.selective._thresholds import coverage_threshold
 
@@ -176,21 +174,6 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
-
-    def _known_outliers(self, X, y):
-        """Mask of the rows that are said to be outliers."""
-        y = np.zeros(n_rows(X)) if y is None else as_rows("y", y)
-        ood_label = ood_label_in(self.estimator)
-        if ood_label is None and set(y.tolist()) == {-1, 1}:
-            if not get_tags(self).target_tags.required:
-                return y == -1
-            warnings.warn(
-                f"Got y of -1 and 1, which {type(self.estimator).__name__} takes for classes "
-                "and not for outliers and inliers; pass ood_label=-1 to it if they are, or an "
-                "estimator that needs no labels.",
-                stacklevel=3,
-            )
-        return is_label(y, ood_label)
 
     def _hold_out(self, n_rows):
         """Mask of rows to place the offset on that train nothing."""

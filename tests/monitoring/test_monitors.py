@@ -86,6 +86,22 @@ def test_the_alarm_comes_back_from_a_file(normal, tmp_path):
     assert (again.log_wealth_ == monitor.log_wealth_).all()
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        NeighborDistance(ood_label=-1),
+        KernelDensity(),
+        FrozenEstimator(KernelDensity().fit(np.zeros((1, 3)))),
+    ],
+)
+def test_known_outliers_are_no_reference(normal, estimator):
+    X, y = np.vstack([normal[:500], normal[:200] + 8]), np.repeat([1, -1], [500, 200])
+    monitor = DriftMonitor(estimator, random_state=0).fit(X, y)
+    scores = monitor.estimator_.score_samples(X[y == -1])
+    assert len(np.intersect1d(monitor.reference_scores_, scores)) == 0
+    assert not monitor.partial_fit(normal[500:]).alarm_
+
+
 def test_scores_that_are_no_numbers_are_an_error(normal):
     class Silent(KernelDensity):
         def score_samples(self, X):
