@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._metadata_requests import (
     _raise_for_params,
@@ -24,9 +24,15 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood._response import fitted_foreign, is_frozen, log_softmax, ood_label_in
+from sklearn_ood._response import (
+    fitted_foreign,
+    is_frozen,
+    log_softmax,
+    ood_label_in,
+    unwrap,
+)
 from sklearn_ood.data._blocks import block_by_block, in_blocks, n_rows, take_rows
-from sklearn_ood.data._labels import OUTLIER, codes_in, is_label
+from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, is_label
 from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.metrics._blocks import as_rows
 
@@ -220,8 +226,13 @@ class ScoreWrapper(Wrapper):
             )
 
     def _known_outliers(self, X, y):
-        """Mask of the rows that are said to be outliers."""
-        y = np.zeros(n_rows(X)) if y is None else as_rows("y", y)
+        """Mask of the rows that are outliers, as told or of classes that a frozen one lacks."""
+        if y is None:
+            return np.zeros(n_rows(X), dtype=bool)
+        y, inner = as_rows("y", y), unwrap(self.estimator)[0]
+        if is_frozen(self.estimator) and is_classifier(inner) and hasattr(inner, "classes_"):
+            check_same_kind(y, inner.classes_)
+            return codes_in(inner.classes_, y) == OUTLIER
         ood_label = ood_label_in(self.estimator)
         if ood_label is None and set(y.tolist()) == {-1, 1}:
             if not get_tags(self).target_tags.required:

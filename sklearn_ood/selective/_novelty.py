@@ -98,7 +98,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         y : array-like of shape (n_samples,), default=None
             Labels, for an estimator that learns from them. Rows with an ``ood_label`` that is
             set inside are known outliers; so are those of -1, where y has only 1 and -1 as
-            scikit-learn's outlier detectors say it, and the estimator needs no labels.
+            scikit-learn's outlier detectors say it, and the estimator needs no labels; and
+            those of a class that a frozen classifier was not taught.
         **params : dict of str to array-like
             ``sample_weight``: how often there are such rows among new ones; the rows that place
             ``offset_`` count by it, and what is trained gets it, which must take it or be

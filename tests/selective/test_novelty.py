@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ood import (
     CombinedClassifier,
+    DriftMonitor,
     NeighborDistance,
     NoveltyDetector,
     SoftmaxClassifier,
@@ -106,6 +107,17 @@ def test_a_frozen_classifier_needs_no_labels():
     frozen = FrozenEstimator(LogisticRegression(max_iter=500).fit(X, y))
     detector = NoveltyDetector(frozen, contamination=0.1).fit(X)
     assert (detector.predict(X) == -1).mean() == pytest.approx(0.1)
+
+
+def test_what_a_frozen_classifier_was_not_taught_places_nothing():
+    X, y = load_iris(return_X_y=True)
+    known = y < 2
+    frozen = FrozenEstimator(LogisticRegression(max_iter=500).fit(X[known], y[known]))
+    alone = NoveltyDetector(frozen).fit(X[known], y[known])
+    assert NoveltyDetector(frozen).fit(X, y).offset_ == alone.offset_
+    assert len(DriftMonitor(frozen).fit(X, y).reference_scores_) == known.sum()
+    with pytest.raises(ValueError, match="the classes that were learned are"):
+        NoveltyDetector(frozen).fit(X, y.astype(str))
 
 
 @pytest.fixture(scope="module")
