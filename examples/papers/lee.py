@@ -365,6 +365,7 @@ def judge(method, best, args, fit):
         "spread": log_proba.std(axis=0).max(),  # near zero where the net has died
         "seconds": seconds,
     }
+    metrics["sure of the known"] = (classifier.score_samples(X) > SURE).mean()
     for detector, odin in (("baseline", ()), ("ODIN", (best["temperature"], best["step"]))):
         inside = scores(classifier, X, *odin)
         for name, rows in sets.items():
@@ -372,13 +373,8 @@ def judge(method, best, args, fit):
             report = ood_report(*both(inside, outside))
             metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
             if not odin:
-                metrics |= {"sure of the known": (inside > SURE).mean()}
-                metrics |= {f"sure of {name}": (outside > SURE).mean()}
-    return (
-        best
-        | metrics
-        | {"sure of the known": (np.exp(classifier.score_samples(X)) > SURE).mean()}
-    )
+                metrics[f"sure of {name}"] = (outside > SURE).mean()
+    return best | metrics
 
 
 def image_tables(args, name="lee", fit=fit):
