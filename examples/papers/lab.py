@@ -178,7 +178,7 @@ class Experiment:
                 key: value.format(**vars(args)) if isinstance(value, str) else value
                 for key, value in fixed.items()
             }
-            inputs = (args, where, seed, method)[: 3 if method is None else 4]
+            inputs = [args, where, seed] + [method] * (method is not None)
             name = self.name.format(**vars(args) | {"data": where})
             where = None if "{data}" in self.name else where
             compute = partial(self.run, *inputs)
