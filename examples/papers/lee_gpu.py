@@ -5,10 +5,10 @@ package's; the loop is plain torch, each training's step a CUDA graph (on a CPU 
 is). As the paper has it: Adam at 2e-4, a tenth after 60 % of the epochs, no augmentation, the
 authors' start weights. Every result is kept with the name of the device.
 
-    python examples/papers/lee_gpu.py --seeds 3
-    python examples/papers/lee_gpu.py --seeds 3 --seen tinyimagenet --methods explicit
-    python examples/papers/lee_gpu.py --net small_cnn --rows 96 --test-rows 40 --epochs 1 \\
-        --channels 2 --methods "joint GAN" K+1 --results trial
+    python examples/papers/lee_gpu.py images
+    python examples/papers/lee_gpu.py images --seen tinyimagenet --methods explicit
+    python examples/papers/lee_gpu.py images --net small_cnn --rows 96 --test-rows 40 \\
+        --epochs 1 --channels 2 --methods "joint GAN" K+1 --results trial
 """
 
 from functools import partial
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import lee
+from lab import Experiment, main
 from sklearn_ood import GANOutliers
 from sklearn_ood.nets._training import Net, make_net
 from sklearn_ood.outliers._gan import GANOutlierNet
@@ -133,14 +134,16 @@ def authors_weights(network):
     return network
 
 
-def main():
-    cli = lee.command_line("lee_gpu", __doc__)
-    cli.set_defaults(inside="cifar10", net="vgg13")
-    args = cli.parse_args()
-    is_cuda = torch.cuda.is_available()
-    args.device = torch.cuda.get_device_name() if is_cuda else "cpu"
-    lee.image_tables(args, "lee_gpu", fit)
+DEVICE = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+OPTIONS = lee.IMAGES.replace("small_cnn", "vgg13") + " --seen mnist"
+
+
+@Experiment("images", ("cifar10",), lee.METHODS, 3, OPTIONS, settings={"device": DEVICE})
+def images(args, data, seed, method):
+    """One way of training, by this loop."""
+    args.fit = fit
+    return lee.images(args, data, seed, method)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, "lee_gpu")

@@ -13,27 +13,25 @@ The other settings (two layers of 256, cosine schedule, the sampler's quantile o
 steps of up to 20 standard deviations) are the same everywhere and were found on other inner
 splits.
 
-``--defaults`` judges the classifiers as they come, beside a plain net as it comes: every
-parameter is the default. ``--choice`` compares what might be the confident net's defaults, on
+``defaults`` judges the classifiers as they come, beside a plain net as it comes: every
+parameter is the default. ``choice`` compares what might be the confident net's defaults, on
 classes held out of the training part.
 
-    python examples/papers/outlier_tables.py pendigits_multiclass   # and the other tables
-    python examples/papers/outlier_tables.py dry_bean --defaults --rows 4000
-    python examples/papers/outlier_tables.py dry_bean --choice --rows 4000 --splits 2
+    python examples/papers/outlier_tables.py trials
+    python examples/papers/outlier_tables.py defaults --data dry_bean --rows 4000
+    python examples/papers/outlier_tables.py choice --data dry_bean --rows 4000
 """
 
 import tempfile
-from functools import partial
 from itertools import product
 
-import numpy as np
 from joblib import Memory
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.preprocessing import StandardScaler
 
-from lab import CLASS_TABLES, Store, measured, parser, table, timed
-from peers import ClassMixtures, detectors, score
+import lab
+from lab import Experiment
+from peers import ClassMixtures, detectors
 from sklearn_ood import (
     BoundaryOutliers,
     ConfidentClassifier,
@@ -60,6 +58,7 @@ TRIALS = {
 # Overlaps the data, reaches far beyond them.
 LOOSE = BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
 CANDIDATES = {"boundary": "boundary", "loose": LOOSE, "median": BoundaryOutliers(quantile=0.5)}
+SETS, DEFAULTS = ("digits", *lab.CLASS_TABLES), "outlier_defaults"
 FOLDER = tempfile.TemporaryDirectory()
 
 
@@ -81,15 +80,6 @@ def nets(seed):
     }
 
 
-def defaults(seed):
-    """What a user gets who sets nothing."""
-    return {
-        "confident": ConfidentClassifier(random_state=seed),
-        "reject": RejectClassifier(random_state=seed),
-        "max softmax": SoftmaxClassifier(random_state=seed),
-    }
-
-
 def peers(seed):
     """What one would take instead."""
     return {
@@ -98,74 +88,58 @@ def peers(seed):
     } | {key: detectors(seed)[key] for key in ("local outlier factor", "nearest row")}
 
 
-def judged(models, X, y, train, test):
-    """AUROC and TNR of each, accuracy of the nets, all fitted on standardised rows."""
-    scaler = StandardScaler().fit(X[train])
-    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
-    inside = np.isin(y[test], y[train])
-    found = {}
-    for name, model in models.items():
-        _, seconds = timed(partial(model.fit, rows, y[train]))
-        found[name] = measured(inside, score(model, queries))
-        if isinstance(model, RejectClassifier):
-            found[name]["known refused"] = (model.score_samples(queries[inside]) < 0).mean()
-        if hasattr(model, "max_epochs"):
-            accuracy = (model.predict(queries) == y[test])[inside].mean()
-            epochs = model.max_epochs
-            found[name] |= {"accuracy": accuracy, "epochs": epochs, "seconds": seconds}
+def rows_of(name, n_rows):
+    """Rows and labels of a table, or of scikit-learn's digits."""
+    return load_digits(return_X_y=True) if name == "digits" else lab.table(name, n_rows)
+
+
+def held_out(X, y, train):
+    """Of a training part, a split like that of the test: other classes are left out."""
+    splitter = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
+    return [train[part] for part in next(splitter.split(X[train], y[train]))]
+
+
+@Experiment("classes left out", lab.CLASS_TABLES, seeds=5, options="--rows", settings=TRIALS)
+def trials(args, name, seed):
+    """The test of one split: every net with its epochs chosen, and the peers."""
+    X, y = rows_of(name, args.rows)
+    train, test = lab.left_out(y, seed)
+    inner, tried = held_out(X, y, train), {}
+    for epochs in EPOCHS:
+        models = {name: net.set_params(max_epochs=epochs) for name, net in nets(seed).items()}
+        tried[epochs] = lab.compared(models, X, y, *inner)
+    chosen = {
+        name: net.set_params(max_epochs=max(EPOCHS, key=lambda e: tried[e][name]["auroc"]))
+        for name, net in nets(seed).items()
+    }
+    found = lab.compared(chosen | peers(seed), X, y, train, test)
+    for name, net in chosen.items():
+        found[name]["epochs"] = net.max_epochs
     return found
 
 
-def held_out(X, y):
-    """A split of a training part like that of the test: other classes are left out."""
-    splitter = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
-    return next(splitter.split(X, y))
-
-
-def run_split(X, y, train, test, seed):
-    """The test of one split: every net with its epochs chosen, and the peers."""
-    inner = held_out(X[train], y[train])
-    trials = {}
-    for epochs in EPOCHS:
-        models = {name: net.set_params(max_epochs=epochs) for name, net in nets(seed).items()}
-        trials[epochs] = judged(models, X[train], y[train], *inner)
-    chosen = {
-        name: net.set_params(max_epochs=max(EPOCHS, key=lambda e: trials[e][name]["auroc"]))
-        for name, net in nets(seed).items()
+@Experiment("classes left out", SETS, seeds=3, options="--rows", page=DEFAULTS)
+def defaults(args, name, seed):
+    """What a user gets who sets nothing."""
+    X, y = rows_of(name, args.rows)
+    models = {
+        "confident": ConfidentClassifier(random_state=seed),
+        "reject": RejectClassifier(random_state=seed),
+        "max softmax": SoftmaxClassifier(random_state=seed),
     }
-    return judged(chosen | peers(seed), X, y, train, test)
+    return lab.compared(models, X, y, *lab.left_out(y, seed))
 
 
-def choice(X, y, train, seed):
+@Experiment("choice", SETS, seeds=2, options="--rows", page=DEFAULTS)
+def choice(args, name, seed):
     """Weights of the outliers and where they are, in the confident net."""
+    X, y = rows_of(name, args.rows)
     models = {"max softmax": SoftmaxClassifier(random_state=seed)}
-    for (name, outliers), beta in product(CANDIDATES.items(), (0.03, 0.1, 0.3)):
+    for (label, outliers), beta in product(CANDIDATES.items(), (0.03, 0.1, 0.3)):
         settings = {"outliers": outliers, "beta": beta, "random_state": seed}
-        models[f"{name}, beta {beta}"] = ConfidentClassifier(**settings)
-    return judged(models, X[train], y[train], *held_out(X[train], y[train]))
-
-
-def main():
-    cli = parser(__doc__, "outlier_tables", "--splits 5 --rows", ("digits", *CLASS_TABLES))
-    for option in ("--defaults", "--choice"):
-        cli.add_argument(option, action="store_true")
-    args = cli.parse_args()
-    is_digits = args.part == "digits"
-    X, y = load_digits(return_X_y=True) if is_digits else table(args.part, args.rows)
-    splitter = LeaveClassesOut(n_out=0.3, n_splits=5, test_size=0.3, random_state=0)
-    is_default = args.defaults or args.choice
-    store = Store("outlier_defaults" if is_default else "outlier_tables", args.results)
-    experiment = "choice" if args.choice else "classes left out"
-    settings = {} if is_default else TRIALS
-    for number, (train, test) in zip(range(args.splits), splitter.split(X, y), strict=False):
-        compute = partial(run_split, X, y, train, test, number)
-        if args.defaults:
-            compute = partial(judged, defaults(number), X, y, train, test)
-        elif args.choice:
-            compute = partial(choice, X, y, train, number)
-        where = {"data": args.part, "seed": number, "rows": args.rows}
-        store.run(compute, experiment, **where, **settings)
+        models[f"{label}, beta {beta}"] = ConfidentClassifier(**settings)
+    return lab.compared(models, X, y, *held_out(X, y, lab.left_out(y, seed)[0]))
 
 
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "outlier_tables")
