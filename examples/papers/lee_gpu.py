@@ -46,7 +46,7 @@ def prepared(classifier, rows, y, given):
     """A net of the package for a classifier, ready to step."""
     outliers, shape = classifier.outliers, classifier.input_shape
     network = authors_weights(classifier.make_network(len(np.unique(y)), shape))
-    options = {"beta": classifier.beta, "outlier_ratio": 1.0}
+    options = {"beta": classifier.beta}
     made = partial(make_net, network, lr=classifier.lr, criterion=classifier.make_loss(None))
     if not classifier.beta:
         net = made(net_class=Net).initialize()
