@@ -91,7 +91,7 @@ def untrained(name, epochs, fitted):
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "vae, likelihood": lambda: at_the_mean(fitted("vae")),
         "gan": lambda: generative(
-            GAN(max_epochs=epochs or 30, **seeded), n_candidates=1024, max_iter=6
+            GAN(max_epochs=epochs or 10, **seeded), n_candidates=1024, max_iter=4
         ),
         "knn": lambda: generative("knn"),
         "pca, likelihood": lambda: generative("pca"),
