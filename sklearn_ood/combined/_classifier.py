@@ -90,8 +90,9 @@ class CombinedClassifier(Composition, OODClassifier):
         From the combined evidence to the p-value.
     reference_ : ReferenceRows or None
         At most 5,000 rows of those that trained, for ``explain``; None for images.
-    n_calibration_ : int
+    n_calibration_ : int or float
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
+        Of weighted rows the sum of their weights, relative to the largest.
     calibration_indices_ : ndarray of int
         Which rows calibrated; but for "cross" no p-value depends on what they trained.
     n_features_in_ : int
@@ -190,7 +191,7 @@ class CombinedClassifier(Composition, OODClassifier):
 
     from_module = classmethod(from_module)
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, calibration_weight=None):
         """Fit the classifier and the members, and calibrate them on rows held out.
 
         Parameters
@@ -199,6 +200,10 @@ class CombinedClassifier(Composition, OODClassifier):
             Frames are handed on as they are; images of a ``Dataset`` through a temporary file.
         y : array-like of shape (n_samples,), default=None
             Labels; None takes those of a dataset, and else is one class.
+        calibration_weight : array-like of shape (n_samples,), default=None
+            How often there are such rows among new ones, where these come from elsewhere:
+            ratios of densities, none above the largest given. They weigh the rows that
+            calibrate, so that p-values keep their level; what is trained does not get them.
 
         Returns
         -------
@@ -218,7 +223,7 @@ class CombinedClassifier(Composition, OODClassifier):
             to train members on.
         """
         self._validate_params()
-        lessons = Lessons.of(self, X, y)
+        lessons = Lessons.of(self, X, y, calibration_weight)
         self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)

@@ -39,8 +39,9 @@ class ColumnRanks(QuantileTransformer):
 
     def transform(self, X):
         """Shares, and what lies beyond, in units of their own standard deviation."""
-        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
-        return super().transform(X) + beyond / np.sqrt(12)
+        shares, values = np.asarray(super().transform(X)), np.asarray(X)  # of any frame
+        beyond = values - np.clip(values, self.quantiles_[0], self.quantiles_[-1])
+        return shares + beyond / np.sqrt(12)
 
 
 class ClassWhitening(TransformerMixin, BaseEstimator):
