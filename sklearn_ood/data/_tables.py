@@ -11,6 +11,7 @@ from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from sklearn_ood._parameters import Parameterized, fitted
+from sklearn_ood.data._blocks import of_rows
 from sklearn_ood.data._rows import as_native
 
 # Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
@@ -92,10 +93,14 @@ def read_table(estimator, X, *, reset):
             X = np.array(X, dtype=object)  # or its numbers would be text
         X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
     if reset:
-        estimator.columns_ = TableColumns.of(X)
+        estimator.columns_ = of_rows(X, "columns", lambda: TableColumns.of(X))
         if (estimator.columns_.kinds == EMPTY).all():
             raise ValueError(f"Got X with {X.shape[1]} columns, but expected one with a value.")
-    return estimator.columns_.read(X)
+    columns = estimator.columns_
+    if _is_plain(X):
+        return columns.read(X)
+    key = *columns.kinds, *(tuple(levels.tolist()) for levels in columns.levels)
+    return of_rows(X, key, lambda: columns.read(X))
 
 
 def _is_plain(table):
