@@ -22,12 +22,7 @@ from sklearn_ood.data._blocks import (
     spread_in_single,
     take_rows,
 )
-from sklearn_ood.data._labels import (
-    OUTLIER,
-    checked_labels,
-    encode_labels,
-    hidden_entries,
-)
+from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, hidden_entries
 
 
 @dataclass(frozen=True)
