@@ -45,6 +45,8 @@ STANDARD_ERRORS = 1.645
 ROWS_A_COMPONENT = 10
 # In nats a feature: what held-out rows have less under a form than under the best is too much.
 MAX_LOSS = 0.25
+# EM steps are enough to compare forms.
+TRIAL_STEPS = 30
 # Of more features the mixtures are in so many directions; the rest is isotropic noise.
 MAX_DIRECTIONS = 64
 # In standard deviations: its square does not overflow.
@@ -207,7 +209,7 @@ class GaussianMixtureGenerator(BaseGenerator):
         chosen = Form(self.n_components, self.reg_covar)
         if self.n_components == "auto":
             chosen = self._best_form(rows, codes, seed)
-        self.core_ = self._fitted_core(rows, codes, chosen, seed)
+        self.core_ = self._fitted_core(rows, codes, chosen, seed, self.max_iter)
         self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen.reg_covar
         self.latent_dim_ = self.core_.means.shape[2] + 1
 
@@ -220,17 +222,18 @@ class GaussianMixtureGenerator(BaseGenerator):
         held_out = hold_out_each_class(codes, 0.3, seed)
         scores, likely, told = [], [], codes[held_out]
         for form in forms:
-            core = self._fitted_core(rows[~held_out], codes[~held_out], form, seed)
+            learned = rows[~held_out], codes[~held_out]
+            core = self._fitted_core(*learned, form, seed, min(self.max_iter, TRIAL_STEPS))
             density = core.log_density(torch.from_numpy(rows[held_out])).numpy()
             scores.append(held_out_scores(density, told))
             likely.append(density[np.arange(len(told)), told].mean())
         kept = np.flatnonzero(np.array(likely) >= max(likely) - MAX_LOSS * rows.shape[1])
         return forms[kept[simplest_of_the_best(np.array(scores)[kept])]]
 
-    def _fitted_core(self, rows, codes, form, seed):
+    def _fitted_core(self, rows, codes, form, seed, max_iter):
         """The core with a mixture for every class; precisions as Cholesky factors."""
         frame, along = _frame(rows, form.one_unit, seed)
-        options = {"reg_covar": form.reg_covar, "max_iter": self.max_iter, "random_state": seed}
+        options = {"reg_covar": form.reg_covar, "max_iter": max_iter, "random_state": seed}
         mixtures = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_mixture)(along[codes == k], form.n_components, **options)
             for k in range(self.n_classes_)
