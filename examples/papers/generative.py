@@ -40,7 +40,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from lab import CLASS_TABLES, Store, images, kept, measured, parser, table, test_images, timed
+from lab import (
+    CLASS_TABLES,
+    Store,
+    chosen,
+    images,
+    kept,
+    measured,
+    parser,
+    table,
+    test_images,
+    timed,
+)
 from peers import ClassMixtures, LitPixels, detectors, odin, rescored, score, virtual_logit
 from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
 from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, PCAGenerator
@@ -68,7 +79,7 @@ def models(epochs=0, trained=None):
         "cnn": lambda: SoftmaxClassifier(max_epochs=epochs or 5, **CNN),
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "gan": lambda: generative(
-            GAN(max_epochs=epochs or 10, **seeded), n_candidates=1024, max_iter=4
+            GAN(max_epochs=epochs or 4, **seeded), n_candidates=1024, max_iter=4
         ),
         "knn": lambda: generative("knn"),
         "pca, likelihood": lambda: generative("pca"),
@@ -107,6 +118,21 @@ def at_the_mean(vae):
     return vae
 
 
+def settings_of(classifier):
+    """What was chosen for a GAN and its search, for the key of its results."""
+    parameters = classifier.get_params()
+    names = ("max_epochs", "min_steps", "batch_size", "lr", "cycle_weight", "gradient_penalty")
+    of_gan = {name: parameters[f"generator__{name}"] for name in names}
+    return of_gan | chosen(classifier, "n_candidates", "max_iter")
+
+
+def at_the_encoder(gan):
+    """A GAN's answers at the latents that its discriminator tells, without a search."""
+    gan = copy.copy(gan)
+    gan.search, gan.steps_, gan.bank_ = "encoder", 0, None
+    return gan
+
+
 def answered(model, rows):
     """Scores, and labels where the model has any, of one test set."""
     if not hasattr(model, "predict_proba"):
@@ -119,8 +145,8 @@ def run(taught, name, args):
     """Fit one model and keep its scores of every test set, going on where it was stopped."""
     X, y = images(taught)
     if args.rows_a_class:
-        chosen = [np.flatnonzero(y == k)[: args.rows_a_class] for k in range(10)]
-        X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
+        some = [np.flatnonzero(y == k)[: args.rows_a_class] for k in range(10)]
+        X, y = X[np.concatenate(some)], y[np.concatenate(some)]
 
     def trained(net):
         return joblib.load(args.cache / f"{taught}-{net}.joblib")[0][0]
@@ -131,11 +157,14 @@ def run(taught, name, args):
     variants = in_its_layers(model, X, y) if name == "cnn" else {name: model}
     if name == "vae":
         variants["vae, likelihood"] = at_the_mean(model)
+    if name == "gan":
+        variants = {"gan, encoder": at_the_encoder(model)} | variants
     for variant, scorer in variants.items():
         path = args.cache / f"{taught}-{variant}.scores"
         found = joblib.load(path) if path.exists() else {"score_seconds": 0.0}
         found |= {"fit_seconds": fit_seconds, "training_rows": len(X)}
         found["fit, processor seconds"] = spent
+        found["settings"] = settings_of(model) if "gan" in name else {}
         for outside in (taught, *OUTSIDE[taught]):
             if outside not in found:
                 rows = test_images(outside)[0][: args.test_rows]
@@ -174,10 +203,11 @@ def judge(taught, args):
             curves, "risk of a part" if part else "risk", f"{taught} and {outside}", **part
         )
     for name, model in found.items():
-        found[name] = {
-            key: value for key, value in model.items() if not isinstance(value, dict)
-        }
-    store.put(found, "part of the images" if part else "images", taught, **part)
+        numbers = {key: value for key, value in model.items() if not isinstance(value, dict)}
+        settings = part | model.get("settings", {})
+        store.put(
+            {name: numbers}, "part of the images" if part else "images", taught, **settings
+        )
 
 
 def curves_of(judged, taught, outside, truth):
@@ -278,7 +308,8 @@ def run_digits(name, args):
         }
         classifier = generative(generators[name], n_candidates=512, max_iter=20)
         compute = partial(name_digits, classifier, rows, labels, test, truth)
-        store.run(compute, "digits", "digits", name, seed=seed)
+        settings = settings_of(classifier) if "gan" in name else {}
+        store.run(compute, "digits", "digits", name, seed=seed, **settings)
 
 
 def name_digits(classifier, rows, labels, test, truth):
