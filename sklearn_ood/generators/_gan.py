@@ -18,6 +18,8 @@ from sklearn_ood.nets._stacked import Decoder, Discriminator, stacked_network
 
 # How much of the averaged weights stays at each step, after the first ones.
 AVERAGING = 0.99
+# Of numbers uniform on [-1, 1].
+LATENT_VARIANCE = 1 / 3
 
 
 class GANCore(Core):
@@ -32,8 +34,8 @@ class GANCore(Core):
     def __init__(self, gan, generator, discriminator):
         super().__init__(gan.n_classes_, gan.n_features_in_)
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
-        self.instance_noise, self.latent_weight = gan.instance_noise, gan.latent_weight
-        self.gradient_penalty = float(gan.gradient_penalty)
+        self.instance_noise, self.cycle_weight = gan.instance_noise, gan.cycle_weight
+        self.gradient_penalty, self.variance = float(gan.gradient_penalty), 1.0
         self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
         self.decode = AveragedModel(self.player, avg_fn=_averaged).requires_grad_(False).eval()
         self.encode = Discriminator(discriminator, self.n_features)
@@ -50,8 +52,7 @@ class GANCore(Core):
             network.mean.copy_(torch.as_tensor(rows.mean(0)))
         self.player.low.fill_(float(rows.min()))
         self.player.span.fill_(float(np.ptp(rows)) or 1.0)
-        self.instance_noise *= float(rows.std(0).mean())
-        self.gradient_penalty *= float(rows.var(0).sum())
+        self.variance = float(rows.var(0).mean()) or 1.0
         return self
 
     def losses(self, real, noise_share):
@@ -59,21 +60,21 @@ class GANCore(Core):
         n_classes, n = real.shape[:2]
         # Batch normalisation needs two.
         z = 2 * torch.rand(n_classes, max(n, 2), self.latent_dim, device=real.device) - 1
+        noise = noise_share * self.instance_noise * self.variance**0.5
         real = real.detach().requires_grad_(self.gradient_penalty > 0)
-        on_real, _ = self.encode.judged(self._blurred(real, noise_share))
-        on_fake, latent = self.encode.judged(self._blurred(self.player(z), noise_share))
+        on_real, found = self.encode.judged(real + noise * torch.randn_like(real))
+        fake, again = self.player(torch.cat([z, found], 1)).split([z.shape[1], n], 1)
+        on_fake, told = self.encode.judged(fake + noise * torch.randn_like(fake))
         of_real = _cross_entropy(on_real, 1 - self.label_smoothing)
         if self.gradient_penalty:
             (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
-            steepness = slope.square().sum(2).mean(1).sum()
+            steepness = slope.square().mean((1, 2)).sum() * (self.variance * self.n_features**2)
             of_real = of_real + self.gradient_penalty / 2 * steepness
-        # What both want: generations from which the latent can be told, so that all differ.
-        lost = self.latent_weight * (latent - z).square().mean((1, 2)).sum()
+        lost = _squared_error(told, z) / LATENT_VARIANCE
+        lost = lost + _squared_error(again, real.detach()) / self.variance
+        both = self.cycle_weight * lost
         # Non-saturating: make a fake look real rather than not look fake.
-        return of_real + _cross_entropy(on_fake, 0) + lost, _cross_entropy(on_fake, 1) + lost
-
-    def _blurred(self, x, noise_share):
-        return x + self.instance_noise * noise_share * torch.randn_like(x)
+        return of_real + _cross_entropy(on_fake, 0) + both, _cross_entropy(on_fake, 1) + both
 
     def average(self):
         """Move the averaged weights towards the player's."""
@@ -90,6 +91,11 @@ def _cross_entropy(logits, target):
     target = torch.full_like(logits, target)
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return losses.mean(1).sum()
+
+
+def _squared_error(x, y):
+    """Mean over rows and features, sum over classes."""
+    return (x - y).square().mean((1, 2)).sum()
 
 
 class GANNet(StackedNet):
@@ -127,15 +133,16 @@ class GAN(NetGenerator):
     gradient_penalty : float >= 0, default=0.02
         Weight of half the discriminator's squared gradient at real rows (R1), in units of the
         rows' total variance.
-    latent_weight : float >= 0, default=1.0
-        Weight of the squared error of the latents that the discriminator tells.
+    cycle_weight : float >= 0, default=3.0
+        Weight of the squared errors of latents that the discriminator tells from generations,
+        and of rows that are generated from the latents it tells, each in units of its variance.
     generator, discriminator : {"auto", "mlp", "conv"}, nn.Module or callable, default="auto"
         "auto" is "conv" for images, else "mlp". A module is copied for every class; a callable
         is called with (n_inputs, n_outputs) for every class. The discriminator has
         ``1 + latent_dim`` outputs: the logit that an input is real, and its latent.
     max_epochs : int, default=50
         Passes over the largest class, or more where these are fewer than ``min_steps``.
-    min_steps : int >= 0, default=1500
+    min_steps : int >= 0, default=500
         Batches at least, so that small data is trained as long as large.
     batch_size : int, default=32
         Rows of each class in a batch.
@@ -168,11 +175,11 @@ class GAN(NetGenerator):
     label_smoothing: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
     instance_noise: NonNegative = 0.1
     gradient_penalty: NonNegative = 0.02
-    latent_weight: NonNegative = 1.0
+    cycle_weight: NonNegative = 3.0
     generator: Network = "auto"
     discriminator: Network = "auto"
     max_epochs: Count = 50
-    min_steps: Natural = 1500
+    min_steps: Natural = 500
     batch_size: Count = 32
     lr: Positive = 1e-3
 

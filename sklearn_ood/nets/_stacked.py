@@ -132,12 +132,12 @@ class Discriminator(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features))
 
     def judged(self, x):
-        """Logits (K, c) that inputs are real, and the latents of those that are not."""
+        """Logits (K, c) that inputs are real, and latents between -1 and 1."""
         outputs = self.network(x - self.mean)
-        return outputs[..., 0], outputs[..., 1:]
+        return outputs[..., 0], torch.tanh(outputs[..., 1:])
 
     def forward(self, x):
-        return self.judged(x)[1].clamp(-1, 1)
+        return self.judged(x)[1]
 
 
 class Decoder(nn.Module):
