@@ -16,10 +16,9 @@ from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood._threads import one_thread
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._encoder import Indicators
 from sklearn_ood.data._labels import rank_in_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
+from sklearn_ood.data._tables import Indicators, TableColumns, read_table, takes_tables
 
 LARGEST_SEED = np.iinfo(np.int32).max
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.

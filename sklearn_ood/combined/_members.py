@@ -24,9 +24,8 @@ from sklearn_ood.combined._columns import (
 )
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._blocks import once
-from sklearn_ood.data._encoder import TableEncoder
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.data._tables import unmasked
+from sklearn_ood.data._tables import TableEncoder, unmasked
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity

@@ -32,8 +32,7 @@ from sklearn_ood import detectors, generators, outliers
 from sklearn_ood.combined._columns import NearestRow
 from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._explanation import ReferenceRows
-from sklearn_ood.data._encoder import Indicators
-from sklearn_ood.data._tables import TableColumns
+from sklearn_ood.data._tables import Indicators, TableColumns
 from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.detectors._table_density import Frequencies
 from sklearn_ood.persistence._parts import Part
