@@ -203,8 +203,7 @@ def by_others(own, forest, risk, share, train, calibrate, X, y):
         rate = RateFallbackClassifierCV(forest[-1], fallback_rate=1 - share, cv=2)
         answers = rate.fit(columns.transform(train[0]), train[1]).predict(columns.transform(X))
         accepted, answers = ~answers.get_dense_fallback_mask(), np.asarray(answers)
-        coverage, wrong = answered(answers, accepted, y).values()
-        found["scikit-fallback"] = {"answered": coverage, "wrong of it": wrong}
+        found["scikit-fallback"] = answered(answers, accepted, y)
     return found
 
 
