@@ -21,23 +21,32 @@ METHODS = "confidence", "score_samples"
 _NOT_THE_LARGEST = (FixedThresholdClassifier, TunedThresholdClassifierCV, SVC, NuSVC)
 
 
+def steps_and_inner(estimator):
+    """Steps, by name, before what is inside pipelines, searches and frozen ones; and that."""
+    if isinstance(estimator, Pipeline):
+        steps, inner = steps_and_inner(estimator[-1])
+        return [*estimator.steps[:-1], *steps], inner
+    if isinstance(estimator, FrozenEstimator):
+        return steps_and_inner(estimator.estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return steps_and_inner(estimator.best_estimator_)
+    return [], estimator
+
+
 def unwrap(estimator, X=None):
     """What is inside pipelines, searches and frozen estimators, and the rows as it gets them.
 
     These pass on only the method names that scikit-learn knows; the others (``accept``,
     ``answers``) have to be asked of the innermost estimator itself.
     """
-    if isinstance(estimator, Pipeline):
-        rows = X
-        for _, step in estimator.steps[:-1] if X is not None else ():
-            rows = step.transform(rows) if hasattr(step, "transform") else rows
-        check_consistent_length(X, rows)
-        return unwrap(estimator[-1], rows)
-    if isinstance(estimator, FrozenEstimator):
-        return unwrap(estimator.estimator, X)
-    if hasattr(estimator, "best_estimator_"):
-        return unwrap(estimator.best_estimator_, X)
-    return estimator, X
+    steps, inner = steps_and_inner(estimator)
+    if X is None or not steps:
+        return inner, X
+    rows = X
+    for _, step in steps:
+        rows = step.transform(rows) if hasattr(step, "transform") else rows
+    check_consistent_length(X, rows)
+    return inner, rows
 
 
 def is_frozen(estimator):

@@ -101,16 +101,16 @@ class CombinedClassifier(Composition, OODClassifier):
     Notes
     -----
     The default members for tables are the largest probability of extremely randomised trees,
-    whose evidence counts twice, the likelihood of the row under mixtures a class (three
-    times), the distance to the nearest of 10,000 training rows, in directions in which classes
-    vary alike and in ranks of each column (half), and how far out in its column the most
-    extreme number lies (half). With one class the distance in standard deviations takes the
-    place of the trees, and all count alike. Chosen by classes held out and corruptions. For
-    images they are the classifier's probability, the angle between the last feature maps and
-    those of the nearest of 10,000 training images of the class, and the likelihood of the
-    pixels under one PCA a class; around a network without a child ``conv`` that ends in a
-    linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of
-    its features, and the same pixels, which see images unlike all classes.
+    whose evidence counts twice, the likelihood of the row under mixtures a class (three times),
+    the distance to the nearest of 10,000 training rows (of more than 50 columns fewer), in
+    directions in which classes vary alike and in ranks of each column (half), and how far out
+    in its column the most extreme number lies (half). With one class the distance in standard
+    deviations takes the place of the trees, and all count alike. Chosen by classes held out and
+    corruptions. For images they are the classifier's probability, the angle between the last
+    feature maps and those of the nearest of 10,000 training images of the class, and the
+    likelihood of the pixels under one PCA a class; around a network without a child ``conv``
+    that ends in a linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and
+    the energy of its features, and the same pixels, which see images unlike all classes.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are

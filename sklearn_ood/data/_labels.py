@@ -14,8 +14,6 @@ from sklearn.utils.validation import column_or_1d
 from sklearn_ood._parameters import check_label
 
 OUTLIER = -1
-# Beyond it float64 does not hold every integer.
-LARGEST_EXACT = 2**53
 
 
 def encode_labels(y, ood_label=None):
@@ -60,7 +58,8 @@ def codes_in(classes, labels):
     Text and numbers are never equal.
     """
     classes, labels = np.asarray(classes), np.asarray(labels)
-    if not _have_a_common_type(classes, labels):
+    kind = classes.dtype.kind
+    if kind != labels.dtype.kind or kind not in "biufU":  # numpy might round them to compare
         position = {label: code for code, label in enumerate(classes.tolist())}
         found = (position.get(label, OUTLIER) for label in labels.tolist())
         return np.fromiter(found, dtype=np.int64, count=labels.size)
@@ -77,26 +76,13 @@ def is_label(y, label):
     return codes_in([label], y) == 0
 
 
-def _have_a_common_type(*parts):
-    """Whether numpy compares them as they are: all text, or numbers that one type holds."""
-    kinds = {part.dtype.kind for part in parts}
-    if not kinds <= set("biuf"):
-        return kinds == {"U"}
-    if np.result_type(*parts).kind != "f":
-        return True
-    integers = (part for part in parts if part.dtype.kind in "iu" and part.size)
-    return all(max(int(part.max()), -int(part.min())) <= LARGEST_EXACT for part in integers)
-
-
 def labels_or(other, labels, chosen):
     """Labels where they are chosen, else ``other``, in a type that holds all as they are."""
-    other, dtype = np.asarray(other), None
-    if not _have_a_common_type(labels, other) and {labels.dtype.kind, other.dtype.kind} == set(
-        "iu"
-    ):
+    other, dtype = np.asarray(other), labels.dtype
+    if {dtype.kind, other.dtype.kind} == set("iu") and np.result_type(dtype, other).kind == "f":
         signed = int(max(labels.max(initial=0), other)) <= np.iinfo(np.int64).max
         dtype = np.int64 if signed else object
-    return np.where(chosen, labels.astype(dtype or labels.dtype), other)
+    return np.where(chosen, labels.astype(dtype), other)
 
 
 def hidden_entries(values):
