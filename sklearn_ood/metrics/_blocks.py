@@ -79,6 +79,8 @@ def of_counts(
 
 def as_rows(name, values, n_rows=None):
     """One-dimensional array of at least one row, or an error that names the argument."""
+    if values is None:
+        raise ValueError(f"Got {name}=None, but expected one value for each row.")
     if hidden := int(hidden_entries(values).sum()):
         raise ValueError(
             f"Got {name} with {hidden} entries that are masked or NaT, but each row needs a "

@@ -94,13 +94,12 @@ def threshold_from_scores(
     check_limits(limits)
     scores = as_numbers("confidence", confidence)
     n_rows, by_answers = len(scores), risk is not None and loss is None
-    truth = answers = np.zeros(n_rows)
+    truth, lost = np.zeros(n_rows), np.zeros(n_rows, dtype=bool)
     if by_answers or ood_acceptance is not None or y_true is not None:
         truth = as_labels("y_true", y_true, n_rows)
     if by_answers:
-        answers = as_labels("y_pred", y_pred, n_rows)
-    lost = differs(truth, answers)
-    if loss is not None:
+        lost = differs(truth, as_labels("y_pred", y_pred, n_rows))
+    elif loss is not None:
         lost = as_losses("loss", loss, (n_rows,), "one for each row")
     rows = CalibrationRows(
         confidence=scores,

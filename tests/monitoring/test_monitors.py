@@ -155,7 +155,7 @@ def test_a_risk_is_needed(digits):
         ([0, np.nan, 1], "1 missing labels of 3"),
         ([0, None, 1], "1 missing labels of 3"),
         ([0, 1], "inconsistent numbers of samples"),
-        (None, r"y of shape \(\)"),
+        (None, "y=None, but expected one value"),
     ],
 )
 def test_a_label_that_is_not_there_yet_is_no_error_of_the_answer(

@@ -52,8 +52,8 @@ def test_a_detector_needs_no_labels_for_a_coverage():
     [
         (([1.0, 2.0],), {}, "no limit"),
         (([1.0, 2.0],), {"coverage": 0.5, "risk": 0.1}, "coverage=0.5 together with risk"),
-        (([1.0, 2.0],), {"risk": 0.1}, r"y_true of shape \(\)"),
-        (([1.0, 2.0], [0, 1]), {"risk": 0.1}, r"y_pred of shape \(\)"),
+        (([1.0, 2.0],), {"risk": 0.1}, "y_true=None"),
+        (([1.0, 2.0], [0, 1]), {"risk": 0.1}, "y_pred=None"),
         (([1.0, 2.0], [0, 1], [0]), {"risk": 0.1}, "y_pred with 1 rows"),
         (([1.0, np.nan], [0, 1], [0, 1]), {"risk": 0.1}, "1 NaN"),
         (([[1.0, 2.0]],), {"coverage": 0.5}, r"confidence of shape \(1, 2\)"),
