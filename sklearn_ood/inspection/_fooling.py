@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Count, Positive, RandomState, check_arguments
+from sklearn_ood._parameters import Count, Positive, RandomState, Share, check_arguments
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.data._labels import OUTLIER, codes_in
@@ -65,7 +65,7 @@ class FoolingResult:
 def fooling_rate(
     estimator,
     *,
-    threshold,
+    threshold: Annotated[float, Interval(Real, None, None, closed="both")],
     target: Literal["unscaled", "scaled"] = "unscaled",
     method: Literal["auto", "gradient", "evolution"] = "auto",
     bounds=(0.0, 1.0),
@@ -137,12 +137,12 @@ def fooling_rate(
     """
     check_arguments(fooling_rate, locals())
     check_is_fitted(estimator)
-    _check_bounds(bounds)
     if method == "auto":
         method = "gradient" if hasattr(estimator, "scored_network_") else "evolution"
     _check_estimator(estimator, method)
     classes = np.repeat(np.arange(len(estimator.classes_)), n_trials)
     size, scaled = (len(classes), int(estimator.n_features_in_)), target == "scaled"
+    _check_bounds(bounds, size[1])
     names = getattr(estimator, "feature_names_in_", None)
     keep = ColumnConstraints(constraints, size[1], names)
     start = {"bounds": bounds, "keep": keep, "random_state": check_random_state(random_state)}
@@ -157,7 +157,9 @@ def fooling_rate(
     return FoolingResult(rows, estimator.classes_[classes], fooled, updates, shape)
 
 
-def fooling_rate_on(estimator, X, *, coverage=0.95, n_trials=5, max_updates=100, **parameters):
+def fooling_rate_on(
+    estimator, X, *, coverage: Share = 0.95, n_trials=5, max_updates=100, **parameters
+):
     """The fooling rate of any classifier, at the threshold that accepts rows like X.
 
     Parameters
@@ -177,6 +179,7 @@ def fooling_rate_on(estimator, X, *, coverage=0.95, n_trials=5, max_updates=100,
     float
         In [0, 1], lower is better.
     """
+    check_arguments(fooling_rate_on, {"coverage": coverage})
     confidence = confidence_of(estimator, X)
     rows = np.asarray(X, dtype=np.float64).reshape(len(confidence), -1)
     parameters = {"target": "scaled", "method": "evolution", "random_state": 0} | parameters
@@ -291,10 +294,15 @@ def _check_estimator(estimator, method):
             raise TypeError(f"Got estimator={estimator!r}, but it needs {name}; {remedy}.")
 
 
-def _check_bounds(bounds):
-    """Raise unless these are finite and in order."""
-    low, high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
-    if not (np.isfinite(high - low).all() and (low <= high).all()):
+def _check_bounds(bounds, n_features):
+    """Raise unless these are finite and in order, for each feature."""
+    try:
+        low, high = (np.broadcast_to(bound, n_features).astype(np.float64) for bound in bounds)
+        valid = np.isfinite(high - low).all() and (low <= high).all()
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
         raise ValueError(
-            f"Got bounds={bounds!r}, but expected finite (low, high), low <= high."
+            f"Got bounds={bounds!r}, but expected finite (low, high), low <= high: numbers, or "
+            f"arrays of {n_features} of them."
         )

@@ -109,13 +109,15 @@ class AcceptedRegionDisplay:
             If there are not two such features, or one is no number.
         """
         check_arguments(cls.from_estimator, {"n_points": n_points})
-        X = X if hasattr(X, "iloc") else np.asarray(X)
+        X = X if hasattr(X, "columns") else np.asarray(X)
         pair = _two_columns(X, features)
         first, second = (_axis(X, each, n_points) for each in pair)
         grid = np.column_stack([each.ravel() for each in np.meshgrid(first, second)])
         points = _safe_indexing(X, np.full(n_points**2, row))
-        has_names = hasattr(points, "iloc")
-        if has_names:
+        has_names = hasattr(points, "columns")
+        if hasattr(points, "with_columns"):  # polars
+            points = points.with_columns(**dict(zip(pair, grid.T, strict=True)))
+        elif has_names:
             points = points.reset_index(drop=True)
             points[pair] = grid
         else:
@@ -169,12 +171,12 @@ class AcceptedRegionDisplay:
 
 def _two_columns(X, features):
     """The two columns, by the names of a frame or as positions in an array."""
-    columns = list(X.columns) if hasattr(X, "iloc") else list(range(X.shape[-1]))
+    columns = list(X.columns) if hasattr(X, "columns") else list(range(X.shape[-1]))
     found = [
         each if each in columns else columns[each] if each in range(len(columns)) else None
         for each in features
     ]
-    if len(found) != 2 or None in found or X.ndim != 2:
+    if len(found) != 2 or None in found or len(X.shape) != 2:
         raise ValueError(
             f"Got features={features!r}, but expected two of the columns {columns[:20]}, by "
             "position or, of a frame, by name."
@@ -184,11 +186,13 @@ def _two_columns(X, features):
 
 def _axis(X, column, n_points):
     """Values of one feature, a little beyond those that there are."""
-    values = np.asarray(X[column] if hasattr(X, "iloc") else X[:, column])
-    if values.dtype.kind not in "biuf":
+    values = np.asarray(X[column] if hasattr(X, "columns") else X[:, column])
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).any():
         raise ValueError(
-            f"Got the feature {column!r} of type {values.dtype}, but expected one of numbers."
+            f"Got the feature {column!r} of type {values.dtype}, but expected one of numbers, "
+            "of which some are finite."
         )
-    low, high = np.nanmin(values), np.nanmax(values)
+    values = values[np.isfinite(values)].astype(np.float64)
+    low, high = values.min(), values.max()
     margin = MARGIN * (high - low or 1.0)
     return np.linspace(low - margin, high + margin, n_points)

@@ -246,12 +246,17 @@ def test_display_of_a_table(softmax):
         {"n_offspring": 0},
         {"lr": 0.0},
         {"bounds": (1.0, 0.0)},
+        {"bounds": None},
+        {"bounds": (0.0,)},
+        {"bounds": (np.zeros(999), 1.0)},
+        {"threshold": np.nan},
+        {"threshold": None},
     ],
 )
 def test_bad_parameters_are_named(parameters, softmax):
     (name,) = parameters
     with pytest.raises(ValueError, match=f"Got {name}="):
-        fooling_rate(softmax, threshold=0.0, **parameters)
+        fooling_rate(softmax, **({"threshold": 0.0} | parameters))
 
 
 def test_estimators_that_cannot_be_searched():

@@ -58,6 +58,16 @@ def test_other_features_are_those_of_a_row_and_columns_have_names(rows):
     point = frame.iloc[[5]].assign(d=display.first[3], a=display.second[8])
     expected = model[-1].accept(model[0].transform(point))[0]
     assert display.accepted[8, 3] == expected
+    polars = pytest.importorskip("polars").from_pandas(frame)
+    named = AcceptedRegionDisplay.from_estimator(
+        model, polars, features=["d", 0], row=5, n_points=11
+    )
+    np.testing.assert_array_equal(named.accepted, display.accepted)
+    frame.loc[3, "a"] = np.inf
+    spread = AcceptedRegionDisplay.from_estimator(model, frame, features=["d", 0], n_points=3)
+    assert np.isfinite(spread.second).all()
+    with pytest.raises(ValueError, match="'a' .* of which some are finite"):
+        AcceptedRegionDisplay.from_estimator(model, frame.assign(a=np.nan), features=["d", 0])
 
 
 def test_a_classifier_that_never_refuses_and_one_that_does_for_a_group(rows):
