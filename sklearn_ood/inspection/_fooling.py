@@ -182,14 +182,14 @@ def fooling_rate_on(
     check_arguments(fooling_rate_on, {"coverage": coverage})
     confidence = confidence_of(estimator, X)
     rows = np.asarray(X, dtype=np.float64).reshape(len(confidence), -1)
-    parameters = {"target": "scaled", "method": "evolution", "random_state": 0} | parameters
+    settings: dict = {"target": "scaled", "method": "evolution", "random_state": 0}
     return fooling_rate(
         estimator,
         threshold=float(np.quantile(confidence, 1 - coverage)),
         bounds=(rows.min(axis=0), rows.max(axis=0)),
         n_trials=n_trials,
         max_updates=max_updates,
-        **parameters,
+        **(settings | parameters),
     ).rate
 
 
