@@ -21,7 +21,7 @@ from sklearn_ood.combined._columns import FARTHEST, ClassWhitening, ColumnRanks
 from sklearn_ood.combined._conformal import between, n_below
 from sklearn_ood.data._tables import TableEncoder
 from sklearn_ood.export._comparison import LARGE, TOLERANCE, made_by, package, run, with_edges
-from sklearn_ood.export._flow import LARGEST, Flow, clipped, joined, places_in, tensor
+from sklearn_ood.export._flow import LARGEST, Flow, clipped, places_in, tensor
 
 # The newest operators that both torch's and scikit-learn's converters write.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -60,7 +60,7 @@ def _(step: ColumnTransformer, flow, name):
             if any(part.texts):
                 raise TypeError(f"Got text in the columns {columns} of {name!r}; encode it.")
             parts.append(part)
-    return joined(parts)
+    return parts[0].to(torch.cat([part.values for part in parts], dim=1))
 
 
 @transformed.register
