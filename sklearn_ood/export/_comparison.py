@@ -177,6 +177,33 @@ def made_by(step, rows, method):
     return takes, made if made is None or made.dtype.kind in "OU" else made.astype(np.float64)
 
 
+def same_output(model, step, method, usual):
+    """Which output is the method's, up to which numbers, and whether it keeps what is NaN."""
+    rows, n_usual = with_edges(usual), len(usual)
+    takes, wanted = made_by(step, rows, method)
+    if wanted is None:
+        raise ValueError("its transform takes no row of flat numbers")
+    finite, valid, reasons = np.isfinite(wanted).all(axis=1), takes.copy(), []
+    valid[takes] = finite
+    wanted, is_usual = wanted[finite], np.flatnonzero(valid) < n_usual
+    spread = wanted[is_usual].std(axis=0)
+    scale = np.where(spread > 0, spread, np.abs(wanted[is_usual]).max(axis=0))
+    allowed = TOLERANCE * (scale + np.where(is_usual[:, None], 0, np.abs(wanted)))
+    for place, values in enumerate(run(model, {"rows": rows})):
+        if np.shape(values) != (len(rows), wanted.shape[1]):
+            reasons.append(f"an output of shape {np.shape(values)}")
+            continue
+        with np.errstate(invalid="ignore"):
+            agrees = (np.abs(values[valid].astype(float) - wanted) <= allowed).all(axis=1)
+        beyond = np.abs(rows[valid]).max(axis=1) > LARGE
+        if (agrees | beyond).all():
+            keeps_nan = not np.isfinite(values[~valid].astype(float)).all(axis=1).any()
+            return place, None if agrees.all() else LARGE, keeps_nan
+        example = rows[valid][~agrees][0][:8].tolist()
+        reasons.append(f"{(~agrees).sum()} of {len(agrees)} rows otherwise, as of {example}")
+    raise ValueError(f"its graph gives {'; '.join(reasons)}")
+
+
 def check_graph(model, estimator, first, rows, threshold):
     """Raise unless a graph gives what the estimator gives, and accepts nothing else."""
     asked, rows = unwrap(estimator)[0], with_edges(rows)
