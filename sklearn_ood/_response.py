@@ -59,6 +59,11 @@ def is_frozen(estimator):
 
 def ood_label_in(estimator):
     """The ``ood_label`` that is set in an estimator or in parts of it, None where none is."""
+    if not hasattr(estimator, "get_params"):
+        raise TypeError(
+            f"Got {estimator!r} without get_params, but expected an estimator as scikit-learn "
+            "has them, which can be cloned; derive it from sklearn.base.BaseEstimator."
+        )
     parameters = estimator.get_params(deep=True).items()
     labels = [label for name, label in parameters if name.split("__")[-1] == "ood_label"]
     for label in labels:
@@ -343,7 +348,7 @@ def _confidence_in(estimator, evidence, codes):
 
 def _one_a_row(estimator, method, X):
     """One value a row; a column, as some libraries give it, is one too."""
-    values, n_rows = _array(getattr(estimator, method)(X)), _num_samples(X)
+    values, n_rows = as_numpy(getattr(estimator, method)(X)), _num_samples(X)
     if values.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -352,8 +357,8 @@ def _one_a_row(estimator, method, X):
     return values.reshape(n_rows)
 
 
-def _array(values):
-    """What a foreign estimator answered as an array; a tensor leaves its graph and device."""
+def as_numpy(values):
+    """As an array; a tensor leaves its graph and device."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values
@@ -362,10 +367,10 @@ def _array(values):
 
 def _numbers(estimator, method, values):
     """In float64, infinite ones as large as can be; an error where some are no numbers."""
-    values = _array(values)
-    if values.dtype.kind not in "biuf" or np.isnan(values).any():
+    is_masked, values = np.ma.is_masked(values), as_numpy(values)
+    if is_masked or values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ValueError(
-            f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "
-            f"{values.dtype}), but a confidence needs real numbers."
+            f"Got NaN, masked entries or no numbers from {type(estimator).__name__}.{method} "
+            f"(an array of {values.dtype}), but a confidence needs real numbers."
         )
     return np.clip(values.astype(np.float64), -LARGEST, LARGEST)

@@ -231,7 +231,8 @@ def test_what_looks_like_a_measurement_is_seen(docs, words, tmp_path):
 
 def test_a_number_in_a_sentence_is_of_one_run(docs, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text('<!-- value("vernekar", "data == \'ring\'", "{kept}") --><!-- end -->')
+    where = "experiment == 'two Gaussians' and data == 'ring'"
+    page.write_text(f'<!-- value("vernekar", "{where}", "{{kept}}") --><!-- end -->')
     with pytest.raises(ValueError, match=r"page\.md, value\(.*3 runs have 'kept'"):
         docs[1].rendered(page)
     page.write_text(page.read_text().replace('")', '", over="method")'))

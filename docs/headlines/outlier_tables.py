@@ -4,6 +4,8 @@ from records import metric
 
 from headlines import best, claim, part
 
+LEFT_OUT = {"experiment": "classes left out"}
+
 
 def headlines():
     for data in ("digits", "letter_recognition", "pendigits_multiclass", "dry_bean"):
@@ -14,7 +16,7 @@ def headlines():
                 "goal: at least the plain net's",
                 "{:.3f}, plain {:.3f}; {:.1p}, plain {:.1p} %",
                 lambda data=data, method=method: [
-                    metric("outlier_defaults", each, measure, data=data)
+                    metric("outlier_defaults", each, measure, data=data, **LEFT_OUT)
                     for measure in ("auroc", "accuracy")
                     for each in (method, "max softmax")
                 ],
@@ -26,7 +28,7 @@ def headlines():
     densities = ("GaussianMixture(4) a class", "local outlier factor", "nearest row")
 
     def auroc(methods, **where):
-        return best("outlier_tables", "auroc", methods, **where)
+        return best("outlier_tables", "auroc", methods, **where | LEFT_OUT)
 
     for data in ("dry_bean", "pendigits_multiclass", "letter_recognition"):
         yield claim(
@@ -56,8 +58,8 @@ def headlines():
         "goal: at most half a point",
         "{:.1p} to {:.1p} %",
         lambda: [
-            metric("outlier_tables", "max softmax", "accuracy"),
-            best("outlier_tables", "accuracy", ours, low=True),
+            metric("outlier_tables", "max softmax", "accuracy", **LEFT_OUT),
+            best("outlier_tables", "accuracy", ours, low=True, **LEFT_OUT),
         ],
         lambda before, after: after >= before - 0.005,
     )

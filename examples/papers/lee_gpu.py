@@ -34,14 +34,9 @@ def fit(classifier, X, y):
     classifier.input_shape_, classifier.n_features_in_ = classifier.input_shape, X.shape[1]
     classifier.center_, classifier.temperature_ = None, 1.0
     net = prepared(classifier, rows, y[inside], X[~inside])
-    run(
-        net,
-        on_device(rows, net),
-        on_device(codes, net),
-        epochs=classifier.max_epochs,
-        batch_size=classifier.batch_size,
-        seed=classifier.random_state,
-    )
+    schedule = {"epochs": classifier.max_epochs, "batch_size": classifier.batch_size}
+    data = on_device(rows, net), on_device(codes, net)
+    run(net, *data, seed=classifier.random_state, **schedule)
     net.module_.eval()
     classifier.net_ = net
     return classifier
@@ -51,7 +46,7 @@ def prepared(classifier, rows, y, given):
     """A net of the package for a classifier, ready to step."""
     outliers, shape = classifier.outliers, classifier.input_shape
     network = authors_weights(classifier.make_network(len(np.unique(y)), shape))
-    options = {"beta": classifier.beta, "outlier_ratio": 1.0}
+    options = {"beta": classifier.beta}
     made = partial(make_net, network, lr=classifier.lr, criterion=classifier.make_loss(None))
     if not classifier.beta:
         net = made(net_class=Net).initialize()

@@ -67,8 +67,6 @@ class OutlierClassifier(LogitClassifier):
         :class:`UniformOutliers`, :class:`MixupOutliers`, :class:`NoiseOutliers`. A callable
         ``(X, y, n, random_state) -> X_out`` gets the in-distribution rows and labels. A
         dict mixes sources: ``{"boundary": 0.7, "given": 0.3}``.
-    outlier_ratio : float > 0, default=1.0
-        Outliers for each in-distribution row of a training step.
 
     Attributes
     ----------
@@ -79,7 +77,6 @@ class OutlierClassifier(LogitClassifier):
 
     beta: NonNegative = 1.0
     outliers: Any = "boundary"
-    outlier_ratio: Positive = 1.0
 
     _learns_tensors = False  # the sources of outliers make arrays
 
@@ -143,8 +140,8 @@ class OutlierClassifier(LogitClassifier):
             return super()._make_net(data, seed)
         gan, (rows, _) = self._gan, data.in_distribution
         options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
-        options |= {"beta": float(self.beta), "outlier_ratio": float(self.outlier_ratio)}
-        options["unseen"] = self.validation_fraction if self.early_stopping else 0.0
+        unseen = self.validation_fraction if self.early_stopping else 0.0
+        options |= {"beta": float(self.beta), "unseen": unseen}
         net = super()._make_net(data, seed, **options)
         if self._whitens(data.input_shape):
             net.module.network.whitened.learn(rows, seed)

@@ -12,6 +12,8 @@ from sklearn_ood.data._labels import class_means
 from sklearn_ood.outliers._sources import MadeOutliers, grouped, mixup_rows
 
 MAX_WALK = 40
+# Rows that distances are measured to; from more rows this many are drawn.
+MAX_REFERENCE = 10_000
 GROWTH = 1.25
 # Of the mean variance of the standardised columns: directions without get this much.
 VARIANCE_FLOOR = 1e-3
@@ -49,8 +51,6 @@ class BoundaryOutliers(MadeOutliers):
         ``high`` all rows are close to the classes, and a net may answer again far out.
     between : float in [0, 1], default=0.25
         Share of rows between classes.
-    max_reference : int, default=10000
-        Rows that distances are measured to; from more rows this many are drawn.
 
     References
     ----------
@@ -73,7 +73,6 @@ class BoundaryOutliers(MadeOutliers):
     n_neighbors: Count = 10
     scales: tuple | list = (0.5, 50.0)
     between: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.25
-    max_reference: Count = 10_000
 
     def _make(self, X, codes, n, rng):
         if not 0 < self.scales[0] <= self.scales[1]:
@@ -95,10 +94,10 @@ class _Region:
     def __init__(self, X, codes, source, rng):
         self.X, self.codes, self.rng = X, codes, rng
         order = rng.permutation(len(X))
-        n_held_out = min(int(HELD_OUT * len(X)), source.max_reference)
+        n_held_out = min(int(HELD_OUT * len(X)), MAX_REFERENCE)
         held_out, known = order[:n_held_out], order[n_held_out:]
         self.to_white, self.from_white = within_class_whitening(X[known], codes[known])
-        known = known[: source.max_reference]
+        known = known[:MAX_REFERENCE]
         reference = X[known] @ self.to_white
         k = min(source.n_neighbors, len(reference) - 1)
         self.tree = NearestNeighbors(n_neighbors=k).fit(reference)

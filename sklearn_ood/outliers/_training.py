@@ -48,14 +48,13 @@ class OutlierLoss(nn.Module):
 class OutlierNet(Net):
     """Adds ``beta`` times the loss on outliers to the loss on rows.
 
-    A step takes ``outlier_ratio`` outliers for each row; ``criterion`` is an
-    :class:`OutlierLoss`. The share ``unseen`` of the outliers is for validation.
+    A step takes an outlier for each row; ``criterion`` is an :class:`OutlierLoss`. The share
+    ``unseen`` of the outliers is for validation.
     """
 
-    def __init__(self, module, *args, beta, outlier_ratio, unseen=0.0, **kwargs):
+    def __init__(self, module, *args, beta, unseen=0.0, **kwargs):
         super().__init__(module, *args, **kwargs)
         self.beta = beta
-        self.outlier_ratio = outlier_ratio
         self.unseen = unseen
 
     def supply(self, draws, weights):
@@ -78,7 +77,7 @@ class OutlierNet(Net):
     def losses(self, batch):
         """All terms of the loss on one batch and as many fresh outliers."""
         inputs, targets = batch
-        outliers = self.draw(max(1, round(self.outlier_ratio * len(inputs))))
+        outliers = self.draw(len(inputs))
         outputs = self.module_(torch.cat([inputs, outliers]))
         class_loss, outlier_loss = self.criterion_(
             outputs[: len(inputs)], targets, outputs[len(inputs) :]

@@ -185,7 +185,6 @@ def test_one_outlier_among_many_sources():
     ConfidentClassifier(
         outliers={"given": 1, "uniform": 2, GANOutliers(**GAN): 1},
         ood_label=-1,
-        outlier_ratio=0.1,
         early_stopping=True,
         max_epochs=2,
         **SMALL,
@@ -294,11 +293,11 @@ def test_the_generators_step_leaves_the_classifiers_statistics():
 
 
 @pytest.mark.parametrize("size", [8, 11, 15])
-def test_a_single_outlier_passes_batch_normalisation(size):
+def test_a_single_row_left_over_passes_batch_normalisation(size):
     images = np.random.RandomState(0).rand(33, 1, size, size)
     gan = GANOutliers(n_channels=2, latent_dim=3)
-    few = ConfidentClassifier(outliers=gan, outlier_ratio=0.02, max_epochs=1, **SMALL)
-    assert few.fit(images, [0, 1, 2] * 11).sample_outliers(1).shape == (1, 1, size, size)
+    classifier = ConfidentClassifier(outliers=gan, max_epochs=1, **SMALL)
+    assert classifier.fit(images, [0, 1, 2] * 11).sample_outliers(1).shape == (1, 1, size, size)
 
 
 def test_a_generator_that_diverges_is_an_error():

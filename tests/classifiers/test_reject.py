@@ -154,7 +154,6 @@ def test_same_seed_same_bits_and_generators_left_alone():
         ({"score_function": "max_proba"}, "score_function='max_proba'"),
         ({"outliers": "given"}, "no row labelled ood_label"),
         ({"outliers": "nowhere"}, "outliers='nowhere'"),
-        ({"outlier_ratio": 0}, "outlier_ratio=0"),
         ({"outliers": lambda X, y, n, random_state: X[:, :2]}, r"shape \(150, 2\)"),
     ],
 )

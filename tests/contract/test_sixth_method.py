@@ -103,7 +103,7 @@ def test_it_learns_from_known_outliers():
 
 
 def test_its_docstring_has_the_parameters_of_the_template():
-    assert "outlier_ratio : float > 0" in EnergyClassifier.__doc__
+    assert "outliers : str, callable" in EnergyClassifier.__doc__
     assert "margin_in : float, default=-25.0" in EnergyClassifier.__doc__
 
 
