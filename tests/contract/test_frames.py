@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn_ood.data._encoder import TableEncoder
 
 from sklearn_ood import (
     CombinedClassifier,
@@ -25,6 +24,7 @@ from sklearn_ood import (
     SoftmaxClassifier,
 )
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks
+from sklearn_ood.data._tables import TableEncoder
 from sklearn_ood.detectors._table_density import TableDensity
 from sklearn_ood.generators import GaussianMixtureGenerator
 from sklearn_ood.metrics import aurc_score, bootstrap_interval, selective_scorer
