@@ -103,8 +103,9 @@ def check_parameters(values, constraints, owner):
 
 
 def check_label(value, name):
-    """Raise for what is no label: neither a number, text or a date, nor None."""
-    if not isinstance(value, str | bytes | Number | np.generic | date | None):
+    """Raise for what is no label: neither a number, text or a date, nor None; NaN is none."""
+    is_label = isinstance(value, str | bytes | Number | np.generic | date | None)
+    if not is_label or value != value:
         raise ValueError(f"Got {name}={value!r}, but expected one label: a number or text.")
 
 

@@ -21,23 +21,32 @@ METHODS = "confidence", "score_samples"
 _NOT_THE_LARGEST = (FixedThresholdClassifier, TunedThresholdClassifierCV, SVC, NuSVC)
 
 
+def steps_and_inner(estimator):
+    """Steps, by name, before what is inside pipelines, searches and frozen ones; and that."""
+    if isinstance(estimator, Pipeline):
+        steps, inner = steps_and_inner(estimator[-1])
+        return [*estimator.steps[:-1], *steps], inner
+    if isinstance(estimator, FrozenEstimator):
+        return steps_and_inner(estimator.estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return steps_and_inner(estimator.best_estimator_)
+    return [], estimator
+
+
 def unwrap(estimator, X=None):
     """What is inside pipelines, searches and frozen estimators, and the rows as it gets them.
 
     These pass on only the method names that scikit-learn knows; the others (``accept``,
     ``answers``) have to be asked of the innermost estimator itself.
     """
-    if isinstance(estimator, Pipeline):
-        rows = X
-        for _, step in estimator.steps[:-1] if X is not None else ():
-            rows = step.transform(rows) if hasattr(step, "transform") else rows
-        check_consistent_length(X, rows)
-        return unwrap(estimator[-1], rows)
-    if isinstance(estimator, FrozenEstimator):
-        return unwrap(estimator.estimator, X)
-    if hasattr(estimator, "best_estimator_"):
-        return unwrap(estimator.best_estimator_, X)
-    return estimator, X
+    steps, inner = steps_and_inner(estimator)
+    if X is None or not steps:
+        return inner, X
+    rows = X
+    for _, step in steps:
+        rows = step.transform(rows) if hasattr(step, "transform") else rows
+    check_consistent_length(X, rows)
+    return inner, rows
 
 
 def is_frozen(estimator):
@@ -50,6 +59,11 @@ def is_frozen(estimator):
 
 def ood_label_in(estimator):
     """The ``ood_label`` that is set in an estimator or in parts of it, None where none is."""
+    if not hasattr(estimator, "get_params"):
+        raise TypeError(
+            f"Got {estimator!r} without get_params, but expected an estimator as scikit-learn "
+            "has them, which can be cloned; derive it from sklearn.base.BaseEstimator."
+        )
     parameters = estimator.get_params(deep=True).items()
     labels = [label for name, label in parameters if name.split("__")[-1] == "ood_label"]
     for label in labels:
@@ -334,7 +348,7 @@ def _confidence_in(estimator, evidence, codes):
 
 def _one_a_row(estimator, method, X):
     """One value a row; a column, as some libraries give it, is one too."""
-    values, n_rows = _array(getattr(estimator, method)(X)), _num_samples(X)
+    values, n_rows = as_numpy(getattr(estimator, method)(X)), _num_samples(X)
     if values.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -343,8 +357,8 @@ def _one_a_row(estimator, method, X):
     return values.reshape(n_rows)
 
 
-def _array(values):
-    """What a foreign estimator answered as an array; a tensor leaves its graph and device."""
+def as_numpy(values):
+    """As an array; a tensor leaves its graph and device."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values
@@ -353,10 +367,10 @@ def _array(values):
 
 def _numbers(estimator, method, values):
     """In float64, infinite ones as large as can be; an error where some are no numbers."""
-    values = _array(values)
-    if values.dtype.kind not in "biuf" or np.isnan(values).any():
+    is_masked, values = np.ma.is_masked(values), as_numpy(values)
+    if is_masked or values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ValueError(
-            f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "
-            f"{values.dtype}), but a confidence needs real numbers."
+            f"Got NaN, masked entries or no numbers from {type(estimator).__name__}.{method} "
+            f"(an array of {values.dtype}), but a confidence needs real numbers."
         )
     return np.clip(values.astype(np.float64), -LARGEST, LARGEST)

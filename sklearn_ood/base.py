@@ -16,11 +16,7 @@ from sklearn.utils._metadata_requests import (
 )
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import (
-    _check_method_params,
-    check_is_fitted,
-    has_fit_parameter,
-)
+from sklearn.utils.validation import _check_method_params, check_is_fitted, has_fit_parameter
 
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import fitted_foreign, is_frozen, log_softmax

@@ -99,9 +99,7 @@ def _truncated_gaussian(sigma, random_state, n):
     return _polar(radius, random_state)
 
 
-def _draw_toy(
-    support, n_samples, around, n_outliers, outside, ood_label, shuffle, random_state
-):
+def _draw_toy(support, n_samples, around, n_outliers, outside, ood_label, random_state):
     """Rows of equal classes, ``around(random_state, n)`` their centres, and outliers.
 
     These are what ``outside(n, random_state)`` draws and the support does not hold.
@@ -121,7 +119,7 @@ def _draw_toy(
         outliers = np.concatenate([outliers, drawn[~support.contain(drawn)]])
     X = np.concatenate([X, outliers[:n_outliers]])
     y = np.concatenate([y, np.full(n_outliers, ood_label)])
-    order = random_state.permutation(len(y)) if shuffle else slice(None)
+    order = random_state.permutation(len(y))
     return X[order], y[order]
 
 
@@ -145,7 +143,7 @@ def inside_two_gaussians(X, *, sigma: Positive = 1.0):
     >>> inside_two_gaussians([[-10, 2.9], [-10, 3.1], [0, 0]])
     array([ True, False, False])
     """
-    check_arguments(inside_two_gaussians, {"sigma": sigma})
+    check_arguments(inside_two_gaussians, locals())
     return _gaussian_discs(sigma).contain(X)
 
 
@@ -158,7 +156,6 @@ def make_two_gaussians(
     box: Positive = 50.0,
     ring_width: Positive = 1.0,
     ood_label: Integer = -1,
-    shuffle=True,
     random_state=None,
 ):
     """Two Gaussians in the plane, with known outliers around them or all over a box.
@@ -183,8 +180,6 @@ def make_two_gaussians(
     ring_width : float > 0, default=1.0
     ood_label : int, default=-1
         Label of the outlier rows; neither 0 nor 1.
-    shuffle : bool, default=True
-        Whether to shuffle the rows. Otherwise they come as class 0, class 1, outliers.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -228,7 +223,7 @@ def make_two_gaussians(
     if n_outliers is None:
         n_outliers = 0 if outliers is None else n_samples
     known = discs, n_samples, partial(_truncated_gaussian, sigma)
-    return _draw_toy(*known, n_outliers, outside, ood_label, shuffle, random_state)
+    return _draw_toy(*known, n_outliers, outside, ood_label, random_state)
 
 
 def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
@@ -263,7 +258,6 @@ def make_rings(
     n_outliers: Natural = 0,
     box: Positive = 2.0,
     ood_label: Integer = -1,
-    shuffle=True,
     random_state=None,
 ):
     """Three uniform rings in the plane, one a class, with an empty hole in each.
@@ -286,8 +280,6 @@ def make_rings(
         Half the side of the box.
     ood_label : int, default=-1
         Label of the outlier rows; none of 0, 1, 2.
-    shuffle : bool, default=True
-        Whether to shuffle the rows. Otherwise they come class by class, then the outliers.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -314,7 +306,7 @@ def make_rings(
     rings = _rings(inner_radius, thickness)
     known = rings, n_samples, partial(_uniform_annulus, rings.inner, rings.outer)
     outside = partial(_uniform_box, box)
-    return _draw_toy(*known, n_outliers, outside, ood_label, shuffle, random_state)
+    return _draw_toy(*known, n_outliers, outside, ood_label, random_state)
 
 
 def make_birds(
@@ -360,23 +352,18 @@ def make_birds(
     >>> list(X.columns), int((y == "crossbill").sum())
     (['mass', 'wing', 'bill', 'habitat', 'diet', 'ringed'], 20)
     """
-    check_arguments(
-        make_birds, {"n_samples": n_samples, "n_unknown": n_unknown, "missing": missing}
-    )
+    check_arguments(make_birds, locals())
     pd = optional("pandas", "A table with names and categories", "table")
     random_state = check_random_state(random_state)
-    species = np.append(
-        random_state.randint(len(SPECIES) - 1, size=n_samples),
-        np.full(n_unknown, len(SPECIES) - 1),
-    )
+    unknown = len(SPECIES) - 1
+    species = random_state.randint(unknown, size=n_samples)
+    species = np.append(species, np.full(n_unknown, unknown))
     random_state.shuffle(species)
     measures = random_state.normal(BIRD_MEANS[species], BIRD_DEVIATIONS)
     columns = dict(zip(("mass", "wing", "bill"), measures.round(1).T, strict=True))
     for name, (levels, shares) in BIRD_CATEGORIES.items():
-        below = np.cumsum(shares, axis=1)[species]
-        columns[name] = levels[
-            (random_state.random_sample((len(species), 1)) > below).sum(axis=1)
-        ]
+        drawn = random_state.random_sample((len(species), 1))
+        columns[name] = levels[(drawn > np.cumsum(shares, axis=1)[species]).sum(axis=1)]
     columns["ringed"] = random_state.random_sample(len(species)) < 0.3
     X = pd.DataFrame(columns).astype(dict.fromkeys(BIRD_CATEGORIES, "category"))
     empty = random_state.random_sample((len(species), 5)) < missing

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils import assert_all_finite, check_random_state, indexable
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils import check_random_state, indexable
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_parameters, declare
-from sklearn_ood.data._labels import OUTLIER, encode_labels, rank_in_class
+from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, rank_in_class
 
 __all__ = ["LeaveClassesOut"]
 
@@ -145,11 +144,7 @@ class LeaveClassesOut(BaseCrossValidator):
 
     def _encode(self, y):
         """The code of each row and the classes, each of two rows at least."""
-        if y is None:
-            raise ValueError("Got y=None, but expected class labels to leave out.")
-        y = column_or_1d(y)
-        assert_all_finite(y, input_name="y")
-        codes, classes = encode_labels(y, self.ood_label)
+        codes, classes = encode_labels(checked_labels(self, y), self.ood_label)
         single = classes[np.bincount(codes[codes != OUTLIER], minlength=len(classes)) < 2]
         if len(single):
             raise ValueError(

@@ -221,13 +221,13 @@ def test_bad_parameters(parameters, message):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (None, "Got y=None, but expected class labels"),
+        (None, "requires y to be passed"),
         (labels(2), "Got n_out=1 with 2 classes in y"),
         (np.r_[labels(3), 7], "single row of the class 7"),
         (np.linspace(0, 1, 20), "Unknown label type"),
         (np.zeros((20, 2)), "y should be a 1d array"),
-        (np.r_[0.0, 1.0, 2.0, np.nan].repeat(3), "NaN"),
-        (np.array(["a", "b", "c", np.nan] * 3, dtype=object), "NaN"),
+        (np.r_[0.0, 1.0, 2.0, np.nan].repeat(3), "3 missing labels"),
+        (np.array(["a", "b", "c", np.nan] * 3, dtype=object), "3 missing labels"),
     ],
 )
 def test_bad_labels(y, message):

@@ -63,6 +63,7 @@ def measured(size):
     rows, own = X[:N_SCORED], combined.classifier_
     classified = min(cost(lambda: own.predict_proba(rows))[0] for _ in range(3))
     scored = min(cost(lambda: combined.score_samples(rows))[0] for _ in range(3))
+    judged = min(cost(lambda: combined.confidence(rows))[0] for _ in range(3))
     return {
         "boosting and trees, s": peers,
         "its classifier, s": cost(lambda: own.__class__(random_state=0).fit(X, y))[0],
@@ -70,6 +71,7 @@ def measured(size):
         "fit, ratio": fits[combined] / peers,
         "5,000 rows scored, s": scored,
         "scored, ratio to its classifier": scored / classified,
+        "confidence, ratio to its classifier": judged / classified,
         "one row, ms": 1e3
         * min(cost(lambda: combined.score_samples(X[:1]))[0] for _ in range(5)),
         "its confidence, ms": 1e3

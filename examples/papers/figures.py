@@ -44,9 +44,9 @@ ATTACKS = (
 N_SHOWN_ROWS = 3000
 
 
-def panels(n, height, n_rows=1, **layout):
+def panels(n, height, n_rows=1, width=3.6, **layout):
     """Axes in a row, or in several."""
-    size = 3.6 * n, height * n_rows
+    size = width * n, height * n_rows
     return plt.subplots(n_rows, n, figsize=size, layout="constrained", **layout)
 
 
@@ -80,7 +80,12 @@ def draw_vernekar(args, store):
         limits = {"xlim": (-50, 50), "ylim": (-50, 50)}
         scatter(axes[0], *vernekar.taught(source, 0, 2.0), title=source, **limits)
         confident = vernekar.fit(args, source, 0, "confident")
-        plane(axes[1], vernekar.largest_proba(confident, box), 50, "largest probability")
+        plane(
+            axes[1],
+            vernekar.largest_proba(confident, box),
+            50,
+            "confident: largest probability",
+        )
         reject = vernekar.fit(args, source, 0, "reject")
         classes = np.where(vernekar.rejected(reject, box), 2, reject.predict(box))
         plane(axes[2], classes, 50, "reject: class (2: reject)")
@@ -176,7 +181,7 @@ def draw_spigler(args, store):
     for ax, (title, values) in zip(axes, shown.items(), strict=True):
         plane(ax, values, 2, title, vmin=max(values.min(), -5))
     yield "spigler_figure2", figure
-    figure, axes = panels(1, 2.2, len(ATTACKS))
+    figure, axes = panels(1, 2.2, len(ATTACKS), width=6)
     for ax, (name, threshold, target) in zip(axes, ATTACKS, strict=True):
         file = f"fooling, mlp, paper alpha-{name}-at {threshold:.0%}, {target}.joblib"
         result = joblib.load(args.cache / file)
@@ -184,7 +189,7 @@ def draw_spigler(args, store):
         title = f"{name}, {target} output at {threshold}: {result.rate:.1%} fooled"
         ax.set(title=title, xlabel="")
     yield "spigler_figure3", figure
-    figure, axes = panels(2, 3.5, len(DATA), sharex=True, sharey=True)
+    figure, axes = panels(2, 3.5, len(DATA), width=5, sharex=True, sharey=True)
     for row, (data, name) in zip(axes, DATA.items(), strict=True):
         lines = store.frame(f"open set {data}")
         for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
@@ -192,7 +197,8 @@ def draw_spigler(args, store):
             for method, values in found.groupby("method"):
                 levels = values.groupby(values["data"].astype(float))["value"]
                 mean, std = levels.mean(), levels.std(ddof=0)
-                ax.errorbar(mean.index, mean, std, label=method, capsize=2)
+                label, _ = method.split(" at ")
+                ax.errorbar(mean.index, mean, std, label=label, capsize=2)
             ax.set(title=f"{name}, threshold {threshold}", ylim=(0, 1))
             ax.set(xlabel="Openness", ylabel="F-measure")
             ax.label_outer()

@@ -58,8 +58,8 @@ OF_THE_CNN = (
     "cnn conv features, pca",
 )
 BY_THEMSELVES = (
-    *("vae", "vae, likelihood", "gan", "knn", "pca, likelihood", "pca 64, l2"),
-    *("isolation forest", "lit pixels", "cnn conv features, knn"),
+    *("vae", "vae, likelihood", "gan", "gan, encoder", "knn", "pca, likelihood"),
+    *("pca 64, l2", "isolation forest", "lit pixels", "cnn conv features, knn"),
 )
 NAMES = ("cnn", "cnn, float32", *OF_THE_CNN, *BY_THEMSELVES)
 HYBRID = " + cnn's labels"
@@ -91,8 +91,9 @@ def untrained(name, epochs, fitted):
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "vae, likelihood": lambda: at_the_mean(fitted("vae")),
         "gan": lambda: generative(
-            GAN(max_epochs=epochs or 30, **seeded), n_candidates=1024, max_iter=6
+            GAN(max_epochs=epochs or 4, **seeded), n_candidates=1024, max_iter=4
         ),
+        "gan, encoder": lambda: at_the_encoder(fitted("gan")),
         "knn": lambda: generative("knn"),
         "pca, likelihood": lambda: generative("pca"),
         "pca 64, l2": lambda: generative(PCAGenerator(64), similarity="l2"),
@@ -106,6 +107,26 @@ def at_the_mean(vae):
     vae = copy.copy(vae)
     vae.similarity_ = "likelihood"
     return FrozenEstimator(vae)
+
+
+def at_the_encoder(gan):
+    """A GAN's answers at the latents that its discriminator tells, without a search."""
+    gan = copy.copy(gan)
+    gan.search, gan.steps_, gan.bank_ = "encoder", 0, None
+    return FrozenEstimator(gan)
+
+
+def settings_of(classifier):
+    """What was chosen for a GAN and its search, for the key of its results."""
+    parameters = classifier.get_params()
+    names = ("max_epochs", "min_steps", "batch_size", "lr", "cycle_weight", "gradient_penalty")
+    of_gan = {name: parameters[f"generator__{name}"] for name in names}
+    return of_gan | lab.chosen(classifier, "n_candidates", "max_iter")
+
+
+def of_images(args, name):
+    """The same of the GAN of images."""
+    return settings_of(untrained("gan", args.epochs, None)) if "gan" in name else {}
 
 
 def trained(name, taught, args):
@@ -165,8 +186,10 @@ def joined(said, naming, taught, outside, args):
     return np.r_[truth, np.full(len(score) - len(truth), -1)], answers, score
 
 
-@Experiment("part of the images", OUTSIDE, NAMES, 1, "--rows 3000", effort=SIZE, part="part")
-@Experiment("images", OUTSIDE, NAMES, effort="--rows " + SIZE)
+@Experiment(
+    "part of the images", OUTSIDE, NAMES, 1, "--rows 3000", of_images, SIZE, part="part"
+)
+@Experiment("images", OUTSIDE, NAMES, settings=of_images, effort="--rows " + SIZE)
 def images(args, taught, seed, name):
     """Accuracy, costs and scores of one model; the AURC is with the network's labels."""
     said, metrics = scores_of(name, taught, args)
@@ -238,19 +261,29 @@ def tables(args, name, seed):
     return lab.compared(models, X, y, *split, answering="MLP, max softmax")
 
 
-@Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), seeds=3)
+def of_digits(name, seed=0):
+    """A classifier of small digits, by the name of its generator."""
+    generator = {
+        "gan": GAN(random_state=seed),
+        "gan, images": GAN(input_shape=(1, 8, 8), random_state=seed),
+        "knn": "knn",
+    }[name]
+    return generative(generator, n_candidates=512, max_iter=20)
+
+
+def of_small_gan(args, name):
+    """What was chosen for it, where it is a GAN."""
+    return settings_of(of_digits(name)) if "gan" in name else {}
+
+
+@Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), 3, settings=of_small_gan)
 def digits(args, data, seed, name):
     """Accuracy on scikit-learn's digits, 30 % of them to test, and seconds of the processor."""
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(
         X / 16, y, test_size=0.3, stratify=y, random_state=seed
     )
-    generator = {
-        "gan": GAN(random_state=seed),
-        "gan, images": GAN(input_shape=(1, 8, 8), random_state=seed),
-        "knn": "knn",
-    }[name]
-    classifier = generative(generator, n_candidates=512, max_iter=20)
+    classifier = of_digits(name, seed)
     _, spent = lab.timed(partial(classifier.fit, X, y), process_time)
     return {"accuracy": classifier.score(X_test, y_test), "fit, processor seconds": spent}
 

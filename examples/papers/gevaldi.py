@@ -60,7 +60,7 @@ SETS, TRAINING = ("letter_recognition", "mnist"), "--epochs 10 --rows 60000"
 KINDS = {"one latent space": True, "one a class": False}
 
 
-def climbing(name):
+def climbing(args, name):
     """How a pair climbs, as the results name it."""
     return ASCENT | CLIMBS[name][0]
 
@@ -154,7 +154,7 @@ def pair(args, data, seed, name):
     X, y = images("mnist", "test")
     members, order = trained(args), CLIMBS[name][1]
     vae, judge = members.pop("vae"), members.pop("judge")
-    gevaldi = apart(X, y, members, vae, **climbing(name))
+    gevaldi = apart(X, y, members, vae, **climbing(args, name))
     found = gevaldi.maximally_different_samples(args.samples, pair=order, random_state=seed)
     verdict = found.compare_accuracy(random_state=0)[0]._asdict()
     verdict = {f"compared {key.replace('_', ' ')}": verdict[key] for key in VERDICT}

@@ -140,7 +140,7 @@ class Experiment:
     options : str
         What the command line may set and the results name, as :func:`command_line` reads it.
     settings : dict or callable
-        What the results name besides, or a function of the method.
+        What the results name besides, or a function of options and method.
     effort : str
         Options that the results do not name.
     page : str
@@ -173,12 +173,12 @@ class Experiment:
         seeds = map(int, args.seeds or range(self.seeds))
         runs = product(seeds, args.data or self.data, methods)
         for seed, where, method in runs:
-            fixed = self.settings(method) if callable(self.settings) else self.settings
+            fixed = self.settings(args, method) if callable(self.settings) else self.settings
             args.recorded = chosen(args, *named) | {
                 key: value.format(**vars(args)) if isinstance(value, str) else value
                 for key, value in fixed.items()
             }
-            inputs = (args, where, seed, method)[: 3 if method is None else 4]
+            inputs = [args, where, seed] + [method] * (method is not None)
             name = self.name.format(**vars(args) | {"data": where})
             where = None if "{data}" in self.name else where
             compute = partial(self.run, *inputs)

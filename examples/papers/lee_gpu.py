@@ -34,14 +34,9 @@ def fit(classifier, X, y):
     classifier.input_shape_, classifier.n_features_in_ = classifier.input_shape, X.shape[1]
     classifier.center_, classifier.temperature_ = None, 1.0
     net = prepared(classifier, rows, y[inside], X[~inside])
-    run(
-        net,
-        on_device(rows, net),
-        on_device(codes, net),
-        epochs=classifier.max_epochs,
-        batch_size=classifier.batch_size,
-        seed=classifier.random_state,
-    )
+    schedule = {"epochs": classifier.max_epochs, "batch_size": classifier.batch_size}
+    data = on_device(rows, net), on_device(codes, net)
+    run(net, *data, seed=classifier.random_state, **schedule)
     net.module_.eval()
     classifier.net_ = net
     return classifier

@@ -16,7 +16,9 @@ of each table trains, at most ``--rows`` rows; of the others two fifths as many 
 promise, and at most 5,000 test. What takes no frames sees categories as indicators and numbers
 standardised. ``risk`` is 1.5 times the error rate of the combination on the calibrating rows,
 the same for all; ``coverage`` is what :class:`SelectiveClassifier` then answers, 0 where it can
-promise nothing (``delta=0.05``), and ``risk`` what is wrong of it.
+promise nothing (``delta=0.05``), and ``risk`` what is wrong of it. MAPIE makes the same promise
+around the combination's classifier; scikit-fallback promises nothing, and answers as large a
+share by a random forest. Both are there where they are installed.
 
     python examples/papers/mixed_tables.py known
     python examples/papers/mixed_tables.py left-out
@@ -25,6 +27,7 @@ promise nothing (``delta=0.05``), and ``risk`` what is wrong of it.
 
 import warnings
 from functools import partial
+from importlib.util import find_spec
 from time import process_time
 
 import numpy as np
@@ -64,6 +67,7 @@ TABLES = (*CLASSES, "WDBC", "skin", "vertebral")
 KNOWN = (*CLASSES, "breastw", "celeba", "cover")
 LEFT_OUT = ("soybean", "segment", "hypothyroid", *lab.CLASS_TABLES)
 MAX_TEST_ROWS, MAX_JUDGED_ROWS, ACCEPTED, BLANK = 4000, 5000, 0.95, 0.2
+DELTA = 0.05
 SHARES = {"aurc_none": 0.0, "aurc_twentieth": 0.05, "aurc_half": 0.5}
 ROWS = "--rows 3000"
 
@@ -177,17 +181,57 @@ def popular(seed):
 
 def promised(model, risk, rows, labels, X, y):
     """What is answered, and how much of it wrongly, where at most ``risk`` may be wrong."""
-    selective = SelectiveClassifier(FrozenEstimator(model), risk=risk)
+    selective = SelectiveClassifier(FrozenEstimator(model), risk=risk, delta=DELTA)
     try:
         selective.fit(rows, labels)
     except ValueError:  # no threshold can promise it
         return {"coverage": 0.0, "risk": 0.0}
-    accepted = selective.accept(X)
-    wrong = selective.answers(X)[accepted] != y[accepted]
+    return answered(selective.answers(X), selective.accept(X), y)
+
+
+def by_others(own, forest, risk, share, train, calibrate, X, y):
+    """What MAPIE answers under the promise, and scikit-fallback of as large a share."""
+    found = {}
+    if find_spec("mapie"):
+        threshold = mapie_threshold(own, 1 - DELTA, risk, *calibrate)
+        accepted = own.predict_proba(X).max(axis=1) >= threshold
+        found["MAPIE"] = answered(own.predict(X), accepted, y)
+    if find_spec("skfb"):
+        from skfb.estimators import RateFallbackClassifierCV
+
+        columns = forest[:-1].fit(train[0])  # it takes no frames
+        rate = RateFallbackClassifierCV(forest[-1], fallback_rate=1 - share, cv=2)
+        answers = rate.fit(columns.transform(train[0]), train[1]).predict(columns.transform(X))
+        accepted, answers = ~answers.get_dense_fallback_mask(), np.asarray(answers)
+        found["scikit-fallback"] = answered(answers, accepted, y)
+    return found
+
+
+def mapie_threshold(model, confidence, risk, X, y):
+    """The least on the probability with which MAPIE promises the risk; else none is above."""
+    from mapie.risk_control import BinaryRisk, MultiClassificationLTTController
+
+    error = BinaryRisk(lambda y, answers: y != answers, lambda y, answers: answers >= 0, False)
+    codes = np.arange(len(model.classes_))
+    controller = MultiClassificationLTTController(
+        model.predict_proba,
+        [error],
+        [risk],
+        confidence_level=confidence,
+        classes=codes,
+    )
+    known = np.isin(y, model.classes_)  # it refuses other labels
+    controller.calibrate(X[known], np.searchsorted(model.classes_, y[known]))
+    return np.min(controller.valid_predict_params, initial=np.inf)
+
+
+def answered(answers, accepted, y):
+    """Which share is, and how much of it wrongly."""
+    wrong = (answers != y)[accepted]
     return {"coverage": accepted.mean(), "risk": wrong.mean() if len(wrong) else 0.0}
 
 
-@Experiment("known rows", KNOWN, seeds=3, options="--rows 2000", page="selective_tables")
+@Experiment("known rows", KNOWN, seeds=5, options="--rows 2000", page="selective_tables")
 def promise(args, name, seed):
     """Who ranks its own mistakes best, and what a promise costs, on one split."""
     X, y = lab.frame(name)
@@ -213,6 +257,9 @@ def promise(args, name, seed):
         ranks = combined.set_params(outlier_share=share).confidence(X)
         scores["combined"][metric] = aurc_score(y, answers, ranks)
     scores["combined"] |= {"fit seconds": seconds, "promise": risk}
+    own, forest = combined.classifier_, popular(seed)["random forest"]
+    share = scores["combined"]["coverage"]
+    scores |= by_others(own, forest, risk, share, train, calibrate, X, y)
     return scores
 
 

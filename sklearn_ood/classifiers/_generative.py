@@ -71,7 +71,7 @@ class GenerativeClassifier(OODClassifier):
         one by one, and "l2" has a closed form for PCA. "encoder" takes the encoder's latent as
         it is; "optimize" refines the best of ``n_candidates`` random generations with L-BFGS,
         of PCA the nearest in "l2"; "both" refines the better of the two. "auto" is "encoder"
-        for a VAE, else "optimize".
+        for a VAE, "both" for a GAN, else "optimize".
     n_candidates : int >= 1, default=256
         Random generations of each class that a search may start from.
     max_iter : int >= 0, default=50
@@ -264,8 +264,8 @@ class GenerativeClassifier(OODClassifier):
         """Set what a search of latents needs; nothing where the nearest is known without."""
         core, search = self.generator_.core_, self.search
         closed = hasattr(core, "nearest")
-        if search == "auto":
-            search = "encoder" if hasattr(core, "encode") and not closed else "optimize"
+        if search == "auto" and not closed and core.is_encoder_trusted:
+            search = "encoder"
         solved = closed and (self.similarity_ == "l2" or not core.is_differentiable)
         searched = search != "encoder" and self.similarity_ != "likelihood" and not solved
         self.steps_ = self.max_iter if searched else 0

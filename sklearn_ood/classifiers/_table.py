@@ -28,6 +28,8 @@ LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
 # Where the members' weights are drawn, and how strongly.
 PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0]), 5.0
 STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
+# Of boosting, which has one for each class in every stage.
+MAX_TREES = 8000
 MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
 # Up to so many rows boosting in several threads takes longer.
 MAX_ROWS_A_THREAD = 50_000
@@ -153,7 +155,7 @@ class TableClassifier(OODClassifier):
             )
             n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
         if len(rows) > MAX_TRIAL_ROWS:
-            n_stages = max(n_stages, MANY_STAGES)
+            n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
         every = slice(None)
         self.members_ = self._fit_members(rows, codes, every, None, seed, n_stages)
         self.classes_ = data.classes
@@ -240,7 +242,7 @@ def _boosted(rows, codes, is_category, seed, n_stages, held_out):
     best, given = np.inf, n_stages or held_out is None
     with one_thread() if len(rows) <= MAX_ROWS_A_THREAD else nullcontext():
         boosting.fit(rows, codes)
-        while not given and boosting.max_iter < MAX_STAGES:
+        while not given and boosting.max_iter < _most_stages(codes):
             log_p = np.log(np.maximum(boosting.predict_proba(held_out[0]), LEAST["boosting"]))
             loss = -log_p[np.arange(len(log_p)), held_out[1]].mean()
             if loss > best - LEAST_GAIN:
@@ -248,6 +250,10 @@ def _boosted(rows, codes, is_category, seed, n_stages, held_out):
             best = loss
             boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(rows, codes)
     return boosting
+
+
+def _most_stages(codes):
+    return min(MAX_STAGES, max(STAGE, MAX_TREES // (codes.max() + 1)))
 
 
 def _folds(codes, random_state):

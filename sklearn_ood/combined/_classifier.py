@@ -90,8 +90,9 @@ class CombinedClassifier(Composition, OODClassifier):
         From the combined evidence to the p-value.
     reference_ : ReferenceRows or None
         At most 5,000 rows of those that trained, for ``explain``; None for images.
-    n_calibration_ : int
+    n_calibration_ : int or float
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
+        Of weighted rows the sum of their weights, relative to the largest.
     calibration_indices_ : ndarray of int
         Which rows calibrated; but for "cross" no p-value depends on what they trained.
     n_features_in_ : int
@@ -100,16 +101,16 @@ class CombinedClassifier(Composition, OODClassifier):
     Notes
     -----
     The default members for tables are the largest probability of extremely randomised trees,
-    whose evidence counts twice, the likelihood of the row under mixtures a class (three
-    times), the distance to the nearest of 10,000 training rows, in directions in which classes
-    vary alike and in ranks of each column (half), and how far out in its column the most
-    extreme number lies (half). With one class the distance in standard deviations takes the
-    place of the trees, and all count alike. Chosen by classes held out and corruptions. For
-    images they are the classifier's probability, the angle between the last feature maps and
-    those of the nearest of 10,000 training images of the class, and the likelihood of the
-    pixels under one PCA a class; around a network without a child ``conv`` that ends in a
-    linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and the energy of
-    its features, and the same pixels, which see images unlike all classes.
+    whose evidence counts twice, the likelihood of the row under mixtures a class (three times),
+    the distance to the nearest of 10,000 training rows (of more than 50 columns fewer), in
+    directions in which classes vary alike and in ranks of each column (half), and how far out
+    in its column the most extreme number lies (half). With one class the distance in standard
+    deviations takes the place of the trees, and all count alike. Chosen by classes held out and
+    corruptions. For images they are the classifier's probability, the angle between the last
+    feature maps and those of the nearest of 10,000 training images of the class, and the
+    likelihood of the pixels under one PCA a class; around a network without a child ``conv``
+    that ends in a linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and
+    the energy of its features, and the same pixels, which see images unlike all classes.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are
@@ -190,7 +191,7 @@ class CombinedClassifier(Composition, OODClassifier):
 
     from_module = classmethod(from_module)
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, calibration_weight=None):
         """Fit the classifier and the members, and calibrate them on rows held out.
 
         Parameters
@@ -199,6 +200,10 @@ class CombinedClassifier(Composition, OODClassifier):
             Frames are handed on as they are; images of a ``Dataset`` through a temporary file.
         y : array-like of shape (n_samples,), default=None
             Labels; None takes those of a dataset, and else is one class.
+        calibration_weight : array-like of shape (n_samples,), default=None
+            How often there are such rows among new ones, where these come from elsewhere:
+            ratios of densities, none above the largest given. They weigh the rows that
+            calibrate, so that p-values keep their level; what is trained does not get them.
 
         Returns
         -------
@@ -218,7 +223,7 @@ class CombinedClassifier(Composition, OODClassifier):
             to train members on.
         """
         self._validate_params()
-        lessons = Lessons.of(self, X, y)
+        lessons = Lessons.of(self, X, y, calibration_weight)
         self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)

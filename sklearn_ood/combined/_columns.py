@@ -24,6 +24,8 @@ MANY_COLUMNS, WIDEST = 1000, 200
 # Of a direction, where a column has 1; and of a column, where the table has about 1.
 LEAST_VARIANCE, LEAST_SPREAD = 0.01, 1e-5
 FARTHEST = 1e100
+# That the nearest row is looked for in.
+MAX_CELLS = 500_000
 
 
 class ColumnRanks(QuantileTransformer):
@@ -37,8 +39,9 @@ class ColumnRanks(QuantileTransformer):
 
     def transform(self, X):
         """Shares, and what lies beyond, in units of their own standard deviation."""
-        beyond = X - np.clip(X, self.quantiles_[0], self.quantiles_[-1])
-        return super().transform(X) + beyond / np.sqrt(12)
+        shares, values = np.asarray(super().transform(X)), np.asarray(X)  # of any frame
+        beyond = values - np.clip(values, self.quantiles_[0], self.quantiles_[-1])
+        return shares + beyond / np.sqrt(12)
 
 
 class ClassWhitening(TransformerMixin, BaseEstimator):
@@ -87,11 +90,19 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
 
 
 class NearestRow(NeighborDistance):
-    """Distance to the nearest training row, whatever its class: one search for all."""
+    """Distance to the nearest training row, whatever its class: one search for all.
+
+    Of more than 50 columns fewer rows are remembered, as many as have half a million cells.
+    """
 
     def fit(self, X, y=None):
         """Remember the training rows."""
         return super().fit(X)
+
+    def _subsample(self, rows, codes):
+        most = min(self.max_samples, max(1, MAX_CELLS // rows.shape[1]))
+        kept = check_random_state(self.random_state).permutation(len(rows))[:most]
+        return (rows, codes) if len(rows) <= most else (rows[kept], codes[kept])
 
 
 class ExtremeColumn(BaseEstimator):

@@ -67,7 +67,7 @@ def calibration_size(calibration, n_rows):
     return min(calibration, n_rows) if is_count else round(calibration * n_rows)
 
 
-def calibrated(parts, method, weights=1.0, *, is_crossed):
+def calibrated(parts, method, weights=1.0, *, is_crossed, row_weights=None):
     """Scales of the members, and that of their combination.
 
     Parameters
@@ -79,24 +79,32 @@ def calibrated(parts, method, weights=1.0, *, is_crossed):
     is_crossed : bool
         Whether every part is read on the scales of all others, and members have the scales
         of all rows in the end; else the second part is read on the scales of the first.
+    row_weights : list of ndarray of shape (n_part,), default=None
+        Of the rows of each part, in [0, 1].
 
     Returns
     -------
     scales : list of ConformalScale
     scale : ConformalScale
     """
-    if not is_crossed:
-        scales = list(map(ConformalScale.fit, parts[0].T))
-        return scales, ConformalScale.fit(
-            -combine(on_scales(scales, parts[1]), method, weights)
-        )
+    row_weights = row_weights or [None] * len(parts)
+
+    def scales_of(chosen):
+        return [
+            ConformalScale.fit(column, joined(row_weights, chosen))
+            for column in joined(parts, chosen).T
+        ]
+
+    def joined(arrays, chosen):
+        return None if arrays[0] is None else np.concatenate([arrays[i] for i in chosen])
+
+    every, read = range(len(parts)), range(len(parts)) if is_crossed else [1]
     typicality = []
-    for i, part in enumerate(parts):
-        others = np.concatenate(parts[:i] + parts[i + 1 :])
-        log_p = on_scales(map(ConformalScale.fit, others.T), part)
-        typicality.append(-combine(log_p, method, weights))
-    scales = list(map(ConformalScale.fit, np.concatenate(parts).T))
-    return scales, ConformalScale.fit(np.concatenate(typicality))
+    for i in read:
+        scales = scales_of([j for j in every if j != i])
+        typicality.append(-combine(on_scales(scales, parts[i]), method, weights))
+    scale = ConformalScale.fit(np.concatenate(typicality), joined(row_weights, read))
+    return scales_of(every) if is_crossed else scales, scale
 
 
 def on_scales(scales, scores, method="log_p"):
@@ -115,8 +123,8 @@ class ConformalScale:
     ----------
     values, levels : ndarray of shape (n_values,)
         Distinct calibration scores, ascending, and the p-value of each.
-    n_samples : int
-        Calibration rows.
+    n_samples : int or float
+        Calibration rows, or the sum of their weights.
     tail_start, tail_scale, tail_shape : float
         Of the generalised Pareto distribution of ``tail_start - score`` below that score.
 
@@ -124,7 +132,8 @@ class ConformalScale:
     -----
     ``p_values`` is exact: at most a share alpha of rows that are exchangeable with the
     calibration rows has a p-value of at most alpha, whatever their distribution, ties
-    included [1]_. It is a staircase that never falls below ``1 / (n_samples + 1)``.
+    included [1]_; with weights that holds for rows of another density, to which the weights
+    are the ratios [3]_. It is a staircase that never falls below ``1 / (n_samples + 1)``.
 
     ``log_p`` ranks where the staircase is flat. Between calibration scores it joins the tops
     of the steps by straight lines, so that it is never below the logarithm of ``p_values``.
@@ -137,21 +146,29 @@ class ConformalScale:
        2005, section 2.2.
     .. [2] J. Pickands, "Statistical inference using extreme order statistics", Annals of
        Statistics 1975.
+    .. [3] R. Tibshirani, R. Barber, E. Candes and A. Ramdas, "Conformal prediction under
+       covariate shift", NeurIPS 2019.
     """
 
     values: np.ndarray
     levels: np.ndarray
-    n_samples: int
+    n_samples: int | float
     tail_start: float
     tail_scale: float
     tail_shape: float
 
     @classmethod
-    def fit(cls, scores):
-        """The scale of the scores of calibration rows: at least one, finite."""
-        values, counts = np.unique(scores, return_counts=True)
-        levels = (1 + np.cumsum(counts)) / (len(scores) + 1)
-        return cls(values, levels, len(scores), *fit_tail(np.sort(scores)))
+    def fit(cls, scores, weight=None):
+        """The scale of the scores of calibration rows: at least one, finite.
+
+        With weights in [0, 1], how often there are such rows among new ones, a new row counts
+        for 1, the most that it may weigh: its p-value is never below that of its own weight.
+        """
+        values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+        counts = counts if weight is None else np.bincount(place, weight)
+        n_samples = len(scores) if weight is None else float(counts.sum())
+        levels = np.minimum((1 + np.cumsum(counts)) / (n_samples + 1), 1)
+        return cls(values, levels, n_samples, *fit_tail(np.sort(scores)))
 
     @classmethod
     def side_by_side(cls, scales):

@@ -17,6 +17,7 @@ from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, once, take_rows, with_bar
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_training_data
+from sklearn_ood.selective._calibration import checked_weights
 
 LARGEST_SEED = np.iinfo(np.int32).max
 LEVEL = 0.05
@@ -42,6 +43,8 @@ class Lessons:
     training : ndarray of int
     parts : list of ndarray of int
         Places of the rows that calibrate.
+    weights : list of ndarray, or None
+        Of these rows, relative to the largest weight; None where all count alike.
     seed : int
     """
 
@@ -54,30 +57,35 @@ class Lessons:
     is_crossed: bool
     training: np.ndarray
     parts: list[np.ndarray]
+    weights: list[np.ndarray] | None
     seed: int
 
     @classmethod
-    def of(cls, combination, X, y):
+    def of(cls, combination, X, y, weight=None):
         """Of what is given, validated and divided at random."""
         X, y = mapped_images(X, y)
         is_image = len(combination.input_shape or ()) == 3 or getattr(X, "ndim", 2) != 2
         reader = None if is_image else _members.keep_table
         data = validate_training_data(combination, X, y, min_classes=1, read_rows=reader)
+        weight = checked_weights(weight, len(data.codes), "calibration_weight")
         is_asked = _members.ask_classifier(combination.members, combination.input_shape_)
         is_frozen = isinstance(combination.classifier, FrozenEstimator)
         rows, codes = data.in_distribution
-        classes = data.classes
+        classes, places = data.classes, np.flatnonzero(data.codes != OUTLIER)
         if is_frozen and y is not None:
             check_is_fitted(combination.classifier)
             classes = np.asarray(combination.classifier.classes_)
             codes = codes_in(classes, data.classes[codes])
-            rows, codes = take_rows(rows, codes != OUTLIER), codes[codes != OUTLIER]
+            known = codes != OUTLIER
+            rows, codes, places = take_rows(rows, known), codes[known], places[known]
         random_state = check_random_state(combination.random_state)
         calibration = _calibration(combination, is_asked, len(codes), classes)
-        split = _conformal.split_rows(len(codes), calibration, random_state)
+        training, parts = _conformal.split_rows(len(codes), calibration, random_state)
+        weights = None if weight is None else [weight[places[part]] for part in parts]
         is_given, is_crossed = is_frozen or calibration == "all", calibration == "cross"
         known = rows, classes[codes], classes, is_given, is_crossed
-        return cls(combination, is_asked, *known, *split, random_state.randint(LARGEST_SEED))
+        split = training, parts, weights, random_state.randint(LARGEST_SEED)
+        return cls(combination, is_asked, *known, *split)
 
     @property
     def calibrating(self):
@@ -107,8 +115,8 @@ class Lessons:
             _members.look(*each, self._rows(part), model[1])[1]
             for each, part in zip(models, self.parts, strict=True)
         ]
-        method = self.combination.method
-        return _conformal.calibrated(scores, method, weights, is_crossed=self.is_crossed)
+        settings = {"is_crossed": self.is_crossed, "row_weights": self.weights}
+        return _conformal.calibrated(scores, self.combination.method, weights, **settings)
 
     def answering(self, classifier):
         """The classifier in use and its classes: what no member asks learns from all rows."""

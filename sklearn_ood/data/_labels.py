@@ -14,8 +14,6 @@ from sklearn.utils.validation import column_or_1d
 from sklearn_ood._parameters import check_label
 
 OUTLIER = -1
-# Beyond it float64 does not hold every integer.
-LARGEST_EXACT = 2**53
 
 
 def encode_labels(y, ood_label=None):
@@ -29,7 +27,6 @@ def encode_labels(y, ood_label=None):
     >>> codes.tolist(), classes.tolist()
     ([0, -1, 1, 0], [3, 5])
     """
-    check_classification_targets(y)
     outlier = is_label(y, ood_label)
     classes, inside = np.unique(y[~outlier], return_inverse=True)
     if ood_label is not None and not outlier.any():
@@ -43,13 +40,26 @@ def encode_labels(y, ood_label=None):
     return codes, classes
 
 
+def unique_labels(labels, name="y"):
+    """Sorted labels, and the place of each row's among them; they must have an order."""
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        types = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"Got {name} with labels of the types {', '.join(types)}, which have no common "
+            "order; pass all as text or all as numbers."
+        ) from error
+
+
 def codes_in(classes, labels):
     """Position of each label in ``classes``, of any order; ``OUTLIER`` where it is not one.
 
     Text and numbers are never equal.
     """
     classes, labels = np.asarray(classes), np.asarray(labels)
-    if not _have_a_common_type(classes, labels):
+    kind = classes.dtype.kind
+    if kind != labels.dtype.kind or kind not in "biufU":  # numpy might round them to compare
         position = {label: code for code, label in enumerate(classes.tolist())}
         found = (position.get(label, OUTLIER) for label in labels.tolist())
         return np.fromiter(found, dtype=np.int64, count=labels.size)
@@ -66,26 +76,13 @@ def is_label(y, label):
     return codes_in([label], y) == 0
 
 
-def _have_a_common_type(*parts):
-    """Whether numpy compares them as they are: all text, or numbers that one type holds."""
-    kinds = {part.dtype.kind for part in parts}
-    if not kinds <= set("biuf"):
-        return kinds == {"U"}
-    if np.result_type(*parts).kind != "f":
-        return True
-    integers = (part for part in parts if part.dtype.kind in "iu" and part.size)
-    return all(max(int(part.max()), -int(part.min())) <= LARGEST_EXACT for part in integers)
-
-
 def labels_or(other, labels, chosen):
     """Labels where they are chosen, else ``other``, in a type that holds all as they are."""
-    other, dtype = np.asarray(other), None
-    if not _have_a_common_type(labels, other) and {labels.dtype.kind, other.dtype.kind} == set(
-        "iu"
-    ):
+    other, dtype = np.asarray(other), labels.dtype
+    if {dtype.kind, other.dtype.kind} == set("iu") and np.result_type(dtype, other).kind == "f":
         signed = int(max(labels.max(initial=0), other)) <= np.iinfo(np.int64).max
         dtype = np.int64 if signed else object
-    return np.where(chosen, labels.astype(dtype or labels.dtype), other)
+    return np.where(chosen, labels.astype(dtype), other)
 
 
 def hidden_entries(values):
@@ -101,7 +98,9 @@ def check_no_label_missing(y, name="y", other="the label of known outliers (ood_
     """Raise for a missing label: None, NaN, pandas' NA, NaT, or a masked one."""
     hidden = hidden_entries(y if isinstance(y, np.ma.MaskedArray) else np.asarray(y))
     y, missing = np.asarray(y), int(hidden.sum())
-    if y.dtype == object and y.ndim == 1:
+    if y.dtype.kind == "f":
+        missing += int(np.isnan(y).sum())
+    elif y.dtype == object and y.ndim == 1:
         missing = sum(each is None or is_pandas_na(each) or is_scalar_nan(each) for each in y)
     if missing:
         raise ValueError(
@@ -118,7 +117,15 @@ def checked_labels(estimator, y) -> np.ndarray:
             "the classes have to be told apart: pass the labels of the rows."
         )
     check_no_label_missing(y)
-    y = column_or_1d(y, warn=True)
+    # As numpy's own type first: pandas' whole numbers would become floats.
+    y = column_or_1d(np.asarray(y), warn=True)
+    if not len(y):
+        raise ValueError(
+            f"Found array with 0 sample(s) while a minimum of 1 is required by "
+            f"{type(estimator).__name__}."
+        )
+    if y.dtype == object:
+        unique_labels(y)  # scikit-learn's check sorts them, too
     check_classification_targets(y)
     return y
 
@@ -126,12 +133,18 @@ def checked_labels(estimator, y) -> np.ndarray:
 def check_same_kind(y, classes):
     """Raise where labels are numbers and classes text, or the other way round."""
     y, classes = np.asarray(y), np.asarray(classes)
-    kinds = {y.dtype.kind, classes.dtype.kind}
-    if kinds <= set("biufU") and "U" in kinds and len(kinds) > 1:
+    if {_kind(y), _kind(classes)} == {str, float}:
         raise ValueError(
             f"Got y with labels such as {y[:3].tolist()}, but the classes that were learned "
             f"are {classes[:10].tolist()}; pass y in their kind, such as classes[y]."
         )
+
+
+def _kind(labels):
+    """``str`` where all are text, ``float`` where all are numbers, else None."""
+    if labels.dtype.kind == "O":
+        return str if all(isinstance(each, str) for each in labels.tolist()) else None
+    return str if labels.dtype.kind == "U" else float if labels.dtype.kind in "biuf" else None
 
 
 def rank_in_class(codes):
@@ -163,19 +176,24 @@ def hold_out_each_class(codes, fraction, random_state):
 
 def label_of_refusals(label, classes):
     """What is answered where no class is: given, or of the classes' kind; none of them."""
+    if classes.dtype.kind in "mM":
+        raise ValueError(
+            f"Got y with dates such as {classes[0]}, but a label of refusals is text or a "
+            "number, as the classes must be; pass the dates as text: y.astype(str)."
+        )
     classes = classes.tolist()
     given, is_text = label, all(isinstance(each, str) for each in classes)
     if label is None:
         label = "reject" if is_text else -1
     if is_text != isinstance(label, str):
         raise ValueError(
-            f"Got reject_label={label!r} for the classes {classes}, but expected "
+            f"Got reject_label={label!r} for the classes {classes[:20]}, but expected "
             f"{'a string' if is_text else 'a number'}, as the classes are."
         )
     if label in classes:
         raise ValueError(
             f"Got reject_label={given!r}, which stands for {label!r}, but that "
-            f"is one of the classes {classes}; pass another reject_label."
+            f"is one of the classes {classes[:20]}; pass another reject_label."
         )
     return label
 

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import prod
+from math import isfinite, prod
 
 import numpy as np
 from sklearn import config_context
@@ -22,12 +22,7 @@ from sklearn_ood.data._blocks import (
     spread_in_single,
     take_rows,
 )
-from sklearn_ood.data._labels import (
-    OUTLIER,
-    checked_labels,
-    encode_labels,
-    hidden_entries,
-)
+from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, hidden_entries
 
 
 @dataclass(frozen=True)
@@ -113,10 +108,11 @@ def forget(estimator):
     estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
-def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=None):
+def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=None, finite=True):
     """The rows of ``X`` for a fitted estimator, flat, or what is wrong with them.
 
-    The other parameters are as in :func:`validate_training_data`.
+    The other parameters are as in :func:`validate_training_data`; what is not ``finite`` is
+    looked at later, by :func:`check_finite`.
     """
     check_is_fitted(estimator)
     X = as_native(X, keep_tensors=keep_tensors)
@@ -131,7 +127,8 @@ def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=Non
                 else "resize or convert them as for fit."
             )
         )
-    return (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=False)
+    read_rows = read_rows or partial(_flat_rows, dtype=dtype, finite=finite)
+    return read_rows(estimator, X, reset=False)
 
 
 def as_native(X, *, keep_tensors=False):
@@ -158,19 +155,24 @@ def as_native(X, *, keep_tensors=False):
     return (X.float() if X.dtype == sys.modules["torch"].bfloat16 else X).numpy()
 
 
-def _flat_rows(estimator, X, *, reset, dtype):
+def _flat_rows(estimator, X, *, reset, dtype, finite=True):
     """Flat rows, where they are; a mapped file is looked at block by block."""
     if is_tensor(X):
-        return _tensor_rows(estimator, X, dtype, reset=reset)
+        rows = _tensor_rows(estimator, X, dtype, reset=reset)
+        return check_finite(estimator, rows) if finite else rows
     if isinstance(X, PagedRows):  # of a dataset, which looks at each batch
         _record_width(estimator, X.shape, reset=reset)
         return X
-    _check_dates_and_masks(X)
     name, dtype = type(estimator).__name__, dtype or _own_type(X)
+    if not (finite or reset) and _is_in_form(estimator, X, dtype):
+        return X
+    _check_dates_and_masks(X)
     rows = X.reshape(X.shape[0], -1) if getattr(X, "ndim", 2) > 2 else X
     rows = as_type(rows, dtype) if is_mapped(X) else rows
     wanted = {"dtype": dtype, "order": "C", "ensure_all_finite": False}
     rows = validate_data(estimator, rows, reset=reset, **wanted)
+    if not finite:
+        return rows
     torch = sys.modules.get("torch")
     for block in row_blocks(rows) if is_mapped(rows) else [rows]:
         # Tried by torch's sum first, which takes all cores.
@@ -178,6 +180,18 @@ def _flat_rows(estimator, X, *, reset, dtype):
             with config_context(assume_finite=False):  # NaN would be as typical as any row
                 assert_all_finite(block, estimator_name=name, input_name="X")
     return rows
+
+
+def _is_in_form(estimator, X, dtype):
+    """Whether an array is what the rows would be, which costs more to find out for frames."""
+    return (
+        type(X) is np.ndarray
+        and X.shape[1:] == (estimator.n_features_in_,)
+        and len(X) > 0
+        and X.dtype == dtype
+        and X.flags.c_contiguous
+        and not hasattr(estimator, "feature_names_in_")
+    )
 
 
 def _own_type(X):
@@ -234,7 +248,6 @@ def _is_of_dates(dtype):
 def _tensor_rows(estimator, X, dtype, *, reset):
     import torch
 
-    name = type(estimator).__name__
     if X.ndim < 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D tensor of shape {tuple(X.shape)} instead; one "
@@ -243,8 +256,16 @@ def _tensor_rows(estimator, X, dtype, *, reset):
     single = dtype == np.float32 or X.dtype == torch.float32 or X.dtype.itemsize < 4
     rows = X.detach().flatten(1).to(torch.float32 if single else torch.float64).contiguous()
     _record_width(estimator, tuple(rows.shape), reset=reset)
-    if not (rows.sum().isfinite() or rows.isfinite().all()):
-        raise ValueError(f"Input X contains NaN or infinity; {name} needs finite numbers.")
+    return rows
+
+
+def check_finite(estimator, rows):
+    """A tensor of rows; a ValueError where one is NaN or infinite."""
+    if not (isfinite(rows.sum().item()) or rows.isfinite().all()):
+        raise ValueError(
+            "Input X contains NaN or infinity; "
+            f"{type(estimator).__name__} needs finite numbers."
+        )
     return rows
 
 

@@ -1,7 +1,7 @@
 """Tables as people have them, as numbers: categories and missing cells among them."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 from numbers import Real
 
@@ -10,7 +10,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from sklearn_ood._parameters import Parameterized, Positive, fitted
+from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import of_rows
 from sklearn_ood.data._rows import as_native
 
@@ -231,10 +231,8 @@ class Indicators:
         marked += [(j, [-1]) for j in numbers if missing[:, j].any()]
         owner = np.repeat([j for j, _ in marked], [len(each) for _, each in marked])
         code = np.concatenate([np.empty(0), *(each for _, each in marked)])
-        centre, spread = (
-            np.nanmean(rows[:, numbers], axis=0),
-            np.nanstd(rows[:, numbers], axis=0),
-        )
+        known = rows[:, numbers]
+        centre, spread = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
         scale = np.where(spread > 0, spread, 1.0)
         return cls(numbers, centre, scale, owner.astype(np.int64), code.astype(np.int64))
 
@@ -260,11 +258,6 @@ class TableEncoder(TransformerMixin, Parameterized):
     becomes one indicator for each of its 32 most frequent ones, and one for a missing cell
     where training rows had several; a category that is new, or that a single training row
     had, has no indicator: such a row lies between the others, not infinitely far.
-
-    Parameters
-    ----------
-    indicator_scale : float > 0, default=1.0
-        What an indicator is where it is not 0, in standard deviations of the numbers.
 
     Attributes
     ----------
@@ -293,8 +286,6 @@ class TableEncoder(TransformerMixin, Parameterized):
     ['size', 'colour_g', 'colour_r', 'size_missing']
     """
 
-    indicator_scale: Positive = field(default=1.0, kw_only=False)
-
     columns_: TableColumns = fitted()
     indicators_: Indicators = fitted()
 
@@ -311,7 +302,6 @@ class TableEncoder(TransformerMixin, Parameterized):
         -------
         self
         """
-        self._validate_params()
         rows = read_table(self, X, reset=True)
         self.indicators_ = Indicators.of(rows, self.columns_.is_category)
         return self
@@ -328,9 +318,7 @@ class TableEncoder(TransformerMixin, Parameterized):
         ndarray or frame of shape (n_samples, n_features_out), float64
         """
         check_is_fitted(self)
-        encoded = self.indicators_.encode(read_table(self, X, reset=False))
-        encoded[:, len(self.indicators_.numbers) :] *= self.indicator_scale
-        return encoded
+        return self.indicators_.encode(read_table(self, X, reset=False))
 
     def get_feature_names_out(self, input_features=None):
         """Names of what ``transform`` gives: "<column>", "<column>_<category>".

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 
 from sklearn_ood._parameters import fitted
 from sklearn_ood.detectors._linear import SMALLEST, LinearScore, as_tensor, distance, mean_of
@@ -17,6 +18,7 @@ class FDBD(LinearScore):
     Attributes
     ----------
     mean_ : ndarray of shape (n_features,)
+    weight_distances_ : ndarray of shape (n_classes, n_classes)
 
     References
     ----------
@@ -33,13 +35,14 @@ class FDBD(LinearScore):
     """
 
     mean_: np.ndarray = fitted()
+    weight_distances_: np.ndarray = fitted()
 
     def _learn(self, rows):
         self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
+        self.weight_distances_ = cdist(self.weight_, self.weight_).clip(SMALLEST)
 
     def _score(self, features, logits):
-        weights = as_tensor(self.weight_, logits)
-        between = torch.cdist(weights, weights).clamp(min=SMALLEST)
+        between = as_tensor(self.weight_distances_, logits)
         top, best = logits.max(dim=1, keepdim=True)
-        distances = ((top - logits) / between[best[:, 0]]).sum(dim=1) / (len(weights) - 1)
+        distances = ((top - logits) / between[best[:, 0]]).sum(dim=1) / (len(between) - 1)
         return distances / distance(features, self.mean_).clamp(min=SMALLEST)

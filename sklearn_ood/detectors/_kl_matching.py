@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from torch.nn.functional import one_hot
 
 from sklearn_ood._parameters import fitted
-from sklearn_ood.detectors._linear import LinearScore, as_tensor, total
+from sklearn_ood.detectors._linear import LinearScore, projected, total
+from sklearn_ood.nets._heads import entropy
 
 
 class KLMatching(LinearScore):
@@ -36,18 +36,16 @@ class KLMatching(LinearScore):
 
     def _learn(self, rows):
         def sums(block):
-            logits = self._logits(block)
-            predicted = one_hot(logits.argmax(dim=1), logits.shape[1]).double()
-            counts = predicted.sum(dim=0)[:, None]
-            return torch.cat([predicted.T @ logits.softmax(dim=1), counts], dim=1)
+            p = self._logits(block).softmax(dim=1)
+            return p.new_zeros(p.shape[1], p.shape[1]).index_add_(0, p.argmax(dim=1), p)
 
-        found = total(sums, rows)
-        found = found[found[:, -1] > 0]
-        templates = (found[:, :-1] / found[:, -1:]).clamp(min=torch.finfo(found.dtype).tiny)
-        self.log_templates_ = templates.log().cpu().numpy()
+        found = total(sums, rows)  # those of a class sum to the number of its rows
+        found = found[found.sum(dim=1) > 0]
+        templates = found / found.sum(dim=1, keepdim=True)
+        lowest = torch.finfo(templates.dtype).tiny
+        self.log_templates_ = templates.clamp(min=lowest).log().cpu().numpy()
 
     def _score(self, features, logits):
-        log_p = logits.log_softmax(dim=1)
-        p = log_p.exp()
-        cross = p @ as_tensor(self.log_templates_, logits).T
-        return -((p * log_p).sum(dim=1, keepdim=True) - cross).amin(dim=1).clamp(min=0)
+        logits = logits.double()
+        cross = projected(logits.softmax(dim=1).to(features.dtype), self.log_templates_)
+        return (cross.amax(dim=1) - entropy(logits)).clamp(max=0)

@@ -1,6 +1,9 @@
 """Scores that need a row's features and what a linear layer makes of them: its logits."""
 
 from abc import ABC, abstractmethod
+from contextvars import ContextVar
+from functools import wraps
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,10 +15,13 @@ from torch.nn.functional import linear
 
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import block_by_block, take_rows
-from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import map_batches, rows_per_batch, take_batch
+from sklearn_ood.data._rows import check_finite, validate_rows, validate_training_data
+from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch, take_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
+# Fitted arrays as tensors, while batch after batch is scored.
+_SEEN: ContextVar[dict] = ContextVar("arrays")
+FLOATS_AT_ONCE = 2**20
 SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 
 
@@ -23,7 +29,8 @@ class LinearScore(Parameterized, ABC):
     """Template of a score of features, and of the logits of the last linear layer.
 
     A method overrides ``_learn`` and ``_score``, which are written in torch. The layer works
-    in the type of the features, as in the network; all after it is in float64.
+    in the type of the features, as in the network; what takes logarithms of probabilities is
+    in float64, as are all means.
 
     Parameters
     ----------
@@ -86,7 +93,8 @@ class LinearScore(Parameterized, ABC):
         -------
         ndarray of shape (n_samples,), float64
         """
-        return self._scores(validate_rows(self, X, keep_tensors=True))
+        rows = validate_rows(self, X, keep_tensors=True, finite=False)
+        return batched(self._checked_score, rows, max_rows=self._max_rows)
 
     @property
     def scored_network_(self):
@@ -99,14 +107,25 @@ class LinearScore(Parameterized, ABC):
 
     @abstractmethod
     def _score(self, features, logits):
-        """One number for each row, of features as they came and logits in float64."""
+        """One number for each row, of features and logits in the features' type."""
 
     @property
     def _needs_labels(self):
         return self.linear is None
 
-    def _scores(self, rows):
-        return batched(self._batch_score, rows)
+    @property
+    def _max_rows(self):
+        """As many as the processor's own memory holds, from one operation to the next."""
+        return FLOATS_AT_ONCE // self.n_features_in_
+
+    def _checked_score(self, batch):
+        """Scores of rows that nobody has looked at: what is not finite makes such logits."""
+        logits = self._logits(batch)
+        scores = self._score(batch, logits).double()
+        if isfinite(logits.sum().item()):
+            return scores
+        check_finite(self, batch)
+        return scores.where(logits.isfinite().all(dim=1), torch.nan)
 
     def _batch_score(self, batch):
         return self._score(batch, self._logits(batch))
@@ -150,13 +169,39 @@ class EvidenceHead(Head):
 
 def as_tensor(array, beside):
     """A fitted array as a tensor of the type and on the device of another."""
-    return torch.as_tensor(array, dtype=beside.dtype, device=beside.device)
+    seen = _SEEN.get({})
+    key = id(array), beside.dtype, beside.device
+    if key not in seen:  # with the array, so that none other gets its identity
+        seen[key] = torch.as_tensor(array, dtype=beside.dtype, device=beside.device), array
+    return seen[key][0]
+
+
+def arrays_once(function):
+    """While ``function`` runs, each array becomes a tensor of a type once."""
+
+    @wraps(function)
+    def run(*args, **kwargs):
+        token = _SEEN.set({})
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _SEEN.reset(token)
+
+    return run
 
 
 def projected(rows, axes, offset=None):
-    """``rows @ axes.T + offset`` in the rows' type, as float64."""
-    offset = None if offset is None else as_tensor(offset, rows)
-    return linear(rows, as_tensor(axes, rows), offset).double()
+    """``rows @ axes.T + offset``, in the rows' type; with few axes, one after the other.
+
+    A product of many rows with few axes rounds a row by where it lies in memory; one of few
+    axes with many rows does not, unless there is a single one, which is taken twice then.
+    """
+    axes, offset = as_tensor(axes, rows), offset if offset is None else as_tensor(offset, rows)
+    if len(axes) >= ROW_BLOCK:
+        return linear(rows, axes, offset)
+    several = axes.expand(2, -1) if len(axes) == 1 else axes
+    product = (several @ rows.T)[: len(axes)].T
+    return product if offset is None else product + offset
 
 
 def distance(rows, point):
@@ -165,9 +210,11 @@ def distance(rows, point):
     return found.where(found.isfinite(), torch.nan).double()
 
 
+@arrays_once
 def batched(function, rows, max_rows=None):
     """``function`` of batches, where the rows are; again in float64 where it overflows."""
     where = {"device": getattr(rows, "device", "cpu"), "max_rows": max_rows}
+    where["has_layers"] = False
     found = map_batches(function, rows, **where)
     lost = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
     if lost.any():

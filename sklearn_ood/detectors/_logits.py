@@ -28,4 +28,5 @@ class LogitScore(LinearScore):
     score_function: Annotated[str, StrOptions(set(SCORE_FUNCTIONS))] = "energy"
 
     def _score(self, features, logits):
-        return SCORE_FUNCTIONS[self.score_function](logits)
+        of_logits = self.score_function in ("max_logit", "margin", "energy")
+        return SCORE_FUNCTIONS[self.score_function](logits if of_logits else logits.double())

@@ -21,6 +21,7 @@ class NCI(LinearScore):
     Attributes
     ----------
     mean_ : ndarray of shape (n_features,)
+    mean_logits_ : ndarray of shape (n_classes,)
 
     References
     ----------
@@ -39,12 +40,14 @@ class NCI(LinearScore):
     alpha: NonNegative = 1e-4
 
     mean_: np.ndarray = fitted()
+    mean_logits_: np.ndarray = fitted()
 
     def _learn(self, rows):
         self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
+        self.mean_logits_ = self.weight_ @ self.mean_ + self.bias_
 
     def _score(self, features, logits):
         top, best = logits.max(dim=1)
-        at_mean = as_tensor(self.weight_ @ self.mean_ + self.bias_, logits)
+        at_mean = as_tensor(self.mean_logits_, logits)
         length = distance(features, self.mean_).clamp(min=SMALLEST)
         return (top - at_mean[best]) / length + self.alpha * features.abs().sum(dim=1)

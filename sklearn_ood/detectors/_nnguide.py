@@ -2,11 +2,10 @@
 
 import numpy as np
 from sklearn.utils import check_random_state
-from torch.nn.functional import linear
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood.data._blocks import take_rows
-from sklearn_ood.detectors._linear import LinearScore, as_tensor, batched, unit
+from sklearn_ood.detectors._linear import LinearScore, batched, projected, unit
 
 BATCH_ROWS = 256
 
@@ -60,11 +59,12 @@ class NNGuide(LinearScore):
 
         self.bank_ = batched(guides, rows)
 
-    def _scores(self, rows):
-        return batched(self._batch_score, rows, max_rows=BATCH_ROWS)
+    @property
+    def _max_rows(self):
+        return BATCH_ROWS
 
     def _score(self, features, logits):
-        similarity = linear(unit(features), as_tensor(self.bank_, features))
+        similarity = projected(unit(features), self.bank_)
         n_neighbors = min(self.n_neighbors, len(self.bank_))
-        nearest = similarity.topk(n_neighbors, dim=1, sorted=False).values.double()
+        nearest = similarity.topk(n_neighbors, dim=1, sorted=False).values
         return nearest.mean(dim=1) * logits.logsumexp(dim=1)

@@ -27,6 +27,8 @@ class Subspace(LinearScore):
     ----------
     origin_ : ndarray of shape (n_features,)
     residual_axes_ : ndarray of shape (n_features, n_features - n_components)
+    residual_offset_ : ndarray of shape (n_features - n_components,)
+        Minus the origin, along these axes.
     scale_ : float
         What a unit of the residual's length costs.
 
@@ -53,6 +55,7 @@ class Subspace(LinearScore):
 
     origin_: np.ndarray = fitted()
     residual_axes_: np.ndarray = fitted()
+    residual_offset_: np.ndarray = fitted()
     scale_: float = fitted()
 
     @property
@@ -77,6 +80,7 @@ class Subspace(LinearScore):
         covariance = total(lambda block: gram(block - as_tensor(self.origin_, block)), rows)
         axes = torch.linalg.eigh(covariance).eigenvectors.cpu().numpy()
         self.residual_axes_ = axes[:, : n_features - n_components]
+        self.residual_offset_ = -self.origin_ @ self.residual_axes_
         if self.linear is not None:
             largest = mean_of(lambda block: self._logits(block).amax(dim=1), rows)
             self.scale_ = float(largest / mean_of(self._residual, rows).clamp(min=1e-12))
@@ -85,5 +89,5 @@ class Subspace(LinearScore):
         return logits.logsumexp(dim=1) - self.scale_ * self._residual(features)
 
     def _residual(self, features):
-        axes = self.residual_axes_.T
-        return vector_norm(projected(features, axes, -axes @ self.origin_), dim=1)
+        axes = as_tensor(self.residual_axes_, features).T
+        return vector_norm(projected(features, axes, self.residual_offset_), dim=1)

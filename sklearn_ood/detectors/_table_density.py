@@ -195,7 +195,11 @@ class TableDensity(OODClassifier):
             densities = self._unfitted(len(data.classes), random_state.randint(LARGEST_SEED))
             numbers = _filled(self._standardised(rows[kept]), codes[kept], random_state)
             labels = data.classes[codes[kept]]
-            self.densities_ = [density.fit(numbers, labels) for density in densities]
+            first = densities[0].fit(numbers, labels)
+            self.densities_ = [first] + [
+                first if _is_of(first, each) else each.fit(numbers, labels)
+                for each in densities[1:]
+            ]
         self.classes_ = data.classes
         return self
 
@@ -231,6 +235,12 @@ class TableDensity(OODClassifier):
         tags = takes_tables(super().__sklearn_tags__())
         tags.target_tags.required = False
         return tags
+
+
+def _is_of(mixture, unfitted):
+    """Whether a mixture, whose form was chosen, is what another would be once fitted."""
+    chosen = mixture.n_components_, mixture.reg_covar_
+    return chosen == (unfitted.n_components, unfitted.reg_covar)
 
 
 def _has_few_values(rows):

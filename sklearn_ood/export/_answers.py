@@ -6,11 +6,9 @@ from functools import singledispatch
 import numpy as np
 import torch
 from sklearn.base import is_classifier
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from torch.nn.functional import pad
 
-from sklearn_ood._response import SMALLEST_PROBA
+from sklearn_ood._response import SMALLEST_PROBA, steps_and_inner
 from sklearn_ood.classifiers._generative import LEAST_SIMILARITY, GenerativeClassifier
 from sklearn_ood.classifiers._table import FARTHEST, LEAST, TableClassifier
 from sklearn_ood.combined._classifier import CombinedClassifier
@@ -20,10 +18,11 @@ from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors import NeighborDistance, TableDensity
 from sklearn_ood.detectors._linear import RowFunction
 from sklearn_ood.detectors._table_density import LEAST as LEAST_DENSITY
-from sklearn_ood.export._density import log_density
-from sklearn_ood.export._flow import LARGEST, clipped, places_in, tensor
+from sklearn_ood.detectors._table_density import from_squares
+from sklearn_ood.export._flow import LARGEST, clipped, onnx_of, places_in, tensor
 from sklearn_ood.export._steps import allows_nan, converted, indicated, read, through
 from sklearn_ood.export._trees import tree_probabilities
+from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.nets._heads import log_softmax
 
 CLASSIFIER = "classifier"
@@ -55,13 +54,9 @@ class Answers:
 
 def answers(estimator, flow):
     """What a fitted classifier or detector, a pipeline or a search answers to rows."""
-    if isinstance(estimator, Pipeline):
-        return answers(estimator[-1], through(estimator.steps[:-1], flow))
-    if isinstance(estimator, FrozenEstimator):
-        return answers(estimator.estimator, flow)
-    if hasattr(estimator, "best_estimator_"):
-        return answers(estimator.best_estimator_, flow)
-    said, refused = answered(estimator, flow), flow.refused(allow_nan=allows_nan(estimator))
+    steps, inner = steps_and_inner(estimator)
+    flow = through(steps, flow)
+    said, refused = answered(inner, flow), flow.refused(allow_nan=allows_nan(inner))
     return replace(said, score=torch.where(refused, torch.nan, said.score))
 
 
@@ -84,8 +79,7 @@ def answered(estimator, flow):
             "network, a classifier of scikit-learn, scores that are tensor operations, or a "
             "CombinedClassifier, SelectiveClassifier, pipeline or search around such."
         )
-    parts = flow.parts
-    scored = parts.once(id(estimator), lambda: parts.on_cpu(estimator.scored_network_))
+    scored = flow.parts.on_cpu(estimator, "scored_network_")
     is_plain = isinstance(scored.network, RowFunction)
     outputs = scored.network(flow.values) if is_plain else flow.by_network(scored.network)
     evidence, score = scored.head(outputs)
@@ -121,7 +115,7 @@ def _(estimator: GenerativeClassifier, flow):
             "generations are searched for, which ONNX cannot; take similarity='likelihood' "
             "with the generator 'pca' or 'gmm'."
         )
-    core = flow.parts.once(id(estimator), lambda: flow.parts.on_cpu(estimator.generator_.core_))
+    core = flow.parts.on_cpu(estimator.generator_, "core_")
     rows = clipped(flow.values, LARGEST)
     density = core.log_density(rows.float() if core.is_single else rows).double()
     density = torch.maximum(density / rows.shape[1], tensor(LEAST_SIMILARITY))
@@ -154,7 +148,9 @@ def _(estimator: TableClassifier, flow):
     weights = zip(estimator.members_.items(), estimator.weights_, strict=True)
     for (name, member), weight in weights:
         if name == "net":
-            proba = _net_probabilities(member, indicated(estimator.indicators_, rows))
+            numbers = indicated(estimator.indicators_, rows)
+            near = numbers.to(clipped(numbers.values, FARTHEST))
+            proba = converted(member, near, name, "predict_proba").values
         else:
             proba = tree_probabilities(member, rows)
         least = LEAST[name]
@@ -162,15 +158,6 @@ def _(estimator: TableClassifier, flow):
         pooled = pooled + tensor(weight) * some.log()
     log_proba = log_softmax(pooled)
     return Answers(log_proba, log_proba.amax(dim=1), log_proba)
-
-
-def _net_probabilities(net, flow):
-    """Of a fitted ``MLPClassifier``, for rows clipped as :class:`TableClassifier` does."""
-    rows, layers = clipped(flow.values, FARTHEST), zip(net.coefs_, net.intercepts_, strict=True)
-    for k, (weight, bias) in enumerate(layers):
-        rows = (rows.relu() if k else rows) @ tensor(weight) + tensor(bias)
-    logits = torch.cat([torch.zeros_like(rows), rows], dim=1) if rows.shape[1] == 1 else rows
-    return logits.softmax(dim=1)
 
 
 @answered.register
@@ -185,10 +172,44 @@ def _(estimator: TableDensity, flow):
     if estimator.densities_:
         numbers = rows[:, torch.as_tensor(estimator.numbers_)]
         numbers = flow.to((numbers - tensor(estimator.centre_)) / tensor(estimator.scale_))
-        found = torch.stack([log_density(each, numbers) for each in estimator.densities_])
+        found = torch.stack([_log_density(each, numbers) for each in estimator.densities_])
         total = total + found.logsumexp(dim=0) - float(np.log(len(found)))
     evidence = total - tensor(np.log(estimator.scale_).sum())
     return _of_evidence(torch.maximum(evidence, tensor(LEAST_DENSITY)))
+
+
+def _log_density(generator, flow):
+    """Log densities (n, K) under a fitted generator, as :class:`TableDensity` has them."""
+    rows, core = flow.values, flow.parts.on_cpu(generator, "core_")
+    complete = core.log_density(rows.nan_to_num(0.0))
+    if isinstance(generator, PCAGenerator):
+        return complete
+    centred = flow.to((rows - core.centre) / core.scale)
+    squares = centred.by_model((id(generator), "squares"), lambda: _squares(core))
+    squares = squares.reshape(-1, *core.weights.shape)
+    missing = rows.isnan()
+    some = from_squares(core, ~missing, squares)
+    return torch.where(missing.any(dim=1, keepdim=True), some, complete)
+
+
+def _squares(core):
+    """Squared lengths (n, K W) of what is seen, in the units of each component."""
+    d, eye = core.n_features, torch.eye(core.n_features).double()
+    covariances = core.covariance_root @ core.covariance_root.mT
+    is_used = (core.weights > 0)[..., None, None]  # the others are padding
+    covariances = torch.where(is_used, covariances, eye).reshape(-1, d, d)
+    return onnx_of(
+        "squares",
+        covariances=covariances.numpy(),
+        means=core.means.reshape(-1, d).numpy(),
+        eye=eye.numpy(),
+        corner=np.zeros((len(covariances), 1)),
+        zero=0.0,
+        n_columns=d,
+        first=[0],
+        middle=[1],
+        last=[-1],
+    )
 
 
 @answered.register

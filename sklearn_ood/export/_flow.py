@@ -2,19 +2,17 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from importlib import resources
 
 import numpy as np
 import torch
+from torch.nn.modules.conv import _ConvNd
 
 from sklearn_ood.export._comparison import package, run
 
 # Operators of this domain stand for models that are put in their place.
 DOMAIN = "sklearn"
 LARGEST = torch.finfo(torch.float32).max
-# onnxruntime has them in float32 only.
-CONVOLUTIONS = tuple(
-    getattr(torch.nn, f"Conv{kind}{n}d") for kind in ("", "Transpose") for n in (1, 2, 3)
-)
 
 
 @dataclass
@@ -46,16 +44,18 @@ class Parts:
             self.kept[key] = make()
         return self.kept[key]
 
-    def on_cpu(self, module):
-        """A copy of a module; of a network that several share one."""
-        return copy.deepcopy(module, self.copies).cpu().eval()
+    def on_cpu(self, estimator, name):
+        """A copy of a module that an estimator holds; of a network that several share one."""
+
+        def copied():
+            return copy.deepcopy(getattr(estimator, name), self.copies).cpu().eval()
+
+        return self.once((id(estimator), name), copied)
 
     def in_double(self, network):
         """A copy of a network in double."""
-        copied = self.once(
-            (id(network), "double"), lambda: copy.deepcopy(network, self.doubles)
-        )
-        return copied.double()
+        key = id(network), "double"
+        return self.once(key, lambda: copy.deepcopy(network, self.doubles)).double()
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,12 @@ class Flow:
         inner = network[1] if is_scaled else network
         parts.networks.add(type(getattr(inner, "network", inner)).__name__)
         single = network[0](rows) if is_scaled else clipped(rows, LARGEST).float()
-        has_convolutions = any(isinstance(each, CONVOLUTIONS) for each in inner.modules())
-        if parts.is_single or has_convolutions:
+        is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
+        # onnxruntime has convolutions in float32 only.
+        if parts.is_single or any(isinstance(each, _ConvNd) for each in inner.modules()):
             outputs = inner(single)
         else:
             outputs = parts.in_double(inner)(single.double())
-        is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
         return torch.where(is_valid, outputs.double(), torch.nan)
 
 
@@ -168,17 +168,11 @@ def places_in(known, cells):
     return torch.where(found.any(dim=1), place.long(), last)
 
 
-def with_constants(text, **arrays):
-    """A model in ONNX's own text, beside its constants."""
+def onnx_of(name, **arrays):
+    """A model in ONNX's own text, a file beside the code, with its constants."""
     onnx = package("onnx")
-    model = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["": 18, "ai.onnx.ml": 3]>{text}'
-    )
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    # As nodes: of initializers onnx's prefix does not reach the uses within a body.
-    for name, each in arrays.items():
-        value = onnx.numpy_helper.from_array(np.asarray(each), name)
-        model.graph.node.append(onnx.helper.make_node("Constant", [], [name], value=value))
-    model.graph.node.extend(nodes)
+    text = resources.files(__package__).joinpath(f"{name}.txt").read_text()
+    model = onnx.parser.parse_model(text)
+    for key, value in arrays.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), key))
     return model

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._response import known_of, unwrap
+from sklearn_ood._response import known_of, steps_and_inner, unwrap
 from sklearn_ood.data._labels import labels_or
 from sklearn_ood.export._answers import ROUNDING, answers
 from sklearn_ood.export._comparison import (
@@ -177,27 +175,15 @@ class Decision(nn.Module):
         accepted = score >= self.least[best]
         code = torch.where(accepted, best, len(self.least)) if self.may_reject else best
         proba = torch.where(valid[:, None], proba, torch.nan)
-        if answering.p_value is None:
-            return code, proba, score, accepted
-        numbers = answering.p_value, answering.confidence
-        return (
-            code,
-            proba,
-            score,
-            accepted,
-            *(torch.where(valid, part, torch.nan) for part in numbers),
-        )
+        numbers = () if answering.p_value is None else (answering.p_value, answering.confidence)
+        more = (torch.where(valid, each, torch.nan) for each in numbers)
+        return code, proba, score, accepted, *more
 
 
 def _resolve(estimator, steps=()):
     """Who answers and who decides, each behind its steps, with threshold and reject label."""
-    if isinstance(estimator, Pipeline):
-        own = [step for step in estimator.steps[:-1] if step[1] not in (None, "passthrough")]
-        return _resolve(estimator[-1], [*steps, *own])
-    if isinstance(estimator, FrozenEstimator):
-        return _resolve(estimator.estimator, steps)
-    if hasattr(estimator, "best_estimator_"):
-        return _resolve(estimator.best_estimator_, steps)
+    own, estimator = steps_and_inner(estimator)
+    steps = [*steps, *(step for step in own if step[1] not in (None, "passthrough"))]
     if not isinstance(estimator, SelectiveClassifier):
         return [(steps, estimator)], None, None
     branches, threshold, _ = _resolve(estimator.estimator_, steps)

@@ -39,9 +39,7 @@ def through(steps, flow):
 def transformed(step, flow, name):
     """Rows behind a fitted transformer."""
     if hasattr(step, "feature_network_"):
-        parts = flow.parts
-        network = parts.once(id(step), lambda: parts.on_cpu(step.feature_network_))
-        return flow.to(flow.by_network(network))
+        return flow.to(flow.by_network(flow.parts.on_cpu(step, "feature_network_")))
     return converted(step, flow, name, "transform")
 
 
@@ -155,16 +153,16 @@ def _(step: ClassWhitening, flow, name):
 
 @transformed.register
 def _(step: TableEncoder, flow, name):
-    return indicated(step.indicators_, read(step.columns_, flow), step.indicator_scale)
+    return indicated(step.indicators_, read(step.columns_, flow))
 
 
-def indicated(indicators, flow, size=1.0):
+def indicated(indicators, flow):
     """What :class:`Indicators` makes of rows that were read."""
     numbers = flow.select(indicators.numbers).values
     numbers = (numbers - tensor(indicators.centre)) / tensor(indicators.scale)
     numbers = clipped(numbers, LARGEST)
     codes = flow.select(indicators.columns).values.nan_to_num(-1.0)
-    marks = (codes == tensor(indicators.codes)) * tensor(size)
+    marks = (codes == tensor(indicators.codes)).double()
     made = torch.cat([numbers.nan_to_num(0.0), marks], dim=1)
     return flow.guarded(made, allow_nan=True)
 

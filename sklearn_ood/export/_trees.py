@@ -1,6 +1,5 @@
 """Decision trees, forests and histogram boosting as one node of ONNX, in double."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +12,7 @@ from sklearn.ensemble import (
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_ood.export._comparison import package
-from sklearn_ood.export._flow import places_in, tensor, with_constants
-
-TREES = """
-trees (double[n, d] rows) => (float[n, k] out) {
-    out = ai.onnx.ml.TreeEnsembleRegressor <aggregate_function = "SUM"> (rows)
-}
-"""
-N_BITS = 32
+from sklearn_ood.export._flow import onnx_of, places_in, tensor
 
 
 class Tree(NamedTuple):
@@ -55,27 +47,23 @@ def tree_probabilities(estimator, flow):
 
 def _grown(tree):
     shares = tree.value[:, 0] / tree.value[:, 0].sum(axis=1, keepdims=True)
-    return Tree(
-        tree.feature,
-        tree.threshold,
-        tree.children_left,
-        tree.children_right,
-        tree.missing_go_to_left.astype(bool),
-        tree.children_left == -1,
-        shares,
-    )
+    left, right = tree.children_left, tree.children_right
+    missing_left = tree.missing_go_to_left.astype(bool)
+    return Tree(tree.feature, tree.threshold, left, right, missing_left, left == -1, shares)
 
 
 def _boosted(estimator, flow):
-    """Stages of trees; a split by categories becomes one by an indicator, computed first."""
+    """Stages of trees; a split by a set of categories becomes one by an indicator."""
     state = estimator.__getstate__()
-    stages, columns = state["_predictors"], _Columns.of(estimator, state["_preprocessor"])
+    rows = _codes_first(estimator, state["_preprocessor"], flow.values)
+    splits, width = {}, estimator.n_features_in_
     trees = [
-        columns.tree(each, target, len(stage))
-        for stage in stages
-        for target, each in enumerate(stage)
+        _of_stage(tree, np.eye(len(stage))[target], splits, width)
+        for stage in state["_predictors"]
+        for target, tree in enumerate(stage)
     ]
-    rows = torch.cat([flow.values, *columns.indicators(flow.values)], dim=1)
+    if splits:
+        rows = torch.cat([rows, _indicators(splits, rows)], dim=1)
     gain = flow.to(rows).by_model(id(estimator), lambda: _model(trees))
     raw = gain + tensor(np.atleast_2d(state["_baseline_prediction"]))
     if raw.shape[1] == 1:
@@ -83,67 +71,49 @@ def _boosted(estimator, flow):
     return raw.softmax(dim=1)
 
 
-@dataclass
-class _Columns:
-    """Columns of histogram boosting: as it orders them, with categories, and their splits."""
+def _codes_first(estimator, preprocessor, rows):
+    """Columns as histogram boosting has them: codes of categories (NaN of others), numbers."""
+    if preprocessor is None or estimator.is_categorical_ is None:
+        return rows
+    is_category, codes = np.asarray(estimator.is_categorical_), []
+    known = preprocessor.named_transformers_["encoder"].categories_
+    for column, categories in zip(np.flatnonzero(is_category), known, strict=True):
+        present = [each for each in categories if each == each]
+        code = places_in(present, rows[:, column])
+        codes.append(torch.where(code == len(present), torch.nan, code.double()))
+    numbers = rows[:, torch.as_tensor(np.flatnonzero(~is_category))]
+    return torch.cat([torch.stack(codes, dim=1), numbers], dim=1)
 
-    order: np.ndarray
-    categories: dict
-    splits: dict
 
-    @classmethod
-    def of(cls, estimator, preprocessor):
-        is_category = estimator.is_categorical_
-        if preprocessor is None or is_category is None:
-            return cls(np.arange(estimator.n_features_in_), {}, {})
-        found = np.flatnonzero(is_category)
-        known = preprocessor.named_transformers_["encoder"].categories_
-        known = (np.asarray(each, dtype=np.float64) for each in known)
-        known = [each[~np.isnan(each)] for each in known]
-        order = np.concatenate([found, np.flatnonzero(~np.asarray(is_category))])
-        return cls(order, dict(zip(found.tolist(), known, strict=True)), {})
+def _of_stage(tree, target, splits, width):
+    """A tree that adds to one target; ``splits`` gets the place of each that is by a set."""
+    nodes = tree.nodes
+    feature, threshold = nodes["feature_idx"].copy(), nodes["num_threshold"].copy()
+    missing_left, is_leaf = nodes["missing_go_to_left"].astype(bool), nodes["is_leaf"] == 1
+    for node in np.flatnonzero(nodes["is_categorical"] & ~is_leaf):
+        bits = tree.raw_left_cat_bitsets[nodes["bitset_idx"][node]].astype("<u4")
+        goes_left = np.unpackbits(bits.view(np.uint8), bitorder="little").tolist()
+        split = feature[node], (*goes_left, missing_left[node])
+        feature[node] = width + splits.setdefault(split, len(splits))
+        threshold[node] = 0.5
+    left, right = (nodes[each].astype(np.int64) for each in ("left", "right"))
+    value = nodes["value"][:, None] * target
+    return Tree(feature, threshold, left, right, missing_left, is_leaf, value)
 
-    def tree(self, predictor, target, n_targets):
-        """One tree, whose splits by categories are noted."""
-        nodes, width = predictor.nodes, len(self.order)
-        feature, threshold = self.order[nodes["feature_idx"]], nodes["num_threshold"].copy()
-        missing_left, is_leaf = (
-            nodes[each].astype(bool) for each in ("missing_go_to_left", "is_leaf")
-        )
-        for node in np.flatnonzero(nodes["is_categorical"].astype(bool) & ~is_leaf):
-            bits = predictor.raw_left_cat_bitsets[nodes["bitset_idx"][node]]
-            left = np.flatnonzero((bits[:, None] >> np.arange(N_BITS, dtype=np.uint32)) & 1)
-            split = int(feature[node]), tuple(left.tolist()), bool(missing_left[node])
-            feature[node] = width + self.splits.setdefault(split, len(self.splits))
-            threshold[node] = 0.5
-        value = np.zeros((len(nodes), n_targets))
-        value[:, target] = nodes["value"]
-        left, right = (nodes[each].astype(np.int64) for each in ("left", "right"))
-        return Tree(feature, threshold, left, right, missing_left, is_leaf, value)
 
-    def indicators(self, rows):
-        """Of each split whether rows go right; what is unknown goes as what is missing does."""
-        owners, made = np.array([column for column, _, _ in self.splits], dtype=np.int64), []
-        for column in np.unique(owners).tolist():
-            known = self.categories[column]
-            table = [
-                [code not in left for code in range(len(known))] + [not missing_left]
-                for owner, left, missing_left in self.splits
-                if owner == column
-            ]
-            made.append(tensor(table).T[places_in(known, rows[:, column])])
-        by_owner = np.argsort(np.argsort(owners, kind="stable"))
-        return [torch.cat(made, dim=1)[:, torch.as_tensor(by_owner)]] if made else []
+def _indicators(splits, rows):
+    """Whether rows go right at each split by a set of codes, or by what is missing."""
+    columns, goes_left = map(np.array, zip(*splits, strict=True))
+    codes = rows[:, torch.as_tensor(columns)].nan_to_num(goes_left.shape[1] - 1).long()
+    return tensor(1 - goes_left.T).gather(0, codes)
 
 
 def _model(trees):
     """Sums of the trees' values, (n, n_targets), as a model of rows in double."""
     onnx = package("onnx")
     sizes = [len(tree.feature) for tree in trees]
-    owner, own = (
-        np.repeat(np.arange(len(trees)), sizes),
-        np.concatenate(list(map(np.arange, sizes))),
-    )
+    owner = np.repeat(np.arange(len(trees)), sizes)
+    own = np.concatenate([np.arange(size) for size in sizes])
     nodes = Tree(*map(np.concatenate, zip(*trees, strict=True)))
     leaf, target = np.indices(nodes.value[nodes.is_leaf].shape).reshape(2, -1)
     leaf = np.flatnonzero(nodes.is_leaf)[leaf]
@@ -163,7 +133,7 @@ def _model(trees):
         "target_ids": target,
         "target_weights_as_tensor": double(nodes.value[leaf, target]),
     }
-    model = with_constants(TREES)
+    model = onnx_of("trees")
     model.graph.node[0].attribute.extend(
         onnx.helper.make_attribute(
             name, value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,6 +1,5 @@
 """From tensor operations to one model: by torch's exporter, with models put in their place."""
 
-import copy
 import warnings
 from contextlib import contextmanager, nullcontext
 
@@ -95,10 +94,13 @@ def written(decision, values, columns, labels):
                     ) from error
     for node in model.graph.node:
         del node.metadata_props[:]  # where in which file it was traced
-    _prefix(model.graph, "/", kept=("X", *OUTPUTS))
-    if columns is not None:
-        _read_columns(onnx, model.graph, columns, decision.texts)
-    _name_labels(onnx, model.graph, labels)
+    # Names that no column of a table has.
+    model = onnx.compose.add_prefix(model, "/", inplace=True)
+    graph = model.graph
+    before = _inputs(onnx, graph, columns, decision.texts)
+    nodes = [*before, *graph.node, *_outputs(onnx, graph, labels)]
+    del graph.node[:]
+    graph.node.extend(nodes)
     model.producer_name, model.producer_version = "sklearn_ood", __version__
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -118,80 +120,64 @@ def _exported(decision, rows, names):
             verbose=False,
         )
     model, onnx = program.model_proto, package("onnx")
-    _put_models(onnx, model.graph, list(decision.parts.models.values()))
+    opsets = [onnx.helper.make_opsetid(*opset) for opset in OPSETS.items()]
+    for k, part in enumerate(decision.parts.models.values()):
+        model.functions.append(_function(onnx, f"part{k}", part.graph, opsets))
     del model.opset_import[:]
-    model.opset_import.extend(onnx.helper.make_opsetid(*opset) for opset in OPSETS.items())
+    model.opset_import.extend([*opsets, onnx.helper.make_opsetid(DOMAIN, 1)])
+    model = package("onnx.inliner").inline_local_functions(model)
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
     return model
 
 
-def _put_models(onnx, graph, models):
-    """Models in place of the operators that stand for them."""
-    nodes = []
-    for node in graph.node:
-        if node.domain != DOMAIN:
-            nodes.append(node)
-            continue
-        part = models[int(node.op_type.removeprefix("part"))]
-        part = copy.deepcopy(part.graph)
-        _prefix(part, f"{node.name}/")
-        to = {"to": part.input[0].type.tensor_type.elem_type}
-        nodes.append(onnx.helper.make_node("Cast", node.input, [part.input[0].name], **to))
-        nodes += part.node
-        to = {"to": onnx.TensorProto.DOUBLE}
-        nodes.append(onnx.helper.make_node("Cast", [part.output[0].name], node.output, **to))
-        graph.initializer.extend(part.initializer)
-    del graph.node[:]
-    graph.node.extend(nodes)
+def _function(onnx, name, graph, opsets):
+    """A model as a function, from doubles to doubles."""
+    make, (given,), (made,) = onnx.helper.make_node, graph.input, graph.output
+    kind = given.type.tensor_type.elem_type
+    nodes = [
+        make("Cast", ["/given"], [given.name], to=kind),
+        *(make("Constant", [], [each.name], value=each) for each in graph.initializer),
+        *graph.node,
+        make("Cast", [made.name], ["/made"], to=onnx.TensorProto.DOUBLE),
+    ]
+    return onnx.helper.make_function(DOMAIN, name, ["/given"], ["/made"], nodes, opsets)
 
 
-def _prefix(graph, prefix, kept=()):
-    """Put a prefix before all names of a graph, also where an inner one reads the outer's."""
-
-    def renamed(name):
-        return prefix + name if name and name not in kept else name
-
-    for each in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
-        each.name = renamed(each.name)
-    for node in graph.node:
-        node.name = renamed(node.name)
-        node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
-        for attribute in node.attribute:
-            _prefix(attribute.g, prefix, kept)
-
-
-def _read_columns(onnx, graph, columns, texts):
-    """One input for each column of a table, in which text is replaced by its place."""
-    make, types, parts = onnx.helper.make_node, onnx.TensorProto, []
+def _inputs(onnx, graph, columns, texts):
+    """Nodes that make rows of one input for each column, text replaced by its place."""
+    make, types, nodes, parts = onnx.helper.make_node, onnx.TensorProto, [], []
+    if columns is None:
+        graph.input[0].name = "X"
+        return [make("Identity", ["X"], ["/X"])]
     del graph.input[:]
     for name, known in zip(map(str, columns), texts, strict=True):
         if name in OUTPUTS:
             raise TypeError(f"Got a column {name!r}, but an output is called so; rename it.")
         kind, part = types.DOUBLE if known is None else types.STRING, f"//{name}"
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, ("n", 1)))
+        parts.append(name if known is None else part)
         if known is None:
-            parts.append(([], name))
             continue
-        places = [*range(len(known)), np.nan]
         about = {
             "keys_strings": [*known, MISSING],
-            "values_floats": places,
+            "values_floats": [*range(len(known)), np.nan],
             "default_float": -1.0,
         }
-        code = make("LabelEncoder", [name], [f"{part}/code"], domain="ai.onnx.ml", **about)
-        parts.append(([code, make("Cast", [f"{part}/code"], [part], to=types.DOUBLE)], part))
-    before = [node for made, _ in parts for node in made]
-    before.append(make("Concat", [part for _, part in parts], ["X"], axis=1))
-    nodes = [*before, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+        code = f"{part}/code"
+        nodes.append(make("LabelEncoder", [name], [code], domain="ai.onnx.ml", **about))
+        nodes.append(make("Cast", [code], [part], to=types.DOUBLE))
+    return [*nodes, make("Concat", parts, ["/X"], axis=1)]
 
 
-def _name_labels(onnx, graph, labels):
-    """The label in place of its code, the first output."""
-    for node in graph.node:
-        node.output[:] = ["/code" if name == "label" else name for name in node.output]
-        node.input[:] = ["/code" if name == "label" else name for name in node.input]
-    graph.initializer.append(onnx.numpy_helper.from_array(labels, "/labels"))
-    graph.node.append(onnx.helper.make_node("Gather", ["/labels", "/code"], ["label"]))
+def _outputs(onnx, graph, labels):
+    """Nodes that give the outputs their names, and the label in place of its code."""
+    make, (label, *others) = onnx.helper.make_node, graph.output
     kind = onnx.helper.np_dtype_to_tensor_dtype(labels.dtype)
-    graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("label", kind, ("n",)))
+    label.CopyFrom(onnx.helper.make_tensor_value_info("label", kind, ("n",)))
+    graph.initializer.append(onnx.numpy_helper.from_array(labels, "//labels"))
+    nodes = [make("Gather", ["//labels", "/label"], ["label"])]
+    for output in others:
+        nodes.append(make("Identity", [output.name], [output.name.removeprefix("/")]))
+        output.name = output.name.removeprefix("/")
+    return nodes

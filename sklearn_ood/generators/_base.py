@@ -37,6 +37,8 @@ class Core(nn.Module):
         Of the latents: standard normal, the same cut off at -2 and 2, or uniform on [-1, 1].
     is_differentiable : bool
         Whether gradients of a generation reach its latent.
+    is_encoder_trusted : bool
+        Whether what ``encode`` finds passes for the nearest; else a search may start there.
     is_single : bool
         Whether it takes float32 alone, as networks do; else it computes in what it gets.
     floats_per_row, floats_per_latent : int
@@ -46,6 +48,7 @@ class Core(nn.Module):
 
     prior = "normal"
     is_differentiable = True
+    is_encoder_trusted = False
     is_single = True
 
     def __init__(self, n_classes, n_features):

@@ -14,16 +14,19 @@ from torch.optim.swa_utils import AveragedModel
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, whole_numbers
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network, StackedNet
-from sklearn_ood.nets._stacked import Decoder, stacked_network
+from sklearn_ood.nets._stacked import Decoder, Discriminator, stacked_network
 
 # How much of the averaged weights stays at each step, after the first ones.
 AVERAGING = 0.99
+# Of numbers uniform on [-1, 1].
+LATENT_VARIANCE = 1 / 3
 
 
 class GANCore(Core):
-    """What a GAN learns: generators (K, c, m) to (K, c, d), discriminators to (K, c, 1).
+    """What a GAN learns: generators (K, c, m) to (K, c, d), discriminators to (K, c, 1 + m).
 
     ``player`` plays against the discriminator and swings; ``decode`` is its running average.
+    ``encode`` is the discriminator, which also tells latents.
     """
 
     prior = "uniform"
@@ -31,11 +34,11 @@ class GANCore(Core):
     def __init__(self, gan, generator, discriminator):
         super().__init__(gan.n_classes_, gan.n_features_in_)
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
-        self.instance_noise = gan.instance_noise
-        self.gradient_penalty = float(gan.gradient_penalty)
+        self.instance_noise, self.cycle_weight = gan.instance_noise, gan.cycle_weight
+        self.gradient_penalty, self.variance = float(gan.gradient_penalty), 1.0
         self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
         self.decode = AveragedModel(self.player, avg_fn=_averaged).requires_grad_(False).eval()
-        self.discriminator = discriminator
+        self.encode = Discriminator(discriminator, self.n_features)
 
     def train(self, mode=True):
         """What generates keeps the statistics that batches had."""
@@ -44,33 +47,34 @@ class GANCore(Core):
         return self
 
     def started(self, rows):
-        """Itself, with the training rows' location and range, and noise in their units."""
-        self.player.mean.copy_(torch.as_tensor(rows.mean(0)))
+        """Itself, with the training rows' location and range, and all else in their units."""
+        for network in (self.encode, self.player):
+            network.mean.copy_(torch.as_tensor(rows.mean(0)))
         self.player.low.fill_(float(rows.min()))
         self.player.span.fill_(float(np.ptp(rows)) or 1.0)
-        self.instance_noise *= float(rows.std(0).mean())
+        self.variance = float(rows.var(0).mean()) or 1.0
         return self
-
-    def judge(self, x, noise):
-        """Logits (K, c) that the inputs, blurred by Gaussian noise, are real."""
-        return self.discriminator(x - self.player.mean + noise * torch.randn_like(x))[..., 0]
 
     def losses(self, real, noise_share):
         """Of the discriminators and of the generators."""
-        noise = self.instance_noise * noise_share
         n_classes, n = real.shape[:2]
         # Batch normalisation needs two.
         z = 2 * torch.rand(n_classes, max(n, 2), self.latent_dim, device=real.device) - 1
+        noise = noise_share * self.instance_noise * self.variance**0.5
         real = real.detach().requires_grad_(self.gradient_penalty > 0)
-        on_real = self.judge(real, noise)
-        on_fake = self.judge(self.player(z), noise)
+        on_real, found = self.encode.judged(real + noise * torch.randn_like(real))
+        fake, again = self.player(torch.cat([z, found], 1)).split([z.shape[1], n], 1)
+        on_fake, told = self.encode.judged(fake + noise * torch.randn_like(fake))
         of_real = _cross_entropy(on_real, 1 - self.label_smoothing)
         if self.gradient_penalty:
             (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
-            steepness = slope.square().sum(2).mean(1).sum()
+            steepness = slope.square().mean((1, 2)).sum() * (self.variance * self.n_features**2)
             of_real = of_real + self.gradient_penalty / 2 * steepness
+        lost = _squared_error(told, z) / LATENT_VARIANCE
+        lost = lost + _squared_error(again, real.detach()) / self.variance
+        both = self.cycle_weight * lost
         # Non-saturating: make a fake look real rather than not look fake.
-        return of_real + _cross_entropy(on_fake, 0), _cross_entropy(on_fake, 1)
+        return of_real + _cross_entropy(on_fake, 0) + both, _cross_entropy(on_fake, 1) + both
 
     def average(self):
         """Move the averaged weights towards the player's."""
@@ -89,6 +93,11 @@ def _cross_entropy(logits, target):
     return losses.mean(1).sum()
 
 
+def _squared_error(x, y):
+    """Mean over rows and features, sum over classes."""
+    return (x - y).square().mean((1, 2)).sum()
+
+
 class GANNet(StackedNet):
     """One step of both players for each batch: each follows the gradient of its own loss."""
 
@@ -97,7 +106,7 @@ class GANNet(StackedNet):
         gan.average()
         with self.random:
             critic_loss, generator_loss = gan.losses(batch[1], 1 - done)
-        critic_loss.backward(inputs=list(gan.discriminator.parameters()), retain_graph=True)
+        critic_loss.backward(inputs=list(gan.encode.parameters()), retain_graph=True)
         generator_loss.backward(inputs=list(gan.player.parameters()))
         return {"loss": critic_loss, "generator_loss": generator_loss}
 
@@ -109,7 +118,8 @@ class GAN(NetGenerator):
     smoothing, instance noise that fades out, a gradient penalty on real rows, and weight
     normalisation. Of images the generator is DCGAN's: batch normalisation, and a sigmoid that
     spans the range of the training rows. What generates is the running average of the
-    generators' weights. There is no encoder: latents are searched.
+    generators' weights. The discriminator also tells the latent of a generation, as InfoGAN's
+    does: this keeps generations apart, and is the encoder that a search of latents starts from.
 
     Parameters
     ----------
@@ -120,17 +130,24 @@ class GAN(NetGenerator):
     instance_noise : float >= 0, default=0.1
         Standard deviation of the noise on what the discriminator sees in the first epoch,
         relative to that of the data; it falls linearly to 0.
-    gradient_penalty : float >= 0, default=0.0
-        Weight of half the discriminator's squared gradient at real rows (R1).
+    gradient_penalty : float >= 0, default=0.02
+        Weight of half the discriminator's squared gradient at real rows (R1), in units of the
+        rows' total variance.
+    cycle_weight : float >= 0, default=3.0
+        Weight of the squared errors of latents that the discriminator tells from generations,
+        and of rows that are generated from the latents it tells, each in units of its variance.
     generator, discriminator : {"auto", "mlp", "conv"}, nn.Module or callable, default="auto"
         "auto" is "conv" for images, else "mlp". A module is copied for every class; a callable
-        is called with (n_inputs, n_outputs) for every class.
+        is called with (n_inputs, n_outputs) for every class. The discriminator has
+        ``1 + latent_dim`` outputs: the logit that an input is real, and its latent.
     max_epochs : int, default=50
         Passes over the largest class, or more where these are fewer than ``min_steps``.
-    min_steps : int >= 0, default=1500
+    min_steps : int >= 0, default=500
         Batches at least, so that small data is trained as long as large.
-    lr : float, default=5e-4
-        Learning rate of Adam, whose first moment decays with 0.5.
+    batch_size : int, default=32
+        Rows of each class in a batch.
+    lr : float, default=1e-3
+        Learning rate of Adam, whose first moment decays with 0.5; it falls to 0 as a cosine.
 
     Attributes
     ----------
@@ -142,7 +159,8 @@ class GAN(NetGenerator):
     A. Radford, L. Metz and S. Chintala (2015), DCGAN. T. Salimans et al. (2016), Improved
     techniques for training GANs, section 3.4. M. Arjovsky and L. Bottou (2017), Towards
     principled methods for training GANs, section 3. L. Mescheder, A. Geiger and S. Nowozin
-    (2018), Which training methods for GANs do actually converge?, eq. 9.
+    (2018), Which training methods for GANs do actually converge?, eq. 9. X. Chen et al. (2016),
+    InfoGAN, section 5.
 
     Examples
     --------
@@ -156,12 +174,14 @@ class GAN(NetGenerator):
     latent_dim: Count = field(default=15, kw_only=False)
     label_smoothing: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
     instance_noise: NonNegative = 0.1
-    gradient_penalty: NonNegative = 0.0
+    gradient_penalty: NonNegative = 0.02
+    cycle_weight: NonNegative = 3.0
     generator: Network = "auto"
     discriminator: Network = "auto"
     max_epochs: Count = 50
-    min_steps: Natural = 1500
-    lr: Positive = 5e-4
+    min_steps: Natural = 500
+    batch_size: Count = 32
+    lr: Positive = 1e-3
 
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
@@ -170,14 +190,14 @@ class GAN(NetGenerator):
         return GANCore(
             self,
             network(self.generator, k, (m,), shape, sizes[::-1], parameter="generator"),
-            network(self.discriminator, k, shape, (1,), sizes, parameter="discriminator"),
+            network(self.discriminator, k, shape, (1 + m,), sizes, parameter="discriminator"),
         )
 
     def _train(self, make, training, validation=None, *, random):
         n_batches = -(-np.bincount(training[1]).max() // self.batch_size)
         max_epochs = max(self.max_epochs, -(-self.min_steps // n_batches))
-        parameters = {"optimizer__betas": (0.5, 0.999), "max_epochs": max_epochs}
-        settings = {"net_class": GANNet, "net_params": parameters}
+        settings = {"max_epochs": max_epochs, "lr_schedule": "cosine", "net_class": GANNet}
+        settings["net_params"] = {"optimizer__betas": (0.5, 0.999)}
         net = super()._train(make, training, random=random, **settings)
         net.module_.average()
         return net

@@ -114,6 +114,7 @@ class InterpolationCore(Core):
 
     prior = "uniform"
     is_differentiable = is_single = False
+    is_encoder_trusted = True
 
     def __init__(self, offsets, n_features, row_type, n_neighbors):
         super().__init__(len(offsets) - 1, n_features)

@@ -112,7 +112,7 @@ class StackTrainer(Parameterized):
         with training_errors(self):
             with random:
                 module = make()
-            net = make_net(module, net_class=net_class, **options | training_parameters(self))
+            net = make_net(module, net_class=net_class, **training_parameters(self) | options)
             return train(net, *training, validation=validation, random=random)
 
 

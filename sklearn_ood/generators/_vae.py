@@ -22,6 +22,8 @@ from sklearn_ood.nets._stacked import (
 class VAECore(Core):
     """What a VAE learns: encoders (K, c, d) to (K, c, 2 m), decoders, and the noise."""
 
+    is_encoder_trusted = True
+
     def __init__(self, vae, encoder, decoder):
         super().__init__(vae.n_classes_, vae.n_features_in_)
         self.kl_warmup_epochs = vae.kl_warmup_epochs

@@ -16,10 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, RandomState, fitted
 from sklearn_ood.base import Composition, OODClassifier
+from sklearn_ood.data._labels import check_same_kind
 from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _comparison, _divergence, _members
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
+from sklearn_ood.metrics._blocks import as_labels, differs
 from sklearn_ood.search._ascent import identity
 from sklearn_ood.search._constraints import ColumnConstraints
 
@@ -291,10 +293,12 @@ class GeValDi(Composition, OODClassifier):
         """
         check_is_fitted(self)
         rows = validate_rows(self, X)
+        truth = as_labels("y", y, len(rows))
+        check_same_kind(truth, self.classes_)
         nearest = _comparison.nearest_rows(samples.end.samples, rows)
         members = [self.named_estimators_[name] for name in samples.names]
         answers = self.classes_[_divergence.log_proba(members, rows[nearest]).argmax(axis=2)]
-        correct = answers == np.asarray(y)[nearest]
+        correct = ~differs(truth[nearest], answers)
         return _comparison.compare_accuracy(correct, samples.names, **options)
 
     def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):

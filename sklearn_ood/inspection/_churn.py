@@ -16,8 +16,9 @@ from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._optional import optional
 from sklearn_ood._parameters import RandomState, check_arguments
-from sklearn_ood._response import answers_and_accepted, classes_of
+from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.inspection._rules import Columns, find_rules
+from sklearn_ood.metrics._blocks import as_labels
 from sklearn_ood.metrics._report import html_table, text_table
 
 OUTCOMES = ("right", "wrong", "refused")
@@ -170,6 +171,7 @@ def churn_report(
     X: ArrayLike,
     y: ArrayLike | None = None,
     *,
+    groups: ArrayLike | None = None,
     max_regions: Annotated[int, Interval(Integral, 1, None, closed="left")] = 6,
     random_state: RandomState = None,
 ) -> ChurnReport:
@@ -190,6 +192,8 @@ def churn_report(
         regions.
     y : array-like of shape (n_rows,), default=None
         Their labels, to tell who is right.
+    groups : array-like of shape (n_rows,), default=None
+        For models that promise the risk of each group.
     max_regions : int >= 1, default=6
     random_state : int, RandomState instance or None, default=None
         Divides the rows into halves.
@@ -228,15 +232,17 @@ def churn_report(
             f"Got old with classes {known[0][:10]} and new with {known[1][:10]}, but expected "
             "labels in common; teach both the same labels, in one type."
         )
-    said = zip(*(answers_and_accepted(model, X) for model in (old, new)), strict=True)
-    answers, accepted = map(np.asarray, said)
+
+    def said(model):
+        needs_groups = getattr(unwrap(model)[0], "guarantee_for", None) == "group"
+        return answers_and_accepted(model, X, **({"groups": groups} if needs_groups else {}))
+
+    answers, accepted = map(np.asarray, zip(said(old), said(new), strict=True))
     answered = accepted.astype(bool)
     different = (answered[0] != answered[1]) | (answered[0] & (answers[0] != answers[1]))
     outcomes = None
     if y is not None:
-        truth = np.asarray(y)
-        if len(truth) != len(different):
-            raise ValueError(f"Got X with {len(different)} rows, y has {len(truth)} labels.")
+        truth = as_labels("y", y, len(different))
         outcomes = np.where(answered, np.where(answers == truth, RIGHT, WRONG), REFUSED)
     columns = Columns.of(X)
     grown = check_random_state(random_state).permutation(len(different)) % 2 == 0

@@ -6,6 +6,7 @@ dependence on how ties were sorted.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 from inspect import Parameter, signature
 from typing import Any, TypeAlias
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import inherits
+from sklearn_ood._response import as_numpy
+from sklearn_ood.data._labels import check_no_label_missing, hidden_entries
 
 ROUNDING = 1e-12  # of shares
 Labels: TypeAlias = ArrayLike
@@ -76,7 +79,12 @@ def of_counts(
 
 def as_rows(name, values, n_rows=None):
     """One-dimensional array of at least one row, or an error that names the argument."""
-    values = np.asarray(values)
+    if hidden := int(hidden_entries(values).sum()):
+        raise ValueError(
+            f"Got {name} with {hidden} entries that are masked or NaT, but each row needs a "
+            "value; leave these rows out."
+        )
+    values = as_numpy(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -96,20 +104,44 @@ def as_labels(name, values, n_rows=None):
     labels = as_rows(name, values, n_rows)
     if labels.dtype.kind in "US" and not hasattr(values, "dtype"):
         as_given = as_rows(name, np.array(values, dtype=object))
-        if (as_given != labels).any():
-            return as_given
+        labels = as_given if (as_given != labels).any() else labels
+    check_no_label_missing(labels, name, "a label that is no class, such as 'unknown'")
     return labels
 
 
 def as_numbers(name, values, n_rows=None):
     """Rows as float64 without NaN; infinities may stay."""
-    values = as_rows(name, values, n_rows).astype(np.float64, copy=False)
+    values = as_rows(name, values, n_rows)
+    if values.dtype.kind == "O":
+        with suppress(TypeError, ValueError):
+            values = values.astype(np.float64)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Got {name} of {values.dtype}, such as {values[:3].tolist()}, but expected a real "
+            "number for each row."
+        )
+    values = values.astype(np.float64, copy=False)
     if np.isnan(values).any():
         raise ValueError(
             f"Got {name} with {int(np.isnan(values).sum())} NaN, but each row needs a number; "
             "a row that is not to be trusted at all may have -inf."
         )
     return values
+
+
+def as_mask(name, values, n_rows=None):
+    """Rows as booleans, which may come as 0 and 1."""
+    flags = as_rows(name, values, n_rows)
+    try:
+        valid = np.isin(flags, [0, 1]).all()
+    except TypeError:  # pandas' NA is neither
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"Got {name} with the values {list(dict.fromkeys(flags.tolist()))[:5]}, but "
+            "expected booleans, one for each row."
+        )
+    return flags.astype(bool)
 
 
 def as_answers(y_true, y_pred, confidence, sample_weight=None):
@@ -120,14 +152,14 @@ def as_answers(y_true, y_pred, confidence, sample_weight=None):
     return y_true, y_pred, confidence, as_weights(sample_weight, y_true.size)
 
 
-def as_weights(sample_weight, n_rows):
+def as_weights(sample_weight, n_rows, name="sample_weight"):
     """Weights as float64, or None; negative, infinite and all-zero weights are errors."""
     if sample_weight is None:
         return None
-    weights = as_numbers("sample_weight", sample_weight, n_rows)
+    weights = as_numbers(name, sample_weight, n_rows)
     if weights.min() < 0 or not np.isfinite(weights).all() or not weights.any():
         raise ValueError(
-            f"Got sample_weight from {weights.min()} to {weights.max()}, but expected finite "
+            f"Got {name} from {weights.min()} to {weights.max()}, but expected finite "
             "numbers >= 0, not all of them 0."
         )
     return weights

@@ -17,8 +17,8 @@ from sklearn_ood.metrics._blocks import (
     Weights,
     as_answers,
     as_labels,
+    as_mask,
     as_numbers,
-    as_rows,
     as_share,
     as_weights,
     at_first,
@@ -49,13 +49,7 @@ def in_or_out(is_in: Labels, score: Numbers, *, sample_weight: Weights = None) -
         If there is no row of one of the two kinds, lengths differ, a score is NaN, or weights
         or another parameter are out of range.
     """
-    flags = as_rows("is_in", is_in)
-    if not np.isin(flags, [0, 1]).all():
-        raise ValueError(
-            f"Got is_in with the values {np.unique(flags)[:5]}, but expected booleans: True "
-            "where the row is in distribution."
-        )
-    flags = flags.astype(bool)
+    flags = as_mask("is_in", is_in)
     numbers = as_numbers("score", score, flags.size)
     weights = as_weights(sample_weight, flags.size)
     check_both_kinds(flags, weights, "in distribution", "outside")

@@ -15,7 +15,7 @@ from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.metrics._blocks import as_labels, as_rows, as_weights, differs
+from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
 SHARES = ("coverage", "risk", "risk of answers")
@@ -68,8 +68,10 @@ def reject_confusion_matrix(
     """
     labels, classes = as_labels("y_true", y_true), np.asarray(classes)
     named = as_labels("y_pred", y_pred, len(labels))
-    answered = as_rows("accepted", accepted, len(labels)).astype(bool)
+    answered = as_mask("accepted", accepted, len(labels))
     n_classes = len(classes)
+    if len(set(classes.tolist())) < n_classes:
+        raise ValueError(f"Got classes={classes.tolist()}, but expected each of them once.")
     truth, answer = codes_in(classes, labels), codes_in(classes, named)
     foreign = np.unique(named[answered & (answer == OUTLIER)]).tolist()
     if foreign:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from inspect import signature
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils._metadata_requests import UNUSED, _MetadataRequester
 
 from sklearn_ood._response import (
     answers_and_accepted,
@@ -58,7 +60,8 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     ValueError
         If the metric is not known. When called: if it needs outliers and there are none.
     TypeError
-        When called: if the estimator lacks the method that the metric needs.
+        If the metric takes no such argument. When called: if the estimator lacks the method
+        that the metric needs.
 
     See Also
     --------
@@ -79,39 +82,26 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """
     if metric not in _METRICS:
         raise ValueError(f"Got metric={metric!r}, but expected one of {', '.join(_METRICS)}.")
+    parameters = signature(_METRICS[metric][0]).parameters.values()
+    taken = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    taken -= {"sample_weight", "classes"}
+    if others := sorted(kwargs.keys() - taken):
+        raise TypeError(f"Got {others}, but {metric!r} takes {sorted(taken) or 'none'}.")
     return _SelectiveScorer(metric, tuple(kwargs.items()))
 
 
 @dataclass(unsafe_hash=True, repr=False)
-class _SelectiveScorer:
+class _SelectiveScorer(_MetadataRequester):
+    __metadata_request__score: ClassVar = {"estimator": UNUSED}  # the others may be routed
+
     metric: str
     settings: tuple[tuple[str, Any], ...]
-    requests: tuple[tuple[str, bool | str | None], ...] = ()
 
     def __repr__(self):
         settings = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"selective_scorer({self.metric!r}{settings})"
 
-    def set_score_request(self, **requests: bool | str | None) -> Self:
-        """Whether ``sample_weight`` and ``groups`` are wanted where metadata are routed.
-
-        Returns
-        -------
-        self
-        """
-        if others := sorted(requests.keys() - {"sample_weight", "groups"}):
-            raise TypeError(f"Got {others}, but a scorer takes sample_weight and groups.")
-        self.requests = tuple((dict(self.requests) | requests).items())
-        return self
-
-    def get_metadata_routing(self) -> MetadataRequest:
-        """What is wanted, for scikit-learn's routing."""
-        wanted = MetadataRequest(owner=repr(self))
-        for name in ("sample_weight", "groups"):
-            wanted.score.add_request(param=name, alias=dict(self.requests).get(name))
-        return wanted
-
-    def __call__(self, estimator, X, y, sample_weight=None, groups=None):
+    def score(self, estimator, X, y, sample_weight=None, groups=None):
         function, sign, needs = _METRICS[self.metric]
         of_groups = {} if groups is None else {"groups": groups}
         if of_groups and needs is not _decisions:
@@ -121,6 +111,8 @@ class _SelectiveScorer:
         arguments = needs(self.metric, estimator, X, y, **of_groups) | dict(self.settings)
         value = function(**arguments, sample_weight=sample_weight)
         return value if sign > 0 else -value  # a report is no number
+
+    __call__ = score
 
 
 def _answers(metric, estimator, X, y):
@@ -174,7 +166,7 @@ def _selective_risk(accepted, wrong, *, sample_weight=None):
 
 
 # Of each name the function, the sign that makes higher better, and what it needs.
-_METRICS = {
+_METRICS: dict[str, tuple[Callable[..., Any], int, Callable[..., dict[str, Any]]]] = {
     "aurc": (_selective.aurc_score, -1, _answers),
     "eaurc": (_selective.eaurc_score, -1, _answers),
     "augrc": (_selective.augrc_score, -1, _answers),

@@ -74,6 +74,8 @@ def prediction_set_distance(
             f"Got a of shape {a.shape} and b of shape {b.shape}, but expected two arrays of "
             "shape (n_samples, n_classes)."
         )
+    if np.isnan(a).any() or np.isnan(b).any():
+        raise ValueError("Got NaN in a or b, but numbers are needed to order the classes.")
     sizes: Any = tuple(np.atleast_1d(n))
     if not sizes or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
         raise ValueError(f"Got n={n!r}, but expected whole numbers >= 1.")

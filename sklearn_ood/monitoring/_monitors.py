@@ -12,11 +12,17 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
-from sklearn_ood._response import answers_and_accepted, is_frozen, known_of, unwrap
+from sklearn_ood._response import (
+    answers_and_accepted,
+    check_classifier,
+    is_frozen,
+    known_of,
+    unwrap,
+)
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
 from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.metrics._blocks import differs
+from sklearn_ood.metrics._blocks import as_labels, differs
 from sklearn_ood.monitoring import _martingale
 
 CHUNK = 512  # rows compared with one another at once
@@ -289,6 +295,7 @@ class RiskMonitor(_Monitor):
         ValueError
             If no risk is given, and the estimator promises none.
         """
+        check_classifier(self.estimator)
         X, y, rows = self._checked(X, y)
         self.estimator_ = fitted_on(self.estimator, rows, X=X, y=y)
         promises = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).values()
@@ -327,7 +334,7 @@ class RiskMonitor(_Monitor):
         X, y = indexable(X, as_native(y))
         of_groups = {} if groups is None else {"groups": groups}
         answers, accepted = answers_and_accepted(self.estimator_, X, **of_groups)
-        errors = differs(np.asarray(y), answers)[accepted]
+        errors = differs(as_labels("y", y, len(answers)), answers)[accepted]
         self.n_answered_ += len(errors)
         self.n_errors_ += int(errors.sum())
         self._bet(_martingale.log_error_bets(errors, self.risk_))

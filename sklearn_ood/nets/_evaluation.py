@@ -67,7 +67,7 @@ def undisturbed(function):
 
 @undisturbed
 @torch.no_grad()
-def map_batches(function, rows, *, device="cpu", max_rows=None):
+def map_batches(function, rows, *, device="cpu", max_rows=None, has_layers=True):
     """Apply ``function`` to batches of rows and join its results, without gradients.
 
     Parameters
@@ -79,6 +79,8 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
     device : str or torch.device
     max_rows : int, default=None
         Rows at a time; by default from their width and the device's free memory.
+    has_layers : bool, default=True
+        Whether dense layers are in the function, which must compute each row alike.
     """
     device = torch.device(device)
     size = max_rows or rows_per_batch(rows.shape[1], device)
@@ -89,8 +91,9 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
         stop = min(start + size, len(rows))
         batch = take_batch(rows, slice(start, stop), device)
         try:
-            with AlignedProducts():
-                results = function(_pad(batch))
+            batch = _pad(batch)
+            with AlignedProducts() if has_layers else nullcontext():
+                results = function(batch)
         except torch.OutOfMemoryError:
             if size == ROW_BLOCK:
                 raise

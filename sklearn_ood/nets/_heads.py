@@ -166,14 +166,14 @@ class ScoredNetwork(nn.Module):
 def log_softmax(logits):
     """Exact also where a probability is nearly one: for the largest, -log1p(others' odds)."""
     shifted, odds = _against_the_largest(logits)
-    return shifted - log1p(odds)
+    return shifted - log1p(odds.sum(dim=1, keepdim=True))
 
 
 def _against_the_largest(logits):
-    """Logits less the largest, and the sum of the others' odds against it."""
+    """Logits less the largest, and the others' odds against it."""
     top, best = logits.max(dim=1, keepdim=True)
     shifted = logits - top
-    return shifted, shifted.exp().scatter(1, best, 0.0).sum(dim=1, keepdim=True)
+    return shifted, shifted.exp().scatter(1, best, 0.0)
 
 
 def log1p(x):
@@ -184,13 +184,14 @@ def log1p(x):
 
 def max_proba(logits):
     """Logarithm of the largest probability, in (-inf, 0] (Hendrycks & Gimpel, 2017)."""
-    return -log1p(_against_the_largest(logits)[1]).squeeze(1)
+    return -log1p(_against_the_largest(logits)[1].sum(dim=1))
 
 
 def entropy(logits):
     """Minus the entropy of the probabilities in nats, in [-log(n_classes), 0]."""
-    log_p = log_softmax(logits)
-    return (log_p.exp() * log_p).sum(dim=1)
+    shifted, odds = _against_the_largest(logits)
+    others = odds.sum(dim=1)
+    return (odds * shifted).sum(dim=1) / (1 + others) - log1p(others)
 
 
 def margin(logits):

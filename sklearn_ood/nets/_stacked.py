@@ -120,6 +120,26 @@ class GaussianEncoder(nn.Module):
         return self.distribution(x)[0]
 
 
+class Discriminator(nn.Module):
+    """From inputs (K, c, d) to latents (K, c, m) that they may be generated from.
+
+    ``network`` makes logits that inputs less ``mean`` are real and latents, (K, c, 1 + m).
+    """
+
+    def __init__(self, network, n_features):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def judged(self, x):
+        """Logits (K, c) that inputs are real, and latents between -1 and 1."""
+        outputs = self.network(x - self.mean)
+        return outputs[..., 0], torch.tanh(outputs[..., 1:])
+
+    def forward(self, x):
+        return self.judged(x)[1]
+
+
 class Decoder(nn.Module):
     """From latents (K, c, m) to inputs (K, c, d): what the network makes, plus ``mean``.
 

@@ -6,6 +6,7 @@ torch's global generators are neither used nor changed.
 from contextlib import contextmanager, nullcontext
 from inspect import signature
 from threading import local
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,30 +15,10 @@ from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
-from sklearn_ood.nets._evaluation import (
-    LENDING,
-    ArrayBatches,
-    Arrays,
-    Mode,
-    resolve_device,
-)
+from sklearn_ood.nets._evaluation import LENDING, ArrayBatches, Arrays, Mode, resolve_device
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
-# skorch's own averaging and printing; Net averages its losses without leaving the device.
-DEFAULT_CALLBACKS = ("epoch_timer", "train_loss", "valid_loss", "print_log")
-
-
-IN_PLACE = "uniform_ normal_ bernoulli_ exponential_ cauchy_ log_normal_ geometric_ random_"
-INITIAL = "kaiming_uniform_ kaiming_normal_ xavier_uniform_ xavier_normal_ trunc_normal_"
-DRAWN = "rand randn randint randperm normal bernoulli multinomial poisson"
-TAKE_A_GENERATOR = frozenset(f"{IN_PLACE} {INITIAL} {DRAWN}".split())
-OF_DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
-OTHERS = "alpha_dropout feature_alpha_dropout rrelu gumbel_softmax randint_like"
-OTHERS += " lstm gru rnn_tanh rnn_relu multi_head_attention_forward"
-OTHERS += " scaled_dot_product_attention fractional_max_pool2d fractional_max_pool3d"
-TAKE_NONE = frozenset(OTHERS.split())
-LIKE = {"rand_like": torch.Tensor.uniform_, "randn_like": torch.Tensor.normal_}
 FLOATS = frozenset(["empty", "zeros", "ones", "full", "rand", "randn", "eye", "linspace"])
 BORROWER = local()
 
@@ -51,6 +32,8 @@ class Net(NeuralNet):
     """
 
     random = nullcontext()
+    # skorch's own average and print; here losses are averaged without leaving the device.
+    _default_callbacks: ClassVar[list] = []
 
     def get_iterator(self, dataset, training=False):
         iterator = super().get_iterator(dataset, training=training)
@@ -158,7 +141,6 @@ def make_net(
         "iterator_valid": ArrayBatches,
         "iterator_train__shuffle": True,
         "train_split": None,
-        **{f"callbacks__{name}": None for name in DEFAULT_CALLBACKS},
         "device": str(resolve_device(device)),
         "verbose": 0,
     }
@@ -250,20 +232,11 @@ class Seeded(Mode):
         if name in FLOATS and kwargs.get("dtype") is None and "out" not in kwargs:
             is_float = name != "full" or isinstance(args[1], float)
             kwargs["dtype"] = torch.float32 if is_float else None
-        takes, drops = name in TAKE_A_GENERATOR, name in OF_DROPOUT
-        if not (takes or drops or name in TAKE_NONE or name in LIKE):
+        draw = DRAWS.get(name)
+        device = _device(args, kwargs) if draw else None
+        if draw is None or device.type == "meta" or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        device = _device(args, kwargs)
-        if device.type == "meta" or kwargs.get("generator") is not None:
-            return func(*args, **kwargs)
-        generator = self.generator(device)
-        if takes:
-            return func(*args, **kwargs | {"generator": generator})
-        if drops:
-            return _dropout(generator, name, *args, **kwargs)
-        if name in LIKE:
-            return LIKE[name](torch.empty_like(*args, **kwargs), generator=generator)
-        return _with_lent(generator, func, args, kwargs)
+        return draw(self.generator(device), func, *args, **kwargs)
 
 
 def _device(args, kwargs):
@@ -272,18 +245,27 @@ def _device(args, kwargs):
     return next(tensors, torch.device(kwargs.get("device") or "cpu"))
 
 
-def _dropout(generator, name, inputs, p=0.5, training=True, inplace=False, *, train=None):
+def _with_own(generator, func, /, *args, **kwargs):
+    return func(*args, **kwargs | {"generator": generator})
+
+
+def _like(generator, func, /, *args, **kwargs):
+    fill = torch.Tensor.uniform_ if func.__name__ == "rand_like" else torch.Tensor.normal_
+    return fill(torch.empty_like(*args, **kwargs), generator=generator)
+
+
+def _dropout(generator, func, inputs, p=0.5, training=True, inplace=False, *, train=None):
     """torch's dropout, to the bit on a CPU; of whole channels by the number in its name."""
     if not (training if train is None else train) or p == 0:
         return inputs
-    channels = name[-2:] in ("1d", "2d", "3d")
+    channels = func.__name__[-2:] in ("1d", "2d", "3d")
     shape = (*inputs.shape[:2], *(1,) * (inputs.dim() - 2)) if channels else inputs.shape
     kept = torch.empty(shape, dtype=inputs.dtype, device=inputs.device)
     kept.bernoulli_(1 - p, generator=generator).div_(1 - p if p < 1 else 1)
-    return inputs.mul_(kept) if inplace or name == "dropout_" else inputs * kept
+    return inputs.mul_(kept) if inplace or func.__name__ == "dropout_" else inputs * kept
 
 
-def _with_lent(generator, func, args, kwargs):
+def _with_lent(generator, func, /, *args, **kwargs):
     """What a function gives while torch's global generator draws what this one would."""
     if getattr(BORROWER, "has_it", False):  # a function that calls another of its kind
         return func(*args, **kwargs)
@@ -306,6 +288,21 @@ def _with_lent(generator, func, args, kwargs):
                 give_back()
         finally:
             give_back()
+
+
+# How a function that draws is called, that it draws from a generator; torch's names.
+IN_PLACE = "uniform_ normal_ bernoulli_ exponential_ cauchy_ log_normal_ geometric_ random_"
+INITIAL = "kaiming_uniform_ kaiming_normal_ xavier_uniform_ xavier_normal_ trunc_normal_"
+DRAWN = "rand randn randint randperm normal bernoulli multinomial poisson"
+OTHERS = "alpha_dropout feature_alpha_dropout rrelu gumbel_softmax randint_like"
+LAYERS = "lstm gru rnn_tanh rnn_relu multi_head_attention_forward scaled_dot_product_attention"
+POOLS = "fractional_max_pool2d fractional_max_pool3d"
+DRAWS = {
+    **dict.fromkeys(f"{IN_PLACE} {INITIAL} {DRAWN}".split(), _with_own),
+    **dict.fromkeys(["rand_like", "randn_like"], _like),
+    **dict.fromkeys(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"], _dropout),
+    **dict.fromkeys(f"{OTHERS} {LAYERS} {POOLS}".split(), _with_lent),
+}
 
 
 def recorded(net, key):

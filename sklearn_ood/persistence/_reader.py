@@ -161,9 +161,8 @@ def shadow(kind, state):
     known |= dict.fromkeys(signature(kind).parameters, object)
     for name, value in state.items():
         is_free = name.isidentifier() and not name.startswith("__") and not hasattr(kind, name)
-        is_known = (
-            isinstance(value, known[name]) if name in known else is_free and not is_declared
-        )
+        is_undeclared = name not in known and is_free and not is_declared
+        is_known = is_undeclared or isinstance(value, known.get(name, ()))
         what = f"of {kind.__name__} with the {type(value).__name__} {name}"
         require(is_known, f"{what}, which it does not declare", "declare it with fitted()")
     vars(made).update(fitting(kind.__name__, state))

@@ -141,7 +141,7 @@ def p_values_from_scores(
     Returns
     -------
     ndarray of shape (n_samples,)
-        In (0, 1].
+        In (0, 1]; without a weight of its own a row may have 0.
 
     Raises
     ------

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, codes_in
-from sklearn_ood.metrics._blocks import as_weights
+from sklearn_ood.data._labels import OUTLIER, check_no_label_missing, codes_in, unique_labels
+from sklearn_ood.metrics._blocks import as_labels, as_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +91,9 @@ def checked_loss(loss, classes):
         "a line for each true class and a column for each answer, in the order of the classes"
     )
     shown = f"{each} {classes.tolist()[:20]}"
+    axes = getattr(loss, "axes", ())
+    if len(axes) == 2 and all(set(axis) == set(classes.tolist()) for axis in axes):
+        loss = loss.loc[classes, classes]  # a frame in another order
     matrix = as_losses("loss", loss, (len(classes),) * 2, shown)
     return matrix.astype(bool) if np.isin(matrix, (0, 1)).all() else matrix
 
@@ -104,18 +107,16 @@ def losses(loss, classes, truth, answer):
     if not callable(loss):
         return np.where(known, loss[codes, answered], np.ones(1, loss.dtype))
     found = loss(truth[known], answer[known])
-    found = as_losses("what loss gives", found, (known.sum(),), "one for each row")
+    found = as_losses("what loss gives", found, (int(known.sum()),), "one for each row")
     cost = np.ones(len(known), dtype=found.dtype)
     cost[known] = found
     return cost
 
 
-def checked_weights(sample_weight, n_rows):
+def checked_weights(sample_weight, n_rows, name="sample_weight"):
     """Weights relative to the largest; None where all count alike."""
-    if sample_weight is None:
-        return None
-    weight = as_weights(sample_weight, n_rows)
-    return None if (weight == weight[0]).all() else weight / weight.max()
+    weight = as_weights(sample_weight, n_rows, name)
+    return None if weight is None or np.ptp(weight) == 0 else weight / weight.max()
 
 
 def check_groups(groups, guarantee_for, n_rows):
@@ -135,11 +136,8 @@ def check_groups(groups, guarantee_for, n_rows):
 
 def group_labels(groups):
     """The groups that there are, of which none may be missing."""
-    groups = np.asarray(groups)
-    # Among numbers NaN is no label either.
-    checked = groups.astype(object) if groups.dtype.kind == "f" else groups
-    check_no_label_missing(checked, "groups", "a group of their own, such as 'unknown'")
-    return np.unique(groups)
+    check_no_label_missing(groups, "groups", "a group of their own, such as 'unknown'")
+    return unique_labels(as_labels("groups", groups), "groups")[0]
 
 
 def warn_of_untaught(classes, y, outlier):

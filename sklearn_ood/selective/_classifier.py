@@ -204,6 +204,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             check_limits(self._given)
             X, y = indexable(X, checked_labels(self, as_native(y)))
             told = self._told(y, self.classes_, **own)
+            check_same_kind(y, self.classes_)
             outlier = codes_in(self.classes_, y) == OUTLIER
             every = np.full(outlier.shape, True)
             self._calibrate(X, y, every, outlier=outlier, calibrating=every, **told)

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
-from sklearn_ood._response import is_frozen, known_of, ood_label_in, unwrap
+from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import (
     block_by_block,
@@ -25,12 +25,15 @@ from sklearn_ood.data._blocks import (
 )
 from sklearn_ood.data._labels import is_label
 from sklearn_ood.data._rows import as_native, forget
+from sklearn_ood.metrics._blocks import as_rows
 from sklearn_ood.selective._calibration import checked_weights
 from sklearn_ood.selective._thresholds import coverage_threshold
 
-# With contamination="auto": the share of the rows held out, and the share of them refused.
+# With contamination="auto": the share of the rows held out, and the share of them refused,
+# which takes so many of them.
 HELD_OUT = 0.2
 REFUSED = 0.05
+FEWEST = round(1 / REFUSED) - 1
 
 
 class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
@@ -49,8 +52,9 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         rows given to ``fit`` place ``offset_``.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
-        of the rows, drawn at random, is held out of training, and ``offset_`` is their 5 %
-        quantile, so that about one in twenty new inliers is refused; prefer it for methods
+        of the rows, at least 19 where there are twice as many, is drawn at random and held out
+        of training, and ``offset_`` is their 5 % quantile, placed so that one in twenty new
+        inliers is refused on average (of fewer than 38 rows more are); prefer it for methods
         that remember their training rows, such as nearest neighbours. Known outliers count
         for neither. A :class:`CombinedClassifier` has calibrated itself: ``contamination``
         (0.05 for "auto") is then the level of its p-value, the largest share of new inliers
@@ -175,9 +179,9 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
 
     def _known_outliers(self, X, y):
         """Mask of the rows that are said to be outliers."""
-        y = np.zeros(n_rows(X)) if y is None else np.asarray(y)
+        y = np.zeros(n_rows(X)) if y is None else as_rows("y", y)
         ood_label = ood_label_in(self.estimator)
-        if ood_label is None and y.dtype.kind in "if" and set(np.unique(y)) == {-1, 1}:
+        if ood_label is None and set(y.tolist()) == {-1, 1}:
             if not get_tags(self).target_tags.required:
                 return y == -1
             warnings.warn(
@@ -193,7 +197,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         calibrated = hasattr(unwrap(self.estimator)[0], "p_values") or is_frozen(self.estimator)
         if calibrated or self.contamination != "auto" or n_rows < 1 / REFUSED:
             return np.zeros(n_rows, dtype=bool)
-        return random_part(n_rows, HELD_OUT, self.random_state, parameter="contamination")
+        share = max(HELD_OUT, min(FEWEST / n_rows, 0.5))
+        return random_part(n_rows, share, self.random_state, parameter="contamination")
 
     def _warn_of_rows_by_heart(self, scores, share):
         """Warn where so many training rows have the best score that new ones have less."""
@@ -216,9 +221,16 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         scores = in_blocks(partial(known_of, self.estimator_), rows)
         if self.contamination != "auto" and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
-        if weight is None:
-            return float(np.quantile(scores, share))
-        return coverage_threshold(scores, None, weight[placing], 1 - share)
+        weight = None if weight is None else weight[placing]
+        offset = _quantile(scores, share, weight, of_new=self.contamination == "auto")
+        if offset <= -LARGEST:
+            warnings.warn(
+                f"Got the least score there is, -inf, for {share:.0%} of the rows or more from "
+                f"{type(inner).__name__}, so that no row is refused; take one whose scores "
+                "reach farther, such as a density of a larger bandwidth.",
+                stacklevel=3,
+            )
+        return offset
 
     def _level(self, calibrated, share, weight):
         """That of the p-values of what has calibrated itself, where they reach it."""
@@ -226,7 +238,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         if weight is not None:
             raise TypeError(
                 f"Got sample_weight, but {name} has calibrated its p-values itself, without "
-                "weights; p_values_from_scores takes some."
+                "weights; fit it with calibration_weight, and freeze it."
             )
         least = 1 / (n_rows + 1)
         if share < least and self.contamination != "auto":
@@ -236,3 +248,12 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
                 "give more rows."
             )
         return max(share, least)
+
+
+def _quantile(scores, share, weight, *, of_new):
+    """Where such a share of the scores lies below, or of those of new rows on average."""
+    if weight is None:
+        return float(np.quantile(scores, share, method="weibull" if of_new else "linear"))
+    if of_new:  # a new row may weigh as much as any
+        scores, weight = np.append(scores, scores.min()), np.append(weight, 1.0)
+    return coverage_threshold(scores, None, weight, 1 - share)

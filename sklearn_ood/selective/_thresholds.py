@@ -125,8 +125,8 @@ def coverage_threshold(confidence, loss, weight, coverage):
     accepted = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
     if not len(order) or not accepted[-1]:
         raise ValueError(
-            "Got no in-distribution calibration rows, but coverage is counted on them; "
-            "pass rows of the known classes."
+            "Got no in-distribution calibration rows with a weight, but coverage is counted on "
+            "them; pass rows of the known classes."
         )
     return float(confidence[order[np.argmax(accepted >= coverage * accepted[-1] - 1e-9)]])
 

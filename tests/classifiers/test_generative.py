@@ -216,6 +216,20 @@ def test_uniform_latents_stay_in_their_box():
     assert np.abs(classifier.explain(10 * X).latents).max() <= 1
 
 
+def test_what_the_encoder_of_a_gan_finds_is_where_its_search_starts():
+    found = {
+        search: GenerativeClassifier(
+            TINY_GAN, search=search, n_candidates=1, max_iter=2, random_state=0
+        )
+        .fit(X, Y)
+        .decision_function(X)
+        for search in ("auto", "encoder", "optimize")
+    }
+    assert (found["auto"] >= found["encoder"] - 1e-6).all()
+    assert (found["auto"] > found["encoder"] + 1e-3).mean() > 0.5
+    assert found["auto"].mean() > found["optimize"].mean()
+
+
 def test_a_pretrained_generator_is_searched():
     torch.manual_seed(0)
     modules = [nn.Linear(2, 4) for _ in range(3)]
@@ -314,7 +328,13 @@ def test_the_generator_is_chosen_by_the_width():
         ({"generator": "gmm", "similarity": "l2"}, "generates every point"),
         ({"generator": "knn", "similarity": "likelihood"}, "no density"),
         ({"search": "grid"}, "search='grid'"),
-        ({"generator": TINY_GAN, "search": "encoder"}, "no encoder"),
+        (
+            {
+                "generator": PretrainedGenerator([nn.Linear(2, 4)] * 3, latent_dim=2),
+                "search": "encoder",
+            },
+            "no encoder",
+        ),
         ({"n_candidates": 0}, "n_candidates"),
         ({"max_iter": -1}, "max_iter"),
         ({"prior_weight": -0.5}, "prior_weight"),

@@ -317,6 +317,30 @@ def test_frozen_members_calibrate_on_all_rows(blobs):
     assert detector.classes_.tolist() == ["a", "b", "c", "d"]
 
 
+def test_weights_calibrate_the_rows_that_they_are_of(blobs):
+    X, y = blobs
+    classifier = FrozenEstimator(LogisticRegression().fit(X[:300], y[:300]))
+    pca = FrozenEstimator(clone(PIXELS).fit(X[:300], y[:300]))
+    detector = CombinedClassifier(
+        classifier, [("own", "classifier"), ("pca", pca)], ood_label="out", random_state=0
+    )
+    n = len(X) - 300
+    rows = np.concatenate([X[300:] + 50, X[300:], X[:9]])
+    labels = np.concatenate([["out"] * n, y[300:], ["z"] * 9])
+    weight = np.random.default_rng(0).random(len(rows))
+    detector.fit(rows, labels, calibration_weight=weight)
+    kept = weight[n : 2 * n][detector.calibration_indices_] / weight.max()
+    combination = kept[(n + 1) // 2 :].sum()
+    assert detector.n_calibration_ == pytest.approx(combination)
+    assert detector.p_values(X + 1000).min() == pytest.approx(1 / (1 + combination))
+    plain = detector.p_values(X)
+    detector.fit(rows, labels, calibration_weight=3 * weight)
+    np.testing.assert_allclose(detector.p_values(X), plain, rtol=1e-12)
+    for wrong in (-weight, weight[:5], 0 * weight):
+        with pytest.raises(ValueError, match="calibration_weight"):
+            detector.fit(rows, labels, calibration_weight=wrong)
+
+
 def test_the_classes_are_those_of_a_frozen_classifier(blobs):
     X, y = blobs
     known = y != "d"

@@ -231,6 +231,39 @@ def test_crossed_scales_refuse_about_alpha(kind, n_rows):
     assert (refused.mean(0) <= 1.1 * alphas + tolerance).all()
 
 
+def test_equal_weights_change_nothing_and_whole_ones_are_rows():
+    scores = np.random.default_rng(0).integers(9, size=(2, 60, 3)).astype(float)
+    for is_crossed in (False, True):
+        plain = calibrated(list(scores), "fisher", is_crossed=is_crossed)
+        one = [np.ones(60)] * 2
+        weighted = calibrated(list(scores), "fisher", is_crossed=is_crossed, row_weights=one)
+        np.testing.assert_array_equal(plain[1].levels, weighted[1].levels)
+    few = ConformalScale.fit(scores[0, :, 0], np.repeat([1.0, 0.0], 30))
+    assert few.n_samples == 30
+    kept = ConformalScale.fit(scores[0, :30, 0])
+    np.testing.assert_array_equal(few.p_values(np.arange(9)), kept.p_values(np.arange(9)))
+
+
+@pytest.mark.parametrize("ties", [None, 20])
+def test_weighted_scales_keep_their_level_under_a_known_shift(ties):
+    """Rows are uniform, new ones have the density 2 (1 - x), and small x are strange."""
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(400):
+        known, new = rng.random((2, 150, 1)), 1 - np.sqrt(rng.random((50, 1)))
+        weights = list(1 - known[..., 0])
+        if ties:
+            known, new = np.ceil(known * ties), np.ceil(new * ties)
+        for row_weights in (None, weights):
+            scales, scale = calibrated(
+                list(known), "fisher", is_crossed=False, row_weights=row_weights
+            )
+            found = scale.p_values(-combine(on_scales(scales, new), "fisher"))
+            shares.append((found <= 0.1).mean())
+    plain, weighted = np.reshape(shares, (-1, 2)).T
+    assert plain.mean() > 0.14
+    assert (0.02 if ties else 0.08) < weighted.mean() < 0.1 + 4 * weighted.std() / 20
+
+
 def test_tail_of_an_exponential_distribution():
     quantiles = -stats.expon.ppf((np.arange(100_000) + 0.5) / 100_000)[::-1]
     assert fit_tail(quantiles) == pytest.approx((-np.log(10), 1.0, 0.0), abs=0.01)

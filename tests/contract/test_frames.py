@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +23,9 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
+from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks
+from sklearn_ood.data._encoder import TableEncoder
+from sklearn_ood.detectors._table_density import TableDensity
 from sklearn_ood.generators import GaussianMixtureGenerator
 from sklearn_ood.metrics import aurc_score, bootstrap_interval, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
@@ -129,6 +133,18 @@ def test_features_come_out_as_a_frame_with_the_rows_index(out):
     assert list(frame.columns) == features.get_feature_names_out().tolist()
     if out == "pandas":
         assert frame.index.equals(FRAMES[out].index)
+
+
+@pytest.mark.parametrize("out", ["pandas", "polars"])
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_that_scikit_learn_is_told_to_make_change_no_score(kind, out):
+    steps = make_pipeline(TableEncoder(), ColumnRanks(20), ClassWhitening(), NeighborDistance())
+    members = [("near", steps), ("mixture", TableDensity())]
+    combined = CombinedClassifier(LogisticRegression(max_iter=500), members, random_state=0)
+    expected = combined.fit(FRAMES[kind], NAMES).score_samples(FRAMES[kind])
+    with config_context(transform_output=out):
+        found = combined.fit(FRAMES[kind], NAMES).score_samples(FRAMES[kind])
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("target", ["pandas category", "polars Categorical", "polars Enum"])

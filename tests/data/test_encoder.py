@@ -42,12 +42,6 @@ def test_what_is_new_lies_between_the_others():
     assert 0 < away < between
 
 
-def test_scale_of_the_indicators():
-    narrow, wide = (TableEncoder(scale).fit_transform(FRAME) for scale in (0.5, 1.0))
-    np.testing.assert_array_equal(narrow[:, :2], wide[:, :2])
-    np.testing.assert_array_equal(2 * narrow[:, 2:], wide[:, 2:])
-
-
 @pytest.mark.parametrize("out", ["pandas", "polars"])
 def test_frames_out(out):
     encoder = TableEncoder().set_output(transform=out)

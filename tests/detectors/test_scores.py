@@ -242,3 +242,28 @@ def test_a_bank_of_some_rows():
     few = NNGuide(max_samples=20, random_state=0, **LAYER).fit(X)
     assert few.bank_.shape == (20, D)
     assert np.isfinite(few.score_samples(NEW)).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["energy", "vim", "fdbd", "nnguide", "kl_matching", "react", "ash"]
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_wherever_it_stands(name, value):
+    detector = SCORES[name][0].fit(X, Y)
+    for dtype in (np.float32, np.float64):
+        spoilt = np.tile(NEW, (7, 1)).astype(dtype)
+        spoilt[301, 3] = value
+        for rows in (spoilt, torch.from_numpy(spoilt), spoilt.tolist()):
+            with pytest.raises(ValueError, match="NaN|infinity"):
+                detector.score_samples(rows)
+
+
+def test_scores_are_in_double_and_of_rows_of_any_layout():
+    wide = np.asfortranarray(np.tile(NEW, (3, 1)))
+    for name, (detector, _) in SCORES.items():
+        scores = detector.fit(X, Y).score_samples(wide)
+        assert scores.dtype == np.float64, name
+        np.testing.assert_array_equal(scores[50:100], detector.score_samples(NEW), err_msg=name)
+        np.testing.assert_array_equal(
+            scores[3:40], detector.score_samples(wide[3:40]), err_msg=name
+        )

@@ -40,7 +40,7 @@ ABILITIES = {
     "mixture": {"encode", "log_density"},
     "neighbors": {"encode", "nearest"},
     "vae": {"encode", "log_density"},
-    "gan": set(),
+    "gan": {"encode"},
     "pretrained": set(),
 }
 

@@ -104,7 +104,7 @@ def test_networks_of_the_users_own(name):
         "encoder": (4, 4),
         "decoder": (2, 4),
         "generator": (2, 4),
-        "discriminator": (4, 1),
+        "discriminator": (4, 3),
     }[name]
     for network in (nn.Linear(n_in, n_out), nn.Linear):
         fitted = clone(model).set_params(**{name: network}).fit(X, Y)
@@ -143,6 +143,9 @@ def test_gan_learns_where_the_rows_are():
     assert np.abs(gan.sample(100, "high", random_state=0) - 3).mean() < 0.6
     assert np.abs(gan.sample(100, "low", random_state=0) + 3).mean() < 0.6
     assert set(gan.net_.history[-1]) >= {"train_loss", "train_generator_loss"}
+    z = gan.draw_latents(200, random_state=0)
+    told = gan.encode(gan.decode(z, "high"), "high")
+    assert np.square(told - z).mean() < 0.7 * z.var()
 
 
 def test_a_class_is_trained_as_it_would_be_alone():
@@ -191,7 +194,7 @@ def test_vae_errors(parameters):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}, {"gradient_penalty": -1}]
+    "parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}, {"latent_weight": -1}]
 )
 def test_gan_errors(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):

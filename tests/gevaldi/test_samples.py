@@ -347,6 +347,13 @@ class TestPairs:
         assert real.low > 0
         assert real.adjusted_p_value < 0.01
         assert real.n_samples <= 100
+        for wrong, message in (
+            (labels[test][:5], "y with 5 rows"),
+            (labels[test].astype(str), "the classes that were learned are .0, 1."),
+            (np.where(labels[test], np.nan, 0), "missing labels"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                gevaldi.compare_accuracy(found, rows[test], wrong)
 
 
 class TestRegions:

@@ -158,10 +158,25 @@ def test_errors_say_what_is_wrong():
     X = frame(10)
     with pytest.raises(ValueError, match=r"old with classes \['no', 'yes'\] and new"):
         churn_report(NEVER, Says(lambda X: X["age"] > 5, classes=(0, 1)), X)
-    with pytest.raises(ValueError, match="X with 10 rows, y has 3"):
+    with pytest.raises(ValueError, match="y with 3 rows, but the rows before it are 10"):
         churn_report(NEVER, NEVER, X, ["no"] * 3)
     with pytest.raises(ValueError, match="max_regions=0"):
         churn_report(NEVER, NEVER, X, max_regions=0)
+
+
+def test_models_that_promise_for_groups_are_asked_with_them():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 2)), rng.integers(2, size=600)
+    X[:, 0] += 3 * y
+    groups = np.where(X[:, 1] > 0, "north", "south")
+    plain = LogisticRegression().fit(X, y)
+    each = SelectiveClassifier(LogisticRegression(), risk=0.1, guarantee_for="group")
+    each.set_params(random_state=0).fit(X, y, groups=groups)
+    report = churn_report(plain, each, X, y, groups=groups, random_state=0)
+    refused = ~each.accept(X, groups=groups)
+    assert report.flips[:, 2].sum() == refused.sum() > 0
+    with pytest.raises(ValueError, match="pass groups="):
+        churn_report(plain, each, X, y)
 
 
 def test_polars():

@@ -195,11 +195,13 @@ def test_estimators_without_a_confidence_or_classes():
         selective_scorer("expected_calibration_error")(LinearSVC().fit(X, y), X, y)
 
 
-def test_unknown_name_and_unknown_setting(fitted):
+def test_unknown_name_and_unknown_setting():
     with pytest.raises(ValueError, match=r"metric='aucr'.*aurc"):
         selective_scorer("aucr")
-    with pytest.raises(TypeError, match="coverage"):
-        selective_scorer("aurc", coverage=0.5)(fitted, X, y)
+    with pytest.raises(TypeError, match="'aurc' takes none"):
+        selective_scorer("aurc", coverage=0.5)
+    with pytest.raises(TypeError, match=r"\['cov'\], but .* takes \['coverage'\]"):
+        selective_scorer("risk_at_coverage", cov=0.5)
 
 
 def test_weights_are_repeated_rows(fitted):
@@ -237,7 +239,7 @@ def test_weights_are_routed_where_they_are_asked_for():
     with config_context(enable_metadata_routing=True):
         inner = GaussianNB().set_fit_request(sample_weight=True)
         settings = {"cv": FOLDS, "params": {"sample_weight": weights}}
-        with pytest.raises(UnsetMetadataPassedError, match="selective_scorer"):
+        with pytest.raises(UnsetMetadataPassedError, match="SelectiveScorer"):
             cross_val_score(inner, X, y, scoring=scorer, **settings)
         assert scorer.set_score_request(sample_weight=True) is scorer
         routed = cross_val_score(inner, X, y, scoring=scorer, **settings)

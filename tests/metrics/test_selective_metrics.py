@@ -197,7 +197,6 @@ def test_shares_that_are_not_binary_fractions_are_met(share):
         ([0, 1, "unknown"], np.array([0, 0, 1]), [0, 1, 1]),
         (np.array(["0", "1", "2"]), np.array([0, 1, 2]), [1, 1, 1]),
         (np.array([True, False, True]), np.array([1, 1, 1]), [0, 1, 0]),
-        (np.array([0.0, 1.0, np.nan]), np.array([0, 1, 2]), [0, 0, 1]),
         (np.array(["cat", "catfish", "cat"]), np.array(["cat"] * 3, object), [0, 1, 0]),
     ],
 )
@@ -208,6 +207,10 @@ def test_labels_of_any_kind(y_true, y_pred, wrong):
 
 def test_pandas_columns():
     pd = pytest.importorskip("pandas")
+    numbers = pd.array([0, 1], dtype="Int64"), pd.array([0, 0], dtype="Int64")
+    assert aurc_score(*numbers, pd.array([0.9, 0.1], dtype="Float64")) == 0.25
+    with pytest.raises(ValueError, match="y_true with 1 missing labels"):
+        aurc_score(pd.array([0, None], dtype="Int64"), [0, 0], [0.9, 0.1])
     frame = pd.DataFrame({"y": ["a", "b"], "answer": ["a", "a"], "c": [0.9, 0.1]}, index=[7, 3])
     assert aurc_score(frame["y"], frame["answer"], frame["c"]) == 0.25
 
@@ -225,6 +228,17 @@ def test_pandas_columns():
         (([0, 1], [0, 1], [0.5, 0.2]), [0, 0], "not all of them 0"),
         (([0, 1], [0, 1], [0.5, 0.2]), [1, np.inf], "finite"),
         (([0, 1], [0, 1], [0.5, 0.2]), [1], "sample_weight with 1 rows"),
+        (([0, 1], [0, 1], [0.5, 0.2]), ["1", "2"], "sample_weight of <U1"),
+        (([0, 1], [0, 1], ["low", "high"]), None, "confidence of <U4, such as"),
+        (([0, 1], [0, 1], [0.5 + 1j, 0.2]), None, "confidence of complex128"),
+        (([0, 1], [0, 1], np.arange(2).astype("M8[s]")), None, "confidence of datetime64"),
+        (
+            ([0, 1], [0, 1], np.ma.array([0.5, 0.2], mask=[0, 1])),
+            None,
+            "1 entries that",
+        ),
+        (([np.nan, 1], [0, 1], [0.5, 0.2]), None, "y_true with 1 missing labels"),
+        (([0, None], [0, 1], [0.5, 0.2]), None, "y_true with 1 missing labels"),
     ],
 )
 def test_bad_rows_are_named(metric, rows, weights, message):

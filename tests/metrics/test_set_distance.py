@@ -86,6 +86,7 @@ def test_chunks_change_nothing(monkeypatch):
         ({"hierarchy": None}, "class_means=None"),
         ({"hierarchy": None, "class_means": np.zeros((2, 1))}, "one row a class"),
         ({"hierarchy": ANIMALS, "n": 0}, "Got n=0"),
+        ({"hierarchy": ANIMALS, "a": np.full((4, 4), np.nan)}, "Got NaN in a or b"),
         ({"hierarchy": ANIMALS, "n": ()}, "expected whole numbers >= 1"),
         ({"hierarchy": ANIMALS, "classes": ["cat"]}, "1 classes for probabilities of 4"),
         ({"hierarchy": ANIMALS, "b": np.eye(3)}, r"b of shape \(3, 3\)"),

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -130,6 +131,33 @@ def test_a_risk_is_needed(digits):
     X, y = digits
     with pytest.raises(ValueError, match="risk=None"):
         RiskMonitor(LogisticRegression(max_iter=500)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, np.nan, 1], "1 missing labels of 3"),
+        ([0, None, 1], "1 missing labels of 3"),
+        ([0, 1], "inconsistent numbers of samples"),
+        (None, r"y of shape \(\)"),
+    ],
+)
+def test_a_label_that_is_not_there_yet_is_no_error_of_the_answer(
+    digits, selective, labels, message
+):
+    X, y = digits
+    monitor = RiskMonitor(FrozenEstimator(selective)).fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        monitor.partial_fit(X[:3], labels)
+    assert monitor.n_answered_ == 0
+    monitor.partial_fit(X[:3], y[:3, None])
+    assert monitor.n_answered_ == selective.accept(X[:3]).sum()
+
+
+@pytest.mark.parametrize("estimator", [LinearRegression(), IsolationForest()])
+def test_a_risk_is_that_of_a_classifier(digits, estimator):
+    with pytest.raises(TypeError, match="expected a classifier"):
+        RiskMonitor(estimator, risk=0.1).fit(*digits)
 
 
 def test_the_picture_shows_the_alarm(normal):

@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sklearn_ood import RiskMonitor, SelectiveClassifier, SoftmaxClassifier
+from sklearn_ood import NoveltyDetector, RiskMonitor, SelectiveClassifier, SoftmaxClassifier
 from sklearn_ood._response import unwrap
 from sklearn_ood.metrics import selective_report, selective_scorer
 
@@ -301,6 +301,16 @@ def test_what_is_no_classifier_is_an_error_before_it_is_fitted(known, what):
         SelectiveClassifier(what, coverage=0.8).fit(known[0], None)
 
 
+@pytest.mark.parametrize("around", [SelectiveClassifier, NoveltyDetector])
+def test_what_cannot_be_cloned_is_an_error_that_says_so(known, around):
+    class Bare:
+        def fit(self, X, y=None):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="without get_params, but expected an estimator"):
+        around(Bare()).fit(*known)
+
+
 def test_a_density_of_bounded_support_as_detector(known):
     X, y = known
     tophat = KernelDensity(kernel="tophat", bandwidth=0.5)
@@ -440,6 +450,48 @@ def test_boolean_and_pandas_labels(known):
     assert list(selective.feature_names_in_) == ["a", "b"]
     categorical = pd.Series(np.array(["no", "yes"])[codes], dtype="category")
     assert set(selective.fit(frame, categorical).predict(frame)) == {"no", "yes", "reject"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.array([2**62, 2**62 + 1, 2**62 + 2], dtype="Int64"),
+        pd.array([2**63, 2**63 + 1, 2**63 + 2], dtype="UInt64"),
+        pd.array([7, 8, 9], dtype="Int8"),
+        pd.array(["a", "b", "c"], dtype="string"),
+    ],
+    ids=str,
+)
+def test_labels_of_pandas_own_types_stay_what_they_are(known, labels):
+    X, codes = known
+    y = pd.Series(labels).take(codes).reset_index(drop=True)
+    selective = SelectiveClassifier(LogisticRegression(), coverage=0.9, random_state=0)
+    assert selective.fit(X, y).classes_.tolist() == list(labels)
+    assert (selective.answers(X) == y.to_numpy()).mean() > 0.9
+    assert SoftmaxClassifier(max_epochs=1).fit(X, y).classes_.tolist() == list(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (
+            np.array(["a", 1, 2.0], dtype=object),
+            TypeError,
+            "labels of the types float, int",
+        ),
+        (np.array(["2020", "2021", "2022"], dtype="M8[D]"), ValueError, "y with dates such as"),
+    ],
+)
+def test_labels_without_an_order_or_a_kind_are_errors(known, labels, error, message):
+    X, codes = known
+    with pytest.raises(error, match=message):
+        SelectiveClassifier(LogisticRegression(), coverage=0.9).fit(X, labels[codes])
+
+
+def test_no_row_is_an_error(known):
+    X, y = known
+    with pytest.raises(ValueError, match=r"0 sample\(s\) .* required by Selective"):
+        SelectiveClassifier(LogisticRegression(), coverage=0.9).fit(X[:0], y[:0])
 
 
 def test_inside_a_pipeline_around_one_and_in_a_grid_search(blobs):

@@ -112,6 +112,8 @@ def test_a_missing_group_is_named_in_fit_and_refused_in_predict(rows, model, mis
     with pytest.raises(ValueError, match="Got groups with 1 missing labels of 4000"):
         model.recalibrate(X, y, groups=np.append(np.nan, np.zeros(len(y) - 1)))
     assert not model.accept(X[:3], groups=some[:3]).any()
+    with pytest.raises(TypeError, match="Got groups with labels of the types int, str"):
+        model.recalibrate(X, y, groups=[1, "b"] * (len(y) // 2))
 
 
 def test_groups_are_reported_and_watched(rows, model):

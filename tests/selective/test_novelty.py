@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import is_outlier_detector
+from sklearn.base import BaseEstimator, is_outlier_detector
 from sklearn.datasets import load_iris
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
@@ -19,6 +19,17 @@ from sklearn_ood import (
     NoveltyDetector,
     SoftmaxClassifier,
 )
+
+
+class FirstColumn(BaseEstimator):
+    """The first column is the score."""
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = 1
+        return self
+
+    def score_samples(self, X):
+        return np.asarray(X)[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +57,21 @@ def test_auto_refuses_one_in_twenty_new_rows_of_a_method_that_remembers(normal):
     assert (remembering.predict(fresh) == -1).mean() > 0.1
 
 
+@pytest.mark.parametrize("n_rows", [38, 60, 100, 500])
+def test_auto_refuses_one_in_twenty_on_average_of_few_rows_too(n_rows):
+    """The score is uniform, so that the offset is the share of new rows below it."""
+    rng = np.random.default_rng(0)
+    scores = [rng.random((n_rows, 1)) for _ in range(400)]
+    found = [NoveltyDetector(FirstColumn(), random_state=0).fit(X).offset_ for X in scores]
+    assert abs(np.mean(found) - 0.05) < 4 * np.std(found) / 20
+    shares = []
+    for X in scores:  # of the density 2 (1 - x), of which 1 - (1 - x) ** 2 lies below x
+        weighted = NoveltyDetector(FrozenEstimator(FirstColumn().fit(X)))
+        weighted.fit(X, sample_weight=1 - X[:, 0])
+        shares.append(1 - (1 - weighted.offset_) ** 2)
+    assert 0.03 < np.mean(shares) < 0.05 + 4 * np.std(shares) / 20
+
+
 def test_a_share_of_rows_that_are_known_by_heart_is_warned_of(normal):
     """Nearest rows are at distance 0 to themselves: new ones all lie below the offset."""
     with pytest.warns(UserWarning, match="contamination='auto', which holds rows out"):
@@ -71,7 +97,8 @@ def test_a_frozen_estimator_is_not_fitted_again_and_all_rows_place_the_offset(no
     for frozen in (FrozenEstimator(density), make_pipeline(FrozenEstimator(density))):
         detector = NoveltyDetector(frozen).fit(normal[100:])
         assert detector.estimator_ is frozen
-        assert detector.offset_ == np.quantile(density.score_samples(normal[100:]), 0.05)
+        scores = density.score_samples(normal[100:])
+        assert detector.offset_ == np.quantile(scores, 0.05, method="weibull")
 
 
 def test_a_frozen_classifier_needs_no_labels():
@@ -98,8 +125,9 @@ def test_labels_of_minus_one_are_outliers_and_neither_train_nor_place(
     assert (
         cross_val_score(detector, X, y, scoring="roc_auc", cv=StratifiedKFold(3)).min() > 0.99
     )
-    detector.fit(X, y)
-    assert (detector.predict(X[y == -1]) == -1).all()
+    for as_given in (y, y[:, None]):
+        detector.fit(X, as_given)
+        assert (detector.predict(X[y == -1]) == -1).all()
     assert (detector.predict(X[y == 1]) == -1).mean() < 0.12
 
 
@@ -150,7 +178,9 @@ def test_a_density_of_bounded_support_places_a_number(normal):
     detector = NoveltyDetector(tophat, contamination=0.4, random_state=0).fit(normal)
     assert np.isfinite(detector.offset_)
     assert (detector.predict(normal + 50) == -1).all()
-    auto = NoveltyDetector(tophat, random_state=0).fit(normal)  # most of the rows are outside
+    auto = NoveltyDetector(tophat, random_state=0)
+    with pytest.warns(UserWarning, match="-inf, for 5% of the rows or more from KernelDensity"):
+        auto.fit(normal)  # most of the rows are outside
     assert np.isfinite(auto.decision_function(normal + 50)).all()
 
 

@@ -82,6 +82,14 @@ def test_the_mean_loss_is_promised_and_its_bound_is_of_losses(rows, frozen, mode
     assert errors.guarantee_["loss"].bound == model.guarantee_["risk"].bound
 
 
+def test_a_frame_of_losses_is_read_by_its_labels(rows, frozen):
+    X, y = (each[1::2] for each in rows)
+    loss = pd.DataFrame(LOSS, NAMES, NAMES)
+    by_position = SelectiveClassifier(frozen, risk=0.05, loss=LOSS).fit(X, y)
+    by_label = SelectiveClassifier(frozen, risk=0.05, loss=loss.iloc[::-1, [1, 2, 0]])
+    assert by_label.fit(X, y).guarantee_ == by_position.guarantee_
+
+
 def test_an_answer_to_a_row_of_no_class_costs_one(rows, frozen):
     X, y = (each[1::2] for each in rows)
     y = np.where(np.arange(len(y)) < 200, "unknown", y)
@@ -174,6 +182,8 @@ def test_where_recalibration_fails_the_model_is_as_it_was(rows, model, limits, e
         model.recalibrate(*rows, **limits)
     np.testing.assert_array_equal(model.predict(rows[0]), before)
     assert model.risk == 0.05
+    with pytest.raises(ValueError, match="the classes that were learned are .'often'"):
+        model.recalibrate(rows[0], np.arange(len(rows[1])) % 3)
     with pytest.raises(NotFittedError):
         clone(model).recalibrate(*rows)
 
