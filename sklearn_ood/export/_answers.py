@@ -63,7 +63,8 @@ def answers(estimator, flow):
 @singledispatch
 def answered(estimator, flow):
     """Answers of one estimator, or a TypeError with its name."""
-    if is_foreign(estimator):
+    is_ours = hasattr(estimator, "score_samples")
+    if is_classifier(estimator) and hasattr(estimator, "predict_proba") and not is_ours:
         return _of_probabilities(estimator, flow)
     name = type(estimator).__name__
     for parameter, without in (("epsilon", 0), ("curvature", "off")):
@@ -85,12 +86,6 @@ def answered(estimator, flow):
     evidence, score = scored.head(outputs)
     at_class = hasattr(estimator, "class_score_samples") and scored.head.scores_best_class
     return Answers(scored.head.log_proba(outputs), score, evidence if at_class else None)
-
-
-def is_foreign(estimator):
-    """Whether it is a classifier of which nothing but probabilities is known."""
-    is_ours = hasattr(estimator, "score_samples")
-    return is_classifier(estimator) and hasattr(estimator, "predict_proba") and not is_ours
 
 
 def _of_probabilities(estimator, flow):

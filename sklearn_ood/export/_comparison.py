@@ -6,9 +6,16 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from sklearn_ood._optional import optional
+from sklearn_ood._response import known_of, unwrap
 
+# A cell of text that is missing: ONNX has no other.
+MISSING = ""
 # A graph and Python agree when they differ by no more, or by no larger share.
 TOLERANCE = 1e-3
+# What a p-value may differ by: beside calibration rows it jumps.
+STEP = 0.05
+# Of scores that are larger, labels may differ: 1e-6 of them is more than a threshold's digits.
+MOST_COMPARED = 1e12
 # What overflows in float32 beyond it may be refused by a graph that Python would answer.
 LARGE = 1e15
 N_ROWS, MAX_ROWS = 64, 1000
@@ -36,23 +43,55 @@ def run(model, feeds):
         return session.run(None, feeds)
 
 
-def is_mixed(X):
-    """Whether it is a frame with columns of text."""
-    return hasattr(X, "iloc") and any(is_text(X[name]) for name in X.columns)
-
-
 def is_text(column):
     """Whether a column of a frame is an input of text."""
     categories = getattr(column.dtype, "categories", column)
     return getattr(categories.dtype, "kind", "O") not in "biuf"
 
 
-def some_rows(X, n_features):
-    """At most so many of a user's rows, flat and in float64, or a frame with text as it is."""
-    if is_mixed(X):
+def some_rows(X, branches, n_features):
+    """At most so many of a user's rows, flat and in float64, or a frame with text as it is.
+
+    Without any, typical ones of each branch, which is steps and who answers.
+    """
+    if X is None:
+        return np.concatenate([typical_rows(*each) for each in branches])
+    if hasattr(X, "iloc") and any(is_text(X[name]) for name in X.columns):
         return X.iloc[:: -(-len(X) // MAX_ROWS)].reset_index(drop=True)
     X = np.asarray(X, dtype=np.float64)
     return X[:: -(-len(X) // MAX_ROWS)].reshape(-1, n_features)
+
+
+def coded(rows):
+    """Rows as numbers, text as its place among the texts of its column, and these texts."""
+    if not hasattr(rows, "columns"):
+        return rows, [None] * rows.shape[1]
+    values, texts = [], []
+    for cells in feeds(rows).values():
+        known = None
+        if cells.dtype == object:
+            known = sorted({*cells[:, 0]} - {MISSING})
+            places = {text: place for place, text in enumerate(known)} | {MISSING: np.nan}
+            cells = np.array([[places[cell]] for cell in cells[:, 0]])
+        values.append(cells)
+        texts.append(known)
+    return np.concatenate(values, axis=1), texts
+
+
+def feeds(rows):
+    """What a graph is given for rows: one array, or one for each column of a frame."""
+    if not hasattr(rows, "columns"):
+        return {"X": rows}
+    given = {}
+    for name in rows.columns:
+        column = rows[name]
+        if is_text(column):
+            cells = (MISSING if cell is None or cell != cell else str(cell) for cell in column)
+            values = np.array(list(cells), dtype=object)
+        else:
+            values = column.astype("float64").to_numpy()
+        given[str(name)] = values[:, None]
+    return given
 
 
 def typical_rows(steps, classifier):
@@ -136,3 +175,77 @@ def made_by(step, rows, method):
     made = None if outputs is None else outputs[0]
     # Text stays as it is.
     return takes, made if made is None or made.dtype.kind in "OU" else made.astype(np.float64)
+
+
+def same_output(model, step, method, usual):
+    """Which output is the method's, up to which numbers, and whether it keeps what is NaN."""
+    rows, n_usual = with_edges(usual), len(usual)
+    takes, wanted = made_by(step, rows, method)
+    if wanted is None:
+        raise ValueError("its transform takes no row of flat numbers")
+    finite, valid, reasons = np.isfinite(wanted).all(axis=1), takes.copy(), []
+    valid[takes] = finite
+    wanted, is_usual = wanted[finite], np.flatnonzero(valid) < n_usual
+    spread = wanted[is_usual].std(axis=0)
+    scale = np.where(spread > 0, spread, np.abs(wanted[is_usual]).max(axis=0))
+    allowed = TOLERANCE * (scale + np.where(is_usual[:, None], 0, np.abs(wanted)))
+    for place, values in enumerate(run(model, {"rows": rows})):
+        if np.shape(values) != (len(rows), wanted.shape[1]):
+            reasons.append(f"an output of shape {np.shape(values)}")
+            continue
+        with np.errstate(invalid="ignore"):
+            agrees = (np.abs(values[valid].astype(float) - wanted) <= allowed).all(axis=1)
+        beyond = np.abs(rows[valid]).max(axis=1) > LARGE
+        if (agrees | beyond).all():
+            keeps_nan = not np.isfinite(values[~valid].astype(float)).all(axis=1).any()
+            return place, None if agrees.all() else LARGE, keeps_nan
+        example = rows[valid][~agrees][0][:8].tolist()
+        reasons.append(f"{(~agrees).sum()} of {len(agrees)} rows otherwise, as of {example}")
+    raise ValueError(f"its graph gives {'; '.join(reasons)}")
+
+
+def check_graph(model, estimator, first, rows, threshold):
+    """Raise unless a graph gives what the estimator gives, and accepts nothing else."""
+    asked, rows = unwrap(estimator)[0], with_edges(rows)
+    given = run(model, feeds(rows))
+    has_p_value = len(given) > 4
+
+    def answers(rows):
+        inner, rows = unwrap(estimator, as_fitted(first, rows))
+        score = known_of(inner, rows)
+        accepts = getattr(inner, "accept", None)
+        accepted = score > -np.inf if accepts is None else accepts(rows)
+        said = inner.predict(rows), inner.predict_proba(rows), score, accepted
+        if not has_p_value:
+            return said
+        combined, rows = unwrap(getattr(inner, "estimator_", inner), rows)
+        return *said, combined.p_values(rows), combined.confidence(rows)
+
+    takes, wanted = taken(answers, rows)
+    refused = np.isnan(given[2]) & ~given[3]
+    overflows = refused & is_large(rows)
+    differs, both = np.where(takes, refused & ~overflows, ~refused), takes & ~refused
+    if both.any():
+        label, proba, score, accepted, *more = (part[both] for part in given)
+        label_, proba_, score_, accepted_, *more_ = (part[both[takes]] for part in wanted)
+        codes = proba_.argmax(axis=1)
+        limit = np.broadcast_to(-np.inf if threshold is None else threshold, proba.shape[1])
+        best = np.partition(proba, -2, axis=1)[:, -2:] if proba.shape[1] > 1 else proba
+        sure = ~np.isclose(score_, limit[codes], TOLERANCE, TOLERANCE)
+        sure &= (best[:, -1] - best[:, 0] > TOLERANCE) | (proba.shape[1] == 1)
+        sure &= np.abs(score_) < MOST_COMPARED
+        differs[both] = sure & ((label != label_) | (accepted != accepted_))
+        differs[both] |= ~np.isclose(proba, proba_, 0, TOLERANCE).all(axis=1)
+        near = np.isclose(score, score_, TOLERANCE, TOLERANCE)
+        if has_p_value:  # whose logarithm is as steep as calibration rows are close
+            near |= np.isclose(np.exp(score), np.exp(score_), TOLERANCE, STEP)
+        differs[both] |= ~near
+        for values, values_ in zip(more, more_, strict=True):
+            differs[both] |= ~np.isclose(values, values_, TOLERANCE, STEP)
+    if differs.any() or not both.any():
+        raise TypeError(
+            f"Got {type(asked).__name__}, whose graph answers {int(differs.sum())} of "
+            f"{len(rows)} rows otherwise than Python, such as "
+            f"{np.asarray(rows)[differs][:1, :8].tolist()}; it has no ONNX form that can be "
+            "relied on."
+        )

@@ -150,11 +150,6 @@ def tensor(values):
     return torch.as_tensor(np.asarray(values), dtype=torch.float64)
 
 
-def joined(flows):
-    """Columns of several flows side by side, as numbers."""
-    return flows[0].to(torch.cat([flow.values for flow in flows], dim=1))
-
-
 def clipped(values, most):
     """Numbers of at most a size, and what is NaN."""
     values = torch.where(values > most, most, values)

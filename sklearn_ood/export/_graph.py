@@ -1,6 +1,8 @@
 """Write a classifier as an ONNX graph, for programs that have neither Python nor torch."""
 
 import json
+import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +11,13 @@ from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._response import known_of, steps_and_inner, unwrap
+from sklearn_ood._response import steps_and_inner
+from sklearn_ood._version import __version__
 from sklearn_ood.data._labels import labels_or
 from sklearn_ood.export._answers import ROUNDING, answers
-from sklearn_ood.export._comparison import (
-    TOLERANCE,
-    as_fitted,
-    is_large,
-    package,
-    run,
-    some_rows,
-    taken,
-    typical_rows,
-    with_edges,
-)
-from sklearn_ood.export._flow import Flow, Parts
-from sklearn_ood.export._steps import through
-from sklearn_ood.export._writing import OUTPUTS, coded, feeds, usual_torch, written
+from sklearn_ood.export._comparison import MISSING, check_graph, coded, package, run, some_rows
+from sklearn_ood.export._flow import DOMAIN, Flow, Parts
+from sklearn_ood.export._steps import OPSETS, through
 from sklearn_ood.selective._classifier import SelectiveClassifier
 
 __all__ = ["to_onnx"]
@@ -34,8 +26,20 @@ __all__ = ["to_onnx"]
 OLDEST_TORCH = parse_version("2.9")
 # What is written as another type; text is found by its elements.
 WIDE = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}
-# What a p-value may differ by: beside calibration rows it jumps.
-STEP = 0.05
+OUTPUTS = "label", "probabilities", "score", "accepted", "p_value", "confidence"
+
+
+@contextmanager
+def usual_torch():
+    """torch's global state as it is by default, and afterwards as it was found."""
+    dtype, on_cpu = torch.get_default_dtype(), torch.get_default_device().type == "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        # A device as a context slows everything down.
+        with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 @usual_torch()
@@ -124,21 +128,17 @@ def to_onnx(estimator, path=None, *, X=None):
     steps, classifier = branches[0]
     first = steps[0][1] if steps else classifier
     names = getattr(first, "feature_names_in_", None)
-    if X is None:
-        rows = np.concatenate([typical_rows(*each) for each in branches])
-    else:
-        rows = some_rows(X, first.n_features_in_)
+    rows = some_rows(X, branches, first.n_features_in_)
     values, texts = coded(rows)
     decision = Decision(branches, threshold, reject_label is not None, texts)
     labels = _labels(classifier.classes_, reject_label)
-    model = written(decision, values, getattr(rows, "columns", None), labels)
-    metadata = {
+    about = {
         "classes": json.dumps(classifier.classes_.tolist()),
         "threshold": repr(np.asarray(-np.inf if threshold is None else threshold).tolist()),
         "feature_names": json.dumps(None if names is None else names.tolist()),
     }
-    package("onnx").helper.set_model_props(model, metadata)
-    _check_graph(model, estimator, first, with_edges(rows), threshold)
+    model = _written(decision, values, getattr(rows, "columns", None), labels, about)
+    check_graph(model, estimator, first, rows, threshold)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
     return model
@@ -219,48 +219,126 @@ def _labels(classes, reject_label):
     return labels.astype(kind)
 
 
-def _check_graph(model, estimator, first, rows, threshold):
-    """Raise unless a graph gives what the estimator gives, and accepts nothing else."""
-    asked = unwrap(estimator)[0]
-    has_p_value = len(model.graph.output) == len(OUTPUTS)
+def _written(decision, values, columns, labels, about):
+    """The model of a decision, tried on rows in numbers.
 
-    def answers(rows):
-        inner, rows = unwrap(estimator, as_fitted(first, rows))
-        score = known_of(inner, rows)
-        accepts = getattr(inner, "accept", None)
-        accepted = score > -np.inf if accepts is None else accepts(rows)
-        said = inner.predict(rows), inner.predict_proba(rows), score, accepted
-        if not has_p_value:
-            return said
-        combined, rows = unwrap(getattr(inner, "estimator_", inner), rows)
-        return *said, combined.p_values(rows), combined.confidence(rows)
+    Parameters
+    ----------
+    decision : nn.Module
+        From double (n, d) to the code of a label, and the other outputs.
+    values : ndarray of shape (n, d)
+    columns : index or None
+        Names of the inputs, one for each column; None is one input "X".
+    labels : ndarray
+    about : dict of str
+        What is said of the model.
+    """
+    onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
+    rows, parts = torch.tensor(values), decision.parts
+    with torch.no_grad():
+        for parts.is_single in (True, False):
+            n_outputs = len(decision(rows))  # makes what a trace needs
+        for parts.is_single in (False, True):
+            try:
+                model = _exported(decision, rows, OUTPUTS[:n_outputs])
+                run(model, {"X": values[:3]})
+                break
+            # Of torch.onnx or onnxruntime, which have some operators in float32 only.
+            except Exception as error:
+                if parts.is_single:
+                    names = ", ".join(sorted(parts.networks)) or "an estimator"
+                    raise TypeError(
+                        f"Got {names}, which torch.onnx cannot export for any number of rows; "
+                        "write its forward with tensor operations alone, and with x.shape[0] "
+                        f"in place of len(x): {error}"
+                    ) from error
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where in which file it was traced
+    # Names that no column of a table has.
+    model = onnx.compose.add_prefix(model, "/", inplace=True)
+    graph = model.graph
+    before = _inputs(onnx, graph, columns, decision.texts)
+    nodes = [*before, *graph.node, *_outputs(onnx, graph, labels)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.helper.set_model_props(model, about)
+    model.producer_name, model.producer_version = "sklearn_ood", __version__
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
-    takes, wanted = taken(answers, rows)
-    given = run(model, feeds(rows))
-    refused = np.isnan(given[2]) & ~given[3]
-    overflows = refused & is_large(rows)
-    differs, both = np.where(takes, refused & ~overflows, ~refused), takes & ~refused
-    if both.any():
-        label, proba, score, accepted, *more = (part[both] for part in given)
-        label_, proba_, score_, accepted_, *more_ = (part[both[takes]] for part in wanted)
-        codes = proba_.argmax(axis=1)
-        limit = np.broadcast_to(-np.inf if threshold is None else threshold, proba.shape[1])
-        best = np.partition(proba, -2, axis=1)[:, -2:] if proba.shape[1] > 1 else proba
-        sure = ~np.isclose(score_, limit[codes], TOLERANCE, TOLERANCE)
-        sure &= (best[:, -1] - best[:, 0] > TOLERANCE) | (proba.shape[1] == 1)
-        sure &= np.abs(score_) < 1 / ROUNDING**2
-        differs[both] = sure & ((label != label_) | (accepted != accepted_))
-        differs[both] |= ~np.isclose(proba, proba_, 0, TOLERANCE).all(axis=1)
-        near = np.isclose(score, score_, TOLERANCE, TOLERANCE)
-        if has_p_value:  # whose logarithm is as steep as calibration rows are close
-            near |= np.isclose(np.exp(score), np.exp(score_), TOLERANCE, STEP)
-        differs[both] |= ~near
-        for values, values_ in zip(more, more_, strict=True):
-            differs[both] |= ~np.isclose(values, values_, TOLERANCE, STEP)
-    if differs.any() or not both.any():
-        raise TypeError(
-            f"Got {type(asked).__name__}, whose graph answers {int(differs.sum())} of "
-            f"{len(rows)} rows otherwise than Python, such as "
-            f"{np.asarray(rows)[differs][:1, :8].tolist()}; it has no ONNX form that can be "
-            "relied on."
+
+def _exported(decision, rows, names):
+    """By torch's exporter, from a trace of two rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations
+        program = torch.onnx.export(
+            decision,
+            (rows[:2],),
+            input_names=["X"],
+            output_names=list(names),
+            opset_version=OPSETS[""],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            verbose=False,
         )
+    model, onnx = program.model_proto, package("onnx")
+    opsets = [onnx.helper.make_opsetid(*opset) for opset in OPSETS.items()]
+    for k, part in enumerate(decision.parts.models.values()):
+        model.functions.append(_function(onnx, f"part{k}", part.graph, opsets))
+    del model.opset_import[:]
+    model.opset_import.extend([*opsets, onnx.helper.make_opsetid(DOMAIN, 1)])
+    model = package("onnx.inliner").inline_local_functions(model)
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
+    return model
+
+
+def _function(onnx, name, graph, opsets):
+    """A model as a function, from doubles to doubles."""
+    make, (given,), (made,) = onnx.helper.make_node, graph.input, graph.output
+    kind = given.type.tensor_type.elem_type
+    nodes = [
+        make("Cast", ["/given"], [given.name], to=kind),
+        *(make("Constant", [], [each.name], value=each) for each in graph.initializer),
+        *graph.node,
+        make("Cast", [made.name], ["/made"], to=onnx.TensorProto.DOUBLE),
+    ]
+    return onnx.helper.make_function(DOMAIN, name, ["/given"], ["/made"], nodes, opsets)
+
+
+def _inputs(onnx, graph, columns, texts):
+    """Nodes that make rows of one input for each column, text replaced by its place."""
+    make, types, nodes, parts = onnx.helper.make_node, onnx.TensorProto, [], []
+    if columns is None:
+        graph.input[0].name = "X"
+        return [make("Identity", ["X"], ["/X"])]
+    del graph.input[:]
+    for name, known in zip(map(str, columns), texts, strict=True):
+        if name in OUTPUTS:
+            raise TypeError(f"Got a column {name!r}, but an output is called so; rename it.")
+        kind, part = types.DOUBLE if known is None else types.STRING, f"//{name}"
+        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, ("n", 1)))
+        parts.append(name if known is None else part)
+        if known is None:
+            continue
+        about = {
+            "keys_strings": [*known, MISSING],
+            "values_floats": [*range(len(known)), np.nan],
+            "default_float": -1.0,
+        }
+        code = f"{part}/code"
+        nodes.append(make("LabelEncoder", [name], [code], domain="ai.onnx.ml", **about))
+        nodes.append(make("Cast", [code], [part], to=types.DOUBLE))
+    return [*nodes, make("Concat", parts, ["/X"], axis=1)]
+
+
+def _outputs(onnx, graph, labels):
+    """Nodes that give the outputs their names, and the label in place of its code."""
+    make, (label, *others) = onnx.helper.make_node, graph.output
+    kind = onnx.helper.np_dtype_to_tensor_dtype(labels.dtype)
+    label.CopyFrom(onnx.helper.make_tensor_value_info("label", kind, ("n",)))
+    graph.initializer.append(onnx.numpy_helper.from_array(labels, "//labels"))
+    nodes = [make("Gather", ["//labels", "/label"], ["label"])]
+    for output in others:
+        nodes.append(make("Identity", [output.name], [output.name.removeprefix("/")]))
+        output.name = output.name.removeprefix("/")
+    return nodes

@@ -20,8 +20,8 @@ from sklearn.utils._indexing import _get_column_indices
 from sklearn_ood.combined._columns import FARTHEST, ClassWhitening, ColumnRanks
 from sklearn_ood.combined._conformal import between, n_below
 from sklearn_ood.data._tables import TableEncoder
-from sklearn_ood.export._comparison import LARGE, TOLERANCE, made_by, package, run, with_edges
-from sklearn_ood.export._flow import LARGEST, Flow, clipped, joined, places_in, tensor
+from sklearn_ood.export._comparison import as_fitted, made_by, package, same_output
+from sklearn_ood.export._flow import LARGEST, Flow, clipped, places_in, tensor
 
 # The newest operators that both torch's and scikit-learn's converters write.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -50,9 +50,7 @@ def _(step: Pipeline, flow, name):
 
 @transformed.register
 def _(step: ColumnTransformer, flow, name):
-    parts, frame = [], np.empty((0, step.n_features_in_))
-    if hasattr(step, "feature_names_in_"):
-        frame = package("pandas").DataFrame(frame, columns=step.feature_names_in_)
+    parts, frame = [], as_fitted(step, np.empty((0, step.n_features_in_)))
     for name, transformer, columns in step.transformers_:
         places = _get_column_indices(frame, columns)
         if places and not (isinstance(transformer, str) and transformer == "drop"):
@@ -60,7 +58,7 @@ def _(step: ColumnTransformer, flow, name):
             if any(part.texts):
                 raise TypeError(f"Got text in the columns {columns} of {name!r}; encode it.")
             parts.append(part)
-    return joined(parts)
+    return parts[0].to(torch.cat([part.values for part in parts], dim=1))
 
 
 @transformed.register
@@ -214,13 +212,10 @@ def _model(step, flow, name, method):
     """A model, in double where it can be; up to which numbers it holds, and whether of NaN."""
     types, errors, usual = package("skl2onnx").common.data_types, [], flow.values.numpy()
     usual = usual[np.isfinite(usual).all(axis=1)]
-    rows = with_edges(usual)
-    takes, wanted = made_by(step, rows, method)
     for kind in (types.DoubleTensorType, types.FloatTensorType):
         try:
             model = _by_skl2onnx(step, kind)
-            given = run(model, {"rows": rows})
-            place, bound, keeps_nan = _same_output(given, takes, wanted, rows, len(usual))
+            place, bound, keeps_nan = same_output(model, step, method, usual)
             del model.graph.output[place + 1 :], model.graph.output[:place]
             return model, bound, keeps_nan and allows_nan(step)
         except Exception as error:  # skl2onnx raises whatever a converter stumbles over
@@ -241,28 +236,3 @@ def _by_skl2onnx(step, kind):
         raise ValueError("its graph needs functions of its own")
     package("onnx").checker.check_model(model, full_check=True)
     return model
-
-
-def _same_output(given, takes, wanted, rows, n_usual):
-    """Which output is the method's, up to which numbers, and whether it keeps what is NaN."""
-    if wanted is None:
-        raise ValueError("its transform takes no row of flat numbers")
-    finite, valid, reasons = np.isfinite(wanted).all(axis=1), takes.copy(), []
-    valid[takes] = finite
-    wanted, is_usual = wanted[finite], np.flatnonzero(valid) < n_usual
-    spread = wanted[is_usual].std(axis=0)
-    scale = np.where(spread > 0, spread, np.abs(wanted[is_usual]).max(axis=0))
-    allowed = TOLERANCE * (scale + np.where(is_usual[:, None], 0, np.abs(wanted)))
-    for place, values in enumerate(given):
-        if np.shape(values) != (len(rows), wanted.shape[1]):
-            reasons.append(f"an output of shape {np.shape(values)}")
-            continue
-        with np.errstate(invalid="ignore"):
-            agrees = (np.abs(values[valid].astype(float) - wanted) <= allowed).all(axis=1)
-        beyond = np.abs(rows[valid]).max(axis=1) > LARGE
-        if (agrees | beyond).all():
-            keeps_nan = not np.isfinite(values[~valid].astype(float)).all(axis=1).any()
-            return place, None if agrees.all() else LARGE, keeps_nan
-        example = rows[valid][~agrees][0][:8].tolist()
-        reasons.append(f"{(~agrees).sum()} of {len(agrees)} rows otherwise, as of {example}")
-    raise ValueError(f"its graph gives {'; '.join(reasons)}")

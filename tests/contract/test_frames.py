@@ -24,7 +24,7 @@ from sklearn_ood import (
     SoftmaxClassifier,
 )
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks
-from sklearn_ood.data._encoder import TableEncoder
+from sklearn_ood.data._tables import TableEncoder
 from sklearn_ood.detectors._table_density import TableDensity
 from sklearn_ood.generators import GaussianMixtureGenerator
 from sklearn_ood.metrics import aurc_score, bootstrap_interval, selective_scorer

@@ -21,8 +21,7 @@ from sklearn_ood import (
     TableEncoder,
     to_onnx,
 )
-from sklearn_ood.export._comparison import run
-from sklearn_ood.export._writing import feeds
+from sklearn_ood.export._comparison import feeds, run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
