@@ -21,7 +21,7 @@ from .classifiers._outlier import ConfidentClassifier, RejectClassifier
 from .classifiers._softmax import SoftmaxClassifier
 from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, ExplanationDisplay, MemberPValuesDisplay
-from .data._encoder import TableEncoder
+from .data._tables import TableEncoder
 from .detectors._features import NetFeatures
 from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance

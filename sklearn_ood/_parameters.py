@@ -43,6 +43,8 @@ Natural = Annotated[int, Interval(Integral, 0, LARGEST, closed="both")]
 RandomState = Annotated[Any, "random_state"]
 Estimator = Annotated[Any, HasMethods("fit")]
 F = TypeVar("F", bound=Callable)
+# The order of a docstring's first sections; the others stay as they are.
+FIRST = "", "Parameters", "Attributes", "Returns", "Yields", "Raises"
 
 
 def fitted(*, init: Literal[False] = False):
@@ -199,40 +201,26 @@ def inherits(*parents: Callable) -> Callable[[F], F]:
     return decorator
 
 
-def _inherited(texts, signed, sections):
-    """The last of some docstrings, with the entries that only those before it have."""
-    texts = [cleandoc(text or "") for text in texts]
-    text = texts[-1]
-    for section in sections:
+def _inherited(texts, signed, titles):
+    """The last of some docstrings, with the entries of sections that only those before have."""
+    said = [_sections(text) for text in texts]
+    made = said[-1]
+    for title in titles:
         entries = {}
-        for each in texts:
-            entries |= _entries(each, section)
-        if section == "Parameters":  # in the order of the signature
+        for each in said:
+            parts = re.split(r"(?m)^(?=\S)", each.get(title, ""))
+            entries |= {re.match(r"\**(\w+)", part)[1]: part for part in parts if part}
+        if title == "Parameters":  # in the order of the signature
             entries = {name: entries[name] for name in signed.parameters if name in entries}
         if entries:
-            text = _with_section(text, section, "".join(entries.values()))
-    return text
+            made[title] = "".join(entries.values())
+    order = [title for title in dict.fromkeys((*FIRST, *made)) if title in made]
+    parts = (f"{title}\n{'-' * len(title)}\n{made[title]}" for title in order)
+    return "\n".join(parts).lstrip()
 
 
-def _section(title):
-    """Pattern of a numpydoc section: its heading, then its body as group 2."""
-    following = r"(?=\n\w[\w ]*\n-{3,}|\n?\Z)"
-    return re.compile(rf"({title}\n-+\n)(.*?){following}", flags=re.DOTALL)
-
-
-def _entries(text, title):
-    """Entries of a section of a docstring, by name."""
-    found = _section(title).search(text)
-    parts = re.split(r"(?m)^(?=\S)", found[2].rstrip("\n") + "\n") if found else []
-    return {re.match(r"\**(\w+)", part)[1]: part for part in parts if part.strip()}
-
-
-def _with_section(text, title, body):
-    """A docstring with a section's body replaced, or with a new one in numpydoc's order."""
-    if _section(title).search(text):
-        return _section(title).sub(lambda found: found[1] + body, text)
-    before = _section({"Attributes": "Parameters", "Raises": "Returns"}.get(title, title))
-    found = before.search(text)
-    place = found.end() if found else re.search(r"\n\w[\w ]*\n-{3,}|\Z", text).start()
-    heading = f"{title}\n{'-' * len(title)}\n{body}"
-    return text[:place].rstrip() + "\n\n" + heading + text[place:]
+def _sections(text):
+    """What a docstring says by the title of its sections, first what is before them."""
+    summary, *parts = re.split(r"(?m)^(\w[\w ]*)\n-{3,}\n", cleandoc(text or ""))
+    said = dict(zip(["", *parts[::2]], [summary, *parts[1::2]], strict=True))
+    return {title: part.rstrip("\n") + "\n" for title, part in said.items()}

@@ -49,7 +49,7 @@ from sklearn.tree._tree import NODE_DTYPE
 
 from sklearn_ood import SoftmaxClassifier, load, save
 from sklearn_ood.generators import VAE
-from sklearn_ood.persistence._rules import COMPARISONS, FUNCTIONS, RULES
+from sklearn_ood.persistence._reader import COMPARISONS, FUNCTIONS, RULES
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]

@@ -13,7 +13,6 @@ AURC uses the labels of the combination's classifier for every score, so that sc
 classifiers are compared. PyOD's detectors are among the peers where PyOD is installed.
 """
 
-from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -24,9 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
 
 import lab
-from lab import images, kept, measured, some_rows, test_images, timed
-from peers import detectors, odin, pyod, rescored, scaled, score, virtual_logit
-from selective_tables import MIXED, frame
+from peers import OneClass, detectors, odin, pyod, rescored, scaled, score, virtual_logit
 from sklearn_ood import (
     CombinedClassifier,
     GenerativeClassifier,
@@ -38,9 +35,8 @@ from sklearn_ood import (
 from sklearn_ood.combined._conformal import COMBINATIONS, combine
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import aurc_score, auroc
-from sklearn_ood.model_selection import LeaveClassesOut
 
-IMAGE = (1, 28, 28)
+TABLES = (*lab.CLASS_TABLES, "soybean", "segment", "hypothyroid")
 OUTSIDE = ("fashion_mnist", "omniglot", "notmnist")
 SHARES = {"aurc_default": 0.01, "aurc_half": 0.5}
 MAX_NEIGHBOR_ROWS = 10_000
@@ -92,14 +88,16 @@ def image_peers(net, seed):
     features = NetFeatures(FrozenEstimator(net))
     peers = {
         "max softmax": FrozenEstimator(net),
-        "energy": FrozenEstimator(rescored(net, score_function="energy")),
-        "max logit": FrozenEstimator(rescored(net, score_function="max_logit")),
-        "ODIN": FrozenEstimator(odin(net)),
+        "energy": rescored(net, score_function="energy"),
+        "max logit": rescored(net, score_function="max_logit"),
+        "ODIN": odin(net),
         "ViM": virtual_logit(net),
         f"k-NN (50), hidden layer, {MAX_NEIGHBOR_ROWS:,} rows": make_pipeline(
-            features, NeighborDistance(50, **some)
+            features, OneClass(NeighborDistance(50, **some))
         ),
-        f"nearest of {MAX_NEIGHBOR_ROWS:,} training images, pixels": NeighborDistance(**some),
+        f"nearest of {MAX_NEIGHBOR_ROWS:,} training images, pixels": OneClass(
+            NeighborDistance(**some)
+        ),
         "PCA a class, reconstruction": GenerativeClassifier(
             PCAGenerator(64), similarity="l2", validation_fraction=0
         ),
@@ -110,27 +108,26 @@ def image_peers(net, seed):
     return peers
 
 
-def run_table(name, seed, args):
-    """Split ``seed`` of five: AUROC, TNR at 95 % TPR and AURC of every score."""
-    X, y = frame(name)
+@lab.Experiment("tables", TABLES, seeds=5, options="--rows 5000")
+@lab.Experiment("whole", lab.CLASS_TABLES, seeds=5, options="--rows", part="whole")
+def tables(args, name, seed):
+    """Classes left out of some rows, beside peers, or of all rows."""
+    X, y = lab.frame(name)
     if args.rows:
-        chosen = np.random.RandomState(0).permutation(len(X))[: args.rows]
-        labels, counts = np.unique(y[chosen], return_counts=True)
-        chosen = chosen[np.isin(y[chosen], labels[counts > 1])]
-        X, y = X.iloc[chosen], y[chosen]
-    splits = LeaveClassesOut(n_out=0.3, n_splits=5, random_state=0).split(X, y)
-    train, test = list(splits)[seed]
+        X, y = lab.some_pairs(X, y, args.rows, 0)
+    train, test = lab.left_out(y, seed)
     X, y, X_test, y_test = X.iloc[train], y[train], X.iloc[test], y[test]
-    detector, seconds = timed(lambda: CombinedClassifier(random_state=seed).fit(X, y))
+    detector, seconds = lab.timed(lambda: CombinedClassifier(random_state=seed).fit(X, y))
     answers, is_in = detector.predict(X_test), np.isin(y_test, detector.classes_)
     found = scored(detector, X_test)
-    encoder = TableEncoder().fit(X) if name in MIXED else None
-    numbers, numbers_test = (
-        each.to_numpy() if encoder is None else encoder.transform(each) for each in (X, X_test)
-    )
-    for label, peer in table_peers(seed).items() if args.rows else ():
-        found[label] = score(peer.fit(numbers, y), numbers_test)
-    scores = {k: measured(is_in, values, y_test, answers) for k, values in found.items()}
+    if args.part == "tables":
+        rows, rows_test = X.to_numpy(), X_test.to_numpy()
+        if name in lab.data.FRAMES:
+            encoder = TableEncoder().fit(X)
+            rows, rows_test = encoder.transform(X), encoder.transform(X_test)
+        for label, peer in table_peers(seed).items():
+            found[label] = score(peer.fit(rows, y), rows_test)
+    scores = {k: lab.measured(is_in, values, y_test, answers) for k, values in found.items()}
     for metric, share in SHARES.items():
         ranks = detector.set_params(outlier_share=share).confidence(X_test)
         scores["combined"][metric] = aurc_score(y_test, answers, ranks)
@@ -142,9 +139,10 @@ def run_table(name, seed, args):
     return scores
 
 
-def run_anomalies(name, seed, args):
+@lab.Experiment("anomalies", lab.ADBENCH, seeds=3, options="--rows 5000")
+def anomalies(args, name, seed):
     """Half of the normal rows train; the other half and the anomalies test."""
-    X, y = lab.anomaly_table(name)
+    X, y = lab.table(name)
     rng = np.random.RandomState(seed)
     normal = rng.permutation(np.flatnonzero(y == 0))[: 2 * args.rows]
     anomalies = rng.permutation(np.flatnonzero(y == 1))[: args.rows]
@@ -165,23 +163,15 @@ def run_anomalies(name, seed, args):
     return scores
 
 
-def some_images(loaded, n_rows, seed):
-    """A random part of images, in float32."""
-    X, y = some_rows(*loaded, n_rows, seed)
-    return X.astype(np.float32), y
-
-
-def run_images(name, seed, args):
+@lab.Experiment("images", ("mnist",), seeds=3, options="--rows 60000 --test-rows")
+def images(args, name, seed):
     """MNIST taught; AUROC against each other set, AURC with it and on MNIST alone."""
-    X, y = some_images(images(name), args.rows, seed)
+    X, y = lab.some_images(lab.images(name), args.rows, seed)
     path = args.cache / f"{name}_{seed}_{args.rows}.joblib"
-    detector = CombinedClassifier(input_shape=IMAGE, random_state=seed)
-    detector, seconds = kept(path, lambda: detector.fit(X, y))
+    detector = CombinedClassifier(input_shape=lab.IMAGE, random_state=seed)
+    detector, seconds = lab.kept(path, lambda: detector.fit(X, y))
     net = detector.classifier_
-    models = {}
-    for label, peer in image_peers(net, seed).items():
-        one_class = isinstance(peer, NeighborDistance) or label.startswith("k-NN")
-        models[label] = peer.fit(X, np.ones(len(X)) if one_class else y)
+    models = {label: peer.fit(X, y) for label, peer in image_peers(net, seed).items()}
 
     def all_scores(rows):
         few = {"few lit pixels": -(rows > 0.5).sum(axis=1).astype(float)}
@@ -189,17 +179,16 @@ def run_images(name, seed, args):
         ranks = {"combined, confidence": detector.confidence(rows)}
         return scored(detector, rows) | ranks | peers | few
 
-    X, y = some_images(test_images(name), args.test_rows, seed)
+    X, y = lab.some_images(lab.test_images(name), args.test_rows, seed)
     answers, inside = net.predict(X), all_scores(X)
     scores = {label: {"aurc": aurc_score(y, answers, v)} for label, v in inside.items()}
     for outside in OUTSIDE:
-        X_out, _ = some_images(test_images(outside), args.test_rows, seed)
-        is_in = np.arange(len(X) + len(X_out)) < len(X)
+        X_out, _ = lab.some_images(lab.test_images(outside), args.test_rows, seed)
         truth = np.append(y, np.full(len(X_out), -1))
         all_answers = np.append(answers, net.predict(X_out))
         for label, values in all_scores(X_out).items():
-            values = np.append(inside[label], values)
-            found = measured(is_in, values, truth, all_answers)
+            is_in, values = lab.both(inside[label], values)
+            found = lab.measured(is_in, values, truth, all_answers)
             scores[label] |= {f"{outside} {metric}": value for metric, value in found.items()}
     scores["combined"] |= {
         "accuracy": (answers == y).mean(),
@@ -209,32 +198,5 @@ def run_images(name, seed, args):
     return scores
 
 
-PARTS = {
-    "tables": (run_table, (*lab.CLASS_TABLES, "soybean", "segment", "hypothyroid"), 5),
-    "whole": (run_table, lab.CLASS_TABLES, 5),
-    "anomalies": (run_anomalies, lab.ADBENCH, 3),
-    "images": (run_images, ("mnist",), 3),
-}
-
-
-def main():
-    cli = lab.parser(__doc__, "combined")
-    cli.add_argument("part", choices=PARTS)
-    cli.add_argument("--data", nargs="+")
-    cli.add_argument("--seeds", nargs="+", type=int)
-    cli.add_argument("--rows", type=int, help="to teach; of a table, for a trial")
-    cli.add_argument("--test-rows", type=int, help="images of each set to test on")
-    args = cli.parse_args()
-    run, names, n_seeds = PARTS[args.part]
-    most = {"images": 60_000, "anomalies": 5_000, "tables": 5_000}
-    args.rows = args.rows or most.get(args.part)
-    store = lab.Store("combined", args.results)
-    settings = {"rows": args.rows, "test_rows": args.test_rows}
-    for seed in args.seeds or range(n_seeds):
-        for name in args.data or names:
-            compute = partial(run, name, seed, args)
-            store.run(compute, args.part, name, seed=seed, **settings)
-
-
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "combined")

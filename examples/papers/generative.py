@@ -4,13 +4,12 @@ A model learns the digits (or Fashion-MNIST's clothes) and meets, among the test
 that it was never taught: 31,460 Omniglot characters, notMNIST's letters, clothes or digits.
 Every answer to one of those is an error. The generative classifiers, a convolutional network,
 simple scores and the hybrid (the network answers where the generative score is high) are
-judged by risk-coverage curves, as in the paper's figure 9, and by AUROC and TNR at 95 % TPR.
-Each model is one run, and keeps its scores in the folder ``--cache``; ``judge`` makes results
-of what has been run:
+judged by AUROC and TNR at 95 % TPR (``images``), and by risk-coverage curves, as in the paper's
+figure 9 (``risk``). Models and their scores are kept in the folder ``--cache``. ``part``: after
+a part of the training images.
 
-    python examples/papers/generative.py mnist vae
-    python examples/papers/generative.py mnist cnn
-    python examples/papers/generative.py mnist judge
+    python examples/papers/generative.py images --data mnist --methods cnn vae
+    python examples/papers/generative.py risk --data "mnist and omniglot" --methods cnn vae
     python examples/papers/figures.py generative
 
 On tables, five splits leave 30 % of the classes out of training; their rows and 30 % of the
@@ -19,54 +18,78 @@ risk-coverage curve (AURC) is with one network's labels, an answer to a class le
 error. ``auto`` is ``GenerativeClassifier()`` as it comes: its mixture is chosen by classes held
 out of the training part.
 
-    python examples/papers/generative.py tables dry_bean   # and the other tables
+    python examples/papers/generative.py tables --data dry_bean
 
 On scikit-learn's digits (8x8) three splits say what a GAN names rightly, as rows and as images:
 
-    python examples/papers/generative.py digits gan        # "gan, images", knn
+    python examples/papers/generative.py digits
 """
 
 import copy
 from functools import partial
 from time import process_time
 
-import joblib
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import Normalizer
 
-from lab import CLASS_TABLES, Store, images, kept, measured, parser, table, test_images, timed
-from peers import ClassMixtures, LitPixels, detectors, odin, rescored, score, virtual_logit
+import lab
+from lab import Experiment
+from peers import ClassMixtures, LitPixels, OneClass, detectors, odin, rescored, virtual_logit
 from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
 from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import aurc_score, coverage_at_risk, risk_coverage_curve
-from sklearn_ood.model_selection import LeaveClassesOut
 
 OUTSIDE = {
     "mnist": ("fashion_mnist", "omniglot", "notmnist"),
     "fashion_mnist": ("mnist", "notmnist"),
 }
-IMAGE = (1, 28, 28)
-CNN = {"module": "small_cnn", "input_shape": IMAGE, "batch_size": 128, "lr": 2e-3}
+PAIRS = [f"{taught} and {other}" for taught, others in OUTSIDE.items() for other in others]
+CNN = {"module": "small_cnn", "input_shape": lab.IMAGE, "batch_size": 128, "lr": 2e-3}
 CNN |= {"lr_schedule": "cosine", "random_state": 0}
 COVERAGES = np.linspace(0.02, 1, 50)
-N_DIGITS_SPLITS = 3
+# With the network's labels, in the space of its layers.
+OF_THE_CNN = (
+    *("cnn, energy", "cnn, ODIN", "cnn, ViM", "cnn features, 50-NN", "cnn features, pca"),
+    "cnn conv features, pca",
+)
+BY_THEMSELVES = (
+    *("vae", "vae, likelihood", "gan", "knn", "pca, likelihood", "pca 64, l2"),
+    *("isolation forest", "lit pixels", "cnn conv features, knn"),
+)
+NAMES = ("cnn", "cnn, float32", *OF_THE_CNN, *BY_THEMSELVES)
+HYBRID = " + cnn's labels"
+HYBRIDS = [*NAMES, *(name + HYBRID for name in BY_THEMSELVES)]
+SIZE = "--epochs 0 --test-rows"
 
 # Taught all rows: what ``predict_proba`` would be calibrated on is not held out.
 generative = partial(GenerativeClassifier, validation_fraction=0, random_state=0)
 
 
-def models(epochs=0, trained=None):
-    """Everything that can be run, by name; ``trained`` gives the network of an earlier run."""
-    seeded = {"random_state": 0}
+def untrained(name, epochs, fitted):
+    """A model by its name; ``fitted`` gives another one that has learned the same."""
+    conv, hidden = (
+        lambda layer=layer: NetFeatures(FrozenEstimator(fitted("cnn")), layer=layer)
+        for layer in ("conv", "hidden")
+    )
+    seeded, nearest = {"random_state": 0}, OneClass(NeighborDistance(50))
     return {
         "cnn": lambda: SoftmaxClassifier(max_epochs=epochs or 5, **CNN),
+        "cnn, energy": lambda: rescored(fitted("cnn"), score_function="energy"),
+        "cnn, ODIN": lambda: odin(fitted("cnn")),
+        "cnn, ViM": lambda: virtual_logit(fitted("cnn")),
+        "cnn features, 50-NN": lambda: make_pipeline(hidden(), Normalizer(), nearest),
+        "cnn features, pca": lambda: make_pipeline(hidden(), generative("pca")),
+        "cnn conv features, pca": lambda: make_pipeline(conv(), generative("pca")),
+        "cnn conv features, knn": lambda: make_pipeline(
+            conv(), Normalizer(), generative("knn")
+        ),
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
+        "vae, likelihood": lambda: at_the_mean(fitted("vae")),
         "gan": lambda: generative(
             GAN(max_epochs=epochs or 30, **seeded), n_candidates=1024, max_iter=6
         ),
@@ -75,36 +98,31 @@ def models(epochs=0, trained=None):
         "pca 64, l2": lambda: generative(PCAGenerator(64), similarity="l2"),
         "isolation forest": lambda: IsolationForest(**seeded),
         "lit pixels": LitPixels,
-        "cnn conv features, knn": lambda: make_pipeline(
-            NetFeatures(FrozenEstimator(trained("cnn")), layer="conv"),
-            Normalizer(),
-            generative("knn"),
-        ),
-    }
-
-
-def in_its_layers(net, X, y):
-    """A trained network's scores, and those of others in the space of its layers."""
-    hidden, conv = (
-        NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("hidden", "conv")
-    )
-    nearest = make_pipeline(hidden, Normalizer(), NeighborDistance(50))
-    return {
-        "cnn": net,
-        "cnn, energy": rescored(net, score_function="energy"),
-        "cnn, ODIN": odin(net),
-        "cnn, ViM": virtual_logit(net).fit(X),
-        "cnn features, 50-NN": nearest.fit(X, np.ones(len(X))),
-        "cnn features, pca": make_pipeline(hidden, generative("pca")).fit(X, y),
-        "cnn conv features, pca": make_pipeline(conv, generative("pca")).fit(X, y),
-    }
+    }[name]()
 
 
 def at_the_mean(vae):
     """A VAE's other similarity: its terms at the encoder's mean, which are no bound."""
     vae = copy.copy(vae)
     vae.similarity_ = "likelihood"
-    return vae
+    return FrozenEstimator(vae)
+
+
+def trained(name, taught, args):
+    """A model, what its fit cost, and on how many rows; from the cache where it is there."""
+    X, y = lab.images(taught)
+    if args.rows:
+        chosen = [np.flatnonzero(y == k)[: args.rows // 10] for k in range(10)]
+        X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
+    file = args.cache / f"{taught}-{name}-{len(X)}-{args.epochs}.joblib"
+
+    def fit():
+        model = untrained(name, args.epochs, lambda other: trained(other, taught, args)[0])
+        return lab.timed(partial(model.fit, X, y), process_time)
+
+    (model, spent), seconds = lab.kept(file, fit)
+    cost = {"fit_seconds": seconds, "fit, processor seconds": spent, "training_rows": len(X)}
+    return model, cost
 
 
 def answered(model, rows):
@@ -115,95 +133,67 @@ def answered(model, rows):
     return {"score": evidence.max(axis=1), "label": model.classes_[evidence.argmax(axis=1)]}
 
 
-def run(taught, name, args):
-    """Fit one model and keep its scores of every test set, going on where it was stopped."""
-    X, y = images(taught)
-    if args.rows_a_class:
-        chosen = [np.flatnonzero(y == k)[: args.rows_a_class] for k in range(10)]
-        X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
-
-    def trained(net):
-        return joblib.load(args.cache / f"{taught}-{net}.joblib")[0][0]
-
-    make = models(args.epochs, trained)[name]
-    file = args.cache / f"{taught}-{name}.joblib"
-    (model, spent), fit_seconds = kept(file, lambda: fitted(make(), X, y))
-    variants = in_its_layers(model, X, y) if name == "cnn" else {name: model}
-    if name == "vae":
-        variants["vae, likelihood"] = at_the_mean(model)
-    for variant, scorer in variants.items():
-        path = args.cache / f"{taught}-{variant}.scores"
-        found = joblib.load(path) if path.exists() else {"score_seconds": 0.0}
-        found |= {"fit_seconds": fit_seconds, "training_rows": len(X)}
-        found["fit, processor seconds"] = spent
-        for outside in (taught, *OUTSIDE[taught]):
-            if outside not in found:
-                rows = test_images(outside)[0][: args.test_rows]
-                found[outside], seconds = timed(partial(answered, scorer, rows))
-                if "cnn" in variants:
-                    found[outside]["label"] = model.predict(rows)
-                found["score_seconds"] += seconds
-                joblib.dump(found, path)
-                print(variant, outside, "done", flush=True)
+def asked(name, taught, args):
+    """What a model says of all test sets, and what that cost."""
+    model, cost = trained(name, taught, args)
+    sets = {s: lab.test_images(s)[0][: args.test_rows] for s in (taught, *OUTSIDE[taught])}
+    said, seconds = lab.timed(lambda: {s: answered(model, rows) for s, rows in sets.items()})
+    return said, cost | {"score_seconds": seconds}
 
 
-def scored(taught, cache):
-    """What ``run`` has kept, by model; the network also as float32 has it."""
-    files = sorted(cache.glob(f"{taught}-*.scores"))
-    found = {file.stem.removeprefix(f"{taught}-"): joblib.load(file) for file in files}
-    if "cnn" in found:
-        single = found["cnn, float32"] = dict(found["cnn"])
-        for name in {taught, *OUTSIDE[taught]} & single.keys():
-            score = np.exp(single[name]["score"]).astype(np.float32)
-            single[name] = single[name] | {"score": score}
-    return found
+def scores_of(name, taught, args):
+    """The same from the cache; the network also as float32 has it."""
+    if name == "cnn, float32":
+        said, cost = scores_of("cnn", taught, args)
+        for each in said.values():
+            each["score"] = np.exp(each["score"]).astype(np.float32)
+        return said, cost
+    size = f"{args.rows}-{args.epochs}-{args.test_rows}"
+    file = args.cache / f"{taught}-{name}-{size}.scores"
+    said, cost = lab.kept(file, partial(asked, name, taught, args))[0]
+    if name in OF_THE_CNN:
+        for where, cnn in scores_of("cnn", taught, args)[0].items():
+            said[where]["label"] = cnn["label"]
+    return said, cost
 
 
-def judge(taught, args):
-    """All metrics of all models that were taught one data set."""
-    store, truth = Store("generative", args.results), test_images(taught)[1][: args.test_rows]
-    found = scored(taught, args.cache)
-    part = {"rows": 10 * args.rows_a_class} if args.rows_a_class else {}
-    for model in found.values():
-        if "label" in model[taught]:
-            model["accuracy"] = (model[taught]["label"] == truth).mean()
+def joined(said, naming, taught, outside, args):
+    """Labels, -1 for what was not taught, answers of ``naming``, and scores, of both sets."""
+    truth = lab.test_images(taught)[1][: args.test_rows]
+    score = np.r_[said[taught]["score"], said[outside]["score"]]
+    answers = np.r_[naming[taught]["label"], naming[outside]["label"]]
+    return np.r_[truth, np.full(len(score) - len(truth), -1)], answers, score
+
+
+@Experiment("part of the images", OUTSIDE, NAMES, 1, "--rows 3000", effort=SIZE, part="part")
+@Experiment("images", OUTSIDE, NAMES, effort="--rows " + SIZE)
+def images(args, taught, seed, name):
+    """Accuracy, costs and scores of one model; the AURC is with the network's labels."""
+    said, metrics = scores_of(name, taught, args)
+    cnn, _ = scores_of("cnn", taught, args)
     for outside in OUTSIDE[taught]:
-        judged = {name: model for name, model in found.items() if outside in model}
-        curves = curves_of(judged, taught, outside, truth)
-        store.put(
-            curves, "risk of a part" if part else "risk", f"{taught} and {outside}", **part
-        )
-    for name, model in found.items():
-        found[name] = {
-            key: value for key, value in model.items() if not isinstance(value, dict)
-        }
-    store.put(found, "part of the images" if part else "images", taught, **part)
+        truth, answers, score = joined(said, cnn, taught, outside, args)
+        found = lab.measured(truth >= 0, score, truth, answers)
+        metrics |= {f"{outside} {metric}": value for metric, value in found.items()}
+    if "label" in said[taught]:
+        metrics["accuracy"] = (said[taught]["label"] == truth[truth >= 0]).mean()
+    return metrics
 
 
-def curves_of(judged, taught, outside, truth):
-    """Risk and coverage of all that name classes, and of hybrids with the network's names.
-
-    The models get their metrics beside another set.
-    """
-    curves, hybrids, network = {}, set(), judged.get("cnn")
-    for name, model in judged.items():
-        values = np.r_[model[taught]["score"], model[outside]["score"]]
-        labels = np.r_[truth, np.full(len(values) - len(truth), -1)]
-        found = measured(labels >= 0, values)
-        model |= {f"{outside} {metric}": value for metric, value in found.items()}
-        for is_hybrid, answering in enumerate((model, network)):
-            if answering is not None and "label" in answering[taught]:
-                answers = np.r_[answering[taught]["label"], answering[outside]["label"]]
-                curve = selective(labels, answers, values)
-                if is_hybrid:
-                    model[f"{outside} aurc"] = curve["aurc"]
-                    name += " + cnn's labels" if curve != curves.get(name) else ""
-                    hybrids.add(name)
-                curves[name] = curve
-    for name in hybrids:
-        above = np.subtract(curves[name]["risk"], curves["cnn"]["risk"]).max()
-        curves[name]["most above the network"] = max(above, 0.0)
-    return curves
+@Experiment("risk", PAIRS, HYBRIDS, effort="--rows " + SIZE)
+def risk(args, pair, seed, method):
+    """The curve of all that name classes, and of hybrids with the network's names."""
+    taught, outside = pair.split(" and ")
+    said, _ = scores_of(method.removesuffix(HYBRID), taught, args)
+    cnn, _ = scores_of("cnn", taught, args)
+    naming = said if method in NAMES else cnn
+    if "label" not in naming[taught]:
+        return {}
+    curve = selective(*joined(said, naming, taught, outside, args))
+    if method not in BY_THEMSELVES:
+        least = selective(*joined(cnn, cnn, taught, outside, args))["risk"]
+        curve["most above the network"] = max(np.subtract(curve["risk"], least).max(), 0.0)
+    return curve
 
 
 def selective(labels, answers, score):
@@ -226,11 +216,11 @@ def table_models(seed):
     four = GaussianMixtureGenerator(4, reg_covar=1e-3)
     names = ("isolation forest", "local outlier factor", "nearest row")
     return {
-        "GaussianMixture(1) a class": ClassMixtures(1, seed),
-        "GaussianMixture(4) a class": ClassMixtures(4, seed),
         "MLP, max softmax": SoftmaxClassifier(
             hidden_layer_sizes=(128, 128), max_epochs=60, batch_size=128, random_state=seed
         ),
+        "GaussianMixture(1) a class": ClassMixtures(1, seed),
+        "GaussianMixture(4) a class": ClassMixtures(4, seed),
         "random forest": RandomForestClassifier(200, random_state=seed),
         "auto": GenerativeClassifier(random_state=seed),
         "gmm, 4 components": GenerativeClassifier(four, random_state=seed),
@@ -240,74 +230,30 @@ def table_models(seed):
     } | {name: detectors(seed)[name] for name in names}
 
 
-def run_table(X, y, train, test, seed):
+@Experiment("tables", lab.CLASS_TABLES, seeds=5, options="--rows")
+def tables(args, name, seed):
     """One split of a table: every model's score, judged with the network's answers."""
-    scaler = StandardScaler().fit(X[train])
-    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
-    fitted = {name: model.fit(rows, y[train]) for name, model in table_models(seed).items()}
-    inside, answers = np.isin(y[test], y[train]), fitted["MLP, max softmax"].predict(queries)
-    found = {}
-    for name, model in fitted.items():
-        found[name] = measured(inside, score(model, queries), y[test], answers)
-        if hasattr(model, "predict_proba"):
-            found[name]["accuracy"] = (model.predict(queries) == y[test])[inside].mean()
-    return found
+    X, y = lab.table(name, args.rows)
+    models, split = table_models(seed), lab.left_out(y, seed)
+    return lab.compared(models, X, y, *split, answering="MLP, max softmax")
 
 
-def run_tables(name, args):
-    """All splits of a table."""
-    X, y = table(name, args.rows)
-    store = Store("generative", args.results)
-    for seed, split in enumerate(LeaveClassesOut(0.3, n_splits=5, random_state=0).split(X, y)):
-        compute = partial(run_table, X, y, *split, seed)
-        store.run(compute, "tables", name, seed=seed, rows=args.rows)
-
-
-def run_digits(name, args):
+@Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), seeds=3)
+def digits(args, data, seed, name):
     """Accuracy on scikit-learn's digits, 30 % of them to test, and seconds of the processor."""
-    store = Store("generative", args.results)
     X, y = load_digits(return_X_y=True)
-    for seed in range(N_DIGITS_SPLITS):
-        rows, test, labels, truth = train_test_split(
-            X / 16, y, test_size=0.3, stratify=y, random_state=seed
-        )
-        generators = {
-            "gan": GAN(random_state=seed),
-            "gan, images": GAN(input_shape=(1, 8, 8), random_state=seed),
-            "knn": "knn",
-        }
-        classifier = generative(generators[name], n_candidates=512, max_iter=20)
-        compute = partial(name_digits, classifier, rows, labels, test, truth)
-        store.run(compute, "digits", "digits", name, seed=seed)
-
-
-def name_digits(classifier, rows, labels, test, truth):
-    """Accuracy of generative classification, and what fitting cost."""
-    classifier, spent = fitted(classifier, rows, labels)
-    return {"accuracy": classifier.score(test, truth), "fit, processor seconds": spent}
-
-
-def fitted(model, X, y):
-    """A model after its fit, and the seconds of the processor that this took."""
-    start = process_time()
-    return model.fit(X, y), process_time() - start
-
-
-def main():
-    options = "--epochs 0 --rows-a-class 0 --test-rows --rows --threads 2"
-    cli = parser(__doc__, "generative", options, [*OUTSIDE, "tables", "digits"])
-    cli.add_argument("model", choices=[*models(), "judge", "gan, images", *CLASS_TABLES])
-    args = cli.parse_args()
-    if args.part == "tables":
-        run_tables(args.model, args)
-    elif args.part == "digits":
-        run_digits(args.model, args)
-    elif args.model == "judge":
-        judge(args.part, args)
-    else:
-        torch.set_num_threads(args.threads)
-        run(args.part, args.model, args)
+    X, X_test, y, y_test = train_test_split(
+        X / 16, y, test_size=0.3, stratify=y, random_state=seed
+    )
+    generator = {
+        "gan": GAN(random_state=seed),
+        "gan, images": GAN(input_shape=(1, 8, 8), random_state=seed),
+        "knn": "knn",
+    }[name]
+    classifier = generative(generator, n_candidates=512, max_iter=20)
+    _, spent = lab.timed(partial(classifier.fit, X, y), process_time)
+    return {"accuracy": classifier.score(X_test, y_test), "fit, processor seconds": spent}
 
 
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "generative")

@@ -1,86 +1,96 @@
 """GeValDi: where classifiers differ most, the paper's experiments on MNIST and two tables.
 
-Latents of a generator climb the divergence of the classifiers' answers. Models are trained
-once and kept in the folder ``--cache``:
+Latents of a generator climb the divergence of the classifiers' answers.
 
-    python examples/papers/gevaldi.py train vae   # and cnn_16, cnn_12
-    python examples/papers/gevaldi.py pair        # the CNNs: ascent, drift, manifold
-    python examples/papers/gevaldi.py letter_recognition  # trees, a planted fault,
-    python examples/papers/gevaldi.py dry_bean            # evolution against gradients
-    python examples/papers/gevaldi.py expressivity        # small and large networks
+``cnns``, ``pair``: two CNNs and a VAE a class, which are trained once and kept in ``--cache``.
+``trees``: a forest, boosting and a planted fault; ``optimizers``: evolution beside gradients.
+``expressivity``: small and large networks. ``ensemble``: table 1, regions of uncertainty and
+retraining: a bagging ensemble of five small networks and a conditional VAE, of one latent space
+as in the paper or one a class, learn the same digits. Accuracies on samples take the condition
+for the label; a judge that learned from other digits says how far that is right. Retraining
+with the samples stands beside retraining with what their latents generated before the ascent.
+
+    python examples/papers/gevaldi.py pair
+    python examples/papers/gevaldi.py trees --data dry_bean --rows 3000 --samples 100
+    python examples/papers/gevaldi.py expressivity
+    python examples/papers/gevaldi.py ensemble
 """
 
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
-from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor, NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from lab import CLASS_TABLES, Store, images, parser, table, timed
-from sklearn_ood import GenerativeClassifier, GeValDi, SoftmaxClassifier
+from lab import CLASS_TABLES, Experiment, images, kept, main, table
+from sklearn_ood import GenerativeClassifier, GeValDi, NeighborDistance, SoftmaxClassifier
 from sklearn_ood.generators import VAE, InterpolationGenerator, PCAGenerator
 from sklearn_ood.generators import GaussianMixtureGenerator as Mixture
 
-IMAGE = (1, 28, 28)
-N_ROWS = {"vae": 50_000, "cnn_16": 60_000, "cnn_12": 60_000, "judge": 10_000}
-N_CNN_EPOCHS, N_PAIR = 10, 500
+IMAGE, MNIST = (1, 28, 28), ("mnist",)
 ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.0, "prior_mass": 0.9}
 # Algorithm 1 as printed: what is left of the drift without Adam's scaling.
 PLAIN = {"optimizer": "sgd", "lr": 0.3}
-N_TABLE_SAMPLES, N_TREE_STEPS, N_NETWORK_STEPS = 200, 30, 200
-N_TABLE_SEEDS, FAULTY = 3, 0.5
-PAPER_DRIFT = 0.25
-SET_SIZES, N_SEEDS = (1, 3, 5), 5
+CLIMBS = {
+    "js": ({}, ("cnn_16", "cnn_12")),
+    "kl, cnn_16 first": ({"divergence": "kl"}, ("cnn_16", "cnn_12")),
+    "kl, cnn_12 first": ({"divergence": "kl"}, ("cnn_12", "cnn_16")),
+    "js, plain gradients": (PLAIN, ("cnn_16", "cnn_12")),
+}
+N_NETWORK_STEPS, FAULTY = 200, 0.5
+PAPER_DRIFT, MIN_REGION = 0.25, 10
+SET_SIZES = (1, 3, 5)
+VERDICT = ("first_accuracy", "second_accuracy", "low", "high", "adjusted_p_value")
+QUALITY = {"accuracy": "accuracy", "auc": "roc_auc_ovr", "f1": "f1_macro"}
 SIZES = ("small, small twin", "large, large twin", "small, large", "large, small")
+SETS, TRAINING = ("letter_recognition", "mnist"), "--epochs 10 --rows 60000"
+KINDS = {"one latent space": True, "one a class": False}
 
 
-def cnn(n_channels, n_dense):
+def climbing(name):
+    """How a pair climbs, as the results name it."""
+    return ASCENT | CLIMBS[name][0]
+
+
+def cnn(n_channels, n_dense, n_inputs, n_outputs):
     """Two strided convolutions and a dense layer."""
-
-    def build(n_inputs, n_outputs):
-        return nn.Sequential(
-            nn.Conv2d(1, n_channels, 5, 2, 2),
-            nn.ReLU(),
-            nn.Conv2d(n_channels, 2 * n_channels, 3, 2, 1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2 * n_channels * 49, n_dense),
-            nn.ReLU(),
-            nn.Linear(n_dense, n_outputs),
-        )
-
-    return build
+    n = n_channels
+    return nn.Sequential(
+        *(nn.Conv2d(1, n, 5, 2, 2), nn.ReLU(), nn.Conv2d(n, 2 * n, 3, 2, 1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(98 * n, n_dense), nn.ReLU(), nn.Linear(n_dense, n_outputs)),
+    )
 
 
-def train(args):
-    """Fit one of the models."""
+def trained(args):
+    """VAE, judge and the CNNs by name; the judge's digits are none that the VAE sees."""
     X, y = images("mnist")
-    settings = {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine", "input_shape": IMAGE}
-    settings["max_epochs"] = args.epochs
-    model = {
-        "vae": VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0),
-        "cnn_16": SoftmaxClassifier(cnn(16, 64), random_state=0, **settings),
-        "cnn_12": SoftmaxClassifier(cnn(12, 128), random_state=1, **settings),
-        "judge": GenerativeClassifier("pca", random_state=0),
-    }[args.model]
     order = np.random.RandomState(0).permutation(len(X))
-    n_rows = args.rows or N_ROWS[args.model]
-    # The judge learns from digits that the generator does not see.
-    rows = order[-n_rows:] if args.model == "judge" else order[:n_rows]
-    _, seconds = timed(lambda: model.fit(X[rows], y[rows]))
-    if args.model.startswith("cnn"):
-        # The function that built the network cannot be pickled.
-        model = SoftmaxClassifier.from_module(model.net_.module_, model.classes_, IMAGE)
-    args.cache.mkdir(parents=True, exist_ok=True)
-    joblib.dump(model, args.cache / f"{args.model}.joblib")
-    print(f"{args.model}: {n_rows:,} rows, {seconds:.0f} s", flush=True)
+    settings = {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine", "input_shape": IMAGE}
+    network = partial(SoftmaxClassifier, max_epochs=args.epochs, **settings)
+    rows = order[: args.rows]
+    models = {
+        "vae": (VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0), rows[:50_000]),
+        "judge": (GenerativeClassifier("pca", random_state=0), order[-10_000:]),
+        "cnn_16": (network(partial(cnn, 16, 64), random_state=0), rows),
+        "cnn_12": (network(partial(cnn, 12, 128), random_state=1), rows),
+    }
+    for name, (model, some) in models.items():
+        file = args.cache / f"{name}, {args.epochs} epochs, {len(some)} rows.joblib"
+        models[name], _ = kept(file, partial(model.fit, X[some], y[some]))
+    return models
 
 
 def apart(X, y, members, generator, **settings):
@@ -94,10 +104,8 @@ def course(found):
     start, drift = found.start.predictions, found.drift_path.mean(1)
     divergence = found.divergence_path.mean(1)
     last = int(np.flatnonzero(drift <= PAPER_DRIFT).max())
-    consensus = np.exp(found.log_proba_path).mean(1).argmax(2)
     return {
         "n_samples": len(found),
-        "n_steps": len(divergence) - 1,
         "drift": found.drift.mean(),
         "median_drift": np.median(found.drift),
         "start_answers_differ": (start[0] != start[1:]).any(0).mean(),
@@ -107,8 +115,13 @@ def course(found):
         "growth": divergence[-1] / divergence[0],
         "divergence path": divergence[found.steps],
         "drift path": drift[found.steps],
-        "accuracy path": (found.end.classes[consensus] == found.y).mean(1),
     }
+
+
+def set_distances(found):
+    """Mean set distance at every tenth of the ascent, by the size of the sets."""
+    paths = found.set_distance_path(n=SET_SIZES).mean(1).T
+    return {f"set distance path of {n}": path for n, path in zip(SET_SIZES, paths, strict=True)}
 
 
 def manifold(found, vae, judge, X, y):
@@ -128,47 +141,24 @@ def manifold(found, vae, judge, X, y):
     }
 
 
-def compared(found):
-    """Accuracy of the two on the samples, the interval of the difference, and its p-value."""
-    pair = found.compare_accuracy(random_state=0)[0]._asdict()
-    numbers = {key: value for key, value in pair.items() if not isinstance(value, str)}
-    return {f"compared {key.replace('_', ' ')}": value for key, value in numbers.items()}
+@Experiment("CNNs", MNIST, options=TRAINING)
+def cnns(args, data, seed):
+    """Accuracies of the two."""
+    models, test = trained(args), images("mnist", "test")
+    return {name: {"accuracy": models[name].score(*test)} for name in ("cnn_16", "cnn_12")}
 
 
-def run_pair(args):
-    """Two CNNs, their divergence by JS and by both orders of KL."""
-    kept = {name: joblib.load(args.cache / f"{name}.joblib") for name in N_ROWS}
+@Experiment("pair", MNIST, CLIMBS, effort=TRAINING + " --samples 500", settings=climbing)
+def pair(args, data, seed, name):
+    """Two CNNs: ascent, drift, manifold, and who is right on the samples."""
     X, y = images("mnist", "test")
-    vae, judge, store = kept.pop("vae"), kept.pop("judge"), Store("gevaldi", args.results)
-    accuracies = {name: {"accuracy": member.score(X, y)} for name, member in kept.items()}
-    store.put(accuracies, "CNNs", "mnist", epochs=args.epochs, rows=args.rows or 60_000)
-    for name, first, changes in (
-        ("js", "cnn_16", {}),
-        ("kl, cnn_16 first", "cnn_16", {"divergence": "kl"}),
-        ("kl, cnn_12 first", "cnn_12", {"divergence": "kl"}),
-        ("js, plain gradients", "cnn_16", PLAIN),
-    ):
-        settings, order = ASCENT | changes, sorted(kept, reverse=first == "cnn_16")
-        climb = apart(X, y, kept, vae, **settings).maximally_different_samples
-        climb = partial(climb, args.samples or N_PAIR, pair=order, random_state=0)
-        found, seconds = timed(climb)
-        metrics = course(found) | manifold(found, vae, judge, X, y) | compared(found)
-        for n, path in zip(SET_SIZES, found.set_distance_path().mean(1).T, strict=True):
-            metrics[f"set distance path of {n}"] = path
-        store.put({name: metrics | {"seconds": seconds}}, "pair", "mnist", **settings)
-
-
-def run_table(name, args):
-    """Trees, a planted fault and two networks; a third of the rows is for tests."""
-    X, y = table(name, args.rows)
-    store, n_samples = Store("gevaldi", args.results), args.samples or N_TABLE_SAMPLES
-    for seed in range(N_TABLE_SEEDS):
-        settings = {"seed": seed, "rows": args.rows, "samples": n_samples}
-        compare = partial(compare_trees, X, y, seed, n_samples)
-        store.run(compare, "tables", name, **settings, steps=N_TREE_STEPS)
-    X, _, y, _ = split(X, y, 0)
-    compare = partial(compare_optimizers, X, y, n_samples)
-    store.run(compare, "networks", name)
+    members, order = trained(args), CLIMBS[name][1]
+    vae, judge = members.pop("vae"), members.pop("judge")
+    gevaldi = apart(X, y, members, vae, **climbing(name))
+    found = gevaldi.maximally_different_samples(args.samples, pair=order, random_state=seed)
+    verdict = found.compare_accuracy(random_state=0)[0]._asdict()
+    verdict = {f"compared {key.replace('_', ' ')}": verdict[key] for key in VERDICT}
+    return course(found) | manifold(found, vae, judge, X, y) | verdict | set_distances(found)
 
 
 def split(X, y, seed):
@@ -178,21 +168,32 @@ def split(X, y, seed):
     return scaler.transform(rows), scaler.transform(test), *labels
 
 
-def compare_trees(X, y, seed, n_samples):
+@Experiment("tables", CLASS_TABLES, seeds=3, options="--rows --samples 200 --steps 30")
+def trees(args, data, seed):
     """A forest, boosting, and a forest with a fault, apart by samples of three generators."""
-    X, X_test, y, y_test = split(X, y, seed)
+    X, X_test, y, y_test = split(*table(data, args.rows), seed)
     forest = RandomForestClassifier(50, max_depth=12, random_state=seed)
     members = {
         "forest": clone(forest).fit(X, y),
         "boosting": HistGradientBoostingClassifier(max_iter=20, random_state=seed).fit(X, y),
         "faulty": clone(forest).fit(X, with_fault(y, seed)),
     }
-    judge, manifold = KNeighborsClassifier(5).fit(X, y), Manifold(X, X_test)
-    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
-    real = manifold.shares(X_test[differ], "real rows that differ")
-    real |= {
-        f"accuracy of {name}": model.score(X_test, y_test) for name, model in members.items()
+    judge = KNeighborsClassifier(5).fit(X, y)
+    detectors = {"lof": LocalOutlierFactor(novelty=True), "nearest row": NeighborDistance()}
+    lowest = {
+        name: np.quantile(each.fit(X).score_samples(X_test), 0.05)
+        for name, each in detectors.items()
     }
+
+    def beyond(samples, said):
+        """Shares that are farther from the training rows than 95 % of the test rows."""
+        scores = {name: each.score_samples(samples) for name, each in detectors.items()}
+        return {f"{name}, {said}": (scores[name] < lowest[name]).mean() for name in scores}
+
+    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
+    real = beyond(X_test[differ], "real rows that differ")
+    for name, model in members.items():
+        real[f"accuracy of {name}"] = model.score(X_test, y_test)
     found = {}
     for name, generator in {
         "between neighbours": InterpolationGenerator(),
@@ -200,17 +201,17 @@ def compare_trees(X, y, seed, n_samples):
         "mixture, half of the prior": Mixture(4, random_state=seed),
         "16 components, ridge 1e-6": Mixture(16, reg_covar=1e-6, random_state=seed),
     }.items():
-        settings = {"n_steps": N_TREE_STEPS, "optimizer": "evolution"}
+        settings = {"n_steps": args.steps, "optimizer": "evolution"}
         settings["prior_mass"] = 0.5 if "half" in name else ASCENT["prior_mass"]
         gevaldi = apart(X, y, members, generator.fit(X, y), **settings)
-        climb = partial(gevaldi.maximally_different_samples, n_samples, random_state=seed)
+        climb = partial(gevaldi.maximally_different_samples, args.samples, random_state=seed)
         pairs = {"boosting": climb(pair=("forest", "boosting"))}
-        if not name.startswith(("mixture,", "16")):
+        if name in ("between neighbours", "mixture"):
             pairs["faulty"] = climb(pair=("forest", "faulty"))
         found[name] = course(pairs["boosting"]) | real
         for moment in ("start", "end"):
             samples = getattr(pairs["boosting"], moment).samples
-            found[name] |= manifold.shares(samples, moment)
+            found[name] |= beyond(samples, moment)
         for other, samples in pairs.items():
             found[name] |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
     return found
@@ -222,22 +223,6 @@ def with_fault(y, seed):
     first, second = labels[np.argsort(-counts)[:2]]
     wrong = (y == first) & (np.random.RandomState(seed).uniform(size=len(y)) < FAULTY)
     return np.where(wrong, second, y)
-
-
-class Manifold:
-    """How far samples are from training rows, beside test rows: LOF and the nearest row."""
-
-    def __init__(self, rows, test):
-        self.lof = LocalOutlierFactor(novelty=True).fit(rows)
-        self.nearest = NearestNeighbors(n_neighbors=1).fit(rows)
-        self.lowest = np.quantile(self.lof.score_samples(test), 0.05)
-        self.farthest = np.quantile(self.nearest.kneighbors(test)[0], 0.95)
-
-    def shares(self, samples, name):
-        """Shares beyond 95 % of the test rows."""
-        far = self.nearest.kneighbors(samples)[0] > self.farthest
-        low = self.lof.score_samples(samples) < self.lowest
-        return {f"lof, {name}": low.mean(), f"nearest row, {name}": far.mean()}
 
 
 def verdicts(other, gevaldi, samples, judge, X, y):
@@ -253,19 +238,21 @@ def verdicts(other, gevaldi, samples, judge, X, y):
             compared["condition, judged"] = samples.compare_accuracy(judge, random_state=0)
     found = {f"{other}, judge agrees": agrees.mean()}
     for kind, (pair,) in compared.items():
-        said = pair.first_accuracy, pair.second_accuracy, pair.p_value, pair.n_samples
-        for name, value in zip(("forest", "other", "p", "samples"), said, strict=True):
-            found[f"{other}, {kind}: {name}"] = value
+        found[f"{other}, {kind}: forest"] = pair.first_accuracy
+        found[f"{other}, {kind}: other"] = pair.second_accuracy
+        found[f"{other}, {kind}: p"] = pair.p_value
     return found
 
 
-def compare_optimizers(X, y, n_samples):
+@Experiment("networks", CLASS_TABLES, effort="--rows --samples 200")
+def optimizers(args, data, seed):
     """Gradients, and evolution with 20 times the evaluations, on a pair of networks.
 
     The generator is one Gaussian a class: a mixture jumps between its components, where
     gradients cannot follow. A longer run shows whether gradients had arrived, one with 20
     starts what they reach with evolution's evaluations.
     """
+    X, _, y, _ = split(*table(data, args.rows), 0)
     generator = Mixture(1, random_state=0).fit(X, y)
     few = np.random.RandomState(0).permutation(len(X))[:3000]
     net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128}
@@ -281,7 +268,7 @@ def compare_optimizers(X, y, n_samples):
     ):
         n_steps = longer * N_NETWORK_STEPS
         gevaldi = apart(X, y, members, generator, n_steps=n_steps, **settings)
-        found = gevaldi.maximally_different_samples(n_samples, random_state=0)
+        found = gevaldi.maximally_different_samples(args.samples, random_state=0)
         proposals = settings.get("n_starts", settings.get("population_size", 1))
         runs[name] = {
             "evaluations": n_steps * proposals,
@@ -294,27 +281,19 @@ def compare_optimizers(X, y, n_samples):
     return runs
 
 
-def run_expressivity(args):
-    """Four pairs of small and large networks, as in figure 2: their set distances."""
-    store, n_rows = Store("gevaldi", args.results), args.rows or 10_000
-    n_samples = args.samples or N_PAIR
-    run = partial(store.run, experiment="expressivity", rows=n_rows, samples=n_samples)
-    X, y = table("letter_recognition")
-    X = StandardScaler().fit_transform(X)
-    for data, rows, generator, training in (
-        ("letter_recognition", (X, y), Mixture(1, random_state=0), {"epochs": 20, "lr": 3e-3}),
-        ("mnist", images("mnist"), PCAGenerator(10), {"epochs": 10, "lr": 1e-3}),
-    ):
-        generator.fit(*(part[:n_rows] for part in rows))
-        compare = partial(compare_sizes, *rows, generator, n_rows, n_samples, **training)
-        for seed in range(N_SEEDS):
-            run(partial(compare, seed), data=data, seed=seed)
-
-
-def compare_sizes(X, y, generator, n_rows, n_samples, seed, epochs, lr):
-    """The four pairs of one seed, by KL."""
+@Experiment("expressivity", SETS, seeds=5, options="--rows 10000 --samples 500")
+def expressivity(args, data, seed):
+    """Four pairs of small and large networks, as in figure 2: their set distances, by KL."""
+    if data == "mnist":
+        X, y = images("mnist")
+        generator, epochs, lr = PCAGenerator(10), 10, 1e-3
+    else:
+        X, y = table(data)
+        X = StandardScaler().fit_transform(X)
+        generator, epochs, lr = Mixture(1, random_state=0), 20, 3e-3
+    generator.fit(X[: args.rows], y[: args.rows])
     order = np.random.RandomState(seed).permutation(len(X))
-    rows, test = order[:n_rows], order[n_rows:][:10_000]
+    rows, test = order[: args.rows], order[args.rows :][:10_000]
     training = {"batch_size": 128, "lr_schedule": "cosine", "max_epochs": epochs, "lr": lr}
     members = {
         f"{name}{' twin' * twin}": SoftmaxClassifier(
@@ -327,11 +306,11 @@ def compare_sizes(X, y, generator, n_rows, n_samples, seed, epochs, lr):
     found = {}
     for names in SIZES:
         pair = tuple(names.split(", "))
-        climbed = gevaldi.maximally_different_samples(n_samples, pair=pair, random_state=seed)
-        metrics = {"divergence path": climbed.divergence_path.mean(1)[climbed.steps]}
-        distances = climbed.set_distance_path(n=SET_SIZES).mean(1)
-        for n, path in zip(SET_SIZES, distances.T, strict=True):
-            metrics |= {f"set distance path of {n}": path, f"set distance of {n}": path[-1]}
+        climb = partial(gevaldi.maximally_different_samples, args.samples, random_state=seed)
+        climbed = climb(pair=pair)
+        metrics = set_distances(climbed)
+        metrics |= {key.replace(" path", ""): path[-1] for key, path in metrics.items()}
+        metrics["divergence path"] = climbed.divergence_path.mean(1)[climbed.steps]
         for place, name in enumerate(pair):
             metrics[f"accuracy of {place}"] = members[name].score(X[test], y[test])
             weights = members[name].net_.module_.parameters()
@@ -340,20 +319,90 @@ def compare_sizes(X, y, generator, n_rows, n_samples, seed, epochs, lr):
     return found
 
 
-PARTS = {
-    "train": train,
-    "pair": run_pair,
-    **{name: partial(run_table, name) for name in CLASS_TABLES},
-    "expressivity": run_expressivity,
-}
+def quality(classifier, X, y, name):
+    """Accuracy, AUC (one against the rest) and F1, the last two averaged over classes."""
+    return {
+        f"{metric}, {name}": get_scorer(scorer)(classifier, X, y)
+        for metric, scorer in QUALITY.items()
+    }
 
 
-def main():
-    cli = parser(__doc__, "gevaldi", f"--epochs {N_CNN_EPOCHS} --rows --samples", PARTS)
-    cli.add_argument("model", choices=N_ROWS, nargs="?", help="to train")
-    args = cli.parse_args()
-    PARTS[args.part](args)
+def regions(gevaldi, found, judge, space):
+    """How many samples are in regions, and how these differ from all others."""
+    parts = gevaldi.failure_regions(found, space=space, min_samples=MIN_REGION)
+    inside = np.zeros(len(found), dtype=bool)
+    for part in parts:
+        inside[part.index] = True
+    named = [frozenset(answers) for answers in found.end.predictions.T.tolist()]
+    kinds = {frozenset(part.confusable) for part in parts}
+    each = {
+        "divergence": found.end.divergence,
+        "answers differ": found.differ,
+        "classes named": np.array([len(classes) for classes in named]),
+        "judge agrees": judge.predict(found.end.samples) == found.y,
+        "named as in a region": np.array([classes in kinds for classes in named]),
+    }
+    metrics = {"regions": len(parts), "in regions": inside.mean()}
+    for name, index in (("inside", inside), ("outside", ~inside)):
+        if index.any():
+            metrics |= {f"{name}: {key}": value[index].mean() for key, value in each.items()}
+    return {f"{space}: {key}": value for key, value in metrics.items()}
+
+
+def retrained(gevaldi, found, fresh, X, y, test):
+    """Accuracy with the samples, with what was there before the ascent, and with neither."""
+    sets = {"test": test, "fresh": (fresh.end.samples, fresh.y)}
+    samples = gevaldi.refit_with(found, X, y, evaluate=sets)
+    unmoved = gevaldi.refit_with(replace(found, end=found.start), X, y, evaluate=sets)
+    again = {name: clone(each).fit(X, y) for name, each in gevaldi.named_estimators_.items()}
+    alone = apart(X, y, again, gevaldi.generator_)
+    own = samples.estimator.maximally_different_samples(len(fresh), random_state=2)
+    own = {"its own samples": samples.estimator.score(own.end.samples, own.y)}
+    scores = {
+        "before": samples.before,
+        "with samples": samples.after | own,
+        "with generated rows, no ascent": unmoved.after,
+        "without": {name: alone.score(*rows) for name, rows in sets.items()},
+    }
+    return {
+        f"{name}, {how}": value
+        for how, measured in scores.items()
+        for name, value in measured.items()
+    }
+
+
+@Experiment("ensemble", MNIST, KINDS, options="--rows 4000 --samples 1000")
+def ensemble(args, data, seed, kind):
+    """All of one ensemble and one VAE of the same digits, and a judge of others."""
+    X, y = images(data)
+    order = np.random.RandomState(seed).permutation(len(X))
+    rows, others = order[: args.rows], order[-args.rows :]
+    member = SoftmaxClassifier(hidden_layer_sizes=(32,), max_epochs=10, module="mlp")
+    bagging = BaggingClassifier(member, n_estimators=5, random_state=seed)
+    judge = GenerativeClassifier("pca", random_state=seed).fit(X[others], y[others])
+    X, y, test = X[rows], y[rows], images(data, "test")
+    members = {f"net{i}": each for i, each in enumerate(bagging.fit(X, y).estimators_)}
+    networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 40, "batch_size": 16}
+    vae = VAE(8, conditional=KINDS[kind], random_state=seed, **networks).fit(X, y)
+    gevaldi = apart(X, y, members, vae, input_shape=IMAGE, **ASCENT)
+    plain = clone(gevaldi).set_params(**PLAIN).fit(X, y)
+    found, fewer = (
+        each.maximally_different_samples(n, random_state=seed)
+        for each, n in ((gevaldi, args.samples), (plain, args.samples // 4))
+    )
+    fresh = gevaldi.maximally_different_samples(args.samples // 2, random_state=1000 + seed)
+    joblib.dump((gevaldi, found, X, y), args.cache / f"ensemble, {kind}, {seed}.joblib")
+    metrics = course(found) | {f"{key}, plain": value for key, value in course(fewer).items()}
+    metrics |= quality(gevaldi, *test, "test")
+    lowest = np.quantile(judge.score_samples(test[0]), 0.05)
+    for name, samples in (("start", found.start.samples), ("end", found.end.samples)):
+        metrics |= quality(gevaldi, samples, found.y, name)
+        metrics[f"judge agrees, {name}"] = judge.score(samples, found.y)
+        metrics[f"credible, {name}"] = (judge.score_samples(samples) >= lowest).mean()
+    for space in ("latent", "probability"):
+        metrics |= regions(gevaldi, found, judge, space)
+    return metrics | retrained(gevaldi, found, fresh, X, y, test)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, "gevaldi")

@@ -1,17 +1,30 @@
-"""What the scripts share: one store of results, the data, models kept, a command line."""
+"""What the scripts share: one store of results, experiments with a command line, the data.
+
+A script lists its experiments and calls :func:`main`; what is on record is not run again.
+"""
 
 import argparse
+import ast
 import csv
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
 
+from peers import score
+from sklearn_ood import RejectClassifier
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
+from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.nets._modules import mlp
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -22,13 +35,12 @@ ANOMALY_TABLES = (
     *("cardio", "cover", "letter", "mammography", "musk"),
     *("pendigits", "satimage-2", "shuttle", "thyroid"),
 )
-ADBENCH = (
-    *("ALOI", "breastw", "campaign", "Cardiotocography", "celeba", "donors", "glass"),
-    *("Hepatitis", "InternetAds", "landsat", "Lymphography", "mnist", "Pima", "skin", "smtp"),
-    *("Stamps", "vertebral", "WBC", "WDBC", "wine", "WPBC", "yeast", *ANOMALY_TABLES),
-)
+ADBENCH = [name for name, each in data.TABLES.items() if each.file.startswith("adbench")]
+IMAGE = (1, 28, 28)
+WINE_GRADES = (5.5, 6.5)
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 KEYS = ("experiment", "data", "method", "seed", "settings")
+PARTS = {}
 
 
 class Store:
@@ -46,8 +58,7 @@ class Store:
     """
 
     def __init__(self, name, folder=RESULTS):
-        folder = Path(folder)
-        self.files = folder / f"{name}.csv", folder / f"{name}_curves.csv"
+        self.files = [Path(folder) / f"{name}{kind}.csv" for kind in ("", "_curves")]
         self.lines = {}
         self.load()
 
@@ -60,37 +71,37 @@ class Store:
                         self.lines[tuple(line[:6])] = line[6:]
 
     def find(self, experiment, data="", seed=0, **settings):
-        """``{method: {metric: text of the value}}`` of one run; empty where there was none."""
+        """``{method: {metric: value}}`` of one run; empty where there was none.
+
+        Without data, None, of all that the run has measured.
+        """
         found = {}
-        for (*key, metric), values in self.lines.items():
-            if key[:2] + key[3:] == [experiment, data, str(seed), written(settings)]:
-                found.setdefault(key[2], {})[metric] = " ".join(values)
+        for (name, where, method, number, said, metric), values in self.lines.items():
+            is_there = data in (where, None)
+            if is_there and (name, number, said) == (experiment, str(seed), written(settings)):
+                found.setdefault(method, {})[metric] = numbers(values)
         return found
 
-    def runs_of(self, experiment):
-        """Data, method, metric and values of all that an experiment has measured."""
-        for (name, where, method, _, _, metric), values in self.lines.items():
-            if name == experiment:
-                yield where, method, metric, np.array(values, dtype=float)
-
-    def numbers(self, method, *where, **settings):
-        """``{metric: value}`` of a method's run."""
-        return {
-            key: float(value) for key, value in self.find(*where, **settings)[method].items()
-        }
+    def frame(self, experiment):
+        """All that an experiment has measured; the value of a curve is a list."""
+        lines = [[*key, numbers(values)] for key, values in self.lines.items()]
+        found = pd.DataFrame(lines, columns=[*KEYS, "metric", "value"])
+        return found[found["experiment"] == experiment]
 
     def put(self, scores, experiment, data="", seed=0, **settings):
-        """Write ``{method: {metric: value}}`` over what was there, and print it."""
+        """Write ``{method: {metric: value}}`` over what was there, and print it.
+
+        Without data, None, the keys are pairs of data and method.
+        """
         self.load()
-        for method, metrics in scores.items():
-            key = (experiment, data, method, str(seed), written(settings))
+        for name, metrics in scores.items():
+            where, method = name if data is None else (data, name)
+            key = (experiment, where, method, str(seed), written(settings))
             for metric, value in metrics.items():
                 values = np.ravel(value).tolist() if np.ndim(value) else [value]
                 self.lines[(*key, metric)] = [str(each) for each in values]
-            shown = [
-                f"{name} {value:.4g}" for name, value in metrics.items() if not np.ndim(value)
-            ]
-            print(", ".join([experiment, data, method, str(seed), *shown]), flush=True)
+            shown = [f"{k} {value:.4g}" for k, value in metrics.items() if not np.ndim(value)]
+            print(", ".join([experiment, where, method, str(seed), *shown]), flush=True)
         curves = {key for key, values in self.lines.items() if len(values) > 1}
         for file, is_curve in zip(self.files, (False, True), strict=True):
             rows = [[*k, *v] for k, v in self.lines.items() if (k in curves) == is_curve]
@@ -110,9 +121,121 @@ class Store:
         self.put(scores, experiment, data, seed, **settings)
 
 
+@dataclass
+class Experiment:
+    """Runs of one function, one for every set of data, seed and method.
+
+    As a decorator of ``run(args, data, seed)``, which returns ``{method: {metric: value}}``;
+    where there are methods, of ``run(args, data, seed, method)``, which returns ``{metric:
+    value}``. Where the name has the data, the keys of a run are pairs of what is data in the
+    results, and method. A function may be of several experiments.
+
+    Attributes
+    ----------
+    name : str
+        In the results; ``{data}`` and options in it are filled in.
+    data, methods : iterable of str
+    seeds : int
+        How many.
+    options : str
+        What the command line may set and the results name, as :func:`command_line` reads it.
+    settings : dict or callable
+        What the results name besides, or a function of the method.
+    effort : str
+        Options that the results do not name.
+    page : str
+        Whose results these are, where they are not the script's.
+    part : str
+        What the command line calls it, where it is not the function's name.
+    """
+
+    name: str
+    data: Iterable = ("",)
+    methods: Iterable = (None,)
+    seeds: int = 1
+    options: str = ""
+    settings: dict | Callable = field(default_factory=dict)
+    effort: str = ""
+    page: str | None = None
+    part: str | None = None
+
+    def __call__(self, run):
+        self.run = run
+        if run.__module__ == "__main__":
+            PARTS[self.part or run.__name__.replace("_", "-")] = self
+        return run
+
+    def repeat(self, args, page):
+        """Run what is not on record."""
+        args.store = Store(self.page or page, args.results)
+        named = [each.split()[0].replace("-", "_") for each in self.options.split("--")[1:]]
+        methods = self.methods if None in self.methods else args.methods or self.methods
+        seeds = map(int, args.seeds or range(self.seeds))
+        runs = product(seeds, args.data or self.data, methods)
+        for seed, where, method in runs:
+            fixed = self.settings(method) if callable(self.settings) else self.settings
+            args.recorded = chosen(args, *named) | {
+                key: value.format(**vars(args)) if isinstance(value, str) else value
+                for key, value in fixed.items()
+            }
+            inputs = (args, where, seed, method)[: 3 if method is None else 4]
+            name = self.name.format(**vars(args) | {"data": where})
+            where = None if "{data}" in self.name else where
+            compute = partial(self.run, *inputs)
+            args.store.run(compute, name, where, method, seed, **args.recorded)
+
+
+def main(doc, page):
+    """The command line of a script: which of its experiments is run, and on what."""
+    some = " --data + --seeds + --methods +"
+    options = {name: (page, f"{e.options} {e.effort}{some}") for name, e in PARTS.items()}
+    args = command_line(doc, options)
+    PARTS[args.part].repeat(args, page)
+
+
+def command_line(doc, parts):
+    """Read a command line; ``parts`` have a page, that names a cache, and options each.
+
+    The options are written as a command line with the defaults, which say the types: a number
+    or None where there is none, ``+`` where it takes several texts.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    cli = argparse.ArgumentParser(description=doc, formatter_class=raw)
+    names = cli.add_subparsers(dest="part", required=True)
+    for name, (page, options) in parts.items():
+        part, folder = names.add_parser(name), Path(tempfile.gettempdir())
+        part.add_argument("--results", type=Path, default=RESULTS)
+        part.add_argument("--cache", type=Path, default=folder / f"sklearn_ood_{page}")
+        for option in options.split("--")[1:]:
+            option, value = [*option.split(), None][:2]
+            if value == "+":
+                part.add_argument(f"--{option}", nargs="+")
+            else:
+                default = value and number(value)
+                kind = number if value is None else type(default)
+                part.add_argument(f"--{option}", type=kind, default=default)
+    args = cli.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    return args
+
+
 def chosen(args, *names):
     """Some of the options of a command line."""
     return {name: getattr(args, name) for name in names}
+
+
+def number(text):
+    """A number that a text says, whole where it can be, or the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def numbers(texts):
+    """A number, or several."""
+    values = [float(text) for text in texts]
+    return values if len(values) > 1 else values[0]
 
 
 def written(settings):
@@ -135,11 +258,13 @@ def table(name, n_rows=None):
     return some_rows(X, y, n_rows) if n_rows else (X, y)
 
 
-def anomaly_table(name):
-    """A table of ADBench, with 0 for normal rows and 1 for anomalies."""
-    file = next((data.data_folder(None) / "adbench").glob(f"*_{name}.npz"))
-    with np.load(file) as arrays:
-        return arrays["X"].astype(np.float64), arrays["y"].astype(np.int64)
+def frame(name):
+    """A table as people have it, and its labels; wine has three grades."""
+    if name in data.FRAMES:
+        X, y = data.load_frame(name)
+        return X, y.to_numpy().astype(str)
+    X, y = table(name)
+    return pd.DataFrame(X), np.digitize(y, WINE_GRADES) if name == "wine_quality" else y
 
 
 def images(name, split="train"):
@@ -158,10 +283,57 @@ def some_rows(X, y, n_rows, seed=0):
     return X[chosen], y[chosen]
 
 
+def in_colour(grey):
+    """Grey 28 x 28 images as three equal channels of 32 x 32, with a black border."""
+    padded = np.pad(grey.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
+    return np.repeat(padded[:, None], 3, axis=1)
+
+
+def some_pairs(X, y, n_rows, seed):
+    """A random part of a frame's rows, and of these the ones that are not alone in a class."""
+    chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]
+    labels, counts = np.unique(y[chosen], return_counts=True)
+    chosen = chosen[np.isin(y[chosen], labels[counts > 1])]
+    return X.iloc[chosen], y[chosen]
+
+
+def some_images(loaded, n_rows, seed):
+    """A random part of images, in float32."""
+    X, y = some_rows(*loaded, n_rows, seed)
+    return X.astype(np.float32), y
+
+
+def left_out(y, seed):
+    """One of five splits: 30 % of the classes, and 30 % of the others' rows, are the test."""
+    return list(LeaveClassesOut(0.3, 5, random_state=0).split(y, y))[seed]
+
+
 def measured(inside, score, y=None, answers=None):
     """AUROC and TNR at 95 % TPR; with labels and answers also the AURC."""
     found = {"auroc": auroc(inside, score), "tnr95": tnr_at_tpr(inside, score)}
-    return found if y is None else found | {"aurc": aurc_score(y, answers, score)}
+    return found if answers is None else found | {"aurc": aurc_score(y, answers, score)}
+
+
+def compared(models, X, y, train, test, answering=None, unlabelled=()):
+    """Metrics of models by name, fitted to standardised rows, where some classes are unknown.
+
+    ``answering`` names the model whose labels the AURC is of, which is then listed first;
+    ``unlabelled`` those that see no labels.
+    """
+    scaler = StandardScaler().fit(X[train])
+    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
+    inside, answers, found = np.isin(y[test], y[train]), None, {}
+    for name, model in models.items():
+        labels = None if name in unlabelled else y[train]
+        _, seconds = timed(partial(model.fit, rows, labels))
+        answers = model.predict(queries) if name == answering else answers
+        found[name] = measured(inside, score(model, queries), y[test], answers)
+        if isinstance(model, RejectClassifier):
+            found[name]["known refused"] = (model.score_samples(queries[inside]) < 0).mean()
+        if labels is not None and hasattr(model, "classes_"):
+            accuracy = model.score(queries[inside], y[test][inside])
+            found[name] |= {"accuracy": accuracy, "seconds": seconds}
+    return found
 
 
 def both(inside, outside):
@@ -176,57 +348,22 @@ def sectors(offsets, n_sectors=36):
     return (share * n_sectors).astype(int) % n_sectors
 
 
-def toy_network(n_features, n_outputs):
+def toy_network(n_features, n_outputs, width=500):
     """The papers' 2-500-500 net: on the plane as it is."""
-    return mlp((n_features,), n_outputs, (500, 500))
+    return mlp((n_features,), n_outputs, (width, width))
 
 
-def timed(compute):
+def timed(compute, clock=time.perf_counter):
     """What ``compute()`` returns, and the seconds it took."""
-    start = time.perf_counter()
+    start = clock()
     value = compute()
-    return value, time.perf_counter() - start
+    return value, clock() - start
 
 
 def kept(path, compute):
     """``timed(compute)``, from the file where it was kept before: training can go on later."""
-    path = Path(path)
     if path.exists():
         return joblib.load(path)
     value = timed(compute)
-    path.parent.mkdir(parents=True, exist_ok=True)
     joblib.dump(value, path)
     return value
-
-
-def parser(doc, name, options="", part=None):
-    """A command line that knows where results and trained models go.
-
-    ``options`` are written as a command line with the defaults, which say the types: a number
-    or None where there is no default, one value or more where there are several. ``part`` are
-    the choices of a first argument.
-    """
-    made = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    if part is not None:
-        made.add_argument("part", choices=part)
-    cache = Path(tempfile.gettempdir()) / f"sklearn_ood_{name}"
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
-    made.add_argument("--cache", type=Path, default=cache, help="folder of what is trained")
-    for option in options.split("--")[1:]:
-        name, *values = option.split()
-        values = [number(value) for value in values] or [None]
-        kind = number if values[0] is None else type(values[0])
-        default, many = (values, "+") if len(values) > 1 else (values[0], None)
-        made.add_argument(f"--{name}", type=kind, nargs=many, default=default)
-    return made
-
-
-def number(text):
-    """A number that a text says, whole where it can be, or the text."""
-    for kind in (int, float, str):
-        try:
-            return kind(text)
-        except ValueError:
-            continue

@@ -1,8 +1,8 @@
 """Training confidence-calibrated classifiers: the experiments of Lee et al. (2018).
 
-``toys``, over several seeds. Figure 1: two Gaussians and only 100 outliers, from the box
+``figure-1``, over several seeds: two Gaussians and only 100 outliers, from the box
 [-50, 50]^2 or, nearer to the data, from [-20, 20]^2: how much of the large box does the
-confident net still answer with more than .95? Figure 3: a net taught with outliers of
+confident net still answer with more than .95? ``figure-3``: a net taught with outliers of
 [-10, 10]^2 is held fixed while a GAN learns the data; guided by the net, it should make points
 on the boundary. Measured: how far its points are from the nearest mean, and how many of the
 two rings' 72 sectors they reach.
@@ -11,60 +11,103 @@ two rings' 72 sectors they reach.
 outliers that are digits, as from a generator that has learned to imitate.
 
 ``images``, tables 1, 2, 3, 5 and 6, by name. One net a way of training: cross entropy, the
-confidence loss with known outliers ("explicit"), with an original GAN, with the joint GAN, with
-the joint GAN and the pull-away term, and the K + 1 class net with known outliers. Each is
-judged by its own confidence and by ODIN. beta and ODIN's temperature and step are chosen by
-AUROC on two classes held out of the training rows, for the GANs once, with the joint GAN: no
-outlier of a test set is seen before the test. ``--seen`` names the set whose first half (or
-training part, where it has one) supplies the known outliers; its other half is tested too.
+confidence loss with known outliers ("explicit"), with an original GAN that learns beside the
+net or, as in the paper, has learned before, with the joint GAN, with the joint GAN and the
+pull-away term, and the K + 1 class net with known outliers. Each is judged by its own
+confidence and by ODIN, and by how many outliers it is sure of with more than .9 (figure 2, for
+which there is ``--net simple_cnn``). beta and ODIN's temperature and step are chosen by AUROC
+on two classes held out of the training rows, for the GANs once, with the joint GAN: no outlier
+of a test set is seen before the test. ``--seen`` names the set whose first half (or training
+part, where it has one) supplies the known outliers; its other half is tested too. Table 3's
+temperature is fitted on 1,000 images that nothing else sees. ``colour``: the same of CIFAR-10.
 
-    python examples/papers/lee.py toys
-    python examples/papers/lee.py collapse --epochs 10 --lr 1e-3 --seeds 3
-    python examples/papers/lee.py images --in mnist --rows 2000 --epochs 4 --channels 16 \\
+    python examples/papers/lee.py figure-1
+    python examples/papers/lee.py figure-3
+    python examples/papers/lee.py collapse --beta 1.0
+    python examples/papers/lee.py images --rows 2000 --epochs 4 --channels 16 \\
         --test-rows 1000 --lr 1e-3
 
-The paper's run is ``lee.py images --in cifar10 --net vgg13``, with the defaults.
+The paper's run is that of ``lee_gpu.py``.
 """
 
+import copy
 import warnings
 from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
+from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from lab import Store, both, chosen, images, parser, sectors, test_images, timed, toy_network
+import lab
+from lab import Experiment
 from peers import rescored
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, UniformOutliers
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
 from sklearn_ood.model_selection import LeaveClassesOut
+from sklearn_ood.nets._heads import fit_temperature
 
 OOD = -1
 MEANS = np.array([[-5.0, 0.0], [5.0, 0.0]])
-TOY_NET = {"module": toy_network, "beta": 1.0, "ood_label": OOD}
+TOY_NET = {"module": lab.toy_network, "beta": 1.0, "outliers": "given", "ood_label": OOD}
 # A learning rate that leaves the net as it is.
 FIXED = 1e-12
-METHODS = ("cross entropy", "explicit", "original GAN", "joint GAN", "joint GAN + PT", "K+1")
+GANS = {
+    "original GAN": GANOutliers(guided=False),
+    "joint GAN": GANOutliers(),
+    "joint GAN + PT": GANOutliers(pull_away=1.0),
+}
+PRETRAINED = "original GAN, pre-trained"
+CONFIDENT, BESIDE = ("confident",), ("original GAN", "joint GAN")
+METHODS = ("cross entropy", "explicit", PRETRAINED, *GANS, "K+1")
+SURE = np.log(0.9)
+BOXES = {f"100 outliers of [-{box}, {box}]^2": box for box in (50, 20)}
+SMALL_BOX, NORMS = ("box [-10, 10]^2",), ("no batch norm", "batch norm")
+DEEP = {"net": "8 conv, 3 dense"}
+PLANE, EPOCHS = {"net": "500-500", "beta": 1.0, "sigma": 1.0}, "--epochs 100"
+OUTSIDE = {"mnist": ("notmnist", "omniglot"), "cifar10": ("tinyimagenet", "notmnist")}
+IMAGES = """--net small_cnn --rows --test-rows --epochs 100 --batch-size 64 --lr 2e-4
+    --channels 128"""
 BETAS = (0.1, 1.0)
 TEMPERATURES = (1.0, 1000.0)
 STEPS = (0.0, 1e-3, 1e-2)
 
 
+def simple_cnn(n_features, n_outputs):
+    """Figure 2's: two 5 x 5 convolutions of 128 and 256, pooled by 2, three dense layers."""
+    channels = 1 if n_features == 784 else 3
+    size = n_features // channels // 16
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 128, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(128, 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(256 * size, 128), nn.ReLU()),
+        *(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, n_outputs)),
+    )
+
+
+NETS = {"simple_cnn": simple_cnn}
+
+
+def toy(X, y, epochs, batch_size, seed, **settings):
+    """A net that learns the plane, and given outliers."""
+    training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
+    return ConfidentClassifier(**TOY_NET | training | settings).fit(X, y)
+
+
 def confident(box, seed, epochs):
     """A net that learns 100 outliers of a box."""
     X, y = make_two_gaussians(1000, outliers="box", n_outliers=100, box=box, random_state=seed)
-    classifier = ConfidentClassifier(
-        outliers="given", max_epochs=epochs, batch_size=128, random_state=seed, **TOY_NET
-    )
-    return classifier.fit(X, y)
+    return toy(X, y, epochs, 128, seed)
 
 
-def figure_1(box, seed, epochs):
+@Experiment("figure 1", BOXES, CONFIDENT, 5, EPOCHS, PLANE | {"batch_size": 128})
+def figure_1(args, data, seed, method):
     """Shares of points that are answered with more than .95."""
-    classifier = confident(box, seed, epochs)
+    classifier = confident(BOXES[data], seed, args.epochs)
     X, y = make_two_gaussians(2000, outliers="box", n_outliers=20_000, random_state=1000 + seed)
     sure = np.exp(classifier.score_samples(X)) > 0.95
     inside = y != OOD
@@ -77,39 +120,29 @@ def figure_1(box, seed, epochs):
     }
 
 
-def pretrained(seed):
-    """The net of figure 3, taught with the box [-10, 10]^2: half the scale of our toy."""
+def generated(guided, seed, epochs):
+    """2,000 samples of a GAN that learns beside a fixed net, and the data.
+
+    The net was taught with the box [-10, 10]^2: all is half the scale of our toy.
+    """
     X, y = make_two_gaussians(
         4000, sigma=2.0, outliers="box", box=20.0, n_outliers=4000, random_state=seed
     )
-    classifier = ConfidentClassifier(
-        outliers="given", max_epochs=20, batch_size=400, random_state=seed, **TOY_NET
-    )
-    return classifier.fit(X / 2, y), X[y != OOD] / 2, y[y != OOD]
+    taught, inside = toy(X / 2, y, 20, 400, seed), y != OOD
+    X, y, gan = X[inside] / 2, y[inside], GANOutliers(guided=guided, lr=2e-3)
+    beside = toy(X, y, epochs, 400, seed, outliers=gan, lr=FIXED, module=taught.net_.module_)
+    return beside.sample_outliers(2000, random_state=seed), X, y
 
 
-def generated(guided, seed, epochs):
-    """2,000 samples of a GAN that learns beside the fixed net, and the data."""
-    taught, X, y = pretrained(seed)
-    gan = ConfidentClassifier(
-        outliers=GANOutliers(guided=guided, lr=2e-3),
-        lr=FIXED,
-        max_epochs=epochs,
-        batch_size=400,
-        random_state=seed,
-        **TOY_NET | {"module": taught.net_.module_},
-    )
-    return gan.fit(X, y).sample_outliers(2000, random_state=seed), X, y
-
-
-def figure_3(guided, seed, epochs):
+@Experiment("figure 3", SMALL_BOX, BESIDE, 5, EPOCHS, PLANE | {"batch_size": 400})
+def figure_3(args, data, seed, method):
     """Where a GAN's samples are: shares by distance, and the sectors that they reach."""
-    samples, _, _ = generated(guided, seed, epochs)
+    samples, _, _ = generated(method == "joint GAN", seed, args.epochs)
     radius = np.hypot(*(samples[:, None] - MEANS).transpose(2, 0, 1))
     nearest, distance = radius.argmin(axis=1), radius.min(axis=1)
     ring = (distance > 3) & (distance <= 5)
     reached = [
-        len(np.unique(sectors(samples[ring & (nearest == k)] - mean)))
+        len(np.unique(lab.sectors(samples[ring & (nearest == k)] - mean)))
         for k, mean in enumerate(MEANS)
     ]
     return {
@@ -120,41 +153,23 @@ def figure_3(guided, seed, epochs):
     }
 
 
-def toys(args):
-    """Figures 1 and 3, every seed."""
-    store = Store("lee", args.results)
-    keys = {"epochs": args.epochs, "net": "500-500", "beta": 1.0, "sigma": 1.0}
-    for seed in range(args.seeds):
-        for box in (50, 20):
-            data = f"100 outliers of [-{box}, {box}]^2"
-            compute = partial(figure_1, box, seed, args.epochs)
-            store.run(compute, "figure 1", data, "confident", seed, batch_size=128, **keys)
-        for guided, method in ((False, "original GAN"), (True, "joint GAN")):
-            compute = partial(figure_3, guided, seed, args.epochs)
-            data = "box [-10, 10]^2"
-            store.run(compute, "figure 3", data, method, seed, batch_size=400, **keys)
-
-
-def deep_network(batch_norm):
+def deep_network(n_features, n_outputs, batch_norm):
     """Eight convolutions and three dense layers, as VGG13 is made, for images of 16 x 16."""
-
-    def network(n_features, n_outputs):
-        layers = []
-        for narrow, wide in pairwise((1, 16, 32, 64, 64)):
-            for before in (narrow, wide):
-                conv = nn.Conv2d(before, wide, 3, padding=1)
-                nn.init.kaiming_normal_(conv.weight, mode="fan_out")
-                layers += [conv, *[nn.BatchNorm2d(wide)] * batch_norm, nn.ReLU()]
-            layers += [nn.MaxPool2d(2)]
-        layers += [nn.Flatten()]
-        for _ in range(2):
-            layers += [nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5)]
-        return nn.Sequential(*layers, nn.Linear(64, n_outputs))
-
-    return network
+    layers = []
+    for narrow, wide in pairwise((1, 16, 32, 64, 64)):
+        for before in (narrow, wide):
+            conv = nn.Conv2d(before, wide, 3, padding=1)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+            layers += [conv, *[nn.BatchNorm2d(wide)] * batch_norm, nn.ReLU()]
+        layers += [nn.MaxPool2d(2)]
+    layers += [nn.Flatten()]
+    for _ in range(2):
+        layers += [nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(64, n_outputs))
 
 
-def collapse(beta, batch_norm, lr, seed, epochs):
+@Experiment("collapse", NORMS, CONFIDENT, 3, "--beta 0.1 --epochs 10 --lr 1e-3", DEEP)
+def collapse(args, data, seed, method):
     """A net that knows the digits and noise, then taught outliers that are digits, too.
 
     So it is for a joint net whose generator has, within an epoch, learned to imitate.
@@ -162,16 +177,17 @@ def collapse(beta, batch_norm, lr, seed, epochs):
     X, y = load_digits(return_X_y=True)
     X = np.kron(X.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype(np.float32)
     train, fresh = np.arange(len(X)) % 4 > 0, np.arange(len(X)) % 4 == 0
-    shared = {"beta": beta, "lr": lr, "random_state": seed}
+    shared = {"beta": args.beta, "lr": args.lr, "random_state": seed}
     noise = UniformOutliers(margin=0)
-    before = ConfidentClassifier(
-        deep_network(batch_norm), outliers=noise, max_epochs=epochs, **shared
-    ).fit(X[train], y[train])
+    network = partial(deep_network, batch_norm=data == "batch norm")
+    before = ConfidentClassifier(network, outliers=noise, max_epochs=args.epochs, **shared)
+    before.fit(X[train], y[train])
+    after = ConfidentClassifier(
+        before.net_.module_, outliers=imitations, max_epochs=5, **shared
+    )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        after = ConfidentClassifier(
-            before.net_.module_, outliers=imitations, max_epochs=5, **shared
-        ).fit(X[train], y[train])
+        after.fit(X[train], y[train])
     return {
         "accuracy before": before.score(X[fresh], y[fresh]),
         "accuracy after": after.score(X[fresh], y[fresh]),
@@ -185,47 +201,54 @@ def imitations(X, y, n, random_state):
     return X[np.random.RandomState(random_state).randint(len(X), size=n)]
 
 
-def collapses(args):
-    """At which weights a deep net dies, with and without batch normalisation."""
-    store = Store("lee", args.results)
-    keys = {"epochs": args.epochs, "net": "8 conv, 3 dense", "lr": args.lr}
-    for seed, norm, beta in product(range(args.seeds), (False, True), (0.1, 1.0)):
-        compute = partial(collapse, beta, norm, args.lr, seed, args.epochs)
-        data = "batch norm" if norm else "no batch norm"
-        store.run(compute, "collapse", data, "confident", seed, beta=beta, **keys)
+def flat(X, data):
+    """Rows of images as the set that is taught has them: in one channel or three."""
+    X = np.asarray(X, dtype=np.float32).reshape(len(X), -1)
+    is_grey = data == "cifar10" and X.shape[1] == 784
+    return lab.in_colour(X).reshape(len(X), -1) if is_grey else X
 
 
-def known_outliers(seen):
+def known_outliers(seen, data):
     """Rows to train on, and rows to test on."""
     if seen == "tinyimagenet":
-        rows, _ = images(seen, "test")
-        return rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    return images(seen)[0], images(seen, "test")[0]
+        return np.array_split(flat(lab.images(seen, "test")[0], data), 2)
+    return [flat(lab.images(seen, part)[0], data) for part in ("train", "test")]
 
 
-def network(method, beta, args):
+def network(args, data, seed, method, beta):
     """One way of training."""
-    gan = {"n_channels": args.channels, "lr": args.lr}
     shared = {
         "hidden_layer_sizes": (128,),
-        "input_shape": (1, 28, 28) if args.inside == "mnist" else (3, 32, 32),
+        "input_shape": lab.IMAGE if data == "mnist" else (3, 32, 32),
         "max_epochs": args.epochs,
         "batch_size": args.batch_size,
         "lr": args.lr,
         "lr_schedule": "step",
         "ood_label": OOD,
-        "random_state": args.seed,
+        "random_state": seed,
     }
+    net, outliers = NETS.get(args.net, args.net), "given"
     if method == "K+1":
-        return RejectClassifier(
-            args.net, outliers="given", beta=1.0, score_function="1-reject", **shared
-        )
-    outliers = {
-        "original GAN": GANOutliers(guided=False, **gan),
-        "joint GAN": GANOutliers(**gan),
-        "joint GAN + PT": GANOutliers(pull_away=1.0, **gan),
-    }.get(method, "given")
-    return ConfidentClassifier(args.net, beta=beta, outliers=outliers, **shared)
+        known = {"outliers": outliers, "beta": 1.0, "score_function": "1-reject"}
+        return RejectClassifier(net, **known, **shared)
+    if method in GANS:
+        outliers = clone(GANS[method]).set_params(n_channels=args.channels, lr=args.lr)
+    return ConfidentClassifier(net, beta=beta, outliers=outliers, **shared)
+
+
+def taught(X, y, args, data, seed, method, beta):
+    """The net of a method; if need be, its GAN has learned before."""
+    net = network(args, data, seed, method, beta)
+    fit = vars(args).get("fit", type(net).fit)
+    if method == PRETRAINED:
+        gan = fit(network(args, data, seed, "original GAN", beta), X, y)
+        net.outliers = partial(samples_of, gan)
+    return fit(net, X, y)
+
+
+def samples_of(gan, X, y, n, random_state):
+    """Rows that a trained GAN makes, whatever the data."""
+    return gan.sample_outliers(n, random_state=random_state)
 
 
 def scores(classifier, X, temperature=1.0, step=0.0):
@@ -234,40 +257,40 @@ def scores(classifier, X, temperature=1.0, step=0.0):
         return classifier.score_samples(X)
     if isinstance(classifier, ConfidentClassifier):
         odin = rescored(classifier, temperature=temperature, epsilon=step)
-        return odin.score_samples(X)
-    classifier.set_params(epsilon=step).temperature_ = temperature
-    found = classifier.score_samples(X)
-    classifier.set_params(epsilon=0.0).temperature_ = 1.0
-    return found
+    else:
+        odin = copy.copy(classifier).set_params(epsilon=step)
+        odin.temperature_ = temperature
+    return odin.score_samples(X)
 
 
-def training_rows(args):
-    """A random part of the set and as many known outliers, which only two methods read."""
-    X, y = images(args.inside)
-    chosen = np.random.RandomState(args.seed).permutation(len(X))[: args.rows]
-    outliers, _ = known_outliers(args.seen)
-    outliers = outliers[: len(chosen)]
-    rows = np.concatenate([X[chosen], outliers])
-    return rows, np.concatenate([y[chosen], np.full(len(outliers), OOD)])
+def training_rows(args, data, seed):
+    """A random part of the set and as many known outliers; then 1,000 other rows."""
+    X, y = lab.images(data)
+    order = np.random.RandomState(seed).permutation(len(X))
+    chosen, held_out = order[:-1000][: args.rows], order[-1000:]
+    outliers = known_outliers(args.seen, data)[0][: len(chosen)]
+    rows = np.concatenate([flat(X[chosen], data), outliers])
+    labels = np.concatenate([y[chosen], np.full(len(outliers), OOD)])
+    return (rows, labels), (flat(X[held_out], data), y[held_out])
 
 
-def unknown(args):
-    """Rows of every set, a random part of each."""
-    sets = {name: test_images(name)[0] for name in args.out}
-    sets[args.seen] = known_outliers(args.seen)[1]
-    order = np.random.RandomState(args.seed)
-    return {
-        name: rows[order.permutation(len(rows))[: args.test_rows]]
-        for name, rows in sets.items()
-    }
+def unknown(args, data, seed):
+    """Rows of every set, a random part of each, and noise."""
+    sets = {name: flat(lab.test_images(name)[0], data) for name in OUTSIDE[data]}
+    sets[args.seen] = known_outliers(args.seen, data)[1]
+    order = np.random.RandomState(seed)
+    for name, rows in sets.items():
+        sets[name] = rows[order.permutation(len(rows))[: args.test_rows]]
+    shape = sets[args.seen].shape
+    sets["gaussian noise"] = order.normal(0.5, 1.0, size=shape).clip(0, 1).astype(np.float32)
+    sets["uniform noise"] = order.uniform(size=shape).astype(np.float32)
+    return sets
 
 
-def choose(method, args):
+def choice(args, data, seed, method):
     """beta, temperature and step with which two classes, held out of training, rank lowest."""
-    X, y = training_rows(args)
-    held_out = LeaveClassesOut(
-        n_out=2, n_splits=1, test_size=0.1, ood_label=OOD, random_state=args.seed
-    )
+    X, y = training_rows(args, data, seed)[0]
+    held_out = LeaveClassesOut(2, 1, test_size=0.1, ood_label=OOD, random_state=seed)
     train, judged = next(held_out.split(X, y))
     inside = np.isin(y[judged], y[train])
 
@@ -275,66 +298,55 @@ def choose(method, args):
         return auroc(inside, scores(classifier, X[judged], *odin))
 
     betas = {"cross entropy": (0.0,), "K+1": (1.0,)}.get(method, BETAS)
-    fitted = {beta: network(method, beta, args).fit(X[train], y[train]) for beta in betas}
+    run = partial(taught, X[train], y[train], args, data, seed, method)
+    fitted = {beta: run(beta) for beta in betas}
     beta = max(betas, key=lambda beta: area(fitted[beta]))
     odin = max(product(TEMPERATURES, STEPS), key=lambda pair: area(fitted[beta], *pair))
     return {"beta": beta, "temperature": odin[0], "step": odin[1]}
 
 
-def judged(classifier, X, y, sets, odin):
-    """Accuracy, calibration, and every set of outliers by the net's confidence and by ODIN."""
-    probabilities = classifier.predict_proba(X)
-    answers = classifier.classes_[probabilities.argmax(axis=1)]
-    ece = expected_calibration_error(y, answers, probabilities.max(axis=1), n_bins=20)
-    metrics = {"accuracy": (answers == y).mean(), "ece": ece}
-    for detector, settings in (("baseline", ()), ("ODIN", odin)):
-        inside = scores(classifier, X, *settings)
+def calibration_error(log_proba, y, classes):
+    """Expected calibration error of the answers, 20 bins."""
+    best = log_proba.argmax(axis=1)
+    sure = np.exp(log_proba.max(axis=1))
+    return expected_calibration_error(y, classes[best], sure, n_bins=20)
+
+
+@Experiment("images", ("mnist",), METHODS, options=IMAGES + " --seen fashion_mnist")
+@Experiment("images", ("cifar10",), METHODS, options=IMAGES + " --seen mnist", part="colour")
+def images(args, data, seed, method):
+    """One way of training on test images, by the net's own confidence and by ODIN."""
+    like = "joint GAN" if "GAN" in method else method
+    where = {"experiment": "images, choice", "data": data, "seed": seed} | args.recorded
+    args.store.run(partial(choice, args, data, seed, like), method=like, **where)
+    best = args.store.find(**where)[like]
+    train, (X, y) = training_rows(args, data, seed)
+    run = partial(taught, *train, args, data, seed, method, best["beta"])
+    classifier, seconds = lab.timed(run)
+    classes = classifier.classes_
+    temperature = fit_temperature(classifier.predict_log_proba(X), np.searchsorted(classes, y))
+    X, y = (part[: args.test_rows] for part in lab.images(data, "test"))
+    X, sets = flat(X, data), unknown(args, data, seed)
+    log_proba = classifier.predict_log_proba(X)
+    cooled = log_softmax(log_proba / temperature, axis=1)
+    metrics = best | {
+        "accuracy": classifier.score(X, y),
+        "ece": calibration_error(log_proba, y, classes),
+        "ece, temperature": calibration_error(cooled, y, classes),
+        "spread": log_proba.std(axis=0).max(),  # near zero where the net has died
+        "seconds": seconds,
+    }
+    for detector, odin in (("baseline", ()), ("ODIN", (best["temperature"], best["step"]))):
+        inside = scores(classifier, X, *odin)
         for name, rows in sets.items():
-            report = ood_report(*both(inside, scores(classifier, rows, *settings)))
+            outside = scores(classifier, rows, *odin)
+            report = ood_report(*lab.both(inside, outside))
             metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
+            if not odin:
+                metrics["sure of the known"] = (inside > SURE).mean()
+                metrics[f"sure of {name}"] = (outside > SURE).mean()
     return metrics
 
 
-def judge(method, best, args):
-    """One way of training on test images."""
-    classifier = network(method, best["beta"], args)
-    _, seconds = timed(lambda: classifier.fit(*training_rows(args)))
-    X, y = (part[: args.test_rows] for part in images(args.inside, "test"))
-    odin = best["temperature"], best["step"]
-    return best | judged(classifier, X, y, unknown(args), odin) | {"seconds": seconds}
-
-
-def image_tables(args):
-    """Every way of training, its settings chosen first."""
-    gray = args.inside == "mnist"
-    args.seen = args.seen or ("fashion_mnist" if gray else "tinyimagenet")
-    args.out = args.out or (["notmnist", "omniglot"] if gray else ["tinyimagenet"])
-    store = Store("lee", args.results)
-    keys = ("net", "rows", "test_rows", "epochs", "batch_size", "lr", "channels", "seen")
-    settings = chosen(args, *keys)
-    for method in args.methods:
-        like = "joint GAN" if "GAN" in method else method
-        where = "images, choice", args.inside, like, args.seed
-        store.run(partial(choose, like, args), *where, **settings)
-        best = store.numbers(like, "images, choice", args.inside, args.seed, **settings)
-        compute = partial(judge, method, best, args)
-        store.run(compute, "images", args.inside, method, args.seed, **settings)
-
-
-PARTS = {"toys": toys, "collapse": collapses, "images": image_tables}
-OPTIONS = """
-    --epochs 100 --seeds 5 --net small_cnn --rows --test-rows --batch-size 64 --lr 2e-4
-    --channels 128 --seed 0 --seen"""
-
-
-def main():
-    cli = parser(__doc__, "lee", OPTIONS, PARTS)
-    cli.add_argument("--in", dest="inside", default="mnist", choices=("mnist", "cifar10"))
-    cli.add_argument("--out", nargs="+", help="names of test outliers")
-    cli.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    args = cli.parse_args()
-    PARTS[args.part](args)
-
-
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "lee")

@@ -1,4 +1,4 @@
-"""How the default members for tables were chosen: nothing here sees a test outlier.
+"""How the default members were chosen: nothing here sees a test outlier.
 
 A random part of each table trains. Rows held out are known; those of classes held out are
 unknown; and so are rows held out that were corrupted:
@@ -11,29 +11,41 @@ unknown; and so are rows held out that were corrupted:
 
 Every candidate combines the same fitted members, read at their best class; a number says how
 often the evidence of one counts. With several classes (``classes``) tables of
-``selective_tables.py`` teach, with one (``one``) the normal rows of ADBench's tables, whose
+``mixed_tables.py`` teach, with one (``one``) the normal rows of ADBench's tables, whose
 anomalies nobody sees. ``inner`` leaves classes out of the training rows of the first three
-splits of ``combined.py whole``, two splits of each.
+splits of ``combined.py whole``, two splits of each. For the members of images (``selection``)
+three digits are left out of 30,000 training images of MNIST, twice.
 
     python examples/papers/member_selection.py classes
-    python examples/papers/member_selection.py one
-    python examples/papers/member_selection.py inner
+    python examples/papers/member_selection.py selection    # about ten minutes on two cores
 """
-
-from functools import partial
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
-from lab import CLASS_TABLES, Store, parser
-from selective_tables import CLASSES, MIXED, TWO_CLASSES, frame
-from sklearn_ood import CombinedClassifier, NeighborDistance, TableDensity, TableEncoder
+import lab
+from lab import Experiment
+from mixed_tables import KNOWN, TWO_CLASSES
+from peers import rescored
+from sklearn_ood import (
+    CombinedClassifier,
+    GenerativeClassifier,
+    NeighborDistance,
+    NetFeatures,
+    SoftmaxClassifier,
+    TableDensity,
+    TableEncoder,
+)
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import COMBINATIONS, combine
 from sklearn_ood.detectors import DistinctLocalOutlierFactor
+from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
 from sklearn_ood.model_selection import LeaveClassesOut
 
@@ -45,23 +57,37 @@ SETS = (
     "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
     "mixture + nearest_whitened + nearest_ranks + extreme + lof",
 )
-CHOSEN = {
-    "classes": "2 trees + 3 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
-    "one": "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
-}
+CHOSEN = (
+    "2 trees + 3 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
+    "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
+)
 CANDIDATES = (
     *SETS,
     *(f"trees + {each}" for each in SETS),
-    CHOSEN["classes"],
+    CHOSEN[0],
     "2 trees + 2 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
     "2 trees + 3 mixture_8 + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
     "2 trees + 3 mixture + nearest + 0.5 nearest_ranks + 0.5 extreme",
 )
+IMAGE_CANDIDATES = (
+    "confidence + conv pca + conv neighbors, angle",
+    "confidence + conv pca + conv neighbors, angle + pixel pca",
+    "confidence + conv neighbors, angle + pixel pca",
+    "confidence + conv pca + pixel pca",
+    "confidence + conv neighbors, angle",
+    "confidence + conv pca + conv neighbors",
+    "confidence + conv pca + pixel neighbors",
+    "confidence + conv pca",
+    "energy + conv pca + conv neighbors, angle",
+    "energy + conv neighbors + hidden neighbors + pixel pca",
+)
 ONE_CLASS = (
-    *TWO_CLASSES,
+    *(*TWO_CLASSES, "breastw", "celeba", "cover"),
     *("WDBC", "cardio", "donors", "glass", "letter", "pendigits", "skin"),
 )
-MAX_TEST_ROWS = 600
+MAX_TEST_ROWS, ROWS = 600, {"options": "--rows 2000", "seeds": 2}
+# Of all images, those that calibrate or that members learn from, and those that judge.
+CALIBRATING, LEARNED, JUDGED = 0.1, 0.6, 0.23
 
 
 def encoded(*steps):
@@ -85,21 +111,13 @@ def corrupted(kind, X, y, rows, labels, rng):
     """Rows, each corrupted in one way with the help of the training rows X, y."""
     n, d = rows.shape
     each, cells = np.arange(n), rows.to_numpy(dtype=object, copy=True)
-    numbers = [
-        j for j, dtype in enumerate(X.dtypes) if dtype.kind in "fiu" and X.iloc[:, j].std() > 0
-    ]
+    spread = X.std(numeric_only=True)
     if kind in ("shifted", "unit"):
-        if not numbers:
-            return None
-        chosen = rng.choice(numbers, n)
-        values, spread = cells[each, chosen].astype(float), X.std(numeric_only=True)
-        by = (
-            [spread[X.columns[j]] for j in chosen]
-            * rng.choice([-1, 1], n)
-            * rng.uniform(3, 6, n)
-        )
-        new = values + by if kind == "shifted" else values * rng.choice([1e-3, 1e3], n)
-        cells[each, chosen] = new
+        chosen = rng.choice(X.columns.get_indexer(spread.index[spread > 0]), n)
+        by = rng.choice([-1, 1], n) * rng.uniform(3, 6, n) * spread[X.columns[chosen]]
+        factor = rng.choice([1e-3, 1e3], n) if kind == "unit" else 1
+        values = cells[each, chosen].astype(float) * factor
+        cells[each, chosen] = values + by.to_numpy() * (kind == "shifted")
     elif kind == "missing":
         cells[rng.random((n, d)) < 1 / 3] = None
     else:
@@ -109,97 +127,127 @@ def corrupted(kind, X, y, rows, labels, rng):
             replaced[each[:, None], rng.random((n, d)).argsort(axis=1)[:, :2]] = True
         else:
             replaced = rng.random((n, d)) < 0.5
-            allowed = labels[:, None] != y
-            other = (rng.random((n, len(X))) * allowed).argmax(axis=1)
+            other = (rng.random((n, len(X))) * (labels[:, None] != y)).argmax(axis=1)
         cells[replaced] = X.to_numpy(dtype=object)[other][replaced]
     types = {name: float if dtype.kind in "iu" else dtype for name, dtype in X.dtypes.items()}
     return pd.DataFrame(cells, columns=X.columns).astype(types)
 
 
-def judged(detector, known, unknown, chosen):
-    """AUROC of every candidate by what is unknown."""
-    log_p = detector.member_score_samples(known)
-    places = {name: j for j, name in enumerate(detector.members_)}
+def weighted(candidate):
+    """Members of a candidate by name, and how often each counts."""
     found = {}
-    for kind, rows in unknown.items():
-        both = np.vstack([log_p, detector.member_score_samples(rows)])
-        is_in = np.arange(len(both)) < len(known)
-        for candidate in (*CANDIDATES, *places):
-            pairs = [each.rpartition(" ") for each in candidate.split(" + ")]
-            weights, names = (
-                [float(each[0] or 1) for each in pairs],
-                [each[2] for each in pairs],
-            )
-            if not places.keys() >= set(names):
-                continue
-            columns = both[:, [places[name] for name in names]]
-            for method in COMBINATIONS if candidate == chosen else ("fisher",):
-                score = -combine(columns, method, np.array(weights))
-                found.setdefault(f"{candidate}, {method}", {})[kind] = auroc(is_in, score)
+    for part in candidate.split(" + "):
+        weight, _, name = part.partition(" ")
+        found |= {name: float(weight)} if weight[0].isdigit() else {part: 1.0}
     return found
 
 
-def at_random(X, y, seed, rng, args):
+def pooled(log_p, names, candidate, method="fisher"):
+    """The evidence of a candidate; ``log_p`` is of the members with these names."""
+    weights = weighted(candidate)
+    columns = log_p[:, [names.index(name) for name in weights]]
+    return -combine(columns, method, np.array([*weights.values()]))
+
+
+def judged(detector, known, unknown, chosen):
+    """AUROC of every candidate by what is unknown."""
+    inside, names, found = detector.member_score_samples(known), [*detector.members_], {}
+    for kind, rows in unknown.items():
+        is_in, log_p = lab.both(inside, detector.member_score_samples(rows))
+        for candidate in (*CANDIDATES, *names):
+            if weighted(candidate).keys() <= set(names):
+                for method in COMBINATIONS if candidate == chosen else ("fisher",):
+                    area = auroc(is_in, pooled(log_p, names, candidate, method))
+                    found.setdefault(f"{candidate}, {method}", {})[kind] = area
+    return found
+
+
+def at_random(X, y, n_rows, seed, rng):
     """Rows that train, and others, those of classes left out among them."""
     classes = rng.permutation(pd.unique(y))
     n_out = round(0.3 * len(classes)) if len(classes) > 2 else 0
     order = rng.permutation(len(X))
     is_out = np.isin(y[order], classes[:n_out])
     outside, inside = order[is_out], order[~is_out]
-    n_train = min(args.rows, 4 * len(inside) // 5)
+    n_train = min(n_rows, 4 * len(inside) // 5)
     return inside[:n_train], np.append(inside[n_train:], outside)
 
 
-def within(X, y, seed, rng, args):
+def within(X, y, n_rows, seed, rng):
     """The same within the training rows of a split of ``combined.py whole``."""
-    taught, _ = list(LeaveClassesOut(0.3, 5, random_state=0).split(X, y))[seed // 2]
-    inner = LeaveClassesOut(0.3, 2, random_state=1 + seed // 2)
-    train, rest = list(inner.split(X.iloc[taught], y[taught]))[seed % 2]
-    return rng.permutation(taught[train]), rng.permutation(taught[rest])
+    taught, _ = lab.left_out(y, seed // 2)
+    splits = LeaveClassesOut(0.3, 2, random_state=1 + seed // 2).split(taught, y[taught])
+    return [rng.permutation(taught[part]) for part in list(splits)[seed % 2]]
 
 
-def run(part, name, seed, args):
-    """One random part of a table."""
-    X, y = frame(name)
-    rng = np.random.default_rng(seed)
-    if part == "one":
+# What is on record without the word "weighted" is of the default before.
+@Experiment("classes, weighted", KNOWN, **ROWS)
+@Experiment("one, weighted", ONE_CLASS, **ROWS, part="one")
+@Experiment("inner, weighted", lab.CLASS_TABLES, **ROWS, part="inner")
+def classes(args, name, seed):
+    """Candidates on rows of a table that do not train, as they are and corrupted."""
+    (X, y), rng, is_one = lab.frame(name), np.random.default_rng(seed), args.part == "one"
+    if is_one:
         X, y = X[y == 0], np.zeros((y == 0).sum())
-    divide = within if part == "inner" else at_random
-    train, rest = divide(X, y, seed, rng, args)
+    divide = within if args.part == "inner" else at_random
+    train, rest = divide(X, y, args.rows, seed, rng)
     is_known = np.isin(y[rest], y[train])
     test, outside = rest[is_known][:MAX_TEST_ROWS], rest[~is_known][:MAX_TEST_ROWS]
-    X_train, y_train = X.iloc[train], y[train]
-    members = [each for each in MEMBERS.items() if part != "one" or each[0] != "trees"]
+    taught = X.iloc[train], y[train]
+    members = [each for each in MEMBERS.items() if not is_one or each[0] != "trees"]
     nobody = DummyClassifier()  # no member asks for the class
     detector = CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
-    detector.fit(X_train, y_train)
-    kinds = KINDS if part != "one" else [kind for kind in KINDS if kind != "other class"]
-    unknown = {
-        kind: corrupted(kind, X_train, y_train, X.iloc[test], y[test], rng) for kind in kinds
-    }
-    unknown = {kind: rows for kind, rows in unknown.items() if rows is not None}
+    detector.fit(*taught)
+    kinds = [kind for kind in KINDS if kind != "other class" or not is_one]
+    if not taught[0].select_dtypes("number").shape[1]:
+        kinds = [kind for kind in kinds if kind not in ("shifted", "unit")]
+    unknown = {kind: corrupted(kind, *taught, X.iloc[test], y[test], rng) for kind in kinds}
     if len(outside):
         unknown["classes"] = X.iloc[outside]
-    chosen = CHOSEN["one" if part == "one" else "classes"]
-    return judged(detector, X.iloc[test], unknown, chosen)
+    return judged(detector, X.iloc[test], unknown, CHOSEN[is_one])
 
 
-def main():
-    cli = parser(__doc__, "member_selection")
-    cli.add_argument("part", choices=("classes", "one", "inner"))
-    cli.add_argument("--data", nargs="+")
-    cli.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    cli.add_argument("--rows", type=int, default=2000, help="at most, to teach")
-    args = cli.parse_args()
-    tables = {"one": ONE_CLASS, "inner": CLASS_TABLES}
-    names = args.data or tables.get(args.part, MIXED + CLASSES + TWO_CLASSES)
-    store = Store("member_selection", args.results)
-    for seed in args.seeds:
-        for name in names:
-            compute = partial(run, args.part, name, seed, args)
-            # What is on record without this word is of the default before.
-            store.run(compute, f"{args.part}, weighted", name, seed=seed, rows=args.rows)
+def image_members(net):
+    """Everything that a candidate for images may consist of; ``net`` is trained."""
+    conv, hidden = (
+        NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("conv", "hidden")
+    )
+    nearest = NeighborDistance(max_samples=10_000, random_state=0)
+    # A generative classifier that needs no calibration of its own.
+    pca = GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
+    return {
+        "energy": rescored(net, score_function="energy"),
+        "conv pca": make_pipeline(conv, pca),
+        "conv neighbors": make_pipeline(conv, nearest),
+        "conv neighbors, angle": make_pipeline(conv, Normalizer(), nearest),
+        "hidden neighbors": make_pipeline(hidden, nearest),
+        "pixel pca": pca,
+        "pixel neighbors": nearest,
+    }
+
+
+@Experiment("selection", ("mnist",), seeds=2, effort="--rows 30000", page="combined")
+def selection(args, name, seed):
+    """One split of the images; the members learn and are calibrated on different rows."""
+    X, y = lab.some_images(lab.images(name), args.rows, 7)
+    learn, judge = list(LeaveClassesOut(0.3, 2, random_state=5).split(X, y))[seed]
+    calibrate, learn = np.split(learn[: int(LEARNED * len(X))], [int(CALIBRATING * len(X))])
+    judge = judge[: int(JUDGED * len(X))]
+    net = SoftmaxClassifier(
+        input_shape=lab.IMAGE, max_epochs=5, lr_schedule="cosine", random_state=seed
+    ).fit(X[learn], y[learn])
+    members = [("confidence", "classifier")]
+    for label, member in image_members(net).items():
+        members.append((label, FrozenEstimator(clone(member).fit(X[learn], y[learn]))))
+    detector = CombinedClassifier(FrozenEstimator(net), members, input_shape=lab.IMAGE)
+    detector.fit(X[calibrate], y[calibrate])
+    log_p, names = detector.member_score_samples(X[judge]), [*detector.members_]
+    inside, answers = np.isin(y[judge], y[learn]), detector.predict(X[judge])
+    return {
+        each: lab.measured(inside, pooled(log_p, names, each), y[judge], answers)
+        for each in (*IMAGE_CANDIDATES, *names)
+    }
 
 
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "member_selection")

@@ -1,9 +1,9 @@
 """Scores on networks that someone else has trained, and the default combination of them.
 
-    python examples/papers/networks.py selection NETWORKS   # how its members were chosen
-    python examples/papers/networks.py judged NETWORKS      # ten minutes a network, or more
+    python examples/papers/networks.py selection --networks FOLDER   # how members were chosen
+    python examples/papers/networks.py judged --networks FOLDER      # ten minutes a network
 
-``NETWORKS`` is a folder with the files ``NAMES``, which are networks for 32 x 32 images of all
+``FOLDER`` has the files ``NAMES``, which are networks for 32 x 32 images of all
 or some classes of CIFAR-10, and ``models.py``, whose ``load(file)`` reads one. Half of the test
 images of CIFAR-10, labelled, teach all scores; the other half, and sets of outliers, judge. A
 network runs once over every image: the rest works on rows of its features, with the pixels
@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from lab import Store, kept, measured, parser, some_rows, test_images
+from lab import Experiment, both, in_colour, kept, main, measured, some_rows, test_images
 from sklearn_ood import CombinedClassifier, GenerativeClassifier, NetFeatures, SoftmaxClassifier
 from sklearn_ood.detectors import last_linear, scores_of_network
 from sklearn_ood.generators import PCAGenerator
@@ -36,6 +36,7 @@ NAMES = {
 IMAGE, N_PIXELS, LEVEL = (3, 32, 32), 3 * 32 * 32, 0.1
 KNOWN, UNSEEN, SHARES = "known", "unseen classes", (0.0005, 0.01, 0.05)
 N_OUTLIERS, N_NOISE, N_CORRUPTED = 1000, 500, 300
+GREY = ("mnist", "notmnist", "fashion_mnist")
 DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
 BY_CAUCHY, BY_FISHER = ", cauchy", ", fisher"
 MEMBERS = (
@@ -64,22 +65,13 @@ class Head(nn.Module):
         return self.layer(rows[:, : self.layer.in_features])
 
 
-def in_colour(grey):
-    """Grey 28 x 28 images as three equal channels, with a black border."""
-    padded = np.pad(grey.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
-    return np.repeat(padded[:, None], 3, axis=1)
-
-
 def outliers():
     """Sets of outliers, near and far, by name."""
     rng = np.random.RandomState(0)
     grey = rng.random_sample((N_NOISE, 1, 1, 1))
     return {
         "tinyimagenet": some_rows(*test_images("tinyimagenet"), N_OUTLIERS)[0],
-        **{
-            name: in_colour(some_rows(*test_images(name), N_OUTLIERS)[0])
-            for name in ("mnist", "notmnist", "fashion_mnist")
-        },
+        **{name: in_colour(some_rows(*test_images(name), N_OUTLIERS)[0]) for name in GREY},
         "uniform noise": rng.random_sample((N_NOISE, *IMAGE)),
         "normal noise": rng.normal(0.5, 0.2, size=(N_NOISE, *IMAGE)).clip(0, 1),
         "grey": np.broadcast_to(grey, (N_NOISE, *IMAGE)),
@@ -148,32 +140,27 @@ def recombined(model, candidate, X, y):
     names, method = candidate.split(", ")
     some = [(name, FrozenEstimator(model.members_[name])) for name in names.split(" + ")]
     calibrating = model.calibration_indices_
-    other = CombinedClassifier(
-        FrozenEstimator(model.classifier_), some, method=method, random_state=0
-    )
+    classifier = FrozenEstimator(model.classifier_)
+    other = CombinedClassifier(classifier, some, method=method, random_state=0)
     return other.fit(X[calibrating], y[calibrating])
 
 
-def judged(inside, sets):
-    """AUROC and TNR at 95 % TPR of the known rows' scores against each set of outliers."""
-    found = {}
-    for name, values in sets.items():
-        is_in = np.arange(len(inside) + len(values)) < len(inside)
-        found[name] = measured(is_in, np.append(inside, values))
-    return found
-
-
-def both_halves(rows):
+def halves(rows):
+    """What teaches, and what judges."""
     return np.array_split(rows, 2)
 
 
-def select(name, args, held_out):
+@Experiment("selection, {data}", NAMES, seeds=5, effort="--networks networks")
+def selection(args, name, seed):
     """Candidates on one choice of held-out classes, which the scores know nothing of."""
     rows, codes, (weight, bias) = look(name, args)
-    X, y = both_halves(rows[KNOWN])[0], both_halves(codes)[0]
+    held_out = held_out_classes(len(bias), seed)
+    if held_out is None:
+        return {}
+    X, y = halves(rows[KNOWN])[0], halves(codes)[0]
     held = np.isin(y, held_out)
     sets = {k: v for k, v in rows.items() if len(v) == N_CORRUPTED}
-    sets["held-out classes"] = X[held] if held.any() else both_halves(rows[UNSEEN])[0]
+    sets["held-out classes"] = X[held] if held.any() else halves(rows[UNSEEN])[0]
     taught = np.setdiff1d(np.arange(len(bias)), held_out)
     X, y = X[~held], np.searchsorted(taught, y[~held])
     learn, judge = np.split(np.random.RandomState(0).permutation(len(X)), [4 * len(X) // 5])
@@ -185,18 +172,19 @@ def select(name, args, held_out):
     return compared(models, model, X[judge], y[judge], sets)
 
 
-def judge(name, args):
+@Experiment("judged, {data}", NAMES, effort="--networks networks")
+def judged(args, name, seed):
     """All single scores, the default and its confidence, on other images and outliers."""
     rows, codes, linear = look(name, args)
-    (X, X_test), (y, y_test) = both_halves(rows[KNOWN]), both_halves(codes)
+    (X, X_test), (y, y_test) = halves(rows[KNOWN]), halves(codes)
     sets = {k: v for k, v in rows.items() if len(v) != N_CORRUPTED and k != KNOWN}
     if UNSEEN in sets:
-        sets[UNSEEN] = both_halves(sets[UNSEEN])[1]
+        sets[UNSEEN] = halves(sets[UNSEEN])[1]
     model = fitted(X, y, linear, DEFAULT.split(" + "))
     single = {k: each.fit(X, y) for k, each in members(linear).items()}
     fisher = {"combined by Fisher": recombined(model, DEFAULT + BY_FISHER, X, y)}
     found = compared({"combined": model} | fisher | single, model, X_test, y_test, sets)
-    found[KNOWN]["combined"] |= {
+    found[KNOWN, "combined"] |= {
         "accuracy": model.score(X_test, y_test),
         "refused": (model.p_values(X_test) <= LEVEL).mean(),
     }
@@ -205,29 +193,26 @@ def judge(name, args):
 
 def compared(models, classifier, X, y, sets):
     """By set of outliers how well each model tells them; by known rows alone its own errors."""
-    answers, found = classifier.predict(X), {}
+    answers, ranks, found = classifier.predict(X), {}, {}
     for label, model in models.items():
-        inside = model.score_samples(X)
-        outside = {name: model.score_samples(rows) for name, rows in sets.items()}
-        found.setdefault(KNOWN, {})[label] = {"aurc": aurc_score(y, answers, inside)}
+        ranks[label] = model.score_samples(X)
         for share in SHARES if isinstance(model, CombinedClassifier) else ():
-            aurc = aurc_score(y, answers, model.set_params(outlier_share=share).confidence(X))
-            found[KNOWN][f"{label}: confidence, share {share}"] = {"aurc": aurc}
-        for name, metrics in judged(inside, outside).items():
-            found.setdefault(name, {})[label] = metrics
-    probability = classifier.predict_log_proba(X).max(axis=1)
-    found[KNOWN]["probability"] = {"aurc": aurc_score(y, answers, probability)}
-    return found
+            model.set_params(outlier_share=share)
+            ranks[f"{label}: confidence, share {share}"] = model.confidence(X)
+        for name, rows in sets.items():
+            found[name, label] = measured(*both(ranks[label], model.score_samples(rows)))
+    ranks["probability"] = classifier.predict_log_proba(X).max(axis=1)
+    known = {(KNOWN, k): {"aurc": aurc_score(y, answers, each)} for k, each in ranks.items()}
+    return known | found
 
 
-def held_out_classes(n_classes):
+def held_out_classes(n_classes, seed):
     """Which classes the scores do not learn: four draws, and those unknown to the network."""
+    if seed == 4:
+        return np.array([], dtype=int) if n_classes < 10 else None
     y = np.arange(20 * n_classes) % n_classes
-    for seed in range(2):
-        for train, test in LeaveClassesOut(0.3, 2, random_state=seed).split(y[:, None], y):
-            yield np.setdiff1d(y[test], y[train])
-    if n_classes < 10:
-        yield np.array([], dtype=int)
+    train, test = list(LeaveClassesOut(0.3, 2, random_state=seed // 2).split(y, y))[seed % 2]
+    return np.setdiff1d(y[test], y[train])
 
 
 def look(name, args):
@@ -235,25 +220,5 @@ def look(name, args):
     return kept(args.cache / f"{name}.joblib", partial(seen, name, args.networks))[0]
 
 
-def main():
-    cli = parser(__doc__, "networks")
-    cli.add_argument("part", choices=("selection", "judged"))
-    cli.add_argument("networks", type=Path)
-    cli.add_argument("--names", nargs="+", default=list(NAMES))
-    args = cli.parse_args()
-    store = Store("networks", args.results)
-    for name in args.names:
-        runs = [partial(judge, name, args)]
-        if args.part == "selection":
-            classes = held_out_classes(len(NAMES[name]))
-            runs = [partial(select, name, args, each) for each in classes]
-        for seed, run in enumerate(runs):
-            experiment = f"{args.part}, {name}"
-            if store.find(experiment, KNOWN, seed):
-                continue
-            for data, scores in run().items():
-                store.put(scores, experiment, data, seed)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "networks")

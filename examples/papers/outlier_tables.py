@@ -11,25 +11,27 @@ want many epochs, others are overfitted soon. So every split chooses each net's 
 max softmax's too, by AUROC on classes held out of its own training part (one inner split).
 The other settings (two layers of 256, cosine schedule, the sampler's quantile of 0.05 and
 steps of up to 20 standard deviations) are the same everywhere and were found on other inner
-splits; ``--candidates`` prints such a comparison, which no test enters.
+splits.
 
-``--defaults`` judges the classifiers as they come, beside a plain net as it comes: every
-parameter is the default.
+``defaults`` judges the classifiers as they come, beside a plain net as it comes: every
+parameter is the default. ``choice`` compares what might be the confident net's defaults, on
+classes held out of the training part.
 
-    python examples/papers/outlier_tables.py pendigits_multiclass   # and the other tables
+    python examples/papers/outlier_tables.py trials
+    python examples/papers/outlier_tables.py defaults --data dry_bean --rows 4000
+    python examples/papers/outlier_tables.py choice --data dry_bean --rows 4000
 """
 
 import tempfile
-from functools import partial
+from itertools import product
 
-import numpy as np
 from joblib import Memory
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.preprocessing import StandardScaler
 
-from lab import CLASS_TABLES, Store, measured, parser, table, timed
-from peers import ClassMixtures, detectors, score
+import lab
+from lab import Experiment
+from peers import ClassMixtures, detectors
 from sklearn_ood import (
     BoundaryOutliers,
     ConfidentClassifier,
@@ -55,8 +57,8 @@ TRIALS = {
 }
 # Overlaps the data, reaches far beyond them.
 LOOSE = BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
-NEAR = BoundaryOutliers(quantile=0.05)
-TIGHT = BoundaryOutliers(quantile=0.95)
+CANDIDATES = {"boundary": "boundary", "loose": LOOSE, "median": BoundaryOutliers(quantile=0.5)}
+SETS, DEFAULTS = ("digits", *lab.CLASS_TABLES), "outlier_defaults"
 FOLDER = tempfile.TemporaryDirectory()
 
 
@@ -78,15 +80,6 @@ def nets(seed):
     }
 
 
-def defaults(seed):
-    """What a user gets who sets nothing."""
-    return {
-        "confident": ConfidentClassifier(random_state=seed),
-        "reject": RejectClassifier(random_state=seed),
-        "max softmax": SoftmaxClassifier(random_state=seed),
-    }
-
-
 def peers(seed):
     """What one would take instead."""
     return {
@@ -95,74 +88,58 @@ def peers(seed):
     } | {key: detectors(seed)[key] for key in ("local outlier factor", "nearest row")}
 
 
-def judged(models, X, y, train, test):
-    """AUROC and TNR of each, accuracy of the nets, all fitted on standardised rows."""
-    scaler = StandardScaler().fit(X[train])
-    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
-    inside = np.isin(y[test], y[train])
-    found = {}
-    for name, model in models.items():
-        _, seconds = timed(partial(model.fit, rows, y[train]))
-        found[name] = measured(inside, score(model, queries))
-        if isinstance(model, RejectClassifier):
-            found[name]["known refused"] = (model.score_samples(queries[inside]) < 0).mean()
-        if hasattr(model, "max_epochs"):
-            accuracy = (model.predict(queries) == y[test])[inside].mean()
-            epochs = model.max_epochs
-            found[name] |= {"accuracy": accuracy, "epochs": epochs, "seconds": seconds}
+def rows_of(name, n_rows):
+    """Rows and labels of a table, or of scikit-learn's digits."""
+    return load_digits(return_X_y=True) if name == "digits" else lab.table(name, n_rows)
+
+
+def held_out(X, y, train):
+    """Of a training part, a split like that of the test: other classes are left out."""
+    splitter = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
+    return [train[part] for part in next(splitter.split(X[train], y[train]))]
+
+
+@Experiment("classes left out", lab.CLASS_TABLES, seeds=5, options="--rows", settings=TRIALS)
+def trials(args, name, seed):
+    """The test of one split: every net with its epochs chosen, and the peers."""
+    X, y = rows_of(name, args.rows)
+    train, test = lab.left_out(y, seed)
+    inner, tried = held_out(X, y, train), {}
+    for epochs in EPOCHS:
+        models = {name: net.set_params(max_epochs=epochs) for name, net in nets(seed).items()}
+        tried[epochs] = lab.compared(models, X, y, *inner)
+    chosen = {
+        name: net.set_params(max_epochs=max(EPOCHS, key=lambda e: tried[e][name]["auroc"]))
+        for name, net in nets(seed).items()
+    }
+    found = lab.compared(chosen | peers(seed), X, y, train, test)
+    for name, net in chosen.items():
+        found[name]["epochs"] = net.max_epochs
     return found
 
 
-def run_split(X, y, train, test, seed):
-    """The test of one split: every net with its epochs chosen, and the peers."""
-    held_out = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
-    inner = next(held_out.split(X[train], y[train]))
-    trials = {}
-    for epochs in EPOCHS:
-        models = {name: net.set_params(max_epochs=epochs) for name, net in nets(seed).items()}
-        trials[epochs] = judged(models, X[train], y[train], *inner)
-    chosen = {
-        name: net.set_params(max_epochs=max(EPOCHS, key=lambda e: trials[e][name]["auroc"]))
-        for name, net in nets(seed).items()
+@Experiment("classes left out", SETS, seeds=3, options="--rows", page=DEFAULTS)
+def defaults(args, name, seed):
+    """What a user gets who sets nothing."""
+    X, y = rows_of(name, args.rows)
+    models = {
+        "confident": ConfidentClassifier(random_state=seed),
+        "reject": RejectClassifier(random_state=seed),
+        "max softmax": SoftmaxClassifier(random_state=seed),
     }
-    return judged(chosen | peers(seed), X, y, train, test)
+    return lab.compared(models, X, y, *lab.left_out(y, seed))
 
 
-def compare_candidates(X, y, train):
-    """On classes held out of a training part, which a test never sees."""
-    candidates = {
-        f"{kind.__name__}, {name}, {epochs} epochs": kind(
-            outliers=outliers, beta=1.0, max_epochs=epochs, random_state=0, **NET
-        )
-        for kind in (ConfidentClassifier, RejectClassifier)
-        for name, outliers in {"loose": LOOSE, "near": NEAR, "tight": TIGHT}.items()
-        for epochs in EPOCHS
-    }
-    held_out = LeaveClassesOut(n_out=0.3, n_splits=2, test_size=0.3, random_state=1)
-    for inner in held_out.split(X[train], y[train]):
-        print(judged(candidates, X[train], y[train], *inner), flush=True)
-
-
-def main():
-    cli = parser(__doc__, "outlier_tables", "--splits 5 --rows", ("digits", *CLASS_TABLES))
-    cli.add_argument("--candidates", action="store_true")
-    cli.add_argument("--defaults", action="store_true")
-    args = cli.parse_args()
-    is_digits = args.part == "digits"
-    X, y = load_digits(return_X_y=True) if is_digits else table(args.part, args.rows)
-    splitter = LeaveClassesOut(n_out=0.3, n_splits=5, test_size=0.3, random_state=0)
-    splits = list(splitter.split(X, y))
-    if args.candidates:
-        compare_candidates(X, y, splits[0][0])
-        return
-    store = Store("outlier_defaults" if args.defaults else "outlier_tables", args.results)
-    for number, (train, test) in enumerate(splits[: args.splits]):
-        compute, settings = partial(run_split, X, y, train, test, number), TRIALS
-        if args.defaults:
-            compute, settings = partial(judged, defaults(number), X, y, train, test), {}
-        where = {"data": args.part, "seed": number, "rows": args.rows}
-        store.run(compute, "classes left out", **where, **settings)
+@Experiment("choice", SETS, seeds=2, options="--rows", page=DEFAULTS)
+def choice(args, name, seed):
+    """Weights of the outliers and where they are, in the confident net."""
+    X, y = rows_of(name, args.rows)
+    models = {"max softmax": SoftmaxClassifier(random_state=seed)}
+    for (label, outliers), beta in product(CANDIDATES.items(), (0.03, 0.1, 0.3)):
+        settings = {"outliers": outliers, "beta": beta, "random_state": seed}
+        models[f"{label}, beta {beta}"] = ConfidentClassifier(**settings)
+    return lab.compared(models, X, y, *held_out(X, y, lab.left_out(y, seed)[0]))
 
 
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "outlier_tables")

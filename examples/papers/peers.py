@@ -6,6 +6,7 @@ All have ``fit`` and one of the scores that ``score`` knows, higher for more in-
 from importlib.util import find_spec
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
@@ -94,11 +95,26 @@ class LitPixels:
         return -np.abs(X.sum(axis=1) - self.typical_).astype(np.float64)
 
 
+class OneClass(BaseEstimator):
+    """A detector that is shown no labels."""
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def fit(self, X, y=None):
+        self.detector_ = self.detector.fit(X)
+        return self
+
+    def score_samples(self, X):
+        return self.detector_.score_samples(X)
+
+
 def rescored(net, **settings):
-    """A trained network with another score."""
-    return SoftmaxClassifier.from_module(
+    """A trained network with another score, frozen."""
+    made = SoftmaxClassifier.from_module(
         net.net_.module_, net.classes_, net.input_shape_, **settings
     )
+    return FrozenEstimator(made)
 
 
 def odin(net):

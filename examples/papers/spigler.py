@@ -12,9 +12,9 @@ others; rings and tables are in ``spigler_tables.py``:
 The paper trains for 100 epochs on a GPU; ``--epochs``, ``--rows`` (of one-class: of each
 class) and ``--max-updates`` fit the runs to the machine at hand, and are recorded with the
 numbers. ``--alpha tuned`` loses few right answers, ``--start linear`` begins with the best
-linear denoiser, ``--lr`` is of the fooling generators, ``--trials`` are for each class.
-``--noise`` is instead of one with which three classes are told best among held-out training
-images. Trained networks are kept in ``--cache``, so that an interrupted run goes on.
+linear denoiser, ``--trials`` are for each class. ``noise`` tells with which noise three classes
+are told best among held-out training images. Trained networks are kept in ``--cache``, so that
+an interrupted run goes on.
 """
 
 import copy
@@ -28,7 +28,7 @@ from sklearn.metrics import roc_curve
 from sklearn.svm import OneClassSVM
 from torch import nn
 
-from lab import Store, both, chosen, images, kept, parser
+from lab import IMAGE, Experiment, both, chosen, images, kept, main, written
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.inspection import fooling_rate
 from sklearn_ood.metrics import auroc, open_set_f_measure, openness
@@ -39,9 +39,20 @@ PAPER_ALPHA = {0.9: 20.0, 0.99: 3.0}
 N_HELD_OUT, NOISE = 5_000, 0.2
 LOST_TO_ALPHA = 0.003
 QUANTILES = (0.5, 0.95, 0.99)
-NOISES, FALSE_POSITIVES = (0.05, 0.15, 0.3), np.linspace(0, 1, 101)
-TRAINING = ("network", "width", "start", "epochs", "batch_size", "train_lr")
-TRAINING += ("reconstruction_weight",)
+NOISES = ("noise 0.05", "noise 0.15", "noise 0.3")
+FALSE_POSITIVES, REPEATS = np.linspace(0, 1, 101), 3
+MNIST, CLOTHES_TOO = ("mnist",), ("mnist", "fashion_mnist")
+STRANGE = (
+    *("blank", "constant", "contrast 0.1", "contrast 0.3", "contrast 0.5"),
+    *("fashion_mnist", "notmnist", "omniglot"),
+)
+LEVELS = {f"{openness(n_known, 10):.3f}": n_known for n_known in range(1, 11)}
+TRAINING = """--network mlp --width 400 --start --epochs 20 --batch-size 64 --train-lr 1e-3
+    --reconstruction-weight 20.0"""
+DIGITS, ALL = TRAINING + " --rows 55000", TRAINING + " --rows 60000"
+TRIALS = "--alpha paper --trials 20 --max-updates 10000"
+ONE_CLASS = "--rows 3000 --epochs 20 --batch-size 64 --lr-schedule cosine --weight-decay 1e-4"
+DENSE = " --network mlp --width 400 --train-lr 1e-3 --reconstruction-weight 5.0"
 
 
 def with_alpha(classifier, alpha):
@@ -52,69 +63,64 @@ def with_alpha(classifier, alpha):
 
 
 def without_typicality(classifier):
-    """The paper's confidence of a classifier that was fitted with typicality."""
-    if not isinstance(classifier, DAEConfidence):
-        return classifier
+    """The paper's confidence of an autoencoder that was fitted with typicality."""
     return copy.copy(classifier).set_params(typicality=False)
 
 
-def make_classifier(name, args, **parameters):
+def make_classifier(name, args, seed, **own):
     """A network of the paper by its name."""
     parameters = {
         "module": args.network,
         "hidden_layer_sizes": (args.width,),
-        "input_shape": (1, 28, 28),
+        "input_shape": IMAGE,
         "max_epochs": args.epochs,
         "batch_size": args.batch_size,
         "lr": args.train_lr,
         "lr_schedule": "cosine",
-        "random_state": args.seed,
-    } | parameters
+        "random_state": seed,
+    }
     if name == "softmax":
         return SoftmaxClassifier(**parameters)
     if name == "COOL":
         return COOLClassifier(n_units_per_class=10, **parameters)
-    autoencoder = {
+    parameters |= {
         "decoder": name.removeprefix("DAE "),
         "noise": NOISE,
         "coverage": 0.99,
         "curvature": "off",
         "reconstruction_weight": args.reconstruction_weight,
     }
-    return DAEConfidence(**autoencoder | parameters)
+    return DAEConfidence(**parameters | own)
 
 
-def train_and_test(name):
-    """Training images and labels, then those of the test."""
-    return *images(name), *images(name, "test")
-
-
-def linear_start(X, args):
+def linear_start(X, width, seed):
     """A dense network whose tied autoencoder starts as the best linear denoiser.
 
     Pairs of ReLU units, that sum to a linear one, are the leading principal axes and their
     negatives, each shrunk as the noise asks for.
     """
     values, axes = np.linalg.eigh(X.T @ X / len(X))
-    values, axes = (each[..., ::-1][..., : args.width // 2] for each in (values.clip(0), axes))
+    values, axes = (each[..., ::-1][..., : width // 2] for each in (values.clip(0), axes))
     half = axes.T * np.sqrt(values / (values + NOISE**2))[:, np.newaxis]
     weight = torch.as_tensor(np.concatenate([half, -half]), dtype=torch.float32)
-    torch.manual_seed(args.seed)
-    network = nn.Sequential(nn.Linear(784, args.width), nn.ReLU(), nn.Linear(args.width, 10))
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))
     network[0].weight.data = weight
     nn.init.zeros_(network[0].bias)
     return nn.Sequential(nn.Flatten(), *network)
 
 
-def trained(name, X, y, args, **own):
-    """A network of table I, from the cache where it was trained before, and seconds."""
+def trained(name, args, seed, **own):
+    """A network of table I, from the cache where it was trained before."""
+    X, y = images("mnist")
+    X, y = X[:-N_HELD_OUT][: args.rows], y[:-N_HELD_OUT][: args.rows]
     if "DAE" in name:
         own["validation_fraction"] = 0.02
         if args.start == "linear":
-            own["module"] = linear_start(X, args)
-    settings = map(str, (name, len(X), *chosen(args, *TRAINING, "seed").values(), *own))
-    path = args.cache / f"{'-'.join(settings)}.joblib"
-    return kept(path, lambda: make_classifier(name, args, **own).fit(X, y))
+            own["module"] = linear_start(X, args.width, seed)
+    file = "; ".join([name, written(args.recorded), str(seed), *own])
+    classifier = make_classifier(name, args, seed, **own)
+    return kept(args.cache / f"{file}.joblib", partial(classifier.fit, X, y))[0]
 
 
 def judged(classifier, X, y):
@@ -155,69 +161,42 @@ def alphas(classifier, how, X, y):
 def accuracies(classifier, tuned, X, y):
     """Share of the test images that are answered rightly above each threshold."""
     log_proba, right, error = judged(classifier, X, y)
-    metrics, weights = {"accuracy": right.mean()}, {"": dict.fromkeys(THRESHOLDS, 0.0)}
-    if isinstance(classifier, DAEConfidence):
-        weights = {
-            "": {threshold: model.alpha_ for threshold, model in tuned.items()},
-            " of the classifier alone": weights[""],
-        }
-        for T, alpha in weights[""].items():
+    metrics = {"accuracy": right.mean()}
+    for T, model in tuned.items():
+        alpha, above = getattr(model, "alpha_", 0.0), log_proba - np.log(T)
+        metrics[f"accuracy at {T:.0%}"] = (right & (above >= alpha * error)).mean()
+        if alpha:
+            alone = (right & (above >= 0)).mean()
+            metrics[f"accuracy at {T:.0%} of the classifier alone"] = alone
             metrics[f"alpha at {T:.0%}"] = alpha
             metrics[f"passes at {T:.0%}"] = (error <= -np.log(T) / alpha).mean()
+    if isinstance(classifier, DAEConfidence):
         for q, quantile in zip(QUANTILES, np.quantile(error, QUANTILES), strict=True):
             metrics[f"squared error quantile {q:.0%}"] = quantile
         curved = copy.copy(classifier).set_params(curvature="hutchinson")
         gamma = curved.confidence_components(X[:200]).gamma
         metrics["largest gamma of 200 rows"] = gamma.max()
-    for variant, alpha in weights.items():
-        for T in THRESHOLDS:
-            accepted = log_proba - alpha[T] * error >= np.log(T)
-            metrics[f"accuracy at {T:.0%}{variant}"] = (right & accepted).mean()
     return metrics
 
 
-def attacks(classifier, tuned, target, args):
-    """The outcome of the trials at each threshold, as pairs.
-
-    Without scaling, the trials take the same way whatever the threshold and alpha: where
-    none comes below the larger of the two limits on the error, at the lower threshold, none
-    has fooled at either.
-    """
-    effort = {"n_trials": args.trials, "max_updates": args.max_updates, "lr": args.lr}
-    attack = partial(fooling_rate, target=target, random_state=args.seed, **effort)
-    if target == "unscaled" and isinstance(classifier, DAEConfidence):
-        limits = [-np.log(T) / model.alpha_ for T, model in tuned.items()]
-        loosest = with_alpha(classifier, -np.log(min(THRESHOLDS)) / max(limits))
-        result = attack(loosest, threshold=np.log(min(THRESHOLDS)))
-        if not result.rate:
-            yield from ((threshold, result) for threshold in THRESHOLDS)
-            return
-    for threshold in THRESHOLDS:
-        yield threshold, attack(tuned[threshold], threshold=np.log(threshold))
-
-
-def fooling(args, store):
+@Experiment("fooling, {network}, {alpha} alpha", MNIST, METHODS, options=DIGITS, effort=TRIALS)
+def fooling(args, data, seed, name):
     """Table I: accuracy at thresholds, and how many of 200 trials fool each network."""
-    X, y, X_test, y_test = train_and_test("mnist")
-    held_out = X[-N_HELD_OUT:], y[-N_HELD_OUT:]
-    X, y = X[:-N_HELD_OUT][: args.rows], y[:-N_HELD_OUT][: args.rows]
-    experiment = f"fooling, {args.network}, {args.alpha} alpha"
-    experiment += f", lr {args.lr}" * (args.lr != 1e-5)
-    keep = partial(store.put, experiment=experiment, data="mnist", seed=args.seed)
-    settings = chosen(args, *TRAINING) | {"rows": len(X)}
-    for name in args.methods:
-        classifier, seconds = trained(name, X, y, args)
-        tuned = alphas(classifier, args.alpha, *held_out)
-        metrics = accuracies(classifier, tuned, X_test, y_test)
-        keep({name: metrics | {"seconds": seconds, "trials": args.trials}}, **settings)
-        for target in args.targets:
-            for threshold, result in attacks(classifier, tuned, target, args):
-                at = f"at {threshold:.0%}, {target}"
-                metrics = {f"fooled {at}": result.rate, f"allowed {at}": args.max_updates}
-                if result.rate:
-                    metrics[f"updates {at}"] = result.mean_updates
-                keep({name: metrics}, **settings)
-                joblib.dump(result, args.cache / f"{experiment}-{name}-{at}.joblib")
+    held_out = (part[-N_HELD_OUT:] for part in images(data))
+    classifier = trained(name, args, seed)
+    tuned = alphas(classifier, args.alpha, *held_out)
+    metrics = accuracies(classifier, tuned, *images(data, "test")) | {"trials": args.trials}
+    effort = {"n_trials": args.trials, "max_updates": args.max_updates, "random_state": seed}
+    for target in ("unscaled", "scaled"):
+        for T, model in tuned.items():
+            at = f"at {T:.0%}, {target}"
+            result = fooling_rate(model, threshold=np.log(T), target=target, **effort)
+            file = f"fooling, {args.network}, {args.alpha} alpha-{name}-{at}.joblib"
+            joblib.dump(result, args.cache / file)
+            metrics |= {f"fooled {at}": result.rate, f"allowed {at}": args.max_updates}
+            if result.rate:
+                metrics[f"updates {at}"] = result.mean_updates
+    return metrics
 
 
 def same_limits(classifier, threshold):
@@ -230,146 +209,115 @@ def same_limits(classifier, threshold):
     return classifier
 
 
-def open_set_models(train, held_out, n_known, args):
+def open_set_models(train, held_out, args):
     """Name, fitted classifier and threshold, of all that are compared."""
-    for name in args.methods:
-        if name == "softmax" and n_known == 1:
-            continue
-        own = {"typicality": True, "coverage": 0.95} if name == "DAE tied" else {}
-        classifier = make_classifier(name, args, **own).fit(*train)
-        variants = {name: classifier}
-        if name == "DAE tied":
-            plain = without_typicality(classifier)
-            variants = {"DAE": plain, "DAE with typicality": classifier}
-            for threshold, model in alphas(plain, "tuned", *held_out).items():
-                yield "DAE, alpha of table I", model, threshold
-        for variant, model in variants.items():
-            for threshold in THRESHOLDS:
-                yield variant, same_limits(model, threshold), threshold
+    variants = {}
+    if len(np.unique(train[1])) > 1:
+        variants["softmax"] = make_classifier("softmax", args, 0).fit(*train)
+    variants["COOL"] = make_classifier("COOL", args, 0).fit(*train)
+    own = {"typicality": True, "coverage": 0.95}
+    typical = make_classifier("DAE tied", args, 0, **own).fit(*train)
+    plain = without_typicality(typical)
+    for threshold, model in alphas(plain, "tuned", *held_out).items():
+        yield "DAE, alpha of table I", model, threshold
+    for name, model in (variants | {"DAE": plain, "DAE with typicality": typical}).items():
+        for threshold in THRESHOLDS:
+            yield name, same_limits(model, threshold), threshold
 
 
-def open_set(args, store):
+@Experiment("open set {images}", LEVELS, seeds=3, options=ALL, effort="--images mnist")
+def open_set(args, level, seed):
     """Figure 4: F-measure against openness."""
-    X, y, X_test, y_test = train_and_test(args.data)
-    rng = np.random.RandomState(args.seed)
+    X, y = images(args.images)
+    X_test, y_test = images(args.images, "test")
+    rng = np.random.RandomState(0)
     order = rng.permutation(len(X))
-    train, held_out = order[: args.rows], order[-N_HELD_OUT:]
-    settings = chosen(args, *TRAINING, "rows")
-    for n_known in args.known:
+    for n_known in range(1, LEVELS[level] + 1):
         choices = list(combinations(range(10), n_known))
-        repeats = min(args.repeats, len(choices))
-        for repeat, choice in enumerate(rng.choice(len(choices), size=repeats, replace=False)):
-            known, found = choices[choice], {}
-            taught, asked = (rows[np.isin(y[rows], known)] for rows in (train, held_out))
-            models = open_set_models(
-                (X[taught], y[taught]), (X[asked], y[asked]), n_known, args
-            )
-            for name, model, threshold in models:
-                value = open_set_f_measure(
-                    y_test,
-                    model.predict(X_test),
-                    model.score_samples(X_test),
-                    classes=known,
-                    threshold=np.log(threshold),
-                )
-                found[f"{name} at {threshold}"] = {"f measure": value}
-            level = f"{openness(n_known, 10):.3f}"
-            store.put(found, f"open set {args.data}", level, repeat, **settings)
+        drawn = rng.choice(len(choices), size=min(REPEATS, len(choices)), replace=False)
+    if seed >= len(drawn):
+        return {}
+    known, found = choices[drawn[seed]], {}
+    parts = (
+        rows[np.isin(y[rows], known)] for rows in (order[: args.rows], order[-N_HELD_OUT:])
+    )
+    for name, model, threshold in open_set_models(*((X[i], y[i]) for i in parts), args):
+        value = open_set_f_measure(
+            *(y_test, model.predict(X_test), model.score_samples(X_test)),
+            classes=known,
+            threshold=np.log(threshold),
+        )
+        found[f"{name} at {threshold}"] = {"f measure": value}
+    return found
 
 
-def blind_spot(args, store):
+def strange(name, digits):
+    """Images that are too simple, digits at a lower contrast, or those of another set."""
+    what, _, share = name.partition(" ")
+    if what == "contrast":
+        return float(share) * digits[:2000]
+    levels = {"blank": np.zeros(1), "constant": np.linspace(0.02, 1, 50)}
+    if what in levels:
+        return np.repeat(levels[what].astype(np.float32)[:, None], digits.shape[1], axis=1)
+    return images(name, "test")[0][:5000]
+
+
+@Experiment("blind spot", STRANGE, options=DIGITS)
+def blind_spot(args, name, seed):
     """Images that are too simple, with typicality and without; and real outliers."""
-    X, y, X_test, _ = train_and_test("mnist")
-    X, y = X[:-N_HELD_OUT][: args.rows], y[:-N_HELD_OUT][: args.rows]
-    fitted, _ = trained("DAE tied", X, y, args, typicality=True)
-    models = {"without typicality": without_typicality(fitted), "with typicality": fitted}
-    inside = {name: model.score_samples(X_test) for name, model in models.items()}
-    levels = np.linspace(0.02, 1, 50, dtype=np.float32)[:, None]
-    outliers = {
-        "blank": np.zeros((1, 784), dtype=np.float32),
-        "constant": levels * np.ones((1, 784), dtype=np.float32),
-        **{f"contrast {share}": share * X_test[:2000] for share in (0.1, 0.3, 0.5)},
-    }
-    for name in ("fashion_mnist", "notmnist", "omniglot"):
-        outliers[name] = images(name, "test")[0][:5000]
-    settings = chosen(args, *TRAINING) | {"rows": len(X)}
-    for made, rows in outliers.items():
-        found = {}
-        for name, model in models.items():
-            scores, cut = model.score_samples(rows), np.quantile(inside[name], 0.05)
-            auc = auroc(*both(inside[name], scores))
-            found[name] = {"auroc": auc, "accepted": (scores >= cut).mean()}
-        store.put(found, "blind spot", made, **settings)
+    typical = trained("DAE tied", args, seed, typicality=True)
+    digits, found = images("mnist", "test")[0], {}
+    models = {"without typicality": without_typicality(typical), "with typicality": typical}
+    for variant, model in models.items():
+        inside, scores = model.score_samples(digits), model.score_samples(strange(name, digits))
+        accepted = (scores >= np.quantile(inside, 0.05)).mean()
+        found[variant] = {"auroc": auroc(*both(inside, scores)), "accepted": accepted}
+    return found
 
 
-def one_class_network(noise, args):
+def one_class_network(args, noise):
     """The network of one class."""
-    own = {"noise": noise, "coverage": 0.95, "reconstruction_weight": 5.0, "typicality": True}
-    own |= chosen(args, "lr_schedule", "weight_decay") | {"input_shape": None}
-    return make_classifier("DAE tied", args, **own)
+    own = {"noise": noise, "coverage": 0.95, "typicality": True, "input_shape": None}
+    own |= chosen(args, "lr_schedule", "weight_decay")
+    return make_classifier("DAE tied", args, 0, **own)
 
 
-def chosen_noise(X, y, args, store, settings):
-    """The noise with the best AUC of three classes on training images held out."""
-    held_out, labels = X[-N_HELD_OUT:], y[-N_HELD_OUT:]
+@Experiment("one class, noise", CLOTHES_TOO, NOISES, options=ONE_CLASS, effort=DENSE)
+def noise(args, data, seed, name):
+    """AUC of three classes on training images held out."""
+    X, y = images(data)
+    held_out, labels, areas = X[-N_HELD_OUT:], y[-N_HELD_OUT:], []
     X, y = X[:-N_HELD_OUT], y[:-N_HELD_OUT]
-    means = {}
-    for noise in NOISES:
-        areas = []
-        for digit in (2, 5, 8):
-            model = one_class_network(noise, args).fit(X[y == digit][: args.rows // 2])
-            areas.append(auroc(labels == digit, model.score_samples(held_out)))
-        means[noise] = np.mean(areas)
-    found = {f"noise {noise}": {"auroc": area} for noise, area in means.items()}
-    store.put(found, "one class, noise", args.data, **settings)
-    return max(means, key=means.get)
+    for digit in (2, 5, 8):
+        model = one_class_network(args, float(name.split()[1]))
+        model.fit(X[y == digit][: args.rows // 2])
+        areas.append(auroc(labels == digit, model.score_samples(held_out)))
+    return {"auroc": np.mean(areas)}
 
 
-def one_class(args, store):
+@Experiment("one class {data}", CLOTHES_TOO, options=ONE_CLASS + " --noise 0.3", effort=DENSE)
+def one_class(args, data, seed):
     """Figure 5: each class against the nine others, beside a one-class SVM."""
-    X, y, X_test, y_test = train_and_test(args.data)
-    names = ("rows", "epochs", "batch_size", "lr_schedule", "weight_decay")
-    settings = chosen(args, *names)
-    settings["noise"] = args.noise or chosen_noise(X, y, args, store, settings)
-    curves = {}
+    X, y = images(data)
+    X_test, y_test = images(data, "test")
+    found, curves = {}, {}
     for digit in range(10):
         rows, inside = X[y == digit][: args.rows], y_test == digit
-        typical = one_class_network(settings["noise"], args).fit(rows)
-        scores = {
-            "DAE": without_typicality(typical).score_samples(X_test),
-            "DAE with typicality": typical.score_samples(X_test),
-            "one-class SVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows).score_samples(X_test),
+        typical = one_class_network(args, args.noise).fit(rows)
+        models = {
+            "DAE": without_typicality(typical),
+            "DAE with typicality": typical,
+            "one-class SVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows),
         }
-        areas = {name: {"auroc": auroc(inside, score)} for name, score in scores.items()}
-        store.put(areas, f"one class {args.data}", str(digit), **settings)
-        for name, score in scores.items():
-            rate, hits, _ = roc_curve(inside, score)
+        for name, model in models.items():
+            scores = model.score_samples(X_test)
+            found[str(digit), name] = {"auroc": auroc(inside, scores)}
+            rate, hits, _ = roc_curve(inside, scores)
             curves.setdefault(name, []).append(np.interp(FALSE_POSITIVES, rate, hits))
-    means = {name: {"hits": np.mean(each, axis=0).round(4)} for name, each in curves.items()}
-    store.put(means, f"one class {args.data}", "all", **settings)
-
-
-SECTIONS = {
-    "fooling": fooling,
-    "open-set": open_set,
-    "blind-spot": blind_spot,
-    "one-class": one_class,
-}
-OPTIONS = """
-    --network mlp --width 400 --start --epochs 20 --batch-size 64 --train-lr 1e-3
-    --reconstruction-weight 20.0 --rows 60000 --seed 0 --data mnist
-    --trials 20 --max-updates 10000 --lr 1e-5 --alpha paper
-    --repeats 3 --known 1 2 3 4 5 6 7 8 9 10
-    --lr-schedule --weight-decay 0.0 --noise"""
-
-
-def main():
-    cli = parser(__doc__, "spigler", OPTIONS, SECTIONS)
-    cli.add_argument("--methods", nargs="+", default=METHODS)
-    cli.add_argument("--targets", nargs="*", default=["unscaled", "scaled"])
-    args = cli.parse_args()
-    SECTIONS[args.part](args, Store("spigler", args.results))
+    for name, each in curves.items():
+        found["all", name] = {"hits": np.mean(each, axis=0).round(4)}
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, "spigler")

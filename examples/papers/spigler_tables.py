@@ -1,32 +1,40 @@
-"""The denoising autoencoder's confidence on tables, beside the detectors people would pick.
+"""The denoising autoencoder's confidence in the plane and on tables, beside detectors.
 
-``adbench``: trained on half of the normal rows, tested on the other half and the anomalies.
-``tabular``: 30 % of the classes are left out of training and are the outliers of the test;
-the autoencoder is trained jointly with a classifier, and for a random forest.
-``settings``: the same, for what might have been the defaults. ``one-class``: default settings
-on small images of one digit at a time.
+``rings``: the paper's figure 2, three rings in the plane, and what is accepted outside them;
+``ideal-rings``: by the best autoencoder that there is for this noise; ``default-rings``: by
+``DAEConfidence()``. ``adbench``: trained on half of the normal rows, tested on the other half
+and the anomalies. ``tabular``: 30 % of the classes are left out of training and are the
+outliers of the test; the autoencoder is trained jointly with a classifier, and for a random
+forest. ``settings``: the same, for what might have been the defaults. ``one-class``: default
+settings on small images of one digit at a time.
 
-    python examples/papers/spigler_tables.py adbench
+    python examples/papers/spigler_tables.py rings --data "noise 0.1"
+    python examples/papers/spigler_tables.py adbench --steps 3000 --rows 4000
     python examples/papers/spigler_tables.py tabular --data dry_bean
-    python examples/papers/spigler_tables.py settings --rows 1000 --splits 1
-    python examples/papers/spigler_tables.py one-class --rows 400 --splits 1
 
 ``--rows`` is how many train at most, ``--steps`` how many steps about.
 """
 
+import copy
 from functools import partial
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from lab import ANOMALY_TABLES, CLASS_TABLES, Store, images, measured, parser, some_rows, table
-from peers import detectors, score
+import lab
+from lab import Experiment, compared, images
+from peers import detectors
 from sklearn_ood import DAEClassifier, DAEConfidence, SoftmaxClassifier
+from sklearn_ood.datasets import inside_rings, make_rings
+from sklearn_ood.metrics import auroc
 
+ALPHA, BETA, N_RINGS, N_CENTERS = 40.0, 5.0, 32_000, 8_000
+NOISES, TRAINING = ("noise 0.2", "noise 0.1"), "--steps 50000 --batch-size 64"
+OPTIONS = {"options": "--rows 5000 --steps 4000"}
 DETECTORS = (
     *("isolation forest", "local outlier factor", "one-class SVM", "k-NN (5)"),
     *("PyOD AutoEncoder", "PyOD ECOD"),
@@ -40,83 +48,148 @@ VARIANTS = {
 }
 
 
-def models(seed, n_rows, steps, with_classes):
-    """Everything that is compared, by name."""
-    epochs = int(np.clip(steps * 64 / n_rows, 5, 200))
-    net = {
-        "lr_schedule": "cosine",
-        "hidden_layer_sizes": (128, 128),
-        "max_epochs": epochs,
-        "random_state": seed,
-    }
+def rings_data(seed):
+    """Rows to train on and to test on, and their rings."""
+    random_state = np.random.RandomState(seed)
+    train, test = (make_rings(n, random_state=random_state) for n in (N_RINGS, 3_000))
+    return *train, *test
+
+
+def fit_rings(cache, noise=0.2, steps=50_000, batch_size=64, seed=0):
+    """The network of figure 2, and the seconds that it took."""
+    X, y, *_ = rings_data(seed)
+    epochs = max(1, round(steps * batch_size / N_RINGS))
+    training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
+    constant = {"lr": 1e-3, "lr_schedule": None, "reconstruction_weight": 1.0}
+    classifier = DAEConfidence(noise=noise, alpha=ALPHA, beta=BETA, **training, **constant)
+    path = cache / f"rings-{noise}-{steps}-{seed}.joblib"
+    return lab.kept(path, lambda: classifier.fit(X, y))
+
+
+def square():
+    """A grid of 200 x 200 points from -2 to 2."""
+    axis = np.linspace(-2, 2, 200)
+    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+
+def accepted_outside(score, inside):
+    """Share of the plane outside the rings that a log-confidence accepts, and of the rings."""
+    outside = square()[~inside_rings(square())]
+    scores_in, scores_out = score(inside), score(outside)
+    cuts = {"confidence 50%": np.log(0.5), "95% of the rings": np.quantile(scores_in, 0.05)}
+    metrics = {"AUROC": auroc(*lab.both(scores_in, scores_out))}
+    for name, cut in cuts.items():
+        metrics[f"at {name} outside accepted"] = (scores_out >= cut).mean()
+        metrics[f"at {name} inside rejected"] = (scores_in < cut).mean()
+    return metrics
+
+
+@Experiment("rings", NOISES, options=TRAINING)
+def rings(args, noise, seed):
+    """The paper's network."""
+    training = float(noise.split()[1]), args.steps, args.batch_size, seed
+    classifier, seconds = fit_rings(args.cache, *training)
+    *_, inside, labels = rings_data(seed)
+    metrics = accepted_outside(classifier.score_samples, inside)
+    metrics |= {"seconds": seconds, "accuracy": classifier.score(inside, labels)}
+    without = copy.copy(classifier).set_params(curvature="off")
+    area = accepted_outside(without.score_samples, inside)["AUROC"]
+    return {"DAE tied": metrics | {"AUROC without curvature": area}}
+
+
+def ideal_log_confidence(centers, noise, rows):
+    """Log-confidence of the best denoising autoencoder there is, r(x) = E[row | noisy row].
+
+    With Gaussian noise r is a mean of the training rows weighted by a kernel, and its
+    Jacobian their covariance under the same weights, over the noise's variance.
+    """
+    found = []
+    for some in np.array_split(rows, max(1, len(rows) // 500)):
+        distances = ((some[:, np.newaxis] - centers) ** 2).sum(axis=2)
+        weights = softmax(-distances / (2 * noise**2), axis=1)
+        mean = weights @ centers
+        spread = weights @ (centers**2).sum(axis=1) - (mean**2).sum(axis=1)
+        gamma = spread / noise**2 / rows.shape[1] - 1
+        error = ((mean - some) ** 2).mean(axis=1)
+        found.append(-ALPHA * error - BETA * np.maximum(gamma, 0))
+    return np.concatenate(found)
+
+
+@Experiment("rings", NOISES, settings={"rows": N_CENTERS})
+def ideal_rings(args, noise, seed):
+    """The ideal autoencoder."""
+    train, _, inside, _ = rings_data(seed)
+    score = partial(ideal_log_confidence, train[:N_CENTERS], float(noise.split()[1]))
+    return {"ideal autoencoder": accepted_outside(score, inside)}
+
+
+@Experiment("rings, default settings", ("1000", "3000", "10000"), seeds=3)
+def default_rings(args, n_rows, seed):
+    """``DAEConfidence()`` as it comes, by the rows that it learns from."""
+    X, y = make_rings(int(n_rows), random_state=seed)
+    *_, inside, labels = rings_data(seed + 100)
+    classifier = DAEConfidence(random_state=seed).fit(X, y)
+    metrics = accepted_outside(classifier.score_samples, inside)
+    return {"DAE": metrics | {"accuracy": classifier.score(inside, labels)}}
+
+
+def models(seed, n_rows, steps):
+    """Classifiers, autoencoders alone and in a classifier, and detectors, by name."""
+    net = {"hidden_layer_sizes": (128, 128), "lr_schedule": "cosine", "random_state": seed}
+    net["max_epochs"] = int(np.clip(steps * 64 / n_rows, 5, 200))
     dae = net | {"lr": 1e-3, "reconstruction_weight": 1.0}
     forest = RandomForestClassifier(random_state=seed)
     classifiers = {"softmax": SoftmaxClassifier(**net), "random forest": forest}
-    ours = {
+    alone = {
         "DAE": DAEConfidence(**dae),
         "DAE with typicality": DAEConfidence(typicality=True, **dae),
+    }
+    classifiers |= {
         "random forest and DAE": DAEClassifier(forest, **dae),
         "random forest and DAE with typicality": DAEClassifier(forest, typicality=True, **dae),
     }
-    if not with_classes:
-        classifiers, ours = {}, dict(list(ours.items())[:2])
-    others = detectors(seed)
-    return classifiers | ours | {name: others[name] for name in DETECTORS if name in others}
+    others = {name: each for name, each in detectors(seed).items() if name in DETECTORS}
+    return classifiers, alone, others
 
 
-def judged(models, X, y, train, test, inside):
-    """AUROC and TNR of every model, on standardised rows; without ``y`` of one class."""
-    scaler = StandardScaler().fit(X[train])
-    rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
-    labels = None if y is None else y[train]
-    found = {}
-    for name, model in models.items():
-        model.fit(rows, None if name in DETECTORS else labels)
-        found[name] = measured(inside, score(model, queries))
-        if name in VARIANTS:
-            known = queries[inside], y[test][inside]
-            found[name]["accuracy"] = model.score(*known)
-    return found
-
-
-def adbench(name, seed, args):
+@Experiment("anomalies", lab.ANOMALY_TABLES, **OPTIONS)
+def adbench(args, name, seed):
     """Half of the normal rows train."""
-    X, y = table(name)
+    X, y = lab.table(name)
     rng = np.random.RandomState(seed)
     normal, anomalies = rng.permutation(np.flatnonzero(y == 0)), np.flatnonzero(y == 1)
     half = len(normal) // 2
     train, rest = normal[:half][: args.rows], normal[half:][: args.rows]
+    _, alone, others = models(seed, len(train), args.steps)
+    of_one_class = alone | others
     test = np.concatenate([rest, anomalies])
-    compared = models(seed, len(train), args.steps, with_classes=False)
-    return judged(compared, X, None, train, test, y[test] == 0)
+    return compared(of_one_class, X, y, train, test, unlabelled=of_one_class)
 
 
-def left_out(name, seed, args):
-    """Rows and labels of a table; which train, which test, and which of these are known."""
-    X, y = table(name)
+def left_out(name, seed, n_rows):
+    """A table without 30 % of the classes: rows, labels, which train and which test."""
+    X, y = lab.table(name)
     rng = np.random.RandomState(seed)
     classes = rng.permutation(np.unique(y))
     unknown = np.isin(y, classes[: round(0.3 * len(classes))])
     known = np.flatnonzero(~unknown)
     train, test = train_test_split(known, test_size=0.3, stratify=y[known], random_state=seed)
-    train = rng.permutation(train)[: args.rows]
-    test = np.concatenate([test, np.flatnonzero(unknown)])
-    return X, y, train, test, ~unknown[test]
+    return X, y, rng.permutation(train)[:n_rows], np.append(test, np.flatnonzero(unknown))
 
 
-def tabular(name, seed, args):
+@Experiment("classes left out", lab.CLASS_TABLES, seeds=3, **OPTIONS)
+def tabular(args, name, seed):
     """Classes left out."""
-    X, y, train, *split = left_out(name, seed, args)
-    return judged(models(seed, len(train), args.steps, True), X, y, train, *split)
+    X, y, train, test = left_out(name, seed, args.rows)
+    classifiers, alone, others = models(seed, len(train), args.steps)
+    return compared(classifiers | alone | others, X, y, train, test, unlabelled=others)
 
 
-def variants(name, seed, args):
+@Experiment("settings, classes left out", lab.CLASS_TABLES, **OPTIONS)
+def settings(args, name, seed):
     """Classes left out, for settings of the autoencoder alone."""
-    compared = {
-        name: DAEConfidence(random_state=seed, **parameters)
-        for name, parameters in VARIANTS.items()
-    }
-    return judged(compared, *left_out(name, seed, args))
+    tried = {k: DAEConfidence(random_state=seed, **each) for k, each in VARIANTS.items()}
+    return compared(tried, *left_out(name, seed, args.rows))
 
 
 def small_images(name):
@@ -125,51 +198,30 @@ def small_images(name):
         X, y = load_digits(return_X_y=True)
         X, X_test, y, y_test = train_test_split(X / 16, y, test_size=0.4, random_state=0)
         return X, y, X_test, y_test
-    parts = (some_rows(*images(name, part), 12_000) for part in ("train", "test"))
+    parts = (lab.some_rows(*images(name, part), 12_000) for part in ("train", "test"))
     halved = ((X.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)), y) for X, y in parts)
     return [array.reshape(len(array), -1).squeeze() for part in halved for array in part]
 
 
-def one_class(name, seed, args):
+@Experiment("one class, small images", ("digits", "mnist"), **OPTIONS)
+def one_class(args, name, seed):
     """Each digit against the others, with default settings: mean AUROC."""
     X, y, X_test, y_test = small_images(name)
-    compared = {
+    tried = {
         "one layer, constant learning rate": DAEConfidence(random_state=seed, **ONE_LAYER),
         "default": DAEConfidence(random_state=seed),
         "one-class SVM": OneClassSVM(),
         "one-class SVM, the paper's": OneClassSVM(nu=0.1, gamma=0.1),
     }
-    areas = {name: [] for name in compared}
-    for digit in range(10):
-        rows, _ = some_rows(X[y == digit], y[y == digit], args.rows, seed)
-        for name, model in compared.items():
-            scores = model.fit(rows).score_samples(X_test)
-            areas[name].append(measured(y_test == digit, scores)["auroc"])
-    return {name: {"auroc": np.mean(each)} for name, each in areas.items()}
-
-
-SECTIONS = {
-    "adbench": ("anomalies", adbench, ANOMALY_TABLES, 1),
-    "tabular": ("classes left out", tabular, CLASS_TABLES, 3),
-    "settings": ("settings, classes left out", variants, CLASS_TABLES, 2),
-    "one-class": ("one class, small images", one_class, ("digits", "mnist"), 2),
-}
-
-
-OPTIONS = "--rows 5000 --steps 4000 --splits"
-
-
-def main():
-    cli = parser(__doc__, "spigler", OPTIONS, SECTIONS)
-    cli.add_argument("--data", nargs="+", help="some of the tables")
-    args = cli.parse_args()
-    experiment, run, tables, n_splits = SECTIONS[args.part]
-    store = Store("spigler", args.results)
-    settings = {"rows": args.rows, "steps": args.steps}
-    for name in args.data or tables:
-        for seed in range(args.splits or n_splits):
-            store.run(partial(run, name, seed, args), experiment, name, seed=seed, **settings)
+    found = {}
+    for name, model in tried.items():
+        areas = []
+        for digit in range(10):
+            rows, _ = lab.some_rows(X[y == digit], y[y == digit], args.rows, seed)
+            areas.append(auroc(y_test == digit, model.fit(rows).score_samples(X_test)))
+        found[name] = {"auroc": np.mean(areas)}
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    lab.main(__doc__, "spigler")

@@ -7,54 +7,66 @@ points: the share of the box that the confident net answers with more than .95, 
 the reject net rejects, both along rays out to radius 10,000, and how many of 36 sectors of
 each ring the made outliers reach.
 
-``--dimensions``: the classifiers as they come, on four Gaussians in 2 to 200 dimensions: how
+``others``: the same with another ``--sigma`` or ``--width`` (of both layers).
+
+``dimensions``: the classifiers as they come, on four Gaussians in 2 to 200 dimensions: how
 many fresh rows are refused or named wrongly, and how many are refused far out. Distances are in
 units of the radius that holds 99 % of a cluster.
 
-    python examples/papers/vernekar.py
-    python examples/papers/vernekar.py --dimensions 2 3 10 20 50 200 --seeds 2
+    python examples/papers/vernekar.py gaussians
+    python examples/papers/vernekar.py others --sigma 1.0 --data ring box
+    python examples/papers/vernekar.py others --width 50 --data ring
+    python examples/papers/vernekar.py dimensions
     python examples/papers/figures.py vernekar
 """
 
 from functools import partial
-from itertools import product
 
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import chi2
 from sklearn.base import clone
 
-from lab import Store, chosen, parser, sectors, toy_network
+from lab import Experiment, main, sectors, toy_network
 from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, RejectClassifier
 from sklearn_ood.datasets import make_two_gaussians
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
-TIMES = (1.25, 1.5, 2, 3, 10, 100, 1000)
+TIMES = (1.25, 1.5, 2, 3, 10, 100, 1000, 10_000)
 BATCH_SIZE = 128
 DEFAULTS = {"reject": RejectClassifier, "confident": ConfidentClassifier}
 RADII = (20, 50, 100, 1000, 10_000)
 BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
 GAN = GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
+NET = {"batch_size": BATCH_SIZE, "net": "{width}-{width}"}
+TOY = {"options": "--sigma 2.0 --epochs 60", "settings": NET, "effort": "--width 500"}
+DIMENSIONS = ("2", "3", "10", "20", "50", "200")
+CLOSE = ("ring", "boundary sampler")
 CLASSIFIERS = {
-    "confident": ConfidentClassifier(toy_network, beta=1.0),
-    "reject": RejectClassifier(toy_network, beta=1.0),
-    "reject, beta 0.3": RejectClassifier(toy_network, beta=0.3),
+    "confident": ConfidentClassifier(beta=1.0),
+    "reject": RejectClassifier(beta=1.0),
+    "reject, beta 0.3": RejectClassifier(beta=0.3),
 }
 
 
-def fit(kind, source, seed, sigma, epochs):
-    """A classifier taught two Gaussians and outliers of a source."""
+def taught(source, seed, sigma):
+    """Two Gaussians, and outliers where the source gives them."""
     outliers = {"ring": "boundary", "box": "box"}.get(source)
-    X, y = make_two_gaussians(1000, sigma=sigma, outliers=outliers, random_state=seed)
+    return make_two_gaussians(1000, sigma=sigma, outliers=outliers, random_state=seed)
+
+
+def fit(args, source, seed, kind):
+    """A classifier taught two Gaussians and outliers of a source."""
     classifier = clone(CLASSIFIERS[kind]).set_params(
+        module=partial(toy_network, width=args.width),
         outliers=SOURCES[source],
-        max_epochs=epochs,
+        max_epochs=args.epochs,
         batch_size=BATCH_SIZE,
         ood_label=-1,
         random_state=seed,
     )
-    return classifier.fit(X, y)
+    return classifier.fit(*taught(source, seed, args.sigma))
 
 
 def rejected(classifier, X):
@@ -81,13 +93,16 @@ def made(classifier, source, seed, sigma):
     """2,000 outliers of a source that makes them: its own, or its trained generator's."""
     if source == "joint GAN":
         return classifier.sample_outliers(2000, random_state=seed)
-    X, y = make_two_gaussians(1000, sigma=sigma, random_state=seed)
-    return BOUNDARY(X, y, 2000, seed)
+    return BOUNDARY(*taught(source, seed, sigma), 2000, seed)
 
 
-def run(kind, source, seed, sigma, epochs):
-    """All that is measured of one classifier."""
-    classifier = fit(kind, source, seed, sigma, epochs)
+@Experiment("two Gaussians, other settings", SOURCES, CLASSIFIERS, 3, **TOY, part="others")
+@Experiment("two Gaussians", SOURCES, CLASSIFIERS, 5, **TOY)
+def gaussians(args, source, seed, kind):
+    """All that is measured of one classifier; less weight on outliers is for those close by."""
+    if "beta" in kind and source not in CLOSE:
+        return {}
+    classifier, sigma = fit(args, source, seed, kind), args.sigma
     X, y = make_two_gaussians(
         2000, sigma=sigma, outliers="box", n_outliers=20_000, random_state=1000 + seed
     )
@@ -110,13 +125,6 @@ def run(kind, source, seed, sigma, epochs):
     return metrics
 
 
-def kinds_for(source):
-    """A joint GAN is the confident net's; less weight on outliers is for those close by."""
-    if source == "joint GAN":
-        return ["confident"]
-    return [kind for kind in CLASSIFIERS if "beta" not in kind or source != "box"]
-
-
 def clusters(n_features, seed, n=2000, n_fresh=4000, apart=6.5):
     """Four Gaussians of unit variance: centres, training rows and fresh rows."""
     rng = np.random.RandomState(seed)
@@ -137,8 +145,10 @@ def around(centers, times, radius, seed, n=2000):
     return rows[cdist(rows, centers).min(axis=1) > 0.99 * min(times, 2) * radius]
 
 
-def run_dimensions(kind, n_features, seed):
+@Experiment("dimensions", DIMENSIONS, DEFAULTS, seeds=3, settings={"rows": 2000})
+def dimensions(args, n_features, seed, kind):
     """A classifier with every parameter as it comes, near and far."""
+    n_features = int(n_features)
     centers, known, (X, y) = clusters(n_features, seed)
     classifier = DEFAULTS[kind](random_state=seed).fit(*known)
     right = (classifier.predict(X) == y) & ~rejected(classifier, X)
@@ -151,31 +161,5 @@ def run_dimensions(kind, n_features, seed):
     return metrics
 
 
-def dimensions(args):
-    """Every dimension, every seed."""
-    store = Store("vernekar", args.results)
-    for seed, n_features in product(range(args.seeds), args.dimensions):
-        for kind in DEFAULTS:
-            compute = partial(run_dimensions, kind, n_features, seed)
-            store.run(compute, "dimensions", str(n_features), kind, seed, rows=2000)
-
-
-def main():
-    cli = parser(__doc__, "vernekar", "--seeds 5 --sigma 2.0 --epochs 60")
-    cli.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
-    cli.add_argument("--dimensions", nargs="+", type=int, help="of four Gaussians")
-    args = cli.parse_args()
-    if args.dimensions:
-        dimensions(args)
-        return
-    store = Store("vernekar", args.results)
-    settings = chosen(args, "sigma", "epochs")
-    keys = settings | {"batch_size": BATCH_SIZE, "net": "500-500"}
-    for seed, source in product(range(args.seeds), args.sources):
-        for kind in kinds_for(source):
-            compute = partial(run, kind, source, seed, **settings)
-            store.run(compute, "two Gaussians", source, kind, seed, **keys)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "vernekar")

@@ -17,9 +17,8 @@ from sklearn_ood._parameters import NonNegative, Positive
 from sklearn_ood.classifiers._softmax import LogitClassifier
 from sklearn_ood.nets._evaluation import map_batches, undisturbed
 from sklearn_ood.nets._heads import RejectHead
-from sklearn_ood.nets._modules import InputShape
+from sklearn_ood.nets._modules import InputShape, Whitened
 from sklearn_ood.nets._training import Seeded
-from sklearn_ood.nets._whitening import Whitened
 from sklearn_ood.outliers._boundary import BoundaryOutliers
 from sklearn_ood.outliers._gan import GANOutlierNet, GANOutliers
 from sklearn_ood.outliers._sources import (

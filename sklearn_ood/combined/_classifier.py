@@ -14,14 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ood._parameters import Estimator, RandomState, Share, check_arguments, fitted
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.combined import _conformal, _members
-from sklearn_ood.combined._confidence import log_right
-from sklearn_ood.combined._conformal import ConformalScale
-from sklearn_ood.combined._explanation import explained
+from sklearn_ood.combined._conformal import ConformalScale, log_right
+from sklearn_ood.combined._explanation import ReferenceRows, explained
 from sklearn_ood.combined._fitting import Lessons
 from sklearn_ood.combined._network import from_module
-from sklearn_ood.combined._reference import ReferenceRows
-from sklearn_ood.data._blocks import block_by_block, in_blocks, mapped_images
-from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.data._blocks import block_by_block, in_blocks, once
+from sklearn_ood.data._rows import validate_rows
 
 Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, closed="left")]
 PartOrNone = Annotated[float, Interval(Real, 0, 1, closed="left")]
@@ -90,8 +88,8 @@ class CombinedClassifier(Composition, OODClassifier):
         From each member's score to its p-value.
     scale_ : ConformalScale
         From the combined evidence to the p-value.
-    reference_ : ReferenceRows
-        At most 5,000 rows of those that trained, for ``explain``; of tables only.
+    reference_ : ReferenceRows or None
+        At most 5,000 rows of those that trained, for ``explain``; None for images.
     n_calibration_ : int
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
     calibration_indices_ : ndarray of int
@@ -175,7 +173,7 @@ class CombinedClassifier(Composition, OODClassifier):
     weights_: np.ndarray = fitted()
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
-    reference_: ReferenceRows = fitted()
+    reference_: ReferenceRows | None = fitted()
 
     _composed = "members"
 
@@ -220,24 +218,13 @@ class CombinedClassifier(Composition, OODClassifier):
             to train members on.
         """
         self._validate_params()
-        _members.check_members(self.members)
-        self._validate_names([name for name, _ in self.members or []])
-        X, y = mapped_images(X, y)
-        is_table = len(self.input_shape or ()) != 3 and getattr(X, "ndim", 2) == 2
-        reader = _members.keep_table if is_table else None
-        data = validate_training_data(self, X, y, min_classes=1, read_rows=reader)
-        self.is_asked_ = _members.ask_classifier(self.members, self.input_shape_)
-        lessons = Lessons.of(self, data, is_labelled=y is not None)
+        lessons = Lessons.of(self, X, y)
+        self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)
-        self.member_scales_, self.scale_ = _conformal.calibrated(
-            lessons.scores(model), self.method, self.weights_, is_crossed=lessons.is_crossed
-        )
-        self.classifier_ = asked if self.is_asked_ else lessons.classifier()
-        self.classes_ = lessons.taught if self.is_asked_ else lessons.classes
-        self.calibration_indices_ = np.concatenate(lessons.parts)
-        if is_table:
-            self.reference_ = ReferenceRows.sampled(*lessons.known())
+        self.member_scales_, self.scale_ = lessons.scales(model, self.weights_)
+        self.classifier_, self.classes_ = lessons.answering(asked)
+        self.reference_ = lessons.reference()
         lessons.warn_of_few(self.n_calibration_)
         return self
 
@@ -311,7 +298,7 @@ class CombinedClassifier(Composition, OODClassifier):
             For images; without pandas.
         """
         rows = self._validate_rows(X)
-        if not hasattr(self, "reference_"):
+        if self.reference_ is None:
             raise ValueError(
                 f"Got images of shape {self.input_shape_}, but expected a table, whose columns "
                 "mean something by themselves; see InputGradientsDisplay for images."
@@ -347,6 +334,11 @@ class CombinedClassifier(Composition, OODClassifier):
         """Rows that calibrate the combination."""
         return self.scale_.n_samples
 
+    def _validate_params(self):
+        super()._validate_params()
+        _members.check_members(self.members)
+        self._validate_names([name for name, _ in self.members or []])
+
     def _evidence(self, rows):
         return _members.class_log_proba(self.classifier_, rows)
 
@@ -367,6 +359,7 @@ class CombinedClassifier(Composition, OODClassifier):
         answers = self.classes_[log_proba.argmax(axis=1)]
         return answers, confidence, self.scale_.p_values(typicality), members
 
+    @once
     def _judged(self, rows):
         """The evidence, the confidence in its best class, how typical, and why."""
         log_proba, scores = self._look(rows)

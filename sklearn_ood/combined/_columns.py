@@ -7,10 +7,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ood.combined._arrays import constants, n_below, namespace
-from sklearn_ood.combined._conformal import fit_tail, log_survival
+from sklearn_ood.combined._conformal import (
+    constants,
+    fit_tail,
+    log_survival,
+    n_below,
+    namespace,
+)
 from sklearn_ood.data._labels import class_means
 from sklearn_ood.detectors._linear import as_tensor, batched
+from sklearn_ood.detectors._neighbors import NeighborDistance
 
 MAX_QUANTILES = 200
 # Of more columns the widest directions alone are found.
@@ -78,6 +84,14 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False).clip(-FARTHEST, FARTHEST)
         return batched(lambda batch: batch @ as_tensor(self.axes_, batch), X)
+
+
+class NearestRow(NeighborDistance):
+    """Distance to the nearest training row, whatever its class: one search for all."""
+
+    def fit(self, X, y=None):
+        """Remember the training rows."""
+        return super().fit(X)
 
 
 class ExtremeColumn(BaseEstimator):

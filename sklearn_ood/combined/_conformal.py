@@ -1,7 +1,8 @@
-"""Conformal prediction: rows that calibrate, scores as p-values, several as one.
+"""Conformal prediction: rows that calibrate, scores as p-values, several as one, confidence.
 
 A score is higher for what looks more like the calibration rows; a statistic of combined
-evidence is higher for what looks less like them.
+evidence is higher for what looks less like them. What reads scores takes arrays of numpy and
+tensors, of which a graph is made.
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from scipy.special import logit
 
-from sklearn_ood.combined._arrays import between, constants, log1p, n_below, namespace
+from sklearn_ood.nets import _heads
 
 MIN_CALIBRATION, N_FOLDS = 20, 5
 # Below how many rows "auto" crosses them; which share calibrates above, at least and at most.
@@ -20,6 +22,8 @@ TAIL_MIN_ROWS = 10
 # Where a sine is its argument to the last bit, and 1 its cosine.
 SMALL_LOG_P = -20.0
 LARGEST_EXCESS = 1e150
+# Of the density of p-values of unknown rows, a * u ** (a - 1).
+SHAPE = 0.05
 
 
 def split_rows(n_rows, calibration, random_state):
@@ -258,3 +262,106 @@ def combine(log_p, method, weights=1.0):
     """
     (weights,) = constants(log_p, weights)
     return COMBINATIONS[method](weights * log_p)
+
+
+def log_right(log_proba, log_p, outlier_share):
+    """What to rank answers by: likely right, and likely to be of a known class.
+
+    Where a share pi of the rows is unknown, and every answer to them is wrong, the rows that
+    are best refused are those with the least ``p_max / (1 + odds)``, ``odds = pi / (1 - pi) *
+    f_out / f_in`` being those of an unknown row [1]_; [2]_ has another product of the two. The
+    p-value u of the novelty is uniform on known rows, ``f_in(u) = 1``, and falls for unknown
+    ones: ``f_out(u) = a * u ** (a - 1)`` with a small a.
+
+    Parameters
+    ----------
+    log_proba : ndarray of shape (n_samples,)
+        Logarithm of the probability of the answer, were the row of a known class.
+    log_p : ndarray of shape (n_samples,)
+        Logarithm of the p-value.
+    outlier_share : float in [0, 1)
+        Share of unknown rows, pi.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        At most 0; ``log_proba`` where the share is 0.
+
+    References
+    ----------
+    .. [1] H. Narasimhan, A. K. Menon, W. Jitkrittum and S. Kumar, "Plugin estimators for
+       selective classification with out-of-distribution detection", ICLR 2024, section 4.
+    .. [2] G. Xia and C.-S. Bouganis, "Augmenting softmax information for selective
+       classification with out-of-distribution data", ACCV 2022.
+    """
+    xp = namespace(log_p)
+    first, slope = constants(log_p, logit(outlier_share) + np.log(SHAPE), SHAPE - 1)
+    log_odds = first + slope * log_p
+    return log_proba - xp.clip(log_odds, 0, None) - log1p(xp.exp(-xp.abs(log_odds)))
+
+
+def namespace(x):
+    """The module of functions for an array or tensor."""
+    return torch if isinstance(x, torch.Tensor) else np
+
+
+def constants(like, *values):
+    """Numbers or arrays in float64, for use with an array or tensor: graphs round bare ones."""
+    xp = namespace(like)
+    return [xp.asarray(value, dtype=xp.float64) for value in values]
+
+
+def n_below(known, scores, *, strictly=False):
+    """How many of ascending numbers are at most, or strictly below, each score.
+
+    Parameters
+    ----------
+    known : ndarray of shape (n_known,) or (n_columns, n_known)
+    scores : ndarray or tensor of shape (n_samples,) or (n_samples, n_columns)
+    strictly : bool
+    """
+    if namespace(scores) is torch:
+        (known,) = constants(scores, known)
+        if known.ndim == 2:
+            return _bisected(known, scores, strictly)
+        cells = scores[:, None]
+        return (known < cells if strictly else known <= cells).sum(dim=1)
+    side = "left" if strictly else "right"
+    if known.ndim == 1:
+        return np.searchsorted(known, scores, side)
+    columns = zip(known, scores.T, strict=True)
+    return np.column_stack([np.searchsorted(*column, side) for column in columns])
+
+
+def _bisected(known, scores, strictly):
+    """By bisection in all columns at once, in little memory: graphs have no search."""
+    (n_columns, size), found = known.shape, torch.zeros_like(scores, dtype=torch.int64)
+    before, cells = torch.arange(n_columns) * size - 1, known.flatten()
+    for k in reversed(range(size.bit_length())):
+        further = found + 2**k
+        probed = cells[before + further.clamp(max=size)]
+        is_below = probed < scores if strictly else probed <= scores
+        found = torch.where((further <= size) & is_below, further, found)
+    return found
+
+
+def between(known, levels, scores, above):
+    """Levels at scores that lie just below ``known[above]``, by straight lines.
+
+    Of columns ``known`` and ``levels`` are of shape (n_columns, n_known).
+    """
+    xp, size = namespace(scores), known.shape[-1]
+    first = xp.arange(known.size // size) * size if known.ndim == 2 else 0
+    right = first + xp.clip(above, 0, size - 1)
+    left = first + xp.clip(above - 1, 0, size - 1)
+    known, levels = constants(scores, known.ravel(), levels.ravel())
+    low, high, level = known[left] / 2, known[right] / 2, levels[left]
+    is_inside = high > low  # halves, or the difference may overflow
+    share = (scores / 2 - low) / xp.where(is_inside, high - low, 1.0)
+    rise = xp.where(is_inside, levels[right] - level, 0.0)
+    return xp.minimum(level + xp.clip(share, 0, 1) * rise, levels[right])  # if rounding exceeds
+
+
+def log1p(x):
+    """Logarithm of 1 + x, for x >= 0."""
+    return _heads.log1p(x) if namespace(x) is torch else np.log1p(x)

@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._response import clone_completed, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
-from sklearn_ood.data._blocks import take_rows, with_bar
+from sklearn_ood.combined._explanation import ReferenceRows
+from sklearn_ood.data._blocks import mapped_images, once, take_rows, with_bar
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.detectors._features import features_once
+from sklearn_ood.data._rows import validate_training_data
 
 LARGEST_SEED = np.iinfo(np.int32).max
 LEVEL = 0.05
@@ -28,100 +29,104 @@ class Lessons:
     Attributes
     ----------
     combination : CombinedClassifier
-        Says what learns, and whether members ask the classifier.
+        Says what learns.
+    is_asked : bool
+        Whether members ask the classifier.
     rows, labels : array-like or frame, ndarray
     classes : ndarray
         Of all rows.
     is_given : bool
         Whether the classifier knows them without a lesson.
+    is_crossed : bool
+        Whether rows that calibrate train, too.
     training : ndarray of int
     parts : list of ndarray of int
-        Places of the rows that calibrate; where ``is_crossed`` they train, too.
-    is_crossed : bool
+        Places of the rows that calibrate.
     seed : int
     """
 
     combination: BaseEstimator
+    is_asked: bool
     rows: Any
     labels: np.ndarray
     classes: np.ndarray
     is_given: bool
+    is_crossed: bool
     training: np.ndarray
     parts: list[np.ndarray]
-    is_crossed: bool
     seed: int
 
     @classmethod
-    def of(cls, combination, data, *, is_labelled):
-        """Of validated data, divided at random."""
+    def of(cls, combination, X, y):
+        """Of what is given, validated and divided at random."""
+        X, y = mapped_images(X, y)
+        is_image = len(combination.input_shape or ()) == 3 or getattr(X, "ndim", 2) != 2
+        reader = None if is_image else _members.keep_table
+        data = validate_training_data(combination, X, y, min_classes=1, read_rows=reader)
+        is_asked = _members.ask_classifier(combination.members, combination.input_shape_)
         is_frozen = isinstance(combination.classifier, FrozenEstimator)
         rows, codes = data.in_distribution
         classes = data.classes
-        if is_frozen and is_labelled:
+        if is_frozen and y is not None:
             check_is_fitted(combination.classifier)
             classes = np.asarray(combination.classifier.classes_)
             codes = codes_in(classes, data.classes[codes])
             rows, codes = take_rows(rows, codes != OUTLIER), codes[codes != OUTLIER]
         random_state = check_random_state(combination.random_state)
-        calibration = _calibration(combination, len(codes), classes)
+        calibration = _calibration(combination, is_asked, len(codes), classes)
         split = _conformal.split_rows(len(codes), calibration, random_state)
-        seed = random_state.randint(LARGEST_SEED)
-        is_given = is_frozen or calibration == "all"
-        learns = combination, rows, classes[codes], classes, is_given
-        return cls(*learns, *split, calibration == "cross", seed)
+        is_given, is_crossed = is_frozen or calibration == "all", calibration == "cross"
+        known = rows, classes[codes], classes, is_given, is_crossed
+        return cls(combination, is_asked, *known, *split, random_state.randint(LARGEST_SEED))
 
     @property
-    def taught(self):
-        """The classes of the rows that train."""
-        return self.classes if self.is_given else np.unique(self.labels[self.training])
+    def calibrating(self):
+        """Places of all rows that calibrate."""
+        return np.concatenate(self.parts)
 
-    @features_once
+    @once
     def model(self, chosen=None, task="model in use"):
         """The classifier, None where no member asks it, and the members by name."""
         chosen = self.training if chosen is None else chosen
-        seeds, combination = np.random.RandomState(self.seed), self.combination
-        classifier = None
-        if combination.is_asked_:
-            classifier = self.classifier(chosen, task, seeds)
-        members = combination.members
+        seeds = np.random.RandomState(self.seed)
+        classifier = self._classifier(chosen, task, seeds) if self.is_asked else None
+        members = self.combination.members
         if members is None:
-            shape, labels = combination.input_shape_, self.labels[chosen]
-            members = _members.default_members(shape, classifier, labels)
+            shape = self.combination.input_shape_
+            members = _members.default_members(shape, classifier, self.labels[chosen])
         named = _members.resolve_members(members, classifier)
         return classifier, self._fitted(named, chosen, task, seeds)
 
-    def classifier(self, chosen=None, task="answers", seeds=None):
-        """The classifier, fitted to some rows or all; None where there is one class."""
-        chosen = np.arange(len(self.labels)) if chosen is None else chosen
-        known = self.classes if self.is_given else np.unique(self.labels[chosen])
-        if len(known) == 1:
-            return None
-        classifier = self.combination.classifier
-        if classifier is None:
-            classifier = _members.default_classifier(self.combination.input_shape_)
-        named = {_members.CLASSIFIER: classifier}
-        seeds = seeds or np.random.RandomState(self.seed)
-        return self._fitted(named, chosen, task, seeds)[_members.CLASSIFIER]
-
-    def scores(self, model):
-        """Of each part that calibrates, by the model in use, or by what others taught."""
+    def scales(self, model, weights):
+        """Of the members and their combination: each part by what others taught, if crossed."""
         models = [model] * len(self.parts)
         if self.is_crossed:
             folds = (np.setdiff1d(self.training, part) for part in self.parts)
             models = [self.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
-        return [
+        scores = [
             _members.look(*each, self._rows(part), model[1])[1]
             for each, part in zip(models, self.parts, strict=True)
         ]
+        method = self.combination.method
+        return _conformal.calibrated(scores, method, weights, is_crossed=self.is_crossed)
 
-    def known(self):
-        """Rows that the model in use has seen, their labels and places, and a seed."""
+    def answering(self, classifier):
+        """The classifier in use and its classes: what no member asks learns from all rows."""
+        if self.is_asked:
+            return classifier, self._taught
+        seeds = np.random.RandomState(self.seed)
+        return self._classifier(np.arange(len(self.labels)), "answers", seeds), self.classes
+
+    def reference(self):
+        """Some rows of a table that the model in use has seen; of images none."""
+        if len(self.combination.input_shape_) == 3:
+            return None
         seen = self.training if len(self.training) else self.parts[0]
-        return self.rows, self.labels, seen, self.seed
+        return ReferenceRows.sampled(self.rows, self.labels, seen, self.seed)
 
     def warn_of_few(self, n_calibration):
         """Warn of classes that no row taught, and of too few rows that calibrate."""
-        if len(untaught := np.setdiff1d(self.classes, self.taught)):
+        if len(untaught := np.setdiff1d(self.classes, self._taught)):
             warnings.warn(
                 f"Got no row of the classes {untaught.tolist()} among those that trained, so "
                 "that they are unknown; give more rows of them, or calibration='cross'.",
@@ -136,29 +141,34 @@ class Lessons:
                 stacklevel=4,
             )
 
+    @property
+    def _taught(self):
+        """The classes of the rows that train."""
+        return self.classes if self.is_given else np.unique(self.labels[self.training])
+
     def _rows(self, places):
         """The rows at these places, which ascend."""
         return take_rows(self.rows, np.isin(np.arange(len(self.labels)), places))
 
+    def _classifier(self, chosen, task, seeds):
+        """The classifier, fitted to some rows; None where there is one class."""
+        known = self.classes if self.is_given else np.unique(self.labels[chosen])
+        if len(known) == 1:
+            return None
+        classifier = self.combination.classifier
+        if classifier is None:
+            classifier = _members.default_classifier(self.combination.input_shape_)
+        return self._fitted({"classifier": classifier}, chosen, task, seeds)["classifier"]
+
     def _fitted(self, named, chosen, task, seeds):
         """Named estimators, completed and fitted; a bar shows which, where one is asked for."""
-        combination, X = self.combination, self._rows(chosen)
+        combination, X, y = self.combination, self._rows(chosen), self.labels[chosen]
         unfitted = {
-            name: clone_completed(
-                each,
-                random_state=seeds.randint(LARGEST_SEED),
-                input_shape=(
-                    combination.input_shape_
-                    if "input_shape" in each.get_params(deep=False)
-                    else None
-                ),
-            )
+            name: _completed(each, seeds, combination.input_shape_)
             for name, each in named.items()
             if each != _members.CLASSIFIER
         }
-        fits = (
-            delayed(fitted_foreign)(each, X, self.labels[chosen]) for each in unfitted.values()
-        )
+        fits = (delayed(fitted_foreign)(each, X, y) for each in unfitted.values())
         fitted = Parallel(n_jobs=combination.n_jobs, return_as="generator")(fits)
         shown = unfitted
         if combination.verbose:
@@ -175,16 +185,22 @@ class Lessons:
         return {name: fitted.get(name, _members.CLASSIFIER) for name in named}
 
 
-def _calibration(combination, n_rows, classes):
+def _completed(estimator, seeds, input_shape):
+    """An unfitted clone with a seed, and the shape of images where it asks for one itself."""
+    seed = seeds.randint(LARGEST_SEED)
+    takes_shape = "input_shape" in estimator.get_params(deep=False)
+    shape = input_shape if takes_shape else None
+    return clone_completed(estimator, random_state=seed, input_shape=shape)
+
+
+def _calibration(combination, is_asked, n_rows, classes):
     """How rows calibrate: "all" where no p-value depends on what is to be trained."""
-    is_asked, members = combination.is_asked_, combination.members
     used = [combination.classifier] if is_asked and len(classes) > 1 else []
-    used += [None] if members is None else [member for _, member in members]
+    used += [member for _, member in combination.members or [(None, None)]]
     if all(isinstance(each, (FrozenEstimator, str)) for each in used):
         return "all"
-    if combination.calibration == "auto":
-        is_given = isinstance(combination.classifier, FrozenEstimator) and any(
-            each is None or not (isinstance(each, str) or hasattr(each, "fit")) for each in used
-        )
-        return _conformal.auto_calibration(n_rows, is_asked=is_asked, is_given=is_given)
-    return combination.calibration
+    if combination.calibration != "auto":
+        return combination.calibration
+    is_made = any(not (isinstance(each, str) or hasattr(each, "fit")) for each in used)
+    is_given = isinstance(combination.classifier, FrozenEstimator) and is_made
+    return _conformal.auto_calibration(n_rows, is_asked=is_asked, is_given=is_given)

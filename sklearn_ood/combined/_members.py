@@ -6,7 +6,6 @@ brought to one sign: higher looks more like the training rows.
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
@@ -15,18 +14,19 @@ from sklearn.utils.validation import validate_data
 from sklearn_ood._response import known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.classifiers._table import TableClassifier
+from sklearn_ood.classifiers._table import QuickTrees, TableClassifier
 from sklearn_ood.combined._columns import (
     MAX_QUANTILES,
     ClassWhitening,
     ColumnRanks,
     ExtremeColumn,
+    NearestRow,
 )
 from sklearn_ood.combined._network import ends_linear, network_members
-from sklearn_ood.data._encoder import TableEncoder
+from sklearn_ood.data._blocks import once
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.data._tables import unmasked
-from sklearn_ood.detectors._features import NetFeatures, features_once, layers_of
+from sklearn_ood.data._tables import TableEncoder, unmasked
+from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity
 from sklearn_ood.generators import PCAGenerator
@@ -130,7 +130,7 @@ def table_members(n_rows, n_classes):
     """Named members for tables, that ask no classifier: it can then learn from all rows."""
     is_large = n_rows > MAX_ROWS
     some = {"bootstrap": is_large, "max_samples": MAX_ROWS if is_large else None}
-    trees = ExtraTreesClassifier(N_TREES, min_samples_leaf=2, **some)
+    trees = QuickTrees(N_TREES, min_samples_leaf=2, **some)
     ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
     several = [("trees", make_pipeline(TableEncoder(), trees))]
     single = [("nearest", _near_in_table())]
@@ -150,7 +150,7 @@ def weights_of(members, *, are_default):
 
 
 def _near_in_table(*steps):
-    return make_pipeline(TableEncoder(), *steps, NeighborDistance(max_samples=MAX_ROWS))
+    return make_pipeline(TableEncoder(), *steps, NearestRow(max_samples=MAX_ROWS))
 
 
 def _densities(generator):
@@ -169,7 +169,7 @@ def class_log_proba(classifier, X):
     return np.zeros((len(X), 1)) if classifier is None else log_proba(classifier, X)
 
 
-@features_once
+@once
 def look(classifier, members, X, names=None):
     """Log-probabilities of the classes, and the members' scores at the likeliest of them.
 

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial, wraps
 from inspect import cleandoc
 from typing import Any, TypeVar, cast
@@ -24,6 +25,9 @@ RESIDENT_BYTES = 2**28
 BYTES_AROUND_A_ROW = 2**21
 # Share of a column's standard deviation that float32 may round away.
 LOST = 0.01
+
+# What was computed of the rows at hand, where several ask for it.
+_SEEN: ContextVar[dict | None] = ContextVar("seen", default=None)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 _ROWS = """Parameters
@@ -78,6 +82,33 @@ def with_bar(items, *, total, unit, told=None, count=lambda item: 1):
             bar.set_description(told and told(item))
             yield item
             bar.update(count(item))
+
+
+def once(method):
+    """While ``method`` runs, :func:`of_rows` computes the same of the same rows once."""
+
+    @wraps(method)
+    def run(*args, **kwargs):
+        if _SEEN.get() is not None:
+            return method(*args, **kwargs)
+        token = _SEEN.set({})
+        try:
+            return method(*args, **kwargs)
+        finally:
+            _SEEN.reset(token)
+
+    return run
+
+
+def of_rows(X, key, compute):
+    """What is computed of an object that holds rows, by this key, or was so before."""
+    seen = _SEEN.get()
+    if seen is None:
+        return compute()
+    key = key, id(X)
+    if key not in seen:
+        seen[key] = compute(), X  # with the rows, so that none others get their identity
+    return seen[key][0]
 
 
 def row_blocks(X):

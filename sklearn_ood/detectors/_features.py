@@ -1,8 +1,6 @@
 """The outputs of a network's layer."""
 
-from contextvars import ContextVar
 from dataclasses import field
-from functools import wraps
 from threading import get_ident
 from typing import Any
 
@@ -17,14 +15,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted
 from sklearn_ood._response import unwrap
 from sklearn_ood.base import Wrapper
-from sklearn_ood.data._blocks import block_by_block
+from sklearn_ood.data._blocks import block_by_block, of_rows
 from sklearn_ood.data._rows import forget, validate_rows
 from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.nets._evaluation import evaluate
 from sklearn_ood.nets._modules import HALF
 
-# Features of the rows being scored, where several members take them.
-_SEEN: ContextVar[dict] = ContextVar("features")
 LARGEST_FLOAT = np.finfo(np.float32).max
 
 
@@ -133,12 +129,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         ndarray of shape (n_samples, n_activations), float32
         """
         check_is_fitted(self)
-        seen = _SEEN.get({})
-        key = id(self.estimator_.net_), self.layer, self.layer_, self.pooling, id(X)
-        if key not in seen:  # with the rows, so that none others get their identity
-            rows = validate_rows(self, X, keep_tensors=True, dtype=np.float32)
-            seen[key] = self._features(rows), X
-        return seen[key][0]
+        key = id(self.estimator_.net_), self.layer, self.layer_, self.pooling
+        return of_rows(X, key, lambda: self._features(self._validated(X)))
 
     def __sklearn_tags__(self):
         tags, given = super(Wrapper, self).__sklearn_tags__(), get_tags(self._given)
@@ -180,6 +172,9 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
             outputs = taken if self.layer is None else outputs
         return pooled(outputs, self.pooling)
 
+    def _validated(self, X):
+        return validate_rows(self, X, keep_tensors=True, dtype=np.float32)
+
     def _features(self, rows):
         if hasattr(self.estimator_, "scale_rows"):
             rows = self.estimator_.scale_rows(rows)
@@ -196,20 +191,6 @@ class LayerReader(nn.Module):
 
     def forward(self, rows):
         return self.read(self.network, rows)
-
-
-def features_once(method):
-    """While ``method`` runs, all :class:`NetFeatures` of a network evaluate rows once."""
-
-    @wraps(method)
-    def run(*args, **kwargs):
-        token = _SEEN.set({})
-        try:
-            return method(*args, **kwargs)
-        finally:
-            _SEEN.reset(token)
-
-    return run
 
 
 def last_linear(classifier):

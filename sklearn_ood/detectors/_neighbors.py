@@ -4,6 +4,7 @@ from dataclasses import field
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
@@ -16,6 +17,8 @@ from sklearn_ood.data._rows import validate_training_data
 FARTHEST = 1e150
 # Held at once, to measure the distances that were found.
 MAX_DIFFERENCES = 2**22
+# In more features a tree is no faster than all distances.
+MAX_TREE_FEATURES, LEAF_SIZE = 20, 32
 
 
 class NeighborDistance(OODClassifier):
@@ -37,8 +40,8 @@ class NeighborDistance(OODClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    neighbors_ : list of sklearn.neighbors.NearestNeighbors
-        One a class.
+    neighbors_ : list of scipy.spatial.cKDTree or sklearn.neighbors.NearestNeighbors
+        What searches, one a class: a tree, or by brute force in more than 20 features.
     rows_ : list of ndarray
         The rows remembered, less ``centre_``; one array a class.
     centre_ : ndarray of shape (n_features,)
@@ -51,8 +54,8 @@ class NeighborDistance(OODClassifier):
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
     scale the features first. ``predict_proba`` is not calibrated: the softmax of the evidence
-    divided by ``scale_``. The search is a tree for up to 15 features, else by brute force, in
-    float64 and around the rows' mean; the distance to what it finds is measured by itself.
+    divided by ``scale_``. Rows are searched in float64 and around their mean; the distance to
+    what is found is measured by itself.
 
     Examples
     --------
@@ -93,10 +96,7 @@ class NeighborDistance(OODClassifier):
         self.centre_ = rows.mean(axis=0, dtype=np.float64)
         rows = self._centred(rows)
         self.rows_ = [rows[codes == code] for code in range(len(data.classes))]
-        self.neighbors_ = [
-            NearestNeighbors(n_neighbors=min(self.n_neighbors, len(each))).fit(each)
-            for each in self.rows_
-        ]
+        self.neighbors_ = list(map(_searched, self.rows_))
         self.scale_ = float(np.sqrt(rows.var(axis=0).sum())) or 1.0
         self.classes_ = data.classes
         return self
@@ -119,7 +119,8 @@ class NeighborDistance(OODClassifier):
 
     def _distances(self, rows, code):
         """To the last neighbour found, each row's by itself: the search rounds by batch."""
-        last = self.neighbors_[code].kneighbors(rows, return_distance=False)[:, -1]
+        n_neighbors = min(self.n_neighbors, len(self.rows_[code]))
+        last = _neighbor(self.neighbors_[code], rows, n_neighbors)
         size, distances = max(1, MAX_DIFFERENCES // rows.shape[1]), []
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
@@ -139,3 +140,17 @@ class NeighborDistance(OODClassifier):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
+
+
+def _searched(rows):
+    """What finds the nearest of some rows."""
+    if rows.shape[1] <= MAX_TREE_FEATURES:
+        return cKDTree(rows, leafsize=LEAF_SIZE)
+    return NearestNeighbors(algorithm="brute").fit(rows)
+
+
+def _neighbor(searched, rows, k):
+    """Which is the k-th nearest of those that are searched."""
+    if isinstance(searched, cKDTree):
+        return searched.query(rows, [k])[1][:, 0]
+    return searched.kneighbors(rows, k, return_distance=False)[:, -1]

@@ -15,8 +15,7 @@ from sklearn_ood.classifiers._generative import LEAST_SIMILARITY, GenerativeClas
 from sklearn_ood.classifiers._table import FARTHEST, LEAST, TableClassifier
 from sklearn_ood.combined._classifier import CombinedClassifier
 from sklearn_ood.combined._columns import ExtremeColumn, least_share
-from sklearn_ood.combined._confidence import log_right
-from sklearn_ood.combined._conformal import combine, on_scales
+from sklearn_ood.combined._conformal import combine, log_right, on_scales
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.detectors import NeighborDistance, TableDensity
 from sklearn_ood.detectors._linear import RowFunction

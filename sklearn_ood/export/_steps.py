@@ -17,9 +17,9 @@ from sklearn.preprocessing import (
 from sklearn.utils import get_tags
 from sklearn.utils._indexing import _get_column_indices
 
-from sklearn_ood.combined._arrays import between, n_below
 from sklearn_ood.combined._columns import FARTHEST, ClassWhitening, ColumnRanks
-from sklearn_ood.data._encoder import TableEncoder
+from sklearn_ood.combined._conformal import between, n_below
+from sklearn_ood.data._tables import TableEncoder
 from sklearn_ood.export._comparison import LARGE, TOLERANCE, made_by, package, run, with_edges
 from sklearn_ood.export._flow import LARGEST, Flow, clipped, joined, places_in, tensor
 

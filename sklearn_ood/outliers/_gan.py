@@ -31,8 +31,10 @@ class GANOutliers(OutlierSource):
     ----------
     guided : bool, default=True
         Whether the loss on outliers enters the generator's loss too, so that it makes rows
-        of low density (the joint GAN of [1]_); without, it imitates the data ("original";
-        in [1]_ it has learned to before the classifier begins).
+        of low density (the joint GAN of [1]_); without, it imitates the data ("original").
+        In [1]_ the original GAN has learned to before the classifier begins: for that, give
+        another classifier the samples of one that is trained,
+        ``outliers=lambda X, y, n, seed: trained.sample_outliers(n, random_state=seed)``.
     pull_away : float >= 0, default=0.0
         Weight of the pull-away term, which keeps the samples apart ([1]_, appendix D).
     latent_dim : int, default=100

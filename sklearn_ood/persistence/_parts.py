@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy.interpolate import BSpline
 from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
+from scipy.spatial import cKDTree
 from sklearn.neighbors import BallTree, KDTree
 from skorch import NeuralNet
 from skorch.history import History
@@ -119,6 +120,7 @@ CALLS: dict[type, tuple[Callable, Callable]] = {
     torch.Tensor: (array_and_type, restore_tensor),
     np.memmap: (lambda array: (np.asarray(array),), lambda _, array: array),
     BSpline: (attrgetter("t", "c", "k", "extrapolate"), lambda kind, *args: kind(*args)),
+    cKDTree: (lambda tree: (tree.data,), lambda kind, rows: kind(rows)),
     **dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree)),
     **dict.fromkeys(SPARSE, (attrgetter("data", "indices", "indptr", "shape"), restore_sparse)),
 }

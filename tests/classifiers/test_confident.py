@@ -93,6 +93,20 @@ def test_only_a_guided_generator_sees_the_classifier():
     assert losses[False] < 5 < 50 < losses[True]
 
 
+def test_a_gan_that_has_learned_before_teaches_another_classifier():
+    trained = ConfidentClassifier(
+        max_epochs=1, outliers=GANOutliers(guided=False, **GAN), **SMALL
+    )
+    trained.fit(X, y)
+
+    def samples(X, y, n, seed):
+        return trained.sample_outliers(n, random_state=seed)
+
+    taught = ConfidentClassifier(max_epochs=1, beta=1.0, outliers=samples, **SMALL).fit(X, y)
+    assert not hasattr(taught.net_, "generator_")
+    assert taught.net_.history[0, "train_outlier_loss"] > 0
+
+
 def test_samples_are_seeded_and_survive_pickling():
     gan = RejectClassifier(max_epochs=1, outliers=GANOutliers(**GAN), **SMALL).fit(X, y)
     state = torch.get_rng_state()

@@ -33,7 +33,7 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
-from sklearn_ood.combined._confidence import log_right
+from sklearn_ood.combined._conformal import log_right
 from sklearn_ood.metrics import aurc_score, auroc, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
 

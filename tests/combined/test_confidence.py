@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_ood.combined._confidence import SHAPE, log_right
+from sklearn_ood.combined._conformal import SHAPE, log_right
 from sklearn_ood.metrics import aurc_score
 
 

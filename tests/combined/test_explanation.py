@@ -17,8 +17,7 @@ from sklearn_ood import (
     TableDensity,
     TableEncoder,
 )
-from sklearn_ood.combined._explanation import changes_of
-from sklearn_ood.combined._reference import ReferenceRows
+from sklearn_ood.combined._explanation import ReferenceRows, changes_of
 from sklearn_ood.datasets import make_birds
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -127,7 +126,7 @@ def test_one_class_and_rows_that_are_given(mistyped):
 
 
 def test_the_rows_kept_are_bounded(monkeypatch):
-    monkeypatch.setattr("sklearn_ood.combined._reference.MAX_ROWS", 50)
+    monkeypatch.setattr("sklearn_ood.combined._explanation.MAX_ROWS", 50)
     X, y = make_birds(200, random_state=0)
     model = small_model().fit(X, y)
     assert model.reference_.codes.shape == (50, X.shape[1])

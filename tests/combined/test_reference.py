@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from sklearn_ood.combined._reference import (
+from sklearn_ood.combined._explanation import (
     MISSING,
     ReferenceRows,
     apart,
@@ -85,7 +85,7 @@ def test_far_numbers_and_new_categories_count_as_one_difference(frame):
 
 
 def test_nearest_is_that_of_a_loop(frame, monkeypatch):
-    monkeypatch.setattr("sklearn_ood.combined._reference.MAX_DISTANCES", 80)
+    monkeypatch.setattr("sklearn_ood.combined._explanation.MAX_DISTANCES", 80)
     positions = ReferenceRows.of(frame, np.arange(len(frame))).positions()
     known = positions[7:]
     in_all, but_one = nearest(positions[:7], known)

@@ -29,10 +29,10 @@ from sklearn.utils.validation import check_array
 
 import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
+from sklearn_ood.combined._columns import NearestRow
 from sklearn_ood.combined._conformal import ConformalScale
-from sklearn_ood.combined._reference import ReferenceRows
-from sklearn_ood.data._encoder import Indicators
-from sklearn_ood.data._tables import TableColumns
+from sklearn_ood.combined._explanation import ReferenceRows
+from sklearn_ood.data._tables import Indicators, TableColumns
 from sklearn_ood.detectors._backbone import Backbone
 from sklearn_ood.detectors._table_density import Frequencies
 from sklearn_ood.persistence._parts import Part
@@ -66,6 +66,7 @@ INTERNAL = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn_ood.classifiers._table.QuickTrees",
     "sklearn_ood.combined._columns.ClassWhitening",
     "sklearn_ood.combined._columns.ColumnRanks",
     "sklearn_ood.combined._columns.ExtremeColumn",
@@ -116,7 +117,7 @@ REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
 OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
-OURS += (ReferenceRows,)
+OURS += (NearestRow, ReferenceRows)
 
 
 def path_of(value):

@@ -20,7 +20,7 @@ from sklearn_ood import (
     to_onnx,
 )
 from sklearn_ood.combined import _conformal
-from sklearn_ood.combined._confidence import log_right
+from sklearn_ood.combined._conformal import log_right
 from sklearn_ood.detectors import scores_of_network
 from sklearn_ood.export._answers import answers as answers_of
 from sklearn_ood.export._comparison import run

@@ -5,7 +5,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from sklearn_ood import RejectClassifier, SoftmaxClassifier
-from sklearn_ood.nets._whitening import Whitened
+from sklearn_ood.nets._modules import Whitened
 
 
 def whitened(X, fresh):
