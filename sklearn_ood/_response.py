@@ -334,7 +334,7 @@ def _confidence_in(estimator, evidence, codes):
 
 def _one_a_row(estimator, method, X):
     """One value a row; a column, as some libraries give it, is one too."""
-    values, n_rows = _array(getattr(estimator, method)(X)), _num_samples(X)
+    values, n_rows = as_array(getattr(estimator, method)(X)), _num_samples(X)
     if values.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"Got an array of shape {values.shape} from {type(estimator).__name__}.{method}, "
@@ -343,7 +343,7 @@ def _one_a_row(estimator, method, X):
     return values.reshape(n_rows)
 
 
-def _array(values):
+def as_array(values):
     """What a foreign estimator answered as an array; a tensor leaves its graph and device."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
@@ -353,7 +353,7 @@ def _array(values):
 
 def _numbers(estimator, method, values):
     """In float64, infinite ones as large as can be; an error where some are no numbers."""
-    values = _array(values)
+    values = as_array(values)
     if values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ValueError(
             f"Got NaN, or no numbers, from {type(estimator).__name__}.{method} (an array of "

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import inherits
+from sklearn_ood._response import as_array
 
 ROUNDING = 1e-12  # of shares
 Labels: TypeAlias = ArrayLike
@@ -76,7 +77,7 @@ def of_counts(
 
 def as_rows(name, values, n_rows=None):
     """One-dimensional array of at least one row, or an error that names the argument."""
-    values = np.asarray(values)
+    values = as_array(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
