@@ -23,7 +23,7 @@ from sklearn_ood.combined._columns import (
     NearestRow,
 )
 from sklearn_ood.combined._network import ends_linear, network_members
-from sklearn_ood.data._blocks import once
+from sklearn_ood.data._blocks import once, take_rows
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._tables import TableEncoder, unmasked
 from sklearn_ood.detectors._features import NetFeatures, layers_of
@@ -221,11 +221,22 @@ def member_scores(member, X, labels=None):
     """
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
-        return last.class_score_samples(X_last, labels)
+        return _at_classes(last, X_last, np.asarray(labels))
     if is_classifier(last) and not hasattr(last, "score_samples"):
         log_p = log_proba(last, X_last)
         return log_p.max(axis=1) if labels is None else _at_labels(log_p, last, labels)
     return known_of(last, X_last)
+
+
+def _at_classes(member, X, labels):
+    """Scores at the labels; where the member was not taught the one answered, its best."""
+    taught = codes_in(member.classes_, labels) != OUTLIER
+    if taught.all():
+        return member.class_score_samples(X, labels)
+    scores = member.score_samples(X)
+    if taught.any():
+        scores[taught] = member.class_score_samples(take_rows(X, taught), labels[taught])
+    return scores
 
 
 def _at_labels(log_p, member, labels):

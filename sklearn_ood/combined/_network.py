@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
+from sklearn_ood._response import as_numpy
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.data._blocks import mapped_images
 from sklearn_ood.data._labels import encode_labels
@@ -65,13 +66,13 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
     (3,)
     """
     X, y = mapped_images(X, y)
+    if y is None:
+        raise ValueError(
+            "Got no y, and X without labels, but each image needs one; pass y, or a dataset "
+            "of pairs (image, label)."
+        )
     if classes is None:
-        if y is None:
-            raise ValueError(
-                "Got no y, and X without labels, but each image needs one; pass y, or a "
-                "dataset of pairs (image, label)."
-            )
-        _, classes = encode_labels(np.asarray(y), parameters.get("ood_label"))
+        _, classes = encode_labels(as_numpy(y), parameters.get("ood_label"))
     input_shape = parameters.get("input_shape") or np.shape(X)[1:]
     classifier = SoftmaxClassifier.from_module(network, classes, input_shape, device=device)
     return cls(FrozenEstimator(classifier), **DEFAULTS | parameters).fit(X, y)

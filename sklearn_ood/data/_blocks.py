@@ -167,11 +167,15 @@ def mapped_images(X, y):
     """
     if not is_dataset(X):
         return X, y
-    images = _datasets().DatasetRows(X)
-    if y is None and images.is_labelled:
-        y = images.labels()
-    shape = len(images), *(images.image_shape or images.shape[1:])
-    return _written(images.image_blocks(), shape, images.dtype), y
+    images, labels = _datasets().DatasetRows(X), []
+
+    def read():
+        for block, some in images.blocks():
+            labels.append(some)
+            yield block
+
+    X = _written(read(), (len(images), *images.item_shape), images.dtype)
+    return X, images.joined(labels) if y is None and images.is_labelled else y
 
 
 def n_rows(X):

@@ -50,7 +50,9 @@ class DatasetRows(PagedRows):
     Attributes
     ----------
     shape : tuple (n_samples, n_features)
-    image_shape : tuple
+    item_shape : tuple
+        Of one image, or of a flat row.
+    image_shape : tuple or None
         Of one image.
     is_labelled : bool
         Whether each image comes with its label.
@@ -68,9 +70,9 @@ class DatasetRows(PagedRows):
         if not len(self._index):
             raise ValueError(f"Found {_name(X)} with 0 sample(s), but at least one is needed.")
         ((first, label),) = self._read([self._index[:1]])
-        self.is_labelled = label is not None
-        self.image_shape = first.shape[1:] if first.ndim == 4 else None
-        self.shape = len(self._index), int(np.prod(first.shape[1:]))
+        self.is_labelled, self.item_shape = label is not None, first.shape[1:]
+        self.image_shape = self.item_shape if first.ndim == 4 else None
+        self.shape = len(self._index), int(np.prod(self.item_shape))
 
     def __len__(self):
         return len(self._index)
@@ -85,20 +87,33 @@ class DatasetRows(PagedRows):
         wanted = [self._index[index] for index in indices]
         return (self._flat(images) for images, _ in self._read(wanted, **self._options))
 
-    def image_blocks(self):
-        """The images in their shape, as many at a time as make a block."""
+    def blocks(self):
+        """The images in their shape, as many at a time as make a block, and their labels."""
         size = min(LARGEST_BATCH, BATCH_BYTES // max(1, 4 * self.shape[1]))
         size = max(SMALLEST_BATCH, size // SMALLEST_BATCH * SMALLEST_BATCH)
         blocks = [self._index[start : start + size] for start in range(0, len(self), size)]
-        return (images for images, _ in self._read(blocks, **self._options))
+        for images, labels in self._read(blocks, **self._options):
+            if images.shape[1:] != self.item_shape:
+                raise ValueError(
+                    f"Got images of the shapes {self.item_shape}, {images.shape[1:]} in one "
+                    f"dataset, {EXPECTED}; resize or crop them in its transform."
+                )
+            yield images, labels
+
+    def image_blocks(self):
+        """The images alone."""
+        return (images for images, _ in self.blocks())
 
     def labels(self):
         """The label of each image; all are read, unless the dataset has ``targets``."""
         known = _targets_of(self._dataset)
         if known is not None:
             return known[self._index]
-        blocks = np.array_split(self._index, -(-len(self) // LARGEST_BATCH))
-        labels = [label for _, label in self._read(blocks, **self._options)]
+        return self.joined(labels for _, labels in self.blocks())
+
+    def joined(self, blocks):
+        """The labels of all blocks."""
+        labels = list(blocks)
         if any(label is None for label in labels):
             raise ValueError(
                 f"Got {_name(self._dataset)} whose items have no labels, and no y; pass y, or "
@@ -187,10 +202,14 @@ def _stacked(items):
 
 def _image_and_label(item):
     """What a dataset or a loader gives, as a pair."""
+    if isinstance(item, dict) or (isinstance(item, (tuple, list)) and len(item) not in (1, 2)):
+        parts = f"the keys {list(item)}" if isinstance(item, dict) else f"{len(item)} parts"
+        raise ValueError(
+            f"Got items of {parts}, {EXPECTED}; wrap the dataset in one that gives pairs, or "
+            "pass a DataLoader with a collate_fn that does."
+        )
     if not isinstance(item, (tuple, list)):
         return item, None
-    if len(item) not in (1, 2):
-        raise ValueError(f"Got items of {len(item)} parts, {EXPECTED}.")
     return item[0], item[1] if len(item) == 2 else None
 
 
@@ -209,11 +228,11 @@ def _as_images(images):
     images = _tensor(images).detach().cpu()
     shape = tuple(images.shape[1:])
     if not images.is_floating_point() or len(shape) not in (1, 3):
-        hint = (
-            "grey images need a channel axis: image[None]"
-            if len(shape) == 2
-            else "scale and convert them in its transform, as the network was trained"
-        )
+        hint = "scale and convert them in its transform, as the network was trained"
+        if len(shape) == 2:
+            hint = "grey images need a channel axis: image[None]"
+        elif len(shape) == 3 and shape[2] <= 4 < min(shape[:2]):
+            hint += ", with the channels first: image.permute(2, 0, 1)"
         raise ValueError(f"Got images of {images.dtype} and shape {shape}, {EXPECTED}; {hint}.")
     has_type = images.dtype != torch.bfloat16  # which numpy has not
     return (images if has_type else images.float()).numpy()

@@ -138,6 +138,12 @@ def as_native(X, *, keep_tensors=False):
             f"Got X as {type(X).__name__}, but this needs all rows at once; put NetFeatures "
             "around a trained network before it in a pipeline, or pass arrays."
         )
+    if isinstance(X, (list, tuple)) and getattr(next(iter(X), None), "ndim", 0) > 1:
+        raise ValueError(
+            f"Got X as a {type(X).__name__} of {type(X[0]).__name__} of shape "
+            f"{tuple(X[0].shape)}, but expected one array of all; pass numpy.stack(X) or "
+            "torch.stack(X)."
+        )
     if not is_tensor(X):
         if not hasattr(X, "__cuda_array_interface__"):
             return X
@@ -284,8 +290,8 @@ def _image_shape(X):
     if n_dims != 4:
         raise ValueError(
             f"Got X of shape {tuple(X.shape)} with {n_dims} dimensions, but expected rows of "
-            "shape (n_samples, n_features) or images of shape (n_samples, C, H, W); grey "
-            "images need a channel axis: X[:, None]."
+            "shape (n_samples, n_features) or images of shape (n_samples, C, H, W); a single "
+            "image is X[None], and grey images need a channel axis: X[:, None]."
         )
     return tuple(X.shape[1:])
 

@@ -5,7 +5,7 @@ import torch
 
 from sklearn_ood._parameters import fitted
 from sklearn_ood.detectors._linear import LinearScore, projected, total
-from sklearn_ood.nets._heads import entropy
+from sklearn_ood.nets._heads import log_softmax
 
 
 class KLMatching(LinearScore):
@@ -46,6 +46,7 @@ class KLMatching(LinearScore):
         self.log_templates_ = templates.clamp(min=lowest).log().cpu().numpy()
 
     def _score(self, features, logits):
-        logits = logits.double()
-        cross = projected(logits.softmax(dim=1).to(features.dtype), self.log_templates_)
-        return (cross.amax(dim=1) - entropy(logits)).clamp(max=0)
+        log_p = log_softmax(logits.double())
+        p = log_p.exp()
+        cross = projected(p.to(features.dtype), self.log_templates_)
+        return (cross.amax(dim=1) - (p * log_p).sum(dim=1)).clamp(max=0)

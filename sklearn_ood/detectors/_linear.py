@@ -1,8 +1,6 @@
 """Scores that need a row's features and what a linear layer makes of them: its logits."""
 
 from abc import ABC, abstractmethod
-from contextvars import ContextVar
-from functools import wraps
 from math import isfinite
 from typing import Any
 
@@ -14,13 +12,11 @@ from torch.linalg import vector_norm
 from torch.nn.functional import linear
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood.data._blocks import block_by_block, take_rows
+from sklearn_ood.data._blocks import block_by_block, of_rows, once, take_rows
 from sklearn_ood.data._rows import check_finite, validate_rows, validate_training_data
 from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch, take_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
-# Fitted arrays as tensors, while batch after batch is scored.
-_SEEN: ContextVar[dict] = ContextVar("arrays")
 FLOATS_AT_ONCE = 2**20
 SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 
@@ -169,25 +165,8 @@ class EvidenceHead(Head):
 
 def as_tensor(array, beside):
     """A fitted array as a tensor of the type and on the device of another."""
-    seen = _SEEN.get({})
-    key = id(array), beside.dtype, beside.device
-    if key not in seen:  # with the array, so that none other gets its identity
-        seen[key] = torch.as_tensor(array, dtype=beside.dtype, device=beside.device), array
-    return seen[key][0]
-
-
-def arrays_once(function):
-    """While ``function`` runs, each array becomes a tensor of a type once."""
-
-    @wraps(function)
-    def run(*args, **kwargs):
-        token = _SEEN.set({})
-        try:
-            return function(*args, **kwargs)
-        finally:
-            _SEEN.reset(token)
-
-    return run
+    like = beside.dtype, beside.device
+    return of_rows(array, like, lambda: torch.as_tensor(array, dtype=like[0], device=like[1]))
 
 
 def projected(rows, axes, offset=None):
@@ -210,7 +189,7 @@ def distance(rows, point):
     return found.where(found.isfinite(), torch.nan).double()
 
 
-@arrays_once
+@once
 def batched(function, rows, max_rows=None):
     """``function`` of batches, where the rows are; again in float64 where it overflows."""
     where = {"device": getattr(rows, "device", "cpu"), "max_rows": max_rows}

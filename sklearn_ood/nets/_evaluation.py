@@ -1,6 +1,6 @@
 """Batches of rows, on the device that a network is on; its outputs and gradients on them."""
 
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
@@ -36,7 +36,7 @@ LENDING = RLock()
 
 
 def undisturbed(function):
-    """A function that sees neither torch's modes nor its default device; gradients are on.
+    """A function without torch's modes, autocast and default device; gradients are on.
 
     It leaves them as they were, also where an interrupt comes between the lines of entering
     or leaving a mode, which Python's contexts do not cover.
@@ -47,7 +47,12 @@ def undisturbed(function):
         found, with_gradients = _get_current_function_mode_stack(), torch.is_grad_enabled()
         try:
             on_cpu = torch.get_default_device().type == "cpu"
-            with torch.inference_mode(False), nullcontext() if on_cpu else torch.device("cpu"):
+            with ExitStack() as stack:
+                stack.enter_context(torch.inference_mode(False))
+                if not on_cpu:
+                    stack.enter_context(torch.device("cpu"))
+                for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
                 return function(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             clear_frames(interrupt.__traceback__)  # what is half left ends now, not later

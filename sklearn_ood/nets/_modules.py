@@ -70,7 +70,8 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
     if tuple(outputs.shape) != (2, n_outputs):
         raise ValueError(
             f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to outputs of "
-            f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})."
+            f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})"
+            f"{'; one for each class of y or classes' if name == 'module' else ''}."
         )
 
 

@@ -1,6 +1,7 @@
 """The combination around a network that someone has trained."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,13 +121,81 @@ def test_a_dataset_alone(network, model):
 def test_labels_that_miss_a_class(network):
     X, y = images(400, 2)
     few = y != "b"
-    with pytest.raises(ValueError, match=r"expected \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"expected \(2, 2\); one for each class"):
         CombinedClassifier.from_module(network, X[few], y[few])
     model = CombinedClassifier.from_module(network, X[few], y[few], classes=["a", "b", "c"])
     assert model.predict(X[y == "b"]).tolist().count("b") > 100
+    untaught = CombinedClassifier.from_module(
+        network, X, np.where(few, y, "a"), classes=["a", "b", "c"], random_state=0
+    )  # answers "b" of images that calibrate, too
+    assert np.isfinite(untaught.score_samples(X)).all()
     classes = ["a", "b", "c"]
     some = CombinedClassifier.from_module(network, X, y, classes=classes, ood_label="b")
     assert some.classes_.tolist() == classes
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, tokens):
+        q, k, v = self.qkv(self.norm1(tokens)).unsqueeze(1).chunk(3, dim=-1)
+        seen = nn.functional.scaled_dot_product_attention(q, k, v).squeeze(1)
+        tokens = tokens + self.proj(seen)
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class VisionTransformer(nn.Module):
+    """The layers' names and the order of timm's."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.patch_embed = nn.Conv2d(1, width, 4, 4)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks, self.norm = nn.Sequential(Block(width)), nn.LayerNorm(width)
+        self.head_drop, self.head = nn.Dropout(0.5), nn.Linear(width, K)
+
+    def forward(self, images):
+        tokens = self.patch_embed(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.head(self.head_drop(self.norm(self.blocks(tokens))[:, 0]))
+
+
+class WithLogits(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixel_values):
+        return SimpleNamespace(logits=self.network(pixel_values))
+
+
+WRAPPED = {
+    "transformer in training": lambda: VisionTransformer().train(),
+    "logits": lambda: WithLogits(VisionTransformer()),
+    "bfloat16": lambda: VisionTransformer().bfloat16(),
+    "compiled": lambda: torch.compile(VisionTransformer(), backend="eager"),
+    "data parallel": lambda: nn.DataParallel(VisionTransformer()),
+    "no gradients": lambda: VisionTransformer().requires_grad_(False),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_networks_as_people_have_them(name):
+    torch.manual_seed(0)
+    own = WRAPPED[name]()
+    seen = []
+    last = [layer for layer in own.modules() if isinstance(layer, nn.Linear)][-1]
+    last.register_forward_hook(lambda *_: seen.append(1))
+    model = CombinedClassifier.from_module(own, *images(200, 2), random_state=0)
+    assert list(model.members_) == ["mahalanobis", "vim", "nci", "energy", "pixels"]
+    X, _ = images(40, 3)
+    np.testing.assert_array_equal(model.score_samples(X[5:21]), model.score_samples(X)[5:21])
+    assert seen  # a hook of the user's own works, and ours are gone
+    assert sum(len(vars(layer)["_forward_hooks"]) for layer in own.modules()) == 1
 
 
 def test_a_network_without_a_linear_end_keeps_probability_and_pixels():

@@ -13,7 +13,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 from sklearn_ood import (
     CombinedClassifier,
@@ -223,7 +230,9 @@ PICTURE, IMAGE = Image.fromarray(PIXELS[0]), torch.from_numpy(X[0])
         ([IMAGE[0]], r"shape \(8, 8\).*channel axis"),
         ([IMAGE.permute(1, 2, 0)], r"shape \(8, 8, 3\).*transpose"),
         ([IMAGE[:, :4, :4]], r"shape \(3, 4, 4\).*fitted on inputs of shape \(3, 8, 8\)"),
-        ([(IMAGE, 0, "path")], "items of 3 parts"),
+        ([(IMAGE, 0, "path")], r"items of 3 parts.*pairs.*collate_fn"),
+        ([{"image": IMAGE, "label": 0}], r"keys \['image', 'label'\].*pairs"),
+        ([PIXELS[0]], r"torch.uint8 and shape \(8, 8, 3\).*scale.*permute"),
         ([(IMAGE, {"boxes": 1})], r"labels as dict"),
         ([(IMAGE, torch.eye(3)[0])], r"labels as Tensor of shape \(1, 3\) for 1 images"),
         ([IMAGE * np.nan], "NaN"),
@@ -370,3 +379,76 @@ def test_two_thousand_images_add_little_to_resident_memory(tmp_path):
     size, added = map(float, run.stdout.split())
     assert size > 200
     assert added < 30
+
+
+class Counted(Items):
+    """Counts how often each item is asked for."""
+
+    def __init__(self, items):
+        super().__init__(items)
+        self.asked = np.zeros(len(items), dtype=int)
+
+    def __getitem__(self, index):
+        self.asked[index] += 1
+        return self.items[index]
+
+
+def test_images_and_labels_are_read_in_one_pass():
+    images = Counted(list(zip(torch.from_numpy(X), Y.tolist(), strict=True)))
+    detector = MahalanobisDistance().fit(images)
+    assert images.asked[0] == 2  # the first tells what the others are
+    assert (images.asked[1:] == 1).all()
+    np.testing.assert_array_equal(detector.means_, MahalanobisDistance().fit(X, Y).means_)
+
+
+def test_images_of_another_shape_in_a_later_batch(monkeypatch):
+    monkeypatch.setattr("sklearn_ood.data._datasets.LARGEST_BATCH", 16)
+    images = Items([*zip(X[:40], Y[:40], strict=True), *((X[0][:, :4], 0) for _ in range(9))])
+    for use in (MahalanobisDistance().fit, FITTED[0].predict):
+        with pytest.raises(ValueError, match=r"shapes \(3, 4, 8\), \(3, 8, 8\).*resize"):
+            use(images)
+    images = Items([*X[:32], *(each[:, :4] for each in X[32:48])])
+    with pytest.raises(ValueError, match=r"shapes \(3, 8, 8\), \(3, 4, 8\).*resize"):
+        FITTED[0].predict(images)
+
+
+def test_subsets_and_joined_datasets_keep_their_order():
+    whole = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+    order = np.random.default_rng(1).permutation(150)
+    nested = Subset(Subset(whole, order), torch.arange(40))
+    np.testing.assert_array_equal(
+        FITTED[0].score_samples(nested), FITTED[0].score_samples(X[order[:40]])
+    )
+    joined = ConcatDataset([Subset(whole, range(70)), Subset(whole, range(70, 150))])
+    np.testing.assert_array_equal(FITTED[0].score_samples(joined), FITTED[0].score_samples(X))
+    fitted = MahalanobisDistance().fit(joined)
+    np.testing.assert_array_equal(fitted.means_, MahalanobisDistance().fit(X, Y).means_)
+
+
+def test_lists_and_single_images_say_what_to_pass():
+    for images in (list(X[:3]), [torch.from_numpy(X[0])]):
+        with pytest.raises(ValueError, match="stack"):
+            FITTED[0].predict(images)
+    with pytest.raises(ValueError, match=r"single image is X\[None\]"):
+        FITTED[0].predict(X[0])
+
+
+def test_errors_of_a_dataset_are_its_own():
+    class Broken(Items):
+        def __getitem__(self, index):
+            if index == 70:
+                raise OSError("cannot read 70.jpg")
+            return self.items[index]
+
+    for workers in (0, 2):
+        with pytest.raises(OSError, match=r"cannot read 70\.jpg"):
+            FITTED[0].predict(DataLoader(Broken(list(X)), num_workers=workers))
+
+
+def test_autocast_around_changes_nothing():
+    expected = [each.score_samples(X) for each in FITTED if hasattr(each, "score_samples")]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [each.score_samples(X) for each in FITTED if hasattr(each, "score_samples")]
+        assert torch.is_autocast_enabled("cpu")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

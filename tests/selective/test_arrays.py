@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import make_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 
-from sklearn_ood import SelectiveClassifier, threshold_from_scores
+from sklearn_ood import SelectiveClassifier, p_values_from_scores, threshold_from_scores
 
 LIMITS = [
     {"risk": 0.3},
@@ -78,6 +79,20 @@ def test_labels_may_be_of_any_kind(labels):
     accepted = scores >= threshold
     assert promises["risk"].n_accepted == accepted.sum()
     assert promises["risk"].n_errors == (truth != answers)[accepted].sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_scores_may_be_tensors_of_a_graph(dtype):
+    rng = np.random.default_rng(0)
+    y, right = rng.integers(3, size=500), rng.random(500) < 0.9
+    scores = torch.tensor(right + rng.random(500), requires_grad=True).to(dtype)
+    plain = scores.detach().double().numpy()
+    answers = np.where(right, y, (y + 1) % 3)
+    found = threshold_from_scores(scores, torch.tensor(y), torch.tensor(answers), risk=0.2)
+    assert found[0] == threshold_from_scores(plain, y, answers, risk=0.2)[0]
+    np.testing.assert_array_equal(
+        p_values_from_scores(scores, scores[:9]), p_values_from_scores(plain, plain[:9])
+    )
 
 
 def test_losses_take_the_place_of_answers():
