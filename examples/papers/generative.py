@@ -79,7 +79,7 @@ def models(epochs=0, trained=None):
         "cnn": lambda: SoftmaxClassifier(max_epochs=epochs or 5, **CNN),
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "gan": lambda: generative(
-            GAN(max_epochs=epochs or 4, **seeded), n_candidates=1024, max_iter=4
+            GAN(max_epochs=epochs or 8, **seeded), n_candidates=1024, max_iter=4
         ),
         "knn": lambda: generative("knn"),
         "pca, likelihood": lambda: generative("pca"),
