@@ -5,6 +5,7 @@ from records import Number, metric
 
 from headlines import best, claim, part
 
+EARLIER = "gan, adversarial loss alone"
 PEERS_ON_IMAGES = (
     *("cnn", "cnn, ODIN", "cnn, ViM", "cnn, energy", "cnn features, 50-NN"),
     *("isolation forest", "lit pixels"),
@@ -46,8 +47,9 @@ def headlines():
         return best("generative", "auroc", methods, experiment="tables")
 
     for name, method, said in (
-        *(("GAN", "gan", 0.9781), ("VAE", "vae", 0.9835)),
-        ("nearest neighbour", "knn", 0.9691),
+        ("GAN", "gan", 0.9781),
+        ("GAN of the adversarial loss alone", EARLIER, 0.9781),
+        *(("VAE", "vae", 0.9835), ("nearest neighbour", "knn", 0.9691)),
     ):
         yield claim(
             f"MNIST digits named rightly, {name}",
@@ -57,8 +59,9 @@ def headlines():
             lambda ours, said=said: round(ours, 4) >= said,
         )
     for name, method, experiment, goal in (
-        ("MNIST digits named rightly, GAN as it is now", "gan", "part of the images", 0.97),
+        ("MNIST digits named rightly, GAN, at what cost", "gan", "images", 0.97),
         ("scikit-learn's digits named rightly, GAN", "gan", "digits", 0.95),
+        ("scikit-learn's digits, GAN of the adversarial loss alone", EARLIER, "digits", 0.95),
         ("scikit-learn's digits named rightly, GAN of images", "gan, images", "digits", 0.95),
     ):
         yield claim(
@@ -72,7 +75,8 @@ def headlines():
             lambda ours, _, goal=goal: ours >= goal,
         )
     for name, method in (
-        *(("VAE", "vae"), ("GAN", "gan"), ("nearest neighbour", "knn")),
+        *(("VAE", "vae"), ("GAN", "gan"), ("GAN of the adversarial loss alone", EARLIER)),
+        ("nearest neighbour", "knn"),
         *(("PCA", "pca 64, l2"), ("PCA's density", "pca, likelihood")),
         ("nearest neighbour in the CNN's features", "cnn conv features, knn"),
     ):

@@ -33,6 +33,7 @@ CURVES = {
     "cnn": "network",
     "vae": "VAE",
     "gan": "GAN",
+    "gan, adversarial loss alone": "GAN, adversarial loss alone",
     "knn": "nearest row",
     "pca 64, l2": "PCA, l2",
     "pca, likelihood": "PCA, likelihood",

@@ -91,7 +91,7 @@ def untrained(name, epochs, fitted):
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "vae, likelihood": lambda: at_the_mean(fitted("vae")),
         "gan": lambda: generative(
-            GAN(max_epochs=epochs or 4, **seeded), n_candidates=1024, max_iter=4
+            GAN(max_epochs=epochs or 8, **seeded), n_candidates=1024, max_iter=4
         ),
         "gan, encoder": lambda: at_the_encoder(fitted("gan")),
         "knn": lambda: generative("knn"),

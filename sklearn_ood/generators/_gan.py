@@ -36,9 +36,10 @@ class GANCore(Core):
         self.latent_dim, self.label_smoothing = gan.latent_dim, gan.label_smoothing
         self.instance_noise, self.cycle_weight = gan.instance_noise, gan.cycle_weight
         self.gradient_penalty, self.variance = float(gan.gradient_penalty), 1.0
-        self.player = Decoder(generator, self.n_features, sigmoid=len(gan.input_shape_) == 3)
+        shape = self.n_classes, 1, self.n_features
+        self.player = Decoder(generator, shape, sigmoid=len(gan.input_shape_) == 3)
         self.decode = AveragedModel(self.player, avg_fn=_averaged).requires_grad_(False).eval()
-        self.encode = Discriminator(discriminator, self.n_features)
+        self.encode = Discriminator(discriminator, shape)
 
     def train(self, mode=True):
         """What generates keeps the statistics that batches had."""
@@ -46,13 +47,14 @@ class GANCore(Core):
         self.decode.eval()
         return self
 
-    def started(self, rows):
-        """Itself, with the training rows' location and range, and all else in their units."""
+    def started(self, rows, codes):
+        """Itself, with the range of the training rows, and each class's mean and variance."""
+        means = np.stack([rows[codes == k].mean(0) for k in range(self.n_classes)])
         for network in (self.encode, self.player):
-            network.mean.copy_(torch.as_tensor(rows.mean(0)))
+            network.mean.copy_(torch.as_tensor(means)[:, None])
         self.player.low.fill_(float(rows.min()))
         self.player.span.fill_(float(np.ptp(rows)) or 1.0)
-        self.variance = float(rows.var(0).mean()) or 1.0
+        self.variance = float(np.square(rows - means[codes]).mean()) or 1.0
         return self
 
     def losses(self, real, noise_share):
@@ -118,8 +120,9 @@ class GAN(NetGenerator):
     smoothing, instance noise that fades out, a gradient penalty on real rows, and weight
     normalisation. Of images the generator is DCGAN's: batch normalisation, and a sigmoid that
     spans the range of the training rows. What generates is the running average of the
-    generators' weights. The discriminator also tells the latent of a generation, as InfoGAN's
-    does: this keeps generations apart, and is the encoder that a search of latents starts from.
+    generators' weights. The discriminator also tells the latent that an input may be made of:
+    latents that come back from generations differ, and rows that come back are not left out. It
+    is the encoder from which a search of latents starts.
 
     Parameters
     ----------
@@ -129,10 +132,10 @@ class GAN(NetGenerator):
         The discriminator's target for real rows is 1 less this.
     instance_noise : float >= 0, default=0.1
         Standard deviation of the noise on what the discriminator sees in the first epoch,
-        relative to that of the data; it falls linearly to 0.
+        relative to that of a class; it falls linearly to 0.
     gradient_penalty : float >= 0, default=0.02
         Weight of half the discriminator's squared gradient at real rows (R1), in units of the
-        rows' total variance.
+        rows' total variance within classes.
     cycle_weight : float >= 0, default=3.0
         Weight of the squared errors of latents that the discriminator tells from generations,
         and of rows that are generated from the latents it tells, each in units of its variance.
@@ -159,7 +162,8 @@ class GAN(NetGenerator):
     A. Radford, L. Metz and S. Chintala (2015), DCGAN. T. Salimans et al. (2016), Improved
     techniques for training GANs, section 3.4. M. Arjovsky and L. Bottou (2017), Towards
     principled methods for training GANs, section 3. L. Mescheder, A. Geiger and S. Nowozin
-    (2018), Which training methods for GANs do actually converge?, eq. 9. X. Chen et al. (2016),
+    (2018), Which training methods for GANs do actually converge?, eq. 9. T. Che et al. (2017),
+    Mode regularized generative adversarial networks, section 3.1. X. Chen et al. (2016),
     InfoGAN, section 5.
 
     Examples

@@ -146,7 +146,7 @@ class NetGenerator(StackTrainer, BaseGenerator):
             rows, codes = rows[~held_out], codes[~held_out]
 
         def make():
-            return self.make_core().started(rows)
+            return self.make_core().started(rows, codes)
 
         self.net_ = self._train(make, (rows, codes), validation, random=random)
         self.latent_dim_ = int(self.latent_dim)

@@ -36,7 +36,7 @@ class VAECore(Core):
         self.log_noise = nn.Parameter(log_noise, bool(is_learned) and not self.is_bernoulli)
 
     @torch.no_grad()
-    def started(self, rows):
+    def started(self, rows, codes):
         """Itself, with location and noise of the training rows as a start."""
         if not self.is_bernoulli:
             for network in (self.encode, self.decode):

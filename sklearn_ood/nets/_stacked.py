@@ -123,13 +123,13 @@ class GaussianEncoder(nn.Module):
 class Discriminator(nn.Module):
     """From inputs (K, c, d) to latents (K, c, m) that they may be generated from.
 
-    ``network`` makes logits that inputs less ``mean`` are real and latents, (K, c, 1 + m).
+    ``network`` makes logits that inputs less ``mean`` are real, and latents: (K, c, 1 + m).
     """
 
-    def __init__(self, network, n_features):
+    def __init__(self, network, shape):
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("mean", torch.zeros(shape))
 
     def judged(self, x):
         """Logits (K, c) that inputs are real, and latents between -1 and 1."""
@@ -146,10 +146,10 @@ class Decoder(nn.Module):
     With ``sigmoid`` it makes logits of where inputs are between ``low`` and ``low + span``.
     """
 
-    def __init__(self, network, n_features, *, sigmoid=False):
+    def __init__(self, network, shape, *, sigmoid=False):
         super().__init__()
         self.network, self.sigmoid = network, sigmoid
-        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("span", torch.ones(()))
 

@@ -194,7 +194,7 @@ def test_vae_errors(parameters):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}, {"latent_weight": -1}]
+    "parameters", [{"label_smoothing": 1.0}, {"instance_noise": -1}, {"cycle_weight": -1}]
 )
 def test_gan_errors(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
