@@ -137,29 +137,28 @@ class TableClassifier(OODClassifier):
         rows, codes = data.in_distribution
         random_state = check_random_state(self.random_state)
         seed, folds = random_state.randint(LARGEST_SEED), _folds(codes, random_state)
-        parts = [learned for learned, _ in folds] or [np.arange(len(rows))]
-        self.used_ = np.all([~np.isnan(rows[part]).all(axis=0) for part in parts], axis=0)
-        if not self.used_.any():
-            raise ValueError("Got X with too few values in every column to hold some out.")
+        self.used_ = _told_columns(rows, [learned for learned, _ in folds])
         self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
-        self.weights_, n_stages = np.full(3, 1 / 3), STAGE
-        if folds:
-            trials = [self._fit_members(rows, codes, *fold, seed) for fold in folds]
-            log_p = [
-                self._member_log_proba(members, rows[held], len(data.classes))
-                for members, (_, held) in zip(trials, folds, strict=True)
-            ]
-            log_p, truth = np.hstack(log_p), np.hstack([codes[held] for _, held in folds])
-            self.weights_ = pooling_weights(
-                log_p, truth, prior=PRIOR_WEIGHTS, strength=PRIOR_STRENGTH
-            )
-            n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
-        if len(rows) > MAX_TRIAL_ROWS:
-            n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
-        every = slice(None)
-        self.members_ = self._fit_members(rows, codes, every, None, seed, n_stages)
+        self.weights_, n_stages = self._weighed(rows, codes, folds, seed)
+        self.members_ = self._fit_members(rows, codes, slice(None), None, seed, n_stages)
         self.classes_ = data.classes
         return self
+
+    def _weighed(self, rows, codes, folds, seed):
+        """Weights of the members, and stages of boosting, by rows held out from them."""
+        if not folds:
+            return np.full(3, 1 / 3), STAGE
+        trials = [self._fit_members(rows, codes, *fold, seed) for fold in folds]
+        log_p = [
+            self._member_log_proba(members, rows[held], codes.max() + 1)
+            for members, (_, held) in zip(trials, folds, strict=True)
+        ]
+        log_p, truth = np.hstack(log_p), np.hstack([codes[held] for _, held in folds])
+        weights = pooling_weights(log_p, truth, prior=PRIOR_WEIGHTS, strength=PRIOR_STRENGTH)
+        n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
+        if len(rows) > MAX_TRIAL_ROWS:
+            n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
+        return weights, n_stages
 
     def _fit_members(self, rows, codes, learned, held_out, seed, n_stages=None):
         """The members on some rows; others, where there are some, say when boosting stops."""
@@ -225,6 +224,16 @@ class TableClassifier(OODClassifier):
 
     def __sklearn_tags__(self):
         return takes_tables(super().__sklearn_tags__())
+
+
+def _told_columns(rows, parts):
+    """Mask of the columns that have a value in each part of the rows, and in all."""
+    told = ~np.isnan(rows).all(axis=0)
+    for part in parts:
+        told &= ~np.isnan(rows[part]).all(axis=0)
+    if not told.any():
+        raise ValueError("Got X with too few values in every column to hold some out.")
+    return told
 
 
 def _boosted(rows, codes, is_category, seed, n_stages, held_out):
