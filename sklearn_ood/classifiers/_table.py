@@ -39,7 +39,7 @@ FARTHEST = 10.0
 class QuickTrees(ExtraTreesClassifier):
     """Extremely randomised trees of numbers that have been validated.
 
-    They answer without a thread for each tree, which takes 10 ms for a single row.
+    They answer without threads, whose start takes longer than the answer to a single row.
     """
 
     def predict_proba(self, X):

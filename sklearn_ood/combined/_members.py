@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.utils.validation import validate_data
 
-from sklearn_ood._response import known_of, log_proba, unwrap
+from sklearn_ood._response import is_frozen, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import QuickTrees, TableClassifier
@@ -221,6 +221,8 @@ def member_scores(member, X, labels=None):
     """
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
+        if is_frozen(member):
+            return last.class_score_samples(X_last, labels)
         return _at_classes(last, X_last, np.asarray(labels))
     if is_classifier(last) and not hasattr(last, "score_samples"):
         log_p = log_proba(last, X_last)
@@ -229,7 +231,7 @@ def member_scores(member, X, labels=None):
 
 
 def _at_classes(member, X, labels):
-    """Scores at the labels; where the member was not taught the one answered, its best."""
+    """Scores at the labels; where no row taught the member the one answered, its best."""
     taught = codes_in(member.classes_, labels) != OUTLIER
     if taught.all():
         return member.class_score_samples(X, labels)

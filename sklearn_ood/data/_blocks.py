@@ -141,11 +141,16 @@ def first_block(X):
 
 
 def indexable_rows(X, y, *, needs_labels=True):
-    """X and y of one length, to take parts of; without y the labels that a dataset has."""
+    """X and y of one length, to take parts of; without y the labels that a dataset has.
+
+    With ``needs_labels=None`` these are taken where there are some.
+    """
     if not is_dataset(X):
         return indexable(X, y)
     if y is None:
-        return X, _datasets().DatasetRows(X).labels() if needs_labels else None
+        rows = _datasets().DatasetRows(X)
+        is_read = rows.is_labelled if needs_labels is None else needs_labels
+        return X, rows.labels() if is_read else None
     if len(y) != n_rows(X):
         raise ValueError(
             f"Got {n_rows(X)} images in X, but {len(y)} labels in y; pass one for each image, "

@@ -121,7 +121,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         self._validate_params()
         knows = ood_label_in(self.estimator) is not None
         needs_labels = knows or get_tags(self).target_tags.required
-        X, y = indexable_rows(X, as_native(y), needs_labels=needs_labels)
+        if_there = None if is_frozen(self.estimator) else False  # what it was not taught
+        X, y = indexable_rows(X, as_native(y), needs_labels=needs_labels or if_there)
         self._check_target(y)
         own, [metadata] = self._route(**params)
         weight = checked_weights(own.get("sample_weight"), n_rows(X))

@@ -612,5 +612,5 @@ def test_nan_confidence_is_an_error():
             return np.full(len(X), np.nan)
 
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match=r"NaN, or no numbers, from Odd\.score_samples"):
+    with pytest.raises(ValueError, match=r"or no numbers from Odd\.score_samples"):
         SelectiveClassifier(Odd(max_iter=1000), coverage=0.5).fit(X, y)
