@@ -73,14 +73,14 @@ def metric(name, method, measure, **where):
 
 
 def by_method(name, measure, where, rows="data"):
-    """A metric, a line for each set of data and a column for each method; how many seeds."""
+    """A metric, a line for each set of data and a column for each method; the fewest seeds."""
     lines = read(name).query(f"({where}) and metric == '{measure}'")
     if lines.empty:
         raise LookupError(f"{name}.csv has no {measure} where {where}.")
     found = lines.pivot_table(
         index=rows, columns="method", values="value", aggfunc="mean", sort=False
     )
-    return found, lines["seed"].nunique()
+    return found, lines.groupby(rows)["seed"].nunique().min()
 
 
 def fact(name):
