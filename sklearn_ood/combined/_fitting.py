@@ -143,7 +143,7 @@ class Lessons:
         smallest = 1 / (n_calibration + 1)
         if smallest > LEVEL:
             warnings.warn(
-                f"Got {n_calibration} rows that calibrate, so that no p-value is below "
+                f"Got {n_calibration:.4g} rows that calibrate, so that no p-value is below "
                 f"{smallest:.2f}; for {LEVEL} give more rows, a larger calibration, or "
                 "calibration='cross'.",
                 stacklevel=4,

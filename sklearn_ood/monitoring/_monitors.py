@@ -180,10 +180,8 @@ class DriftMonitor(_Monitor):
         self
         """
         X, y, kept = self._checked(X, y)
-        random_state, outlier = (
-            check_random_state(self.random_state),
-            self._known_outliers(X, y),
-        )
+        random_state = check_random_state(self.random_state)
+        outlier = self._known_outliers(X, y)
         if not is_frozen(self.estimator):
             kept = random_part(len(kept), self.reference, random_state, parameter="reference")
         knows = ood_label_in(self.estimator) is not None
