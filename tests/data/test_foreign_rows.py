@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -243,13 +244,11 @@ def test_array_api_dispatch_changes_nothing(dispatch):
 
 
 def test_a_full_temporary_folder_is_an_error_that_names_it(tmp_path, monkeypatch):
-    def full(descriptor, offset, length):
-        raise OSError(28, "No space left on device")
-
     np.save(tmp_path / "rows.npy", X.astype(np.float32))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    monkeypatch.setattr(_blocks.os, "posix_fallocate", full)
     monkeypatch.setattr(_blocks.tempfile, "tempdir", str(tmp_path))
+    on_full = partial(open, "/dev/full", "wb")
+    monkeypatch.setattr(_blocks.tempfile, "TemporaryFile", on_full)
     for estimator in (
         clone(NET).set_params(ood_label=2),
         SelectiveClassifier(NET, coverage=0.5),
