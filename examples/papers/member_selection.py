@@ -26,6 +26,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.frozen import FrozenEstimator
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
@@ -44,7 +45,6 @@ from sklearn_ood import (
 )
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import COMBINATIONS, combine
-from sklearn_ood.detectors import DistinctLocalOutlierFactor
 from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
 from sklearn_ood.model_selection import LeaveClassesOut
@@ -92,6 +92,13 @@ CALIBRATING, LEARNED, JUDGED = 0.1, 0.6, 0.23
 
 def encoded(*steps):
     return make_pipeline(TableEncoder(), *steps)
+
+
+class DistinctLocalOutlierFactor(LocalOutlierFactor):
+    """Of the distinct rows: where many are the same, all beside them would seem outliers."""
+
+    def fit(self, X, y=None):
+        return super().fit(np.unique(X, axis=0))
 
 
 MEMBERS = {

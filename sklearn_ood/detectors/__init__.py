@@ -1,4 +1,4 @@
-"""One score of rows or of features a file."""
+"""Scores of rows, and of what a network makes of them."""
 
 import lazy_loader
 

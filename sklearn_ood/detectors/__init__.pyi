@@ -1,24 +1,23 @@
 from ._comparison import compare_scores, scores_of_network
-from ._fdbd import FDBD
+from ._covariance import MahalanobisDistance, Subspace
 from ._features import NetFeatures, last_linear
-from ._gradnorm import GradNorm
-from ._kl_matching import KLMatching
 from ._linear import LinearScore
-from ._logits import LogitScore
-from ._mahalanobis import MahalanobisDistance
-from ._nci import NCI
 from ._neighbors import NeighborDistance
-from ._nnguide import NNGuide
-from ._outlier_factor import DistinctLocalOutlierFactor
-from ._shaping import ActivationShaping
-from ._subspace import Subspace
+from ._scores import (
+    FDBD,
+    NCI,
+    ActivationShaping,
+    GradNorm,
+    KLMatching,
+    LogitScore,
+    NNGuide,
+)
 from ._table_density import TableDensity
 
 __all__ = [
     "FDBD",
     "NCI",
     "ActivationShaping",
-    "DistinctLocalOutlierFactor",
     "GradNorm",
     "KLMatching",
     "LinearScore",

@@ -9,17 +9,18 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted
 from sklearn_ood._response import unwrap
 from sklearn_ood.base import Wrapper
-from sklearn_ood.data._blocks import block_by_block, of_rows
-from sklearn_ood.data._rows import forget, validate_rows
-from sklearn_ood.detectors._backbone import Backbone
-from sklearn_ood.nets._evaluation import evaluate
-from sklearn_ood.nets._modules import HALF
+from sklearn_ood.data._blocks import block_by_block, first_block, of_rows
+from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
+from sklearn_ood.nets._evaluation import device_of, evaluate
+from sklearn_ood.nets._modules import HALF, InputShape
+from sklearn_ood.nets._training import wrap_trained
 
 LARGEST_FLOAT = np.finfo(np.float32).max
 
@@ -180,6 +181,51 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
             rows = self.estimator_.scale_rows(rows)
         features = evaluate(self.estimator_.net_, self._read, rows, self.batch_size)
         return features.clip(-LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32, copy=False)
+
+
+class Backbone(Parameterized):
+    """A network that is trained already, as an estimator that has ``net_``.
+
+    Parameters
+    ----------
+    network : nn.Module
+        From inputs to a tensor, a tuple that begins with one, ``.pooler_output`` or
+        ``.last_hidden_state``.
+    input_shape : tuple (C, H, W), default=None
+        Shape of one image where X has flat rows.
+    """
+
+    network: nn.Module = field(kw_only=False)
+    input_shape: Any = None
+
+    input_shape_: tuple = fitted()
+    net_: NeuralNet = fitted()
+
+    def fit(self, X, y=None):
+        """Note the shape of an input; the network stays as it is."""
+        X = first_block(X)
+        validate_training_data(self, X, None, min_classes=1, keep_tensors=True)
+        embedding = Embedding(self.network, self.input_shape_)
+        self.net_ = wrap_trained(embedding, device=device_of(self.network))
+        return self
+
+    def untrained_networks(self):
+        """What a file is read into, where the network's class makes it."""
+        network = self.network
+        if not isinstance(network, nn.Module):
+            network = network(self.n_features_in_, 0)
+        return {"net_": Embedding(network, self.input_shape_)}
+
+
+class Embedding(InputShape):
+    """From flat rows to the features that a backbone returns, of tokens their mean."""
+
+    def __init__(self, network, input_shape):
+        super().__init__(network, input_shape, ("pooler_output", "last_hidden_state"))
+
+    def forward(self, rows):
+        features = super().forward(rows)
+        return features.mean(dim=1) if features.ndim == 3 else features
 
 
 class LayerReader(nn.Module):

@@ -33,7 +33,7 @@ from sklearn_ood.combined._columns import NearestRow
 from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._tables import Indicators, TableColumns
-from sklearn_ood.detectors._backbone import Backbone
+from sklearn_ood.detectors._features import Backbone
 from sklearn_ood.detectors._table_density import Frequencies
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._thresholds import Guarantee
@@ -70,7 +70,6 @@ INTERNAL = (
     "sklearn_ood.combined._columns.ClassWhitening",
     "sklearn_ood.combined._columns.ColumnRanks",
     "sklearn_ood.combined._columns.ExtremeColumn",
-    "sklearn_ood.detectors._outlier_factor.DistinctLocalOutlierFactor",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 )
 PLAIN = [None, [], (), set(), frozenset(), {}, OrderedDict(), Bunch(), slice(0), np.zeros(1)]
