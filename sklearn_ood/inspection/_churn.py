@@ -19,23 +19,10 @@ from sklearn_ood._parameters import RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.inspection._rules import Columns, find_rules
 from sklearn_ood.metrics._blocks import as_labels
-from sklearn_ood.metrics._report import html_table, text_table
 
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
 SIGNIFICANT = 0.05
-# Columns of the table of regions, the last of them where there are labels.
-DESCRIBED = {
-    "rows where": "{0.rule}",
-    "share of rows": "{0.share:.1%}",
-    "answers differ": "{0.churn:.1%}",
-    "95 % interval": "{0.low:.1%} to {0.high:.1%}",
-}
-JUDGED = {
-    "only old right": "{0.only_old:,}",
-    "only new right": "{0.only_new:,}",
-    "p": "{0.p_value:.2g}",
-}
 
 
 class ChurnRegion(NamedTuple):
@@ -113,41 +100,49 @@ class ChurnReport:
 
     def to_frame(self):
         """The regions, one a line, as a pandas DataFrame."""
-        pandas = optional("pandas", "A frame", "table")
+        pandas = optional("pandas", "A report", "table")
         return pandas.DataFrame(self.regions, columns=ChurnRegion._fields)
 
     def __str__(self):
         first, *others = self._sentences()
-        tables = (f"\n{text_table(each)}\n" for each in self._tables())
+        tables = (f"\n{each.to_string()}\n" for each in self._tables())
         return "\n".join([first, *tables, *others])
 
     def _repr_html_(self):
         first, *others = (f"<p>{escape(each)}</p>" for each in self._sentences())
-        return "".join([first, *map(html_table, self._tables()), *others])
+        return "".join([first, *(each.to_html() for each in self._tables()), *others])
 
     def _verdict(self):
         """Which model is better; of models that refuse, how often each alone is wrong."""
         old, new = _only(self.flips)
-        if self.flips[REFUSED].any() or self.flips[:, REFUSED].any():
+        if self._refuses():
             old, new = _only(self.flips, WRONG)
             return f"; only the new one is wrong on {new:,}, only the old one on {old:,}"
         if self.p_value > SIGNIFICANT:
             return ": these rows do not tell which is right more often"
         return f": the {'new' if new > old else 'old'} one is right more often on such rows"
 
-    def _tables(self) -> Iterator[list[list[str]]]:
-        """Cells of the table of flips, where there are labels, and of that of regions."""
+    def _refuses(self):
+        """Whether a model refuses rows on which they differ."""
+        return bool(self.flips[REFUSED].any() or self.flips[:, REFUSED].any())
+
+    def _tables(self):
+        """Frames of the flips, where there are labels, and of the regions."""
+        frame = self.to_frame()
         if self.flips is not None:
-            refuses = self.flips[REFUSED].any() or self.flips[:, REFUSED].any()
-            kept = slice(len(OUTCOMES) if refuses else REFUSED)
-            names, counts = OUTCOMES[kept], self.flips[kept, kept].tolist()
-            yield [["", *(f"new {name}" for name in names)]] + [
-                [f"old {name}", *(f"{count:,}" for count in line)]
-                for name, line in zip(names, counts, strict=True)
-            ]
-        columns = DESCRIBED if self.flips is None else DESCRIBED | JUDGED
-        lines = ([said.format(each) for said in columns.values()] for each in self.regions)
-        yield [[*columns], *lines]
+            names = OUTCOMES[: len(OUTCOMES) if self._refuses() else REFUSED]
+            counts = [[f"{n:,}" for n in line[: len(names)]] for line in self.flips.tolist()]
+            of_both = [[f"{model} {name}" for name in names] for model in ("old", "new")]
+            yield type(frame)(counts[: len(names)], *of_both)
+        shown = type(frame)(index=frame["rule"].rename("rows where"))
+        shown["share of rows"] = frame["share"].map("{:.1%}".format).tolist()
+        shown["answers differ"] = [f"{each.churn:.1%}" for each in self.regions]
+        shown["95 % interval"] = [f"{each.low:.1%} to {each.high:.1%}" for each in self.regions]
+        if self.flips is not None:
+            shown["only old right"] = frame["only_old"].tolist()
+            shown["only new right"] = frame["only_new"].tolist()
+            shown["p"] = frame["p_value"].map("{:.2g}".format).tolist()
+        yield shown
 
     def _sentences(self) -> Iterator[str]:
         low, high = self.churn_interval

@@ -96,34 +96,16 @@ def _parts(X):
 
 
 def _rules(tree, columns):
-    """Of every leaf its rule, from the bounds that the splits above it set on the answers."""
-    places = [place for place, *_ in columns.questions]
-    missing = np.tile(np.isnan(columns.values).any(axis=0)[places], (tree.node_count, 1))
-    low, high = np.full((2, *missing.shape), [[[-np.inf]], [[np.inf]]])
+    """Of every leaf its rule: what each split above it asks, in words."""
+    said, has_missing = {0: []}, np.isnan(columns.values).any(axis=0)
     for node in np.flatnonzero(tree.children_left >= 0):  # children come after their parent
-        left, right, at = (
-            tree.children_left[node],
-            tree.children_right[node],
-            tree.feature[node],
-        )
-        for bound in (low, high, missing):
-            bound[[left, right]] = bound[node]
-        high[left, at] = low[right, at] = tree.threshold[node]
-        missing[right if tree.missing_go_to_left[node] else left, at] = False
-    rules = {}
-    for leaf in np.flatnonzero(tree.children_left < 0):
-        parts = map(_condition, columns.questions, low[leaf], high[leaf], missing[leaf])
-        rules[leaf] = " and ".join(filter(None, parts)) or "all rows"
-    return rules
-
-
-def _condition(question, low, high, or_missing):
-    """That the answer to a question is above ``low`` and at most ``high``, in words."""
-    _, _, name, level = question
-    if np.isinf([low, high]).all():
-        return ""
-    if level is not None:
-        return f"{name} is {level}" if high == np.inf else f"{name} is not {level}"
-    text = f"{name} > {low:.4g}" if high == np.inf else f"{name} <= {high:.4g}"
-    text = f"{low:.4g} < {text}" if np.isfinite([low, high]).all() else text
-    return f"({text} or missing)" if or_missing else text
+        place, _, name, level = columns.questions[tree.feature[node]]
+        for side, child in enumerate((tree.children_left[node], tree.children_right[node])):
+            text = f"{name} {('<=', '>')[side]} {tree.threshold[node]:.4g}"
+            if level is not None:
+                text = f"{name} is {('not ', '')[side]}{level}"
+            elif has_missing[place] and tree.missing_go_to_left[node] != side:
+                text = f"({text} or missing)"
+            said[child] = [*said[node], text]
+    leaves = np.flatnonzero(tree.children_left < 0).tolist()
+    return {leaf: " and ".join(said[leaf]) or "all rows" for leaf in leaves}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from sklearn_ood._optional import optional
 from sklearn_ood._parameters import inherits
@@ -18,7 +19,6 @@ from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
-SHARES = ("coverage", "risk", "risk of answers")
 UNKNOWN, REFUSED, ALL = "unknown", "refused", "all"
 WIDE = 30  # letters that fit below a picture
 
@@ -82,13 +82,16 @@ def reject_confusion_matrix(
     truth = np.where(truth == OUTLIER, n_classes, truth)
     answer = np.where(answered, answer, n_classes)
     weights = as_weights(sample_weight, len(truth))
-    counts = np.bincount(truth * (n_classes + 1) + answer, weights, (n_classes + 1) ** 2)
-    return counts.reshape(n_classes + 1, n_classes + 1)
+    return confusion_matrix(truth, answer, labels=range(n_classes + 1), sample_weight=weights)
 
 
 def _shown(count):
     """A number of rows, or a sum of weights."""
     return f"{count:,.5g}" if isinstance(count, float) else f"{count:,}"
+
+
+FORMATS = dict.fromkeys(COUNTS, _shown)
+FORMATS |= dict.fromkeys(("coverage", "risk", "risk of answers"), "{:.1%}".format)
 
 
 @dataclass(eq=False, repr=False)
@@ -117,41 +120,12 @@ class SelectiveReport:
     n_effective: float | None = None
 
     @property
-    def names(self) -> list[str]:
-        """Of the lines: the classes, "unknown" where there are such rows, and "all"."""
-        unknown = [UNKNOWN] if self.matrix[-1].any() else []
-        return [str(each) for each in self.classes.tolist()] + unknown + [ALL]
-
-    @property
-    def counts(self) -> NDArray:
-        """Numbers of rows, answered, right, wrong and refused, a line for each name."""
-        rows = self.matrix.sum(axis=1)
-        right = np.append(self.matrix.diagonal()[:-1], 0)
-        refused = self.matrix[:, -1]
-        lines = np.column_stack([rows, rows - refused, right, rows - refused - right, refused])
-        lines = lines[: len(self.names) - 1]
-        return np.vstack([lines, lines.sum(axis=0)])
-
-    @property
-    def shares(self) -> NDArray:
-        """Coverage, risk of the class's answered rows, and risk of the answers that name it.
-
-        NaN where there are none.
-        """
-        rows, answered, right, wrong, _ = self.counts.T
-        named = np.zeros(len(rows))
-        named[: len(self.classes)] = self.matrix[:, :-1].sum(axis=0)
-        named[-1] = answered[-1]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.column_stack([answered / rows, wrong / answered, 1 - right / named])
-
-    @property
     def risk_interval(self) -> tuple[float, float]:
         """Clopper-Pearson 95 % confidence interval of the risk on rows like these.
 
         Exact, but approximate where rows are weighted.
         """
-        _, answered, _, wrong, _ = self.counts[-1].tolist()
+        answered, wrong = self._answered_and_wrong(self.matrix)
         if not answered:
             return 0.0, 1.0
         n_rows = answered if self.n_effective is None else self.n_effective
@@ -161,81 +135,73 @@ class SelectiveReport:
         return float(np.nan_to_num(low, nan=0.0)), float(np.nan_to_num(high, nan=1.0))
 
     def to_frame(self):
-        """One line for each class, as a frame of pandas.
+        """One line for each class, for "unknown" where there are such rows, and for "all".
 
         Returns
         -------
         pandas.DataFrame
-            Columns rows, answered, right, wrong, refused, coverage, risk, risk of answers.
+            Columns rows, answered, right, wrong, refused; coverage; the risk of the class's
+            answered rows, and that of the answers that name it. NaN where there are none.
 
         Raises
         ------
         ImportError
             Without pandas.
         """
-        pd = optional("pandas", "A frame", "table")
-        counts = pd.DataFrame(self.counts, index=self.names, columns=COUNTS)
-        return counts.join(pd.DataFrame(self.shares, self.names, SHARES))
+        pd = optional("pandas", "A report", "table")
+        unknown = [UNKNOWN] if self.matrix[-1].any() else []
+        names = [*map(str, self.classes.tolist()), *unknown]
+        rows, refused = self.matrix.sum(axis=1), self.matrix[:, -1]
+        right, answered = np.append(self.matrix.diagonal()[:-1], 0), rows - refused
+        counts = np.array([rows, answered, right, answered - right, refused]).T[: len(names)]
+        frame = pd.DataFrame(counts, names, COUNTS)
+        frame = pd.concat([frame, pd.DataFrame([counts.sum(axis=0)], [ALL], COUNTS)])
+        named = self.matrix[:, :-1].sum(axis=0).tolist() + [0] * len(unknown)
+        frame["coverage"] = frame["answered"] / frame["rows"]
+        frame["risk"] = frame["wrong"] / frame["answered"]
+        frame["risk of answers"] = 1 - frame["right"] / [*named, sum(named)]
+        return frame
 
     def __str__(self):
-        return "\n".join([text_table(list(self._cells())), "", *self._sentences()])
+        table = self.to_frame().to_string(formatters=FORMATS, na_rep="")
+        return "\n".join([table, "", *self._sentences()])
 
     def _repr_html_(self):
-        sentences = "".join(f"<p>{escape(each)}</p>" for each in self._sentences())
-        return html_table(list(self._cells())) + sentences
-
-    def _cells(self):
-        yield ["", *COUNTS, *SHARES]
-        lines = zip(self.names, self.counts.tolist(), self.shares.tolist(), strict=True)
-        for name, counts, shares in lines:
-            texts = ["" if np.isnan(share) else f"{share:.1%}" for share in shares]
-            yield [name, *map(_shown, counts), *texts]
+        table = self.to_frame().to_html(formatters=FORMATS, na_rep="")
+        return table + "".join(f"<p>{escape(each)}</p>" for each in self._sentences())
 
     def _sentences(self):
         low, high = self.risk_interval
-        coverage, risk, _ = self.shares[-1]
+        coverage, risk = self.to_frame()[["coverage", "risk"]].to_numpy()[-1]
         answered = "nothing was answered" if np.isnan(risk) else f"{risk:.2%} of them wrong"
         interval = f"95 % interval {low:.2%} to {high:.2%}"
         yield f"Answered {coverage:.1%} of the rows; {answered} ({interval})."
-        here = self._measured()
-        decides = {id(each) for each in {_kind(each): each for each in self.promises}.values()}
+        here, last = self._measured(), {_kind(each): each for each in self.promises}
         for promise in self.promises:  # of several limits the last one decides what is answered
-            found = here.get(_kind(promise), "") if id(promise) in decides else ""
-            yield f"Promised: {promise}{found}."
+            decides = last[_kind(promise)] is promise
+            yield f"Promised: {promise}{here.get(_kind(promise), '') if decides else ''}."
 
     def _measured(self):
         """Of each kind of promise, what was found on these rows, if anything."""
-        found, unknown = {("all", None, "risk"): self.shares[-1, 1]}, self.matrix[-1]
+        frame, unknown = self.to_frame(), self.matrix[-1]
+        found = {("all", None, "risk"): frame["risk"].iloc[-1]}
         if unknown.any():
             found["all", None, "ood_acceptance"] = 1 - unknown[-1] / unknown.sum()
-        of_class = zip(self.classes.tolist(), self.shares[:, 2].tolist(), strict=False)
+        of_class = zip(self.classes.tolist(), frame["risk of answers"].tolist(), strict=False)
         for kind, shares in (("class", of_class), ("group", self.group_risks.items())):
             found |= {(kind, label, "risk"): share for label, share in shares}
         here = {each: f"; here {share:.2%}" for each, share in found.items() if share >= 0}
-        _, answered, _, wrong, _ = self.counts[: len(self.classes)].sum(axis=0)
+        answered, wrong = self._answered_and_wrong(self.matrix[:-1])
         if unknown.any() and answered:
             known = f", and {wrong / answered:.2%} among the rows of known classes"
             here["all", None, "risk"] += known
         return here
 
-
-def text_table(cells):
-    """Lines of cells as aligned columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = (
-        [name.ljust(widths[0]), *map(str.rjust, line, widths[1:])] for name, *line in cells
-    )
-    return "\n".join(map("  ".join, lines))
-
-
-def html_table(cells):
-    """The same for a browser; the first line and column are headings."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in cells[0])
-    body = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{each}</td>' for each in line)}</tr>"
-        for name, *line in cells[1:]
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    @staticmethod
+    def _answered_and_wrong(matrix):
+        """How many rows of a matrix are answered, and how many of these wrong."""
+        answered = matrix[:, :-1].sum()
+        return answered, answered - matrix[:, :-1].trace()
 
 
 def _kind(promise):
@@ -300,13 +266,7 @@ def selective_report(
     if weights is not None:
         n_effective = float(counted.sum() ** 2 / max((counted**2).sum(), 1e-300))
     promises = getattr(unwrap(estimator)[0], "guarantee_", {})
-    return SelectiveReport(
-        matrix,
-        classes,
-        list(promises.values()),
-        group_risks=group_risks,
-        n_effective=n_effective,
-    )
+    return SelectiveReport(matrix, classes, [*promises.values()], group_risks, n_effective)
 
 
 @dataclass(eq=False, repr=False)
@@ -343,23 +303,17 @@ class RejectConfusionDisplay:
         self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
-        has_unknown = self.matrix[-1].any()
-        shown = self.matrix if has_unknown else self.matrix[:-1]
-        share = shown / np.maximum(shown.sum(axis=1, keepdims=True), 1)
-        self.im_ = self.ax_.imshow(share, **({"cmap": "Blues", "vmin": 0, "vmax": 1} | kwargs))
-        for (i, j), count in np.ndenumerate(shown):
-            color = "white" if share[i, j] > 0.5 else "black"
-            self.ax_.text(j, i, _shown(count.item()), ha="center", va="center", color=color)
         names = [str(each) for each in self.classes.tolist()]
-        self.ax_.set_xticks(range(len(names) + 1), [*names, REFUSED])
-        if len("".join(names)) > WIDE:
-            self.ax_.tick_params("x", rotation=30)
-            for label in self.ax_.get_xticklabels():
-                label.set_horizontalalignment("right")
-        self.ax_.set_yticks(range(len(shown)), [*names, UNKNOWN][: len(shown)])
+        share = self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+        style = {"cmap": "Blues", "vmin": 0, "vmax": 1} | kwargs
+        tilt = 30 if len("".join(names)) > WIDE else "horizontal"
+        drawn = ConfusionMatrixDisplay(share, display_labels=[*names, REFUSED])
+        drawn.plot(ax=self.ax_, im_kw=style, xticks_rotation=tilt, colorbar=False)
+        for text, count in zip(drawn.text_.flat, self.matrix.flat, strict=True):
+            text.set_text(_shown(count.item()))
+        self.ax_.set_yticks(range(len(share)), [*names, UNKNOWN])
         self.ax_.set(xlabel="Answer", ylabel="Truth")
-        for line in (self.ax_.axvline, self.ax_.axhline)[: 1 + has_unknown]:
-            line(len(names) - 0.5, color="0.3", linewidth=0.8)
+        self.im_ = drawn.im_
         return self
 
     @classmethod

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import linkage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import shortest_path
-
-_AT_ONCE = 2**22
 
 
 def prediction_set_distance(
@@ -121,11 +121,9 @@ def class_distances(hierarchy, classes, class_means=None):
 
 
 def _mean_distance(first, second, distance):
-    """Mean over the pairs of two sets, chunked to bounded memory."""
-    n_chunks = 1 + first.size * second.shape[1] // _AT_ONCE
-    pairs = zip(np.array_split(first, n_chunks), np.array_split(second, n_chunks), strict=True)
-    means = [distance[a[:, :, None], b[:, None]].mean(axis=(1, 2)) for a, b in pairs]
-    return np.concatenate(means)
+    """Mean over the pairs of two sets."""
+    pairs = product(first.T, second.T)
+    return sum(distance[a, b] for a, b in pairs) / (first.shape[1] * second.shape[1])
 
 
 def _ward_tree(classes, class_means):
@@ -140,9 +138,7 @@ def _ward_tree(classes, class_means):
             f"Got class_means of shape {means.shape} for {len(classes)} classes, but expected "
             "one row a class."
         )
-    from sklearn.cluster import AgglomerativeClustering  # slow to import
-
-    children = AgglomerativeClustering(n_clusters=1).fit(means).children_
+    children = linkage(means, "ward")[:, :2].astype(int)
     parents = len(means) + np.arange(len(children))
     nodes = [*np.asarray(classes).tolist(), *(object() for _ in parents)]
     return np.column_stack([children.ravel(), np.repeat(parents, 2)]), nodes

@@ -75,7 +75,7 @@ def test_html_shows_names_as_they_are():
     X, y = np.arange(20.0)[:, None], np.repeat(["<b>", "c"], 10)
     report = selective_report(LogisticRegression().fit(X, y), X, y)
     assert "&lt;b&gt;" in report._repr_html_()
-    assert "unknown" not in report.names
+    assert "unknown" not in report.to_frame().index
 
 
 def test_nothing_answered_is_no_nan(digits):
@@ -134,7 +134,7 @@ def test_weights_are_as_many_rows(digits):
     weighted = selective_report(model, X, y, sample_weight=weight)
     repeated = selective_report(model, X[often], y[often])
     np.testing.assert_array_equal(weighted.matrix, repeated.matrix)
-    np.testing.assert_allclose(weighted.shares, repeated.shares)
+    np.testing.assert_allclose(weighted.to_frame(), repeated.to_frame())
     answered = weight * (model.predict(X) != -1)
     assert weighted.n_effective == pytest.approx(answered.sum() ** 2 / (answered**2).sum())
     widths = [np.ptp(each.risk_interval) for each in (repeated, weighted)]

@@ -63,14 +63,6 @@ def test_small_sets_of_all_classes_and_single_numbers():
     assert prediction_set_distance(p, p, ANIMALS, classes=CLASSES).shape == (4, 3)
 
 
-def test_chunks_change_nothing(monkeypatch):
-    p, q = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 30))
-    whole = prediction_set_distance(p, q, ANIMALS, classes=CLASSES)
-    monkeypatch.setitem(prediction_set_distance.__globals__, "_AT_ONCE", 8)
-    parts = prediction_set_distance(p, q, ANIMALS, classes=CLASSES)
-    np.testing.assert_array_equal(parts, whole)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
