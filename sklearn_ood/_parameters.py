@@ -91,6 +91,12 @@ class Parameterized(BaseEstimator):
         check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
 
 
+def forget(estimator):
+    """Drop what an earlier ``fit`` learned: an interrupted one must not leave a mixture."""
+    kept = {name: value for name, value in vars(estimator).items() if not name.endswith("_")}
+    estimator.__dict__ = kept  # at once, or an interrupt would leave a part
+
+
 def check_parameters(values, constraints, owner):
     """Raise for the first of the values that meets none of its constraints."""
     for name, choices in constraints.items():

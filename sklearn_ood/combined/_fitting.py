@@ -17,7 +17,7 @@ from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, once, take_rows, with_bar
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.selective._calibration import checked_weights
+from sklearn_ood.selective._thresholds import checked_weights
 
 LARGEST_SEED = np.iinfo(np.int32).max
 LEVEL = 0.05

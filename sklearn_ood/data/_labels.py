@@ -116,6 +116,7 @@ def checked_labels(estimator, y) -> np.ndarray:
             f"{type(estimator).__name__} requires y to be passed, but the target y is None; "
             "the classes have to be told apart: pass the labels of the rows."
         )
+    y = y.detach().cpu().numpy() if hasattr(y, "detach") else y
     check_no_label_missing(y)
     # As numpy's own type first: pandas' whole numbers would become floats.
     y = column_or_1d(np.asarray(y), warn=True)

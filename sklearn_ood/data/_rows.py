@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from sklearn_ood._parameters import whole_numbers
+from sklearn_ood._parameters import forget, whole_numbers
 from sklearn_ood.data._blocks import (
     PagedRows,
     as_type,
@@ -100,12 +100,6 @@ def validate_training_data(
     _check_classes(estimator, classes, min_classes)
     estimator.input_shape_ = _resolve_input_shape(estimator, image_shape, rows.shape[1])
     return TrainingData(rows, codes, classes, estimator.input_shape_)
-
-
-def forget(estimator):
-    """Drop what an earlier ``fit`` learned: an interrupted one must not leave a mixture."""
-    kept = {name: value for name, value in vars(estimator).items() if not name.endswith("_")}
-    estimator.__dict__ = kept  # at once, or an interrupt would leave a part
 
 
 def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=None, finite=True):

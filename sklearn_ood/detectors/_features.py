@@ -13,11 +13,11 @@ from skorch import NeuralNet
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted
+from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted, forget
 from sklearn_ood._response import unwrap
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block, first_block, of_rows
-from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
+from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.nets._evaluation import device_of, evaluate
 from sklearn_ood.nets._modules import HALF, InputShape
 from sklearn_ood.nets._training import wrap_trained

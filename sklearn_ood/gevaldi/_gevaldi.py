@@ -14,10 +14,18 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, RandomState, fitted
+from sklearn_ood._parameters import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    RandomState,
+    fitted,
+    forget,
+)
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.data._labels import check_same_kind
-from sklearn_ood.data._rows import forget, validate_rows, validate_training_data
+from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.gevaldi import _comparison, _divergence, _members
 from sklearn_ood.gevaldi._regions import find_regions
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state, gen_batches, indexable
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted, forget
 from sklearn_ood._response import (
     answers_and_accepted,
     check_classifier,
@@ -22,7 +22,7 @@ from sklearn_ood._response import (
 )
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
-from sklearn_ood.data._rows import as_native, forget
+from sklearn_ood.data._rows import as_native
 from sklearn_ood.metrics._blocks import as_labels, differs
 from sklearn_ood.monitoring import _martingale
 

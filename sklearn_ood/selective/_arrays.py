@@ -1,4 +1,4 @@
-"""Thresholds and p-values from arrays alone, for systems that are no estimator."""
+"""What answers cost; thresholds and p-values from arrays alone, of what is no estimator."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import Share, check_arguments
-from sklearn_ood.data._labels import is_label
+from sklearn_ood.data._labels import OUTLIER, codes_in, is_label
 from sklearn_ood.metrics._blocks import as_labels, as_numbers, as_weights, differs
-from sklearn_ood.selective._calibration import CalibrationRows, as_losses, checked_weights
-from sklearn_ood.selective._deciding import check_limits
-from sklearn_ood.selective._thresholds import Guarantee, chosen_threshold
+from sklearn_ood.selective._deciding import as_array, check_limits
+from sklearn_ood.selective._guarantees import Guarantee
+from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
 
 
 def threshold_from_scores(
@@ -178,3 +178,48 @@ def p_values_from_scores(
     with np.errstate(invalid="ignore"):  # without any weight a row says nothing
         found = (at_most + of_new) / (below[-1] + of_new)
     return np.where(np.isnan(found), 1.0, found)
+
+
+def as_losses(name, values, shape, each):
+    """Numbers in [0, 1] of a shape, one ``each`` of something; whole numbers as booleans.
+
+    By type and not by value: which bound holds may not depend on the losses that were drawn.
+    """
+    found = as_array(name, values)
+    numbers = found.dtype.kind in "biuf" and ((found >= 0) & (found <= 1)).all()
+    if not numbers or found.shape != shape:
+        raise ValueError(
+            f"Got {name} of shape {found.shape} and {found.dtype}, but expected numbers in "
+            f"[0, 1] of shape {shape}: {each}."
+        )
+    return found.astype(np.float64 if found.dtype.kind == "f" else bool)
+
+
+def checked_loss(loss, classes):
+    """The matrix of losses as numbers; as booleans where they are only 0 and 1."""
+    if callable(loss):
+        return loss
+    each = (
+        "a line for each true class and a column for each answer, in the order of the classes "
+        f"{classes.tolist()[:20]}"
+    )
+    axes = getattr(loss, "axes", ())
+    if len(axes) == 2 and all(set(axis) == set(classes.tolist()) for axis in axes):
+        loss = loss.loc[classes, classes]  # a frame in another order
+    matrix = as_losses(
+        "loss", loss, (len(classes),) * 2, f"{each}classes {classes.tolist()[:20]}"
+    )
+    return matrix.astype(bool) if np.isin(matrix, (0, 1)).all() else matrix
+
+
+def losses(loss, classes, truth, answer):
+    """Of each row, from its label and its answer; 1 where it is of no class."""
+    codes, answered = codes_in(classes, truth), codes_in(classes, answer)
+    known = codes != OUTLIER
+    if not callable(loss):
+        return np.where(known, loss[codes, answered], np.ones(1, loss.dtype))
+    found = loss(truth[known], answer[known])
+    found = as_losses("what loss gives", found, (int(known.sum()),), "one for each row")
+    cost = np.ones(len(known), dtype=found.dtype)
+    cost[known] = found
+    return cost

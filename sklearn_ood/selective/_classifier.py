@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from dataclasses import field
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -10,30 +12,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Estimator, RandomState, Share, fitted
+from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
 from sklearn_ood._response import check_classifier, classes_of, is_frozen, ood_label_in
 from sklearn_ood.base import Router, Wrapper, fitted_on, random_part
+from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
-from sklearn_ood.data._labels import (
-    OUTLIER,
-    check_same_kind,
-    checked_labels,
-    codes_in,
-    encode_labels,
-    label_of_refusals,
-)
-from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.selective._calibration import (
-    CalibrationRows,
-    check_groups,
-    checked_loss,
-    checked_weights,
-    group_labels,
-    losses,
-    warn_of_untaught,
-)
-from sklearn_ood.selective._deciding import CHOSEN_BY, Deciding, check_limits
-from sklearn_ood.selective._thresholds import chosen_threshold, warn_of_unpromised
+from sklearn_ood.data._labels import OUTLIER, check_same_kind, checked_labels, codes_in
+from sklearn_ood.metrics._blocks import as_labels
+from sklearn_ood.selective._arrays import checked_loss, losses
+from sklearn_ood.selective._deciding import CHOSEN_BY, Deciding, check_groups, check_limits
+from sklearn_ood.selective._guarantees import first_of, warn_of_unpromised
+from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
 
 
 class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
@@ -157,7 +146,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         self._validate_params()
         check_limits(self._given)
         check_classifier(self.estimator)
-        X, y = indexable_rows(X, as_native(y))
+        X, y = indexable_rows(X, y)
         y = checked_labels(self, y)
         own, routed = self._route(**params)
         if self.guarantee_for != "group" and any("groups" in each for each in routed):
@@ -202,7 +191,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             self.set_params(**params)
             self._validate_params()
             check_limits(self._given)
-            X, y = indexable(X, checked_labels(self, as_native(y)))
+            X, y = indexable(X, checked_labels(self, y))
             told = self._told(y, self.classes_, **own)
             check_same_kind(y, self.classes_)
             outlier = codes_in(self.classes_, y) == OUTLIER
@@ -229,7 +218,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             classes = classes_of(self.estimator)
             check_same_kind(y, classes)
         else:
-            _, classes = encode_labels(y, ood_label)
+            _, classes = _labels.encode_labels(y, ood_label)
         if not len(classes):
             raise ValueError(
                 f"Got only outlier rows in y (all equal ood_label={ood_label!r}), but "
@@ -258,16 +247,17 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
     def _told(self, y, classes, sample_weight=None, groups=None):
         """What is said of the rows, and of what answers cost, once it is checked."""
         decides = self._limits or self.threshold is not None
-        self.reject_label_ = label_of_refusals(self.reject_label, classes) if decides else None
+        refusal = _labels.label_of_refusals(self.reject_label, classes) if decides else None
+        self.reject_label_ = refusal
         check_groups(groups, self.guarantee_for, len(y))
         if self.guarantee_for == "group":
-            self.groups_ = group_labels(groups)
-        loss = partial(losses, checked_loss(self.loss, classes), classes)
-        return {
-            "loss": loss,
-            "weight": checked_weights(sample_weight, len(y)),
-            "groups": groups,
-        }
+            other = "a group of their own, such as 'unknown'"
+            _labels.check_no_label_missing(groups, "groups", other)
+            self.groups_ = _labels.unique_labels(as_labels("groups", groups), "groups")[0]
+        weight, loss = checked_weights(sample_weight, len(y)), None
+        if self.loss is not None:
+            loss = partial(losses, checked_loss(self.loss, classes), classes)
+        return {"loss": loss, "weight": weight, "groups": groups}
 
     def _calibrate(self, X, y, unseen, *, outlier, calibrating, loss, weight, groups):
         """Choose the threshold, on the rows that trained nothing where it takes any."""
@@ -282,17 +272,33 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         if limits:
             of_new = None if groups is None else np.asarray(groups)[unseen]
             labels, part = self._parts(answers, of_new)
+            truth, named = (codes_in(self.classes_, each) for each in (y[unseen], answers))
             rows = CalibrationRows(
                 confidence=confidence,
-                loss=loss(y[unseen], answers),
+                loss=truth != named if loss is None else loss(y[unseen], answers),
                 outlier=outlier[unseen],
                 calibrating=calibrating[unseen],
                 part=part,
                 weight=None if weight is None else weight[unseen],
                 labels=labels,
                 guarantee_for=self.guarantee_for,
-                quantity="risk" if self.loss is None else "loss",
+                quantity="risk" if loss is None else "loss",
             )
             threshold, self.guarantee_ = chosen_threshold(rows, delta=self.delta, **limits)
-            warn_of_unpromised(self.guarantee_)
+            if not all(each.n_accepted for each in self.guarantee_.values()):
+                warn_of_unpromised(self.guarantee_)
         self.threshold_ = threshold
+
+
+def warn_of_untaught(classes, y, outlier):
+    """Name the classes of which chance left no row to train on."""
+    untaught = ~outlier & (codes_in(classes, y) == OUTLIER)
+    counts = Counter(np.sort(y[untaught]).tolist())
+    if counts:
+        warnings.warn(
+            f"Of {len(counts)} classes all rows were drawn to calibrate and none trained (rows "
+            f"of each: {first_of(counts)}). No answer names these classes: answers to their "
+            "rows count as wrong, as they will be; a smaller calibration or more rows make "
+            "this rarer.",
+            stacklevel=3,
+        )

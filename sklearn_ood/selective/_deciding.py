@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _estimator_has, check_is_fitted
 
 from sklearn_ood._optional import optional
 from sklearn_ood._parameters import Parameterized, Share, check_arguments, fitted
@@ -23,20 +23,13 @@ from sklearn_ood._response import (
 )
 from sklearn_ood.data._blocks import block_by_block, in_blocks
 from sklearn_ood.data._labels import codes_in, labels_or
-from sklearn_ood.selective._calibration import as_array, check_groups
 
 WAYS = (("threshold",), ("coverage",), ("cost",), ("risk", "ood_acceptance"))
 CHOSEN_BY = (*(name for way in WAYS for name in way), "delta", "guarantee_for", "loss")
 
 
 def check_limits(given):
-    """Raise where parameters that are set contradict each other, or do nothing.
-
-    Parameters
-    ----------
-    given : dict
-        Of :data:`CHOSEN_BY`, those that are not None.
-    """
+    """Raise where parameters of :data:`CHOSEN_BY` contradict each other, or do nothing."""
     words = (" and ".join(f"{n}={given[n]}" for n in way if n in given) for way in WAYS)
     used = list(filter(None, words))
     if len(used) > 1:
@@ -50,23 +43,39 @@ def check_limits(given):
                 f"Got {name} without {' or '.join(of)}, but it says what that is a mean of; "
                 f"pass a {' or '.join(of)} too."
             )
-    risk = as_array("risk", given.get("risk", 0.5))
-    is_number = risk.dtype.kind in "iuf" and risk.ndim < 2 and risk.size
-    if not is_number or not (np.diff(np.hstack([0, risk, 1])) > 0).all():
-        came = given["risk"]
+    risk = given.get("risk", 0.5)
+    numbers = as_array("risk", risk)
+    is_number = numbers.dtype.kind in "iuf" and numbers.ndim < 2 and numbers.size
+    if not is_number or not (np.diff(np.hstack([0, numbers, 1])) > 0).all():
         raise InvalidParameterError(
-            f"Got risk={came!r}, but expected a number in (0, 1), or several that rise."
+            f"Got risk={risk!r}, but expected a number in (0, 1), or several that rise."
         )
 
 
-def _inner_has(method):
-    """Whether the classifier inside has ``method``, fitted or not."""
+def as_array(name, values):
+    """An array of numbers, or an error that names what is none."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"Got {name}={values!r}, whose lines differ in length, but expected a number or an "
+            "array of numbers."
+        ) from error
 
-    def check(self):
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
 
-    return check
+def check_groups(groups, guarantee_for, n_rows):
+    """Raise where groups are missing, or nothing is promised for them."""
+    if guarantee_for == "group" and np.shape(groups) != (n_rows,):
+        came = "no groups" if groups is None else f"groups of shape {np.shape(groups)}"
+        raise ValueError(
+            f"Got {came}, but guarantee_for='group' promises the risk of each group; pass "
+            f"groups=, one for each of {n_rows} rows."
+        )
+    if guarantee_for != "group" and groups is not None:
+        raise ValueError(
+            f"Got groups, but guarantee_for={guarantee_for!r} promises nothing for each of "
+            "them; pass guarantee_for='group', or no groups."
+        )
 
 
 class Deciding(Parameterized):
@@ -240,7 +249,7 @@ class Deciding(Parameterized):
         check_is_fitted(self)
         return in_blocks(self._ask, X)
 
-    @available_if(_inner_has("predict_proba"))
+    @available_if(_estimator_has("predict_proba"))
     @block_by_block
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """The estimator's probabilities, also for refused rows.
@@ -252,7 +261,7 @@ class Deciding(Parameterized):
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
-    @available_if(_inner_has("decision_function"))
+    @available_if(_estimator_has("decision_function"))
     @block_by_block
     def decision_function(self, X: ArrayLike) -> NDArray:
         """The estimator's evidence for each class, also for refused rows.

@@ -13,7 +13,14 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, inherits
+from sklearn_ood._parameters import (
+    Estimator,
+    Parameterized,
+    RandomState,
+    fitted,
+    forget,
+    inherits,
+)
 from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import (
@@ -23,9 +30,8 @@ from sklearn_ood.data._blocks import (
     n_rows,
     take_rows,
 )
-from sklearn_ood.data._rows import as_native, forget
-from sklearn_ood.selective._calibration import checked_weights
-from sklearn_ood.selective._thresholds import coverage_threshold
+from sklearn_ood.data._rows import as_native
+from sklearn_ood.selective._thresholds import checked_weights, coverage_threshold
 
 # With contamination="auto": the share of the rows held out, and the share of them refused,
 # which takes so many of them.

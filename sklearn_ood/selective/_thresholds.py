@@ -4,98 +4,63 @@ A row is accepted where its confidence is at least the threshold. Rows of equal 
 are accepted or refused together.
 """
 
-import warnings
+from collections.abc import Sequence as Labels
 from dataclasses import dataclass
 from itertools import product
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from scipy.special import bdtr, rel_entr
 
-from sklearn_ood.selective._bounds import (
-    Sequence,
-    Steps,
-    acceptance_p_values,
-    fewest,
-    largest_not_excluded,
-    n_effective,
-    passed_together,
-)
-from sklearn_ood.selective._calibration import first_of
+from sklearn_ood.metrics._blocks import as_weights
+from sklearn_ood.selective._guarantees import Guarantee, nothing_promised
+
+# Shares of the most that may be staked on a row without ever losing everything.
+STAKES = np.arange(1, 7)[:, None] / 6 * (1 - 1e-4)
+SMALLEST = 1e-300  # of limits and levels, so that numbers of rows are finite
 
 
-@dataclass(frozen=True)
-class Guarantee:
-    """What a threshold promises on new rows like the calibration rows.
+@dataclass(frozen=True, eq=False)
+class CalibrationRows:
+    """Rows that trained nothing, and what was answered to them: arrays of length n_samples.
 
-    Attributes
-    ----------
-    quantity : {"risk", "loss", "ood_acceptance"}
-        What is at most ``limit``; "loss" is the risk of losses that were given.
-    limit : float
-        What was asked for.
-    bound : float
-        Upper confidence bound of the quantity at the threshold; at most ``limit``, or 1 where
-        nothing could be promised, and nothing is accepted.
-    delta : float
-        The promise is broken with at most this probability, over calibration sets; of several
-        (for each class or group, of several limits) any of them.
-    n_samples : int
-        Calibration rows used (for "ood_acceptance" the outliers among them; for a class those
-        that are answered so; for a group its own).
-    n_accepted : int
-        Those of them that the threshold accepts.
-    n_errors : int or float
-        Accepted rows that count against the promise; with losses the sum of these.
-    guarantee_for : {"all", "class", "group"}, default="all"
-        Of which answers it is promised.
-    label : label, default=None
-        The class that these answers name, or the group that their rows are of.
-    n_effective : float, default=None
-        Of weighted rows, how many of equal weight are as good: the squared sum of the weights
-        over the sum of their squares.
+    ``loss`` is whether answering is wrong, or how costly, in [0, 1]. ``outlier`` are the rows
+    that the outliers' acceptance is counted on, ``calibrating`` those as new rows come, for
+    the risk. ``weight`` is relative to the largest, or None. ``part`` has codes of what is
+    answered, or of groups, called ``labels``: the risk of each is promised by itself.
     """
 
-    quantity: str
-    limit: float
-    bound: float
-    delta: float
-    n_samples: int
-    n_accepted: int
-    n_errors: float
+    confidence: np.ndarray
+    loss: np.ndarray
+    outlier: np.ndarray
+    calibrating: np.ndarray
+    part: np.ndarray
+    weight: np.ndarray | None = None
+    labels: Labels[Any] = (None,)
     guarantee_for: str = "all"
-    label: Any = None
-    n_effective: float | None = None
+    quantity: str = "risk"
 
-    def __str__(self):
-        of = {"class": " among the answers", "group": " among the answers in group"}
-        of = f"{of[self.guarantee_for]} {self.label}" if self.guarantee_for in of else ""
-        none = "" if self.n_accepted else ", which no answer keeps"
-        text = (
-            f"{self.quantity} at most {self.limit:.2%}{of}{none}, with probability "
-            f"{100 * (1 - self.delta):.4g}%, from {self.n_samples:,} rows"
-        )
-        if self.n_effective is None:
-            return text
-        return f"{text} (as good as {self.n_effective:,.0f} of equal weight)"
+    def those(self, mask):
+        """Of some rows: confidence, loss and weight."""
+        weight = None if self.weight is None else self.weight[mask]
+        return self.confidence[mask], self.loss[mask], weight
+
+
+def checked_weights(sample_weight, n_rows, name="sample_weight"):
+    """Weights relative to the largest; None where all count alike."""
+    if sample_weight is None:
+        return None
+    weight = as_weights(sample_weight, n_rows, name)
+    return None if np.ptp(weight) == 0 else weight / weight.max()
 
 
 def chosen_threshold(rows, *, delta, **limits):
     """The threshold of a coverage or a cost, or that which keeps one promise or several.
 
-    Parameters
-    ----------
-    rows : CalibrationRows
-    delta : float in (0, 1)
-        Shared equally by risk and outliers' acceptance.
-    **limits
-        ``coverage``, ``cost``, or of ``risk``, a number or several rising ones, and
-        ``ood_acceptance`` one or both.
-
-    Returns
-    -------
-    threshold : float, or ndarray of shape (n_parts,), (n_limits,) or (n_limits, n_parts)
-    guarantees : dict of str to Guarantee
+    ``limits`` are ``coverage``, ``cost``, or one or both of ``risk``, a number or several
+    rising ones, and ``ood_acceptance``, which share ``delta``. Returned with the guarantees by
+    their names it is a float, or an array (n_parts,), (n_limits,) or (n_limits, n_parts).
     """
     if "coverage" in limits:
         return coverage_threshold(*rows.those(~rows.outlier), limits["coverage"]), {}
@@ -134,12 +99,8 @@ def coverage_threshold(confidence, loss, weight, coverage):
 def cost_threshold(confidence, loss, weight, cost):
     """The threshold at which these rows cost least, where each refusal costs ``cost``.
 
-    Chow's rule, with the confidence in the place of a probability. Of thresholds that cost
-    the same, the one that accepts most.
-
-    References
-    ----------
-    .. [1] C. K. Chow, "On optimum recognition error and reject tradeoff", 1970.
+    Chow's rule ("On optimum recognition error and reject tradeoff", 1970), with the confidence
+    in the place of a probability. Of thresholds that cost the same, that which accepts most.
     """
     steps = Steps(confidence, (cost - loss) * (1.0 if weight is None else weight))
     saved = np.append(0, steps.total)
@@ -153,24 +114,23 @@ def ood_threshold(confidence, loss, weight, limit, delta):
     The share of outliers above the (k+1)-th largest of n has a Beta(k+1, n-k) distribution
     (smaller under ties), whatever theirs is; k is the largest that keeps the promise. With
     weights it is the largest at which bets on few outliers being accepted pay.
-    A ValueError says how many outliers are needed, where there are too few to promise it.
     """
     n_rows, order = len(confidence), np.argsort(-confidence, kind="stable")
-    weight = None if weight is None else weight[order]
+    ranked = None if weight is None else weight[order]
 
     def bound(n_accepted):
         return largest_not_excluded(
-            lambda share: acceptance_p_values(n_rows, weight, share)[n_accepted] <= delta, limit
+            lambda share: acceptance_p_values(n_rows, ranked, share)[n_accepted] <= delta, limit
         )
 
-    kept = np.flatnonzero(acceptance_p_values(n_rows, weight, limit) <= delta)
+    kept = np.flatnonzero(acceptance_p_values(n_rows, ranked, limit) <= delta)
     if not len(kept):
-        best = bound(0) if n_rows else 1.0
         raise ValueError(
             f"No threshold can promise ood_acceptance={limit} with delta={delta:.3g} from "
             f"{n_rows} outlier rows, those labelled ood_label or of classes that were not "
-            f"taught: the best reachable bound is {best:.3g}; give at least "
-            f"{fewest(limit, delta):.6g} of them, or ask for a larger ood_acceptance or delta."
+            f"taught: the best reachable bound is {bound(0) if n_rows else 1.0:.3g}; give at "
+            f"least {fewest(limit, delta):.6g} of them, or ask for a larger ood_acceptance or "
+            "delta."
         )
     least = confidence[order[kept[-1]]]
     if np.isposinf(least):
@@ -179,36 +139,26 @@ def ood_threshold(confidence, loss, weight, limit, delta):
             "numbers."
         )
     n_accepted = int((confidence > least).sum())
-    counted = n_rows, n_accepted, n_accepted
-    effective = None if weight is None else n_effective(weight)
-    return float(np.nextafter(least, np.inf)), Guarantee(
-        "ood_acceptance", limit, bound(n_accepted), delta, *counted, n_effective=effective
-    )
+    numbers = bound(n_accepted), delta, n_rows, n_accepted, n_accepted
+    promise = Guarantee("ood_acceptance", limit, *numbers, n_effective=n_effective(weight))
+    return float(np.nextafter(least, np.inf)), promise
 
 
 def risk_thresholds(rows, limits, delta, at_least=-np.inf):
-    """The thresholds of most coverage whose selective risk is at most each of some limits.
+    """The thresholds of most coverage whose selective risk is at most each of rising limits.
 
-    As selection with guaranteed risk (SGR, Geifman & El-Yaniv, 2017), with bounds that hold
-    for any number of rows, tests few thresholds at a level of their own. SGR searches by
-    bisection, where the next threshold to test depends on the same rows as the tests; here the
-    order is fixed beforehand, which makes the promise exact: from each of J starts (the fewest
-    rows that can pass, about twice as many ... all rows) coverage grows row by row as long as
-    the test at level delta / J passes (fixed-sequence testing). Where there are several parts
-    (the answers of each class, the rows of each group) or limits, all promises hold at once by
-    Holm's correction. Parts of too few rows are not tested and take no level: how many rows
-    there are says nothing of whether the answers are right.
+    As selection with guaranteed risk (SGR [1]_), with bounds that hold for any number of rows,
+    tests few thresholds at a level of their own. SGR searches by bisection, where the next
+    threshold to test depends on the same rows as the tests; here the order is fixed
+    beforehand, which makes the promise exact [2]_: from each of J starts (the fewest rows that
+    can pass, about twice as many ... all rows) coverage grows row by row as long as the test
+    at level delta / J passes. Where there are several parts (the answers of each class, the
+    rows of each group) or limits, all promises hold at once by Holm's correction [3]_. Parts
+    of too few rows are not tested and take no level: how many rows there are says nothing of
+    whether the answers are right.
 
     Only thresholds from ``at_least`` on are chosen, whatever that was chosen by: the promise
     holds for all thresholds that pass at once.
-
-    Parameters
-    ----------
-    rows : CalibrationRows
-    limits : sequence of float
-        Rising.
-    delta : float in (0, 1)
-    at_least : float, default=-inf
 
     Returns
     -------
@@ -220,15 +170,14 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
 
     References
     ----------
-    .. [1] Y. Geifman and R. El-Yaniv, "Selective classification for deep neural networks",
-       NeurIPS 2017.
+    .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
     .. [2] A. Angelopoulos et al., "Learn then test", 2021.
-    .. [3] S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-    .. [4] F. Bretz et al., "A graphical approach to sequentially rejective multiple test
+    .. [3] F. Bretz et al., "A graphical approach to sequentially rejective multiple test
        procedures", 2009.
     """
-    of_part = rows.of_parts()
-    cells = list(product(limits, range(len(of_part))))
+    n_parts = len(rows.labels)
+    of_part = [rows.those(rows.calibrating & (rows.part == code)) for code in range(n_parts)]
+    cells = list(product(limits, range(n_parts)))
     counts = np.array([len(of_part[part][0]) for _, part in cells])
     if not counts.any():
         raise ValueError("Got no calibration rows, but a risk is counted on them; pass some.")
@@ -242,9 +191,9 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
         if len(allowed):
             found[cells[i]] = sequence.accepted(allowed[-1], level)
     if not found:
-        which = rows, limits, counts[-len(of_part) :], delta
-        raise ValueError(_nothing_promised(*which, sequences[-1], level, at_least))
-    labels, best = np.asarray(rows.labels).tolist(), [(np.inf, 0, 0, 1.0)] * len(of_part)
+        which = rows, limits, counts[-n_parts:], delta, fewest(limits[-1], delta)
+        raise ValueError(nothing_promised(*which, sequences[-1], level, at_least))
+    labels, best = np.asarray(rows.labels).tolist(), [(np.inf, 0, 0, 1.0)] * n_parts
     thresholds, promises = [], []
     for limit, part in cells:  # what is promised for a limit is so for larger ones
         best[part] = max(found.get((limit, part), best[part]), best[part], key=itemgetter(1))
@@ -252,9 +201,9 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
         confidence, _, weight = of_part[part]
         total = int(total) if rows.loss.dtype == bool else round(float(total), 9)
         counted = len(confidence), n_accepted, total, rows.guarantee_for, labels[part]
-        effective = None if weight is None else n_effective(weight)
         thresholds.append(threshold)
-        promises.append(Guarantee(rows.quantity, limit, bound, delta, *counted, effective))
+        promise = Guarantee(rows.quantity, limit, bound, delta, *counted, n_effective(weight))
+        promises.append(promise)
     return np.reshape(thresholds, (len(limits), -1)), promises
 
 
@@ -266,45 +215,155 @@ def _testable(counts, limit, delta):
     return np.sort(falling[: 1 + (enough[-1] if len(enough) else 0)])
 
 
-def _nothing_promised(rows, limits, counts, delta, sequence, level, at_least):
-    """What to say where no threshold passes: how far it is, and what would help."""
-    what = f"risk={limits if len(limits) > 1 else limits[0]} with delta={delta:.3g}"
-    help_ = "ask for a larger risk or delta, give more calibration rows"
-    least = fewest(limits[-1], delta)
-    if rows.guarantee_for != "all":
-        return (
-            f"No threshold can promise {what} for the answers of any {rows.guarantee_for}: "
-            f"{(counts >= least).sum()} of {len(counts)} have enough calibration rows (the "
-            f"most are {counts.max()}, and it takes {least:.6g} without an error for one); "
-            f"{help_}, or a better confidence."
-        )
-    allowed = sequence.threshold >= at_least
-    first = sequence.first[allowed[sequence.first]]
-    first = first if len(first) else np.array([0])
-    best = first[sequence.p_value[first].argmin()]
-    _, n_accepted, total, bound = sequence.accepted(best, level)
-    return (
-        f"No threshold can promise {what} from {counts[-1]} calibration rows: the best "
-        f"reachable bound is {bound:.3g}, accepting {n_accepted} rows with {total:.4g} errors"
-        f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; {help_} (at least "
-        f"{least:.6g}), or a better confidence."
-    )
+def p_values(total, n_accepted, limit):
+    """How likely a total loss so small is, were the mean loss of new rows above ``limit``.
+
+    The binomial tail for numbers of errors (integers), else the smaller of Hoeffding's and
+    Bentkus's tail, which hold for any losses in [0, 1].
+
+    Bates et al., "Distribution-free, risk-controlling prediction sets", J. ACM 2021.
+    """
+    if total.dtype.kind in "iu":
+        return bdtr(total, n_accepted, limit)
+    total = total.round(9)  # a whole number of losses stays one
+    seen = np.minimum(total / n_accepted, limit)
+    divergence = rel_entr(seen, limit) + rel_entr(1 - seen, 1 - limit)
+    bentkus = np.e * bdtr(np.ceil(total), n_accepted, limit)
+    return np.minimum(np.exp(-n_accepted * divergence), bentkus)
 
 
-def warn_of_unpromised(guarantees):
-    """Name the limits, and the classes or groups, of which nothing could be promised."""
-    promises = [each for each in guarantees.values() if each.quantity != "ood_acceptance"]
-    kinds = {"class": "classes", "group": "groups"}
-    for limit in sorted({each.limit for each in promises if not each.n_accepted}):
-        own = [each for each in promises if each.limit == limit]
-        refused = [each for each in own if not each.n_accepted]
-        rows, of = own[0].n_samples, ""
-        if kind := kinds.get(own[0].guarantee_for):
-            rows = first_of({each.label: each.n_samples for each in refused})
-            of = f"For the answers of {len(refused)} of {len(own)} {kind} "
-        warnings.warn(
-            f"{of}risk={limit} cannot be promised; no answer keeps it, and all are refused "
-            f"that keep no larger limit (calibration rows of these answers: {rows}). Ask for a "
-            "larger risk or delta, or give more calibration rows.",
-            stacklevel=4,
+def bet_p_values(log_wealth):
+    """How likely the wealth of these bets, were each of them no better than fair.
+
+    A gambler bets on every row that its loss is smaller than a limit, and multiplies his
+    wealth by ``1 + stake * gain`` with ``gain = weight * (limit - loss) / (1 - limit)``. Where
+    the weighted mean loss of new rows is the limit or more, the mean of each factor is at
+    most 1, so that the wealth reaches ``1 / p`` with probability p at most: for any losses and
+    weights in [0, 1]. The mean over several stakes is such a wealth too. ``log_wealth``,
+    (n_stakes, n_tests), has its logarithm after each test's rows, for each of the ``STAKES``.
+
+    Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting", JRSS B
+    2024.
+    """
+    return np.minimum(len(STAKES) * np.exp(-np.logaddexp.reduce(log_wealth)), 1.0)
+
+
+def acceptance_p_values(n_rows, weight, limit):
+    """How likely so few accepted rows are, were their share ``limit``: for the first k.
+
+    ``weight`` is in the order of falling confidence, or None.
+    """
+    if weight is None:
+        return bdtr(np.arange(n_rows), n_rows, limit)
+    lost = np.log1p(-STAKES * weight)
+    won = np.log1p(STAKES * weight * limit / (1 - limit))
+    more = np.cumsum(lost - won, axis=1) - (lost - won)  # of those before each
+    return bet_p_values(more + won.sum(axis=1, keepdims=True))
+
+
+def largest_not_excluded(excludes, limit, n_halvings=30):
+    """By halving, just above the largest number in (0, 1) that a test does not exclude.
+
+    What it excludes it excludes for all larger ones; the result is not above ``limit`` then.
+    """
+    low, high = (0.0, limit) if excludes(limit) else (limit, 1.0)
+    for _ in range(n_halvings):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excludes(middle) else (middle, high)
+    return float(high)
+
+
+def fewest(limit, delta):
+    """How many rows without an error are needed to promise that few are errors."""
+    return np.ceil(np.log(max(delta, SMALLEST)) / np.log1p(-max(limit, SMALLEST)))
+
+
+def starts(n_rows, limit, delta):
+    """Ranks from which coverage grows: J of them, in geometric progression up to all rows.
+
+    The smallest is where an error-free block just passes at level delta / J, and each is at
+    most twice the one before.
+    """
+    for n_starts in range(1, 65):
+        least = fewest(limit, delta / n_starts)
+        if least >= n_rows:
+            break
+        if n_starts >= 1 + np.log2(n_rows / least):
+            return np.geomspace(least, n_rows, n_starts).round().astype(int)
+    return np.array([n_rows])
+
+
+def n_effective(weight):
+    """How many rows of equal weight are as good as these; None without weights."""
+    return None if weight is None else float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
+
+
+class Steps:
+    """The thresholds from the strictest on: one between unequal confidences, at least one.
+
+    ``n_accepted`` and ``total`` are how many rows each ``threshold`` accepts, and their loss.
+    """
+
+    def __init__(self, confidence, loss, weight=None):
+        order = np.argsort(-confidence, kind="stable")
+        ranked, self.loss = confidence[order], loss[order]
+        self.weight = None if weight is None else weight[order]
+        self.n_accepted = 1 + np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+        self.total = self._sums(self.loss)
+        refused = np.append(ranked, -np.inf)[self.n_accepted]
+        next_above = np.nextafter(refused, np.inf)
+        self.threshold = np.where(np.isneginf(refused), -np.inf, next_above)
+
+    def _sums(self, values):
+        return np.cumsum(values, axis=-1)[..., self.n_accepted - 1]
+
+
+class Sequence(Steps):
+    """Tests of "the mean loss is above the limit" in a fixed order, from some starts on.
+
+    The starts are chosen for about the ``level`` of the tests.
+    """
+
+    def __init__(self, confidence, loss, weight, limit, level):
+        super().__init__(confidence, loss, weight)
+        level /= 1 if weight is None else len(STAKES)
+        self.first = np.searchsorted(self.n_accepted, starts(len(loss), limit, level))
+        self.limit, self.p_value = limit, self.p_values(limit)
+
+    def p_values(self, limit, steps=slice(None)):
+        """How likely losses so small are, were the mean loss the limit or more."""
+        if self.weight is None:
+            return p_values(self.total[steps], self.n_accepted[steps], limit)
+        gain = self.weight * (limit - self.loss) / (1 - limit)
+        return bet_p_values(self._sums(np.log1p(STAKES * gain))[:, steps])
+
+    def passed(self, level):
+        """Mask of the steps that are reached from a start by passing steps only."""
+        at = np.arange(len(self.p_value))
+        started = np.full(len(at), -1)
+        started[self.first] = self.first
+        failed = np.where(self.p_value <= level / len(self.first), -1, at)
+        return np.maximum.accumulate(started) > np.maximum.accumulate(failed)
+
+    def accepted(self, step, level):
+        """Threshold, number of rows, total loss and the bound of its mean at a step."""
+        level = level / len(self.first)
+        bound = largest_not_excluded(lambda x: self.p_values(x, step) <= level, self.limit)
+        return self.threshold[step], int(self.n_accepted[step]), self.total[step], bound
+
+
+def passed_together(sequences, delta):
+    """The steps of each sequence that pass, so that all promises hold at once, and the level.
+
+    By Holm's correction: a sequence of which every step passes leaves its level to the others.
+    """
+    n_open = len(sequences)
+    while True:
+        level = delta / n_open
+        passed = [each.passed(level) for each in sequences]
+        n_still = sum(
+            not own[each.first[0] :].all() for each, own in zip(sequences, passed, strict=True)
         )
+        if n_still in (0, n_open):
+            return passed, level
+        n_open = n_still

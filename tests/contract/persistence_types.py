@@ -36,7 +36,7 @@ from sklearn_ood.data._tables import Indicators, TableColumns
 from sklearn_ood.detectors._features import Backbone
 from sklearn_ood.detectors._table_density import Frequencies
 from sklearn_ood.persistence._parts import Part
-from sklearn_ood.selective._thresholds import Guarantee
+from sklearn_ood.selective._guarantees import Guarantee
 
 FILE = Path(sklearn_ood.__file__).parent / "persistence" / "types.txt"
 WITHOUT = {Birch, BisectingKMeans}  # linked nodes, deep as the data wills

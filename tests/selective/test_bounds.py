@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sklearn_ood.selective._bounds import (
+from sklearn_ood.selective._thresholds import (
     STAKES,
     Sequence,
     acceptance_p_values,

@@ -3,8 +3,11 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 
-from sklearn_ood.selective._calibration import CalibrationRows
-from sklearn_ood.selective._thresholds import chosen_threshold, risk_thresholds
+from sklearn_ood.selective._thresholds import (
+    CalibrationRows,
+    chosen_threshold,
+    risk_thresholds,
+)
 
 N_REPEATS = 1000
 
