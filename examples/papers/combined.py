@@ -76,9 +76,9 @@ def table_peers(seed):
     } | pyod(seed)
 
 
-def anomaly_peers(seed):
+def anomaly_peers(seed, n_features):
     """What people would pick for a table of normal rows."""
-    known = detectors(seed)
+    known = detectors(seed, n_features)
     return {name: each if "forest" in name else scaled(each) for name, each in known.items()}
 
 
@@ -150,7 +150,7 @@ def anomalies(args, name, seed):
     test = np.append(rest, anomalies)
     detector = CombinedClassifier(random_state=seed).fit(X[train])
     found = scored(detector, X[test])
-    for label, peer in anomaly_peers(seed).items():
+    for label, peer in anomaly_peers(seed, X.shape[1]).items():
         found[label] = score(peer.fit(X[train]), X[test])
     scores = {
         label: {

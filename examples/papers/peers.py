@@ -33,7 +33,7 @@ def scaled(estimator):
     return make_pipeline(StandardScaler(), estimator)
 
 
-def detectors(seed):
+def detectors(seed, n_features=None):
     """Detectors of one class, on rows as they come."""
     return {
         "isolation forest": IsolationForest(random_state=seed),
@@ -42,22 +42,27 @@ def detectors(seed):
         "nearest row": NeighborDistance(),
         "k-NN (5)": NeighborDistance(5),
         "mean of five neighbors": MeanDistance(),
-    } | pyod(seed)
+    } | pyod(seed, n_features)
 
 
-def pyod(seed):
-    """PyOD's autoencoder, ECOD and COPOD, where PyOD is installed."""
+def pyod(seed, n_features=None):
+    """PyOD's detectors, where it is installed; Deep SVDD must be told how wide rows are."""
     if not find_spec("pyod"):
         return {}
     from pyod.models.auto_encoder import AutoEncoder
     from pyod.models.copod import COPOD
+    from pyod.models.deep_svdd import DeepSVDD
     from pyod.models.ecod import ECOD
 
-    return {
-        "PyOD AutoEncoder": AutoEncoder(random_state=seed, verbose=0),
+    quiet = {"random_state": seed, "verbose": 0}
+    found = {
+        "PyOD AutoEncoder": AutoEncoder(**quiet),
         "PyOD ECOD": ECOD(),
         "PyOD COPOD": COPOD(),
     }
+    if n_features:
+        found["PyOD DeepSVDD"] = DeepSVDD(n_features, **quiet)
+    return found
 
 
 class MeanDistance(NearestNeighbors):
