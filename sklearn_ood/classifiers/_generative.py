@@ -57,7 +57,8 @@ class GenerativeClassifier(OODClassifier):
     ----------
     generator : {"auto", "pca", "gmm", "knn", "vae", "gan"} or generator, default="auto"
         What to learn for each class; an object from ``sklearn_ood.generators`` to set its
-        parameters. "auto" is "gmm" for up to 64 features, and "pca" for more.
+        parameters, in a ``FrozenEstimator`` where it knows its classes already. "auto" is
+        "gmm" for up to 64 features, and "pca" for more.
     similarity : {"auto", "likelihood", "l2", "l1", "l3"}, callable or estimator, default="auto"
         How near a row is to its nearest generation. "l2" is minus the mean squared difference
         a feature, "l1" and "l3" take the first and third power. "likelihood" is the log density
@@ -165,11 +166,14 @@ class GenerativeClassifier(OODClassifier):
         self._check_capabilities()
         self.similarity_ = self._make_similarity(learned, of_class, seed)
         self._prepare_search(bank_seed)
-        self.temperature_ = _calibrated_temperature(self._evidence(held_out[0]), held_out[1])
+        self.classes_ = self.generator_.classes_
+        held_out_codes = self.generator_.class_index(
+            data.classes[held_out[1]], len(held_out[1])
+        )
+        self.temperature_ = _calibrated_temperature(self._evidence(held_out[0]), held_out_codes)
         if self.generator_.is_quick and len(learned) < len(rows):
             self.generator_.fit(rows, data.classes[codes])
             self._prepare_search(bank_seed)
-        self.classes_ = data.classes
         return self
 
     def explain(self, X):

@@ -3,30 +3,65 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import field
-from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import one_hot
+from torch.utils.checkpoint import checkpoint
 
 from sklearn_ood._parameters import Count, NonNegative
 from sklearn_ood.generators._base import BaseGenerator, Core
-from sklearn_ood.nets._evaluation import device_of, resolve_device
+from sklearn_ood.nets._evaluation import (
+    AlignedProducts,
+    device_of,
+    resolve_device,
+    rows_per_batch,
+)
 from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
 
 
 class ConditionalCore(Core):
-    """One network of all classes, which takes their indices: it makes what is asked alone."""
+    """One network of all classes, which is told the class: it makes what is asked alone.
 
-    floats_per_latent = property(attrgetter("n_features"))
+    Of many classes it makes a few at once, and once more for their gradients, so that what its
+    layers hold does not grow with the number of classes.
+    """
+
+    def __init__(self, n_classes, n_features, network, told, arguments):
+        super().__init__(n_classes, n_features)
+        self.network, self.told, self.arguments = network, told, arguments
+
+    @property
+    def floats_per_latent(self):
+        return self.n_features + self.n_classes * (self.told == "one-hot")
 
     def generate(self, z, class_index):
-        return self.network(z, class_index).flatten(1)
+        condition = conditions(self.network, self.told, class_index, self.n_classes)
+        return self.network(z, condition, **self.arguments).flatten(1)
 
     def decode(self, z):
         index = torch.arange(self.n_classes, device=z.device).repeat_interleave(z.shape[1])
-        return self.generate(z.flatten(0, 1), index).view(*z.shape[:2], -1)
+        size = rows_per_batch(self.floats_per_latent, z.device)
+        parts = zip(z.flatten(0, 1).split(size), index.split(size), strict=True)
+        once_more = {"use_reentrant": False, "context_fn": alike}
+        made = [checkpoint(self.generate, *part, **once_more) for part in parts]
+        return torch.cat(made).view(*z.shape[:2], -1)
+
+
+def alike():
+    """Contexts in which a network computes, and computes once more, to the same bits."""
+    return AlignedProducts(), AlignedProducts()
+
+
+def conditions(network, told, class_index, n_classes):
+    """What a network is told of classes: their indices, one-hot rows, or its embeddings."""
+    if told is True:
+        return class_index
+    if told == "one-hot":
+        return one_hot(class_index, n_classes).float()
+    return getattr(network, told)(class_index)
 
 
 class PretrainedGenerator(BaseGenerator):
@@ -38,14 +73,21 @@ class PretrainedGenerator(BaseGenerator):
     ----------
     module : nn.Module or sequence of nn.Module
         Maps latents (n, latent_dim) to inputs (n, n_features) or (n, C, H, W), or, with
-        ``conditional=True``, latents and class indices (n,) to inputs. A sequence holds
-        one module a class, of equal architecture.
+        ``conditional``, latents and their classes to inputs. A sequence holds one module a
+        class, of equal architecture. X must be in the units of what it makes: many networks
+        of images make [-1, 1].
     latent_dim : int >= 1
         Length of a latent vector.
     prior : {"normal", "truncated_normal", "uniform"}, default="normal"
         Standard normal, the same cut off at -2 and 2 (as for BigGAN), or uniform on [-1, 1].
-    conditional : bool, default=False
-        Whether the module is called with class indices as its second argument.
+    conditional : bool, "one-hot" or str, default=False
+        Whether one module makes all classes, and what its second argument is: True for class
+        indices (n,); "one-hot" for rows (n, n_classes) of 0 and 1, as for StyleGAN2-ADA and
+        pytorch-pretrained-BigGAN; another name for what the module's part of this name makes
+        of the indices: "shared" for BigGAN-PyTorch.
+    arguments : dict, default=None
+        What else the module is called with, by name, such as ``{"truncation": 1.0}`` or
+        ``{"noise_mode": "const"}``: its answer must not be random.
     noise_variance : float >= 0, default=0.01
         Expected variance of a feature around its generation: how much a search trusts the
         prior.
@@ -64,7 +106,8 @@ class PretrainedGenerator(BaseGenerator):
     module: Any = field(kw_only=False)
     latent_dim: Count
     prior: Literal["normal", "truncated_normal", "uniform"] = "normal"
-    conditional: bool = False
+    conditional: bool | str = False
+    arguments: dict | None = None
     noise_variance: NonNegative = 0.01
     device: Any = "auto"
 
@@ -94,20 +137,24 @@ class PretrainedGenerator(BaseGenerator):
     def make_core(self):
         self._validate_params()  # here, for ``from_module``
         modules = copy.deepcopy(self.module)
+        if self.arguments and not self.conditional:
+            raise ValueError(
+                f"Got arguments={self.arguments!r}, but only a module with conditional takes "
+                "any; set conditional, or leave arguments out."
+            )
         is_one = self.conditional or not isinstance(modules, (Sequence, nn.ModuleList))
         modules = [module.eval() for module in ([modules] if is_one else modules)]
         if len(modules) != (1 if self.conditional else self.n_classes_):
             raise ValueError(
                 f"Got {len(modules)} module(s) for {self.n_classes_} classes, but expected a "
-                "sequence of one module a class, or a module that takes class indices with "
-                "conditional=True."
+                "sequence of one module a class, or a module of all classes with conditional."
             )
-        core = (ConditionalCore if self.conditional else Core)(
-            self.n_classes_, self._width(modules[0])
-        )
+        size = self.n_classes_, self._width(modules[0])
         if self.conditional:
-            core.network = modules[0]
+            arguments = self.arguments or {}
+            core = ConditionalCore(*size, modules[0], self.conditional, arguments)
         else:
+            core = Core(*size)
             core.decode = StackedNetwork(StackedModule(modules), (self.latent_dim,))
         core.prior = self.prior
         return core.eval().requires_grad_(False)
@@ -129,13 +176,15 @@ class PretrainedGenerator(BaseGenerator):
     def _width(self, module):
         """Length of a generation."""
         device = device_of(module)
-        arguments = [torch.zeros(2, self.latent_dim, device=device)]
-        if self.conditional:
-            arguments.append(torch.zeros(2, dtype=torch.long, device=device))
+        inputs = [torch.zeros(2, self.latent_dim, device=device)]
         try:
-            return module(*arguments).flatten(1).shape[1]
-        except RuntimeError as error:
+            if self.conditional:
+                index = torch.zeros(2, dtype=torch.long, device=device)
+                inputs.append(conditions(module, self.conditional, index, self.n_classes_))
+            return module(*inputs, **(self.arguments or {})).flatten(1).shape[1]
+        except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"Got a module that cannot take latents of shape (2, {self.latent_dim}): "
-                f"{error} Check latent_dim and the module's first layer."
+                f"Got a module that cannot take latents of shape (2, {self.latent_dim}), with "
+                f"conditional={self.conditional!r} and arguments={self.arguments!r}: {error} "
+                "Check latent_dim, and what the module's forward takes."
             ) from error

@@ -7,12 +7,14 @@ from scipy.stats import kstest, multivariate_normal, truncnorm
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+from sklearn_ood import GenerativeClassifier
 from sklearn_ood.generators import (
     GaussianMixtureGenerator,
     InterpolationGenerator,
@@ -321,6 +323,100 @@ def test_of_a_thousand_classes_only_what_is_asked_is_generated():
     assert max(made) * 192 <= 2**20
 
 
+class Counted(nn.Module):
+    """A small body of a public network of 1,000 classes, that notes how much it makes."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.body, self.made = nn.Linear(width, 3 * 4 * 4), []
+
+    def make(self, *parts):
+        self.made.append(len(parts[0]))
+        return torch.tanh(self.body(torch.cat(parts, 1))).view(-1, 3, 4, 4)
+
+
+class BigGANPyTorch(Counted):
+    """BigGAN-PyTorch: ``G(z, G.shared(y))``."""
+
+    def __init__(self):
+        super().__init__(4 + 8)
+        self.shared = nn.Embedding(1000, 8)
+
+    def forward(self, z, y):
+        return self.make(z, y)
+
+
+class PretrainedBigGAN(Counted):
+    """pytorch-pretrained-BigGAN: ``model(z, class_label, truncation)`` of one-hot rows."""
+
+    def __init__(self):
+        super().__init__(4 + 8)
+        self.embeddings = nn.Linear(1000, 8, bias=False)
+        nn.init.normal_(self.embeddings.weight)
+
+    def forward(self, z, class_label, truncation):
+        assert 0 < truncation <= 1
+        return self.make(z, self.embeddings(class_label))
+
+
+class StyleGAN(Counted):
+    """StyleGAN2-ADA: ``G(z, c, truncation_psi=1, noise_mode="random")`` of one-hot rows."""
+
+    def __init__(self):
+        super().__init__(8)
+        self.z_dim, self.c_dim = 4, 1000
+        self.mapping = nn.Linear(4 + 8, 8)
+        self.embed = nn.Linear(1000, 8)
+        nn.init.normal_(self.embed.weight)
+        self.register_buffer("w_avg", torch.zeros(8))
+
+    def forward(self, z, c, truncation_psi=1, truncation_cutoff=None, noise_mode="random"):
+        assert (z.shape[1], c.shape[1]) == (self.z_dim, self.c_dim)
+        w = self.mapping(torch.cat([z, self.embed(c)], 1))
+        noise = torch.randn_like(w) if noise_mode == "random" else 0.0
+        return self.make(self.w_avg.lerp(w, truncation_psi) + noise)
+
+
+@pytest.mark.parametrize(
+    ("network", "conditional", "arguments"),
+    [
+        (BigGANPyTorch, "shared", None),
+        (PretrainedBigGAN, "one-hot", {"truncation": 1.0}),
+        (StyleGAN, "one-hot", {"truncation_psi": 0.9, "noise_mode": "const"}),
+    ],
+)
+def test_public_networks_of_a_thousand_classes_classify_as_they_are(
+    network, conditional, arguments
+):
+    torch.manual_seed(0)
+    generator = PretrainedGenerator.from_module(
+        network(),
+        4,
+        classes=np.arange(1000),
+        conditional=conditional,
+        arguments=arguments,
+        prior="truncated_normal",
+        noise_variance=0.0,
+    )
+    y = np.array([3, 3, 500, 500, 999, 999])
+    X = generator.sample(6, y, random_state=1)
+    assert -1 <= X.min() < 0 < X.max() <= 1
+    classifier = GenerativeClassifier(FrozenEstimator(generator), n_candidates=4, max_iter=8)
+    made = generator.core_.network.made
+    made.clear()
+    classifier.set_params(random_state=0).fit(X, y)
+    # The candidates; then, for the six rows in a block of 16, a search of eight steps of at
+    # most three evaluations, each made once more for its gradient.
+    assert sum(made) <= 1000 * (4 + 16 * 2 * 3 * 10)
+    # What a call makes, and its one-hot rows, are bounded whatever the number of classes.
+    assert max(made) * generator.core_.floats_per_latent <= 2**21
+    assert len(classifier.classes_) == 1000
+    # Eight steps leave some searches short of the image that was made.
+    assert (classifier.predict(X) == y).mean() > 0.8
+    assert classifier.predict_proba(X).shape == (6, 1000)
+    assert classifier.score_samples(X).min() > classifier.score_samples(-X).max()
+
+
 def test_truncated_normal_prior():
     prior = {"latent_dim": 3, "prior": "truncated_normal"}
     generator = PretrainedGenerator.from_module(nn.Linear(3, 4), **prior)
@@ -339,6 +435,12 @@ def test_truncated_normal_prior():
         ({"module": nn.Linear(2, 4), "latent_dim": 2, "prior": "cauchy"}, "prior"),
         ({"module": nn.Linear(2, 4), "latent_dim": 2, "noise_variance": -1}, "noise_variance"),
         ({"module": [nn.Linear(2, 4)] * 2, "latent_dim": 2}, "2 module"),
+        (
+            {"module": PretrainedBigGAN(), "latent_dim": 4, "conditional": "one-hot"},
+            "truncation",
+        ),
+        ({"module": Conditional(), "latent_dim": 2, "conditional": "shared"}, "no attribute"),
+        ({"module": nn.Linear(2, 4), "latent_dim": 2, "arguments": {"a": 1}}, "arguments"),
     ],
 )
 def test_pretrained_errors(parameters, message):
