@@ -54,7 +54,7 @@ def named_worse(kind, generator):
     for data in TABLES:
         try:
             forest, other = (
-                table(data, f"faulty, {kind}: {which}", generator)
+                table(data, f"faulty, {kind}, {which}", generator)
                 for which in ("forest", "other")
             )
         except LookupError:
@@ -123,9 +123,9 @@ def headlines():
             "goal: that of all test rows",
             "{:.1p} and {:.1p} % (least p {:.2g}), all {:.1p} and {:.1p} %",
             lambda data=data: [
-                table(data, "boosting, nearest real rows: forest"),
-                table(data, "boosting, nearest real rows: other"),
-                table(data, "boosting, nearest real rows: p").min,
+                table(data, "boosting, nearest real rows, forest"),
+                table(data, "boosting, nearest real rows, other"),
+                table(data, "boosting, nearest real rows, p").min,
                 table(data, "accuracy of forest"),
                 table(data, "accuracy of boosting"),
             ],
@@ -204,7 +204,7 @@ def headlines():
             "goal: nearly all",
             "{:.0p} %; {:.0p} %",
             lambda kind=kind: [
-                ensemble(f"{space}: in regions", kind) for space in ("latent", "probability")
+                ensemble(f"{space}, in regions", kind) for space in ("latent", "probability")
             ],
             lambda one, two: (
                 part((one > 0.9) + (two > 0.9), 2) or ("part" if one > 0.5 else False)

@@ -238,9 +238,9 @@ def verdicts(other, gevaldi, samples, judge, X, y):
             compared["condition, judged"] = samples.compare_accuracy(judge, random_state=0)
     found = {f"{other}, judge agrees": agrees.mean()}
     for kind, (pair,) in compared.items():
-        found[f"{other}, {kind}: forest"] = pair.first_accuracy
-        found[f"{other}, {kind}: other"] = pair.second_accuracy
-        found[f"{other}, {kind}: p"] = pair.p_value
+        found[f"{other}, {kind}, forest"] = pair.first_accuracy
+        found[f"{other}, {kind}, other"] = pair.second_accuracy
+        found[f"{other}, {kind}, p"] = pair.p_value
     return found
 
 
@@ -345,8 +345,8 @@ def regions(gevaldi, found, judge, space):
     metrics = {"regions": len(parts), "in regions": inside.mean()}
     for name, index in (("inside", inside), ("outside", ~inside)):
         if index.any():
-            metrics |= {f"{name}: {key}": value[index].mean() for key, value in each.items()}
-    return {f"{space}: {key}": value for key, value in metrics.items()}
+            metrics |= {f"{name}, {key}": value[index].mean() for key, value in each.items()}
+    return {f"{space}, {key}": value for key, value in metrics.items()}
 
 
 def retrained(gevaldi, found, fresh, X, y, test):
