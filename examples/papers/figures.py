@@ -22,7 +22,7 @@ import lee
 import spigler
 import spigler_tables
 import vernekar
-from lab import Store, command_line, images, kept
+from lab import IMAGE, Store, command_line, grid, images, kept
 from sklearn_ood import GenerativeClassifier
 from sklearn_ood.generators import VAE
 from sklearn_ood.gevaldi import plot_ascent, plot_map, plot_regions, plot_samples
@@ -51,12 +51,6 @@ def panels(n, height, n_rows=1, width=3.6, **layout):
     return plt.subplots(n_rows, n, figsize=size, layout="constrained", **layout)
 
 
-def grid(size, n=201):
-    """Points of the box [-size, size]^2."""
-    axis = np.linspace(-size, size, n)
-    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-
-
 def plane(ax, values, size, title, **limits):
     """Values at the points of such a grid, as a picture."""
     n, extent = int(len(values) ** 0.5), (-size, size, -size, size)
@@ -75,18 +69,13 @@ def scatter(ax, X, y, made=(), **settings):
 
 def draw_vernekar(args, store):
     """Figures 3, 4 and 5: one classifier of each kind, and what the sources make."""
-    args.epochs, args.sigma, args.width, box = args.epochs or 60, 2.0, 500, grid(50)
+    args.epochs, args.sigma, args.width, box = args.epochs or 60, 2.0, 500, grid(50, 201)
+    far, near = ({"xlim": (-x, x), "ylim": (-y, y)} for x, y in ((50, 50), (25, 15)))
     for number, source in ((3, "ring"), (4, "box")):
         figure, axes = panels(3, 3.2)
-        limits = {"xlim": (-50, 50), "ylim": (-50, 50)}
-        scatter(axes[0], *vernekar.taught(source, 0, 2.0), title=source, **limits)
-        confident = vernekar.fit(args, source, 0, "confident")
-        plane(
-            axes[1],
-            vernekar.largest_proba(confident, box),
-            50,
-            "confident: largest probability",
-        )
+        scatter(axes[0], *vernekar.taught(source, 0, 2.0), title=source, **far)
+        proba = vernekar.largest_proba(vernekar.fit(args, source, 0, "confident"), box)
+        plane(axes[1], proba, 50, "confident: largest probability")
         reject = vernekar.fit(args, source, 0, "reject")
         classes = np.where(vernekar.rejected(reject, box), 2, reject.predict(box))
         plane(axes[2], classes, 50, "reject: class (2: reject)")
@@ -94,21 +83,20 @@ def draw_vernekar(args, store):
     figure, axes = panels(2, 3.4)
     gan = vernekar.fit(args, "joint GAN", 0, "confident")
     for ax, source in zip(axes, ("joint GAN", "boundary sampler"), strict=True):
-        rows, limits = vernekar.taught(source, 0, 2.0), {"xlim": (-25, 25), "ylim": (-15, 15)}
-        scatter(ax, *rows, vernekar.made(gan, source, 0, 2.0), title=source, **limits)
+        rows, made = vernekar.taught(source, 0, 2.0), vernekar.made(gan, source, 0, 2.0)
+        scatter(ax, *rows, made, title=source, **near)
     yield "vernekar_figure5", figure
 
 
 def draw_lee(args, store):
     """Figure 1, the largest probability; figure 3, samples over the data."""
-    epochs = args.epochs or 100
-    figure, axes = panels(2, 3.4)
+    epochs, (figure, axes) = args.epochs or 100, panels(2, 3.4)
     for ax, box in zip(axes, (50, 20), strict=True):
-        proba = np.exp(lee.confident(box, 0, epochs).score_samples(grid(50)))
+        proba = np.exp(lee.confident(box, 0, epochs).score_samples(grid(50, 201)))
         plane(ax, proba, 50, f"100 outliers of [-{box}, {box}]²")
     yield "lee_figure1", figure
     figure, axes = panels(2, 3.4)
-    for ax, name in zip(axes, ("original GAN", "joint GAN"), strict=True):
+    for ax, name in zip(axes, lee.BESIDE, strict=True):
         samples, X, y = lee.generated(name == "joint GAN", 0, epochs)
         scatter(ax, X[:1000], y[:1000], samples[:1000], title=name)
     yield "lee_figure3", figure
@@ -117,32 +105,36 @@ def draw_lee(args, store):
 def draw_generative(args, store):
     """Figure 9 from the results; nearest generations (6, 7, 10) of a small VAE a class."""
     lines = store.frame("risk").query("data == 'mnist and omniglot' and metric == 'risk'")
-    found = dict(zip(lines["method"], lines["value"], strict=True))
+    found = lines.set_index("method")["value"]
     figure, axes = panels(2, 4.2, sharey=True)
-    for ax, hybrid in zip(axes, ("", generative.HYBRID), strict=True):
-        for name, title in CURVES.items():
-            risk = found.get(name if name == "cnn" else name + hybrid)
-            if risk is not None:
-                ax.plot(generative.COVERAGES, risk, label=title, lw=1 + (name == "cnn"))
-        ax.set(xlabel="Coverage", yscale="log", ylim=(3e-4, 1))
-        ax.set_title("hybrids: the network's labels" if hybrid else "each with its own labels")
+    titles = {
+        "": "each with its own labels",
+        generative.HYBRID: "hybrids: the network's labels",
+    }
+    for ax, (hybrid, title) in zip(axes, titles.items(), strict=True):
+        for name, label in CURVES.items():
+            method, width = (name, 2) if name == "cnn" else (name + hybrid, 1)
+            if method in found:
+                ax.plot(generative.COVERAGES, found[method], label=label, lw=width)
+        ax.set(xlabel="Coverage", yscale="log", ylim=(3e-4, 1), title=title)
     axes[0].set_ylabel("Selective risk (0 is not drawn)")
     axes[0].legend(fontsize=8)
     yield "generative_figure9", figure
     X, y = (part[:N_SHOWN_ROWS] for part in images("mnist"))
     vae = VAE(10, encoder="mlp", decoder="mlp", max_epochs=30, random_state=0)
-    search = {"search": "both", "input_shape": (1, 28, 28), "max_iter": 20, "random_state": 0}
+    search = {"search": "both", "input_shape": IMAGE, "max_iter": 20, "random_state": 0}
     classifier = GenerativeClassifier(vae, **search)
     classifier, _ = kept(args.cache / "nearest.joblib", lambda: classifier.fit(X, y))
     X, y = (part[:1000] for part in images("mnist", "test"))
-    order = np.argsort(-classifier.score_samples(X), kind="stable")
+    characters = images("omniglot", "all")[0][:1000]
+    order, strange = (
+        np.argsort(-classifier.score_samples(rows), kind="stable") for rows in (X, characters)
+    )
     wrong = order[classifier.predict(X)[order] != y[order]]
     few = np.r_[wrong[:2], wrong[-2:]]
-    characters = images("omniglot", "all")[0][:1000]
-    strange = np.argsort(-classifier.score_samples(characters), kind="stable")[:4]
     yield "generative_figure6", classifier.plot_explanation(X[:4], y[:4])
     yield "generative_figure7", classifier.plot_explanation(X[few], y[few])
-    yield "generative_figure10", classifier.plot_explanation(characters[strange])
+    yield "generative_figure10", classifier.plot_explanation(characters[strange[:4]])
 
 
 def draw_gevaldi(args, store):
@@ -158,8 +150,8 @@ def draw_gevaldi(args, store):
             ax.set(xlabel="Step", title=metric.replace(" path", ""))
         axes[0].legend(fontsize=7)
         yield f"gevaldi_figure2_{data}", figure
-    file = args.cache / "ensemble, one latent space, 0.joblib"
-    gevaldi, found, X, y = joblib.load(file)
+    name = "ensemble, one latent space, 0.joblib"
+    gevaldi, found, X, y = joblib.load(args.cache / name)
     regions = gevaldi.failure_regions(found, space="latent")
     yield "gevaldi_figure1", plot_samples(found, max_samples=6)
     yield "gevaldi_figure3", plot_ascent(found)
@@ -170,7 +162,7 @@ def draw_gevaldi(args, store):
 def draw_spigler(args, store):
     """Figures 2 to 5: the rings, what fooled the networks, the open set, ROC curves."""
     classifier, _ = spigler_tables.fit_rings(args.cache)
-    points = grid(2)
+    points = grid(2, 201)
     parts = classifier.confidence_components(points)
     shown = {
         "log c(x) p(y|x)": classifier.score_samples(points),
@@ -192,14 +184,13 @@ def draw_spigler(args, store):
     yield "spigler_figure3", figure
     figure, axes = panels(2, 3.5, len(DATA), width=5, sharex=True, sharey=True)
     for row, (data, name) in zip(axes, DATA.items(), strict=True):
-        lines = store.frame(f"open set {data}")
+        lines = store.frame(f"open set {data}").astype({"data": float})
         for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
             found = lines[lines["method"].str.endswith(f" at {threshold}")]
             for method, values in found.groupby("method"):
-                levels = values.groupby(values["data"].astype(float))["value"]
-                mean, std = levels.mean(), levels.std(ddof=0)
-                label, _ = method.split(" at ")
-                ax.errorbar(mean.index, mean, std, label=label, capsize=2)
+                levels = values.groupby("data")["value"]
+                spread = {"yerr": levels.std(ddof=0), "capsize": 2}
+                levels.mean().plot(ax=ax, label=method.split(" at ")[0], **spread)
             ax.set(title=f"{name}, threshold {threshold}", ylim=(0, 1))
             ax.set(xlabel="Openness", ylabel="F-measure")
             ax.label_outer()
@@ -216,13 +207,8 @@ def draw_spigler(args, store):
     yield "spigler_figure5", figure
 
 
-DRAW = {
-    "vernekar": draw_vernekar,
-    "lee": draw_lee,
-    "generative": draw_generative,
-    "gevaldi": draw_gevaldi,
-    "spigler": draw_spigler,
-}
+DRAW = (draw_vernekar, draw_lee, draw_generative, draw_gevaldi, draw_spigler)
+DRAW = {draw.__name__.removeprefix("draw_"): draw for draw in DRAW}
 
 
 def main():

@@ -5,8 +5,7 @@ that it was never taught: 31,460 Omniglot characters, notMNIST's letters, clothe
 Every answer to one of those is an error. The generative classifiers, a convolutional network,
 simple scores and the hybrid (the network answers where the generative score is high) are
 judged by AUROC and TNR at 95 % TPR (``images``), and by risk-coverage curves, as in the paper's
-figure 9 (``risk``). Models and their scores are kept in the folder ``--cache``. ``part``: after
-a part of the training images.
+figure 9 (``risk``). Models and their scores are kept in the folder ``--cache``.
 
     python examples/papers/generative.py images --data mnist --methods cnn vae
     python examples/papers/generative.py risk --data "mnist and omniglot" --methods cnn vae
@@ -25,13 +24,12 @@ On scikit-learn's digits (8x8) three splits say what a GAN names rightly, as row
     python examples/papers/generative.py digits
 """
 
-import copy
 from functools import partial
 from time import process_time
 
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -39,18 +37,16 @@ from sklearn.preprocessing import Normalizer
 
 import lab
 from lab import Experiment
-from peers import ClassMixtures, LitPixels, OneClass, detectors, odin, rescored, virtual_logit
-from sklearn_ood import GenerativeClassifier, NeighborDistance, NetFeatures, SoftmaxClassifier
+from peers import LitPixels, OneClass, named, odin, rescored, virtual_logit
+from sklearn_ood import GenerativeClassifier, NetFeatures, SoftmaxClassifier
 from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, PCAGenerator
-from sklearn_ood.metrics import aurc_score, coverage_at_risk, risk_coverage_curve
+from sklearn_ood.metrics import coverage_at_risk, risk_coverage_curve
 
 OUTSIDE = {
     "mnist": ("fashion_mnist", "omniglot", "notmnist"),
     "fashion_mnist": ("mnist", "notmnist"),
 }
 PAIRS = [f"{taught} and {other}" for taught, others in OUTSIDE.items() for other in others]
-CNN = {"module": "small_cnn", "input_shape": lab.IMAGE, "batch_size": 128, "lr": 2e-3}
-CNN |= {"lr_schedule": "cosine", "random_state": 0}
 COVERAGES = np.linspace(0.02, 1, 50)
 # With the network's labels, in the space of its layers.
 OF_THE_CNN = (
@@ -64,7 +60,12 @@ BY_THEMSELVES = (
 NAMES = ("cnn", "cnn, float32", *OF_THE_CNN, *BY_THEMSELVES)
 HYBRID = " + cnn's labels"
 HYBRIDS = [*NAMES, *(name + HYBRID for name in BY_THEMSELVES)]
-SIZE = "--epochs 0 --test-rows"
+PEERS = (
+    *("GaussianMixture(1) a class", "GaussianMixture(4) a class", "random forest"),
+    *("isolation forest", "local outlier factor", "nearest row"),
+)
+EFFORT = "--rows --epochs 0 --test-rows"
+OF_A_GAN = ("max_epochs", "min_steps", "batch_size", "lr", "cycle_weight", "gradient_penalty")
 
 # Taught all rows: what ``predict_proba`` would be calibrated on is not held out.
 generative = partial(GenerativeClassifier, validation_fraction=0, random_state=0)
@@ -72,27 +73,26 @@ generative = partial(GenerativeClassifier, validation_fraction=0, random_state=0
 
 def untrained(name, epochs, fitted):
     """A model by its name; ``fitted`` gives another one that has learned the same."""
-    conv, hidden = (
-        lambda layer=layer: NetFeatures(FrozenEstimator(fitted("cnn")), layer=layer)
-        for layer in ("conv", "hidden")
-    )
-    seeded, nearest = {"random_state": 0}, OneClass(NeighborDistance(50))
+
+    def on_layer(layer, *steps):
+        return make_pipeline(NetFeatures(FrozenEstimator(fitted("cnn")), layer=layer), *steps)
+
+    seeded = {"random_state": 0}
+    cnn = {"module": "small_cnn", "input_shape": lab.IMAGE, "max_epochs": epochs or 5}
+    cnn |= {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine"}
+    gan, nearest = (GAN(max_epochs=epochs or 8, **seeded), OneClass(50))
     return {
-        "cnn": lambda: SoftmaxClassifier(max_epochs=epochs or 5, **CNN),
+        "cnn": lambda: SoftmaxClassifier(**cnn, **seeded),
         "cnn, energy": lambda: rescored(fitted("cnn"), score_function="energy"),
         "cnn, ODIN": lambda: odin(fitted("cnn")),
         "cnn, ViM": lambda: virtual_logit(fitted("cnn")),
-        "cnn features, 50-NN": lambda: make_pipeline(hidden(), Normalizer(), nearest),
-        "cnn features, pca": lambda: make_pipeline(hidden(), generative("pca")),
-        "cnn conv features, pca": lambda: make_pipeline(conv(), generative("pca")),
-        "cnn conv features, knn": lambda: make_pipeline(
-            conv(), Normalizer(), generative("knn")
-        ),
+        "cnn features, 50-NN": lambda: on_layer("hidden", Normalizer(), nearest),
+        "cnn features, pca": lambda: on_layer("hidden", generative("pca")),
+        "cnn conv features, pca": lambda: on_layer("conv", generative("pca")),
+        "cnn conv features, knn": lambda: on_layer("conv", Normalizer(), generative("knn")),
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "vae, likelihood": lambda: at_the_mean(fitted("vae")),
-        "gan": lambda: generative(
-            GAN(max_epochs=epochs or 8, **seeded), n_candidates=1024, max_iter=4
-        ),
+        "gan": lambda: generative(gan, n_candidates=1024, max_iter=4),
         "gan, encoder": lambda: at_the_encoder(fitted("gan")),
         "knn": lambda: generative("knn"),
         "pca, likelihood": lambda: generative("pca"),
@@ -104,37 +104,34 @@ def untrained(name, epochs, fitted):
 
 def at_the_mean(vae):
     """A VAE's other similarity: its terms at the encoder's mean, which are no bound."""
-    vae = copy.copy(vae)
-    vae.similarity_ = "likelihood"
-    return FrozenEstimator(vae)
+    return FrozenEstimator(lab.altered(vae, similarity_="likelihood"))
 
 
 def at_the_encoder(gan):
     """A GAN's answers at the latents that its discriminator tells, without a search."""
-    gan = copy.copy(gan)
-    gan.search, gan.steps_, gan.bank_ = "encoder", 0, None
-    return FrozenEstimator(gan)
+    return FrozenEstimator(lab.altered(gan, search="encoder", steps_=0, bank_=None))
 
 
-def settings_of(classifier):
+def of_digits(name, seed=0):
+    """A classifier of small digits, by the name of its generator."""
+    shape = (1, 8, 8) if "images" in name else None
+    generator = GAN(input_shape=shape, random_state=seed) if "gan" in name else name
+    return generative(generator, n_candidates=512, max_iter=20)
+
+
+def told(args, name):
     """What was chosen for a GAN and its search, for the key of its results."""
-    parameters = classifier.get_params()
-    names = ("max_epochs", "min_steps", "batch_size", "lr", "cycle_weight", "gradient_penalty")
-    of_gan = {name: parameters[f"generator__{name}"] for name in names}
+    if "gan" not in name:
+        return {}
+    small = args.part == "digits"
+    classifier = of_digits(name) if small else untrained("gan", args.epochs, None)
+    of_gan = {key: getattr(classifier.generator, key) for key in OF_A_GAN}
     return of_gan | lab.chosen(classifier, "n_candidates", "max_iter")
-
-
-def of_images(args, name):
-    """The same of the GAN of images."""
-    return settings_of(untrained("gan", args.epochs, None)) if "gan" in name else {}
 
 
 def trained(name, taught, args):
     """A model, what its fit cost, and on how many rows; from the cache where it is there."""
-    X, y = lab.images(taught)
-    if args.rows:
-        chosen = [np.flatnonzero(y == k)[: args.rows // 10] for k in range(10)]
-        X, y = X[np.concatenate(chosen)], y[np.concatenate(chosen)]
+    X, y = (part[: args.rows] for part in lab.images(taught))
     file = args.cache / f"{taught}-{name}-{len(X)}-{args.epochs}.joblib"
 
     def fit():
@@ -146,19 +143,19 @@ def trained(name, taught, args):
     return model, cost
 
 
-def answered(model, rows):
-    """Scores, and labels where the model has any, of one test set."""
-    if not hasattr(model, "predict_proba"):
-        return {"score": model.score_samples(rows)}
-    evidence = model.decision_function(rows)
-    return {"score": evidence.max(axis=1), "label": model.classes_[evidence.argmax(axis=1)]}
-
-
 def asked(name, taught, args):
-    """What a model says of all test sets, and what that cost."""
+    """Scores, and labels where a model has any, of all test sets, and what that cost."""
     model, cost = trained(name, taught, args)
-    sets = {s: lab.test_images(s)[0][: args.test_rows] for s in (taught, *OUTSIDE[taught])}
-    said, seconds = lab.timed(lambda: {s: answered(model, rows) for s, rows in sets.items()})
+
+    def answered(where):
+        rows = lab.test_images(where)[0][: args.test_rows]
+        if not hasattr(model, "predict_proba"):
+            return {"score": model.score_samples(rows)}
+        evidence = model.decision_function(rows)
+        return {"score": evidence.max(axis=1), "label": model.classes_[evidence.argmax(axis=1)]}
+
+    sets = taught, *OUTSIDE[taught]
+    said, seconds = lab.timed(lambda: {where: answered(where) for where in sets})
     return said, cost | {"score_seconds": seconds}
 
 
@@ -186,10 +183,7 @@ def joined(said, naming, taught, outside, args):
     return np.r_[truth, np.full(len(score) - len(truth), -1)], answers, score
 
 
-@Experiment(
-    "part of the images", OUTSIDE, NAMES, 1, "--rows 3000", of_images, SIZE, part="part"
-)
-@Experiment("images", OUTSIDE, NAMES, settings=of_images, effort="--rows " + SIZE)
+@Experiment("images", OUTSIDE, NAMES, settings=told, effort=EFFORT)
 def images(args, taught, seed, name):
     """Accuracy, costs and scores of one model; the AURC is with the network's labels."""
     said, metrics = scores_of(name, taught, args)
@@ -203,7 +197,7 @@ def images(args, taught, seed, name):
     return metrics
 
 
-@Experiment("risk", PAIRS, HYBRIDS, effort="--rows " + SIZE)
+@Experiment("risk", PAIRS, HYBRIDS, effort=EFFORT)
 def risk(args, pair, seed, method):
     """The curve of all that name classes, and of hybrids with the network's names."""
     taught, outside = pair.split(" and ")
@@ -225,7 +219,6 @@ def selective(labels, answers, score):
     # A tied block is taken whole.
     first = int(np.searchsorted(coverage, 0.05 * (1 - 1e-9)))
     return {
-        "aurc": aurc_score(labels, answers, score),
         "lowest risk": risk.min(),
         "coverage without error": coverage_at_risk(labels, answers, score, risk=0.0),
         "errors in the first 5 %": round(coverage[first] * risk[first] * len(labels)),
@@ -234,49 +227,24 @@ def selective(labels, answers, score):
     }
 
 
-def table_models(seed):
-    """Ours and peers, by the name they have in the results."""
-    four = GaussianMixtureGenerator(4, reg_covar=1e-3)
-    names = ("isolation forest", "local outlier factor", "nearest row")
-    return {
-        "MLP, max softmax": SoftmaxClassifier(
-            hidden_layer_sizes=(128, 128), max_epochs=60, batch_size=128, random_state=seed
-        ),
-        "GaussianMixture(1) a class": ClassMixtures(1, seed),
-        "GaussianMixture(4) a class": ClassMixtures(4, seed),
-        "random forest": RandomForestClassifier(200, random_state=seed),
-        "auto": GenerativeClassifier(random_state=seed),
-        "gmm, 4 components": GenerativeClassifier(four, random_state=seed),
-        "knn": GenerativeClassifier("knn", random_state=seed),
-        "pca, l2": GenerativeClassifier("pca", similarity="l2", random_state=seed),
-        "pca, likelihood": GenerativeClassifier("pca", random_state=seed),
-    } | {name: detectors(seed)[name] for name in names}
-
-
 @Experiment("tables", lab.CLASS_TABLES, seeds=5, options="--rows")
 def tables(args, name, seed):
     """One split of a table: every model's score, judged with the network's answers."""
     X, y = lab.table(name, args.rows)
-    models, split = table_models(seed), lab.left_out(y, seed)
-    return lab.compared(models, X, y, *split, answering="MLP, max softmax")
+    net, seeded = {"max_epochs": 60, "batch_size": 128}, {"random_state": seed}
+    four = GaussianMixtureGenerator(4, reg_covar=1e-3)
+    models = {
+        "MLP, max softmax": SoftmaxClassifier(hidden_layer_sizes=(128, 128), **net, **seeded),
+        "auto": GenerativeClassifier(**seeded),
+        "gmm, 4 components": GenerativeClassifier(four, **seeded),
+        "knn": GenerativeClassifier("knn", **seeded),
+        "pca, l2": GenerativeClassifier("pca", similarity="l2", **seeded),
+        "pca, likelihood": GenerativeClassifier("pca", **seeded),
+    } | named(seed, *PEERS)
+    return lab.compared(models, X, y, *lab.left_out(y, seed), answering="MLP, max softmax")
 
 
-def of_digits(name, seed=0):
-    """A classifier of small digits, by the name of its generator."""
-    generator = {
-        "gan": GAN(random_state=seed),
-        "gan, images": GAN(input_shape=(1, 8, 8), random_state=seed),
-        "knn": "knn",
-    }[name]
-    return generative(generator, n_candidates=512, max_iter=20)
-
-
-def of_small_gan(args, name):
-    """What was chosen for it, where it is a GAN."""
-    return settings_of(of_digits(name)) if "gan" in name else {}
-
-
-@Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), 3, settings=of_small_gan)
+@Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), 3, settings=told)
 def digits(args, data, seed, name):
     """Accuracy on scikit-learn's digits, 30 % of them to test, and seconds of the processor."""
     X, y = load_digits(return_X_y=True)

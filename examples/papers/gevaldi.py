@@ -19,15 +19,13 @@ with the samples stands beside retraining with what their latents generated befo
 import warnings
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.ensemble import (
-    BaggingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import RandomForestClassifier as Forest
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
@@ -35,28 +33,31 @@ from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from lab import CLASS_TABLES, Experiment, images, kept, main, table
+from lab import CLASS_TABLES, IMAGE, Experiment, images, kept, main, table
 from sklearn_ood import GenerativeClassifier, GeValDi, NeighborDistance, SoftmaxClassifier
 from sklearn_ood.generators import VAE, InterpolationGenerator, PCAGenerator
 from sklearn_ood.generators import GaussianMixtureGenerator as Mixture
 
-IMAGE, MNIST = (1, 28, 28), ("mnist",)
+MNIST, SETS = ("mnist",), ("letter_recognition", "mnist")
+TRAINING = "--epochs 10 --rows 60000"
 ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.0, "prior_mass": 0.9}
 # Algorithm 1 as printed: what is left of the drift without Adam's scaling.
 PLAIN = {"optimizer": "sgd", "lr": 0.3}
+CNNS = ("cnn_16", "cnn_12")
 CLIMBS = {
-    "js": ({}, ("cnn_16", "cnn_12")),
-    "kl, cnn_16 first": ({"divergence": "kl"}, ("cnn_16", "cnn_12")),
-    "kl, cnn_12 first": ({"divergence": "kl"}, ("cnn_12", "cnn_16")),
-    "js, plain gradients": (PLAIN, ("cnn_16", "cnn_12")),
+    "js": ({}, CNNS),
+    "kl, cnn_16 first": ({"divergence": "kl"}, CNNS),
+    "kl, cnn_12 first": ({"divergence": "kl"}, CNNS[::-1]),
+    "js, plain gradients": (PLAIN, CNNS),
 }
+COMPARED = ("between neighbours", "mixture")
+MIXTURES = ("mixture, half of the prior", "16 components, ridge 1e-6")
 N_NETWORK_STEPS, FAULTY = 200, 0.5
 PAPER_DRIFT, MIN_REGION = 0.25, 10
 SET_SIZES = (1, 3, 5)
 VERDICT = ("first_accuracy", "second_accuracy", "low", "high", "adjusted_p_value")
 QUALITY = {"accuracy": "accuracy", "auc": "roc_auc_ovr", "f1": "f1_macro"}
-SIZES = ("small, small twin", "large, large twin", "small, large", "large, small")
-SETS, TRAINING = ("letter_recognition", "mnist"), "--epochs 10 --rows 60000"
+PAIRS = ("small, small twin", "large, large twin", "small, large", "large, small")
 KINDS = {"one latent space": True, "one a class": False}
 
 
@@ -65,9 +66,8 @@ def climbing(args, name):
     return ASCENT | CLIMBS[name][0]
 
 
-def cnn(n_channels, n_dense, n_inputs, n_outputs):
+def cnn(n, n_dense, n_inputs, n_outputs):
     """Two strided convolutions and a dense layer."""
-    n = n_channels
     return nn.Sequential(
         *(nn.Conv2d(1, n, 5, 2, 2), nn.ReLU(), nn.Conv2d(n, 2 * n, 3, 2, 1), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(98 * n, n_dense), nn.ReLU(), nn.Linear(n_dense, n_outputs)),
@@ -80,17 +80,17 @@ def trained(args):
     order = np.random.RandomState(0).permutation(len(X))
     settings = {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine", "input_shape": IMAGE}
     network = partial(SoftmaxClassifier, max_epochs=args.epochs, **settings)
-    rows = order[: args.rows]
-    models = {
-        "vae": (VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0), rows[:50_000]),
-        "judge": (GenerativeClassifier("pca", random_state=0), order[-10_000:]),
-        "cnn_16": (network(partial(cnn, 16, 64), random_state=0), rows),
-        "cnn_12": (network(partial(cnn, 12, 128), random_state=1), rows),
-    }
-    for name, (model, some) in models.items():
+    vae = VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0)
+    rows, fitted = order[: args.rows], {}
+    for name, model, some in (
+        ("vae", vae, rows[:50_000]),
+        ("judge", GenerativeClassifier("pca", random_state=0), order[-10_000:]),
+        ("cnn_16", network(partial(cnn, 16, 64), random_state=0), rows),
+        ("cnn_12", network(partial(cnn, 12, 128), random_state=1), rows),
+    ):
         file = args.cache / f"{name}, {args.epochs} epochs, {len(some)} rows.joblib"
-        models[name], _ = kept(file, partial(model.fit, X[some], y[some]))
-    return models
+        fitted[name], _ = kept(file, partial(model.fit, X[some], y[some]))
+    return fitted
 
 
 def apart(X, y, members, generator, **settings):
@@ -127,25 +127,29 @@ def set_distances(found):
 def manifold(found, vae, judge, X, y):
     """Shares of the samples no lower than the 5th percentile of real test digits."""
     prior = np.quantile(vae.log_prior(vae.encode(X, judge.predict(X))), 0.05)
-    start, end = found.start, found.end
-    likely = end.log_prior >= prior
-    credible = judge.score_samples(end.samples) >= np.quantile(judge.score_samples(X), 0.05)
+    likely = {moment: getattr(found, moment).log_prior >= prior for moment in ("start", "end")}
+    credible = judge.score_samples(found.end.samples) >= lowest(judge, X)
     return {
-        "manifold prior": likely.mean(),
-        "manifold prior at the start": (start.log_prior >= prior).mean(),
+        "manifold prior": likely["end"].mean(),
+        "manifold prior at the start": likely["start"].mean(),
         "manifold judge": credible.mean(),
-        "manifold both": (likely & credible).mean(),
+        "manifold both": (likely["end"] & credible).mean(),
         "manifold judge accuracy": judge.score(X, y),
-        "manifold judge agrees": judge.score(end.samples, found.y),
-        "manifold judge agrees at the start": judge.score(start.samples, found.y),
+        "manifold judge agrees": judge.score(found.end.samples, found.y),
+        "manifold judge agrees at the start": judge.score(found.start.samples, found.y),
     }
+
+
+def lowest(judge, X):
+    """What 95 % of the rows are above."""
+    return np.quantile(judge.score_samples(X), 0.05)
 
 
 @Experiment("CNNs", MNIST, options=TRAINING)
 def cnns(args, data, seed):
     """Accuracies of the two."""
     models, test = trained(args), images("mnist", "test")
-    return {name: {"accuracy": models[name].score(*test)} for name in ("cnn_16", "cnn_12")}
+    return {name: {"accuracy": models[name].score(*test)} for name in CNNS}
 
 
 @Experiment("pair", MNIST, CLIMBS, effort=TRAINING + " --samples 500", settings=climbing)
@@ -168,53 +172,49 @@ def split(X, y, seed):
     return scaler.transform(rows), scaler.transform(test), *labels
 
 
-@Experiment("tables", CLASS_TABLES, seeds=3, options="--rows --samples 200 --steps 30")
-def trees(args, data, seed):
-    """A forest, boosting, and a forest with a fault, apart by samples of three generators."""
+@Experiment("tables", CLASS_TABLES, COMPARED + MIXTURES, 3, "--rows --samples 200 --steps 30")
+def trees(args, data, seed, name):
+    """A forest, boosting, and a forest with a fault, apart by samples of a generator."""
     X, X_test, y, y_test = split(*table(data, args.rows), seed)
-    forest = RandomForestClassifier(50, max_depth=12, random_state=seed)
+    forest, seeded = Forest(50, max_depth=12, random_state=seed), {"random_state": seed}
     members = {
         "forest": clone(forest).fit(X, y),
-        "boosting": HistGradientBoostingClassifier(max_iter=20, random_state=seed).fit(X, y),
-        "faulty": clone(forest).fit(X, with_fault(y, seed)),
+        "boosting": HistGradientBoostingClassifier(max_iter=20, **seeded).fit(X, y),
+        "faulty": forest.fit(X, with_fault(y, seed)),
     }
-    judge = KNeighborsClassifier(5).fit(X, y)
-    detectors = {"lof": LocalOutlierFactor(novelty=True), "nearest row": NeighborDistance()}
-    lowest = {
-        name: np.quantile(each.fit(X).score_samples(X_test), 0.05)
-        for name, each in detectors.items()
-    }
-
-    def beyond(samples, said):
-        """Shares that are farther from the training rows than 95 % of the test rows."""
-        scores = {name: each.score_samples(samples) for name, each in detectors.items()}
-        return {f"{name}, {said}": (scores[name] < lowest[name]).mean() for name in scores}
-
-    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
-    real = beyond(X_test[differ], "real rows that differ")
-    for name, model in members.items():
-        real[f"accuracy of {name}"] = model.score(X_test, y_test)
-    found = {}
-    for name, generator in {
+    generators = {
         "between neighbours": InterpolationGenerator(),
-        "mixture": Mixture(4, random_state=seed),
-        "mixture, half of the prior": Mixture(4, random_state=seed),
-        "16 components, ridge 1e-6": Mixture(16, reg_covar=1e-6, random_state=seed),
+        "16 components, ridge 1e-6": Mixture(16, reg_covar=1e-6, **seeded),
+    }
+    generator = generators.get(name, Mixture(4, **seeded)).fit(X, y)
+    ascent = {"optimizer": "evolution", "n_steps": args.steps}
+    ascent["prior_mass"] = 0.5 if "half" in name else ASCENT["prior_mass"]
+    gevaldi = apart(X, y, members, generator, **ascent)
+    climbed = {
+        other: gevaldi.maximally_different_samples(
+            args.samples, pair=("forest", other), **seeded
+        )
+        for other in (("boosting", "faulty") if name in COMPARED else ("boosting",))
+    }
+    found = climbed["boosting"]
+    differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
+    metrics = course(found)
+    metrics |= {f"accuracy of {k}": each.score(X_test, y_test) for k, each in members.items()}
+    for kind, detector in {
+        "lof": LocalOutlierFactor(novelty=True).fit(X),
+        "nearest row": NeighborDistance().fit(X),
     }.items():
-        settings = {"n_steps": args.steps, "optimizer": "evolution"}
-        settings["prior_mass"] = 0.5 if "half" in name else ASCENT["prior_mass"]
-        gevaldi = apart(X, y, members, generator.fit(X, y), **settings)
-        climb = partial(gevaldi.maximally_different_samples, args.samples, random_state=seed)
-        pairs = {"boosting": climb(pair=("forest", "boosting"))}
-        if name in ("between neighbours", "mixture"):
-            pairs["faulty"] = climb(pair=("forest", "faulty"))
-        found[name] = course(pairs["boosting"]) | real
-        for moment in ("start", "end"):
-            samples = getattr(pairs["boosting"], moment).samples
-            found[name] |= beyond(samples, moment)
-        for other, samples in pairs.items():
-            found[name] |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
-    return found
+        for where, rows in {
+            "start": found.start.samples,
+            "end": found.end.samples,
+            "real rows that differ": X_test[differ],
+        }.items():
+            beyond = detector.score_samples(rows) < lowest(detector, X_test)
+            metrics[f"{kind}, {where}"] = beyond.mean()
+    judge = KNeighborsClassifier(5).fit(X, y)
+    for other, samples in climbed.items():
+        metrics |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
+    return metrics
 
 
 def with_fault(y, seed):
@@ -255,23 +255,21 @@ def optimizers(args, data, seed):
     X, _, y, _ = split(*table(data, args.rows), 0)
     generator = Mixture(1, random_state=0).fit(X, y)
     few = np.random.RandomState(0).permutation(len(X))[:3000]
-    net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128}
-    wide = SoftmaxClassifier(hidden_layer_sizes=(64,), random_state=0, **net)
-    deep = SoftmaxClassifier(hidden_layer_sizes=(32, 32), random_state=1, **net)
-    members = {"wide": wide.fit(X[few], y[few]), "deep": deep.fit(X[few], y[few])}
+    members = {}
+    for seed, (name, sizes) in enumerate({"wide": (64,), "deep": (32, 32)}.items()):
+        net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128, "random_state": seed}
+        members[name] = SoftmaxClassifier(hidden_layer_sizes=sizes, **net).fit(X[few], y[few])
     runs = {}
-    for name, longer, settings in (
+    for name, n_evaluations, settings in (
         *((f"adam, lr {lr}", 1, {"lr": lr}) for lr in (0.02, 0.05, 0.1, 0.2)),
-        ("adam, lr 0.05, longer", 5, {"lr": 0.05}),
-        ("adam, lr 0.05, 20 starts", 1, {"lr": 0.05, "n_starts": 20}),
-        ("evolution", 1, {"optimizer": "evolution", "population_size": 20}),
+        ("adam, lr 0.05, longer", 5, {"lr": 0.05, "n_steps": 5 * N_NETWORK_STEPS}),
+        ("adam, lr 0.05, 20 starts", 20, {"lr": 0.05, "n_starts": 20}),
+        ("evolution", 20, {"optimizer": "evolution", "population_size": 20}),
     ):
-        n_steps = longer * N_NETWORK_STEPS
-        gevaldi = apart(X, y, members, generator, n_steps=n_steps, **settings)
+        gevaldi = apart(X, y, members, generator, **{"n_steps": N_NETWORK_STEPS} | settings)
         found = gevaldi.maximally_different_samples(args.samples, random_state=0)
-        proposals = settings.get("n_starts", settings.get("population_size", 1))
         runs[name] = {
-            "evaluations": n_steps * proposals,
+            "evaluations": n_evaluations * N_NETWORK_STEPS,
             "start": found.start.divergence.mean(),
             "divergence": found.end.divergence.mean(),
         }
@@ -284,36 +282,32 @@ def optimizers(args, data, seed):
 @Experiment("expressivity", SETS, seeds=5, options="--rows 10000 --samples 500")
 def expressivity(args, data, seed):
     """Four pairs of small and large networks, as in figure 2: their set distances, by KL."""
-    if data == "mnist":
-        X, y = images("mnist")
-        generator, epochs, lr = PCAGenerator(10), 10, 1e-3
-    else:
-        X, y = table(data)
-        X = StandardScaler().fit_transform(X)
-        generator, epochs, lr = Mixture(1, random_state=0), 20, 3e-3
+    is_image = data == "mnist"
+    X, y = images(data) if is_image else table(data)
+    X = X if is_image else StandardScaler().fit_transform(X)
+    generator = PCAGenerator(10) if is_image else Mixture(1, random_state=0)
     generator.fit(X[: args.rows], y[: args.rows])
     order = np.random.RandomState(seed).permutation(len(X))
     rows, test = order[: args.rows], order[args.rows :][:10_000]
-    training = {"batch_size": 128, "lr_schedule": "cosine", "max_epochs": epochs, "lr": lr}
-    members = {
-        f"{name}{' twin' * twin}": SoftmaxClassifier(
-            hidden_layer_sizes=sizes, random_state=2 * seed + twin, **training
-        ).fit(X[rows], y[rows])
-        for name, sizes in (("small", (16,)), ("large", (256, 256)))
-        for twin in range(2)
-    }
+    training = {"max_epochs": 10, "lr": 1e-3} if is_image else {"max_epochs": 20, "lr": 3e-3}
+    training |= {"batch_size": 128, "lr_schedule": "cosine"}
+    members = {}
+    for twin, (name, sizes) in product(range(2), (("small", (16,)), ("large", (256, 256)))):
+        net = SoftmaxClassifier(sizes, random_state=2 * seed + twin, **training)
+        members[name + " twin" * twin] = net.fit(X[rows], y[rows])
     gevaldi = apart(X[rows], y[rows], members, generator, divergence="kl", **ASCENT)
     found = {}
-    for names in SIZES:
+    for names in PAIRS:
         pair = tuple(names.split(", "))
-        climb = partial(gevaldi.maximally_different_samples, args.samples, random_state=seed)
-        climbed = climb(pair=pair)
+        climbed = gevaldi.maximally_different_samples(
+            args.samples, pair=pair, random_state=seed
+        )
         metrics = set_distances(climbed)
         metrics |= {key.replace(" path", ""): path[-1] for key, path in metrics.items()}
         metrics["divergence path"] = climbed.divergence_path.mean(1)[climbed.steps]
         for place, name in enumerate(pair):
-            metrics[f"accuracy of {place}"] = members[name].score(X[test], y[test])
             weights = members[name].net_.module_.parameters()
+            metrics[f"accuracy of {place}"] = members[name].score(X[test], y[test])
             metrics[f"weights of {place}"] = sum(each.numel() for each in weights)
         found[names] = metrics
     return found
@@ -321,18 +315,14 @@ def expressivity(args, data, seed):
 
 def quality(classifier, X, y, name):
     """Accuracy, AUC (one against the rest) and F1, the last two averaged over classes."""
-    return {
-        f"{metric}, {name}": get_scorer(scorer)(classifier, X, y)
-        for metric, scorer in QUALITY.items()
-    }
+    scorers = {metric: get_scorer(scorer) for metric, scorer in QUALITY.items()}
+    return {f"{metric}, {name}": each(classifier, X, y) for metric, each in scorers.items()}
 
 
 def regions(gevaldi, found, judge, space):
     """How many samples are in regions, and how these differ from all others."""
     parts = gevaldi.failure_regions(found, space=space, min_samples=MIN_REGION)
-    inside = np.zeros(len(found), dtype=bool)
-    for part in parts:
-        inside[part.index] = True
+    inside = np.isin(np.arange(len(found)), [index for part in parts for index in part.index])
     named = [frozenset(answers) for answers in found.end.predictions.T.tolist()]
     kinds = {frozenset(part.confusable) for part in parts}
     each = {
@@ -343,9 +333,9 @@ def regions(gevaldi, found, judge, space):
         "named as in a region": np.array([classes in kinds for classes in named]),
     }
     metrics = {"regions": len(parts), "in regions": inside.mean()}
-    for name, index in (("inside", inside), ("outside", ~inside)):
-        if index.any():
-            metrics |= {f"{name}, {key}": value[index].mean() for key, value in each.items()}
+    for where, rows in (("inside", inside), ("outside", ~inside)):
+        if rows.any():
+            metrics |= {f"{where}, {key}": value[rows].mean() for key, value in each.items()}
     return {f"{space}, {key}": value for key, value in metrics.items()}
 
 
@@ -357,48 +347,42 @@ def retrained(gevaldi, found, fresh, X, y, test):
     again = {name: clone(each).fit(X, y) for name, each in gevaldi.named_estimators_.items()}
     alone = apart(X, y, again, gevaldi.generator_)
     own = samples.estimator.maximally_different_samples(len(fresh), random_state=2)
-    own = {"its own samples": samples.estimator.score(own.end.samples, own.y)}
+    of_its_own = {"its own samples": samples.estimator.score(own.end.samples, own.y)}
     scores = {
         "before": samples.before,
-        "with samples": samples.after | own,
+        "with samples": samples.after | of_its_own,
         "with generated rows, no ascent": unmoved.after,
         "without": {name: alone.score(*rows) for name, rows in sets.items()},
     }
-    return {
-        f"{name}, {how}": value
-        for how, measured in scores.items()
-        for name, value in measured.items()
-    }
+    return {f"{name}, {how}": x for how, each in scores.items() for name, x in each.items()}
 
 
 @Experiment("ensemble", MNIST, KINDS, options="--rows 4000 --samples 1000")
 def ensemble(args, data, seed, kind):
     """All of one ensemble and one VAE of the same digits, and a judge of others."""
-    X, y = images(data)
+    (X, y), test = images(data), images(data, "test")
     order = np.random.RandomState(seed).permutation(len(X))
     rows, others = order[: args.rows], order[-args.rows :]
-    member = SoftmaxClassifier(hidden_layer_sizes=(32,), max_epochs=10, module="mlp")
-    bagging = BaggingClassifier(member, n_estimators=5, random_state=seed)
     judge = GenerativeClassifier("pca", random_state=seed).fit(X[others], y[others])
-    X, y, test = X[rows], y[rows], images(data, "test")
-    members = {f"net{i}": each for i, each in enumerate(bagging.fit(X, y).estimators_)}
+    X, y = X[rows], y[rows]
+    net = SoftmaxClassifier(hidden_layer_sizes=(32,), max_epochs=10, module="mlp")
+    bagging = BaggingClassifier(net, n_estimators=5, random_state=seed).fit(X, y)
+    members = {f"net{i}": each for i, each in enumerate(bagging.estimators_)}
     networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 40, "batch_size": 16}
     vae = VAE(8, conditional=KINDS[kind], random_state=seed, **networks).fit(X, y)
     gevaldi = apart(X, y, members, vae, input_shape=IMAGE, **ASCENT)
-    plain = clone(gevaldi).set_params(**PLAIN).fit(X, y)
-    found, fewer = (
-        each.maximally_different_samples(n, random_state=seed)
-        for each, n in ((gevaldi, args.samples), (plain, args.samples // 4))
-    )
-    fresh = gevaldi.maximally_different_samples(args.samples // 2, random_state=1000 + seed)
+    plain, n = clone(gevaldi).set_params(**PLAIN).fit(X, y), args.samples
+    found = gevaldi.maximally_different_samples(n, random_state=seed)
+    fewer = plain.maximally_different_samples(n // 4, random_state=seed)
+    fresh = gevaldi.maximally_different_samples(n // 2, random_state=1000 + seed)
     joblib.dump((gevaldi, found, X, y), args.cache / f"ensemble, {kind}, {seed}.joblib")
     metrics = course(found) | {f"{key}, plain": value for key, value in course(fewer).items()}
     metrics |= quality(gevaldi, *test, "test")
-    lowest = np.quantile(judge.score_samples(test[0]), 0.05)
     for name, samples in (("start", found.start.samples), ("end", found.end.samples)):
+        credible = judge.score_samples(samples) >= lowest(judge, test[0])
         metrics |= quality(gevaldi, samples, found.y, name)
         metrics[f"judge agrees, {name}"] = judge.score(samples, found.y)
-        metrics[f"credible, {name}"] = (judge.score_samples(samples) >= lowest).mean()
+        metrics[f"credible, {name}"] = credible.mean()
     for space in ("latent", "probability"):
         metrics |= regions(gevaldi, found, judge, space)
     return metrics | retrained(gevaldi, found, fresh, X, y, test)

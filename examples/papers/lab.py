@@ -5,6 +5,7 @@ A script lists its experiments and calls :func:`main`; what is on record is not 
 
 import argparse
 import ast
+import copy
 import csv
 import os
 import sys
@@ -23,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from peers import score
 from sklearn_ood import RejectClassifier
+from sklearn_ood.combined._conformal import combine
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
 from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.nets._modules import mlp
@@ -31,10 +33,6 @@ sys.path.append(str(Path(__file__).parents[1]))
 import data
 
 CLASS_TABLES = ("pendigits_multiclass", "letter_recognition", "dry_bean")
-ANOMALY_TABLES = (
-    *("cardio", "cover", "letter", "mammography", "musk"),
-    *("pendigits", "satimage-2", "shuttle", "thyroid"),
-)
 ADBENCH = [name for name, each in data.TABLES.items() if each.file.startswith("adbench")]
 IMAGE = (1, 28, 28)
 WINE_GRADES = (5.5, 6.5)
@@ -64,21 +62,19 @@ class Store:
 
     def load(self):
         """Read what is on record; another process may have written."""
-        for file in self.files:
-            if file.exists():
-                with file.open(newline="") as stream:
-                    for line in list(csv.reader(stream))[1:]:
-                        self.lines[tuple(line[:6])] = line[6:]
+        for file in filter(Path.exists, self.files):
+            with file.open(newline="") as stream:
+                for line in list(csv.reader(stream))[1:]:
+                    self.lines[tuple(line[:6])] = line[6:]
 
     def find(self, experiment, data="", seed=0, **settings):
         """``{method: {metric: value}}`` of one run; empty where there was none.
 
         Without data, None, of all that the run has measured.
         """
-        found = {}
+        found, run = {}, (experiment, str(seed), written(settings))
         for (name, where, method, number, said, metric), values in self.lines.items():
-            is_there = data in (where, None)
-            if is_there and (name, number, said) == (experiment, str(seed), written(settings)):
+            if data in (where, None) and (name, number, said) == run:
                 found.setdefault(method, {})[metric] = numbers(values)
         return found
 
@@ -98,13 +94,11 @@ class Store:
             where, method = name if data is None else (data, name)
             key = (experiment, where, method, str(seed), written(settings))
             for metric, value in metrics.items():
-                values = np.ravel(value).tolist() if np.ndim(value) else [value]
-                self.lines[(*key, metric)] = [str(each) for each in values]
+                self.lines[(*key, metric)] = [str(each) for each in np.ravel(value).tolist()]
             shown = [f"{k} {value:.4g}" for k, value in metrics.items() if not np.ndim(value)]
             print(", ".join([experiment, where, method, str(seed), *shown]), flush=True)
-        curves = {key for key, values in self.lines.items() if len(values) > 1}
         for file, is_curve in zip(self.files, (False, True), strict=True):
-            rows = [[*k, *v] for k, v in self.lines.items() if (k in curves) == is_curve]
+            rows = [[*k, *v] for k, v in self.lines.items() if (len(v) > 1) == is_curve]
             if rows:
                 replace(file, [[*KEYS, "metric", "value"], *rows])
 
@@ -114,11 +108,9 @@ class Store:
         With a ``method``, ``compute`` returns the metrics of this one alone.
         """
         found = self.find(experiment, data, seed, **settings)
-        if method in found or (method is None and found):
-            return
-        scores = compute()
-        scores = scores if method is None else {method: scores}
-        self.put(scores, experiment, data, seed, **settings)
+        if not found or method not in (None, *found):
+            scores = compute() if method is None else {method: compute()}
+            self.put(scores, experiment, data, seed, **settings)
 
 
 @dataclass
@@ -168,20 +160,18 @@ class Experiment:
     def repeat(self, args, page):
         """Run what is not on record."""
         args.store = Store(self.page or page, args.results)
-        named = [each.split()[0].replace("-", "_") for each in self.options.split("--")[1:]]
+        options = [each.split()[0].replace("-", "_") for each in self.options.split("--")[1:]]
         methods = self.methods if None in self.methods else args.methods or self.methods
         seeds = map(int, args.seeds or range(self.seeds))
-        runs = product(seeds, args.data or self.data, methods)
-        for seed, where, method in runs:
+        for seed, where, method in product(seeds, args.data or self.data, methods):
             fixed = self.settings(args, method) if callable(self.settings) else self.settings
-            args.recorded = chosen(args, *named) | {
+            args.recorded = chosen(args, *options) | {
                 key: value.format(**vars(args)) if isinstance(value, str) else value
                 for key, value in fixed.items()
             }
-            inputs = [args, where, seed] + [method] * (method is not None)
             name = self.name.format(**vars(args) | {"data": where})
+            compute = partial(self.run, args, where, seed, *[method] * (method is not None))
             where = None if "{data}" in self.name else where
-            compute = partial(self.run, *inputs)
             args.store.run(compute, name, where, method, seed, **args.recorded)
 
 
@@ -199,21 +189,18 @@ def command_line(doc, parts):
     The options are written as a command line with the defaults, which say the types: a number
     or None where there is none, ``+`` where it takes several texts.
     """
-    raw = argparse.RawDescriptionHelpFormatter
-    cli = argparse.ArgumentParser(description=doc, formatter_class=raw)
+    cli = argparse.ArgumentParser(description=doc)
+    cli.formatter_class = argparse.RawDescriptionHelpFormatter
     names = cli.add_subparsers(dest="part", required=True)
     for name, (page, options) in parts.items():
         part, folder = names.add_parser(name), Path(tempfile.gettempdir())
         part.add_argument("--results", type=Path, default=RESULTS)
         part.add_argument("--cache", type=Path, default=folder / f"sklearn_ood_{page}")
         for option in options.split("--")[1:]:
-            option, value = [*option.split(), None][:2]
-            if value == "+":
-                part.add_argument(f"--{option}", nargs="+")
-            else:
-                default = value and number(value)
-                kind = number if value is None else type(default)
-                part.add_argument(f"--{option}", type=kind, default=default)
+            option, default = [*map(number, option.split()), None][:2]
+            kind = number if default is None else type(default)
+            several = {"nargs": "+"} if default == "+" else {"type": kind, "default": default}
+            part.add_argument(f"--{option}", **several)
     args = cli.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     return args
@@ -297,12 +284,6 @@ def some_pairs(X, y, n_rows, seed):
     return X.iloc[chosen], y[chosen]
 
 
-def some_images(loaded, n_rows, seed):
-    """A random part of images, in float32."""
-    X, y = some_rows(*loaded, n_rows, seed)
-    return X.astype(np.float32), y
-
-
 def left_out(y, seed):
     """One of five splits: 30 % of the classes, and 30 % of the others' rows, are the test."""
     return list(LeaveClassesOut(0.3, 5, random_state=0).split(y, y))[seed]
@@ -336,16 +317,54 @@ def compared(models, X, y, train, test, answering=None, unlabelled=()):
     return found
 
 
+def members_of(detector, X):
+    """Log p-values of a combination's members, by name."""
+    return dict(zip(detector.members_, detector.member_score_samples(X).T, strict=True))
+
+
+def pooled(log_p, weights, method="fisher"):
+    """The evidence of some members, each as often as its weight says."""
+    columns = np.column_stack([log_p[name] for name in weights])
+    return -combine(columns, method, np.array([*weights.values()]))
+
+
+def aurc_by_share(detector, X, y, shares):
+    """AURC of a combination's confidence where it expects a share of unknown rows, by name."""
+    answers, found = detector.predict(X), {}
+    for name, share in shares.items():
+        ranks = detector.set_params(outlier_share=share).confidence(X)
+        found[name] = aurc_score(y, answers, ranks)
+    return found
+
+
+def altered(fitted, **attributes):
+    """The same fitted estimator with other parameters or attributes."""
+    fitted = copy.copy(fitted)
+    vars(fitted).update(attributes)
+    return fitted
+
+
 def both(inside, outside):
     """Which rows are known, and the scores of all."""
     values = np.concatenate([inside, outside])
     return np.arange(len(values)) < len(inside), values
 
 
-def sectors(offsets, n_sectors=36):
-    """Which sector of the plane a point is in, seen from the origin."""
-    share = (np.arctan2(offsets[:, 1], offsets[:, 0]) + np.pi) / (2 * np.pi)
-    return (share * n_sectors).astype(int) % n_sectors
+def sectors_reached(points, means, low, high, n_sectors=36):
+    """How many sectors of the ring around each mean, between two radii, have a point."""
+    counts = []
+    for mean in means:
+        radius = np.hypot(*(points - mean).T)
+        x, y = (points[(radius > low) & (radius <= high)] - mean).T
+        share = (np.arctan2(y, x) + np.pi) / (2 * np.pi)
+        counts.append(len(np.unique((share * n_sectors).astype(int) % n_sectors)))
+    return counts
+
+
+def grid(size, n):
+    """n x n points of the box [-size, size]^2."""
+    axis = np.linspace(-size, size, n)
+    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
 
 
 def toy_network(n_features, n_outputs, width=500):

@@ -30,12 +30,12 @@ temperature is fitted on 1,000 images that nothing else sees. ``colour``: the sa
 The paper's run is that of ``lee_gpu.py``.
 """
 
-import copy
 import warnings
 from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -56,13 +56,10 @@ MEANS = np.array([[-5.0, 0.0], [5.0, 0.0]])
 TOY_NET = {"module": lab.toy_network, "beta": 1.0, "outliers": "given", "ood_label": OOD}
 # A learning rate that leaves the net as it is.
 FIXED = 1e-12
-GANS = {
-    "original GAN": GANOutliers(guided=False),
-    "joint GAN": GANOutliers(),
-    "joint GAN + PT": GANOutliers(pull_away=1.0),
-}
-PRETRAINED = "original GAN, pre-trained"
-CONFIDENT, BESIDE = ("confident",), ("original GAN", "joint GAN")
+PRETRAINED, PULLED = "original GAN, pre-trained", "joint GAN + PT"
+GANS = {"original GAN": GANOutliers(guided=False), "joint GAN": GANOutliers()}
+CONFIDENT, BESIDE = ("confident",), tuple(GANS)
+GANS |= {PULLED: GANOutliers(pull_away=1.0)}
 METHODS = ("cross entropy", "explicit", PRETRAINED, *GANS, "K+1")
 SURE = np.log(0.9)
 BOXES = {f"100 outliers of [-{box}, {box}]^2": box for box in (50, 20)}
@@ -72,9 +69,7 @@ PLANE, EPOCHS = {"net": "500-500", "beta": 1.0, "sigma": 1.0}, "--epochs 100"
 OUTSIDE = {"mnist": ("notmnist", "omniglot"), "cifar10": ("tinyimagenet", "notmnist")}
 IMAGES = """--net small_cnn --rows --test-rows --epochs 100 --batch-size 64 --lr 2e-4
     --channels 128"""
-BETAS = (0.1, 1.0)
-TEMPERATURES = (1.0, 1000.0)
-STEPS = (0.0, 1e-3, 1e-2)
+BETAS, ODIN = (0.1, 1.0), [*product((1.0, 1000.0), (0.0, 1e-3, 1e-2))]
 
 
 def simple_cnn(n_features, n_outputs):
@@ -125,9 +120,8 @@ def generated(guided, seed, epochs):
 
     The net was taught with the box [-10, 10]^2: all is half the scale of our toy.
     """
-    X, y = make_two_gaussians(
-        4000, sigma=2.0, outliers="box", box=20.0, n_outliers=4000, random_state=seed
-    )
+    box = {"outliers": "box", "box": 20.0, "n_outliers": 4000}
+    X, y = make_two_gaussians(4000, sigma=2.0, random_state=seed, **box)
     taught, inside = toy(X / 2, y, 20, 400, seed), y != OOD
     X, y, gan = X[inside] / 2, y[inside], GANOutliers(guided=guided, lr=2e-3)
     beside = toy(X, y, epochs, 400, seed, outliers=gan, lr=FIXED, module=taught.net_.module_)
@@ -138,18 +132,12 @@ def generated(guided, seed, epochs):
 def figure_3(args, data, seed, method):
     """Where a GAN's samples are: shares by distance, and the sectors that they reach."""
     samples, _, _ = generated(method == "joint GAN", seed, args.epochs)
-    radius = np.hypot(*(samples[:, None] - MEANS).transpose(2, 0, 1))
-    nearest, distance = radius.argmin(axis=1), radius.min(axis=1)
-    ring = (distance > 3) & (distance <= 5)
-    reached = [
-        len(np.unique(lab.sectors(samples[ring & (nearest == k)] - mean)))
-        for k, mean in enumerate(MEANS)
-    ]
+    distance = cdist(samples, MEANS).min(axis=1)
     return {
         "farther": (distance > 5).mean(),
         "inside": (distance <= 3).mean(),
-        "ring": ring.mean(),
-        "sectors": sum(reached),
+        "ring": ((distance > 3) & (distance <= 5)).mean(),
+        "sectors": sum(lab.sectors_reached(samples, MEANS, 3, 5)),
     }
 
 
@@ -176,22 +164,20 @@ def collapse(args, data, seed, method):
     """
     X, y = load_digits(return_X_y=True)
     X = np.kron(X.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype(np.float32)
-    train, fresh = np.arange(len(X)) % 4 > 0, np.arange(len(X)) % 4 == 0
-    shared = {"beta": args.beta, "lr": args.lr, "random_state": seed}
-    noise = UniformOutliers(margin=0)
+    fresh = np.arange(len(X)) % 4 == 0
+    taught, test = (X[~fresh], y[~fresh]), (X[fresh], y[fresh])
+    net = partial(ConfidentClassifier, beta=args.beta, lr=args.lr, random_state=seed)
     network = partial(deep_network, batch_norm=data == "batch norm")
-    before = ConfidentClassifier(network, outliers=noise, max_epochs=args.epochs, **shared)
-    before.fit(X[train], y[train])
-    after = ConfidentClassifier(
-        before.net_.module_, outliers=imitations, max_epochs=5, **shared
-    )
+    noise = {"outliers": UniformOutliers(margin=0), "max_epochs": args.epochs}
+    before = net(network, **noise).fit(*taught)
+    after = net(before.net_.module_, outliers=imitations, max_epochs=5)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        after.fit(X[train], y[train])
+        after.fit(*taught)
     return {
-        "accuracy before": before.score(X[fresh], y[fresh]),
-        "accuracy after": after.score(X[fresh], y[fresh]),
-        "spread": np.log(after.predict_proba(X[fresh])).std(axis=0).max(),
+        "accuracy before": before.score(*test),
+        "accuracy after": after.score(*test),
+        "spread": np.log(after.predict_proba(test[0])).std(axis=0).max(),
         "told": float(any(each.category is ConvergenceWarning for each in told)),
     }
 
@@ -217,23 +203,15 @@ def known_outliers(seen, data):
 
 def network(args, data, seed, method, beta):
     """One way of training."""
-    shared = {
-        "hidden_layer_sizes": (128,),
-        "input_shape": lab.IMAGE if data == "mnist" else (3, 32, 32),
-        "max_epochs": args.epochs,
-        "batch_size": args.batch_size,
-        "lr": args.lr,
-        "lr_schedule": "step",
-        "ood_label": OOD,
-        "random_state": seed,
-    }
-    net, outliers = NETS.get(args.net, args.net), "given"
+    net = {"input_shape": lab.IMAGE if data == "mnist" else (3, 32, 32), "lr": args.lr}
+    net |= {"module": NETS.get(args.net, args.net), "hidden_layer_sizes": (128,)}
+    net |= {"max_epochs": args.epochs, "batch_size": args.batch_size, "lr_schedule": "step"}
+    net |= {"outliers": "given", "beta": beta, "ood_label": OOD, "random_state": seed}
     if method == "K+1":
-        known = {"outliers": outliers, "beta": 1.0, "score_function": "1-reject"}
-        return RejectClassifier(net, **known, **shared)
+        return RejectClassifier(score_function="1-reject", **net | {"beta": 1.0})
     if method in GANS:
-        outliers = clone(GANS[method]).set_params(n_channels=args.channels, lr=args.lr)
-    return ConfidentClassifier(net, beta=beta, outliers=outliers, **shared)
+        net["outliers"] = clone(GANS[method]).set_params(n_channels=args.channels, lr=args.lr)
+    return ConfidentClassifier(**net)
 
 
 def taught(X, y, args, data, seed, method, beta):
@@ -258,8 +236,7 @@ def scores(classifier, X, temperature=1.0, step=0.0):
     if isinstance(classifier, ConfidentClassifier):
         odin = rescored(classifier, temperature=temperature, epsilon=step)
     else:
-        odin = copy.copy(classifier).set_params(epsilon=step)
-        odin.temperature_ = temperature
+        odin = lab.altered(classifier, epsilon=step, temperature_=temperature)
     return odin.score_samples(X)
 
 
@@ -301,7 +278,7 @@ def choice(args, data, seed, method):
     run = partial(taught, X[train], y[train], args, data, seed, method)
     fitted = {beta: run(beta) for beta in betas}
     beta = max(betas, key=lambda beta: area(fitted[beta]))
-    odin = max(product(TEMPERATURES, STEPS), key=lambda pair: area(fitted[beta], *pair))
+    odin = max(ODIN, key=lambda pair: area(fitted[beta], *pair))
     return {"beta": beta, "temperature": odin[0], "step": odin[1]}
 
 
@@ -321,8 +298,7 @@ def images(args, data, seed, method):
     args.store.run(partial(choice, args, data, seed, like), method=like, **where)
     best = args.store.find(**where)[like]
     train, (X, y) = training_rows(args, data, seed)
-    run = partial(taught, *train, args, data, seed, method, best["beta"])
-    classifier, seconds = lab.timed(run)
+    classifier = taught(*train, args, data, seed, method, best["beta"])
     classes = classifier.classes_
     temperature = fit_temperature(classifier.predict_log_proba(X), np.searchsorted(classes, y))
     X, y = (part[: args.test_rows] for part in lab.images(data, "test"))
@@ -333,8 +309,6 @@ def images(args, data, seed, method):
         "accuracy": classifier.score(X, y),
         "ece": calibration_error(log_proba, y, classes),
         "ece, temperature": calibration_error(cooled, y, classes),
-        "spread": log_proba.std(axis=0).max(),  # near zero where the net has died
-        "seconds": seconds,
     }
     for detector, odin in (("baseline", ()), ("ODIN", (best["temperature"], best["step"]))):
         inside = scores(classifier, X, *odin)
@@ -343,8 +317,8 @@ def images(args, data, seed, method):
             report = ood_report(*lab.both(inside, outside))
             metrics |= {f"{detector} {name} {key}": value for key, value in report.items()}
             if not odin:
-                metrics["sure of the known"] = (inside > SURE).mean()
                 metrics[f"sure of {name}"] = (outside > SURE).mean()
+                metrics["sure of the known"] = (inside > SURE).mean()
     return metrics
 
 

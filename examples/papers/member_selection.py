@@ -31,53 +31,41 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 import lab
+import sklearn_ood as ood
 from lab import Experiment
 from mixed_tables import KNOWN, TWO_CLASSES
 from peers import rescored
-from sklearn_ood import (
-    CombinedClassifier,
-    GenerativeClassifier,
-    NeighborDistance,
-    NetFeatures,
-    SoftmaxClassifier,
-    TableDensity,
-    TableEncoder,
-)
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
-from sklearn_ood.combined._conformal import COMBINATIONS, combine
+from sklearn_ood.combined._conformal import COMBINATIONS
 from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
 from sklearn_ood.model_selection import LeaveClassesOut
 
 KINDS = ("shifted", "swapped", "unit", "other class", "missing")
+NEAREST = "nearest_whitened + nearest_ranks + extreme"
 SETS = (
-    "mixture + nearest",
-    "mixture + nearest + nearest_ranks + extreme",
-    "mixture + nearest_whitened + nearest_ranks + extreme",
-    "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
-    "mixture + nearest_whitened + nearest_ranks + extreme + lof",
+    *("mixture + nearest", "mixture + nearest + nearest_ranks + extreme"),
+    *(f"mixture + {NEAREST}", f"nearest + mixture + {NEAREST}", f"mixture + {NEAREST} + lof"),
 )
+HALVED = "0.5 nearest_ranks + 0.5 extreme"
 CHOSEN = (
-    "2 trees + 3 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
-    "nearest + mixture + nearest_whitened + nearest_ranks + extreme",
+    f"2 trees + 3 mixture + nearest_whitened + {HALVED}",
+    f"nearest + mixture + {NEAREST}",
 )
 CANDIDATES = (
-    *SETS,
-    *(f"trees + {each}" for each in SETS),
-    CHOSEN[0],
-    "2 trees + 2 mixture + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
-    "2 trees + 3 mixture_8 + nearest_whitened + 0.5 nearest_ranks + 0.5 extreme",
-    "2 trees + 3 mixture + nearest + 0.5 nearest_ranks + 0.5 extreme",
+    *(*SETS, *(f"trees + {each}" for each in SETS), CHOSEN[0]),
+    f"2 trees + 2 mixture + nearest_whitened + {HALVED}",
+    f"2 trees + 3 mixture_8 + nearest_whitened + {HALVED}",
+    f"2 trees + 3 mixture + nearest + {HALVED}",
 )
 IMAGE_CANDIDATES = (
-    "confidence + conv pca + conv neighbors, angle",
+    *(
+        f"confidence + conv pca{more}"
+        for more in ("", " + conv neighbors", " + pixel neighbors")
+    ),
+    *(f"confidence + conv pca{more}" for more in (" + pixel pca", " + conv neighbors, angle")),
+    *(f"confidence + conv neighbors, angle{more}" for more in ("", " + pixel pca")),
     "confidence + conv pca + conv neighbors, angle + pixel pca",
-    "confidence + conv neighbors, angle + pixel pca",
-    "confidence + conv pca + pixel pca",
-    "confidence + conv neighbors, angle",
-    "confidence + conv pca + conv neighbors",
-    "confidence + conv pca + pixel neighbors",
-    "confidence + conv pca",
     "energy + conv pca + conv neighbors, angle",
     "energy + conv neighbors + hidden neighbors + pixel pca",
 )
@@ -86,12 +74,10 @@ ONE_CLASS = (
     *("WDBC", "cardio", "donors", "glass", "letter", "pendigits", "skin"),
 )
 MAX_TEST_ROWS, ROWS = 600, {"options": "--rows 2000", "seeds": 2}
-# Of all images, those that calibrate or that members learn from, and those that judge.
-CALIBRATING, LEARNED, JUDGED = 0.1, 0.6, 0.23
 
 
 def encoded(*steps):
-    return make_pipeline(TableEncoder(), *steps)
+    return make_pipeline(ood.TableEncoder(), *steps)
 
 
 class DistinctLocalOutlierFactor(LocalOutlierFactor):
@@ -103,11 +89,11 @@ class DistinctLocalOutlierFactor(LocalOutlierFactor):
 
 MEMBERS = {
     "trees": encoded(ExtraTreesClassifier(100, min_samples_leaf=2)),
-    "mixture": TableDensity(),
-    "mixture_8": TableDensity(8),
-    "nearest": encoded(NeighborDistance()),
-    "nearest_whitened": encoded(ClassWhitening(), NeighborDistance()),
-    "nearest_ranks": encoded(ColumnRanks(), NeighborDistance()),
+    "mixture": ood.TableDensity(),
+    "mixture_8": ood.TableDensity(8),
+    "nearest": encoded(ood.NeighborDistance()),
+    "nearest_whitened": encoded(ClassWhitening(), ood.NeighborDistance()),
+    "nearest_ranks": encoded(ColumnRanks(), ood.NeighborDistance()),
     "extreme": encoded(ExtremeColumn()),
     "lof": encoded(DistinctLocalOutlierFactor(novelty=True)),
     "isolation": encoded(IsolationForest()),
@@ -118,18 +104,17 @@ def corrupted(kind, X, y, rows, labels, rng):
     """Rows, each corrupted in one way with the help of the training rows X, y."""
     n, d = rows.shape
     each, cells = np.arange(n), rows.to_numpy(dtype=object, copy=True)
-    spread = X.std(numeric_only=True)
     if kind in ("shifted", "unit"):
+        spread = X.std(numeric_only=True)
         chosen = rng.choice(X.columns.get_indexer(spread.index[spread > 0]), n)
         by = rng.choice([-1, 1], n) * rng.uniform(3, 6, n) * spread[X.columns[chosen]]
-        factor = rng.choice([1e-3, 1e3], n) if kind == "unit" else 1
-        values = cells[each, chosen].astype(float) * factor
-        cells[each, chosen] = values + by.to_numpy() * (kind == "shifted")
+        values = cells[each, chosen].astype(float)
+        unit = kind == "unit"
+        cells[each, chosen] = values * rng.choice([1e-3, 1e3], n) if unit else values + by
     elif kind == "missing":
         cells[rng.random((n, d)) < 1 / 3] = None
     else:
-        other = rng.integers(len(X), size=n)
-        replaced = np.zeros((n, d), dtype=bool)
+        other, replaced = rng.integers(len(X), size=n), np.zeros((n, d), dtype=bool)
         if kind == "swapped":
             replaced[each[:, None], rng.random((n, d)).argsort(axis=1)[:, :2]] = True
         else:
@@ -149,22 +134,19 @@ def weighted(candidate):
     return found
 
 
-def pooled(log_p, names, candidate, method="fisher"):
-    """The evidence of a candidate; ``log_p`` is of the members with these names."""
-    weights = weighted(candidate)
-    columns = log_p[:, [names.index(name) for name in weights]]
-    return -combine(columns, method, np.array([*weights.values()]))
-
-
 def judged(detector, known, unknown, chosen):
     """AUROC of every candidate by what is unknown."""
-    inside, names, found = detector.member_score_samples(known), [*detector.members_], {}
+    inside, found = lab.members_of(detector, known), {}
     for kind, rows in unknown.items():
-        is_in, log_p = lab.both(inside, detector.member_score_samples(rows))
-        for candidate in (*CANDIDATES, *names):
-            if weighted(candidate).keys() <= set(names):
+        outside = lab.members_of(detector, rows)
+        for candidate in (*CANDIDATES, *inside):
+            weights = weighted(candidate)
+            if weights.keys() <= inside.keys():
                 for method in COMBINATIONS if candidate == chosen else ("fisher",):
-                    area = auroc(is_in, pooled(log_p, names, candidate, method))
+                    evidence = (
+                        lab.pooled(log_p, weights, method) for log_p in (inside, outside)
+                    )
+                    area = auroc(*lab.both(*evidence))
                     found.setdefault(f"{candidate}, {method}", {})[kind] = area
     return found
 
@@ -194,8 +176,7 @@ def within(X, y, n_rows, seed, rng):
 def classes(args, name, seed):
     """Candidates on rows of a table that do not train, as they are and corrupted."""
     (X, y), rng, is_one = lab.frame(name), np.random.default_rng(seed), args.part == "one"
-    if is_one:
-        X, y = X[y == 0], np.zeros((y == 0).sum())
+    X, y = (X[y == 0], y[y == 0]) if is_one else (X, y)
     divide = within if args.part == "inner" else at_random
     train, rest = divide(X, y, args.rows, seed, rng)
     is_known = np.isin(y[rest], y[train])
@@ -203,7 +184,7 @@ def classes(args, name, seed):
     taught = X.iloc[train], y[train]
     members = [each for each in MEMBERS.items() if not is_one or each[0] != "trees"]
     nobody = DummyClassifier()  # no member asks for the class
-    detector = CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
+    detector = ood.CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
     detector.fit(*taught)
     kinds = [kind for kind in KINDS if kind != "other class" or not is_one]
     if not taught[0].select_dtypes("number").shape[1]:
@@ -217,11 +198,11 @@ def classes(args, name, seed):
 def image_members(net):
     """Everything that a candidate for images may consist of; ``net`` is trained."""
     conv, hidden = (
-        NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("conv", "hidden")
+        ood.NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("conv", "hidden")
     )
-    nearest = NeighborDistance(max_samples=10_000, random_state=0)
+    nearest = ood.NeighborDistance(max_samples=10_000, random_state=0)
     # A generative classifier that needs no calibration of its own.
-    pca = GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
+    pca = ood.GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
     return {
         "energy": rescored(net, score_function="energy"),
         "conv pca": make_pipeline(conv, pca),
@@ -236,23 +217,22 @@ def image_members(net):
 @Experiment("selection", ("mnist",), seeds=2, effort="--rows 30000", page="combined")
 def selection(args, name, seed):
     """One split of the images; the members learn and are calibrated on different rows."""
-    X, y = lab.some_images(lab.images(name), args.rows, 7)
+    X, y = lab.some_rows(*lab.images(name), args.rows, 7)
     learn, judge = list(LeaveClassesOut(0.3, 2, random_state=5).split(X, y))[seed]
-    calibrate, learn = np.split(learn[: int(LEARNED * len(X))], [int(CALIBRATING * len(X))])
-    judge = judge[: int(JUDGED * len(X))]
-    net = SoftmaxClassifier(
-        input_shape=lab.IMAGE, max_epochs=5, lr_schedule="cosine", random_state=seed
-    ).fit(X[learn], y[learn])
+    judge = judge[: int(0.23 * len(X))]
+    calibrate, learn = np.split(learn[: int(0.6 * len(X))], [int(0.1 * len(X))])
+    net = {"input_shape": lab.IMAGE, "max_epochs": 5, "lr_schedule": "cosine"}
+    net = ood.SoftmaxClassifier(random_state=seed, **net).fit(X[learn], y[learn])
     members = [("confidence", "classifier")]
     for label, member in image_members(net).items():
         members.append((label, FrozenEstimator(clone(member).fit(X[learn], y[learn]))))
-    detector = CombinedClassifier(FrozenEstimator(net), members, input_shape=lab.IMAGE)
+    detector = ood.CombinedClassifier(FrozenEstimator(net), members, input_shape=lab.IMAGE)
     detector.fit(X[calibrate], y[calibrate])
-    log_p, names = detector.member_score_samples(X[judge]), [*detector.members_]
-    inside, answers = np.isin(y[judge], y[learn]), detector.predict(X[judge])
+    log_p, truth = lab.members_of(detector, X[judge]), y[judge]
+    inside, answers = np.isin(truth, y[learn]), detector.predict(X[judge])
     return {
-        each: lab.measured(inside, pooled(log_p, names, each), y[judge], answers)
-        for each in (*IMAGE_CANDIDATES, *names)
+        each: lab.measured(inside, lab.pooled(log_p, weighted(each)), truth, answers)
+        for each in (*IMAGE_CANDIDATES, *log_p)
     }
 
 

@@ -31,12 +31,8 @@ from importlib.util import find_spec
 from time import process_time
 
 import numpy as np
+from sklearn import ensemble
 from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -46,16 +42,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 import lab
+import sklearn_ood as ood
 from lab import Experiment, data
-from sklearn_ood import (
-    CombinedClassifier,
-    GenerativeClassifier,
-    NeighborDistance,
-    SelectiveClassifier,
-    TableClassifier,
-    TableDensity,
-    TableEncoder,
-)
 from sklearn_ood.metrics import aurc_score, auroc
 
 TWO_CLASSES = (
@@ -66,10 +54,10 @@ CLASSES = (*data.FRAMES, *lab.CLASS_TABLES, "wine_quality", *TWO_CLASSES)
 TABLES = (*CLASSES, "WDBC", "skin", "vertebral")
 KNOWN = (*CLASSES, "breastw", "celeba", "cover")
 LEFT_OUT = ("soybean", "segment", "hypothyroid", *lab.CLASS_TABLES)
-MAX_TEST_ROWS, MAX_JUDGED_ROWS, ACCEPTED, BLANK = 4000, 5000, 0.95, 0.2
-DELTA = 0.05
 SHARES = {"aurc_none": 0.0, "aurc_twentieth": 0.05, "aurc_half": 0.5}
-ROWS = "--rows 3000"
+ROWS, DELTA = "--rows 3000", 0.05
+NUMBERS = make_column_selector(dtype_include="number")
+TEXT = make_column_selector(dtype_exclude="number")
 
 
 def frame(name):
@@ -78,23 +66,24 @@ def frame(name):
     return X.dropna(axis=1, how="all"), y
 
 
-def singles(seed):
-    """One classifier each; boosting and trees read categories as numbers of their own."""
-    text = make_column_selector(dtype_exclude="number")
-    places = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
-
-    def placed(estimator):
-        coded = make_column_transformer((places, text), remainder="passthrough")
-        return make_pipeline(coded, estimator)
-
+def trees(seed):
+    """Boosting and forests."""
     options = {"random_state": seed}
     return {
-        "boosting": placed(HistGradientBoostingClassifier(**options)),
-        "extra trees": placed(ExtraTreesClassifier(200, **options)),
-        "random forest": placed(RandomForestClassifier(200, **options)),
-        "net": make_pipeline(TableEncoder(), MLPClassifier((128,), max_iter=60, **options)),
-        "logistic regression": make_pipeline(TableEncoder(), LogisticRegression(max_iter=300)),
+        "boosting": ensemble.HistGradientBoostingClassifier(**options),
+        "extra trees": ensemble.ExtraTreesClassifier(200, **options),
+        "random forest": ensemble.RandomForestClassifier(200, **options),
     }
+
+
+def singles(seed):
+    """One classifier each; boosting and trees read categories as numbers of their own."""
+    places = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+    placed = make_column_transformer((places, TEXT), remainder="passthrough")
+    net = MLPClassifier((128,), max_iter=60, random_state=seed)
+    others = {"net": net, "logistic regression": LogisticRegression(max_iter=300)}
+    found = {name: make_pipeline(placed, each) for name, each in trees(seed).items()}
+    return found | {k: make_pipeline(ood.TableEncoder(), each) for k, each in others.items()}
 
 
 @Experiment("known", TABLES, options=ROWS)
@@ -103,9 +92,9 @@ def known(args, name, seed):
     X, y = frame(name)
     order = np.random.RandomState(seed).permutation(len(X))
     n_taught = min(args.rows, int(0.7 * len(X)))
-    taught, test = order[:n_taught], order[n_taught : n_taught + MAX_TEST_ROWS]
+    taught, test = order[:n_taught], order[n_taught:][:4000]
     found = {}
-    models = singles(seed) | {"default": TableClassifier(random_state=seed)}
+    models = singles(seed) | {"default": ood.TableClassifier(random_state=seed)}
     for label, model in models.items():
         _, seconds = lab.timed(partial(model.fit, X.iloc[taught], y[taught]), process_time)
         proba, truth = model.predict_proba(X.iloc[test]), y[test]
@@ -126,62 +115,47 @@ def left_out(args, name, seed):
     X, y = lab.some_pairs(*frame(name), args.rows, seed)
     taught, test = lab.left_out(y, seed)
     is_in, X_test = np.isin(y[test], y[taught]), X.iloc[test]
-    blank = X_test.mask(np.random.RandomState(seed).rand(*X_test.shape) < BLANK)
-    columns = list(X.select_dtypes(exclude="number"))
-    mixture = GenerativeClassifier("gmm", validation_fraction=0, random_state=seed)
-    models = {
-        "TableDensity": TableDensity(random_state=seed),
-        "Gaussian mixture a class": make_pipeline(TableEncoder(), mixture),
-        "nearest row": make_pipeline(TableEncoder(), NeighborDistance()),
-    }
+    blank = X_test.mask(np.random.RandomState(seed).rand(*X_test.shape) < 0.2)
+    columns, known = list(X.select_dtypes(exclude="number")), X_test[is_in]
+    new = [[each] for each in columns] + [columns] * bool(columns)
+    mixture = ood.GenerativeClassifier("gmm", validation_fraction=0, random_state=seed)
     found = {}
-    for label, model in models.items():
+    for label, model in {
+        "TableDensity": ood.TableDensity(random_state=seed),
+        "Gaussian mixture a class": make_pipeline(ood.TableEncoder(), mixture),
+        "nearest row": make_pipeline(ood.TableEncoder(), ood.NeighborDistance()),
+    }.items():
         _, seconds = lab.timed(partial(model.fit, X.iloc[taught], y[taught]), process_time)
         scores, blanked = model.score_samples(X_test), model.score_samples(blank)
-        threshold = np.quantile(scores[is_in], 1 - ACCEPTED)
-
-        def accepted(rows, model=model, threshold=threshold):
-            return (model.score_samples(rows[is_in]) >= threshold).mean()
-
+        threshold = np.quantile(scores[is_in], 0.05)
         found[label] = {
             "auroc": auroc(is_in, scores),
             "auroc, blank": auroc(is_in, blanked),
-            "accepted, blank": accepted(blank),
+            "accepted, blank": (blanked[is_in] >= threshold).mean(),
             "fit seconds": seconds,
         }
-        if columns:
-            new = [accepted(X_test.assign(**{each: "new"})) for each in columns]
-            everywhere = X_test.assign(**dict.fromkeys(columns, "new"))
-            found[label] |= {"accepted, one new": min(new)}
-            found[label] |= {"accepted, all new": accepted(everywhere)}
+        if new:
+            asked = (model.score_samples(known.assign(**dict.fromkeys(k, "new"))) for k in new)
+            *one, everywhere = ((each >= threshold).mean() for each in asked)
+            found[label] |= {"accepted, one new": min(one), "accepted, all new": everywhere}
     return found
 
 
-def standardised(model):
-    """The model behind numbers and indicators, standardised."""
+def popular(seed):
+    """What people would pick, behind numbers and indicators, standardised."""
     numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
     indicators = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    columns = make_column_transformer(
-        (numbers, make_column_selector(dtype_include="number")),
-        (indicators, make_column_selector(dtype_exclude="number")),
-    )
-    return make_pipeline(columns, model)
-
-
-def popular(seed):
-    """What people would pick."""
-    return {
-        "gradient boosting": standardised(HistGradientBoostingClassifier(random_state=seed)),
-        "random forest": standardised(RandomForestClassifier(200, random_state=seed)),
-        "extra trees": standardised(ExtraTreesClassifier(200, random_state=seed)),
-        "net": standardised(MLPClassifier(early_stopping=True, random_state=seed)),
-        "logistic regression": standardised(LogisticRegression(max_iter=500)),
-    }
+    columns = make_column_transformer((numbers, NUMBERS), (indicators, TEXT))
+    models = trees(seed)
+    models["gradient boosting"] = models.pop("boosting")
+    models["net"] = MLPClassifier(early_stopping=True, random_state=seed)
+    models["logistic regression"] = LogisticRegression(max_iter=500)
+    return {name: make_pipeline(columns, model) for name, model in models.items()}
 
 
 def promised(model, risk, rows, labels, X, y):
     """What is answered, and how much of it wrongly, where at most ``risk`` may be wrong."""
-    selective = SelectiveClassifier(FrozenEstimator(model), risk=risk, delta=DELTA)
+    selective = ood.SelectiveClassifier(FrozenEstimator(model), risk=risk, delta=DELTA)
     try:
         selective.fit(rows, labels)
     except ValueError:  # no threshold can promise it
@@ -193,8 +167,7 @@ def by_others(own, forest, risk, share, train, calibrate, X, y):
     """What MAPIE answers under the promise, and scikit-fallback of as large a share."""
     found = {}
     if find_spec("mapie"):
-        threshold = mapie_threshold(own, 1 - DELTA, risk, *calibrate)
-        accepted = own.predict_proba(X).max(axis=1) >= threshold
+        accepted = own.predict_proba(X).max(axis=1) >= mapie_threshold(own, risk, *calibrate)
         found["MAPIE"] = answered(own.predict(X), accepted, y)
     if find_spec("skfb"):
         from skfb.estimators import RateFallbackClassifierCV
@@ -207,19 +180,14 @@ def by_others(own, forest, risk, share, train, calibrate, X, y):
     return found
 
 
-def mapie_threshold(model, confidence, risk, X, y):
+def mapie_threshold(model, risk, X, y):
     """The least on the probability with which MAPIE promises the risk; else none is above."""
     from mapie.risk_control import BinaryRisk, MultiClassificationLTTController
 
     error = BinaryRisk(lambda y, answers: y != answers, lambda y, answers: answers >= 0, False)
-    codes = np.arange(len(model.classes_))
-    controller = MultiClassificationLTTController(
-        model.predict_proba,
-        [error],
-        [risk],
-        confidence_level=confidence,
-        classes=codes,
-    )
+    options = {"confidence_level": 1 - DELTA, "classes": np.arange(len(model.classes_))}
+    promise = model.predict_proba, [error], [risk]
+    controller = MultiClassificationLTTController(*promise, **options)
     known = np.isin(y, model.classes_)  # it refuses other labels
     controller.calibrate(X[known], np.searchsorted(model.classes_, y[known]))
     return np.min(controller.valid_predict_params, initial=np.inf)
@@ -236,10 +204,10 @@ def promise(args, name, seed):
     """Who ranks its own mistakes best, and what a promise costs, on one split."""
     X, y = lab.frame(name)
     n = min(args.rows, len(X) // 2)
-    order = np.random.RandomState(seed).permutation(len(X))[: n + 2 * n // 5 + MAX_JUDGED_ROWS]
+    order = np.random.RandomState(seed).permutation(len(X))[: n + 2 * n // 5 + 5000]
     parts = np.split(order, [n, n + 2 * n // 5])
     train, calibrate, (X, y) = ((X.iloc[part], y[part]) for part in parts)
-    combined, seconds = lab.timed(lambda: CombinedClassifier(random_state=seed).fit(*train))
+    combined = ood.CombinedClassifier(random_state=seed).fit(*train)
     models = {"combined": combined, "its probability": combined.classifier_}
     models |= {name: model.fit(*train) for name, model in popular(seed).items()}
     risk = max(1.5 * (1 - combined.score(*calibrate)), 1 / len(order))
@@ -252,11 +220,7 @@ def promise(args, name, seed):
             "accuracy": (answers == y).mean(),
             "wrong": (answers != y).sum(),
         } | promised(model, risk, *calibrate, X, y)
-    answers = combined.predict(X)
-    for metric, share in SHARES.items():
-        ranks = combined.set_params(outlier_share=share).confidence(X)
-        scores["combined"][metric] = aurc_score(y, answers, ranks)
-    scores["combined"] |= {"fit seconds": seconds, "promise": risk}
+    scores["combined"] |= lab.aurc_by_share(combined, X, y, SHARES)
     own, forest = combined.classifier_, popular(seed)["random forest"]
     share = scores["combined"]["coverage"]
     scores |= by_others(own, forest, risk, share, train, calibrate, X, y)

@@ -22,70 +22,43 @@ classes held out of the training part.
     python examples/papers/outlier_tables.py choice --data dry_bean --rows 4000
 """
 
-import tempfile
 from itertools import product
 
-from joblib import Memory
+from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.ensemble import RandomForestClassifier
 
 import lab
+import sklearn_ood as ood
 from lab import Experiment
-from peers import ClassMixtures, detectors
-from sklearn_ood import (
-    BoundaryOutliers,
-    ConfidentClassifier,
-    RejectClassifier,
-    SoftmaxClassifier,
-)
+from peers import named
 from sklearn_ood.model_selection import LeaveClassesOut
 
-NET = {
-    "hidden_layer_sizes": (256, 256),
-    "batch_size": 256,
-    "lr": 2e-3,
-    "lr_schedule": "cosine",
-}
-EPOCHS = (20, 80)
-TRIALS = {
-    "inputs": "standardised, whitened",
-    "epochs": "20 or 80",
-    "net": "256-256",
-    "batch_size": 256,
-    "lr": 2e-3,
-    "beta": 1.0,
-}
+SETTINGS = {"inputs": "standardised, whitened", "epochs": "20 or 80", "net": "256-256"}
+SETTINGS |= {"batch_size": 256, "lr": 2e-3, "beta": 1.0}
+NET = {"hidden_layer_sizes": (256, 256), "batch_size": 256, "lr": 2e-3, "lr_schedule": "cosine"}
 # Overlaps the data, reaches far beyond them.
-LOOSE = BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
-CANDIDATES = {"boundary": "boundary", "loose": LOOSE, "median": BoundaryOutliers(quantile=0.5)}
+LOOSE = ood.BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
+SOURCES = {"boundary": "boundary", "loose": LOOSE, "median": ood.BoundaryOutliers(quantile=0.5)}
+EPOCHS, NETS = (
+    (20, 80),
+    {
+        "confident, boundary": ood.ConfidentClassifier(outliers=LOOSE, beta=1.0, **NET),
+        "reject, boundary": ood.RejectClassifier(outliers=LOOSE, beta=1.0, **NET),
+        "max softmax": ood.SoftmaxClassifier(**NET),
+    },
+)
+PEERS = (
+    *("GaussianMixture(4) a class", "random forest", "local outlier factor", "nearest row"),
+)
 SETS, DEFAULTS = ("digits", *lab.CLASS_TABLES), "outlier_defaults"
-FOLDER = tempfile.TemporaryDirectory()
 
 
-@Memory(FOLDER.name, verbose=0).cache
-def loose_outliers(X, y, n, random_state):
-    """Two nets of one split, and of any number of epochs, learn from the same rows."""
-    return LOOSE(X, y, n, random_state)
-
-
-def nets(seed):
-    """What learns from made outliers, and what does without."""
-    settings = NET | {"random_state": seed}
+def nets(seed, epochs):
+    """What learns from made outliers, and what does without, for some epochs each."""
     return {
-        "confident, boundary": ConfidentClassifier(
-            outliers=loose_outliers, beta=1.0, **settings
-        ),
-        "reject, boundary": RejectClassifier(outliers=loose_outliers, beta=1.0, **settings),
-        "max softmax": SoftmaxClassifier(**settings),
+        name: clone(NETS[name]).set_params(max_epochs=n, random_state=seed)
+        for name, n in epochs.items()
     }
-
-
-def peers(seed):
-    """What one would take instead."""
-    return {
-        "GaussianMixture(4) a class": ClassMixtures(4, seed),
-        "random forest": RandomForestClassifier(200, random_state=seed),
-    } | {key: detectors(seed)[key] for key in ("local outlier factor", "nearest row")}
 
 
 def rows_of(name, n_rows):
@@ -99,22 +72,18 @@ def held_out(X, y, train):
     return [train[part] for part in next(splitter.split(X[train], y[train]))]
 
 
-@Experiment("classes left out", lab.CLASS_TABLES, seeds=5, options="--rows", settings=TRIALS)
+@Experiment("classes left out", lab.CLASS_TABLES, (None,), 5, "--rows", SETTINGS)
 def trials(args, name, seed):
     """The test of one split: every net with its epochs chosen, and the peers."""
     X, y = rows_of(name, args.rows)
     train, test = lab.left_out(y, seed)
     inner, tried = held_out(X, y, train), {}
-    for epochs in EPOCHS:
-        models = {name: net.set_params(max_epochs=epochs) for name, net in nets(seed).items()}
-        tried[epochs] = lab.compared(models, X, y, *inner)
-    chosen = {
-        name: net.set_params(max_epochs=max(EPOCHS, key=lambda e: tried[e][name]["auroc"]))
-        for name, net in nets(seed).items()
-    }
-    found = lab.compared(chosen | peers(seed), X, y, train, test)
-    for name, net in chosen.items():
-        found[name]["epochs"] = net.max_epochs
+    for n in EPOCHS:
+        tried[n] = lab.compared(nets(seed, dict.fromkeys(NETS, n)), X, y, *inner)
+    epochs = {name: max(EPOCHS, key=lambda n: tried[n][name]["auroc"]) for name in NETS}
+    found = lab.compared(nets(seed, epochs) | named(seed, *PEERS), X, y, train, test)
+    for name, n in epochs.items():
+        found[name]["epochs"] = n
     return found
 
 
@@ -123,9 +92,9 @@ def defaults(args, name, seed):
     """What a user gets who sets nothing."""
     X, y = rows_of(name, args.rows)
     models = {
-        "confident": ConfidentClassifier(random_state=seed),
-        "reject": RejectClassifier(random_state=seed),
-        "max softmax": SoftmaxClassifier(random_state=seed),
+        "confident": ood.ConfidentClassifier(random_state=seed),
+        "reject": ood.RejectClassifier(random_state=seed),
+        "max softmax": ood.SoftmaxClassifier(random_state=seed),
     }
     return lab.compared(models, X, y, *lab.left_out(y, seed))
 
@@ -134,10 +103,10 @@ def defaults(args, name, seed):
 def choice(args, name, seed):
     """Weights of the outliers and where they are, in the confident net."""
     X, y = rows_of(name, args.rows)
-    models = {"max softmax": SoftmaxClassifier(random_state=seed)}
-    for (label, outliers), beta in product(CANDIDATES.items(), (0.03, 0.1, 0.3)):
+    models = {"max softmax": ood.SoftmaxClassifier(random_state=seed)}
+    for (label, outliers), beta in product(SOURCES.items(), (0.03, 0.1, 0.3)):
         settings = {"outliers": outliers, "beta": beta, "random_state": seed}
-        models[f"{label}, beta {beta}"] = ConfidentClassifier(**settings)
+        models[f"{label}, beta {beta}"] = ood.ConfidentClassifier(**settings)
     return lab.compared(models, X, y, *held_out(X, y, lab.left_out(y, seed)[0]))
 
 

@@ -6,8 +6,8 @@ All have ``fit`` and one of the scores that ``score`` knows, higher for more in-
 from importlib.util import find_spec
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.ensemble import IsolationForest
+from sklearn.base import clone
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
@@ -28,40 +28,43 @@ def score(estimator, X):
     return np.asarray(estimator.predict_proba(X)).max(axis=1)
 
 
+def scores(estimators, X, y, X_test):
+    """The same of test rows by several that learn the others, by name."""
+    return {name: score(each.fit(X, y), X_test) for name, each in estimators.items()}
+
+
 def scaled(estimator):
     """The estimator behind a standardisation."""
     return make_pipeline(StandardScaler(), estimator)
 
 
-def detectors(seed, n_features=None):
-    """Detectors of one class, on rows as they come."""
-    return {
+def named(seed, *names, n_features=None):
+    """Some peers, on rows as they come; but for those of a package that is not installed."""
+    found = {
         "isolation forest": IsolationForest(random_state=seed),
         "local outlier factor": LocalOutlierFactor(novelty=True),
         "one-class SVM": OneClassSVM(),
         "nearest row": NeighborDistance(),
         "k-NN (5)": NeighborDistance(5),
         "mean of five neighbors": MeanDistance(),
+        "GaussianMixture(1) a class": ClassMixtures(1, seed),
+        "GaussianMixture(4) a class": ClassMixtures(4, seed),
+        "random forest": RandomForestClassifier(200, random_state=seed),
     } | pyod(seed, n_features)
+    return {name: found[name] for name in names if name in found}
 
 
 def pyod(seed, n_features=None):
     """PyOD's detectors, where it is installed; Deep SVDD must be told how wide rows are."""
     if not find_spec("pyod"):
         return {}
-    from pyod.models.auto_encoder import AutoEncoder
-    from pyod.models.copod import COPOD
-    from pyod.models.deep_svdd import DeepSVDD
-    from pyod.models.ecod import ECOD
+    from pyod.models import auto_encoder, copod, deep_svdd, ecod
 
     quiet = {"random_state": seed, "verbose": 0}
-    found = {
-        "PyOD AutoEncoder": AutoEncoder(**quiet),
-        "PyOD ECOD": ECOD(),
-        "PyOD COPOD": COPOD(),
-    }
+    found = {"PyOD AutoEncoder": auto_encoder.AutoEncoder(**quiet)}
+    found |= {"PyOD ECOD": ecod.ECOD(), "PyOD COPOD": copod.COPOD()}
     if n_features:
-        found["PyOD DeepSVDD"] = DeepSVDD(n_features, **quiet)
+        found["PyOD DeepSVDD"] = deep_svdd.DeepSVDD(n_features, **quiet)
     return found
 
 
@@ -76,13 +79,10 @@ class ClassMixtures:
     """A Gaussian mixture of scikit-learn a class, scored by the best class's density."""
 
     def __init__(self, n_components, random_state=None):
-        self.n_components, self.random_state = n_components, random_state
+        self.mixture = GaussianMixture(n_components, random_state=random_state)
 
     def fit(self, X, y):
-        self.mixtures_ = [
-            GaussianMixture(self.n_components, random_state=self.random_state).fit(X[y == k])
-            for k in np.unique(y)
-        ]
+        self.mixtures_ = [clone(self.mixture).fit(X[y == label]) for label in np.unique(y)]
         return self
 
     def score_samples(self, X):
@@ -100,26 +100,17 @@ class LitPixels:
         return -np.abs(X.sum(axis=1) - self.typical_).astype(np.float64)
 
 
-class OneClass(BaseEstimator):
-    """A detector that is shown no labels."""
-
-    def __init__(self, detector):
-        self.detector = detector
+class OneClass(NeighborDistance):
+    """Neighbours among all rows, whatever their labels."""
 
     def fit(self, X, y=None):
-        self.detector_ = self.detector.fit(X)
-        return self
-
-    def score_samples(self, X):
-        return self.detector_.score_samples(X)
+        return super().fit(X)
 
 
 def rescored(net, **settings):
     """A trained network with another score, frozen."""
-    made = SoftmaxClassifier.from_module(
-        net.net_.module_, net.classes_, net.input_shape_, **settings
-    )
-    return FrozenEstimator(made)
+    trained = net.net_.module_, net.classes_, net.input_shape_
+    return FrozenEstimator(SoftmaxClassifier.from_module(*trained, **settings))
 
 
 def odin(net):
@@ -129,6 +120,5 @@ def odin(net):
 
 def virtual_logit(net):
     """ViM of 64 dimensions, of what the last layer of a trained network takes."""
-    frozen = FrozenEstimator(net)
-    vim = Subspace(n_components=64, linear=last_linear(frozen))
-    return make_pipeline(NetFeatures(frozen), vim)
+    vim = Subspace(n_components=64, linear=last_linear(FrozenEstimator(net)))
+    return make_pipeline(NetFeatures(FrozenEstimator(net)), vim)

@@ -17,7 +17,6 @@ are told best among held-out training images. Trained networks are kept in ``--c
 an interrupted run goes on.
 """
 
-import copy
 from functools import partial
 from itertools import combinations
 
@@ -28,7 +27,7 @@ from sklearn.metrics import roc_curve
 from sklearn.svm import OneClassSVM
 from torch import nn
 
-from lab import IMAGE, Experiment, both, chosen, images, kept, main, written
+from lab import IMAGE, Experiment, altered, both, chosen, images, kept, main, written
 from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.inspection import fooling_rate
 from sklearn_ood.metrics import auroc, open_set_f_measure, openness
@@ -36,9 +35,7 @@ from sklearn_ood.metrics import auroc, open_set_f_measure, openness
 METHODS = ("softmax", "COOL", "DAE tied")
 THRESHOLDS = (0.9, 0.99)
 PAPER_ALPHA = {0.9: 20.0, 0.99: 3.0}
-N_HELD_OUT, NOISE = 5_000, 0.2
-LOST_TO_ALPHA = 0.003
-QUANTILES = (0.5, 0.95, 0.99)
+N_HELD_OUT, NOISE, LOST_TO_ALPHA = 5_000, 0.2, 0.003
 NOISES = ("noise 0.05", "noise 0.15", "noise 0.3")
 FALSE_POSITIVES, REPEATS = np.linspace(0, 1, 101), 3
 MNIST, CLOTHES_TOO = ("mnist",), ("mnist", "fashion_mnist")
@@ -55,42 +52,18 @@ ONE_CLASS = "--rows 3000 --epochs 20 --batch-size 64 --lr-schedule cosine --weig
 DENSE = " --network mlp --width 400 --train-lr 1e-3 --reconstruction-weight 5.0"
 
 
-def with_alpha(classifier, alpha):
-    """The same fitted classifier with another weight of the reconstruction error."""
-    classifier = copy.copy(classifier)
-    classifier.alpha_ = alpha
-    return classifier
-
-
-def without_typicality(classifier):
-    """The paper's confidence of an autoencoder that was fitted with typicality."""
-    return copy.copy(classifier).set_params(typicality=False)
-
-
-def make_classifier(name, args, seed, **own):
+def make_classifier(name, args, seed=0, **own):
     """A network of the paper by its name."""
-    parameters = {
-        "module": args.network,
-        "hidden_layer_sizes": (args.width,),
-        "input_shape": IMAGE,
-        "max_epochs": args.epochs,
-        "batch_size": args.batch_size,
-        "lr": args.train_lr,
-        "lr_schedule": "cosine",
-        "random_state": seed,
-    }
+    net = {"module": args.network, "hidden_layer_sizes": (args.width,), "input_shape": IMAGE}
+    net |= {"max_epochs": args.epochs, "batch_size": args.batch_size, "lr": args.train_lr}
+    net |= {"lr_schedule": "cosine", "random_state": seed}
     if name == "softmax":
-        return SoftmaxClassifier(**parameters)
+        return SoftmaxClassifier(**net)
     if name == "COOL":
-        return COOLClassifier(n_units_per_class=10, **parameters)
-    parameters |= {
-        "decoder": name.removeprefix("DAE "),
-        "noise": NOISE,
-        "coverage": 0.99,
-        "curvature": "off",
-        "reconstruction_weight": args.reconstruction_weight,
-    }
-    return DAEConfidence(**parameters | own)
+        return COOLClassifier(n_units_per_class=10, **net)
+    net |= {"decoder": name.removeprefix("DAE "), "noise": NOISE, "curvature": "off"}
+    net |= {"coverage": 0.99, "reconstruction_weight": args.reconstruction_weight}
+    return DAEConfidence(**net | own)
 
 
 def linear_start(X, width, seed):
@@ -145,7 +118,7 @@ def alphas(classifier, how, X, y):
     if not isinstance(classifier, DAEConfidence):
         return dict.fromkeys(THRESHOLDS, classifier)
     if how == "paper":
-        return {T: with_alpha(classifier, alpha) for T, alpha in PAPER_ALPHA.items()}
+        return {T: altered(classifier, alpha_=alpha) for T, alpha in PAPER_ALPHA.items()}
     log_proba, right, error = judged(classifier, X, y)
     tuned = {}
     for threshold in THRESHOLDS:
@@ -154,7 +127,7 @@ def alphas(classifier, how, X, y):
         limits = np.sort(limits[limits >= 0])
         tolerable = limits[: int(LOST_TO_ALPHA * len(y)) + 1]
         smallest = -np.log(threshold) / error.max()
-        tuned[threshold] = with_alpha(classifier, float(max([smallest, *tolerable])))
+        tuned[threshold] = altered(classifier, alpha_=float(max([smallest, *tolerable])))
     return tuned
 
 
@@ -171,9 +144,9 @@ def accuracies(classifier, tuned, X, y):
             metrics[f"alpha at {T:.0%}"] = alpha
             metrics[f"passes at {T:.0%}"] = (error <= -np.log(T) / alpha).mean()
     if isinstance(classifier, DAEConfidence):
-        for q, quantile in zip(QUANTILES, np.quantile(error, QUANTILES), strict=True):
-            metrics[f"squared error quantile {q:.0%}"] = quantile
-        curved = copy.copy(classifier).set_params(curvature="hutchinson")
+        for q in (0.5, 0.95, 0.99):
+            metrics[f"squared error quantile {q:.0%}"] = np.quantile(error, q)
+        curved = altered(classifier, curvature="hutchinson")
         gamma = curved.confidence_components(X[:200]).gamma
         metrics["largest gamma of 200 rows"] = gamma.max()
     return metrics
@@ -204,23 +177,20 @@ def same_limits(classifier, threshold):
     if not isinstance(classifier, DAEConfidence):
         return classifier
     share = np.log(threshold) / np.log(0.9)
-    classifier = with_alpha(classifier, classifier.alpha_ * share)
-    classifier.typicality_weights_ = classifier.typicality_weights_ * share
-    return classifier
+    weights = share * classifier.typicality_weights_
+    return altered(classifier, alpha_=share * classifier.alpha_, typicality_weights_=weights)
 
 
 def open_set_models(train, held_out, args):
     """Name, fitted classifier and threshold, of all that are compared."""
-    variants = {}
-    if len(np.unique(train[1])) > 1:
-        variants["softmax"] = make_classifier("softmax", args, 0).fit(*train)
-    variants["COOL"] = make_classifier("COOL", args, 0).fit(*train)
-    own = {"typicality": True, "coverage": 0.95}
-    typical = make_classifier("DAE tied", args, 0, **own).fit(*train)
-    plain = without_typicality(typical)
+    own, n_classes = {"typicality": True, "coverage": 0.95}, len(np.unique(train[1]))
+    names = ("softmax", "COOL") if n_classes > 1 else ("COOL",)
+    fitted = {name: make_classifier(name, args).fit(*train) for name in names}
+    typical = make_classifier("DAE tied", args, **own).fit(*train)
+    plain = altered(typical, typicality=False)
     for threshold, model in alphas(plain, "tuned", *held_out).items():
         yield "DAE, alpha of table I", model, threshold
-    for name, model in (variants | {"DAE": plain, "DAE with typicality": typical}).items():
+    for name, model in (fitted | {"DAE": plain, "DAE with typicality": typical}).items():
         for threshold in THRESHOLDS:
             yield name, same_limits(model, threshold), threshold
 
@@ -238,15 +208,11 @@ def open_set(args, level, seed):
     if seed >= len(drawn):
         return {}
     known, found = choices[drawn[seed]], {}
-    parts = (
-        rows[np.isin(y[rows], known)] for rows in (order[: args.rows], order[-N_HELD_OUT:])
-    )
+    parts = order[: args.rows], order[-N_HELD_OUT:]
+    parts = (rows[np.isin(y[rows], known)] for rows in parts)
     for name, model, threshold in open_set_models(*((X[i], y[i]) for i in parts), args):
-        value = open_set_f_measure(
-            *(y_test, model.predict(X_test), model.score_samples(X_test)),
-            classes=known,
-            threshold=np.log(threshold),
-        )
+        said = y_test, model.predict(X_test), model.score_samples(X_test)
+        value = open_set_f_measure(*said, classes=known, threshold=np.log(threshold))
         found[f"{name} at {threshold}"] = {"f measure": value}
     return found
 
@@ -267,8 +233,8 @@ def blind_spot(args, name, seed):
     """Images that are too simple, with typicality and without; and real outliers."""
     typical = trained("DAE tied", args, seed, typicality=True)
     digits, found = images("mnist", "test")[0], {}
-    models = {"without typicality": without_typicality(typical), "with typicality": typical}
-    for variant, model in models.items():
+    for variant, on in (("without typicality", False), ("with typicality", True)):
+        model = altered(typical, typicality=on)
         inside, scores = model.score_samples(digits), model.score_samples(strange(name, digits))
         accepted = (scores >= np.quantile(inside, 0.05)).mean()
         found[variant] = {"auroc": auroc(*both(inside, scores)), "accepted": accepted}
@@ -279,7 +245,7 @@ def one_class_network(args, noise):
     """The network of one class."""
     own = {"noise": noise, "coverage": 0.95, "typicality": True, "input_shape": None}
     own |= chosen(args, "lr_schedule", "weight_decay")
-    return make_classifier("DAE tied", args, 0, **own)
+    return make_classifier("DAE tied", args, **own)
 
 
 @Experiment("one class, noise", CLOTHES_TOO, NOISES, options=ONE_CLASS, effort=DENSE)
@@ -305,7 +271,7 @@ def one_class(args, data, seed):
         rows, inside = X[y == digit][: args.rows], y_test == digit
         typical = one_class_network(args, args.noise).fit(rows)
         models = {
-            "DAE": without_typicality(typical),
+            "DAE": altered(typical, typicality=False),
             "DAE with typicality": typical,
             "one-class SVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows),
         }

@@ -15,10 +15,10 @@ settings on small images of one digit at a time.
 ``--rows`` is how many train at most, ``--steps`` how many steps about.
 """
 
-import copy
 from functools import partial
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
@@ -27,11 +27,15 @@ from sklearn.svm import OneClassSVM
 
 import lab
 from lab import Experiment, compared, images
-from peers import detectors
+from peers import named
 from sklearn_ood import DAEClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.datasets import inside_rings, make_rings
 from sklearn_ood.metrics import auroc
 
+TABLES = (
+    *("cardio", "cover", "letter", "mammography", "musk"),
+    *("pendigits", "satimage-2", "shuttle", "thyroid"),
+)
 ALPHA, BETA, N_RINGS, N_CENTERS = 40.0, 5.0, 32_000, 8_000
 NOISES, TRAINING = ("noise 0.2", "noise 0.1"), "--steps 50000 --batch-size 64"
 OPTIONS = {"options": "--rows 5000 --steps 4000"}
@@ -39,13 +43,11 @@ DETECTORS = (
     *("isolation forest", "local outlier factor", "one-class SVM", "k-NN (5)"),
     *("PyOD AutoEncoder", "PyOD ECOD"),
 )
-ONE_LAYER = {"hidden_layer_sizes": (128,), "lr": 1e-3, "lr_schedule": None}
-VARIANTS = {
-    "one layer, constant learning rate, weight 1": ONE_LAYER | {"reconstruction_weight": 1.0},
-    "weight 1": {"reconstruction_weight": 1.0},
-    "default": {},
-    "weight 20": {"reconstruction_weight": 20.0},
-}
+CONSTANT = {"lr": 1e-3, "lr_schedule": None}
+ONE_LAYER = {"hidden_layer_sizes": (128,)} | CONSTANT
+WEIGHT = {weight: {"reconstruction_weight": float(weight)} for weight in (1, 20)}
+VARIANTS = {"one layer, constant learning rate, weight 1": ONE_LAYER | WEIGHT[1]}
+VARIANTS |= {"weight 1": WEIGHT[1], "default": {}, "weight 20": WEIGHT[20]}
 
 
 def rings_data(seed):
@@ -60,39 +62,30 @@ def fit_rings(cache, noise=0.2, steps=50_000, batch_size=64, seed=0):
     X, y, *_ = rings_data(seed)
     epochs = max(1, round(steps * batch_size / N_RINGS))
     training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
-    constant = {"lr": 1e-3, "lr_schedule": None, "reconstruction_weight": 1.0}
-    classifier = DAEConfidence(noise=noise, alpha=ALPHA, beta=BETA, **training, **constant)
+    weights = {"alpha": ALPHA, "beta": BETA, "reconstruction_weight": 1.0}
+    classifier = DAEConfidence(noise=noise, **weights, **training, **CONSTANT)
     path = cache / f"rings-{noise}-{steps}-{seed}.joblib"
     return lab.kept(path, lambda: classifier.fit(X, y))
 
 
-def square():
-    """A grid of 200 x 200 points from -2 to 2."""
-    axis = np.linspace(-2, 2, 200)
-    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-
-
 def accepted_outside(score, inside):
-    """Share of the plane outside the rings that a log-confidence accepts, and of the rings."""
-    outside = square()[~inside_rings(square())]
+    """Share of the plane outside the rings that a log-confidence accepts."""
+    square = lab.grid(2, 200)
+    outside = square[~inside_rings(square)]
     scores_in, scores_out = score(inside), score(outside)
     cuts = {"confidence 50%": np.log(0.5), "95% of the rings": np.quantile(scores_in, 0.05)}
-    metrics = {"AUROC": auroc(*lab.both(scores_in, scores_out))}
-    for name, cut in cuts.items():
-        metrics[f"at {name} outside accepted"] = (scores_out >= cut).mean()
-        metrics[f"at {name} inside rejected"] = (scores_in < cut).mean()
-    return metrics
+    accepted = {f"at {k} outside accepted": (scores_out >= x).mean() for k, x in cuts.items()}
+    return accepted | {"AUROC": auroc(*lab.both(scores_in, scores_out))}
 
 
 @Experiment("rings", NOISES, options=TRAINING)
 def rings(args, noise, seed):
     """The paper's network."""
     training = float(noise.split()[1]), args.steps, args.batch_size, seed
-    classifier, seconds = fit_rings(args.cache, *training)
-    *_, inside, labels = rings_data(seed)
+    classifier, _ = fit_rings(args.cache, *training)
+    _, _, inside, _ = rings_data(seed)
     metrics = accepted_outside(classifier.score_samples, inside)
-    metrics |= {"seconds": seconds, "accuracy": classifier.score(inside, labels)}
-    without = copy.copy(classifier).set_params(curvature="off")
+    without = lab.altered(classifier, curvature="off")
     area = accepted_outside(without.score_samples, inside)["AUROC"]
     return {"DAE tied": metrics | {"AUROC without curvature": area}}
 
@@ -103,16 +96,14 @@ def ideal_log_confidence(centers, noise, rows):
     With Gaussian noise r is a mean of the training rows weighted by a kernel, and its
     Jacobian their covariance under the same weights, over the noise's variance.
     """
-    found = []
-    for some in np.array_split(rows, max(1, len(rows) // 500)):
-        distances = ((some[:, np.newaxis] - centers) ** 2).sum(axis=2)
-        weights = softmax(-distances / (2 * noise**2), axis=1)
-        mean = weights @ centers
-        spread = weights @ (centers**2).sum(axis=1) - (mean**2).sum(axis=1)
-        gamma = spread / noise**2 / rows.shape[1] - 1
-        error = ((mean - some) ** 2).mean(axis=1)
-        found.append(-ALPHA * error - BETA * np.maximum(gamma, 0))
-    return np.concatenate(found)
+    if len(rows) > 500:
+        parts = np.array_split(rows, len(rows) // 500 + 1)
+        return np.concatenate([ideal_log_confidence(centers, noise, some) for some in parts])
+    weights = softmax(-cdist(rows, centers, "sqeuclidean") / (2 * noise**2), axis=1)
+    mean = weights @ centers
+    spread = weights @ (centers**2).sum(axis=1) - (mean**2).sum(axis=1)
+    gamma = spread / noise**2 / rows.shape[1] - 1
+    return -ALPHA * ((mean - rows) ** 2).mean(axis=1) - BETA * np.maximum(gamma, 0)
 
 
 @Experiment("rings", NOISES, settings={"rows": N_CENTERS})
@@ -135,34 +126,28 @@ def default_rings(args, n_rows, seed):
 
 def models(seed, n_rows, steps):
     """Classifiers, autoencoders alone and in a classifier, and detectors, by name."""
-    net = {"hidden_layer_sizes": (128, 128), "lr_schedule": "cosine", "random_state": seed}
-    net["max_epochs"] = int(np.clip(steps * 64 / n_rows, 5, 200))
-    dae = net | {"lr": 1e-3, "reconstruction_weight": 1.0}
+    epochs = int(np.clip(steps * 64 / n_rows, 5, 200))
+    net = {"hidden_layer_sizes": (128, 128), "lr_schedule": "cosine", "max_epochs": epochs}
+    dae = net | {"lr": 1e-3, "reconstruction_weight": 1.0, "random_state": seed}
     forest = RandomForestClassifier(random_state=seed)
-    classifiers = {"softmax": SoftmaxClassifier(**net), "random forest": forest}
-    alone = {
-        "DAE": DAEConfidence(**dae),
-        "DAE with typicality": DAEConfidence(typicality=True, **dae),
-    }
-    classifiers |= {
-        "random forest and DAE": DAEClassifier(forest, **dae),
-        "random forest and DAE with typicality": DAEClassifier(forest, typicality=True, **dae),
-    }
-    others = {name: each for name, each in detectors(seed).items() if name in DETECTORS}
-    return classifiers, alone, others
+    net = SoftmaxClassifier(random_state=seed, **net)
+    classifiers, alone = {"softmax": net, "random forest": forest}, {}
+    for ending, typicality in (("", False), (" with typicality", True)):
+        dae["typicality"] = typicality
+        classifiers[f"random forest and DAE{ending}"] = DAEClassifier(forest, **dae)
+        alone[f"DAE{ending}"] = DAEConfidence(**dae)
+    return classifiers, alone, named(seed, *DETECTORS)
 
 
-@Experiment("anomalies", lab.ANOMALY_TABLES, **OPTIONS)
+@Experiment("anomalies", TABLES, **OPTIONS)
 def adbench(args, name, seed):
     """Half of the normal rows train."""
     X, y = lab.table(name)
     rng = np.random.RandomState(seed)
-    normal, anomalies = rng.permutation(np.flatnonzero(y == 0)), np.flatnonzero(y == 1)
-    half = len(normal) // 2
-    train, rest = normal[:half][: args.rows], normal[half:][: args.rows]
+    train, rest = np.split(rng.permutation(np.flatnonzero(y == 0)), [(y == 0).sum() // 2])
+    train, test = train[: args.rows], np.append(rest[: args.rows], np.flatnonzero(y == 1))
     _, alone, others = models(seed, len(train), args.steps)
     of_one_class = alone | others
-    test = np.concatenate([rest, anomalies])
     return compared(of_one_class, X, y, train, test, unlabelled=of_one_class)
 
 
@@ -180,9 +165,9 @@ def left_out(name, seed, n_rows):
 @Experiment("classes left out", lab.CLASS_TABLES, seeds=3, **OPTIONS)
 def tabular(args, name, seed):
     """Classes left out."""
-    X, y, train, test = left_out(name, seed, args.rows)
+    *table, train, test = left_out(name, seed, args.rows)
     classifiers, alone, others = models(seed, len(train), args.steps)
-    return compared(classifiers | alone | others, X, y, train, test, unlabelled=others)
+    return compared(classifiers | alone | others, *table, train, test, unlabelled=others)
 
 
 @Experiment("settings, classes left out", lab.CLASS_TABLES, **OPTIONS)

@@ -27,22 +27,17 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import chi2
 from sklearn.base import clone
 
-from lab import Experiment, main, sectors, toy_network
+from lab import Experiment, main, sectors_reached, toy_network
 from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, RejectClassifier
 from sklearn_ood.datasets import make_two_gaussians
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
-TIMES = (1.25, 1.5, 2, 3, 10, 100, 1000, 10_000)
-BATCH_SIZE = 128
+BATCH_SIZE, DIMENSIONS = 128, ("2", "3", "10", "20", "50", "200")
 DEFAULTS = {"reject": RejectClassifier, "confident": ConfidentClassifier}
-RADII = (20, 50, 100, 1000, 10_000)
-BOUNDARY = BoundaryOutliers(quantile=0.998, between=0.2)
-GAN = GANOutliers(lr=1e-3)
+BOUNDARY, GAN = BoundaryOutliers(quantile=0.998, between=0.2), GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
 NET = {"batch_size": BATCH_SIZE, "net": "{width}-{width}"}
 TOY = {"options": "--sigma 2.0 --epochs 60", "settings": NET, "effort": "--width 500"}
-DIMENSIONS = ("2", "3", "10", "20", "50", "200")
-CLOSE = ("ring", "boundary sampler")
 CLASSIFIERS = {
     "confident": ConfidentClassifier(beta=1.0),
     "reject": RejectClassifier(beta=1.0),
@@ -58,14 +53,9 @@ def taught(source, seed, sigma):
 
 def fit(args, source, seed, kind):
     """A classifier taught two Gaussians and outliers of a source."""
-    classifier = clone(CLASSIFIERS[kind]).set_params(
-        module=partial(toy_network, width=args.width),
-        outliers=SOURCES[source],
-        max_epochs=args.epochs,
-        batch_size=BATCH_SIZE,
-        ood_label=-1,
-        random_state=seed,
-    )
+    net = {"module": partial(toy_network, width=args.width), "max_epochs": args.epochs}
+    net |= {"batch_size": BATCH_SIZE, "ood_label": -1, "random_state": seed}
+    classifier = clone(CLASSIFIERS[kind]).set_params(outliers=SOURCES[source], **net)
     return classifier.fit(*taught(source, seed, args.sigma))
 
 
@@ -79,16 +69,6 @@ def largest_proba(classifier, X):
     return classifier.predict_proba(X).max(axis=1)
 
 
-def sectors_reached(points, sigma, reach=2.0):
-    """Sectors of each ring with a point from 3 sigma to ``reach`` beyond it: two counts."""
-    counts = []
-    for mean in MEANS:
-        radius = np.hypot(*(points - mean).T)
-        near = (radius > 3 * sigma) & (radius <= 3 * sigma + reach)
-        counts.append(len(np.unique(sectors(points[near] - mean))))
-    return counts
-
-
 def made(classifier, source, seed, sigma):
     """2,000 outliers of a source that makes them: its own, or its trained generator's."""
     if source == "joint GAN":
@@ -100,7 +80,7 @@ def made(classifier, source, seed, sigma):
 @Experiment("two Gaussians", SOURCES, CLASSIFIERS, 5, **TOY)
 def gaussians(args, source, seed, kind):
     """All that is measured of one classifier; less weight on outliers is for those close by."""
-    if "beta" in kind and source not in CLOSE:
+    if "beta" in kind and source not in ("ring", "boundary sampler"):
         return {}
     classifier, sigma = fit(args, source, seed, kind), args.sigma
     X, y = make_two_gaussians(
@@ -117,10 +97,12 @@ def gaussians(args, source, seed, kind):
         "class accuracy": right.mean(),
         "kept": answered.mean(),
     }
-    metrics |= {f"refused at {r}": rejected(classifier, r * rays).mean() for r in RADII}
-    metrics |= {f"confidence at {r}": largest_proba(classifier, r * rays).mean() for r in RADII}
+    for r in (20, 50, 100, 1000, 10_000):
+        metrics[f"refused at {r}"] = rejected(classifier, r * rays).mean()
+        metrics[f"confidence at {r}"] = largest_proba(classifier, r * rays).mean()
     if SOURCES[source] != "given":
-        counts = sectors_reached(made(classifier, source, seed, sigma), sigma)
+        points = made(classifier, source, seed, sigma)
+        counts = sectors_reached(points, MEANS, 3 * sigma, 3 * sigma + 2)
         metrics |= {"sectors": np.mean(counts), "fewest sectors": min(counts)}
     return metrics
 
@@ -154,10 +136,9 @@ def dimensions(args, n_features, seed, kind):
     right = (classifier.predict(X) == y) & ~rejected(classifier, X)
     metrics = {"known lost": 1 - right.mean()}
     radius = np.sqrt(chi2.ppf(0.99, n_features))
-    for times in TIMES:
+    for times in (1.25, 1.5, 2, 3, 10, 100, 1000, 10_000):
         rows = around(centers, times, radius, seed)
         metrics[f"refused at {times:.0%}"] = rejected(classifier, rows).mean()
-        metrics[f"confidence at {times:.0%}"] = largest_proba(classifier, rows).mean()
     return metrics
 
 
