@@ -142,11 +142,8 @@ def anomalies(args, name, seed):
     found = scored(detector, X_test) | scores(anomaly_peers(seed, X.shape[1]), X, None, X_test)
     outside = np.arange(len(X_test)) >= len(rest)
     metrics = {
-        label: {
-            "auroc": auroc(~outside, values),
-            "aupr": average_precision_score(outside, -values),
-        }
-        for label, values in found.items()
+        k: {"auroc": auroc(~outside, v), "aupr": average_precision_score(outside, -v)}
+        for k, v in found.items()
     }
     metrics["combined"]["refused"] = (detector.p_values(known) <= LEVEL).mean()
     return metrics

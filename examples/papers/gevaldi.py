@@ -293,8 +293,9 @@ def expressivity(args, data, seed):
     training |= {"batch_size": 128, "lr_schedule": "cosine"}
     members = {}
     for twin, (name, sizes) in product(range(2), (("small", (16,)), ("large", (256, 256)))):
-        net = SoftmaxClassifier(sizes, random_state=2 * seed + twin, **training)
-        members[name + " twin" * twin] = net.fit(X[rows], y[rows])
+        own = {"hidden_layer_sizes": sizes, "random_state": 2 * seed + twin}
+        net = SoftmaxClassifier(**own, **training).fit(X[rows], y[rows])
+        members[name + " twin" * twin] = net
     gevaldi = apart(X[rows], y[rows], members, generator, divergence="kl", **ASCENT)
     found = {}
     for names in PAIRS:

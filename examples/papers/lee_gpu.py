@@ -33,12 +33,11 @@ def fit(classifier, X, y):
     classifier.classes_, codes = np.unique(codes, return_inverse=True)
     classifier.input_shape_, classifier.n_features_in_ = classifier.input_shape, X.shape[1]
     classifier.center_, classifier.temperature_ = None, 1.0
-    net = prepared(classifier, rows, y[inside], X[~inside])
+    classifier.net_ = net = prepared(classifier, rows, y[inside], X[~inside])
     schedule = {"epochs": classifier.max_epochs, "batch_size": classifier.batch_size}
     data = on_device(rows, net), on_device(codes, net)
     run(net, *data, seed=classifier.random_state, **schedule)
     net.module_.eval()
-    classifier.net_ = net
     return classifier
 
 
