@@ -20,6 +20,7 @@ import numpy as np
 import generative
 import lee
 import spigler
+import spigler_attack
 import spigler_tables
 import vernekar
 from lab import IMAGE, Store, command_line, grid, images, kept
@@ -89,7 +90,17 @@ def draw_vernekar(args, store):
 
 
 def draw_lee(args, store):
-    """Figure 1, the largest probability; figure 3, samples over the data."""
+    """Figures 1 and 2, the largest probability; figure 3, samples over the data."""
+    lines = store.frame("figure 2")
+    lines = lines[lines["metric"].str.startswith("shares of ")]
+    figure, axes = panels(2, 3.2, sharey=True)
+    for ax, (method, found) in zip(axes, lines.groupby("method"), strict=True):
+        for metric, shares in zip(found["metric"], found["value"], strict=True):
+            ax.stairs(shares, lee.SURENESS, label=metric.removeprefix("shares of "))
+        ax.set(xlabel="Largest probability", title=method)
+    axes[0].set_ylabel("Share of the images")
+    axes[0].legend(fontsize=8)
+    yield "lee_figure2", figure
     epochs, (figure, axes) = args.epochs or 100, panels(2, 3.4)
     for ax, box in zip(axes, (50, 20), strict=True):
         proba = np.exp(lee.confident(box, 0, epochs).score_samples(grid(50, 201)))
@@ -102,8 +113,28 @@ def draw_lee(args, store):
     yield "lee_figure3", figure
 
 
+def draw_mended(vae, knn, X, y, store):
+    """Figure 8: digits that the nearest row misnames, it, and what the VAE makes of them."""
+    right = {"vae": vae.predict(X) == y, "knn": knn.predict(X) == y}
+    both, found = right["vae"] & right["knn"], {}
+    for name, each in right.items():
+        found[name] = {"accuracy": each.mean(), "right alone": (each & ~both).sum()}
+    store.put(found, "figure 8", "mnist", rows=N_SHOWN_ROWS, test_rows=len(X))
+    shown = np.flatnonzero(right["vae"] & ~both)[:8]
+    told = [model.explain(X[shown]) for model in (knn, vae)]
+    figure, axes = panels(4, 1.5, 2, width=2.8)
+    for i, ax in enumerate(axes.flat):
+        best = [each.distances[i].argmin() for each in told]
+        made = [each.generations[i, k] for each, k in zip(told, best, strict=True)]
+        triplet = [row.reshape(28, 28) for row in (X[shown[i]], *made)]
+        ax.imshow(np.hstack(triplet), cmap="gray", vmin=0, vmax=1)
+        title = f"{y[shown[i]]}: nearest row {best[0]}, VAE {best[1]}"
+        ax.set(title=title, xticks=[], yticks=[])
+    return figure
+
+
 def draw_generative(args, store):
-    """Figure 9 from the results; nearest generations (6, 7, 10) of a small VAE a class."""
+    """Figure 9 from the results; nearest generations (6 to 8, 10) of a small VAE a class."""
     lines = store.frame("risk").query("data == 'mnist and omniglot' and metric == 'risk'")
     found = lines.set_index("method")["value"]
     figure, axes = panels(2, 4.2, sharey=True)
@@ -125,6 +156,8 @@ def draw_generative(args, store):
     search = {"search": "both", "input_shape": IMAGE, "max_iter": 20, "random_state": 0}
     classifier = GenerativeClassifier(vae, **search)
     classifier, _ = kept(args.cache / "nearest.joblib", lambda: classifier.fit(X, y))
+    knn = GenerativeClassifier("knn")
+    knn, _ = kept(args.cache / "nearest rows.joblib", lambda: knn.fit(X, y))
     X, y = (part[:1000] for part in images("mnist", "test"))
     characters = images("omniglot", "all")[0][:1000]
     order, strange = (
@@ -134,6 +167,7 @@ def draw_generative(args, store):
     few = np.r_[wrong[:2], wrong[-2:]]
     yield "generative_figure6", classifier.plot_explanation(X[:4], y[:4])
     yield "generative_figure7", classifier.plot_explanation(X[few], y[few])
+    yield "generative_figure8", draw_mended(classifier, knn, X, y, store)
     yield "generative_figure10", classifier.plot_explanation(characters[strange[:4]])
 
 
@@ -205,6 +239,11 @@ def draw_spigler(args, store):
     axes[0].set_ylabel("True positive rate")
     axes[0].legend(loc="lower right")
     yield "spigler_figure5", figure
+    figure, axes = panels(1, 0.7, len(spigler_attack.NOISES), width=6)
+    for ax, name in zip(axes, spigler_attack.NOISES, strict=True):
+        FoolingDisplay(joblib.load(args.cache / f"attack-{name}.joblib")).plot(ax, n_rows=1)
+        ax.set(title=name, xlabel="", xticks=[])
+    yield "spigler_attack", figure
 
 
 DRAW = (draw_vernekar, draw_lee, draw_generative, draw_gevaldi, draw_spigler)

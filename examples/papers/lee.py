@@ -61,7 +61,7 @@ GANS = {"original GAN": GANOutliers(guided=False), "joint GAN": GANOutliers()}
 CONFIDENT, BESIDE = ("confident",), tuple(GANS)
 GANS |= {PULLED: GANOutliers(pull_away=1.0)}
 METHODS = ("cross entropy", "explicit", PRETRAINED, *GANS, "K+1")
-SURE = np.log(0.9)
+SURE, SURENESS = np.log(0.9), np.linspace(0, 1, 11)
 BOXES = {f"100 outliers of [-{box}, {box}]^2": box for box in (50, 20)}
 SMALL_BOX, NORMS = ("box [-10, 10]^2",), ("no batch norm", "batch norm")
 DEEP = {"net": "8 conv, 3 dense"}
@@ -287,6 +287,22 @@ def calibration_error(log_proba, y, classes):
     best = log_proba.argmax(axis=1)
     sure = np.exp(log_proba.max(axis=1))
     return expected_calibration_error(y, classes[best], sure, n_bins=20)
+
+
+@Experiment("figure 2", ("mnist",), METHODS[:2], options=IMAGES, settings={"beta": 1.0})
+def figure_2(args, data, seed, method):
+    """How sure a net is of each set: shares of the images by the largest probability."""
+    args.seen = "fashion_mnist"
+    (X, y), _ = training_rows(args, data, seed)
+    classifier = taught(X, y, args, data, seed, method, beta=float(method == "explicit"))
+    X, y = (part[: args.test_rows] for part in lab.images(data, "test"))
+    known, metrics = np.exp(classifier.score_samples(X)), {"accuracy": classifier.score(X, y)}
+    for name, rows in ({"known": X} | unknown(args, data, seed)).items():
+        sure = np.exp(classifier.score_samples(rows))
+        metrics[f"sure of {name}"] = (sure > 0.9).mean()
+        metrics[f"shares of {name}"] = np.histogram(sure, SURENESS)[0] / len(sure)
+        metrics[f"auroc of {name}"] = auroc(*lab.both(known, sure))
+    return metrics
 
 
 @Experiment("images", ("mnist",), METHODS, options=IMAGES + " --seen fashion_mnist")

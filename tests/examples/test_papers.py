@@ -26,6 +26,7 @@ SCRIPTS = [
     "networks",
     "outlier_tables",
     "spigler",
+    "spigler_attack",
     "spigler_tables",
     "vernekar",
 ]
