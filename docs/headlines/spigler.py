@@ -149,6 +149,18 @@ def headlines():
         ],
         lambda unseeing, seeing: unseeing == 0 and seeing <= 0.01,
     )
+    for noise in ("0.2", "0.6"):
+        yield claim(
+            f"dense DAE taught with noise {noise}, alpha from held-out rows: fooled at 99 %, "
+            "scaled output, by what is no digit; by anything",
+            "goal: 5 %",
+            "{:.1p}; {:.1p} %",
+            lambda noise=noise: [
+                metric("spigler", f"noise {noise}", measure, experiment="attack")
+                for measure in ("fooled by the strange", "fooled")
+            ],
+            lambda strange, any_: part((strange <= 0.05) + (any_ <= 0.05), 2),
+        )
     for noise in ("0.2", "0.1"):
         yield claim(
             f"rings, noise {noise}{' (theirs)' * (noise == '0.2')}: accepted outside where "

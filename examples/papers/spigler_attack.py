@@ -53,6 +53,7 @@ def classifier_of(X, y, args, seed, name):
     ideal, noise = "ideal" in name, float(name.split()[-1])
     training = {"lr": args.train_lr, "batch_size": args.batch_size, "random_state": seed}
     training |= {"hidden_layer_sizes": (400,), "max_epochs": 1 if ideal else args.epochs}
+    training["input_shape"] = lab.IMAGE
     classifier = DAEConfidence("mlp", noise=noise, curvature="off", **training)
     classifier.fit(X[: args.rows], y[: args.rows])
     if ideal:
