@@ -284,9 +284,8 @@ def choice(args, data, seed, method):
 
 def calibration_error(log_proba, y, classes):
     """Expected calibration error of the answers, 20 bins."""
-    best = log_proba.argmax(axis=1)
-    sure = np.exp(log_proba.max(axis=1))
-    return expected_calibration_error(y, classes[best], sure, n_bins=20)
+    answers, sure = classes[log_proba.argmax(axis=1)], np.exp(log_proba.max(axis=1))
+    return expected_calibration_error(y, answers, sure, n_bins=20)
 
 
 @Experiment("figure 2", ("mnist",), METHODS[:2], options=IMAGES, settings={"beta": 1.0})

@@ -215,16 +215,13 @@ def promise(args, name, seed):
     for label, model in models.items():
         answers, ranks = model.predict(X), model.predict_proba(X).max(axis=1)
         ranks = combined.confidence(X) if model is combined else ranks
-        scores[label] = {
-            "aurc": aurc_score(y, answers, ranks),
-            "accuracy": (answers == y).mean(),
-            "wrong": (answers != y).sum(),
-        } | promised(model, risk, *calibrate, X, y)
+        accuracy = {"accuracy": (answers == y).mean(), "wrong": (answers != y).sum()}
+        scores[label] = accuracy | {"aurc": aurc_score(y, answers, ranks)}
+        scores[label] |= promised(model, risk, *calibrate, X, y)
     scores["combined"] |= lab.aurc_by_share(combined, X, y, SHARES)
     own, forest = combined.classifier_, popular(seed)["random forest"]
     share = scores["combined"]["coverage"]
-    scores |= by_others(own, forest, risk, share, train, calibrate, X, y)
-    return scores
+    return scores | by_others(own, forest, risk, share, train, calibrate, X, y)
 
 
 if __name__ == "__main__":

@@ -40,14 +40,11 @@ GREY = ("mnist", "notmnist", "fashion_mnist")
 DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
 BY_CAUCHY, BY_FISHER = ", cauchy", ", fisher"
 MEMBERS = (
-    DEFAULT,
-    "Mahalanobis++ + ViM + NCI + energy",
+    *(DEFAULT, "Mahalanobis++ + ViM + NCI + energy", "ViM + NCI + react + pixels"),
     "Mahalanobis++ + ViM + NCI + energy + react + pixels",
-    "Mahalanobis++ + ViM + NCI + react + pixels",
+    *("Mahalanobis++ + ViM + NCI + react + pixels", "ViM + energy + pixels"),
     "Mahalanobis + ViM + NCI + energy + react + pixels",
     "Mahalanobis + Mahalanobis++ + NCI + fDBD + pixels",
-    "ViM + NCI + react + pixels",
-    "ViM + energy + pixels",
 )
 CANDIDATES = [members + rule for members in MEMBERS for rule in (BY_CAUCHY, BY_FISHER)]
 
@@ -100,8 +97,9 @@ def seen(name, folder):
     features = NetFeatures(FrozenEstimator(classifier)).fit(X[:1])
     rows = {}
     for label, each in sets.items():
-        flat = np.ascontiguousarray(each, dtype=np.float32).reshape(-1, N_PIXELS)
-        rows |= {label: np.hstack([features.transform(flat), flat])} if len(flat) else {}
+        if len(each):
+            flat = np.ascontiguousarray(each, dtype=np.float32).reshape(-1, N_PIXELS)
+            rows[label] = np.hstack([features.transform(flat), flat])
     return rows, np.searchsorted(classes, y[known]), last_linear(classifier)
 
 
