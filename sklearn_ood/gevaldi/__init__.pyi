@@ -1,7 +1,6 @@
 from ._gevaldi import GeValDi
 from ._plots import (
     plot_ascent,
-    plot_changes,
     plot_map,
     plot_regions,
     plot_samples,
@@ -13,7 +12,6 @@ __all__ = [
     "GeValDi",
     "Snapshot",
     "plot_ascent",
-    "plot_changes",
     "plot_map",
     "plot_regions",
     "plot_samples",

@@ -1,40 +1,34 @@
 """Where do classifiers differ? Samples on the data's manifold that set them apart most."""
 
-from collections.abc import Callable
+import reprlib
 from dataclasses import field
-from functools import partial
-from numbers import Integral, Real
-from typing import Annotated, Any, Literal
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from sklearn_ood._parameters import (
-    Count,
-    Natural,
-    NonNegative,
-    Positive,
-    RandomState,
-    fitted,
-    forget,
-)
+from sklearn_ood._parameters import RandomState, forget
+from sklearn_ood._response import clone_completed, fitted_foreign
 from sklearn_ood.base import Composition, OODClassifier
-from sklearn_ood.data._labels import check_same_kind
+from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.data._labels import check_same_kind, class_means
 from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.gevaldi import _comparison, _divergence, _members
+from sklearn_ood.generators import VAE, BaseGenerator, InterpolationGenerator
+from sklearn_ood.gevaldi import _climbing, _samples
 from sklearn_ood.gevaldi._regions import find_regions
-from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
 from sklearn_ood.metrics._blocks import as_labels, differs
-from sklearn_ood.search._ascent import identity
-from sklearn_ood.search._constraints import ColumnConstraints
+
+TABLE_MAX_FEATURES = 64
 
 
-class GeValDi(Composition, OODClassifier):
+class GeValDi(Composition, _climbing.Climbing):
     """Compare classifiers where they differ most, and answer together where they agree.
 
     A generator's latents climb the divergence of the classifiers' predictions: what they
@@ -52,35 +46,6 @@ class GeValDi(Composition, OODClassifier):
         From :mod:`sklearn_ood.generators`, frozen or not. None is an
         :class:`~sklearn_ood.generators.InterpolationGenerator`, which keeps to the data, for
         up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
-    divergence : {"js", "kl"} or callable, default="js"
-        What is maximised: the Jensen-Shannon divergence of all members, or the
-        Kullback-Leibler divergence of the first from the second (of more than two: the mean
-        over ordered pairs). A callable maps log-probabilities, a float64 tensor (n_members,
-        n_samples, n_classes), to one number a sample.
-    prior_weight : float >= 0, default=0.0
-        Weight of the latent's log prior in the objective: more pulls samples towards the
-        prior's mode, all the way where the members agree too surely for a gradient.
-    prior_mass : float in (0, 1], default=0.9
-        Latents start and stay among the likeliest ones, which hold this share of the prior:
-        this keeps samples on the data's manifold; with 1 a positive ``prior_weight`` has to.
-    optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
-        "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate.
-        "auto" is "adam" where members and generator are differentiable, else "evolution".
-    lr : float > 0, default=0.05
-        Learning rate of "adam" and "sgd".
-    n_steps : int >= 0, default=100
-        Steps of the ascent.
-    n_starts : int >= 1, default=1
-        Latents that climb for each sample; the one with the highest objective is kept.
-    population_size : int >= 4, default=20
-        "evolution": proposals in each step for each latent.
-    step_size : float > 0, default=0.5
-        "evolution": standard deviation of the first proposals.
-    constraints : dict, default=None
-        What samples keep to, by names or positions of columns: ``"integer"``, a list of them;
-        ``"range"``, a dict of (low, high); ``"one_hot"``, a list of groups, in which one is 1
-        and the others are 0; ``"fixed"``, a dict of values. Samples are the nearest such rows
-        to generations; gradients pass.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
     ood_label : label, default=None
@@ -93,14 +58,6 @@ class GeValDi(Composition, OODClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    estimators_, estimator_names_ : list of classifiers, list of str
-        The fitted members.
-    named_estimators_ : Bunch
-        The same by name.
-    generator_ : generator
-    optimizer_ : str
-    class_means_ : ndarray of shape (n_classes, n_features), or None
-        Mean of each class's training rows; None where ``fit`` saw no data.
     n_features_in_ : int
     input_shape_ : tuple of int
 
@@ -133,26 +90,10 @@ class GeValDi(Composition, OODClassifier):
 
     estimators: Any = field(default=None, kw_only=False)
     generator: BaseEstimator | None = None
-    divergence: Literal["js", "kl"] | Annotated[Callable, callable] = "js"
-    prior_weight: NonNegative = 0.0
-    prior_mass: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.9
-    optimizer: Literal["auto", "adam", "sgd", "evolution"] = "auto"
-    lr: Positive = 0.05
-    n_steps: Natural = 100
-    n_starts: Count = 1
-    population_size: Annotated[int, Interval(Integral, 4, None, closed="left")] = 20
-    step_size: Positive = 0.5
-    constraints: dict | None = None
     input_shape: Any = None
     ood_label: Any = None
     n_jobs: int | None = None
     random_state: RandomState = None
-
-    estimator_names_: list = fitted()
-    estimators_: list = fitted()
-    generator_: BaseEstimator = fitted()
-    optimizer_: str = fitted()
-    class_means_: np.ndarray | None = fitted()
 
     def fit(self, X=None, y=None):
         """Fit clones of the members and of the generator; frozen ones are taken as they are.
@@ -168,89 +109,26 @@ class GeValDi(Composition, OODClassifier):
         self
         """
         self._validate_params()
-        named = _members.default_members() if self.estimators is None else self.estimators
-        names = _members.names_of(named)
+        named = default_members() if self.estimators is None else self.estimators
+        names = names_of(named)
         self._validate_names(names)
-        rows, labels, classes = self._training_rows(named, X, y)
+        rows, codes, classes = self._training_rows(named, X, y)
+        labels = None if X is None else classes[codes]
         self._constraints()  # raises
-        parts = [_members.as_estimator(*pair, classes, self.input_shape_) for pair in named]
-        default = _members.default_generator(self.n_features_in_)
+        parts = [as_estimator(*pair, classes, self.input_shape_) for pair in named]
+        default = default_generator(self.n_features_in_)
         parts.append(default if self.generator is None else self.generator)
         rng = check_random_state(self.random_state)
         completion = {"input_shape": self.input_shape_, "random_state": rng}
-        *members, generator = _members.fit_clones(
-            parts, rows, labels, n_jobs=self.n_jobs, **completion
-        )
+        *members, generator = fit_clones(parts, rows, labels, n_jobs=self.n_jobs, **completion)
         classes = members[0].classes_ if X is None else classes
-        _members.check_fitted(names, members, generator, classes, self.n_features_in_)
-        self.input_shape_ = _members.image_shape(members) or self.input_shape_
+        check_fitted(names, members, generator, classes, self.n_features_in_)
+        self.input_shape_ = image_shape(members) or self.input_shape_
         self.estimator_names_, self.estimators_, self.generator_ = names, members, generator
-        self.optimizer_ = _divergence.resolve_optimizer(self.optimizer, members, generator)
-        self.class_means_ = None if X is None else _members.class_means(rows, labels, classes)
+        self.optimizer_ = _climbing.resolve_optimizer(self.optimizer, members, generator)
+        self.class_means_ = None if X is None else class_means(rows, codes)
         self.classes_ = classes
         return self
-
-    @property
-    def named_estimators_(self):
-        """The fitted members by name."""
-        return Bunch(**dict(zip(self.estimator_names_, self.estimators_, strict=True)))
-
-    def maximally_different_samples(
-        self, n_samples=100, *, pair=None, y=None, divergence=None, random_state=None
-    ):
-        """Generate samples on which the members differ most.
-
-        Parameters
-        ----------
-        n_samples : int >= 1, default=100
-        pair : tuple of two str, default=None
-            Names of the members to set apart, in the order in which "kl" takes them; None is
-            all of them.
-        y : label or array-like of shape (n_samples,), default=None
-            Class whose generator is climbed; None takes all in equal shares.
-        divergence : {"js", "kl"} or callable, default=None
-            None is the parameter ``divergence``.
-        random_state : int, RandomState instance or None, default=None
-            Determines where the ascent starts and evolution's proposals.
-
-        Returns
-        -------
-        DifferentSamples
-        """
-        check_is_fitted(self, "generator_")
-        known, generator = self.named_estimators_, self.generator_
-        names = list(known if pair is None else pair)
-        if pair is not None and not len(names) == len(known.keys() & names) == 2:
-            raise ValueError(
-                f"Got pair={pair!r}, but expected two different members from {[*known]}."
-            )
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"Got n_samples={n_samples!r}, but expected a whole number >= 1.")
-        rng = check_random_state(random_state)
-        if y is None:
-            codes = rng.permutation(np.arange(n_samples) % generator.n_classes_)
-        else:
-            codes = generator.class_index(y, n_samples)
-        compared = [known[name] for name in names]
-        divergence = _divergence.resolve_divergence(divergence or self.divergence)
-        ascent = _divergence.climb(self, compared, divergence, self._constraints(), codes, rng)
-        log_proba = np.moveaxis(ascent.log_proba, 0, 2)
-
-        def snapshot(step, z, x):
-            seen = log_proba[step], generator.log_prior(z), ascent.divergence[:, step]
-            return Snapshot(z, x.astype(np.float32), *seen, self.classes_)
-
-        return DifferentSamples(
-            start=snapshot(0, ascent.start, ascent.start_x),
-            end=snapshot(-1, ascent.z, ascent.x),
-            y=None if generator.classes_ is None else generator.classes_[codes],
-            names=names,
-            divergence_path=ascent.divergence.T,
-            drift_path=ascent.drift.T,
-            log_proba_path=log_proba,
-            input_shape=self.input_shape_,
-            class_means=self.class_means_,
-        )
 
     def disagreement_matrix(self, n_samples=100, *, X=None, random_state=None):
         """How far every member can be set apart from every other, in both orders of KL.
@@ -268,17 +146,21 @@ class GeValDi(Composition, OODClassifier):
         Disagreement
         """
         check_is_fitted(self)
-        names = self.estimator_names_
+        names, asked = self.estimator_names_, None
         if X is not None:
-            predictions = _divergence.log_proba(self.estimators_, validate_rows(self, X))
-            return _comparison.disagreement(names, lambda *pair: predictions[list(pair)])
+            asked = _climbing.log_proba(self.estimators_, validate_rows(self, X))
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        climb = partial(self.maximally_different_samples, divergence="kl", random_state=seed)
-
-        def at_the_top(a, b):
-            return climb(n_samples, pair=(names[a], names[b])).end.log_proba
-
-        return _comparison.disagreement(names, at_the_top)
+        divergence, different = np.zeros((2, len(names), len(names)))
+        for pair in permutations(range(len(names)), 2):
+            if asked is None:
+                settings = {"divergence": "kl", "random_state": seed}
+                of_pair = [names[member] for member in pair]
+                found = self.maximally_different_samples(n_samples, pair=of_pair, **settings)
+            log_proba = found.end.log_proba if asked is None else asked[list(pair)]
+            first, second = log_proba.argmax(axis=2)
+            divergence[pair] = _climbing.kl_divergence(torch.from_numpy(log_proba)).mean()
+            different[pair] = (first != second).mean()
+        return _samples.Disagreement(names, divergence, different)
 
     def compare_accuracy(self, samples, X, y, **options):
         """Which member is really better where they differ: on the real rows nearest there.
@@ -303,11 +185,11 @@ class GeValDi(Composition, OODClassifier):
         rows = validate_rows(self, X)
         truth = as_labels("y", y, len(rows))
         check_same_kind(truth, self.classes_)
-        nearest = _comparison.nearest_rows(samples.end.samples, rows)
+        nearest = _samples.nearest_rows(samples.end.samples, rows)
         members = [self.named_estimators_[name] for name in samples.names]
-        answers = self.classes_[_divergence.log_proba(members, rows[nearest]).argmax(axis=2)]
+        answers = self.classes_[_climbing.log_proba(members, rows[nearest]).argmax(axis=2)]
         correct = ~differs(truth[nearest], answers)
-        return _comparison.compare_accuracy(correct, samples.names, **options)
+        return _samples.compare_accuracy(correct, samples.names, **options)
 
     def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
@@ -359,7 +241,7 @@ class GeValDi(Composition, OODClassifier):
         rows, codes = data.in_distribution
         rows = np.concatenate([rows, samples.end.samples])
         labels = np.concatenate([data.classes[codes], samples.condition()])
-        members = _members.fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
+        members = fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)
         frozen = zip(self.estimator_names_, map(FrozenEstimator, members), strict=True)
         generator = FrozenEstimator(self.generator_)
         refitted.set_params(estimators=list(frozen), generator=generator).fit(X, y)
@@ -367,17 +249,11 @@ class GeValDi(Composition, OODClassifier):
             {name: float(each.score(*rows)) for name, rows in (evaluate or {}).items()}
             for each in (self, refitted)
         )
-        return _comparison.Refit(refitted, before, after)
-
-    def _constraints(self):
-        """What moves rows to the nearest ones that are allowed."""
-        names = getattr(self, "feature_names_in_", None)
-        wanted, n_features = self.constraints, self.n_features_in_
-        return ColumnConstraints(wanted, n_features, names) if wanted else identity
+        return _samples.Refit(refitted, before, after)
 
     def _evidence_and_scores(self, rows):
-        each = _divergence.log_proba(self.estimators_, rows)
-        apart = _divergence.resolve_divergence(self.divergence)(torch.from_numpy(each))
+        each = _climbing.log_proba(self.estimators_, rows)
+        apart = _climbing.resolve_divergence(self.divergence)(torch.from_numpy(each))
         return np.logaddexp.reduce(each, axis=0) - np.log(len(each)), -apart.double().numpy()
 
     def _evidence(self, rows):
@@ -387,13 +263,131 @@ class GeValDi(Composition, OODClassifier):
         return self._scores(rows)
 
     def _training_rows(self, named, X, y):
-        """Rows, labels and classes; no rows where none are given and all parts are frozen."""
+        """Rows, codes and classes; no rows where none are given and all parts are frozen."""
         if X is not None:
             data = validate_training_data(self, X, y)
             rows, codes = data.in_distribution
-            return rows, data.classes[codes], data.classes
-        _members.check_frozen([*named, ("generator", self.generator)])
+            return rows, codes, data.classes
+        check_frozen([*named, ("generator", self.generator)])
         forget(self)
         self.n_features_in_ = self.generator.n_features_in_
         self.input_shape_ = tuple(self.input_shape or (self.n_features_in_,))
         return None, None, self.generator.classes_
+
+
+def default_members():
+    """A wide and a deep network."""
+    deep = SoftmaxClassifier(hidden_layer_sizes=(64, 64))
+    return [("wide", SoftmaxClassifier()), ("deep", deep)]
+
+
+def default_generator(n_features):
+    """What keeps to the rows of a table for few features, a network for many."""
+    return InterpolationGenerator() if n_features <= TABLE_MAX_FEATURES else VAE()
+
+
+def names_of(estimators):
+    """The names of a list of named members, or an error that says what is wrong with it."""
+    try:
+        names = [name for name, _ in estimators]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Got estimators={estimators!r}, but expected a list of (name, classifier)."
+        ) from error
+    if len(names) < 2:
+        raise ValueError(
+            f"Got estimators with {len(names)} classifier(s), but at least two are needed to "
+            "differ; for the doubts of a single one use SelectiveClassifier."
+        )
+    return names
+
+
+def check_frozen(parts):
+    """Raise unless members and generator, pairs of a name and a part, need no data."""
+    done = FrozenEstimator | nn.Module
+    to_fit = [name for name, part in parts if not isinstance(part, done)]
+    if to_fit:
+        raise ValueError(
+            f"Got X=None, but {to_fit} have to be fitted; pass X and y, or put what is fitted "
+            "into sklearn.frozen.FrozenEstimator."
+        )
+    check_is_fitted(dict(parts)["generator"])
+
+
+def as_estimator(name, member, classes, input_shape):
+    """A torch module as a frozen classifier of inputs of a shape; all else as it is."""
+    if not isinstance(member, nn.Module):
+        return member
+    if classes is None:
+        raise ValueError(
+            f"Got the module {name!r}, but neither the generator nor y says which classes its "
+            "outputs are; pass SoftmaxClassifier.from_module(module, classes, input_shape)."
+        )
+    return FrozenEstimator(SoftmaxClassifier.from_module(member, classes, input_shape))
+
+
+def fit_clones(estimators, rows, labels, *, n_jobs=None, **completion):
+    """Classifiers and generators: clones, completed and fitted, or what was frozen."""
+    to_fit = [each for each in estimators if not isinstance(each, FrozenEstimator)]
+    clones = [clone_completed(each, **completion) for each in to_fit]
+    fitted = iter(Parallel(n_jobs=n_jobs)(delayed(_fit)(each, rows, labels) for each in clones))
+    return [
+        _inside(each) if isinstance(each, FrozenEstimator) else next(fitted)
+        for each in estimators
+    ]
+
+
+def image_shape(members):
+    """The shape of images that some member takes, or None."""
+    shapes = [tuple(getattr(member, "input_shape_", ())) for member in members]
+    return next((shape for shape in shapes if len(shape) == 3), None)
+
+
+def check_fitted(names, members, generator, classes, n_features):
+    """Raise unless all are for the same inputs and classes, and have what is compared."""
+    if not isinstance(generator, BaseGenerator):
+        raise TypeError(
+            f"Got generator={generator!r}, but expected one from sklearn_ood.generators; a "
+            "trained network goes into PretrainedGenerator."
+        )
+    for name, member in zip(names, members, strict=True):
+        if not hasattr(member, "predict_proba"):
+            raise TypeError(
+                f"Got the classifier {name!r} ({type(member).__name__}) without predict_proba, "
+                "but probabilities are compared; wrap it in CalibratedClassifierCV."
+            )
+        if not np.array_equal(member.classes_, classes):
+            raise ValueError(
+                f"Got the classifier {name!r} with classes_={_shown(member.classes_)}, but "
+                f"expected {_shown(classes)}; all classifiers must know the same classes."
+            )
+    for name, part in zip([*names, "generator"], [*members, generator], strict=True):
+        own = getattr(part, "n_features_in_", n_features)
+        if own != n_features:
+            raise ValueError(
+                f"Got {name!r} for {own} features, but expected {n_features}; all classifiers "
+                "and the generator must be for the same inputs."
+            )
+    unknown = [] if generator.classes_ is None else np.setdiff1d(generator.classes_, classes)
+    if len(unknown):
+        raise ValueError(
+            f"Got a generator of the classes {_shown(unknown)}, but the classifiers know "
+            f"{_shown(classes)}; it may generate no others."
+        )
+
+
+def _inside(frozen):
+    """The fitted estimator that is frozen."""
+    check_is_fitted(frozen.estimator)
+    return frozen.estimator
+
+
+def _fit(estimator, rows, labels):
+    """Fitted to rows in the precision that it computes in."""
+    single = isinstance(estimator, OODClassifier | BaseGenerator)
+    return fitted_foreign(estimator, rows if single else rows.astype(np.float64), labels)
+
+
+def _shown(classes):
+    """The first classes, as text."""
+    return reprlib.repr(np.asarray(classes).tolist())

@@ -127,45 +127,6 @@ def plot_regions(found, regions, *, max_regions=6):
     return figure
 
 
-def plot_changes(found, *, feature_names=None, max_features=20):
-    """Draw what the ascent changed in each feature: for tables.
-
-    Parameters
-    ----------
-    found : DifferentSamples
-    feature_names : sequence of str, default=None
-    max_features : int, default=20
-        The features that changed most are drawn.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        For each feature a bar of the mean absolute change, in standard deviations of the
-        start, and the mean change as a point.
-    """
-    start, end = found.start.samples, found.end.samples
-    n_features = end.shape[1]
-    names = np.arange(n_features) if feature_names is None else np.asarray(feature_names)
-    if len(names) != n_features:
-        raise ValueError(
-            f"Got {len(names)} feature_names, but the samples have {n_features} features."
-        )
-    spread = start.std(axis=0)
-    change = (end - start) / np.where(spread > 0, spread, 1.0)
-    size = np.abs(change).mean(axis=0)
-    kept = np.argsort(-size, kind="stable")[:max_features][::-1]
-    figure = new_figure(5.5, 1 + 0.25 * len(kept))
-    axis = figure.subplots()
-    place = np.arange(len(kept))
-    axis.barh(place, size[kept], color="C0", alpha=0.5, label="mean size of the change")
-    axis.plot(change.mean(axis=0)[kept], place, "o", color="C1", label="mean change")
-    axis.axvline(0, color="0.5", linewidth=0.8)
-    axis.set_yticks(place, [str(name) for name in names[kept]])
-    axis.set_xlabel("Change in standard deviations of the start")
-    axis.legend(fontsize=7)
-    return figure
-
-
 def _scatter(axis, points, groups, title):
     """Points of named groups in colours, with a legend."""
     for number, (name, index) in enumerate(groups):

@@ -34,7 +34,7 @@ from sklearn_ood.generators import (
     PCAGenerator,
     PretrainedGenerator,
 )
-from sklearn_ood.gevaldi._divergence import is_differentiable, log_proba, log_proba_tensor
+from sklearn_ood.gevaldi._climbing import is_differentiable, log_proba, log_proba_tensor
 from sklearn_ood.metrics import selective_scorer
 
 X, Y = load_iris(return_X_y=True)

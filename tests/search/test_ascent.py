@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_ood.gevaldi._divergence import js_divergence
+from sklearn_ood.gevaldi._climbing import js_divergence
 from sklearn_ood.search._ascent import (
     Ascent,
     Objective,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from sklearn_ood.gevaldi._divergence import js_divergence, kl_divergence, resolve_divergence
+from sklearn_ood.gevaldi._climbing import js_divergence, kl_divergence, resolve_divergence
 
 
 def predictions(n_members, n_samples=20, n_classes=4, seed=0):
