@@ -1,8 +1,7 @@
 """Toy problems of the papers, in the plane, with known support; and a table with categories."""
 
-from functools import partial
 from numbers import Integral, Real
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
@@ -19,35 +18,12 @@ __all__ = [
     "make_two_gaussians",
 ]
 
+OUTLIER = -1  # their label
 GAUSSIAN_MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 GAUSSIAN_REACH = 3.0
+RING_WIDTH = 1.0  # of the outliers around them
 RING_CENTERS = np.array([[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
-
-Integer = Annotated[int, Interval(Integral, None, None, closed="neither")]
-
-
-class Annuli(NamedTuple):
-    """Where a toy's rows lie: around centres, from an inner to an outer radius."""
-
-    centers: np.ndarray
-    inner: float
-    outer: float
-
-    def contain(self, X):
-        """Mask of the points of the plane that lie in one."""
-        X = check_array(X, dtype=np.float64)
-        if X.shape[1] != 2:
-            raise ValueError(
-                f"Got X with {X.shape[1]} columns, but expected 2: points of the plane."
-            )
-        radii = np.hypot(*(X[:, np.newaxis, :] - self.centers).transpose(2, 0, 1))
-        return ((radii >= self.inner) & (radii <= self.outer)).any(axis=1)
-
-    def draw(self, n, random_state):
-        """Points that are uniform in them."""
-        centers = self.centers[random_state.randint(len(self.centers), size=n)]
-        return centers + _uniform_annulus(self.inner, self.outer, random_state, n)
-
+RING_RADII = 0.6, 0.7
 
 SPECIES = np.array(["sparrow", "finch", "bunting", "crossbill"])
 BIRD_MEANS = np.array([[28, 78, 12], [24, 84, 13], [27, 87, 10.5], [38, 96, 17]], dtype=float)
@@ -64,63 +40,26 @@ BIRD_CATEGORIES = {
 }
 
 
-def _gaussian_discs(sigma):
-    return Annuli(GAUSSIAN_MEANS, 0.0, GAUSSIAN_REACH * sigma)
-
-
-def _rings(inner_radius, thickness):
-    if inner_radius + thickness > 1.0:
+def _within(X, centers, inner, outer):
+    """Mask of the points that lie around a centre, from an inner to an outer radius."""
+    X = check_array(X, dtype=np.float64)
+    if X.shape[1] != 2:
         raise ValueError(
-            f"Got inner_radius={inner_radius} and thickness={thickness}, but expected a sum "
-            "of at most 1: the centres are 2 apart and the rings would overlap."
+            f"Got X with {X.shape[1]} columns, but expected 2: points of the plane."
         )
-    return Annuli(RING_CENTERS, inner_radius, inner_radius + thickness)
+    radii = np.hypot(*(X[:, np.newaxis, :] - centers).transpose(2, 0, 1))
+    return ((radii >= inner) & (radii <= outer)).any(axis=1)
 
 
-def _polar(radius, random_state):
-    """Points at these radii, in directions drawn at random."""
+def _around(centers, radius, random_state):
+    """Points at these distances from their centres, in any direction."""
     angle = random_state.uniform(0.0, 2.0 * np.pi, size=len(radius))
-    return radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return centers + radius[:, np.newaxis] * np.column_stack([np.cos(angle), np.sin(angle)])
 
 
-def _uniform_annulus(inner, outer, random_state, n):
-    return _polar(np.sqrt(random_state.uniform(inner**2, outer**2, size=n)), random_state)
-
-
-def _uniform_box(box, n, random_state):
-    return random_state.uniform(-box, box, size=(n, 2))
-
-
-def _truncated_gaussian(sigma, random_state, n):
-    # The radius of a 2-D Gaussian is Rayleigh, whose distribution function inverts in closed
-    # form: cutting it at 3 sigma needs no rejection.
-    mass = -np.expm1(-0.5 * GAUSSIAN_REACH**2)
-    radius = sigma * np.sqrt(-2.0 * np.log1p(-mass * random_state.uniform(size=n)))
-    return _polar(radius, random_state)
-
-
-def _draw_toy(support, n_samples, around, n_outliers, outside, ood_label, random_state):
-    """Rows of equal classes, ``around(random_state, n)`` their centres, and outliers.
-
-    These are what ``outside(n, random_state)`` draws and the support does not hold.
-    """
-    n_classes = len(support.centers)
-    if 0 <= ood_label < n_classes:
-        raise ValueError(
-            f"Got ood_label={ood_label}, but that is a class. Choose an integer that is "
-            f"none of 0..{n_classes - 1}, for example -1."
-        )
-    random_state = check_random_state(random_state)
-    y = np.arange(n_samples) * n_classes // n_samples
-    X = support.centers[y] + around(random_state, n_samples)
-    outliers = np.empty((0, 2))
-    while len(outliers) < n_outliers:
-        drawn = outside(2 * (n_outliers - len(outliers)) + 16, random_state)
-        outliers = np.concatenate([outliers, drawn[~support.contain(drawn)]])
-    X = np.concatenate([X, outliers[:n_outliers]])
-    y = np.concatenate([y, np.full(n_outliers, ood_label)])
-    order = random_state.permutation(len(y))
-    return X[order], y[order]
+def _uniform_radius(inner, outer, n, random_state):
+    """Of points that are uniform in area."""
+    return np.sqrt(random_state.uniform(inner**2, outer**2, size=n))
 
 
 def inside_two_gaussians(X, *, sigma: Positive = 1.0):
@@ -144,7 +83,7 @@ def inside_two_gaussians(X, *, sigma: Positive = 1.0):
     array([ True, False, False])
     """
     check_arguments(inside_two_gaussians, locals())
-    return _gaussian_discs(sigma).contain(X)
+    return _within(X, GAUSSIAN_MEANS, 0.0, GAUSSIAN_REACH * sigma)
 
 
 def make_two_gaussians(
@@ -154,8 +93,6 @@ def make_two_gaussians(
     outliers: Literal["boundary", "box"] | None = None,
     n_outliers: Natural | None = None,
     box: Positive = 50.0,
-    ring_width: Positive = 1.0,
-    ood_label: Integer = -1,
     random_state=None,
 ):
     """Two Gaussians in the plane, with known outliers around them or all over a box.
@@ -171,15 +108,12 @@ def make_two_gaussians(
     sigma : float > 0, default=1.0
         Standard deviation. The text of [1]_ says 1; its released notebooks use 2.
     outliers : {None, "boundary", "box"}, default=None
-        Which outliers to add: uniform in the rings ``3 * sigma < r <= 3 * sigma + ring_width``
+        Which outliers to add: uniform in the rings ``3 * sigma < r <= 3 * sigma + 1``
         around the means, or in ``[-box, box]`` squared, without what is in-distribution.
     n_outliers : int >= 0, default=None
         Outlier rows; None means ``n_samples``. The first figure of [2]_ has 100.
     box : float > 0, default=50.0
         Half the side of the box: 50 and 20 in the first figure of [2]_, 10 in its third.
-    ring_width : float > 0, default=1.0
-    ood_label : int, default=-1
-        Label of the outlier rows; neither 0 nor 1.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -187,7 +121,7 @@ def make_two_gaussians(
     -------
     X : ndarray of shape (n_samples + n_outliers, 2)
     y : ndarray of shape (n_samples + n_outliers,) of int
-        0, 1, or ``ood_label``.
+        0, 1, or -1 for outliers.
 
     References
     ----------
@@ -210,31 +144,44 @@ def make_two_gaussians(
             f"Got n_outliers={n_outliers} with outliers=None, but expected outliers to say "
             'which outliers to draw: "boundary" or "box".'
         )
-    discs = _gaussian_discs(sigma)
     # The half-plane of a mean belongs to its own disc, and a half box is convex: it lies in the
     # disc exactly when its corners do.
-    if outliers == "box" and discs.contain([[0.0, box], [-box, box]]).all():
+    corners = [[0.0, box], [-box, box]]
+    if outliers == "box" and inside_two_gaussians(corners, sigma=sigma).all():
         raise ValueError(
             f"Got box={box} with sigma={sigma}, but expected a box that reaches beyond "
             f"{GAUSSIAN_REACH:g} sigma of the means. Take a larger box or a smaller sigma."
         )
-    around = Annuli(GAUSSIAN_MEANS, discs.outer, discs.outer + ring_width)
-    outside = around.draw if outliers == "boundary" else partial(_uniform_box, box)
     if n_outliers is None:
         n_outliers = 0 if outliers is None else n_samples
-    known = discs, n_samples, partial(_truncated_gaussian, sigma)
-    return _draw_toy(*known, n_outliers, outside, ood_label, random_state)
+    random_state, reach = check_random_state(random_state), GAUSSIAN_REACH * sigma
+    y = np.arange(n_samples) * 2 // n_samples
+    mass = -np.expm1(-0.5 * GAUSSIAN_REACH**2)
+    radius = sigma * np.sqrt(-2.0 * np.log1p(-mass * random_state.uniform(size=n_samples)))
+    X = _around(GAUSSIAN_MEANS[y], radius, random_state)
+    outside = np.empty((0, 2))
+    while len(outside) < n_outliers:
+        n_drawn = 2 * (n_outliers - len(outside)) + 16
+        if outliers == "box":
+            drawn = random_state.uniform(-box, box, size=(n_drawn, 2))
+        else:
+            means = GAUSSIAN_MEANS[random_state.randint(2, size=n_drawn)]
+            radius = _uniform_radius(reach, reach + RING_WIDTH, n_drawn, random_state)
+            drawn = _around(means, radius, random_state)
+        drawn = drawn[~inside_two_gaussians(drawn, sigma=sigma)]
+        outside = np.concatenate([outside, drawn])
+    X = np.concatenate([X, outside[:n_outliers]])
+    y = np.concatenate([y, np.full(n_outliers, OUTLIER)])
+    order = random_state.permutation(len(y))
+    return X[order], y[order]
 
 
-def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
+def inside_rings(X):
     """Tell which points lie on a ring of :func:`make_rings`.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, 2)
-    inner_radius : float > 0, default=0.6
-    thickness : float > 0, default=0.1
-        Outer minus inner radius.
 
     Returns
     -------
@@ -246,49 +193,34 @@ def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
     >>> inside_rings([[-1, 1.65], [-1, 1], [0, 0]])
     array([ True, False, False])
     """
-    check_arguments(inside_rings, locals())
-    return _rings(inner_radius, thickness).contain(X)
+    return _within(X, RING_CENTERS, *RING_RADII)
 
 
 def make_rings(
     n_samples: Annotated[int, Interval(Integral, 3, None, closed="left")] = 3000,
     *,
-    inner_radius: Positive = 0.6,
-    thickness: Positive = 0.1,
-    n_outliers: Natural = 0,
-    box: Positive = 2.0,
-    ood_label: Integer = -1,
     random_state=None,
 ):
     """Three uniform rings in the plane, one a class, with an empty hole in each.
 
-    The centres are (-1, 1), (1, 1) and (1, -1). A classifier that splits the plane among three
-    classes is sure of itself in the holes and far away, where no row was ever seen
-    (:func:`inside_rings` says where).
+    The centres are (-1, 1), (1, 1) and (1, -1), the radii .6 and .7. A classifier that splits
+    the plane among three classes is sure of itself in the holes and far away, where no row was
+    ever seen (:func:`inside_rings` says where).
 
     Parameters
     ----------
     n_samples : int >= 3, default=3000
-        In-distribution rows, shared equally by the three classes (the first ones get what is
-        left over); [1]_ draws 1,000 a class.
-    inner_radius : float > 0, default=0.6
-    thickness : float > 0, default=0.1
-        Outer minus inner radius; the outer one is at most 1.
-    n_outliers : int >= 0, default=0
-        Outlier rows to add, uniform in the box minus the rings.
-    box : float > 0, default=2.0
-        Half the side of the box.
-    ood_label : int, default=-1
-        Label of the outlier rows; none of 0, 1, 2.
+        Shared equally by the three classes (the first ones get what is left over); [1]_ draws
+        1,000 a class.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
     Returns
     -------
-    X : ndarray of shape (n_samples + n_outliers, 2)
+    X : ndarray of shape (n_samples, 2)
         Uniform in area on the rings.
-    y : ndarray of shape (n_samples + n_outliers,) of int
-        0, 1, 2, or ``ood_label``.
+    y : ndarray of shape (n_samples,) of int
+        0, 1 or 2.
 
     References
     ----------
@@ -298,15 +230,19 @@ def make_rings(
     Examples
     --------
     >>> from sklearn_ood.datasets import inside_rings, make_rings
-    >>> X, y = make_rings(90, n_outliers=10, random_state=0)
-    >>> bool((inside_rings(X) == (y != -1)).all())
+    >>> X, y = make_rings(90, random_state=0)
+    >>> bool(inside_rings(X).all())
     True
     """
     check_arguments(make_rings, locals())
-    rings = _rings(inner_radius, thickness)
-    known = rings, n_samples, partial(_uniform_annulus, rings.inner, rings.outer)
-    outside = partial(_uniform_box, box)
-    return _draw_toy(*known, n_outliers, outside, ood_label, random_state)
+    random_state = check_random_state(random_state)
+    y = np.arange(n_samples) * 3 // n_samples
+    radius = _uniform_radius(*RING_RADII, n_samples, random_state)
+    X, order = (
+        _around(RING_CENTERS[y], radius, random_state),
+        random_state.permutation(n_samples),
+    )
+    return X[order], y[order]
 
 
 def make_birds(

@@ -5,7 +5,6 @@ from ._fooling import (
     FoolingResult,
     fooling_rate,
     fooling_rate_on,
-    fooling_scorer,
 )
 from ._searches import FoolingGenerator
 
@@ -19,5 +18,4 @@ __all__ = [
     "churn_report",
     "fooling_rate",
     "fooling_rate_on",
-    "fooling_scorer",
 ]
