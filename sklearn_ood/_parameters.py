@@ -5,24 +5,14 @@ scikit-learn's own constraints, and the entries of the docstring that a subclass
 """
 
 import re
+import typing
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
 from datetime import date
 from inspect import cleandoc, get_annotations, signature
 from numbers import Integral, Number, Real
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    TypeVar,
-    Union,
-    dataclass_transform,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, dataclass_transform
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -37,6 +27,7 @@ from sklearn.utils._param_validation import (
 Positive = Annotated[float, Interval(Real, 0, None, closed="neither")]
 NonNegative = Annotated[float, Interval(Real, 0, None, closed="left")]
 Share = Annotated[float, Interval(Real, 0, 1, closed="neither")]
+PositiveShare = Annotated[float, Interval(Real, 0, 1, closed="right")]
 LARGEST = 2**31 - 1
 Count = Annotated[int, Interval(Integral, 1, LARGEST, closed="both")]
 Natural = Annotated[int, Interval(Integral, 0, LARGEST, closed="both")]
@@ -136,7 +127,7 @@ def called(name, function, *arguments):
 
 def check_arguments(function, arguments):
     """Raise for the first argument of a function that its annotation does not allow."""
-    hints = get_type_hints(function, include_extras=True)
+    hints = typing.get_type_hints(function, include_extras=True)
     constraints = {name: _constraints(hints.get(name, Any)) for name in arguments}
     check_parameters(arguments, constraints, function.__name__)
 
@@ -162,10 +153,10 @@ def declare(cls):
     own_init = "__init__" in vars(cls)
     dataclass(cls, eq=False, repr=False, kw_only=True)
     names = [each.name for each in fields(cls) if each.init]
-    hints = get_type_hints(cls, include_extras=True)
+    hints = typing.get_type_hints(cls, include_extras=True)
     cls._parameter_constraints = {name: _constraints(hints[name]) for name in names}
     if not own_init:
-        plain = get_type_hints(cls)
+        plain = typing.get_type_hints(cls)
         cls.__init__.__annotations__ = {name: plain[name] for name in names}
     return cls
 
@@ -182,19 +173,19 @@ def _constraints(hint):
     """scikit-learn's constraints in an annotation; none where anything is allowed."""
     if hint is Any:
         return []
-    if get_origin(hint) is Annotated:
-        return list(get_args(hint)[1:])
-    if get_origin(hint) is Literal:
-        return [Options(object, set(get_args(hint)))]
+    if typing.get_origin(hint) is Annotated:
+        return list(typing.get_args(hint)[1:])
+    if typing.get_origin(hint) is Literal:
+        return [Options(object, set(typing.get_args(hint)))]
     if hint is NoneType:
         return [None]
     if hint in (bool, int, float):
         whole = Interval(Integral, -LARGEST, LARGEST, closed="both")
         return {bool: ["boolean"], int: [whole, "boolean"], float: [Real]}[hint]
-    if get_origin(hint) in (Union, UnionType):
-        parts = [_constraints(part) for part in get_args(hint)]
+    if typing.get_origin(hint) in (Union, UnionType):
+        parts = [_constraints(part) for part in typing.get_args(hint)]
         return [each for part in parts for each in part] if all(parts) else []
-    return [get_origin(hint) or hint]
+    return [typing.get_origin(hint) or hint]
 
 
 def inherits(*parents: Callable) -> Callable[[F], F]:

@@ -208,14 +208,14 @@ def answers_of(estimator, X):
     return answers
 
 
-def answers_and_accepted(estimator, X, **groups):
+def answers_and_accepted(estimator, X, groups=None):
     """Named classes, and the mask of the rows that are answered: all, unless it may refuse.
 
     ``groups``, where there are any, are those of :class:`SelectiveClassifier`.
     """
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_accepted"):
-        return inner.answers_and_accepted(X, **groups)
+        return inner.answers_and_accepted(X, **({} if groups is None else {"groups": groups}))
     answers = answers_of(inner, X)
     accepts = getattr(inner, "accept", None)
     return answers, np.ones(len(answers), dtype=bool) if accepts is None else accepts(X)

@@ -19,14 +19,9 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_method_params, check_is_fitted, has_fit_parameter
 
+from sklearn_ood import _response
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood._response import (
-    fitted_foreign,
-    is_frozen,
-    log_softmax,
-    ood_label_in,
-    unwrap,
-)
+from sklearn_ood._response import is_frozen, ood_label_in, unwrap
 from sklearn_ood.data._blocks import block_by_block, in_blocks, n_rows, take_rows
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, is_label
 from sklearn_ood.data._rows import validate_rows
@@ -166,7 +161,7 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return validate_rows(self, X, keep_tensors=self._keeps_tensors)
 
     def _log_proba(self, rows):
-        return log_softmax(self._evidence(rows))
+        return _response.log_softmax(self._evidence(rows))
 
     def _scores(self, rows):
         return self._evidence_and_scores(rows)[1]
@@ -251,7 +246,7 @@ def fitted_on(estimator, rows, *, X, y, **params):
     if not rows.all():
         data = [take_rows(each, rows) for each in data]
         params = _check_method_params(X, params, np.flatnonzero(rows)) if params else {}
-    return fitted_foreign(clone(estimator), *data, **params)
+    return _response.fitted_foreign(clone(estimator), *data, **params)
 
 
 def random_part(n_rows, share, random_state, *, parameter):

@@ -5,11 +5,11 @@ from numbers import Integral
 from typing import Annotated, Literal
 
 import numpy as np
-from sklearn.cluster import DBSCAN, HDBSCAN
+from sklearn.cluster import HDBSCAN
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Positive, check_arguments
+from sklearn_ood._parameters import check_arguments
 
 MAX_COMPONENTS = 20
 CONFUSABLE_SHARE = 0.1
@@ -50,7 +50,6 @@ def find_regions(
     *,
     space: Literal["auto", "latent", "probability", "input"],
     min_samples: Annotated[int, Interval(Integral, 2, None, closed="left")],
-    eps: Positive | None,
 ):
     """Clusters of samples, the largest first."""
     check_arguments(find_regions, locals())
@@ -58,7 +57,7 @@ def find_regions(
         one_space = getattr(generator, "conditional", False) or generator.n_classes_ == 1
         space = "latent" if one_space else "probability"
     points = embed(samples, space)
-    labels = cluster_labels(points, min_samples, eps)
+    labels = cluster_labels(points, min_samples)
     kept = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     kept.sort(key=len, reverse=True)
     return [_region(samples, points, index) for index in kept]
@@ -76,10 +75,8 @@ def embed(samples, space):
     return PCA(min(MAX_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
 
 
-def cluster_labels(points, min_samples, eps=None):
-    """Cluster of each point, -1 for noise: by DBSCAN of a radius, else by HDBSCAN."""
-    if eps is not None:
-        return DBSCAN(eps=eps, min_samples=min_samples).fit_predict(points)
+def cluster_labels(points, min_samples):
+    """Cluster of each point, -1 for noise."""
     if len(points) < min_samples:
         return np.full(len(points), -1)
     return HDBSCAN(min_cluster_size=min_samples, copy=True).fit_predict(points)

@@ -230,7 +230,7 @@ def churn_report(
 
     def said(model):
         needs_groups = getattr(unwrap(model)[0], "guarantee_for", None) == "group"
-        return answers_and_accepted(model, X, **({"groups": groups} if needs_groups else {}))
+        return answers_and_accepted(model, X, groups if needs_groups else None)
 
     answers, accepted = map(np.asarray, zip(said(old), said(new), strict=True))
     answered = accepted.astype(bool)

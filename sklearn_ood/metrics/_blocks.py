@@ -8,13 +8,13 @@ dependence on how ties were sorted.
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, wraps
-from inspect import Parameter, signature
-from typing import Any, TypeAlias
+from inspect import signature
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklearn_ood._parameters import inherits
+from sklearn_ood._parameters import check_arguments, inherits
 from sklearn_ood._response import as_numpy
 from sklearn_ood.data._labels import check_no_label_missing, hidden_entries
 
@@ -27,7 +27,7 @@ Rows: TypeAlias = tuple[NDArray, int, NDArray, NDArray | None]
 
 
 def of_counts(
-    rows: Callable[..., Rows], *, joins_idle: bool = False, settings: Any = ()
+    rows: Callable[..., Rows], *, joins_idle: bool = False
 ) -> Callable[[Callable], Callable[..., float]]:
     """Make a metric of rows of a function of counts.
 
@@ -37,31 +37,27 @@ def of_counts(
         From the metric's arguments to those of :func:`count_blocks`.
     joins_idle : bool, default=False
         Whether neighbouring blocks without errors may be joined first.
-    settings : dict of str to float
-        Further parameters of the function, with their defaults.
 
     Returns
     -------
     decorator
-        Of functions from counts of shape (..., n_kinds, n_blocks) to values of shape (...).
+        Of functions from counts of shape (..., n_kinds, n_blocks), and parameters of their
+        own, to values of shape (...).
     """
-    of_rows, settings = signature(rows), dict(settings)
+    of_rows = signature(rows)
     *first, sample_weight = of_rows.parameters.values()
-    own = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation="float")
-        for name, default in settings.items()
-    ]
-    signed = of_rows.replace(
-        parameters=[*first, *own, sample_weight], return_annotation="float"
-    )
 
     def decorator(compute):
+        own = [*signature(compute).parameters.values()][1:]
+        settings = {each.name: each.default for each in own}
+        own = [each.replace(annotation="float") for each in own]
+
         def resampled(*arguments, **params):
             """Rows, and the function of their counts: what the bootstrap resamples."""
-            params = settings | params
             names = of_rows.parameters.keys() & params
             given = rows(*arguments, **{name: params.pop(name) for name in names})
-            return given, partial(compute, **params), joins_idle
+            check_arguments(compute, settings | params)
+            return given, partial(compute, **(settings | params)), joins_idle
 
         @wraps(compute)
         def metric(*arguments, **params):
@@ -71,6 +67,8 @@ def of_counts(
                 counts = np.add.reduceat(counts, idle_starts(counts), axis=-1)
             return float(compute_with(counts))
 
+        parameters = [*first, *own, sample_weight]
+        signed = of_rows.replace(parameters=parameters, return_annotation="float")
         vars(metric).update(resampled=resampled, __signature__=signed)
         return inherits(rows)(metric)
 
@@ -165,15 +163,6 @@ def as_weights(sample_weight, n_rows, name="sample_weight"):
             "numbers >= 0, not all of them 0."
         )
     return weights
-
-
-def as_share(name, value, *, zero=True):
-    """A number in [0, 1], or in (0, 1] where zero makes no sense."""
-    if not (0 <= value <= 1) or (value == 0 and not zero):
-        raise ValueError(
-            f"Got {name}={value!r}, but expected a number in {'[' if zero else '('}0, 1]."
-        )
-    return float(value)
 
 
 def check_both_kinds(known, weights, inside, outside):

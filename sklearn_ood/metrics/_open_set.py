@@ -7,27 +7,10 @@ from inspect import unwrap
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_ood._parameters import inherits
+from sklearn_ood._parameters import PositiveShare, check_arguments, inherits
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.metrics._blocks import (
-    ROUNDING,
-    Labels,
-    Numbers,
-    Rows,
-    Weights,
-    as_answers,
-    as_labels,
-    as_mask,
-    as_numbers,
-    as_share,
-    as_weights,
-    at_first,
-    check_both_kinds,
-    count_blocks,
-    differs,
-    mean_above,
-    of_counts,
-)
+from sklearn_ood.metrics import _blocks
+from sklearn_ood.metrics._blocks import Labels, Numbers, Rows, Weights, as_answers, of_counts
 from sklearn_ood.metrics._selective import right_or_wrong
 
 
@@ -49,10 +32,10 @@ def in_or_out(is_in: Labels, score: Numbers, *, sample_weight: Weights = None) -
         If there is no row of one of the two kinds, lengths differ, a score is NaN, or weights
         or another parameter are out of range.
     """
-    flags = as_mask("is_in", is_in)
-    numbers = as_numbers("score", score, flags.size)
-    weights = as_weights(sample_weight, flags.size)
-    check_both_kinds(flags, weights, "in distribution", "outside")
+    flags = _blocks.as_mask("is_in", is_in)
+    numbers = _blocks.as_numbers("score", score, flags.size)
+    weights = _blocks.as_weights(sample_weight, flags.size)
+    _blocks.check_both_kinds(flags, weights, "in distribution", "outside")
     return ~flags, 2, numbers, weights
 
 
@@ -62,8 +45,8 @@ def _rates(counts: NDArray) -> NDArray:
     return np.moveaxis(accepted / accepted[..., -1:], -2, 0)
 
 
-@of_counts(in_or_out, settings={"tpr": 0.95})
-def tnr_at_tpr(counts, *, tpr):
+@of_counts(in_or_out)
+def tnr_at_tpr(counts, *, tpr: PositiveShare = 0.95):
     """Share of the outliers refused by a threshold that accepts this share of the inliers.
 
     The threshold is the largest t for which ``score >= t`` accepts at least a share ``tpr``
@@ -87,9 +70,8 @@ def tnr_at_tpr(counts, *, tpr):
     >>> tnr_at_tpr([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
     0.5
     """
-    tpr = as_share("tpr", tpr, zero=False)
     inside, outside = _rates(counts)
-    return 1 - at_first(inside >= tpr - ROUNDING, outside)
+    return 1 - _blocks.at_first(inside >= tpr - _blocks.ROUNDING, outside)
 
 
 @of_counts(in_or_out)
@@ -111,7 +93,7 @@ def auroc(counts):
     0.75
     """
     inside, outside = np.moveaxis(counts, -2, 0)
-    return mean_above(inside, outside, inside.sum(axis=-1))
+    return _blocks.mean_above(inside, outside, inside.sum(axis=-1))
 
 
 @of_counts(in_or_out)
@@ -187,7 +169,7 @@ def _average_precision(counts):
 
 @inherits(tnr_at_tpr)
 def ood_report(
-    is_in: Labels, score: Numbers, *, tpr: float = 0.95, sample_weight: Weights = None
+    is_in: Labels, score: Numbers, *, tpr: PositiveShare = 0.95, sample_weight: Weights = None
 ) -> dict[str, float]:
     """The five numbers by which Lee et al. compare detectors of outliers.
 
@@ -213,7 +195,8 @@ def ood_report(
     aupr_in            0.83
     aupr_out           0.83
     """
-    _, counts = count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight))
+    check_arguments(ood_report, {"tpr": tpr})
+    _, counts = _blocks.count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight))
     report = {"tnr_at_tpr": unwrap(tnr_at_tpr)(counts, tpr=tpr)}
     for metric in (auroc, detection_accuracy, aupr_in, aupr_out):
         of_counts_alone = unwrap(metric)
@@ -244,9 +227,9 @@ def right_unknown_or_wrong(
         number is NaN, or weights are not valid.
     """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
-    known = codes_in(as_labels("classes", classes), labels) != OUTLIER
-    check_both_kinds(known, weights, "with a label of classes", "without")
-    return np.where(known, 2 * differs(labels, answers), 1), 3, numbers, weights
+    known = codes_in(_blocks.as_labels("classes", classes), labels) != OUTLIER
+    _blocks.check_both_kinds(known, weights, "with a label of classes", "without")
+    return np.where(known, 2 * _blocks.differs(labels, answers), 1), 3, numbers, weights
 
 
 @of_counts(right_unknown_or_wrong)
@@ -273,7 +256,7 @@ def oscr_score(counts):
     0.75
     """
     right, unknown, wrong = np.moveaxis(counts, -2, 0)
-    return mean_above(right, unknown, (right + wrong).sum(axis=-1))
+    return _blocks.mean_above(right, unknown, (right + wrong).sum(axis=-1))
 
 
 @inherits(right_unknown_or_wrong)
@@ -321,7 +304,7 @@ def open_set_f_measure(
         raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     weights = np.ones(labels.size) if weights is None else weights
-    known = as_labels("classes", classes)
+    known = _blocks.as_labels("classes", classes)
     truth, answer = codes_in(known, labels), codes_in(known, answers)
     answered = weights * (numbers >= threshold)
 

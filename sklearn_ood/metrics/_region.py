@@ -123,8 +123,8 @@ class AcceptedRegionDisplay:
         else:
             points = points.astype(np.result_type(points, np.float64), copy=True)
             points[:, pair] = grid
-        groups = {} if group is None else {"groups": np.full(len(points), group)}
-        answers, accepted = answers_and_accepted(estimator, points, **groups)
+        groups = None if group is None else np.full(len(points), group)
+        answers, accepted = answers_and_accepted(estimator, points, groups)
         classes, shape = classes_of(estimator), (n_points, n_points)
         return cls(
             first=first,

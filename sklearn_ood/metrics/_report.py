@@ -249,8 +249,7 @@ def selective_report(
     >>> report.counts[-1, 0].item(), report.names
     (75, ['0', '1', '2', 'all'])
     """
-    of_groups = {} if groups is None else {"groups": groups}
-    answers, accepted = answers_and_accepted(estimator, X, **of_groups)
+    answers, accepted = answers_and_accepted(estimator, X, groups)
     classes = classes_of(estimator)
     settings = {"classes": classes, "sample_weight": sample_weight}
     matrix = reject_confusion_matrix(y, answers, accepted, **settings)

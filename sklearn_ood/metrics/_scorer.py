@@ -10,15 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._metadata_requests import UNUSED, _MetadataRequester
 
-from sklearn_ood._response import (
-    answers_and_accepted,
-    answers_and_confidence,
-    answers_of,
-    classes_of,
-    evidence_of,
-    known_of,
-    unwrap,
-)
+from sklearn_ood import _response
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics import _open_set, _selective
 from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
@@ -103,54 +95,55 @@ class _SelectiveScorer(_MetadataRequester):
 
     def score(self, estimator, X, y, sample_weight=None, groups=None):
         function, sign, needs = _METRICS[self.metric]
-        of_groups = {} if groups is None else {"groups": groups}
-        if of_groups and needs is not _decisions:
+        if groups is not None and needs is not _decisions:
             raise TypeError(
                 f"Got groups, but {self.metric} asks for no decision that depends on them."
             )
-        arguments = needs(self.metric, estimator, X, y, **of_groups) | dict(self.settings)
+        arguments = needs(self.metric, estimator, X, y, groups) | dict(self.settings)
         value = function(**arguments, sample_weight=sample_weight)
         return value if sign > 0 else -value  # a report is no number
 
     __call__ = score
 
 
-def _answers(metric, estimator, X, y):
-    answers, confidence = answers_and_confidence(estimator, X)
+def _answers(metric, estimator, X, y, groups):
+    answers, confidence = _response.answers_and_confidence(estimator, X)
     return {"y_true": y, "y_pred": answers, "confidence": confidence}
 
 
-def _scores(metric, estimator, X, y):
-    is_in = codes_in(classes_of(estimator), as_labels("y", y)) != OUTLIER
-    return {"is_in": is_in, "score": known_of(estimator, X)}
+def _scores(metric, estimator, X, y, groups):
+    is_in = codes_in(_response.classes_of(estimator), as_labels("y", y)) != OUTLIER
+    return {"is_in": is_in, "score": _response.known_of(estimator, X)}
 
 
-def _answers_and_classes(metric, estimator, X, y):
-    arguments = _answers(metric, estimator, X, y) | {"classes": classes_of(estimator)}
+def _answers_and_classes(metric, estimator, X, y, groups):
+    arguments = _answers(metric, estimator, X, y, groups) | {
+        "classes": _response.classes_of(estimator)
+    }
     _open_set.right_unknown_or_wrong(**arguments)  # raises unless there are both
     return arguments
 
 
-def _proba(metric, estimator, X, y):
+def _proba(metric, estimator, X, y, groups):
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
             f"Got estimator={estimator!r} without predict_proba, but a calibration error "
             "judges probabilities."
         )
-    inner, X = unwrap(estimator, X)
-    answers, proba = answers_of(inner, X), evidence_of(inner, X)
+    inner, X = _response.unwrap(estimator, X)
+    answers, proba = _response.answers_of(inner, X), _response.evidence_of(inner, X)
     codes = codes_in(inner.classes_, answers)
     return {"y_true": y, "y_pred": answers, "confidence": proba[np.arange(len(codes)), codes]}
 
 
-def _decisions(metric, estimator, X, y, **groups):
-    inner, X = unwrap(estimator, X)
+def _decisions(metric, estimator, X, y, groups):
+    inner, X = _response.unwrap(estimator, X)
     if not hasattr(inner, "accept"):
         raise TypeError(
             f"Got estimator={estimator!r} without accept, but {metric} judges its decisions; "
             "wrap it in SelectiveClassifier, or score its ranking with 'aurc'."
         )
-    answers, accepted = answers_and_accepted(inner, X, **groups)
+    answers, accepted = _response.answers_and_accepted(inner, X, groups)
     accepted = np.asarray(accepted, dtype=bool)
     return {"accepted": accepted, "wrong": differs(as_labels("y", y, accepted.size), answers)}
 

@@ -7,25 +7,17 @@ which needs no special case here: its label equals no prediction.
 
 from __future__ import annotations
 
+from numbers import Real
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
+from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Count, check_arguments, inherits
-from sklearn_ood.metrics._blocks import (
-    ROUNDING,
-    Labels,
-    Numbers,
-    Rows,
-    Weights,
-    as_answers,
-    as_share,
-    at_first,
-    count_blocks,
-    differs,
-    mean_above,
-    of_counts,
-)
+from sklearn_ood._parameters import Count, PositiveShare, check_arguments, inherits
+from sklearn_ood.metrics import _blocks
+from sklearn_ood.metrics._blocks import Labels, Numbers, Rows, Weights, as_answers, of_counts
 
 
 def right_or_wrong(
@@ -52,7 +44,7 @@ def right_or_wrong(
         parameter are out of range.
     """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
-    return differs(labels, answers), 2, numbers, weights
+    return _blocks.differs(labels, answers), 2, numbers, weights
 
 
 @inherits(right_or_wrong)
@@ -93,7 +85,7 @@ def risk_coverage_curve(
     array([0.9, 0.8, 0.1])
     """
     rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
-    values, counts = count_blocks(*rows)
+    values, counts = _blocks.count_blocks(*rows)
     accepted, errors = _accepted(counts)
     return accepted / accepted[-1], errors / accepted, values
 
@@ -195,11 +187,11 @@ def augrc_score(counts):
     0.03125
     """
     total, errors = counts.sum(axis=-2), counts[..., 1, :]
-    return mean_above(errors, total, total.sum(axis=-1))
+    return _blocks.mean_above(errors, total, total.sum(axis=-1))
 
 
-@of_counts(right_or_wrong, settings={"coverage": 0.9})
-def risk_at_coverage(counts, *, coverage):
+@of_counts(right_or_wrong)
+def risk_at_coverage(counts, *, coverage: PositiveShare = 0.9):
     """Selective risk when at least this share of the rows is answered.
 
     It is the risk at the smallest coverage that a threshold can reach and that is not below
@@ -221,14 +213,15 @@ def risk_at_coverage(counts, *, coverage):
     >>> risk_at_coverage([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], coverage=0.75)
     0.0
     """
-    coverage = as_share("coverage", coverage, zero=False)
     accepted, errors = _accepted(counts)
-    enough = (accepted >= (coverage - ROUNDING) * accepted[..., -1:]) & (accepted > 0)
-    return at_first(enough, errors / accepted)
+    enough = (accepted >= (coverage - _blocks.ROUNDING) * accepted[..., -1:]) & (accepted > 0)
+    return _blocks.at_first(enough, errors / accepted)
 
 
-@of_counts(right_or_wrong, joins_idle=True, settings={"risk": 0.01})
-def coverage_at_risk(counts, *, risk):
+@of_counts(right_or_wrong, joins_idle=True)
+def coverage_at_risk(
+    counts, *, risk: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.01
+):
     """Largest share of the rows that can be answered with at most this selective risk.
 
     This judges a confidence on rows whose labels are known; it promises nothing about new
@@ -250,9 +243,8 @@ def coverage_at_risk(counts, *, risk):
     >>> coverage_at_risk([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7], risk=0.0)
     0.75
     """
-    risk = as_share("risk", risk)
     accepted, errors = _accepted(counts)
-    within = errors <= (risk + ROUNDING) * accepted
+    within = errors <= (risk + _blocks.ROUNDING) * accepted
     return (accepted * within).max(axis=-1) / accepted[..., -1]
 
 
@@ -306,7 +298,7 @@ def expected_calibration_error(
         )
     weights = np.ones(labels.size) if weights is None else weights
     in_bin = np.clip(np.ceil(proba * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
-    excess = np.bincount(in_bin, weights * (proba - ~differs(labels, answers)))
+    excess = np.bincount(in_bin, weights * (proba - ~_blocks.differs(labels, answers)))
     return float(np.abs(excess).sum() / weights.sum())
 
 

@@ -11,15 +11,8 @@ from sklearn.utils import check_random_state, gen_batches, indexable
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sklearn_ood import _response
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted, forget
-from sklearn_ood._response import (
-    answers_and_accepted,
-    check_classifier,
-    is_frozen,
-    known_of,
-    ood_label_in,
-    unwrap,
-)
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, take_rows
 from sklearn_ood.data._rows import as_native
@@ -182,9 +175,9 @@ class DriftMonitor(_Monitor):
         X, y, kept = self._checked(X, y)
         random_state = check_random_state(self.random_state)
         outlier = self._known_outliers(X, y)
-        if not is_frozen(self.estimator):
+        if not _response.is_frozen(self.estimator):
             kept = random_part(len(kept), self.reference, random_state, parameter="reference")
-        knows = ood_label_in(self.estimator) is not None
+        knows = _response.ood_label_in(self.estimator) is not None
         training = ~kept & (knows | ~outlier)
         self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
         self.reference_scores_ = np.sort(self._scores(take_rows(X, kept & ~outlier)))
@@ -219,7 +212,7 @@ class DriftMonitor(_Monitor):
         return self
 
     def _scores(self, X):
-        return in_blocks(partial(known_of, self.estimator_), X)
+        return in_blocks(partial(_response.known_of, self.estimator_), X)
 
     def _restart(self):
         super()._restart()
@@ -300,10 +293,10 @@ class RiskMonitor(_Monitor):
         ValueError
             If no risk is given, and the estimator promises none.
         """
-        check_classifier(self.estimator)
+        _response.check_classifier(self.estimator)
         X, y, rows = self._checked(X, y)
         self.estimator_ = fitted_on(self.estimator, rows, X=X, y=y)
-        promises = getattr(unwrap(self.estimator_)[0], "guarantee_", {}).values()
+        promises = getattr(_response.unwrap(self.estimator_)[0], "guarantee_", {}).values()
         risks = [each.limit for each in promises if each.quantity == "risk"]
         if self.risk is None and not risks:
             raise ValueError(
@@ -337,8 +330,7 @@ class RiskMonitor(_Monitor):
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
         X, y = indexable(X, as_native(y))
-        of_groups = {} if groups is None else {"groups": groups}
-        answers, accepted = answers_and_accepted(self.estimator_, X, **of_groups)
+        answers, accepted = _response.answers_and_accepted(self.estimator_, X, groups)
         errors = differs(as_labels("y", y, len(answers)), answers)[accepted]
         self.n_answered_ += len(errors)
         self.n_errors_ += int(errors.sum())

@@ -12,15 +12,10 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _estimator_has, check_is_fitted
 
+from sklearn_ood import _response
 from sklearn_ood._optional import optional
-from sklearn_ood._parameters import Parameterized, Share, check_arguments, fitted
-from sklearn_ood._response import (
-    answers_and_confidence,
-    answers_by_largest,
-    answers_of,
-    confidence_of,
-    unwrap,
-)
+from sklearn_ood._parameters import Parameterized, PositiveShare, Share, check_arguments, fitted
+from sklearn_ood._response import answers_of, confidence_of
 from sklearn_ood.data._blocks import block_by_block, in_blocks
 from sklearn_ood.data._labels import codes_in, labels_or
 
@@ -134,7 +129,7 @@ class Deciding(Parameterized):
         None where nothing can be refused.
     """
 
-    coverage: Annotated[float, Interval(Real, 0, 1, closed="right")] | None = None
+    coverage: PositiveShare | None = None
     risk: Any = None
     ood_acceptance: Share | None = None
     delta: Share = 0.05
@@ -301,10 +296,10 @@ class Deciding(Parameterized):
         check_arguments(self.decide, {"alpha": alpha})
         self._check_promise()
         pd = optional("pandas", "A frame", "table")
-        judge = unwrap(self.detector_)[0]
+        judge = _response.unwrap(self.detector_)[0]
         is_combined = hasattr(judge, "answers_and_p_values")
         if is_combined:
-            judged = judge.answers_and_p_values(unwrap(self.detector_, X)[1])
+            judged = judge.answers_and_p_values(_response.unwrap(self.detector_, X)[1])
             answers, confidence, p_values, scores = judged
             answers = answers if self.detector is None else self.answers(X)
         else:
@@ -328,14 +323,14 @@ class Deciding(Parameterized):
 
     def _look(self, X):
         """Answers and confidence, and where the answers are the likeliest classes."""
-        agrees = self.detector is None and answers_by_largest(self.estimator_, X)
+        agrees = self.detector is None and _response.answers_by_largest(self.estimator_, X)
         answers, confidence = self._ask(X, by_largest=np.all(agrees))
         return answers, confidence, np.broadcast_to(agrees, len(answers))
 
     def _ask(self, X, *, by_largest=False):
         if self.detector is None:
             by_largest = by_largest or self.answers_by_largest_
-            return answers_and_confidence(self.estimator_, X, by_largest=by_largest)
+            return _response.answers_and_confidence(self.estimator_, X, by_largest=by_largest)
         return answers_of(self.estimator_, X), confidence_of(self.detector_, X)
 
     def _html_repr(self):

@@ -13,23 +13,10 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._parameters import (
-    Estimator,
-    Parameterized,
-    RandomState,
-    fitted,
-    forget,
-    inherits,
-)
+from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, forget
 from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import (
-    block_by_block,
-    in_blocks,
-    indexable_rows,
-    n_rows,
-    take_rows,
-)
+from sklearn_ood.data import _blocks
 from sklearn_ood.data._rows import as_native
 from sklearn_ood.selective._thresholds import checked_weights, coverage_threshold
 
@@ -128,17 +115,16 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         knows = ood_label_in(self.estimator) is not None
         needs_labels = knows or get_tags(self).target_tags.required
         if_there = None if is_frozen(self.estimator) else False  # what it was not taught
-        X, y = indexable_rows(X, as_native(y), needs_labels=needs_labels or if_there)
+        X, y = _blocks.indexable_rows(X, as_native(y), needs_labels=needs_labels or if_there)
         self._check_target(y)
         own, [metadata] = self._route(**params)
-        weight = checked_weights(own.get("sample_weight"), n_rows(X))
-        outlier, held_out = self._known_outliers(X, y), self._hold_out(n_rows(X))
+        weight = checked_weights(own.get("sample_weight"), _blocks.n_rows(X))
+        outlier, held_out = self._known_outliers(X, y), self._hold_out(_blocks.n_rows(X))
         training = ~held_out & (knows | ~outlier)
         self.estimator_ = fitted_on(self.estimator, training, X=X, y=y, **metadata)
         self.offset_ = self._place_offset(X, held_out, outlier, weight)
         return self
 
-    @inherits(fit)
     def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> NDArray:
         """Fit, and say of the training rows themselves which are outliers.
 
@@ -149,7 +135,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         """
         return self.fit(X, y, **params).predict(X)
 
-    @block_by_block
+    @_blocks.block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
         """+1 for inliers, -1 for outliers.
 
@@ -159,7 +145,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
-    @block_by_block
+    @_blocks.block_by_block
     def decision_function(self, X: ArrayLike) -> NDArray:
         """``score_samples(X) - offset_``: negative for outliers.
 
@@ -169,7 +155,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         """
         return self.score_samples(X) - self.offset_
 
-    @block_by_block
+    @_blocks.block_by_block
     def score_samples(self, X: ArrayLike) -> NDArray:
         """The estimator's score: higher is more in-distribution.
 
@@ -208,8 +194,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         if hasattr(inner, "p_values"):
             return float(np.log(self._level(inner, share, weight)))
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
-        rows = X if placing.all() else take_rows(X, placing)
-        scores = in_blocks(partial(known_of, self.estimator_), rows)
+        rows = X if placing.all() else _blocks.take_rows(X, placing)
+        scores = _blocks.in_blocks(partial(known_of, self.estimator_), rows)
         if self.contamination != "auto" and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
         weight = None if weight is None else weight[placing]
