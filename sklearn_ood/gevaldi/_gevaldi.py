@@ -164,11 +164,10 @@ class GeValDi(Composition, _climbing.Climbing):
         Parameters
         ----------
         samples : DifferentSamples
-        space : {"auto", "latent", "probability", "input"}, default="auto"
-            Where samples are near each other: in their latents, in the members'
-            probabilities (square roots: Hellinger's distances), or as inputs on their first
-            20 principal components. "auto" is "latent" where all classes share one latent
-            space, as in a conditional network, else "probability".
+        space : {"auto", "latent", "probability"}, default="auto"
+            Where samples are near each other: in their latents, or in the members'
+            probabilities (square roots: Hellinger's distances). "auto" is "latent" where all
+            classes share one latent space, as in a conditional network, else "probability".
         min_samples : int >= 2, default=10
             The smallest region.
 

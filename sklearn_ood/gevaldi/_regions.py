@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from sklearn.cluster import HDBSCAN
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import check_arguments
 
-MAX_COMPONENTS = 20
 CONFUSABLE_SHARE = 0.1
 
 
@@ -48,7 +46,7 @@ def find_regions(
     samples,
     generator,
     *,
-    space: Literal["auto", "latent", "probability", "input"],
+    space: Literal["auto", "latent", "probability"],
     min_samples: Annotated[int, Interval(Integral, 2, None, closed="left")],
 ):
     """Clusters of samples, the largest first."""
@@ -56,23 +54,13 @@ def find_regions(
     if space == "auto":
         one_space = getattr(generator, "conditional", False) or generator.n_classes_ == 1
         space = "latent" if one_space else "probability"
-    points = embed(samples, space)
+    points = samples.end.latents
+    if space == "probability":
+        points = np.sqrt(np.concatenate(list(samples.end.proba), axis=1))
     labels = cluster_labels(points, min_samples)
     kept = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     kept.sort(key=len, reverse=True)
     return [_region(samples, points, index) for index in kept]
-
-
-def embed(samples, space):
-    """Points in which to cluster samples, (n_samples, n_dims)."""
-    if space == "latent":
-        return samples.end.latents
-    if space == "probability":
-        return np.sqrt(np.concatenate(list(samples.end.proba), axis=1))
-    from sklearn.decomposition import PCA  # slow to import
-
-    rows = StandardScaler().fit_transform(samples.end.samples)
-    return PCA(min(MAX_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
 
 
 def cluster_labels(points, min_samples):

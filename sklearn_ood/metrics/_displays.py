@@ -17,7 +17,7 @@ from sklearn_ood.metrics._blocks import as_answers, as_labels, differs
 from sklearn_ood.metrics._open_set import right_unknown_or_wrong
 from sklearn_ood.metrics._selective import aurc_score, right_or_wrong, risk_coverage_curve
 
-_MARKED_AT_MOST = 200
+MARKED_AT_MOST = 200  # points that a threshold can reach
 
 
 class _OfAnswers:
@@ -79,8 +79,6 @@ class RiskCoverageDisplay(_OfAnswers):
     ax_, figure_ : matplotlib Axes and Figure
     line_ : matplotlib Line2D
         The curve.
-    points_ : matplotlib Line2D
-        The achievable points; None where there are more than 200 and they would hide it.
     optimal_line_ : matplotlib Line2D
         The dashed curve of a perfect ranking; None when not drawn.
 
@@ -127,17 +125,17 @@ class RiskCoverageDisplay(_OfAnswers):
         area = None if self.aurc is None else f"AURC = {self.aurc:.3g}"
         name = self.name if name is None else name
         label = f"{name} ({area})" if name and area else name or area
-        (self.line_,) = self.ax_.plot(self.coverage, self.risk, **{"label": label, **kwargs})
-        color, self.points_, self.optimal_line_ = self.line_.get_color(), None, None
-        if len(self.coverage) <= _MARKED_AT_MOST:
-            marks = {"marker": "o", "markersize": 4, "linestyle": "", "clip_on": False}
-            (self.points_,) = self.ax_.plot(self.coverage, self.risk, color=color, **marks)
+        style = {"label": label, "marker": "." if len(self.risk) <= MARKED_AT_MOST else ""}
+        (self.line_,) = self.ax_.plot(self.coverage, self.risk, **(style | kwargs))
+        self.optimal_line_ = None
         if optimal:
             wrong = self.risk[-1]
             best = np.linspace(1 - wrong, 1, 200) if wrong < 1 else np.ones(1)
             curve = np.r_[0, best], np.r_[0, (best - 1 + wrong) / best]
             style = {"label": f"perfect ranking (risk {wrong:.3g} at coverage 1)", "alpha": 0.6}
-            (self.optimal_line_,) = self.ax_.plot(*curve, "--", color=color, **style)
+            (self.optimal_line_,) = self.ax_.plot(
+                *curve, "--", color=self.line_.get_color(), **style
+            )
         self.ax_.set(xlabel="Coverage", ylabel="Selective risk", xlim=(0, 1))
         self.ax_.set_ylim(bottom=0)
         if self.ax_.get_legend_handles_labels()[1]:

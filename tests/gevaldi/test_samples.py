@@ -332,7 +332,7 @@ class TestPairs:
 
 
 class TestRegions:
-    @pytest.mark.parametrize("space", ["latent", "probability", "input", "auto"])
+    @pytest.mark.parametrize("space", ["latent", "probability", "auto"])
     def test_regions_are_disjoint_parts(self, nets, found, space):
         regions = nets.failure_regions(found, space=space, min_samples=5)
         index = np.concatenate([region.index for region in regions] or [[]])

@@ -200,7 +200,7 @@ def test_holm_by_hand():
 def test_many_rows_and_categories_are_told_in_blocks(monkeypatch):
     X = frame(3000).assign(city=lambda X: (X["age"] * 7).astype(int).astype(str))
     whole = churn_report(NEVER, Says(lambda X: X["age"] > 80), X, random_state=0)
-    monkeypatch.setattr("sklearn_ood.inspection._rules.MAX_NUMBERS", 500)
+    monkeypatch.setattr("sklearn_ood.inspection._churn.MAX_NUMBERS", 500)
     assert churn_report(NEVER, Says(lambda X: X["age"] > 80), X, random_state=0).regions == (
         whole.regions
     )

@@ -37,7 +37,7 @@ def test_curve_shows_the_numbers():
     coverage, risk, _ = risk_coverage_curve(*ROWS)
     assert np.array_equal(display.line_.get_xdata(), coverage)
     assert np.array_equal(display.line_.get_ydata(), risk)
-    assert np.array_equal(display.points_.get_xdata(), coverage)
+    assert display.line_.get_marker() == "."
     assert display.line_.get_color() == "green"
     assert display.line_.get_label() == f"mine (AURC = {aurc_score(*ROWS):.3g})"
     assert display.figure_ is display.ax_.figure
@@ -69,7 +69,7 @@ def test_many_points_are_not_marked():
     display = RiskCoverageDisplay.from_predictions(
         np.zeros(300), rng.integers(0, 2, 300), rng.random(300)
     )
-    assert display.points_ is None
+    assert display.line_.get_marker() == ""
 
 
 @pytest.mark.parametrize("answer", [0, 1])
