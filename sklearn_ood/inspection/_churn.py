@@ -142,7 +142,7 @@ class ChurnReport:
             counts = [[f"{n:,}" for n in line[: len(names)]] for line in self.flips.tolist()]
             of_both = [[f"{model} {name}" for name in names] for model in ("old", "new")]
             yield type(frame)(counts[: len(names)], *of_both)
-        shown = type(frame)(index=frame["rule"].rename("rows where"))
+        shown = type(frame)(index=frame["rule"].tolist())
         shown["share of rows"] = frame["share"].map("{:.1%}".format).tolist()
         shown["answers differ"] = [f"{each.churn:.1%}" for each in self.regions]
         shown["95 % interval"] = [f"{each.low:.1%} to {each.high:.1%}" for each in self.regions]
@@ -150,7 +150,7 @@ class ChurnReport:
             shown["only old right"] = frame["only_old"].tolist()
             shown["only new right"] = frame["only_new"].tolist()
             shown["p"] = frame["p_value"].map("{:.2g}".format).tolist()
-        yield shown
+        yield shown.rename_axis(columns="rows where")
 
     def _sentences(self) -> Iterator[str]:
         low, high = self.churn_interval
