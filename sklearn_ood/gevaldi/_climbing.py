@@ -36,7 +36,7 @@ def js_divergence(log_proba):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ood.gevaldi._divergence import js_divergence
+    >>> from sklearn_ood.gevaldi._climbing import js_divergence
     >>> certain = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]).log()
     >>> js_divergence(certain).round(decimals=4)
     tensor([0.6931])
@@ -55,7 +55,7 @@ def kl_divergence(log_proba):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_ood.gevaldi._divergence import kl_divergence
+    >>> from sklearn_ood.gevaldi._climbing import kl_divergence
     >>> kl_divergence(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]).log()).round(decimals=4)
     tensor([0.1438])
     """

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ood._parameters import Count, Positive, RandomState, Share, check_arguments
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
-from sklearn_ood.inspection._searches import EvolutionSearch, FoolingGenerator, GradientSearch
+from sklearn_ood.inspection._searches import EvolutionSearch, GradientSearch
 from sklearn_ood.search._constraints import ColumnConstraints
 
 
@@ -146,8 +146,7 @@ def fooling_rate(
     start = {"bounds": bounds, "keep": keep, "random_state": check_random_state(random_state)}
     search: GradientSearch | EvolutionSearch
     if method == "gradient":
-        generator = FoolingGenerator(*size, lr=lr, **start)
-        search = GradientSearch(estimator, classes, scaled, generator, threshold)
+        search = GradientSearch(estimator, classes, scaled, threshold, lr=lr, **start)
     else:
         search = EvolutionSearch(estimator, classes, scaled, n_offspring, **start)
     rows, fooled, updates = _run(search, size, threshold, max_updates)

@@ -89,12 +89,12 @@ def confidence_where(hit, estimator, rows):
     return confidence
 
 
-class GradientSearch:
+class GradientSearch(FoolingGenerator):
     """Trains a generator for each trial through the network of the estimator."""
 
-    def __init__(self, estimator, classes, scaled, generator, threshold):
+    def __init__(self, estimator, classes, scaled, threshold, **start):
+        super().__init__(len(classes), int(estimator.n_features_in_), **start)
         self.estimator, self.classes, self.scaled = estimator, classes, scaled
-        self.generator, self.rows = generator, generator.rows
         # Rows that are moved first (ODIN) may be scored higher than the network itself says.
         moved = getattr(estimator, "epsilon", 0) > 0
         self.lowest = -np.inf if moved else threshold - SCORE_TOLERANCE
@@ -106,10 +106,10 @@ class GradientSearch:
         return confidence_where(hit, self.estimator, rows)
 
     def update(self):
-        self.generator.update(self.gradient)
+        super().update(self.gradient)
 
     def keep(self, mask):
-        self.generator.keep(mask)
+        super().keep(mask)
         self.classes, self.gradient = self.classes[mask], self.gradient[mask]
 
     def _backward(self, rows):
