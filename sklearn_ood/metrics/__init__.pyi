@@ -1,4 +1,4 @@
-from ._bootstrap import bootstrap_interval
+from ._blocks import bootstrap_interval
 from ._displays import ConfidenceHistogramDisplay, RiskCoverageDisplay
 from ._open_set import (
     aupr_in,

@@ -18,7 +18,7 @@ from sklearn_ood.metrics import (
     risk_at_coverage,
     tnr_at_tpr,
 )
-from sklearn_ood.metrics._bootstrap import _cells
+from sklearn_ood.metrics._blocks import _cells
 
 SELECTIVE = [
     (aurc_score, {}),
