@@ -1,5 +1,5 @@
 from ._gevaldi import GeValDi
-from ._plots import (
+from ._regions import (
     plot_ascent,
     plot_map,
     plot_regions,

@@ -108,14 +108,18 @@ class GeValDi(Composition, _climbing.Climbing):
         self
         """
         self._validate_params()
-        named = default_members() if self.estimators is None else self.estimators
+        named = self.estimators
+        if named is None:
+            deep = SoftmaxClassifier(hidden_layer_sizes=(64, 64))
+            named = [("wide", SoftmaxClassifier()), ("deep", deep)]
         names = names_of(named)
         self._validate_names(names)
         rows, codes, classes = self._training_rows(named, X, y)
         labels = None if X is None else classes[codes]
         self._constraints()  # raises
         parts = [as_estimator(*pair, classes, self.input_shape_) for pair in named]
-        default = default_generator(self.n_features_in_)
+        is_small = self.n_features_in_ <= TABLE_MAX_FEATURES
+        default = InterpolationGenerator() if is_small else VAE()
         parts.append(default if self.generator is None else self.generator)
         rng = check_random_state(self.random_state)
         completion = {"input_shape": self.input_shape_, "random_state": rng}
@@ -236,17 +240,6 @@ class GeValDi(Composition, _climbing.Climbing):
         self.n_features_in_ = self.generator.n_features_in_
         self.input_shape_ = tuple(self.input_shape or (self.n_features_in_,))
         return None, None, self.generator.classes_
-
-
-def default_members():
-    """A wide and a deep network."""
-    deep = SoftmaxClassifier(hidden_layer_sizes=(64, 64))
-    return [("wide", SoftmaxClassifier()), ("deep", deep)]
-
-
-def default_generator(n_features):
-    """What keeps to the rows of a table for few features, a network for many."""
-    return InterpolationGenerator() if n_features <= TABLE_MAX_FEATURES else VAE()
 
 
 def names_of(estimators):

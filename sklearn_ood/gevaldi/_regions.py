@@ -1,4 +1,4 @@
-"""Clusters of samples on which classifiers differ: the kinds of input they cannot settle."""
+"""Samples on which classifiers differ: clusters that none can settle, and pictures."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -9,6 +9,7 @@ from sklearn.cluster import HDBSCAN
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import check_arguments
+from sklearn_ood._plotting import draw_row, new_figure
 
 CONFUSABLE_SHARE = 0.1
 
@@ -84,3 +85,133 @@ def _region(samples, points, index):
         index=index,
         representatives=index[nearest],
     )
+
+
+def plot_samples(found, *, max_samples=8):
+    """Draw the most divergent samples before and after the ascent (figure 1).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    max_samples : int, default=8
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
+    figure = new_figure(4.2, 1.5 * len(index))
+    axes = figure.subplots(len(index), 2, squeeze=False)
+    for column, moment in zip(axes.T, (found.start, found.end), strict=True):
+        answers, best = moment.predictions, moment.proba.max(axis=2)
+        for axis, i in zip(column, index, strict=True):
+            draw_row(axis, moment.samples[i], found.input_shape)
+            named = zip(found.names, answers[:, i], best[:, i], strict=True)
+            title = "\n".join(f"{name}: {answer} ({p:.2f})" for name, answer, p in named)
+            axis.set_title(title, fontsize=6)
+    if found.y is not None:
+        for axis, label in zip(axes[:, 0], found.y[index], strict=True):
+            axis.set_ylabel(str(label), fontweight="bold", rotation=0, labelpad=10)
+    return figure
+
+
+def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
+    """Draw divergence, drift and set distance along the ascent (figures 2 and 3).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    hierarchy, n
+        As for ``DifferentSamples.set_distance_path``. Set distances are left out where there
+        is neither a hierarchy nor class means to learn one from.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Means, and the middle half of divergence and drift.
+    """
+    ranked = hierarchy is not None or found.class_means is not None
+    figure = new_figure(10 if ranked else 7, 3)
+    axes = figure.subplots(1, 2 + ranked)
+    curves = ((found.divergence_path, "Divergence (nats)"), (found.drift_path, "Drift"))
+    for axis, (path, label) in zip(axes[:2], curves, strict=True):
+        steps = np.arange(len(path))
+        low, high = np.quantile(path, [0.25, 0.75], axis=1)
+        axis.fill_between(steps, low, high, alpha=0.3, linewidth=0)
+        axis.plot(steps, path.mean(axis=1))
+        axis.set(xlabel="Step", ylabel=label)
+    if ranked:
+        distances = found.set_distance_path(hierarchy, n=n).mean(axis=1)
+        for curve, size in zip(distances.T, np.atleast_1d(n), strict=True):
+            axes[2].plot(found.steps, curve, marker="o", markersize=3, label=f"n = {size}")
+        axes[2].set(xlabel="Step", ylabel="Prediction set distance")
+        axes[2].legend()
+    return figure
+
+
+def plot_map(found, regions, X=None, y=None):
+    """Draw where the regions lie, on two principal components (figure 5).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    regions : list of FailureRegion
+    X : array-like of shape (n_rows, n_features), default=None
+        Real rows, drawn beside; the components are theirs.
+    y : array-like of shape (n_rows,), default=None
+        Their labels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from sklearn.decomposition import PCA  # slow to import
+
+    rows = found.end.samples if X is None else np.asarray(X).reshape(len(X), -1)
+    components = PCA(2, random_state=0).fit(rows)
+    figure = new_figure(5.5 if X is None else 10, 4.5)
+    axes = figure.subplots(1, 1 if X is None else 2, sharex=True, sharey=True, squeeze=False)[0]
+    if X is not None:
+        labels = np.zeros(len(rows)) if y is None else np.asarray(y)
+        groups = [(str(label), labels == label) for label in np.unique(labels)]
+        _scatter(axes[0], components.transform(rows), groups, "real rows")
+    points = components.transform(found.end.samples)
+    axes[-1].scatter(*points.T, s=4, color="0.8", label="in no region")
+    groups = [(f"{region.name} ({region.size})", region.index) for region in regions]
+    _scatter(axes[-1], points, groups, "maximally different samples")
+    return figure
+
+
+def plot_regions(found, regions, *, max_regions=6):
+    """Draw representative samples of each region (figure 6).
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    regions : list of FailureRegion
+    max_regions : int, default=6
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    regions = regions[:max_regions]
+    width = max((len(region.representatives) for region in regions), default=1)
+    figure = new_figure(0.9 * width + 1, 1.1 * max(1, len(regions)))
+    axes = figure.subplots(max(1, len(regions)), width, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, region in zip(axes, regions, strict=False):
+        line[0].set_title(f"{region.name} ({region.size})", fontsize=7, loc="left")
+        for axis, i in zip(line, region.representatives, strict=False):
+            axis.set_axis_on()
+            draw_row(axis, found.end.samples[i], found.input_shape)
+    return figure
+
+
+def _scatter(axis, points, groups, title):
+    """Points of named groups in colours, with a legend."""
+    for number, (name, index) in enumerate(groups):
+        axis.scatter(*points[index].T, s=5, color=f"C{number % 10}", label=name)
+    axis.legend(fontsize=6, markerscale=2)
+    axis.set(title=title, xlabel="First component", ylabel="Second component")
