@@ -246,8 +246,8 @@ def selective_report(
     >>> X, y = load_iris(return_X_y=True)
     >>> model = SelectiveClassifier(LogisticRegression(max_iter=500), coverage=0.8)
     >>> report = selective_report(model.fit(X[::2], y[::2]), X[1::2], y[1::2])
-    >>> report.counts[-1, 0].item(), report.names
-    (75, ['0', '1', '2', 'all'])
+    >>> report.to_frame()["rows"].to_dict()
+    {'0': 25, '1': 25, '2': 25, 'all': 75}
     """
     answers, accepted = answers_and_accepted(estimator, X, groups)
     classes = classes_of(estimator)
