@@ -101,15 +101,10 @@ def threshold_from_scores(
         lost = differs(truth, as_labels("y_pred", y_pred, n_rows))
     elif loss is not None:
         lost = as_losses("loss", loss, (n_rows,), "one for each row")
-    rows = CalibrationRows(
-        confidence=scores,
-        loss=lost,
-        outlier=is_label(truth, ood_label),
-        calibrating=np.ones(n_rows, dtype=bool),
-        part=np.zeros(n_rows, dtype=int),
-        weight=checked_weights(sample_weight, n_rows),
-        quantity="risk" if loss is None else "loss",
-    )
+    every, part = np.ones(n_rows, dtype=bool), np.zeros(n_rows, dtype=int)
+    counted = scores, lost, is_label(truth, ood_label), every, part
+    weight = checked_weights(sample_weight, n_rows)
+    rows = CalibrationRows(*counted, weight, quantity="risk" if loss is None else "loss")
     return chosen_threshold(rows, delta=delta, **limits)
 
 

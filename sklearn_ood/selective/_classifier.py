@@ -273,17 +273,12 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             of_new = None if groups is None else np.asarray(groups)[unseen]
             labels, part = self._parts(answers, of_new)
             truth, named = (codes_in(self.classes_, each) for each in (y[unseen], answers))
-            rows = CalibrationRows(
-                confidence=confidence,
-                loss=truth != named if loss is None else loss(y[unseen], answers),
-                outlier=outlier[unseen],
-                calibrating=calibrating[unseen],
-                part=part,
-                weight=None if weight is None else weight[unseen],
-                labels=labels,
-                guarantee_for=self.guarantee_for,
-                quantity="risk" if loss is None else "loss",
-            )
+            lost = truth != named if loss is None else loss(y[unseen], answers)
+            counted = confidence, lost, outlier[unseen], calibrating[unseen], part
+            weight = None if weight is None else weight[unseen]
+            promised = {"labels": labels, "guarantee_for": self.guarantee_for}
+            quantity = "risk" if loss is None else "loss"
+            rows = CalibrationRows(*counted, weight, quantity=quantity, **promised)
             threshold, self.guarantee_ = chosen_threshold(rows, delta=self.delta, **limits)
             if not all(each.n_accepted for each in self.guarantee_.values()):
                 warn_of_unpromised(self.guarantee_)
