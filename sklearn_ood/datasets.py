@@ -203,9 +203,9 @@ def make_rings(
 ):
     """Three uniform rings in the plane, one a class, with an empty hole in each.
 
-    The centres are (-1, 1), (1, 1) and (1, -1), the radii .6 and .7. A classifier that splits
-    the plane among three classes is sure of itself in the holes and far away, where no row was
-    ever seen (:func:`inside_rings` says where).
+    The centres are (-1, 1), (1, 1) and (1, -1), the radii six and seven tenths. A classifier
+    that splits the plane among three classes is sure of itself in the holes and far away, where
+    no row was ever seen (:func:`inside_rings` says where).
 
     Parameters
     ----------
