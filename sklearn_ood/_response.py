@@ -1,8 +1,10 @@
 """What any fitted estimator answers: its class, its probabilities, its confidence."""
 
 import re
+from inspect import signature
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import ClusterMixin, OutlierMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
@@ -322,6 +324,23 @@ def fitted_foreign(estimator, *data, **fit_params):
             return single.fit(*data, **{f"{last}__{key}": v for key, v in fit_params.items()})
         except (TypeError, ValueError, RuntimeError):
             raise error from None
+
+
+def fit_weights(estimator, weight):
+    """What hands weights to ``fit`` of an estimator or of a pipeline's last step, if it can."""
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return {f"{name}__{key}": value for key, value in fit_weights(last, weight).items()}
+    asks = getattr(estimator, "set_fit_request", None)  # also for what fit takes as **params
+    takes = [signature(each).parameters for each in (estimator.fit, asks) if each]
+    named = weight is not None and any("sample_weight" in each for each in takes)
+    return {"sample_weight": weight} if named else {}
+
+
+def fitted_by_weight(estimator, X, y, weight):
+    """Fitted to rows and labels, and to weights where it takes them."""
+    with config_context(enable_metadata_routing=False):
+        return fitted_foreign(estimator, X, y, **fit_weights(estimator, weight))
 
 
 def _scored_by(estimator, methods=METHODS):

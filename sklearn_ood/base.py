@@ -17,11 +17,11 @@ from sklearn.utils._metadata_requests import (
 )
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import _check_method_params, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood import _response
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood._response import is_frozen, ood_label_in, unwrap
+from sklearn_ood._response import fit_weights, is_frozen, ood_label_in, unwrap
 from sklearn_ood.data._blocks import block_by_block, in_blocks, n_rows, take_rows
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, is_label
 from sklearn_ood.data._rows import validate_rows
@@ -156,6 +156,15 @@ class OODClassifier(ClassifierMixin, Parameterized):
     def _answers_and_scores(self, X):
         evidence, scores = self._evidence_and_scores(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)], scores
+
+    def _weight_in(self, params):
+        """The ``sample_weight`` among what ``fit`` is given beside X and y, or None."""
+        if others := sorted(params.keys() - {"sample_weight"}):
+            raise TypeError(
+                f"Got {others}, but {type(self).__name__}.fit takes nothing but sample_weight "
+                "beside X and y."
+            )
+        return params.get("sample_weight")
 
     def _validate_rows(self, X):
         return validate_rows(self, X, keep_tensors=self._keeps_tensors)
@@ -300,28 +309,29 @@ class Router:
         -------
         own : dict
             Without those that are asked not to be used here.
-        inside : list of dict
+        inside : dict of str to dict
             For the ``fit`` of each of ``_inside()``.
         """
         given = {name: value for name, value in metadata.items() if value is not None}
         if not given:
-            return {}, [{} for _ in self._inside()]
+            return {}, {name: {} for name in self._inside()}
         requests = self._get_metadata_request().fit.requests
         _raise_for_params(given, self, "fit", allow=requests.keys())
         if _routing_enabled():
             routed = process_routing(self, "fit", **given)
-            inside = [routed[name].fit if name in routed else {} for name in self._inside()]
+            inside = {n: routed[n].fit if n in routed else {} for n in self._inside()}
             return {n: v for n, v in given.items() if requests.get(n) is not False}, inside
-        weights = {n: v for n, v in given.items() if n == "sample_weight"}
-        trained = [not is_frozen(each) for each in self._inside().values()]
-        for each, is_trained in zip(self._inside().values(), trained, strict=True):
-            if weights and is_trained and not has_fit_parameter(each, "sample_weight"):
+        weight, inside = given.get("sample_weight"), {}
+        for name, each in self._inside().items():
+            inside[name] = {} if is_frozen(each) else fit_weights(each, weight)
+            lacks = weight is not None and not (inside[name] or is_frozen(each))
+            if lacks and name in self._routes_to:
                 raise TypeError(
                     f"Got sample_weight, but {type(each).__name__} takes none in fit; let "
                     "scikit-learn route it (enable_metadata_routing, set_fit_request), or "
                     "freeze what is inside, so that weights calibrate alone."
                 )
-        return given, [weights if is_trained else {} for is_trained in trained]
+        return given, inside
 
 
 class Composition(_RoutingNotSupportedMixin, _BaseComposition):

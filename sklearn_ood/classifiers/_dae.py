@@ -211,9 +211,9 @@ class DAEConfidence(NetClassifier):
         return self.early_stopping or self.typicality or self.alpha == "auto"
 
     def _hold_out(self, data, seed):
-        rows, codes = data.in_distribution
-        if 0 < self.validation_fraction * np.bincount(codes).max() <= 0.5:
-            return (rows, codes), (rows, codes)
+        known = data.known
+        if 0 < self.validation_fraction * np.bincount(known.codes).max() <= 0.5:
+            return known, known
         return super()._hold_out(data, seed)
 
     def untrained_networks(self):
@@ -236,15 +236,16 @@ class DAEConfidence(NetClassifier):
         self.probes_ = (2 * signs - 1).numpy().astype(np.float32)
         self.code_statistics_ = None
         if self.typicality:
-            rows, codes = training
-            code = map_batches(net.module_.encode, rows, device=net.device)
-            self.code_statistics_ = CodeStatistics.fit(code, codes).to(net.device)
+            code = map_batches(net.module_.encode, training.rows, device=net.device)
+            drawn = training.drawn_places()
+            statistics = CodeStatistics.fit(code[drawn], training.codes[drawn])
+            self.code_statistics_ = statistics.to(net.device)
 
     def _calibrate(self, net, held_out):
         weights = [self.alpha]
         if self.typicality or self.alpha == "auto":
-            _, distances = self._outputs(net, held_out[0])
-            weights = _weights(distances, self.coverage)
+            distances = self._outputs(net, held_out.rows)[1]
+            weights = _weights(distances[held_out.drawn_places()], self.coverage)
         self.alpha_ = float(weights[0] if self.alpha == "auto" else self.alpha)
         self.typicality_weights_ = np.asarray(weights[1:])
 

@@ -75,9 +75,11 @@ class DAEClassifier(DAEConfidence):
         if len(data.classes) == 1:
             return
         rows, codes = data.in_distribution
-        y, weights = data.classes[codes], {}
+        y, weight = data.classes[codes], data.known.weight
         if self.class_weight is not None:
-            weights["sample_weight"] = compute_sample_weight(self.class_weight, y)
+            of_class = compute_sample_weight(self.class_weight, y)
+            weight = of_class if weight is None else of_class * weight
+        weights = {} if weight is None else {"sample_weight": weight}
         with random:
             random_state = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
         estimator = clone_completed(self.estimator, random_state=random_state)

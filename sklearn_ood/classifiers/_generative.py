@@ -3,7 +3,7 @@
 from dataclasses import field
 from functools import partial
 from numbers import Real
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -136,6 +136,8 @@ class GenerativeClassifier(OODClassifier):
     device: Any = "auto"
     random_state: RandomState = None
 
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
+
     generator_: BaseEstimator = fitted()
     similarity_: object = fitted()
     temperature_: float = fitted()
@@ -143,7 +145,7 @@ class GenerativeClassifier(OODClassifier):
     bank_: tuple | None = fitted()
     penalty_: np.ndarray = fitted()
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **params):
         """Learn a generator for every class.
 
         Parameters
@@ -151,26 +153,30 @@ class GenerativeClassifier(OODClassifier):
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,), default=None
             Labels; without there is one class.
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts among those of its class. Generators
+            learn from as many rows, drawn by it.
 
         Returns
         -------
         self : object
         """
+        weight = self._weight_in(params)
         self._validate_params()
-        data = validate_training_data(self, X, y, min_classes=1)
+        data = validate_training_data(self, X, y, sample_weight=weight, min_classes=1)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3)
         split_seed, seed, bank_seed = seeds
-        rows, codes = data.in_distribution
-        (learned, of_class), held_out = self._hold_out(rows, codes, split_seed)
+        training, held_out = (each.drawn() for each in self._hold_out(data.known, split_seed))
+        learned, of_class, _ = training
         self.generator_ = self._make_generator(data, seed).fit(learned, data.classes[of_class])
         self._check_capabilities()
         self.similarity_ = self._make_similarity(learned, of_class, seed)
         self._prepare_search(bank_seed)
         self.classes_ = self.generator_.classes_
-        held_out_codes = self.generator_.class_index(
-            data.classes[held_out[1]], len(held_out[1])
-        )
-        self.temperature_ = _calibrated_temperature(self._evidence(held_out[0]), held_out_codes)
+        labels = data.classes[held_out.codes]
+        codes = self.generator_.class_index(labels, len(labels))
+        self.temperature_ = _calibrated_temperature(self._evidence(held_out.rows), codes)
+        rows, codes, _ = data.known.drawn()
         if self.generator_.is_quick and len(learned) < len(rows):
             self.generator_.fit(rows, data.classes[codes])
             self._prepare_search(bank_seed)
@@ -293,13 +299,13 @@ class GenerativeClassifier(OODClassifier):
         """Maps rows and generations to their distances."""
         return DISTANCES.get(self.similarity_, partial(_minus, self.similarity_))
 
-    def _hold_out(self, rows, codes, seed):
+    def _hold_out(self, known, seed):
         """Rows to learn from, and rows to calibrate on."""
-        fraction, counts = self.validation_fraction, np.bincount(codes)
+        fraction, counts = self.validation_fraction, np.bincount(known.codes)
         if not np.minimum(np.round(fraction * counts), counts - 1).any():
-            return (rows, codes), _some(rows, codes, seed)
-        held_out = hold_out_each_class(codes, fraction, seed)
-        return (rows[~held_out], codes[~held_out]), _some(rows[held_out], codes[held_out], seed)
+            return known, _some(known, seed)
+        held_out = hold_out_each_class(known.codes, fraction, seed)
+        return known.at(~held_out), _some(known.at(held_out), seed)
 
     def _make_generator(self, data, seed):
         generator = self.generator
@@ -342,12 +348,13 @@ def _minus(similarity, x, generated):
     return called("similarity", lambda *both: -similarity(*both), x, generated)
 
 
-def _some(rows, codes, seed):
+def _some(known, seed):
     """As many rows as a single number, the temperature, can use."""
-    if len(rows) <= MAX_CALIBRATION_ROWS:
-        return rows, codes
-    chosen = np.random.RandomState(seed).choice(len(rows), MAX_CALIBRATION_ROWS, replace=False)
-    return rows[chosen], codes[chosen]
+    n_rows = len(known.codes)
+    if n_rows <= MAX_CALIBRATION_ROWS:
+        return known
+    chosen = np.random.RandomState(seed).choice(n_rows, MAX_CALIBRATION_ROWS, replace=False)
+    return known.at(chosen)
 
 
 def _calibrated_temperature(evidence, codes):

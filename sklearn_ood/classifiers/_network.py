@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import field, replace
 from numbers import Real
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from torch import nn
 
 from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, Share, fitted
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._blocks import is_dataset, is_mapped, take_rows, training_rows
+from sklearn_ood.data._blocks import is_dataset, is_mapped, training_rows
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.nets._evaluation import class_gradients, forward, undisturbed
+from sklearn_ood.nets._evaluation import Arrays, class_gradients, forward, undisturbed
 from sklearn_ood.nets._heads import ScoredNetwork, SoftmaxHead
 from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
 from sklearn_ood.nets._training import (
@@ -130,6 +130,8 @@ class NetClassifier(OODClassifier):
     random_state: RandomState = None
     verbose: int = 0
 
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
+
     center_: np.ndarray | None = fitted()
     scale_: np.ndarray | None = fitted()
 
@@ -161,7 +163,7 @@ class NetClassifier(OODClassifier):
         return SoftmaxHead()
 
     @undisturbed
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **params):
         """Train the network on the in-distribution rows.
 
         Parameters
@@ -172,11 +174,15 @@ class NetClassifier(OODClassifier):
         y : array-like of shape (n_samples,)
             Labels; rows with the label ``ood_label`` are known outliers. None takes those of
             the dataset.
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts. An epoch draws as many rows as there
+            are of some weight, each as often as its weight says on average.
 
         Returns
         -------
         self
         """
+        weight = self._weight_in(params)
         self._validate_params()
         if is_dataset(X) and self._learns_tensors:
             X, y = training_rows(X, y)
@@ -184,6 +190,7 @@ class NetClassifier(OODClassifier):
             self,
             X,
             y,
+            sample_weight=weight,
             min_classes=self._min_classes,
             keep_tensors=self._learns_tensors,
             dtype=np.float32 if is_mapped(X) else None,  # or a file would be read whole
@@ -255,12 +262,12 @@ class NetClassifier(OODClassifier):
         return self.early_stopping
 
     def _hold_out(self, data, seed):
-        """In-distribution rows and codes: to train on, and held out (None if not needed)."""
-        rows, codes = data.in_distribution
+        """In-distribution rows to train on, and held out (None if not needed)."""
+        known = data.known
         if not self._needs_holdout:
-            return (rows, codes), None
-        held_out = hold_out_each_class(codes, self.validation_fraction, seed)
-        return tuple((take_rows(rows, part), codes[part]) for part in (~held_out, held_out))
+            return known, None
+        held_out = hold_out_each_class(known.codes, self.validation_fraction, seed)
+        return known.those(~held_out), known.those(held_out)
 
     def _make_net(self, data, seed, *, net_class=Net, **options):
         """A net ready to be trained; ``options`` are the net class's own parameters."""
@@ -311,8 +318,12 @@ class NetClassifier(OODClassifier):
         return self.scale_rows(super()._validate_rows(X))
 
     def _train(self, net, data, training, held_out, random):
-        validation = held_out if self.early_stopping else None
-        train(net, *training, validation=validation, random=random)
+        validation = None
+        if self.early_stopping:
+            rows, codes, weight = held_out
+            validation = Arrays(rows, codes, weight=weight, device=net.device)
+        rows, codes, weight = training
+        train(net, rows, codes, weight=weight, validation=validation, random=random)
 
     def _calibrate(self, net, held_out):
         """Learn what the head needs beside the outputs."""
@@ -322,7 +333,10 @@ class NetClassifier(OODClassifier):
             return None
         _, codes = data.in_distribution
         weights = compute_class_weight(
-            self.class_weight, classes=data.classes, y=data.classes[codes]
+            self.class_weight,
+            classes=data.classes,
+            y=data.classes[codes],
+            sample_weight=data.known.weight,
         )
         return torch.as_tensor(weights, dtype=torch.float32)
 

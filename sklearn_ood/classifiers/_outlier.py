@@ -159,7 +159,7 @@ class OutlierClassifier(LogitClassifier):
         super()._train(net, data, training, held_out, random)
         if self.beta:
             with random:
-                net.check(*training)
+                net.check(training.rows, training.codes)
 
 
 def resolve_sources(outliers):

@@ -53,9 +53,9 @@ class LogitClassifier(NetClassifier):
         calibrate = self.temperature == "calibrate"
         self.temperature_ = 1.0 if calibrate else float(self.temperature)
         if calibrate:
-            rows, codes = held_out
-            logits = self.make_head().logits(torch.from_numpy(forward(net, rows)))
-            self.temperature_ = fit_temperature(logits.numpy(), codes)
+            logits = self.make_head().logits(torch.from_numpy(forward(net, held_out.rows)))
+            drawn = held_out.drawn_places()
+            self.temperature_ = fit_temperature(logits.numpy()[drawn], held_out.codes[drawn])
 
     def _scores(self, rows):
         if self.epsilon:

@@ -3,7 +3,7 @@
 import warnings
 from contextlib import nullcontext
 from dataclasses import field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,7 +17,7 @@ from sklearn_ood._response import log_softmax
 from sklearn_ood._threads import one_thread
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import rank_in_class
-from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.data._rows import Part, validate_rows, validate_training_data
 from sklearn_ood.data._tables import Indicators, TableColumns, read_table, takes_tables
 
 LARGEST_SEED = np.iinfo(np.int32).max
@@ -114,56 +114,65 @@ class TableClassifier(OODClassifier):
     n_jobs: int | None = None
     random_state: RandomState = None
 
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
+
     columns_: TableColumns = fitted()
     indicators_: Indicators = fitted()
     used_: np.ndarray = fitted()
     members_: dict = fitted()
     weights_: np.ndarray = fitted()
 
-    def fit(self, X, y):
+    def fit(self, X, y, **params):
         """Fit the members, and their weights on rows held out from them.
 
         Parameters
         ----------
         X : array-like or frame of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts, for the members and their weights.
 
         Returns
         -------
         self
         """
+        weight = self._weight_in(params)
         self._validate_params()
-        data = validate_training_data(self, X, y, read_rows=read_table)
-        rows, codes = data.in_distribution
+        how = {"sample_weight": weight, "read_rows": read_table}
+        data = validate_training_data(self, X, y, **how)
+        rows, codes, weight = data.known
         random_state = check_random_state(self.random_state)
         seed, folds = random_state.randint(LARGEST_SEED), _folds(codes, random_state)
         self.used_ = _told_columns(rows, [learned for learned, _ in folds])
         self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
-        self.weights_, n_stages = self._weighed(rows, codes, folds, seed)
-        self.members_ = self._fit_members(rows, codes, slice(None), None, seed, n_stages)
+        known = Part(rows[:, self.used_], codes, weight)
+        self.weights_, n_stages = self._weighed(known, folds, seed)
+        self.members_ = self._fit_members(known, slice(None), None, seed, n_stages)
         self.classes_ = data.classes
         return self
 
-    def _weighed(self, rows, codes, folds, seed):
+    def _weighed(self, known, folds, seed):
         """Weights of the members, and stages of boosting, by rows held out from them."""
         if not folds:
             return np.full(3, 1 / 3), STAGE
-        trials = [self._fit_members(rows, codes, *fold, seed) for fold in folds]
+        rows, codes, _ = known
+        trials = [self._fit_members(known, *fold, seed) for fold in folds]
         log_p = [
             self._member_log_proba(members, rows[held], codes.max() + 1)
             for members, (_, held) in zip(trials, folds, strict=True)
         ]
-        log_p, truth = np.hstack(log_p), np.hstack([codes[held] for _, held in folds])
-        weights = pooling_weights(log_p, truth, prior=PRIOR_WEIGHTS, strength=PRIOR_STRENGTH)
+        judges = known.at(np.hstack([held for _, held in folds]))
+        pull = {"prior": PRIOR_WEIGHTS, "strength": PRIOR_STRENGTH}
+        weights = pooling_weights(np.hstack(log_p), judges.codes, judges.weight, **pull)
         n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
         if len(rows) > MAX_TRIAL_ROWS:
             n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
         return weights, n_stages
 
-    def _fit_members(self, rows, codes, learned, held_out, seed, n_stages=None):
+    def _fit_members(self, known, learned, held_out, seed, n_stages=None):
         """The members on some rows; others, where there are some, say when boosting stops."""
-        seen, told = rows[learned][:, self.used_], codes[learned]
-        judge = None if n_stages else (rows[held_out][:, self.used_], codes[held_out])
+        seen, told, weight = lesson = known.at(learned)
+        judge = None if n_stages else known.at(held_out)
         is_large = len(seen) > MAX_ROWS_A_TREE
         trees = QuickTrees(
             self.n_estimators,
@@ -173,29 +182,28 @@ class TableClassifier(OODClassifier):
             random_state=seed,
         )
         return {
-            "boosting": _boosted(seen, told, self._is_category, seed, n_stages, judge),
-            "trees": trees.fit(seen, told),
-            "net": self._trained_net(seen, told, seed),
+            "boosting": _boosted(lesson, self._is_category, seed, n_stages, judge),
+            "trees": trees.fit(seen, told, weight),
+            "net": self._trained_net(lesson, seed),
         }
 
     @one_thread()
-    def _trained_net(self, seen, told, seed):
-        some = _some(told, MAX_NET_ROWS, seed)
+    def _trained_net(self, lesson, seed):
+        seen, told, weight = lesson.at(_some(lesson.codes, MAX_NET_ROWS, seed))
         net = MLPClassifier(
             64,
             alpha=1e-3,
-            batch_size=min(128, len(some)),
+            batch_size=min(128, len(seen)),
             learning_rate_init=3e-3,
-            max_iter=int(np.clip(NET_VISITS // len(some), 5, 40)),
+            max_iter=int(np.clip(NET_VISITS // len(seen), 5, 40)),
             random_state=seed,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # is good enough by then
-            return net.fit(self._indicated(seen[some]), told[some])
+            return net.fit(self._indicated(seen), told, weight)
 
     def _member_log_proba(self, members, rows, n_classes):
         """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
-        rows = rows[:, self.used_]
         log_p = np.empty((len(members), len(rows), n_classes))
         for (name, member), values in zip(members.items(), log_p, strict=True):
             seen, least = self._indicated(rows) if name == "net" else rows, LEAST[name]
@@ -203,6 +211,7 @@ class TableClassifier(OODClassifier):
         return log_p
 
     def _evidence(self, rows):
+        rows = rows[:, self.used_]
         log_p = self._member_log_proba(self.members_, rows, len(self.classes_))
         return log_softmax(np.tensordot(self.weights_, log_p, 1))
 
@@ -236,7 +245,7 @@ def _told_columns(rows, parts):
     return told
 
 
-def _boosted(rows, codes, is_category, seed, n_stages, held_out):
+def _boosted(lesson, is_category, seed, n_stages, held_out):
     """Boosted trees, as many as given, or until the log loss of other rows stops falling."""
     boosting = HistGradientBoostingClassifier(
         max_iter=n_stages or STAGE,
@@ -249,15 +258,18 @@ def _boosted(rows, codes, is_category, seed, n_stages, held_out):
         random_state=seed,
     )
     best, given = np.inf, n_stages or held_out is None
-    with one_thread() if len(rows) <= MAX_ROWS_A_THREAD else nullcontext():
-        boosting.fit(rows, codes)
-        while not given and boosting.max_iter < _most_stages(codes):
-            log_p = np.log(np.maximum(boosting.predict_proba(held_out[0]), LEAST["boosting"]))
-            loss = -log_p[np.arange(len(log_p)), held_out[1]].mean()
+    most_stages = _most_stages(lesson.codes)
+    with one_thread() if len(lesson.codes) <= MAX_ROWS_A_THREAD else nullcontext():
+        boosting.fit(*lesson)
+        while not given and boosting.max_iter < most_stages:
+            proba = boosting.predict_proba(held_out.rows)
+            log_p = np.log(np.maximum(proba, LEAST["boosting"]))
+            of_truth = log_p[np.arange(len(log_p)), held_out.codes]
+            loss = -np.average(of_truth, weights=held_out.weight)
             if loss > best - LEAST_GAIN:
                 break
             best = loss
-            boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(rows, codes)
+            boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(*lesson)
     return boosting
 
 
@@ -286,13 +298,14 @@ def _some(codes, n_most, seed):
     return np.union1d(order[:n_most], order[first])
 
 
-def pooling_weights(log_p, codes, *, prior, strength):
+def pooling_weights(log_p, codes, row_weight=None, *, prior, strength):
     """Weights, none negative, of members' log-probabilities with the least log loss.
 
     Parameters
     ----------
     log_p : ndarray of shape (n_members, n_samples, n_classes)
     codes : ndarray of int of shape (n_samples,)
+    row_weight : ndarray of shape (n_samples,), default=None
     prior : ndarray of shape (n_members,)
         Where the weights are drawn.
     strength : float
@@ -304,13 +317,14 @@ def pooling_weights(log_p, codes, *, prior, strength):
     """
     n_members, n, _ = log_p.shape
     truth = log_p[:, np.arange(n), codes]
+    row_weight = np.ones(n) if row_weight is None else row_weight
 
     def loss(weights):
         pooled = log_softmax(np.tensordot(weights, log_p, 1))
         away = weights - prior
-        value = -pooled[np.arange(n), codes].sum() + strength * away @ away
+        value = -pooled[np.arange(n), codes] @ row_weight + strength * away @ away
         expected = np.einsum("mnk,nk->mn", log_p, np.exp(pooled))
-        slope = (expected - truth).sum(axis=1) + 2 * strength * away
+        slope = (expected - truth) @ row_weight + 2 * strength * away
         return value / n, slope / n
 
     start = np.full(n_members, 1 / n_members)

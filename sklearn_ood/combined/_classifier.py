@@ -2,7 +2,7 @@
 
 from dataclasses import field
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from scipy.stats import false_discovery_control
@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, RandomState, Share, check_arguments, fitted
-from sklearn_ood.base import Composition, OODClassifier
+from sklearn_ood.base import Composition, OODClassifier, Router
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._conformal import ConformalScale, log_right
 from sklearn_ood.combined._explanation import ReferenceRows, explained
@@ -25,7 +25,7 @@ Rows = Annotated[int, Interval(Integral, _conformal.MIN_CALIBRATION, None, close
 PartOrNone = Annotated[float, Interval(Real, 0, 1, closed="left")]
 
 
-class CombinedClassifier(Composition, OODClassifier):
+class CombinedClassifier(Router, Composition, OODClassifier):
     """Is the row known, and is the answer right: the method to try first.
 
     No single score is best on all data. Each member's score becomes a conformal p-value on
@@ -176,7 +176,8 @@ class CombinedClassifier(Composition, OODClassifier):
     scale_: ConformalScale = fitted()
     reference_: ReferenceRows | None = fitted()
 
-    _composed = "members"
+    _composed, _routes_to = "members", ("classifier",)
+    __metadata_request__fit: ClassVar = {"sample_weight": None, "calibration_weight": None}
 
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
@@ -191,7 +192,7 @@ class CombinedClassifier(Composition, OODClassifier):
 
     from_module = classmethod(from_module)
 
-    def fit(self, X, y=None, *, calibration_weight=None):
+    def fit(self, X, y=None, *, calibration_weight=None, **params):
         """Fit the classifier and the members, and calibrate them on rows held out.
 
         Parameters
@@ -204,6 +205,11 @@ class CombinedClassifier(Composition, OODClassifier):
             How often there are such rows among new ones, where these come from elsewhere:
             ratios of densities, none above the largest given. They weigh the rows that
             calibrate, so that p-values keep their level; what is trained does not get them.
+            None is ``sample_weight``.
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts, in training and for calibration. The
+            classifier must take it, or be frozen; members get it where they, or a pipeline's
+            last step, take it. Where scikit-learn routes metadata, each gets what it asks for.
 
         Returns
         -------
@@ -214,7 +220,7 @@ class CombinedClassifier(Composition, OODClassifier):
         ValueError
             If there are too few rows to calibrate, or a parameter is out of range.
         TypeError
-            If a member has no score, or the classifier no probabilities.
+            If a member has no score, or the classifier no probabilities, or takes no weights.
 
         Warns
         -----
@@ -223,7 +229,8 @@ class CombinedClassifier(Composition, OODClassifier):
             to train members on.
         """
         self._validate_params()
-        lessons = Lessons.of(self, X, y, calibration_weight)
+        own, inside = self._route(calibration_weight=calibration_weight, **params)
+        lessons = Lessons.of(self, X, y, inside, **own)
         self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)
@@ -338,6 +345,9 @@ class CombinedClassifier(Composition, OODClassifier):
     def n_calibration_(self):
         """Rows that calibrate the combination."""
         return self.scale_.n_samples
+
+    def _inside(self):
+        return super()._inside() | _members.given(self.members)
 
     def _validate_params(self):
         super()._validate_params()

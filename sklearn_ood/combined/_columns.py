@@ -99,10 +99,10 @@ class NearestRow(NeighborDistance):
         """Remember the training rows."""
         return super().fit(X)
 
-    def _subsample(self, rows, codes):
-        most = min(self.max_samples, max(1, MAX_CELLS // rows.shape[1]))
-        kept = check_random_state(self.random_state).permutation(len(rows))[:most]
-        return (rows, codes) if len(rows) <= most else (rows[kept], codes[kept])
+    def _remembered(self, codes):
+        most = min(self.max_samples, max(1, MAX_CELLS // self.n_features_in_))
+        kept = check_random_state(self.random_state).permutation(len(codes))[:most]
+        return slice(None) if len(codes) <= most else kept
 
 
 class ExtremeColumn(BaseEstimator):

@@ -9,14 +9,15 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from sklearn_ood._response import clone_completed, fitted_foreign
+from sklearn_ood._response import clone_completed, fitted_by_weight, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
-from sklearn_ood.data._blocks import mapped_images, once, take_rows, with_bar
+from sklearn_ood.data._blocks import mapped_images, n_rows, once, take_rows, with_bar
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.data._rows import validate_training_data
+from sklearn_ood.metrics._blocks import as_weights
 from sklearn_ood.selective._thresholds import checked_weights
 
 LARGEST_SEED = np.iinfo(np.int32).max
@@ -43,8 +44,12 @@ class Lessons:
     training : ndarray of int
     parts : list of ndarray of int
         Places of the rows that calibrate.
-    weights : list of ndarray, or None
-        Of these rows, relative to the largest weight; None where all count alike.
+    metadata : dict of str to dict
+        What the fit of each estimator that was given gets beside rows and labels.
+    weight : ndarray or None
+        Of the rows, for the others.
+    calibration_weights : list of ndarray, or None
+        Of the rows that calibrate, relative to the largest weight; None where all count alike.
     seed : int
     """
 
@@ -57,35 +62,52 @@ class Lessons:
     is_crossed: bool
     training: np.ndarray
     parts: list[np.ndarray]
-    weights: list[np.ndarray] | None
+    metadata: dict[str, dict]
+    weight: np.ndarray | None
+    calibration_weights: list[np.ndarray] | None
     seed: int
 
     @classmethod
-    def of(cls, combination, X, y, weight=None):
+    def of(cls, combination, X, y, inside, sample_weight=None, calibration_weight=None):
         """Of what is given, validated and divided at random."""
         X, y = mapped_images(X, y)
         is_image = len(combination.input_shape or ()) == 3 or getattr(X, "ndim", 2) != 2
         reader = None if is_image else _members.keep_table
-        data = validate_training_data(combination, X, y, min_classes=1, read_rows=reader)
-        weight = checked_weights(weight, len(data.codes), "calibration_weight")
+        sample_weight = as_weights(sample_weight, n_rows(X))
+        how = {"sample_weight": sample_weight, "min_classes": 1, "read_rows": reader}
+        data = validate_training_data(combination, X, y, **how)
         is_asked = _members.ask_classifier(combination.members, combination.input_shape_)
         is_frozen = isinstance(combination.classifier, FrozenEstimator)
-        rows, codes = data.in_distribution
-        classes, places = data.classes, np.flatnonzero(data.codes != OUTLIER)
+        known, classes, places = data.known, data.classes, np.arange(n_rows(X))
+        if sample_weight is not None:
+            places = np.flatnonzero(sample_weight)
+        places = places[data.codes != OUTLIER]
         if is_frozen and y is not None:
             check_is_fitted(combination.classifier)
             classes = np.asarray(combination.classifier.classes_)
-            codes = codes_in(classes, data.classes[codes])
-            known = codes != OUTLIER
-            rows, codes, places = take_rows(rows, known), codes[known], places[known]
+            known = known._replace(codes=codes_in(classes, data.classes[known.codes]))
+            is_known = known.codes != OUTLIER
+            known, places = known.those(is_known), places[is_known]
         random_state = check_random_state(combination.random_state)
-        calibration = _calibration(combination, is_asked, len(codes), classes)
-        training, parts = _conformal.split_rows(len(codes), calibration, random_state)
-        weights = None if weight is None else [weight[places[part]] for part in parts]
-        is_given, is_crossed = is_frozen or calibration == "all", calibration == "cross"
-        known = rows, classes[codes], classes, is_given, is_crossed
-        split = training, parts, weights, random_state.randint(LARGEST_SEED)
-        return cls(combination, is_asked, *known, *split)
+        calibration = _calibration(combination, is_asked, len(places), classes)
+        training, parts = _conformal.split_rows(len(places), calibration, random_state)
+        how_often = sample_weight if calibration_weight is None else calibration_weight
+        how_often = checked_weights(how_often, n_rows(X), "calibration_weight")
+        return cls(
+            combination=combination,
+            is_asked=is_asked,
+            rows=known.rows,
+            labels=classes[known.codes],
+            classes=classes,
+            is_given=is_frozen or calibration == "all",
+            is_crossed=calibration == "cross",
+            training=training,
+            parts=parts,
+            metadata={n: _check_method_params(X, each, places) for n, each in inside.items()},
+            weight=known.weight,
+            calibration_weights=_of_parts(how_often, places, parts),
+            seed=random_state.randint(LARGEST_SEED),
+        )
 
     @property
     def calibrating(self):
@@ -115,7 +137,7 @@ class Lessons:
             _members.look(*each, self._rows(part), model[1])[1]
             for each, part in zip(models, self.parts, strict=True)
         ]
-        settings = {"is_crossed": self.is_crossed, "row_weights": self.weights}
+        settings = {"is_crossed": self.is_crossed, "row_weights": self.calibration_weights}
         return _conformal.calibrated(scores, self.combination.method, weights, **settings)
 
     def answering(self, classifier):
@@ -176,7 +198,16 @@ class Lessons:
             for name, each in named.items()
             if each != _members.CLASSIFIER
         }
-        fits = (delayed(fitted_foreign)(each, X, y) for each in unfitted.values())
+        weight = None if self.weight is None else self.weight[chosen]
+        given = {
+            n: _check_method_params(self.rows, p, chosen) for n, p in self.metadata.items()
+        }
+        fits = (
+            delayed(fitted_foreign)(each, X, y, **given[name])
+            if name in given
+            else delayed(fitted_by_weight)(each, X, y, weight)
+            for name, each in unfitted.items()
+        )
         fitted = Parallel(n_jobs=combination.n_jobs, return_as="generator")(fits)
         shown = unfitted
         if combination.verbose:
@@ -191,6 +222,11 @@ class Lessons:
                     "fit all members on the same features."
                 )
         return {name: fitted.get(name, _members.CLASSIFIER) for name in named}
+
+
+def _of_parts(weight, places, parts):
+    """Weights of the rows that calibrate; None where all count alike."""
+    return None if weight is None else [weight[places[part]] for part in parts]
 
 
 def _completed(estimator, seeds, input_shape):

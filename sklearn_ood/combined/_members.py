@@ -68,6 +68,11 @@ def check_members(members):
             )
 
 
+def given(members):
+    """The estimators among named members."""
+    return {name: each for name, each in members or [] if hasattr(each, "fit")}
+
+
 def resolve_members(members, classifier):
     """Named members without the dropped ones, made where they come from the classifier.
 

@@ -241,6 +241,18 @@ def take_rows(X, mask):
     return _safe_indexing(X, np.flatnonzero(mask))
 
 
+def drawn_by(weight, order, offset=0.5):
+    """Places of as many rows as there are, each as often as its weight says, but a fraction.
+
+    Systematic resampling along a random order: over offsets in [0, 1) each row comes in
+    proportion to its weight.
+    """
+    cumulated = np.cumsum(weight[order])
+    at = (np.arange(len(order)) + offset) * (cumulated[-1] / len(order))
+    found = np.searchsorted(cumulated, at, side="right")
+    return order[found.clip(max=len(order) - 1)]  # if rounding exceeds
+
+
 def as_type(X, dtype):
     """A mapped file whose rows are of a type, one after the other; itself where it is so."""
     if X.dtype == dtype and X.flags.c_contiguous:

@@ -4,16 +4,23 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite, prod
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_consistent_length
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
 
 from sklearn_ood._parameters import forget, whole_numbers
 from sklearn_ood.data._blocks import (
     PagedRows,
     as_type,
+    drawn_by,
     is_dataset,
     is_mapped,
     is_tensor,
@@ -23,6 +30,36 @@ from sklearn_ood.data._blocks import (
     take_rows,
 )
 from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, hidden_entries
+
+
+class Part(NamedTuple):
+    """Rows, their codes and, where there are any, their weights."""
+
+    rows: Any
+    codes: np.ndarray
+    weight: np.ndarray | None
+
+    def those(self, mask):
+        """The rows where ``mask`` holds."""
+        weight = None if self.weight is None else self.weight[mask]
+        return Part(take_rows(self.rows, mask), self.codes[mask], weight)
+
+    def at(self, places):
+        """The rows of an array at some places."""
+        return Part(*(None if each is None else each[places] for each in self))
+
+    def drawn_places(self):
+        """Places of as many rows, drawn by their weights, and one of each class at least."""
+        if self.weight is None:
+            return slice(None)
+        order = np.random.RandomState(0).permutation(len(self.codes))
+        places = drawn_by(self.weight, order)
+        first = np.unique(self.codes, return_index=True)[1]
+        return np.append(places, first[~np.isin(self.codes[first], self.codes[places])])
+
+    def drawn(self):
+        """The rows themselves, drawn so."""
+        return self.at(self.drawn_places())._replace(weight=None)
 
 
 @dataclass(frozen=True)
@@ -40,12 +77,15 @@ class TrainingData:
         The in-distribution labels, sorted.
     input_shape : tuple of int
         ``(n_features,)`` for tables, ``(C, H, W)`` for images.
+    weight : ndarray of shape (n_samples,) or None
+        All above 0; None where all are 1.
     """
 
     rows: np.ndarray
     codes: np.ndarray
     classes: np.ndarray
     input_shape: tuple
+    weight: np.ndarray | None = None
 
     @cached_property
     def in_distribution(self):
@@ -55,13 +95,27 @@ class TrainingData:
         return rows, self.codes[inside]
 
     @property
+    def known(self):
+        """The in-distribution part, with weights."""
+        weight = None if self.weight is None else self.weight[self.codes != OUTLIER]
+        return Part(*self.in_distribution, weight)
+
+    @property
     def outliers(self):
         """Rows of the known outliers."""
         return take_rows(self.rows, self.codes == OUTLIER)
 
 
 def validate_training_data(
-    estimator, X, y, *, min_classes=2, keep_tensors=False, read_rows=None, dtype=None
+    estimator,
+    X,
+    y,
+    *,
+    sample_weight=None,
+    min_classes=2,
+    keep_tensors=False,
+    read_rows=None,
+    dtype=None,
 ):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
 
@@ -74,6 +128,8 @@ def validate_training_data(
     y : array-like of shape (n_samples,) or None
         None takes the labels of a dataset, and else is one class, labelled 1 as scikit-learn
         labels inliers, where one is enough.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Rows of weight 0 are left out.
     min_classes : int, default=2
         How many in-distribution classes the method needs.
     keep_tensors : bool, default=False
@@ -96,10 +152,23 @@ def validate_training_data(
     y = checked_labels(estimator, y)
     rows = (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=True)
     check_consistent_length(rows, y)
+    rows, y, weight = _with_weight(rows, y, sample_weight)
     codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
-    _check_classes(estimator, classes, min_classes)
+    _check_classes(estimator, classes, min_classes, sample_weight)
     estimator.input_shape_ = _resolve_input_shape(estimator, image_shape, rows.shape[1])
-    return TrainingData(rows, codes, classes, estimator.input_shape_)
+    return TrainingData(rows, codes, classes, estimator.input_shape_, weight)
+
+
+def _with_weight(rows, y, sample_weight):
+    """Rows and labels of some weight, and the weights; None where all are 1."""
+    if sample_weight is None:
+        return rows, y, None
+    how = {"dtype": np.float64, "ensure_non_negative": True}
+    weight = _check_sample_weight(np.asarray(sample_weight), y, **how)
+    counts = weight > 0
+    if not counts.all():
+        rows, y, weight = take_rows(rows, counts), y[counts], weight[counts]
+    return rows, y, None if (weight == 1).all() else weight
 
 
 def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=None, finite=True):
@@ -290,7 +359,7 @@ def _image_shape(X):
     return tuple(X.shape[1:])
 
 
-def _check_classes(estimator, classes, min_classes):
+def _check_classes(estimator, classes, min_classes, sample_weight):
     name, ood_label = type(estimator).__name__, getattr(estimator, "ood_label", None)
     if len(classes) == 0:
         raise ValueError(
@@ -298,10 +367,11 @@ def _check_classes(estimator, classes, min_classes):
             "in-distribution rows to learn from; add rows of the classes to be known."
         )
     if len(classes) < min_classes:
+        of = "" if sample_weight is None else " of some sample_weight"
         raise ValueError(
-            f"Got y with {len(classes)} class ({classes.tolist()}), but {name} needs at least "
-            f"{min_classes} classes to tell apart; for one class use a method that models the "
-            "inputs, such as GenerativeClassifier or DAEConfidence."
+            f"Got y with {len(classes)} class{of} ({classes.tolist()}), but {name} needs at "
+            f"least {min_classes} classes to tell apart; for one class use a method that "
+            "models the inputs, such as GenerativeClassifier or DAEConfidence."
         )
 
 

@@ -91,7 +91,7 @@ class MahalanobisDistance(OODClassifier):
 
     _keeps_tensors = True
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn the means and the covariance.
 
         Parameters
@@ -100,30 +100,34 @@ class MahalanobisDistance(OODClassifier):
             Features.
         y : array-like of shape (n_samples,), default=None
             Labels; None is one class.
+        sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
         -------
         self
         """
         self._validate_params()
-        data = validate_training_data(
-            self, X, y, min_classes=1 + self.relative, keep_tensors=True
-        )
-        rows, codes = data.in_distribution
+        how = {"sample_weight": sample_weight, "min_classes": 1 + self.relative}
+        data = validate_training_data(self, X, y, keep_tensors=True, **how)
+        rows, codes, weight = data.known
+        weight = np.ones(len(codes)) if weight is None else weight
 
-        def sums(block, block_codes):
-            return one_hot(block_codes, len(data.classes)).double().T @ self._prepared(block)
+        def sums(block, block_codes, block_weight):
+            members = one_hot(block_codes, len(data.classes)).double() * block_weight[:, None]
+            return members.T @ self._prepared(block)
 
-        def scatter(block, block_codes):
-            return gram(self._prepared(block) - means[block_codes])
+        def scatter(block, block_codes, block_weight):
+            away = self._prepared(block) - means[block_codes]
+            return gram(away * block_weight.sqrt()[:, None])
 
-        of_classes = total(sums, rows, codes)
-        counts = as_tensor(np.bincount(codes), of_classes)[:, None]
-        means, mean = of_classes / counts, of_classes.sum(dim=0) / len(rows)
-        within, between = total(scatter, rows, codes), gram(counts.sqrt() * (means - mean))
+        of_classes, n_rows = total(sums, rows, codes, weight), weight.sum()
+        counts = as_tensor(np.bincount(codes, weight), of_classes)[:, None]
+        means, mean = of_classes / counts, of_classes.sum(dim=0) / n_rows
+        within = total(scatter, rows, codes, weight)
+        between = gram(counts.sqrt() * (means - mean))
         self.means_, self.mean_ = means.cpu().numpy(), mean.cpu().numpy()
-        self.whitening_ = whitening(within / len(rows))
-        self.background_whitening_ = whitening((within + between) / len(rows))
+        self.whitening_ = whitening(within / n_rows)
+        self.background_whitening_ = whitening((within + between) / n_rows)
         self.classes_ = data.classes
         return self
 
@@ -215,7 +219,8 @@ class Subspace(LinearScore):
     def _needs_labels(self):
         return False
 
-    def _learn(self, rows):
+    def _learn(self, known):
+        rows, _, weight = known
         n_features = rows.shape[1]
         n_components = n_features // 2 if self.n_components is None else self.n_components
         if n_components >= n_features:
@@ -225,18 +230,27 @@ class Subspace(LinearScore):
             )
         if self.linear is None:  # a layer whose logits tell nothing
             self.weight_, self.bias_, self.scale_ = np.zeros((1, n_features)), np.zeros(1), 1.0
-            self.origin_ = mean_of(torch.clone, rows).cpu().numpy()
+            self.origin_ = mean_of(torch.clone, rows, weight).cpu().numpy()
         else:
             # Directions of less weight are the rounding of float32 weights.
             rounding = max(self.weight_.shape) * np.finfo(np.float32).eps
             self.origin_ = -np.linalg.pinv(self.weight_, rcond=rounding) @ self.bias_
-        covariance = total(lambda block: gram(block - as_tensor(self.origin_, block)), rows)
-        axes = torch.linalg.eigh(covariance).eigenvectors.cpu().numpy()
+        axes = torch.linalg.eigh(self._scatter(rows, weight)).eigenvectors.cpu().numpy()
         self.residual_axes_ = axes[:, : n_features - n_components]
         self.residual_offset_ = -self.origin_ @ self.residual_axes_
         if self.linear is not None:
-            largest = mean_of(lambda block: self._logits(block).amax(dim=1), rows)
-            self.scale_ = float(largest / mean_of(self._residual, rows).clamp(min=1e-12))
+            largest = mean_of(lambda block: self._logits(block).amax(dim=1), rows, weight)
+            residual = mean_of(self._residual, rows, weight).clamp(min=1e-12)
+            self.scale_ = float(largest / residual)
+
+    def _scatter(self, rows, weight):
+        """Sum of the outer products of rows around the origin."""
+
+        def of_block(block, *some):
+            away = block - as_tensor(self.origin_, block)
+            return gram(away * some[0].sqrt()[:, None] if some else away)
+
+        return total(of_block, rows, *([] if weight is None else [weight]))
 
     def _score(self, features, logits):
         return logits.logsumexp(dim=1) - self.scale_ * self._residual(features)

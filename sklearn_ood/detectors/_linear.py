@@ -55,7 +55,7 @@ class LinearScore(Parameterized, ABC):
     weight_: np.ndarray = fitted()
     bias_: np.ndarray = fitted()
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn what the score needs beside the layer.
 
         Parameters
@@ -64,6 +64,8 @@ class LinearScore(Parameterized, ABC):
             Features.
         y : array-like of shape (n_samples,), default=None
             Labels; needed where ``linear`` is None.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts, in means, covariances and the logistic regression.
 
         Returns
         -------
@@ -71,14 +73,13 @@ class LinearScore(Parameterized, ABC):
         """
         self._validate_params()
         needs_labels = self._needs_labels
-        data = validate_training_data(
-            self, X, y, min_classes=1 + needs_labels, keep_tensors=True
-        )
-        rows, codes = data.in_distribution
-        layer = _fitted_layer(rows, codes) if needs_labels else self.linear
+        how = {"sample_weight": sample_weight, "min_classes": 1 + needs_labels}
+        data = validate_training_data(self, X, y, keep_tensors=True, **how)
+        known = data.known
+        layer = _fitted_layer(known) if needs_labels else self.linear
         if layer is not None:
-            self.weight_, self.bias_ = _checked_layer(layer, rows.shape[1])
-        self._learn(rows)
+            self.weight_, self.bias_ = _checked_layer(layer, known.rows.shape[1])
+        self._learn(known)
         return self
 
     @block_by_block
@@ -98,8 +99,8 @@ class LinearScore(Parameterized, ABC):
         function = RowFunction(lambda batch: self._batch_score(batch)[:, None])
         return ScoredNetwork(function, EvidenceHead())
 
-    def _learn(self, rows):
-        """Learn from the training rows, block by block."""
+    def _learn(self, known):
+        """Learn from the training rows with their codes and weights, block by block."""
 
     @abstractmethod
     def _score(self, features, logits):
@@ -216,9 +217,11 @@ def total(function, rows, *others):
     )
 
 
-def mean_of(function, rows):
-    """Mean over all rows of what ``function`` gives for each."""
-    return total(lambda block: function(block).sum(dim=0), rows) / len(rows)
+def mean_of(function, rows, weight=None):
+    """Mean over all rows, or their weights, of what ``function`` gives for each."""
+    if weight is None:
+        return total(lambda block: function(block).sum(dim=0), rows) / len(rows)
+    return total(lambda block, some: some @ function(block), rows, weight) / weight.sum()
 
 
 def unit(features):
@@ -227,15 +230,23 @@ def unit(features):
     return features / length.clamp(min=SMALLEST).to(features)
 
 
-def _fitted_layer(rows, codes):
+def _fitted_layer(known):
     """Weights and bias of a logistic regression, one line a class also where there are two."""
+    rows, codes, weight = known
     rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
-    scale = rows.std(dtype=np.float64) or 1.0
-    regression = LogisticRegression(max_iter=1000).fit(rows / scale, codes)
+    scale = _spread(rows, weight) or 1.0
+    regression = LogisticRegression(max_iter=1000).fit(rows / scale, codes, weight)
     weight, bias = regression.coef_ / scale, regression.intercept_
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.append(-bias, bias) / 2
     return weight, bias
+
+
+def _spread(rows, weight):
+    if weight is None:
+        return rows.std(dtype=np.float64)
+    mean = np.average(rows.mean(axis=1), weights=weight)
+    return np.sqrt(np.average(np.square(rows - mean).mean(axis=1), weights=weight))
 
 
 def _checked_layer(layer, n_features):

@@ -77,7 +77,7 @@ class NeighborDistance(OODClassifier):
     centre_: np.ndarray = fitted()
     scale_: float = fitted()
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Remember the training rows.
 
         Parameters
@@ -85,19 +85,30 @@ class NeighborDistance(OODClassifier):
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,), default=None
             Labels; None is one class.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Rows of weight 0 are not remembered; the others count alike for distances, and by
+            their weights for ``centre_`` and ``scale_``. Of several neighbours refused.
 
         Returns
         -------
         self
         """
         self._validate_params()
-        data = validate_training_data(self, X, y, min_classes=1)
-        rows, codes = self._subsample(*data.in_distribution)
-        self.centre_ = rows.mean(axis=0, dtype=np.float64)
+        how = {"sample_weight": sample_weight, "min_classes": 1}
+        data = validate_training_data(self, X, y, **how)
+        known = data.known
+        rows, codes, weight = known.at(self._remembered(known.codes))
+        if self.n_neighbors > 1 and weight is not None and (weight != 1).any():
+            raise ValueError(
+                f"Got sample_weight with n_neighbors={self.n_neighbors}, but neighbours are "
+                "counted; leave the weights out, or take n_neighbors=1."
+            )
+        self.centre_ = _mean(rows, weight)
         rows = self._centred(rows)
         self.rows_ = [rows[codes == code] for code in range(len(data.classes))]
         self.neighbors_ = list(map(_searched, self.rows_))
-        self.scale_ = float(np.sqrt(rows.var(axis=0).sum())) or 1.0
+        variance = rows.var(axis=0) if weight is None else _mean(rows**2, weight)
+        self.scale_ = float(np.sqrt(variance.sum())) or 1.0
         self.classes_ = data.classes
         return self
 
@@ -128,18 +139,24 @@ class NeighborDistance(OODClassifier):
             distances.append(np.linalg.norm(away, axis=1))
         return np.minimum(np.concatenate(distances), FARTHEST)
 
-    def _subsample(self, rows, codes):
-        if self.max_samples is None or len(rows) <= self.max_samples:
-            return rows, codes
-        order = check_random_state(self.random_state).permutation(len(rows))
+    def _remembered(self, codes):
+        """Places of the rows that are kept."""
+        if self.max_samples is None or len(codes) <= self.max_samples:
+            return slice(None)
+        order = check_random_state(self.random_state).permutation(len(codes))
         _, first = np.unique(codes[order], return_index=True)
-        kept = np.union1d(order[first], order[: self.max_samples])
-        return rows[kept], codes[kept]
+        return np.union1d(order[first], order[: self.max_samples])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
+
+
+def _mean(rows, weight):
+    if weight is None:
+        return rows.mean(axis=0, dtype=np.float64)
+    return weight @ rows / weight.sum()
 
 
 def _searched(rows):

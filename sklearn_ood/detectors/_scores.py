@@ -100,7 +100,8 @@ class ActivationShaping(LinearScore):
 
     ceiling_: float = fitted()
 
-    def _learn(self, rows):
+    def _learn(self, known):
+        rows = known.drawn().rows
         step = -(-rows.shape[0] * rows.shape[1] // MAX_QUANTILE_VALUES)
         some = rows[::step]
         some = some if isinstance(some, np.ndarray) else some.cpu().numpy()
@@ -178,12 +179,16 @@ class KLMatching(LinearScore):
 
     log_templates_: np.ndarray = fitted()
 
-    def _learn(self, rows):
-        def sums(block):
-            p = self._logits(block).softmax(dim=1)
-            return p.new_zeros(p.shape[1], p.shape[1]).index_add_(0, p.argmax(dim=1), p)
+    def _learn(self, known):
+        rows, _, weight = known
 
-        found = total(sums, rows)  # those of a class sum to the number of its rows
+        def sums(block, some):
+            p = self._logits(block).softmax(dim=1)
+            weighted = some[:, None] * p
+            return p.new_zeros(p.shape[1], p.shape[1]).index_add_(0, p.argmax(dim=1), weighted)
+
+        weight = np.ones(len(rows)) if weight is None else weight
+        found = total(sums, rows, weight)  # those of a class sum to the number of its rows
         found = found[found.sum(dim=1) > 0]
         templates = found / found.sum(dim=1, keepdim=True)
         lowest = torch.finfo(templates.dtype).tiny
@@ -231,8 +236,8 @@ class NCI(LinearScore):
     mean_: np.ndarray = fitted()
     mean_logits_: np.ndarray = fitted()
 
-    def _learn(self, rows):
-        self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
+    def _learn(self, known):
+        self.mean_ = mean_of(torch.clone, known.rows, known.weight).cpu().numpy()
         self.mean_logits_ = self.weight_ @ self.mean_ + self.bias_
 
     def _score(self, features, logits):
@@ -271,8 +276,8 @@ class FDBD(LinearScore):
     mean_: np.ndarray = fitted()
     weight_distances_: np.ndarray = fitted()
 
-    def _learn(self, rows):
-        self.mean_ = mean_of(torch.clone, rows).cpu().numpy()
+    def _learn(self, known):
+        self.mean_ = mean_of(torch.clone, known.rows, known.weight).cpu().numpy()
         self.weight_distances_ = cdist(self.weight_, self.weight_).clip(SMALLEST)
 
     def _score(self, features, logits):
@@ -321,7 +326,8 @@ class NNGuide(LinearScore):
 
     bank_: np.ndarray = fitted()
 
-    def _learn(self, rows):
+    def _learn(self, known):
+        rows = known.rows
         if self.max_samples is not None and len(rows) > self.max_samples:
             order = check_random_state(self.random_state).permutation(len(rows))
             rows = take_rows(rows, order < self.max_samples)

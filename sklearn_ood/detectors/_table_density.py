@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -48,12 +48,13 @@ class Frequencies:
     log_p: np.ndarray
 
     @classmethod
-    def of(cls, rows, codes, columns, smoothing):
+    def of(cls, known, columns, smoothing):
         """Frequencies in each class, drawn to those in the table as by ``smoothing`` rows."""
+        rows, codes, weight = known
         values = [np.unique(rows[~np.isnan(rows[:, j]), j]) for j in columns]
         empty = cls(columns, values, np.empty((0, 0)))
         tables = [
-            _log_frequencies(place, codes, len(known), smoothing)
+            _log_frequencies(place, codes, weight, len(known), smoothing)
             for place, known in zip(empty.places(rows).T, values, strict=True)
         ]
         log_p = np.concatenate(tables) if tables else np.empty((0, codes.max() + 1))
@@ -78,11 +79,11 @@ class Frequencies:
         return total
 
 
-def _log_frequencies(place, codes, n_known, smoothing):
+def _log_frequencies(place, codes, weight, n_known, smoothing):
     """Of one column, (n_known + 2, n_classes): known values, any other, missing cells."""
     n_classes = codes.max() + 1
     counts = np.zeros((n_known + 2, n_classes))
-    np.add.at(counts, (place, codes), 1.0)
+    np.add.at(counts, (place, codes), 1.0 if weight is None else weight)
     overall = counts.sum(axis=1, keepdims=True) + 0.5
     counts += smoothing * overall / overall.sum()
     log_p = np.log(counts / counts.sum(axis=0))
@@ -156,6 +157,8 @@ class TableDensity(OODClassifier):
     n_jobs: int | None = None
     random_state: RandomState = None
 
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
+
     columns_: TableColumns = fitted()
     numbers_: np.ndarray = fitted()
     centre_: np.ndarray = fitted()
@@ -163,7 +166,7 @@ class TableDensity(OODClassifier):
     densities_: list = fitted()
     frequencies_: Frequencies = fitted()
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **params):
         """Learn the likelihood of each class.
 
         Parameters
@@ -171,26 +174,31 @@ class TableDensity(OODClassifier):
         X : array-like or frame of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             Labels; None is one class.
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts among those of its class. Mixtures
+            learn from rows drawn by it, up to ``max_samples``.
 
         Returns
         -------
         self
         """
+        weight = self._weight_in(params)
         self._validate_params()
-        data = validate_training_data(self, X, y, min_classes=1, read_rows=read_table)
+        how = {"sample_weight": weight, "min_classes": 1, "read_rows": read_table}
+        data = validate_training_data(self, X, y, **how)
         rows, codes = data.in_distribution
         random_state = check_random_state(self.random_state)
         counted = self.columns_.is_category | _has_few_values(rows)
         present = ~np.isnan(rows).all(axis=0)
-        self.frequencies_ = Frequencies.of(
-            rows, codes, np.flatnonzero(counted & present), self.smoothing
-        )
+        counted_there = np.flatnonzero(counted & present)
+        self.frequencies_ = Frequencies.of(data.known, counted_there, self.smoothing)
         self.numbers_ = np.flatnonzero(~counted & present)
         spread = np.nanstd(rows[:, self.numbers_], axis=0)
         self.centre_ = np.nanmean(rows[:, self.numbers_], axis=0)
         self.scale_ = np.where(spread > 0, spread, 1.0)
         self.densities_ = []
         if len(self.numbers_):
+            rows, codes, _ = data.known.drawn()
             kept = self._subsample(codes, random_state)
             densities = self._unfitted(len(data.classes), random_state.randint(LARGEST_SEED))
             numbers = _filled(self._standardised(rows[kept]), codes[kept], random_state)

@@ -11,7 +11,7 @@ from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._evaluation import BatchedDataset, undisturbed
+from sklearn_ood.nets._evaluation import Arrays, BatchedDataset, undisturbed
 from sklearn_ood.nets._training import (
     Net,
     Seeded,
@@ -113,6 +113,8 @@ class StackTrainer(Parameterized):
             with random:
                 module = make()
             net = make_net(module, net_class=net_class, **training_parameters(self) | options)
+            if validation is not None:
+                validation = Arrays(*validation, device=net.device)
             return train(net, *training, validation=validation, random=random)
 
 

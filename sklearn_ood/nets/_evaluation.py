@@ -19,7 +19,7 @@ from torch.overrides import (
 )
 from torch.utils.data import Dataset
 
-from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
+from sklearn_ood.data._blocks import PagedRows, drawn_by, is_mapped, take_rows
 
 # Matrix products take another path for fewer rows than a register block, and for rows that
 # begin elsewhere in a cache line, which changes the last bits: batches and layers are padded to
@@ -276,7 +276,15 @@ def _pad(batch):
 
 
 class BatchedDataset(Dataset):
-    """A dataset whose ``batch(index)`` gives many rows by one call."""
+    """A dataset whose ``batch(index)`` gives many rows by one call.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (n_samples,) or None
+        How often each row is drawn in an epoch, relative to the others; None is once.
+    """
+
+    weight = None
 
     def batches(self, indices):
         """One batch after the other."""
@@ -286,8 +294,8 @@ class BatchedDataset(Dataset):
 class Arrays(BatchedDataset):
     """Arrays of equal length, sliced together; those that fit on the device move there."""
 
-    def __init__(self, *arrays, device="cpu"):
-        self.device = torch.device(device)
+    def __init__(self, *arrays, weight=None, device="cpu"):
+        self.device, self.weight = torch.device(device), weight
         self.arrays = [_on_device(array, self.device) for array in arrays]
 
     def __len__(self):
@@ -330,7 +338,7 @@ class ArrayBatches:
 
     def __iter__(self):
         with self.random:
-            order = torch.randperm(len(self.dataset)) if self.shuffle else None
+            order = self._order()
         self._start = 0
         while parts := self._parts():
             size = self.batch_size
@@ -340,6 +348,15 @@ class ArrayBatches:
                 yield batch
                 if self.batch_size != size:
                     break
+
+    def _order(self):
+        """Positions of the rows of an epoch; None where they come once and as they lie."""
+        n_rows, weight = len(self.dataset), self.dataset.weight
+        order = torch.randperm(n_rows) if self.shuffle or weight is not None else None
+        if weight is None:
+            return order
+        drawn = drawn_by(weight, order.numpy(), float(torch.rand(())))
+        return torch.from_numpy(drawn)[torch.randperm(n_rows)]
 
     def _parts(self):
         """Slices of the rows that are left."""

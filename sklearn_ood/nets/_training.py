@@ -156,15 +156,17 @@ def training_parameters(estimator):
     return {name: getattr(estimator, name) for name in names}
 
 
-def train(net, *arrays, validation=None, random):
-    """Train ``net`` on arrays of equal length, watching the ``validation`` arrays.
+def train(net, *arrays, weight=None, validation=None, random):
+    """Train ``net`` on arrays of equal length, watching the :class:`Arrays` of ``validation``.
+
+    An epoch draws as many rows as there are, each as often as its weight says on average.
 
     All that is random is drawn from ``random``, a :class:`Seeded`. An interrupt by the user
     reaches the caller: a half-trained net is never handed out. A loss or a weight that
     becomes NaN or infinite raises.
     """
     if validation is not None:
-        net.set_params(train_split=predefined_split(Arrays(*validation, device=net.device)))
+        net.set_params(train_split=predefined_split(validation))
     net.random = random
     with random:
         net.initialize()
@@ -173,7 +175,7 @@ def train(net, *arrays, validation=None, random):
             "Got a network none of whose weights can be trained; give it one that requires a "
             "gradient, or take SoftmaxClassifier.from_module for a network that is trained."
         )
-    data = Arrays(*arrays, device=net.device)
+    data = Arrays(*arrays, weight=weight, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
     try:
         net.fit_loop(data)

@@ -149,7 +149,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         X, y = indexable_rows(X, y)
         y = checked_labels(self, y)
         own, routed = self._route(**params)
-        if self.guarantee_for != "group" and any("groups" in each for each in routed):
+        if self.guarantee_for != "group" and any("groups" in each for each in routed.values()):
             own.pop("groups", None)
         classes, outlier = self._classes_and_outliers(y)
         told = self._told(y, classes, **own)
@@ -238,7 +238,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         knows = [ood_label_in(each) is not None for each in inside]
         taught = [
             fitted_on(each, ~calibrating & (known | ~outlier), X=X, y=y, **metadata)
-            for each, known, metadata in zip(inside, knows, routed, strict=True)
+            for each, known, metadata in zip(inside, knows, routed.values(), strict=True)
         ]
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))

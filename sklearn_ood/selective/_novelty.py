@@ -108,7 +108,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
             If y is None and needed, or ``contamination`` is a level that the p-values of a
             :class:`CombinedClassifier` cannot reach.
         TypeError
-            For weights that nothing takes: a :class:`CombinedClassifier` has calibrated itself.
+            For weights that nothing takes: a frozen :class:`CombinedClassifier` is calibrated.
         """
         forget(self)
         self._validate_params()
@@ -117,11 +117,11 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         if_there = None if is_frozen(self.estimator) else False  # what it was not taught
         X, y = _blocks.indexable_rows(X, as_native(y), needs_labels=needs_labels or if_there)
         self._check_target(y)
-        own, [metadata] = self._route(**params)
+        own, inside = self._route(**params)
         weight = checked_weights(own.get("sample_weight"), _blocks.n_rows(X))
         outlier, held_out = self._known_outliers(X, y), self._hold_out(_blocks.n_rows(X))
         training = ~held_out & (knows | ~outlier)
-        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y, **metadata)
+        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y, **inside["estimator"])
         self.offset_ = self._place_offset(X, held_out, outlier, weight)
         return self
 
@@ -212,10 +212,10 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
     def _level(self, calibrated, share, weight):
         """That of the p-values of what has calibrated itself, where they reach it."""
         name, n_rows = type(calibrated).__name__, calibrated.n_calibration_
-        if weight is not None:
+        if weight is not None and is_frozen(self.estimator):
             raise TypeError(
                 f"Got sample_weight, but {name} has calibrated its p-values itself, without "
-                "weights; fit it with calibration_weight, and freeze it."
+                "weights; fit it with them, or with calibration_weight, and freeze it."
             )
         least = 1 / (n_rows + 1)
         if share < least and self.contamination != "auto":

@@ -202,19 +202,20 @@ def test_weights_that_nothing_takes_are_refused_by_name(rows, frozen):
     weight = np.ones(len(y))
     nameless = (
         (SelectiveClassifier(KNeighborsClassifier(), risk=0.2), "KNeighborsClassifier"),
-        (SelectiveClassifier(make_pipeline(GaussianNB())), "Pipeline"),
+        (SelectiveClassifier(make_pipeline(KNeighborsClassifier())), "Pipeline"),
         (
-            SelectiveClassifier(GaussianNB(), detector=NeighborDistance(), risk=0.2),
-            "NeighborDistance",
+            SelectiveClassifier(GaussianNB(), detector=GaussianMixture(), risk=0.2),
+            "GaussianMixture",
         ),
         (NoveltyDetector(GaussianMixture()), "GaussianMixture"),
-        (NoveltyDetector(CombinedClassifier(GaussianNB())), "CombinedClassifier"),
     )
     for model, name in nameless:
         with pytest.raises(TypeError, match=f"sample_weight, but {name} takes none in fit"):
             model.fit(X, y, sample_weight=weight)
-    combined = CombinedClassifier(GaussianNB(), [("near", NeighborDistance())]).fit(X, y)
-    detector = NoveltyDetector(FrozenEstimator(combined))
+    combined = CombinedClassifier(GaussianNB(), [("near", NeighborDistance())], random_state=0)
+    weighted = NoveltyDetector(combined).fit(X, y, sample_weight=weight + (y == 1))
+    assert weighted.estimator_.n_calibration_ < len(y)
+    detector = NoveltyDetector(FrozenEstimator(combined.fit(X, y)))
     with pytest.raises(TypeError, match="CombinedClassifier has calibrated its p-values"):
         detector.fit(X, y, sample_weight=weight + (y == 1))
     selective = SelectiveClassifier(frozen, risk=0.2)
