@@ -192,7 +192,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
 
     from_module = classmethod(from_module)
 
-    def fit(self, X, y=None, *, calibration_weight=None, **params):
+    def fit(self, X, y=None, **params):
         """Fit the classifier and the members, and calibrate them on rows held out.
 
         Parameters
@@ -201,15 +201,11 @@ class CombinedClassifier(Router, Composition, OODClassifier):
             Frames are handed on as they are; images of a ``Dataset`` through a temporary file.
         y : array-like of shape (n_samples,), default=None
             Labels; None takes those of a dataset, and else is one class.
-        calibration_weight : array-like of shape (n_samples,), default=None
-            How often there are such rows among new ones, where these come from elsewhere:
-            ratios of densities, none above the largest given. They weigh the rows that
-            calibrate, so that p-values keep their level; what is trained does not get them.
-            None is ``sample_weight``.
         **params : dict of str to array-like
-            ``sample_weight``: how much each row counts, in training and for calibration. The
-            classifier must take it, or be frozen; members get it where they, or a pipeline's
-            last step, take it. Where scikit-learn routes metadata, each gets what it asks for.
+            ``sample_weight``: how often there are such rows among new ones, in training and
+            among rows that calibrate; ``calibration_weight`` for these alone. The classifier
+            must take it, or be frozen; members get it where they, or a pipeline's last step,
+            take it. Where scikit-learn routes metadata, each gets what it asks for.
 
         Returns
         -------
@@ -220,16 +216,15 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         ValueError
             If there are too few rows to calibrate, or a parameter is out of range.
         TypeError
-            If a member has no score, or the classifier no probabilities, or takes no weights.
+            If a member has no score, or the classifier no probabilities or takes no weights.
 
         Warns
         -----
         UserWarning
-            If so few rows calibrate that no p-value is 0.05 or less, or if a class has no row
-            to train members on.
+            If too few rows calibrate for a p-value of 0.05, or a class trained no member.
         """
         self._validate_params()
-        own, inside = self._route(calibration_weight=calibration_weight, **params)
+        own, inside = self._route(**params)
         lessons = Lessons.of(self, X, y, inside, **own)
         self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
@@ -402,7 +397,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
-        asked = [self.classifier, *(member for _, member in self.members or [])]
-        asked = [get_tags(each).input_tags for each in asked if hasattr(each, "fit")]
+        asked = [get_tags(each).input_tags for each in self._inside().values()]
         tags.input_tags.allow_nan = all(each.allow_nan for each in asked)
         return tags
