@@ -214,14 +214,10 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         Raises
         ------
         ValueError
-            If there are too few rows to calibrate, or a parameter is out of range.
+            If there are too few rows to calibrate, or a parameter is out of range. Too few for
+            a p-value of 0.05, or a class that trained no member, is a warning.
         TypeError
             If a member has no score, or the classifier no probabilities or takes no weights.
-
-        Warns
-        -----
-        UserWarning
-            If too few rows calibrate for a p-value of 0.05, or a class trained no member.
         """
         self._validate_params()
         own, inside = self._route(**params)
