@@ -196,7 +196,7 @@ SETTINGS = [
         Losses(TEN, TALLY, n_rows, {"risk": risk}, "frozen", largest=5)
         for n_rows, risk in SHIFTED.items()
     ),
-    *(Losses(TEN, each, 2000, {"risk": 0.31}, "frozen", largest=5) for each in LEVELS),
+    *(Losses(TEN, each, 2000, {"risk": 0.26}, "frozen", largest=5) for each in LEVELS),
     Losses(TEN, TALLY, 2000, each(0.3), "frozen", largest=5),
     Losses(TEN, TALLY, 2000, group(0.28), "frozen", largest=5),
     *(
@@ -204,7 +204,7 @@ SETTINGS = [
         for promise in ({"ood_acceptance": 0.45}, {"risk": 0.5, "ood_acceptance": 0.5})
     ),
     *(Losses(TEN, TALLY, n, {"risk": risk}, largest=5) for n, risk in TRAINED.items()),
-    *(Losses(TEN, each, 2000, {"risk": 0.31}, largest=5) for each in LEVELS),
+    *(Losses(TEN, each, 2000, {"risk": 0.26}, largest=5) for each in LEVELS),
     Losses(THREE, NB, 2000, {"risk": 0.117}, largest=5),
     Losses(TEN, TALLY, 2000, {"risk": 0.122}, largest=5, loss="distance"),
     Losses(TEN, TALLY, 5000, each(0.24), largest=5),
