@@ -214,8 +214,8 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         Raises
         ------
         ValueError
-            If there are too few rows to calibrate, or a parameter is out of range. Too few for
-            a p-value of 0.05, or a class that trained no member, is a warning.
+            If there are too few rows to calibrate, or a parameter is out of range. So few that
+            no p-value is small, or a class that trained no member, are a warning.
         TypeError
             If a member has no score, or the classifier no probabilities or takes no weights.
         """
