@@ -692,6 +692,11 @@ def test_sets_come_back(value):
     assert again == value
 
 
+def test_keys_that_are_fields_of_a_file_come_back():
+    value = {"__id__": 1, "__loader__": {"__id__": "a"}, "." * 300: 2}
+    assert round_trip(value) == value
+
+
 def test_keys_that_would_come_back_as_others_are_refused():
     for keys in ({True: 1}, {1: 2, "1": 3}, {None: 1}, {(1, 2): 3}):
         with pytest.raises(TypeError):

@@ -1,6 +1,7 @@
 import io
 import json
 import pickle
+import re
 import struct
 import sys
 import time
@@ -49,7 +50,7 @@ from sklearn.tree._tree import NODE_DTYPE
 
 from sklearn_ood import SoftmaxClassifier, load, save
 from sklearn_ood.generators import VAE
-from sklearn_ood.persistence._reader import COMPARISONS, FUNCTIONS, RULES
+from sklearn_ood.persistence._reader import FUNCTIONS, RULES, SIGNS
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
@@ -318,6 +319,104 @@ def test_an_attack_by_a_value_is_refused(name, saved):
     refused(saved)
 
 
+def a_partial(args, kwds):
+    content = {"func": node("FunctionNode", "numpy.log"), "args": args, "kwds": kwds}
+    content |= {"namespace": literal(None)}
+    return node("PartialNode", "functools.partial", content=content)
+
+
+def keys_of(loader, name):
+    kinds = sequence("list", node(loader, name))
+    return node("DictNode", "builtins.dict", content={"a": literal(1)}, key_types=kinds)
+
+
+def tree_of(rows, weights, metric="euclidean", **options):
+    content = [array(rows), literal(4), literal(metric), array(weights), mapping(**options)]
+    return a_part("KDTree", *content)
+
+
+def matrix_of(indices, width):
+    shape = sequence("tuple", literal(1), literal(width))
+    return a_part("csr_matrix", array("ones.npy"), array(indices), array("ends.npy"), shape)
+
+
+FILES = {
+    "1.npy": npy(X),
+    "ones.npy": npy(np.ones(1)),
+    "zero.npy": npy(np.array([0], np.int32)),
+    "nine.npy": npy(np.array([9], np.int32)),
+    "below.npy": npy(np.array([-1], np.int32)),
+    "ends.npy": npy(np.array([0, 1], np.int32)),
+}
+# What stands in place of a parameter that nothing is built of.
+PARAMETERS = {
+    "keys that are called": keys_of("FunctionNode", "numpy.log"),
+    "keys that are made": keys_of("TypeNode", "torch.optim.sgd.SGD"),
+    "keys of nothing": keys_of("TypeNode", "builtins.object"),
+    "part of the same name inside": sequence("list", sequence("list") | {"__id__": 7})
+    | {"__id__": 7},
+    "two of one name that is false": sequence(
+        "list", sequence("list") | {"__id__": 0}, sequence("list", literal(1)) | {"__id__": 0}
+    ),
+    "reference in a slice": node(
+        "SliceNode", "builtins.slice", content={"start": {"__id__": 1}, "stop": 1, "step": 1}
+    ),
+    "reference to what was read": sequence("list", sequence("list") | {"__id__": 7})
+    | {"more": {"__id__": 7}},
+    "weights of other rows": tree_of("1.npy", "ones.npy"),
+    "metric of a function": tree_of("1.npy", "ones.npy", "pyfunc", func=literal(1)),
+    "index after the last column": matrix_of("nine.npy", 3),
+    "index before the first column": matrix_of("below.npy", 3),
+    "endless matrix": matrix_of("zero.npy", 10**18),
+    "arguments that are a number": a_partial(literal(5), mapping()),
+    "keywords that are a number": a_partial(sequence("tuple"), literal(3)),
+    "dunder keywords": a_partial(sequence("tuple"), sequence("list")),
+    "frozen lists": node(
+        "ConstructorFromReduceNode",
+        "builtins.frozenset",
+        content=sequence("tuple", sequence("list", sequence("list"))),
+    ),
+    "frozen number": node(
+        "ConstructorFromReduceNode", "builtins.frozenset", content=sequence("tuple", literal(5))
+    ),
+    "mask of another shape": node(
+        "MaskedArrayNode",
+        "numpy.ma.MaskedArray",
+        content={"data": array(), "mask": array("ends.npy")},
+    ),
+    "type of a list": node("DTypeNode", "numpy.dtype", content=sequence("list")),
+    "array that is the description": array("schema.json"),
+    "state that is a list": node("ObjectNode", TRANSFORMER, content=[]),
+    "knots of no order": a_part(
+        "BSpline", array("ends.npy"), array("ends.npy"), literal(10**9), literal(True)
+    ),
+    "leaves of no rows": a_part("cKDTree", array(), literal(0)),
+    "tensor of no number": a_part("Tensor", literal("a"), literal("float32")),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_an_attack_by_a_parameter_is_refused(name, tmp_path):
+    path, text = tmp_path / "model.ood", json.dumps(PARAMETERS[name])
+    save(LogisticRegression(), path)
+    used = {file: data for file, data in FILES.items() if f'"{file}"' in text}
+    change(path, lambda s: s["content"]["content"].update(C=PARAMETERS[name]), used)
+    refused(path)
+
+
+def test_a_header_of_any_other_form_is_refused(saved):
+    _, members = parts_of(saved)
+    right = json.loads(members.pop(HEADER))
+    others = [{"format": 2}, right | {"format": "2"}, right | {"versions": [1]}, [1], None]
+    data = saved.read_bytes().partition(b"\n")[2]
+    for other in map(json.dumps, [*others, {}]):
+        seal(saved, other.encode(), data)
+        refused(saved)
+    for other in (b"{", b"[" * 10**6, b""):
+        seal(saved, other, data)
+        refused(saved)
+
+
 def header(shape, descr="'<f8'", data=b""):
     """A file of numpy's own format that says what it likes."""
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
@@ -550,8 +649,8 @@ def test_every_rule_is_two_sides_and_a_comparison():
     fields = {*NODE_DTYPE.names, *PREDICTOR_RECORD_DTYPE.names}
     for rule in [rule for rules in RULES.values() for rule in rules]:
         for comparison in rule.split(" or "):
-            (sign,) = [sign for sign in COMPARISONS if sign in comparison]
-            for side in comparison.split(sign):
+            left, _, right = re.split(SIGNS, comparison)
+            for side in (left, right):
                 _, *steps = [side] if side.startswith(('"', "[")) else side.split()
                 assert all(s in FUNCTIONS or hasattr(np, s) or s in fields for s in steps), rule
 

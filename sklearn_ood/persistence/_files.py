@@ -8,7 +8,6 @@ import io
 import json
 import os
 import secrets
-import shutil
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import torch
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
 from sklearn_ood.persistence._parts import GIVEN, with_parts
-from sklearn_ood.persistence._reader import Refused, checked, each_once, require
+from sklearn_ood.persistence._reader import Refused, checked, first_description, require
 
 FORMAT_VERSION = 2
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
@@ -75,9 +74,9 @@ def save(estimator, path, *, modules=()):
     """
     import skops.io  # slow to import
 
-    stream, header = io.BytesIO(), {"format": FORMAT_VERSION, "versions": _versions()}
+    header, stream = {"format": FORMAT_VERSION, "versions": _versions()}, io.BytesIO()
     with _given(modules, "estimator", TypeError), torch.device("meta"):
-        reader = checked(skops.io.dumps(with_parts(estimator)), each_once())
+        reader = checked(skops.io.dumps(with_parts(estimator)), first_description())
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("schema.json", json.dumps(reader.description))
         for name in sorted(reader.files):
@@ -145,13 +144,14 @@ def load(path, *, modules=(), device="cpu"):
         require(is_known, f"{newer}{FORMAT_VERSION}", "use a newer sklearn_ood")
         saved, here = header["versions"], _versions().items()
         others = [f"{p} {saved[p]} (here {v})" for p, v in here if saved.get(p, v) != v]
-        if others:
-            message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
-            warnings.warn(message, stacklevel=2)
         with torch.device("meta"):
             names = checked(data).names
         with torch.device(device):
-            return skops.io.loads(data, trusted=sorted(names))
+            estimator = skops.io.loads(data, trusted=sorted(names))
+    if others:
+        message = f"{path} was saved with {', '.join(others)}: it may predict otherwise."
+        warnings.warn(message, stacklevel=2)
+    return estimator
 
 
 @contextmanager
@@ -175,14 +175,14 @@ def _given(modules, subject, error_type):
 def _replace(path, data):
     """Put a file in place of another, whole or not at all, with its mode."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.touch(0o600 if path.exists() else 0o666, exist_ok=False)
+    is_new = not path.exists()
+    temporary.touch(0o666 if is_new else 0o600, exist_ok=False)
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
+        temporary.chmod((temporary if is_new else path).stat().st_mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

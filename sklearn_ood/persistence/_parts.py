@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from copy import deepcopy
 from functools import partial, reduce
 from operator import attrgetter
-from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -25,9 +24,15 @@ from skorch.history import History
 from torch import nn
 
 from sklearn_ood.nets._training import Seeded, wrap_trained
-from sklearn_ood.persistence._reader import LISTED, require, require_listed, shadow
+from sklearn_ood.persistence._reader import (
+    LISTED,
+    MAX_WIDTH,
+    require,
+    require_listed,
+    resolve,
+    shadow,
+)
 
-SPARSE = csr_matrix, csc_matrix, csr_array, csc_array
 # What the caller gave: networks, classes and functions by name.
 GIVEN: ContextVar[dict] = ContextVar("given")
 OWN = {line.rpartition(".")[2]: line[4:] for line in LISTED if line.startswith("own ")}
@@ -45,7 +50,7 @@ class Part(tuple):
 
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
-    kind, device = named(name), str(torch.get_default_device())
+    kind = named(name)
     require_listed(isinstance(kind, type) and not issubclass(kind, nn.Module), name)
     made = shadow(kind, state)
     with Seeded(0):
@@ -53,19 +58,18 @@ def restore_own(name, state, networks):
     require(built.keys() == networks.keys(), f"of {name} with other networks")
     for path, network in built.items():
         weights, history = networks[path]
-        network.load_state_dict(weights)
-        trained = network.eval()
+        network.eval().load_state_dict(weights)
         if history is not None:
-            trained = wrap_trained(network, device=device)
-            trained.history_ = History(history)
+            network = wrap_trained(network, device=str(torch.get_default_device()))
+            network.history_ = History(history)
         *holders, last = path.split(".")
-        vars(reduce(getattr, holders, made))[last] = trained
+        vars(reduce(getattr, holders, made))[last] = network
     return made
 
 
 def named(name):
     """The class of that name: the caller's, or one of this package; None if there is none."""
-    return GIVEN.get().get(name) or (resolve_name(OWN[name]) if name in OWN else None)
+    return GIVEN.get().get(name) or (resolve(OWN[name]) if name in OWN else None)
 
 
 def restore_given(name, weights=None):
@@ -79,30 +83,24 @@ def restore_given(name, weights=None):
     return network
 
 
-def restore_tensor(_, values, dtype):
-    """A tensor; numpy has no bfloat16."""
-    return torch.tensor(values, dtype=getattr(torch, dtype))
-
-
-def restore_sparse(kind, *content):
-    """A matrix whose indices lie inside it."""
-    matrix = kind(content[:-1], shape=content[-1])
-    matrix.check_format(full_check=True)
-    return matrix
-
-
-def restore_search_tree(kind, data, options):
-    """A KDTree or BallTree, built again from its rows."""
-    is_plain = np.isfinite(data).all() and options["metric"] != "pyfunc"
-    require(is_plain, "with a search tree of NaN, or whose metric is called")
-    return kind(data, **options)
-
-
 def array_and_type(tensor):
-    """What a tensor is made of; float32 holds bfloat16 exactly."""
+    """What a tensor is made of; numpy has no bfloat16, and float32 holds it exactly."""
     plain = tensor.detach().cpu()
     plain = plain.float() if plain.dtype == torch.bfloat16 else plain
     return plain.numpy(), str(tensor.dtype).removeprefix("torch.")
+
+
+def restore_tensor(values, dtype):
+    """A tensor of the type that it had."""
+    return torch.tensor(values, dtype=getattr(torch, dtype))
+
+
+def restore_matrix(kind, *content):
+    """A sparse matrix whose indices lie inside it."""
+    require(max(content[-1]) <= MAX_WIDTH, "with an endless matrix")
+    matrix = kind(content[:-1], shape=content[-1])
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def rows_and_options(tree):
@@ -111,21 +109,29 @@ def rows_and_options(tree):
     p, vector, *_ = metric.__getstate__()
     name = type(metric).__name__.removesuffix("Distance64").lower()
     require(name != "minkowski" or not vector.size, "with a search tree of weighted features")
-    options = {"leaf_size": leaf_size, "metric": name, "sample_weight": weights}
-    return data, options | ({"p": p} if name == "minkowski" else {})
+    return data, leaf_size, name, weights, {"p": p} if name == "minkowski" else {}
+
+
+def restore_search_tree(kind, data, leaf_size, metric, weights, options):
+    """A KDTree or BallTree, built again from finite rows; no function is its metric."""
+    require(isinstance(metric, str) and "func" not in options, "with a metric that is called")
+    require(weights is None or weights.shape == (len(data),), "with other rows than weights")
+    return kind(data, leaf_size, metric, weights, **options)
 
 
 # What a value of a class is made of, and how it is made.
 CALLS: dict[type, tuple[Callable, Callable]] = {
     torch.Tensor: (array_and_type, restore_tensor),
-    np.memmap: (lambda array: (np.asarray(array),), lambda _, array: array),
-    BSpline: (attrgetter("t", "c", "k", "extrapolate"), lambda kind, *args: kind(*args)),
-    cKDTree: (lambda tree: (tree.data,), lambda kind, rows: kind(rows)),
-    **dict.fromkeys((KDTree, BallTree), (rows_and_options, restore_search_tree)),
-    **dict.fromkeys(SPARSE, (attrgetter("data", "indices", "indptr", "shape"), restore_sparse)),
+    BSpline: (attrgetter("t", "c", "k", "extrapolate"), BSpline),
+    cKDTree: (attrgetter("data", "leafsize"), cKDTree),
 }
-MAKE: dict[str, Callable] = {"own": restore_own, "given": restore_given}
-MAKE |= {kind.__name__: partial(make, kind) for kind, (_, make) in CALLS.items()}
+for kind in KDTree, BallTree:
+    CALLS[kind] = rows_and_options, partial(restore_search_tree, kind)
+for kind in csr_matrix, csc_matrix, csr_array, csc_array:
+    content = attrgetter("data", "indices", "indptr", "shape")
+    CALLS[kind] = content, partial(restore_matrix, kind)
+MAKE = {kind.__name__: make for kind, (_, make) in CALLS.items()}
+MAKE |= {"own": restore_own, "given": restore_given}
 
 
 class Copier(pickle.Pickler):
@@ -134,6 +140,8 @@ class Copier(pickle.Pickler):
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
         kind, name = type(value), getattr(value, "__qualname__", "")
+        if isinstance(value, np.memmap):
+            return np.asarray(value).__reduce_ex__(5)
         if isinstance(value, nn.Module):
             arguments = "given", kind.__qualname__, value.state_dict()
         elif GIVEN.get().get(name) is value or "<" in name:  # a lambda, or local to a function

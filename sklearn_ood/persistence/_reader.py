@@ -5,13 +5,14 @@ An object is read as its shadow: of its class, with plain attributes, and never 
 
 import io
 import json
+import re
 import zipfile
 from collections import defaultdict
 from dataclasses import is_dataclass
-from importlib import resources
+from functools import cache
 from inspect import signature
-from math import prod
 from operator import itemgetter
+from pathlib import Path
 from pkgutil import resolve_name
 from string import Formatter
 from typing import get_type_hints
@@ -22,15 +23,14 @@ from sklearn.base import BaseEstimator
 
 def table(name):
     """The lines of a table beside the code."""
-    lines = resources.files(__package__).joinpath(name).read_text().splitlines()
+    lines = Path(__file__).with_name(name).read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(table("types.txt"))
 MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**21, 200, 2**24
-# Whose names skops may read in another order than they are written in.
-BY_VALUE = "JsonNode", "TypeNode", "FunctionNode"
+resolve = cache(resolve_name)
 
 
 class Refused(Exception):
@@ -43,15 +43,30 @@ def require(condition, what, advice="it is damaged, or not to be trusted"):
         raise Refused(f"{what}: {advice}.")
 
 
-def require_listed(condition, name, where="a part"):
+def require_listed(condition, name, where=("a part",)):
     """Raise for a name that is not listed, with what to do."""
-    what = f"where {where} is {name}, not among the classes and functions that a file may hold"
-    advice = f"if it is yours, pass modules=[{name}] to save and to load, or keep a network's "
-    require(condition, what, f"{advice}state_dict() yourself; else keep the model with joblib")
+    if not condition:
+        what = f"where {'.'.join(where)} is {name}, not among the classes and functions that a "
+        advice = (
+            f"if it is yours, pass modules=[{name}] to save and to load, or keep a network's"
+        )
+        advice += " state_dict() yourself; else keep the model with joblib"
+        require(condition, f"{what}file may hold", advice)
+
+
+def first_description():
+    """A hook for JSON: skops may describe a part anew wherever it is, with other arrays."""
+    known: dict[int, dict] = {}
+
+    def hook(node):
+        is_node = isinstance(node.get("__loader__"), str)  # else keys are a user's
+        return known.setdefault(node["__id__"], node) if is_node else node
+
+    return hook
 
 
 def checked(data, hook=None):
-    """The reader of an archive when all is checked; with a hook for the JSON of a new one."""
+    """The reader of an archive in which all is right; a hook reads what skops has written."""
     require(data.count(b"PK\x01\x02") < MAX_PARTS // 16, "with too many members")
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = [e for e in archive.infolist() if e.compress_type == zipfile.ZIP_STORED]
@@ -62,28 +77,12 @@ def checked(data, hook=None):
     require(schema.count(b"{") + schema.count(b"[") < MAX_PARTS, "with too many parts")
     reader = Reader(archive, json.loads(schema, object_hook=hook))
     require(reader.description["protocol"] == 2, "with another protocol of skops")
-    estimator = reader.read(reader.description, "estimator")
-    kind = type(estimator).__name__
-    require(isinstance(estimator, BaseEstimator), f"of type {kind}", "give an estimator")
+    estimator = reader.read(reader.description, ("estimator",))
+    what = f"of type {type(estimator).__name__}"
+    require(isinstance(estimator, BaseEstimator), what, "give an estimator")
     is_used = hook or sizes.keys() == reader.files | {"schema.json"}
     require(is_used, "with data that no part uses")
     return reader
-
-
-def each_once():
-    """A hook for what skops describes wherever it is held: only the first description stays."""
-    seen = set()
-
-    def refer(node):
-        name = node.pop("__id__", None)
-        if name in seen:
-            return {"__id__": name}
-        if name and node["__loader__"] not in BY_VALUE:
-            seen.add(name)
-            node["__id__"] = name
-        return node
-
-    return refer
 
 
 class Reader:
@@ -91,27 +90,26 @@ class Reader:
 
     def __init__(self, archive, description):
         self.archive, self.description = archive, description
-        self.names, self.files, self.shared, self.count = set(), set(), {}, 0
+        self.names, self.files, self.shared = set(), set(), {}
 
     def read(self, value, where):
-        """Plain data of whatever JSON holds; ``where`` is what errors call it."""
-        if not isinstance(value, (list, dict)):
-            return value
-        self.count += 1
-        is_small = self.count < MAX_PARTS and where.count(".") < MAX_DEPTH
-        require(is_small, "with too many or too deep parts")
+        """Plain data of whatever JSON holds, at the end of a way from the estimator."""
+        require(len(where) < MAX_DEPTH, "with too deep parts")
         if isinstance(value, list):
-            return [self.read(each, f"{where}.{i}") for i, each in enumerate(value)]
-        if value.keys() == {"__id__"}:  # a part that was read before, and is whole
-            plain, size = self.shared[value["__id__"]]
-            self.count += size
-        elif "__loader__" not in value:
-            plain = {key: self.read(each, f"{where}.{key}") for key, each in value.items()}
-        else:
-            before, plain = self.count, self.node(value, where)
-            require(value.get("__id__") not in self.shared, "with two parts of one name")
-            if "__id__" in value:
-                self.shared[value["__id__"]] = plain, self.count - before
+            return [self.read(each, (*where, str(i))) for i, each in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        name = value.get("__id__")
+        if not isinstance(value.get("__loader__"), str):  # keys are a user's
+            require(name is None or isinstance(name, dict), "with a part of no description")
+            return {key: self.read(each, (*where, key)) for key, each in value.items()}
+        if name is None:
+            return self.node(value, where)
+        if name not in self.shared:
+            plain = self.node(value, where)
+            self.shared.setdefault(name, (value, plain))
+        known, plain = self.shared[name]
+        require(known == value, "with two parts of one name")
         return plain
 
     def node(self, node, where):
@@ -119,32 +117,37 @@ class Reader:
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
         require_listed(f"{loader} {name}" in LISTED, node["__class__"], where)
         self.names.add(name)
-        kind = resolve_name(name)
         if loader == "JsonNode":
             return json.loads(node["content"])
         if loader == "NdArrayNode" and node["type"] == "numpy":
             self.files.add(node["file"])
             array = array_of(self.archive.read(node["file"]))
-            return array if kind is np.ndarray else kind(array)
+            return array if name == "numpy.ndarray" else resolve(name)(array)
         plain = {key: self.read(each, where) for key, each in node.items()}
-        return PLAIN[loader](kind, plain) if loader in PLAIN else plain.get("content")
+        if loader in PLAIN:
+            return PLAIN[loader](resolve(name), plain)
+        content = plain.get("content")
+        content = content | plain["__reduce__"] if "__reduce__" in plain else content
+        return fitting(loader, content) if isinstance(content, dict) else content
 
 
 def array_of(data):
-    """An array whose header says just what follows it, so that nothing more is allocated."""
+    """An array as it lies in its file, whose header says just what follows it."""
     stream = io.BytesIO(data)
     major = min(np.lib.format.read_magic(stream)[0], 2)
-    shape, _, dtype = getattr(np.lib.format, f"read_array_header_{major}_0")(stream)
+    shape, is_fortran, dtype = getattr(np.lib.format, f"read_array_header_{major}_0")(stream)
     require(not dtype.hasobject, "with an array of Python objects, which carries a pickle")
-    size = dtype.itemsize * prod(shape)
-    is_whole = dtype.itemsize and size == len(data) - stream.tell()
-    is_short = max(shape, default=0) <= max(MAX_WIDTH, size)
-    require(is_whole and is_short, "with an array cut short")
-    return np.load(io.BytesIO(data))
+    array = np.frombuffer(data, dtype, offset=stream.tell())
+    require(max(shape, default=0) <= max(MAX_WIDTH, array.nbytes), "with an endless array")
+    return array.reshape(shape, order="F" if is_fortran else "C")
 
 
 def dictionary(_, node):
-    """Keys are of their types, which must come back as they were."""
+    """Keys are text or numbers, which must come back as they were: no other type is called."""
+    is_plain = all(
+        issubclass(kind, (str, int, float, np.generic)) for kind in node["key_types"]
+    )
+    require(is_plain, "with keys that are neither text nor numbers")
     pairs = zip(node["key_types"], node["content"].items(), strict=True)
     made = {key_type(key): value for key_type, (key, value) in pairs}
     require([*map(str, made)] == [*node["content"]], "with keys of other types")
@@ -156,7 +159,8 @@ def shadow(kind, state):
 
     All attributes of a dataclass, as of every class of this package, are declared.
     """
-    is_declared, made, state = is_dataclass(kind), object.__new__(kind), state or {}
+    is_declared, made = is_dataclass(kind), object.__new__(kind)
+    state = {} if state is None else state
     known = get_type_hints(kind) if is_declared else {}
     known |= dict.fromkeys(signature(kind).parameters, object)
     for name, value in state.items():
@@ -169,13 +173,6 @@ def shadow(kind, state):
     return made
 
 
-def fitting(name, state):
-    """A state that breaks no rule."""
-    broken = broken_rule(name, state)
-    require(broken is None, f"of {name} whose parts do not fit ({broken})")
-    return state
-
-
 # How the content of a node is made plain, where it is not plain as it is.
 PLAIN = {
     "TypeNode": lambda kind, _: kind,
@@ -185,11 +182,13 @@ PLAIN = {
     ),
     "NdArrayNode": lambda _, node: np.fromiter(node["content"], dtype=object),
     "DictNode": dictionary,
+    "ConstructorFromReduceNode": lambda kind, node: kind(*node["content"]),
+    "DTypeNode": lambda _, node: node["content"].dtype,
+    "MaskedArrayNode": lambda kind, node: kind(**node["content"]),
+    "PartialNode": lambda kind, node: kind(
+        node["content"]["func"], *node["content"]["args"], **node["content"]["kwds"]
+    ),
     "ObjectNode": lambda kind, node: shadow(kind, node.get("content")),
-    "RandomStateNode": lambda _, node: fitting("RandomState", node["content"]),
-    "RandomGeneratorNode": lambda _, node: fitting("Generator", node["content"]),
-    "TreeNode": lambda _, node: fitting("Tree", node["content"] | node["__reduce__"]),
-    "LossNode": lambda _, node: fitting("Loss", node["content"] | node["__reduce__"]),
 }
 
 
@@ -229,6 +228,7 @@ def inside(indices, stop):
     return np.less_equal(0, indices) & np.less(indices, stop)
 
 
+# What is done to a part before it is compared, beside numpy's functions and fields.
 FUNCTIONS = {
     "len": len,
     "codes": lambda words: list(words.values()),
@@ -244,13 +244,8 @@ FUNCTIONS = {
     "depth": depth,
     "has_columns_for_codes": has_columns_for_codes,
 }
-COMPARISONS = {
-    " == ": np.array_equal,
-    " != ": np.not_equal,
-    " <= ": np.less_equal,
-    " inside ": inside,
-    " in ": np.isin,
-}
+COMPARISONS = {"==": np.array_equal, "<=": np.less_equal, "inside": inside, "in": np.isin}
+SIGNS = f" ({'|'.join(COMPARISONS)}) "
 RULES: dict[str, list[str]] = defaultdict(list)
 for line in table("rules.txt"):
     key, rule = line.split(": ")
@@ -271,17 +266,15 @@ def side(text, state):
 
 def holds(comparison, state):
     """Whether two sides compare as they must, each item of them."""
-    sign = next(sign for sign in COMPARISONS if sign in comparison)
-    left, right = (side(text, state) for text in comparison.split(sign))
-    return np.all(COMPARISONS[sign](left, right))
+    left, sign, right = re.split(SIGNS, comparison)
+    return np.all(COMPARISONS[sign](side(left, state), side(right, state)))
 
 
-def broken_rule(kind, state):
-    """The first rule that a state breaks; None if it keeps all."""
+def fitting(name, state):
+    """A state that keeps the rules of its kind and of its attributes."""
     known = defaultdict(lambda: None, state | {"self": state})
-    given = [f"{name}?" for name, value in state.items() if value is not None]
-    for key in (kind, *state, *given):
-        for rule in RULES.get(key, ()):
-            if not any(holds(comparison, known) for comparison in rule.split(" or ")):
-                return rule
-    return None
+    given = [f"{key}?" for key, value in state.items() if value is not None]
+    for rule in [rule for key in (name, *state, *given) for rule in RULES.get(key, ())]:
+        is_kept = any(holds(comparison, known) for comparison in rule.split(" or "))
+        require(is_kept, f"of {name} whose parts do not fit ({rule})")
+    return state

@@ -39,7 +39,8 @@ from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._guarantees import Guarantee
 
 FILE = Path(sklearn_ood.__file__).parent / "persistence" / "types.txt"
-WITHOUT = {Birch, BisectingKMeans}  # linked nodes, deep as the data wills
+# Leaves linked in circles; a function of compiled code that a file could call.
+WITHOUT = {Birch, BisectingKMeans}
 # Other packages add types of their own to this dictionary of numpy's.
 SCALARS = {kind for kind in np.sctypeDict.values() if kind.__module__ == "numpy"}
 SCALARS -= {np.bytes_, np.object_, np.void}
