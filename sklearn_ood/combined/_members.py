@@ -23,9 +23,9 @@ from sklearn_ood.combined._columns import (
     NearestRow,
 )
 from sklearn_ood.combined._network import ends_linear, network_members
-from sklearn_ood.data._blocks import once, take_rows
+from sklearn_ood.data._blocks import once, take_rows, unmasked
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.data._tables import TableEncoder, unmasked
+from sklearn_ood.data._tables import TableEncoder
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity

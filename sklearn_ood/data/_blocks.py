@@ -63,10 +63,17 @@ def in_blocks(compute, X, *, verbose=0):
     elif is_mapped(X) and len(X):
         parts = [compute(block) for block in row_blocks(X)]
     else:
-        return compute(X)
+        return compute(unmasked(X))
     if isinstance(parts[0], tuple):
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
     return np.concatenate(parts)
+
+
+def unmasked(X):
+    """A masked array as one whose masked entries are missing; all else as it is."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    return X.astype(X.dtype if X.dtype.kind in ("f", "O") else np.float64).filled(np.nan)
 
 
 def with_bar(items, *, total, unit, told=None, count=lambda item: 1):
@@ -142,7 +149,7 @@ def indexable_rows(X, y, *, needs_labels=True):
     With ``needs_labels=None`` these are taken where there are some.
     """
     if not is_dataset(X):
-        return indexable(X, y)
+        return indexable(unmasked(X), y)
     if y is None:
         rows = _datasets().DatasetRows(X)
         is_read = rows.is_labelled if needs_labels is None else needs_labels

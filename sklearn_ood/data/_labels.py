@@ -120,6 +120,7 @@ def checked_labels(estimator, y) -> np.ndarray:
     check_no_label_missing(y)
     # As numpy's own type first: pandas' whole numbers would become floats.
     y = column_or_1d(np.asarray(y), warn=True)
+    y = y.astype(object) if y.dtype.kind == "T" else y  # text of any length, which few know
     if not len(y):
         raise ValueError(
             f"Found array with 0 sample(s) while a minimum of 1 is required by "

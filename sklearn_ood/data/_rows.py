@@ -213,10 +213,10 @@ def as_native(X, *, keep_tensors=False):
         import torch  # loaded only where it is used: it is large
 
         X = torch.as_tensor(X, device="cuda")
-    if X.is_complex() or X.layout != sys.modules["torch"].strided:
+    if X.is_complex() or X.layout != sys.modules["torch"].strided or X.is_meta:
         raise ValueError(
-            f"Got a tensor of layout {X.layout} and type {X.dtype}, but expected real numbers "
-            "in a dense one; use X.to_dense() or X.real."
+            f"Got a tensor of layout {X.layout} and type {X.dtype} on {X.device}, but expected "
+            "real numbers in a dense one; use X.to_dense() or X.real, and a device with memory."
         )
     if keep_tensors:
         return X

@@ -11,7 +11,7 @@ from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood.data._blocks import of_rows
+from sklearn_ood.data._blocks import of_rows, unmasked
 from sklearn_ood.data._rows import as_native
 
 # Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
@@ -68,13 +68,6 @@ class TableColumns:
         known = zip(_columns(table), self.kinds, self.levels, strict=True)
         columns = [_numbers(*column, kind, levels) for column, kind, levels in known]
         return np.column_stack(columns)
-
-
-def unmasked(X):
-    """A masked array as one whose masked entries are missing; all else as it is."""
-    if not isinstance(X, np.ma.MaskedArray):
-        return X
-    return X.astype(X.dtype if X.dtype.kind in ("f", "O") else np.float64).filled(np.nan)
 
 
 def read_table(estimator, X, *, reset):

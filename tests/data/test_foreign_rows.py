@@ -12,7 +12,9 @@ import pytest
 import torch
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -37,6 +39,7 @@ Y = np.arange(120) % 3
 X = rng.normal(size=(120, 3)) + 6.0 * Y[:, None]
 DATES = np.datetime64("2024-01-01T00:00:00", "ns") + np.arange(120) * np.timedelta64(1, "h")
 NET = SoftmaxClassifier(max_epochs=2, random_state=0, device="cpu")
+NEIGHBORS = LocalOutlierFactor(novelty=True)
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
 FROM_FLOAT64 = [
     NeighborDistance(),
@@ -142,6 +145,50 @@ def test_what_is_masked_is_missing_where_missing_cells_are_taken(estimator):
     ask = "transform" if hasattr(masked, "transform") else "score_samples"
     found, expected = getattr(masked, ask)(hidden), getattr(missing, ask)(hidden)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SelectiveClassifier(HistGradientBoostingClassifier(max_iter=3), coverage=0.8),
+        NoveltyDetector(IsolationForest(n_estimators=5, random_state=0)),
+        NoveltyDetector(TableDensity(1)),
+    ],
+)
+def test_what_decides_passes_on_masked_entries_as_missing_ones(estimator):
+    hidden = np.where(X > 12, np.nan, X)
+    masked = np.ma.masked_greater(X, 12)
+    with_seed = {"random_state": 0} if "random_state" in estimator.get_params() else {}
+    estimator = clone(estimator).set_params(**with_seed)
+    expected, found = estimator.fit(hidden, Y).predict(hidden), estimator.fit(masked, Y)
+    np.testing.assert_array_equal(found.predict(masked), expected)
+
+
+@pytest.mark.parametrize("fit_rows", [X, np.ma.masked_greater(X, 12)])
+def test_what_decides_refuses_masked_entries_with_what_takes_no_missing_ones(fit_rows):
+    for estimator in (SelectiveClassifier(LINEAR, coverage=0.8), NoveltyDetector(NEIGHBORS)):
+        with pytest.raises(ValueError, match="NaN"):
+            clone(estimator).fit(fit_rows, Y).predict(np.ma.masked_greater(X, 12))
+
+
+@pytest.mark.parametrize("estimator", [NeighborDistance(), NET, GenerativeClassifier("pca")])
+def test_tensors_without_memory_are_refused_by_name(estimator):
+    with pytest.raises(ValueError, match="on meta.*device with memory"):
+        clone(estimator).fit(torch.empty(X.shape, device="meta"), Y)
+    fitted = clone(estimator).fit(X, Y)
+    with pytest.raises(ValueError, match="on meta.*device with memory"):
+        fitted.score_samples(torch.empty(X.shape, device="meta"))
+
+
+@pytest.mark.parametrize("estimator", [NET, SelectiveClassifier(LINEAR, coverage=0.8)])
+@pytest.mark.parametrize("names", [["a", "bb", "a longer name"], ["1", "2", "3"]])
+def test_labels_of_numpys_text_of_any_length_are_text(estimator, names):
+    y = np.array(names)[Y]
+    expected = clone(estimator).set_params(random_state=0).fit(X, y).predict(X)
+    fitted = clone(estimator).set_params(random_state=0)
+    found = fitted.fit(X, y.astype(np.dtypes.StringDType())).predict(X)
+    assert found.tolist() == expected.tolist()
+    assert fitted.classes_.tolist() == sorted(names)
 
 
 @pytest.mark.parametrize("estimator", [TableDensity(1), CombinedClassifier(LINEAR)])
