@@ -221,12 +221,13 @@ def selection(args, name, seed):
     learn, judge = list(LeaveClassesOut(0.3, 2, random_state=5).split(X, y))[seed]
     judge = judge[: int(0.23 * len(X))]
     calibrate, learn = np.split(learn[: int(0.6 * len(X))], [int(0.1 * len(X))])
-    net = {"input_shape": lab.IMAGE, "max_epochs": 5, "lr_schedule": "cosine"}
-    net = ood.SoftmaxClassifier(random_state=seed, **net).fit(X[learn], y[learn])
+    seeded = {"input_shape": lab.IMAGE, "random_state": seed}
+    net = ood.SoftmaxClassifier(max_epochs=5, lr_schedule="cosine", **seeded)
+    net.fit(X[learn], y[learn])
     members = [("confidence", "classifier")]
     for label, member in image_members(net).items():
         members.append((label, FrozenEstimator(clone(member).fit(X[learn], y[learn]))))
-    detector = ood.CombinedClassifier(FrozenEstimator(net), members, input_shape=lab.IMAGE)
+    detector = ood.CombinedClassifier(FrozenEstimator(net), members, **seeded)
     detector.fit(X[calibrate], y[calibrate])
     log_p, truth = lab.members_of(detector, X[judge]), y[judge]
     inside, answers = np.isin(truth, y[learn]), detector.predict(X[judge])
