@@ -155,6 +155,7 @@ MISSED = {200: 0.05, 1000: 0.0245, 5000: 0.0245}
 CUBED = {200: 0.13, 1000: 0.078}
 IN_GROUPS = {200: 0.35, 600: 0.285, 2000: 0.25, 5000: 0.245}
 SEVERAL = {200: (0.2, 0.3, 0.33), 2000: (0.12, 0.18, 0.215)}
+LEVELS_SHIFTED = (Noise(), 2000, {"risk": 0.31}), (FewLevels(), 2000, {"risk": 0.26})
 SHIFTED = {600: 0.25, 2000: 0.24, 5000: 0.24}
 TRAINED = {600: 0.26, 2000: 0.245, 5000: 0.24}
 SETTINGS = [
@@ -196,7 +197,7 @@ SETTINGS = [
         Losses(TEN, TALLY, n_rows, {"risk": risk}, "frozen", largest=5)
         for n_rows, risk in SHIFTED.items()
     ),
-    *(Losses(TEN, each, 2000, {"risk": 0.26}, "frozen", largest=5) for each in LEVELS),
+    *(Losses(TEN, *of, "frozen", largest=5) for of in LEVELS_SHIFTED),
     Losses(TEN, TALLY, 2000, each(0.3), "frozen", largest=5),
     Losses(TEN, TALLY, 2000, group(0.28), "frozen", largest=5),
     *(
@@ -204,7 +205,7 @@ SETTINGS = [
         for promise in ({"ood_acceptance": 0.45}, {"risk": 0.5, "ood_acceptance": 0.5})
     ),
     *(Losses(TEN, TALLY, n, {"risk": risk}, largest=5) for n, risk in TRAINED.items()),
-    *(Losses(TEN, each, 2000, {"risk": 0.26}, largest=5) for each in LEVELS),
+    *(Losses(TEN, *of, largest=5) for of in LEVELS_SHIFTED),
     Losses(THREE, NB, 2000, {"risk": 0.117}, largest=5),
     Losses(TEN, TALLY, 2000, {"risk": 0.122}, largest=5, loss="distance"),
     Losses(TEN, TALLY, 5000, each(0.24), largest=5),
