@@ -11,7 +11,7 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
@@ -21,7 +21,8 @@ from sklearn_ood.detectors import last_linear
 
 def score(estimator, X):
     """How in-distribution rows are, by whatever method the estimator has."""
-    if hasattr(estimator, "decision_scores_"):  # PyOD: higher is more outlying
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if hasattr(last, "decision_scores_"):  # PyOD: higher is more outlying
         return -estimator.decision_function(X)
     if hasattr(estimator, "score_samples"):
         return estimator.score_samples(X)
