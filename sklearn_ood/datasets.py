@@ -1,5 +1,6 @@
 """Toy problems of the papers, in the plane, with known support; and a table with categories."""
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Annotated, Literal
 
@@ -18,12 +19,11 @@ __all__ = [
     "make_two_gaussians",
 ]
 
-OUTLIER = -1  # their label
 GAUSSIAN_MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
 GAUSSIAN_REACH = 3.0
-RING_WIDTH = 1.0  # of the outliers around them
 RING_CENTERS = np.array([[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
-RING_RADII = 0.6, 0.7
+
+Integer = Annotated[int, Interval(Integral, None, None, closed="neither")]
 
 SPECIES = np.array(["sparrow", "finch", "bunting", "crossbill"])
 BIRD_MEANS = np.array([[28, 78, 12], [24, 84, 13], [27, 87, 10.5], [38, 96, 17]], dtype=float)
@@ -62,6 +62,23 @@ def _uniform_radius(inner, outer, n, random_state):
     return np.sqrt(random_state.uniform(inner**2, outer**2, size=n))
 
 
+def _with_outliers(X, y, n_outliers, draw, inside, ood_label, random_state):
+    """Rows beside what ``draw(n)`` makes outside of their support, shuffled."""
+    if ood_label in y:
+        raise ValueError(
+            f"Got ood_label={ood_label}, but that is a class. Choose an integer that is "
+            f"none of 0..{y.max()}, for example -1."
+        )
+    outside = np.empty((0, 2))
+    while len(outside) < n_outliers:
+        drawn = draw(2 * (n_outliers - len(outside)) + 16)
+        outside = np.concatenate([outside, drawn[~inside(drawn)]])
+    X = np.concatenate([X, outside[:n_outliers]])
+    y = np.concatenate([y, np.full(n_outliers, ood_label)])
+    order = random_state.permutation(len(y))
+    return X[order], y[order]
+
+
 def inside_two_gaussians(X, *, sigma: Positive = 1.0):
     """Tell which points are in-distribution for :func:`make_two_gaussians`.
 
@@ -93,6 +110,8 @@ def make_two_gaussians(
     outliers: Literal["boundary", "box"] | None = None,
     n_outliers: Natural | None = None,
     box: Positive = 50.0,
+    ring_width: Positive = 1.0,
+    ood_label: Integer = -1,
     random_state=None,
 ):
     """Two Gaussians in the plane, with known outliers around them or all over a box.
@@ -108,12 +127,15 @@ def make_two_gaussians(
     sigma : float > 0, default=1.0
         Standard deviation. The text of [1]_ says 1; its released notebooks use 2.
     outliers : {None, "boundary", "box"}, default=None
-        Which outliers to add: uniform in the rings ``3 * sigma < r <= 3 * sigma + 1``
+        Which outliers to add: uniform in the rings ``3 * sigma < r <= 3 * sigma + ring_width``
         around the means, or in ``[-box, box]`` squared, without what is in-distribution.
     n_outliers : int >= 0, default=None
         Outlier rows; None means ``n_samples``. The first figure of [2]_ has 100.
     box : float > 0, default=50.0
         Half the side of the box: 50 and 20 in the first figure of [2]_, 10 in its third.
+    ring_width : float > 0, default=1.0
+    ood_label : int, default=-1
+        Label of the outlier rows; neither 0 nor 1.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -121,7 +143,7 @@ def make_two_gaussians(
     -------
     X : ndarray of shape (n_samples + n_outliers, 2)
     y : ndarray of shape (n_samples + n_outliers,) of int
-        0, 1, or -1 for outliers.
+        0, 1, or ``ood_label``.
 
     References
     ----------
@@ -159,29 +181,27 @@ def make_two_gaussians(
     mass = -np.expm1(-0.5 * GAUSSIAN_REACH**2)
     radius = sigma * np.sqrt(-2.0 * np.log1p(-mass * random_state.uniform(size=n_samples)))
     X = _around(GAUSSIAN_MEANS[y], radius, random_state)
-    outside = np.empty((0, 2))
-    while len(outside) < n_outliers:
-        n_drawn = 2 * (n_outliers - len(outside)) + 16
+
+    def draw(n):
         if outliers == "box":
-            drawn = random_state.uniform(-box, box, size=(n_drawn, 2))
-        else:
-            means = GAUSSIAN_MEANS[random_state.randint(2, size=n_drawn)]
-            radius = _uniform_radius(reach, reach + RING_WIDTH, n_drawn, random_state)
-            drawn = _around(means, radius, random_state)
-        drawn = drawn[~inside_two_gaussians(drawn, sigma=sigma)]
-        outside = np.concatenate([outside, drawn])
-    X = np.concatenate([X, outside[:n_outliers]])
-    y = np.concatenate([y, np.full(n_outliers, OUTLIER)])
-    order = random_state.permutation(len(y))
-    return X[order], y[order]
+            return random_state.uniform(-box, box, size=(n, 2))
+        means = GAUSSIAN_MEANS[random_state.randint(2, size=n)]
+        radius = _uniform_radius(reach, reach + ring_width, n, random_state)
+        return _around(means, radius, random_state)
+
+    inside = partial(inside_two_gaussians, sigma=sigma)
+    return _with_outliers(X, y, n_outliers, draw, inside, ood_label, random_state)
 
 
-def inside_rings(X):
+def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
     """Tell which points lie on a ring of :func:`make_rings`.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, 2)
+    inner_radius : float > 0, default=0.6
+    thickness : float > 0, default=0.1
+        Outer minus inner radius; the outer one is at most 1.
 
     Returns
     -------
@@ -193,34 +213,53 @@ def inside_rings(X):
     >>> inside_rings([[-1, 1.65], [-1, 1], [0, 0]])
     array([ True, False, False])
     """
-    return _within(X, RING_CENTERS, *RING_RADII)
+    check_arguments(inside_rings, locals())
+    if inner_radius + thickness > 1.0:
+        raise ValueError(
+            f"Got inner_radius={inner_radius} and thickness={thickness}, but expected a sum "
+            "of at most 1: the centres are 2 apart and the rings would overlap."
+        )
+    return _within(X, RING_CENTERS, inner_radius, inner_radius + thickness)
 
 
 def make_rings(
     n_samples: Annotated[int, Interval(Integral, 3, None, closed="left")] = 3000,
     *,
+    inner_radius: Positive = 0.6,
+    thickness: Positive = 0.1,
+    n_outliers: Natural = 0,
+    box: Positive = 2.0,
+    ood_label: Integer = -1,
     random_state=None,
 ):
     """Three uniform rings in the plane, one a class, with an empty hole in each.
 
-    The centres are (-1, 1), (1, 1) and (1, -1), the radii six and seven tenths. A classifier
-    that splits the plane among three classes is sure of itself in the holes and far away, where
-    no row was ever seen (:func:`inside_rings` says where).
+    The centres are (-1, 1), (1, 1) and (1, -1). A classifier that splits the plane among three
+    classes is sure of itself in the holes and far away, where no row was ever seen
+    (:func:`inside_rings` says where).
 
     Parameters
     ----------
     n_samples : int >= 3, default=3000
-        Shared equally by the three classes (the first ones get what is left over); [1]_ draws
-        1,000 a class.
+        In-distribution rows, shared equally by the three classes (the first ones get what is
+        left over); [1]_ draws 1,000 a class.
+    inner_radius, thickness
+        As for :func:`inside_rings`.
+    n_outliers : int >= 0, default=0
+        Outlier rows to add, uniform in the box minus the rings.
+    box : float > 0, default=2.0
+        Half the side of the box.
+    ood_label : int, default=-1
+        Label of the outlier rows; none of 0, 1, 2.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
     Returns
     -------
-    X : ndarray of shape (n_samples, 2)
+    X : ndarray of shape (n_samples + n_outliers, 2)
         Uniform in area on the rings.
-    y : ndarray of shape (n_samples,) of int
-        0, 1 or 2.
+    y : ndarray of shape (n_samples + n_outliers,) of int
+        0, 1, 2, or ``ood_label``.
 
     References
     ----------
@@ -230,19 +269,23 @@ def make_rings(
     Examples
     --------
     >>> from sklearn_ood.datasets import inside_rings, make_rings
-    >>> X, y = make_rings(90, random_state=0)
-    >>> bool(inside_rings(X).all())
+    >>> X, y = make_rings(90, n_outliers=10, random_state=0)
+    >>> bool((inside_rings(X) == (y != -1)).all())
     True
     """
     check_arguments(make_rings, locals())
     random_state = check_random_state(random_state)
     y = np.arange(n_samples) * 3 // n_samples
-    radius = _uniform_radius(*RING_RADII, n_samples, random_state)
-    X, order = (
-        _around(RING_CENTERS[y], radius, random_state),
-        random_state.permutation(n_samples),
-    )
-    return X[order], y[order]
+    inside = partial(inside_rings, inner_radius=inner_radius, thickness=thickness)
+    inside(RING_CENTERS)  # raises where rings would overlap
+    radii = inner_radius, inner_radius + thickness
+    radius = _uniform_radius(*radii, n_samples, random_state)
+    X = _around(RING_CENTERS[y], radius, random_state)
+
+    def draw(n):
+        return random_state.uniform(-box, box, size=(n, 2))
+
+    return _with_outliers(X, y, n_outliers, draw, inside, ood_label, random_state)
 
 
 def make_birds(

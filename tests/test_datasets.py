@@ -64,9 +64,9 @@ class TestTwoGaussians:
         assert stats.kstest(above, stats.uniform(3.0, box - 3.0).cdf).pvalue > 0.01
 
     def test_outliers_default_to_as_many_rows(self):
-        _, y = make_two_gaussians(30, outliers="box", random_state=0)
-        assert np.unique(y, return_counts=True)[1].tolist() == [30, 15, 15]
-        assert set(y) == {0, 1, -1}
+        _, y = make_two_gaussians(30, outliers="box", ood_label=7, random_state=0)
+        assert np.unique(y, return_counts=True)[1].tolist() == [15, 15, 30]
+        assert set(y) == {0, 1, 7}
 
     def test_without_outliers_there_are_only_the_classes(self):
         _, y = make_two_gaussians(31, random_state=0)
@@ -85,6 +85,9 @@ class TestTwoGaussians:
             ({"sigma": 0}, r"Got sigma=0, but expected a float in the range \(0.0, inf\)"),
             ({"sigma": np.nan}, "Got sigma=nan"),
             ({"box": "wide"}, "Got box='wide'"),
+            ({"ring_width": -1.0}, "Got ring_width=-1.0"),
+            ({"ood_label": 1}, "Got ood_label=1, but that is a class"),
+            ({"ood_label": "out"}, "Got ood_label='out', but expected an int"),
             (
                 {"outliers": "ring"},
                 "Got outliers='ring', but expected one of 'boundary', 'box'",
@@ -123,19 +126,36 @@ class TestRings:
         angle = np.arctan2(*offset.T)
         assert stats.kstest(angle, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 0.01
 
-    def test_the_plane_is_told_from_the_rings(self):
-        X, _ = make_rings(300, random_state=0)
-        assert inside_rings(X).all()
-        assert not inside_rings(CENTERS).any()
-        assert not inside_rings(CENTERS + 0.55).any()
+    def test_outliers_are_in_the_box_and_on_no_ring(self):
+        X, y = make_rings(30, n_outliers=500, box=3.0, ood_label=9, random_state=0)
+        assert np.array_equal(inside_rings(X), y != 9)
+        assert (np.abs(X[y == 9]) <= 3.0).all()
+        assert np.abs(X[y == 9]).max() > 2.5
+
+    def test_other_radii(self):
+        X, _ = make_rings(300, inner_radius=0.2, thickness=0.8, random_state=0)
+        assert inside_rings(X, inner_radius=0.2, thickness=0.8).all()
+        assert not inside_rings(X).all()
 
     def test_same_seed_same_rows(self):
-        first, second = (make_rings(9, random_state=5)[0] for _ in range(2))
+        first, second = (make_rings(9, n_outliers=4, random_state=5)[0] for _ in range(2))
         np.testing.assert_array_equal(first, second)
 
-    def test_too_few_rows(self):
-        with pytest.raises(ValueError, match=r"Got n_samples=2, but expected an int in the"):
-            make_rings(2)
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"n_samples": 2}, r"Got n_samples=2, but expected an int in the range \[3, inf\)"),
+            ({"inner_radius": 0}, "Got inner_radius=0"),
+            ({"thickness": -0.1}, "Got thickness=-0.1"),
+            ({"inner_radius": 0.95}, "rings would overlap"),
+            ({"n_outliers": 1.5}, "Got n_outliers=1.5"),
+            ({"box": 0.0}, "Got box=0.0"),
+            ({"ood_label": 2}, "Got ood_label=2, but that is a class"),
+        ],
+    )
+    def test_bad_parameters(self, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            make_rings(**parameters)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
