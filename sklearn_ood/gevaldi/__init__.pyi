@@ -1,6 +1,7 @@
 from ._gevaldi import GeValDi
 from ._regions import (
     plot_ascent,
+    plot_changes,
     plot_map,
     plot_regions,
     plot_samples,
@@ -12,6 +13,7 @@ __all__ = [
     "GeValDi",
     "Snapshot",
     "plot_ascent",
+    "plot_changes",
     "plot_map",
     "plot_regions",
     "plot_samples",

@@ -2,6 +2,7 @@
 
 import reprlib
 from dataclasses import field
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,38 @@ class GeValDi(Composition, _climbing.Climbing):
         self.classes_ = classes
         return self
 
+    def disagreement_matrix(self, n_samples=100, *, X=None, random_state=None):
+        """How far every member can be set apart from every other, in both orders of KL.
+
+        Parameters
+        ----------
+        n_samples : int >= 1, default=100
+            Samples that climb for each ordered pair.
+        X : array-like of shape (n_samples, n_features), default=None
+            Compare on these rows instead.
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        Disagreement
+        """
+        check_is_fitted(self)
+        names, asked = self.estimator_names_, None
+        if X is not None:
+            asked = _climbing.log_proba(self.estimators_, validate_rows(self, X))
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        divergence, different = np.zeros((2, len(names), len(names)))
+        for pair in permutations(range(len(names)), 2):
+            if asked is None:
+                settings = {"divergence": "kl", "random_state": seed}
+                of_pair = [names[member] for member in pair]
+                found = self.maximally_different_samples(n_samples, pair=of_pair, **settings)
+            log_proba = found.end.log_proba if asked is None else asked[list(pair)]
+            first, second = log_proba.argmax(axis=2)
+            divergence[pair] = _climbing.kl_divergence(torch.from_numpy(log_proba)).mean()
+            different[pair] = (first != second).mean()
+        return _samples.Disagreement(names, divergence, different)
+
     def compare_accuracy(self, samples, X, y, **options):
         """Which member is really better where they differ: on the real rows nearest there.
 
@@ -162,25 +195,29 @@ class GeValDi(Composition, _climbing.Climbing):
         correct = ~differs(truth[nearest], answers)
         return _samples.compare_accuracy(correct, samples.names, **options)
 
-    def failure_regions(self, samples, *, space="auto", min_samples=10):
+    def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
 
         Parameters
         ----------
         samples : DifferentSamples
-        space : {"auto", "latent", "probability"}, default="auto"
-            Where samples are near each other: in their latents, or in the members'
-            probabilities (square roots: Hellinger's distances). "auto" is "latent" where all
-            classes share one latent space, as in a conditional network, else "probability".
+        space : {"auto", "latent", "probability", "input"}, default="auto"
+            Where samples are near each other: in their latents, in the members'
+            probabilities (square roots: Hellinger's distances), or as inputs on their first
+            20 principal components. "auto" is "latent" where all classes share one latent
+            space, as in a conditional network, else "probability".
         min_samples : int >= 2, default=10
-            The smallest region.
+            The smallest region; for DBSCAN, neighbours that make a dense point.
+        eps : float > 0, default=None
+            Radius of DBSCAN; None is HDBSCAN, which needs none.
 
         Returns
         -------
         list of FailureRegion
             The largest first.
         """
-        return find_regions(samples, self.generator_, space=space, min_samples=min_samples)
+        options = {"space": space, "min_samples": min_samples, "eps": eps}
+        return find_regions(samples, self.generator_, **options)
 
     def refit_with(self, samples, X, y, *, evaluate=None):
         """Fit the members again with different samples as further training rows.

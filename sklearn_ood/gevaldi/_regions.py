@@ -5,12 +5,14 @@ from numbers import Integral
 from typing import Annotated, Literal
 
 import numpy as np
-from sklearn.cluster import HDBSCAN
+from sklearn.cluster import DBSCAN, HDBSCAN
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import check_arguments
+from sklearn_ood._parameters import Positive, check_arguments
 from sklearn_ood._plotting import draw_row, new_figure
 
+MAX_COMPONENTS = 20
 CONFUSABLE_SHARE = 0.1
 
 
@@ -47,25 +49,38 @@ def find_regions(
     samples,
     generator,
     *,
-    space: Literal["auto", "latent", "probability"],
+    space: Literal["auto", "latent", "probability", "input"],
     min_samples: Annotated[int, Interval(Integral, 2, None, closed="left")],
+    eps: Positive | None,
 ):
     """Clusters of samples, the largest first."""
     check_arguments(find_regions, locals())
     if space == "auto":
         one_space = getattr(generator, "conditional", False) or generator.n_classes_ == 1
         space = "latent" if one_space else "probability"
-    points = samples.end.latents
-    if space == "probability":
-        points = np.sqrt(np.concatenate(list(samples.end.proba), axis=1))
-    labels = cluster_labels(points, min_samples)
+    points = embed(samples, space)
+    labels = cluster_labels(points, min_samples, eps)
     kept = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     kept.sort(key=len, reverse=True)
     return [_region(samples, points, index) for index in kept]
 
 
-def cluster_labels(points, min_samples):
-    """Cluster of each point, -1 for noise."""
+def embed(samples, space):
+    """Points in which to cluster samples, (n_samples, n_dims)."""
+    if space == "latent":
+        return samples.end.latents
+    if space == "probability":
+        return np.sqrt(np.concatenate(list(samples.end.proba), axis=1))
+    from sklearn.decomposition import PCA  # slow to import
+
+    rows = StandardScaler().fit_transform(samples.end.samples)
+    return PCA(min(MAX_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
+
+
+def cluster_labels(points, min_samples, eps=None):
+    """Cluster of each point, -1 for noise: by DBSCAN of a radius, else by HDBSCAN."""
+    if eps is not None:
+        return DBSCAN(eps=eps, min_samples=min_samples).fit_predict(points)
     if len(points) < min_samples:
         return np.full(len(points), -1)
     return HDBSCAN(min_cluster_size=min_samples, copy=True).fit_predict(points)
@@ -206,6 +221,45 @@ def plot_regions(found, regions, *, max_regions=6):
         for axis, i in zip(line, region.representatives, strict=False):
             axis.set_axis_on()
             draw_row(axis, found.end.samples[i], found.input_shape)
+    return figure
+
+
+def plot_changes(found, *, feature_names=None, max_features=20):
+    """Draw what the ascent changed in each feature: for tables.
+
+    Parameters
+    ----------
+    found : DifferentSamples
+    feature_names : sequence of str, default=None
+    max_features : int, default=20
+        The features that changed most are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For each feature a bar of the mean absolute change, in standard deviations of the
+        start, and the mean change as a point.
+    """
+    start, end = found.start.samples, found.end.samples
+    n_features = end.shape[1]
+    names = np.arange(n_features) if feature_names is None else np.asarray(feature_names)
+    if len(names) != n_features:
+        raise ValueError(
+            f"Got {len(names)} feature_names, but the samples have {n_features} features."
+        )
+    spread = start.std(axis=0)
+    change = (end - start) / np.where(spread > 0, spread, 1.0)
+    size = np.abs(change).mean(axis=0)
+    kept = np.argsort(-size, kind="stable")[:max_features][::-1]
+    figure = new_figure(5.5, 1 + 0.25 * len(kept))
+    axis = figure.subplots()
+    place = np.arange(len(kept))
+    axis.barh(place, size[kept], color="C0", alpha=0.5, label="mean size of the change")
+    axis.plot(change.mean(axis=0)[kept], place, "o", color="C1", label="mean change")
+    axis.axvline(0, color="0.5", linewidth=0.8)
+    axis.set_yticks(place, [str(name) for name in names[kept]])
+    axis.set_xlabel("Change in standard deviations of the start")
+    axis.legend(fontsize=7)
     return figure
 
 

@@ -206,6 +206,28 @@ class DifferentSamples:
         return optional("pandas", "A frame", "table").DataFrame(columns)
 
 
+class Disagreement(NamedTuple):
+    """How far every member lies from every other.
+
+    Attributes
+    ----------
+    names : list of str
+    divergence : ndarray of shape (n_members, n_members)
+        Entry (a, b) is the mean of ``KL(p_a || p_b)`` in nats; 0 on the diagonal.
+    different : ndarray of shape (n_members, n_members)
+        Share of the samples to which a and b give different answers.
+    """
+
+    names: list
+    divergence: np.ndarray
+    different: np.ndarray
+
+    def to_frame(self):
+        """The divergences as a pandas DataFrame, first member down, second across."""
+        pandas = optional("pandas", "A frame", "table")
+        return pandas.DataFrame(self.divergence, self.names, self.names)
+
+
 class Refit(NamedTuple):
     """Members fitted again with further rows.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 from sklearn.base import clone
+from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -16,6 +17,7 @@ from sklearn_ood import GeValDi, SoftmaxClassifier
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.gevaldi import (
     plot_ascent,
+    plot_changes,
     plot_map,
     plot_regions,
     plot_samples,
@@ -245,6 +247,28 @@ class TestWithoutLabels:
 
 
 class TestPairs:
+    def test_matrix_has_both_orders(self, three):
+        matrix = three.disagreement_matrix(12, random_state=0)
+        assert matrix.names == ["forest", "boosting", "bayes"]
+        assert (np.diag(matrix.divergence) == 0).all()
+        off = ~np.eye(3, dtype=bool)
+        assert (matrix.divergence[off] > 0).all()
+        assert not np.allclose(matrix.divergence, matrix.divergence.T)
+        real = three.disagreement_matrix(X=X)
+        assert (matrix.divergence[off] > real.divergence[off]).all()
+        assert matrix.to_frame().loc["forest", "bayes"] == matrix.divergence[0, 2]
+        assert three.divergence == "js"
+
+    def test_matrix_on_rows_is_the_mean_divergence(self, three):
+        matrix = three.disagreement_matrix(X=X)
+        forest, boosting, bayes = (
+            np.maximum(member.predict_proba(X.astype(float)), np.finfo(float).eps)
+            for member in three.estimators_
+        )
+        expected = (boosting * np.log(boosting / bayes)).sum(1).mean()
+        assert matrix.divergence[1, 2] == pytest.approx(expected, rel=1e-6)
+        assert matrix.different[0, 1] == (forest.argmax(1) != boosting.argmax(1)).mean()
+
     def test_comparison_finds_a_real_difference_and_no_other(self):
         rng = np.random.default_rng(0)
         correct = rng.random((3, 400)) < np.array([[0.9], [0.6], [0.6]])
@@ -332,9 +356,10 @@ class TestPairs:
 
 
 class TestRegions:
-    @pytest.mark.parametrize("space", ["latent", "probability", "auto"])
-    def test_regions_are_disjoint_parts(self, nets, found, space):
-        regions = nets.failure_regions(found, space=space, min_samples=5)
+    @pytest.mark.parametrize("eps", [0.2, None])
+    @pytest.mark.parametrize("space", ["latent", "probability", "input", "auto"])
+    def test_regions_are_disjoint_parts(self, nets, found, eps, space):
+        regions = nets.failure_regions(found, space=space, min_samples=5, eps=eps)
         index = np.concatenate([region.index for region in regions] or [[]])
         assert len(np.unique(index)) == len(index) <= 60
         assert sorted((r.size for r in regions), reverse=True) == [r.size for r in regions]
@@ -359,8 +384,11 @@ class TestRegions:
             labels = cluster_labels(scale * points, 5)
             assert labels.max() == 3
             assert (labels >= 0).mean() > 0.8
+        expected = DBSCAN(eps=1.0, min_samples=5).fit_predict(points)
+        assert (cluster_labels(points, 5, eps=1.0) == expected).all()
 
     def test_few_or_equal_points_are_no_error(self):
+        assert cluster_labels(np.zeros((6, 2)), 3, eps=1.0).tolist() == [0] * 6
         assert len(cluster_labels(np.zeros((6, 2)), 3)) == 6
         assert len(cluster_labels(np.random.RandomState(0).normal(size=(3, 2)), 10)) == 3
         assert cluster_labels(np.zeros((1, 2)), 10).tolist() == [-1]
@@ -370,6 +398,7 @@ class TestRegions:
         [
             ({"space": "pixels"}, "space='pixels'"),
             ({"min_samples": 1}, "min_samples=1"),
+            ({"eps": 0}, "eps=0"),
         ],
     )
     def test_wrong_parameters(self, nets, found, parameters, message):
@@ -424,3 +453,12 @@ class TestDisplays:
         assert len(plot_map(found, regions).axes) == 1
         assert plot_regions(found, regions).axes
         assert plot_regions(found, []).axes
+
+    def test_changes(self, found):
+        figure = plot_changes(found, feature_names=["a", "b", "c", "d"], max_features=2)
+        change = np.abs(found.end.samples - found.start.samples).mean(0)
+        change /= found.start.samples.std(0)
+        largest = np.array(["a", "b", "c", "d"])[change.argmax()]
+        assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] == largest
+        with pytest.raises(ValueError, match="1 feature_names"):
+            plot_changes(found, feature_names=["a"])
