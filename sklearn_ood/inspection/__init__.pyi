@@ -5,6 +5,7 @@ from ._fooling import (
     FoolingResult,
     fooling_rate,
     fooling_rate_on,
+    fooling_scorer,
 )
 from ._searches import FoolingGenerator
 
@@ -18,4 +19,5 @@ __all__ = [
     "churn_report",
     "fooling_rate",
     "fooling_rate_on",
+    "fooling_scorer",
 ]

@@ -1,17 +1,19 @@
 """How easily inputs can be made that a classifier takes, with confidence, for a given class."""
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Annotated, Literal
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Count, Positive, RandomState, Share, check_arguments
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
+from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.inspection._searches import EvolutionSearch, GradientSearch
 from sklearn_ood.search._constraints import ColumnConstraints
 
@@ -190,6 +192,24 @@ def fooling_rate_on(
     ).rate
 
 
+def fooling_scorer(**parameters):
+    """A scorer for searches and cross-validation: minus the rate of :func:`fooling_rate_on`.
+
+    Rows of classes that the estimator was not taught bound no search.
+
+    Parameters
+    ----------
+    **parameters
+        Of :func:`fooling_rate_on`.
+
+    Returns
+    -------
+    callable
+        Maps ``(estimator, X, y)`` to a number in [-1, 0], higher is better.
+    """
+    return partial(_minus_rate, parameters)
+
+
 class FoolingDisplay:
     """The images that a search has found, a column for each class.
 
@@ -253,6 +273,12 @@ def _run(search, size, threshold, max_updates):
         if not len(active) or update == max_updates:
             return rows, fooled, updates
         search.update()
+
+
+def _minus_rate(parameters, estimator, X, y):
+    """Minus the fooling rate, with the rows of taught classes for bounds."""
+    known = np.flatnonzero(codes_in(estimator.classes_, y) != OUTLIER)
+    return -fooling_rate_on(estimator, _safe_indexing(X, known), **parameters)
 
 
 def _check_estimator(estimator, method):

@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,6 +22,7 @@ from sklearn_ood.inspection import (
     FoolingGenerator,
     fooling_rate,
     fooling_rate_on,
+    fooling_scorer,
 )
 
 TINY = {"hidden_layer_sizes": (32,), "max_epochs": 15, "random_state": 0}
@@ -208,10 +210,15 @@ def test_nothing_fooled(softmax):
     assert "rate=0.000" in repr(result)
 
 
-def test_bounds_and_threshold_from_rows():
+def test_rate_as_a_scorer():
     X, y = load_iris(return_X_y=True)
+    scorer = fooling_scorer(n_trials=2, max_updates=30)
+    scores = cross_val_score(LogisticRegression(max_iter=500), X, y, scoring=scorer, cv=2)
     classifier = LogisticRegression(max_iter=500).fit(X, y)
-    assert 0 <= fooling_rate_on(classifier, X, n_trials=2, max_updates=30) <= 1
+    assert ((scores <= 0) & (scores >= -1)).all()
+    with_unknown = np.vstack([X, 100 * X]), np.append(y, np.full(150, 9))
+    rate = fooling_rate_on(classifier, X, n_trials=2, max_updates=30)
+    assert scorer(classifier, *with_unknown) == -rate
 
 
 def test_display_of_images(digits):
