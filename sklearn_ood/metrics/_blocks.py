@@ -12,6 +12,7 @@ from inspect import signature
 from typing import Any, TypeAlias
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.validation import _num_samples
@@ -237,6 +238,7 @@ def bootstrap_interval(
     confidence_level: Share = 0.95,
     n_resamples: Count = 10_000,
     random_state: RandomState = None,
+    n_jobs: int | None = None,
     **params: Any,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric over the rows.
@@ -257,6 +259,9 @@ def bootstrap_interval(
         At least 1.
     random_state : int, RandomState instance or None, default=None
         Draws the resamples.
+    n_jobs : int, default=None
+        Workers for metrics that are called once a resample; joblib's convention. The interval
+        does not depend on it.
     **params
         Further keyword arguments of the metric; ``sample_weight`` is not one of them.
 
@@ -301,7 +306,7 @@ def bootstrap_interval(
     if hasattr(metric, "resampled"):
         values = _values_at_once(metric.resampled(*rows, **params), *draws)
     else:
-        values = _values_one_by_one(metric, rows, params, *draws)
+        values = _values_one_by_one(metric, rows, params, *draws, n_jobs)
     values = values[~np.isnan(values)]
     if values.size == 0:
         raise ValueError(
@@ -340,9 +345,15 @@ def _cells(kind, n_kinds, confidence, joins_idle):
     return kind * n_blocks + block, n_blocks
 
 
-def _values_one_by_one(metric, rows, params, n_resamples, rng):
+def _values_one_by_one(metric, rows, params, n_resamples, rng, n_jobs):
+    """Values of any function of rows, each resample drawn here and judged by a worker."""
     check_consistent_length(*rows)
     n_rows = _num_samples(rows[0])
     draws = (rng.integers(n_rows, size=n_rows) for _ in range(n_resamples))
-    resamples = ([_safe_indexing(each, drawn) for each in rows] for drawn in draws)
-    return np.array([metric(*resample, **params) for resample in resamples])
+    values = (delayed(_value_of_rows)(metric, rows, params, drawn) for drawn in draws)
+    return np.array(Parallel(n_jobs=n_jobs)(values))
+
+
+def _value_of_rows(metric, rows, params, drawn):
+    """The metric of the rows that were drawn."""
+    return metric(*(_safe_indexing(each, drawn) for each in rows), **params)

@@ -113,6 +113,8 @@ def test_any_metric_of_rows():
     settings = {"n_resamples": 64, "random_state": 0, "n_bins": 5}
     low, high = bootstrap_interval(expected_calibration_error, *rows, **settings)
     assert low < expected_calibration_error(*rows, n_bins=5) < high
+    alone = bootstrap_interval(expected_calibration_error, *rows, **settings)
+    assert alone == bootstrap_interval(expected_calibration_error, *rows, n_jobs=2, **settings)
     low, high = bootstrap_interval(lambda y: y.mean(), rows[2], n_resamples=64, random_state=0)
     assert low < rows[2].mean() < high
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
