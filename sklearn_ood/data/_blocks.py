@@ -1,4 +1,4 @@
-"""Rows that do not fit in memory: files mapped into it, torch's datasets.
+"""Rows that do not fit in memory: files mapped into it, torch's datasets, dask's collections.
 
 What is mapped is read block by block and never held: the pages that were read go back to the
 system, and a part of the rows is written into a temporary file that is mapped itself.
@@ -17,10 +17,11 @@ import numpy as np
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
-# Of one block of rows.
+# Of one block of rows, and of the pages that may stay in memory.
 BLOCK_BYTES = 2**26
-# Of rows read at once from here and there: with each come its neighbours, a huge page at most.
-SCATTERED = 16
+RESIDENT_BYTES = 2**28
+# Reading one row of a mapped file brings its neighbours in too: a huge page at most.
+BYTES_AROUND_A_ROW = 2**21
 # Share of a column's standard deviation that float32 may round away.
 LOST = 0.01
 
@@ -37,10 +38,12 @@ X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
 
 def block_by_block(method: Method) -> Method:
-    """A method of rows, which reads mapped files and datasets in blocks."""
+    """A method of rows: mapped files and datasets in blocks, dask's collections lazily."""
 
     @wraps(method)
     def answers(self, X):
+        if is_lazy(X):
+            return lazily(self, method.__name__, X)
         return in_blocks(partial(method, self), X, verbose=getattr(self, "verbose", 0))
 
     answers.__doc__ = _with_rows(cleandoc(method.__doc__ or ""))
@@ -212,27 +215,39 @@ def give_back(X):
 
 
 class PagedRows:
-    """Rows of a mapped file, whose pages go back after each reading."""
+    """Rows of a mapped file, read so that few of its pages are resident at a time."""
 
     def __init__(self, rows):
         self.rows, self.shape = np.asarray(rows), rows.shape
+        self._row_bytes, self._n_resident = rows[:1].nbytes, 0
 
     def __len__(self):
         return len(self.rows)
 
     def read(self, index):
         """A copy of the rows ``index``, a slice or an array of positions."""
-        pieces, parts = [index], []
-        if not isinstance(index, slice):
-            pieces = np.array_split(index, 1 + len(index) // SCATTERED)
-        for piece in pieces:
-            parts.append(np.array(self.rows[piece]))
-            give_back(self.rows)
-        return np.concatenate(parts)
+        if isinstance(index, slice):
+            self._count(self.rows[index].nbytes)
+            return np.array(self.rows[index])
+        part = np.empty((len(index), *self.shape[1:]), dtype=self.rows.dtype)
+        around = self._row_bytes + BYTES_AROUND_A_ROW
+        at_once = max(1, RESIDENT_BYTES // around)
+        for start in range(0, len(index), at_once):
+            chosen = index[start : start + at_once]
+            self._count(around * len(chosen))
+            part[start : start + at_once] = self.rows[chosen]
+        return part
 
     def part(self, mask):
         """The rows where ``mask`` holds."""
         return PagedRows(take_rows(self.rows, mask))
+
+    def _count(self, n_bytes):
+        """Give the pages back before more of them would be resident than may be."""
+        self._n_resident += n_bytes
+        if self._n_resident > RESIDENT_BYTES:
+            give_back(self.rows)
+            self._n_resident = n_bytes
 
 
 def take_rows(X, mask):
@@ -273,6 +288,44 @@ def spread_in_single(rows):
     varies = spread > len(rows) * np.finfo(np.float64).eps * largest
     lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
     return spread, largest, varies, lost
+
+
+def is_lazy(X):
+    """Whether X is an array or a frame of dask."""
+    return "dask" in sys.modules and hasattr(X, "dask") and hasattr(X, "npartitions")
+
+
+def lazily(estimator, method, X):
+    """A method's answers to what is dask's, as an array of dask that computes nothing yet."""
+    ask = getattr(estimator, method)
+    if hasattr(X, "map_partitions"):
+        import pandas as pd
+
+        zeros = {name: pd.Series([0], dtype=dtype) for name, dtype in X.dtypes.items()}
+        example = _example(ask, pd.DataFrame(zeros))
+        return X.map_partitions(partial(_of_block, ask, example), meta=example)
+    import dask.array as da
+
+    example = _example(ask, np.zeros((1, *X.shape[1:]), dtype=X.dtype))
+    features = list(range(1, X.ndim))
+    X = X.rechunk(dict.fromkeys(features, -1))
+    return da.map_blocks(
+        partial(_of_block, ask, example),
+        X,
+        drop_axis=features,
+        new_axis=list(range(1, example.ndim)),
+        chunks=(X.chunks[0], *((size,) for size in example.shape[1:])),
+        meta=example,
+    )
+
+
+def _example(ask, row):
+    """An answer without rows: its type and width, and now the errors of a wrong X."""
+    return np.asarray(ask(row))[:0]
+
+
+def _of_block(ask, example, block):
+    return ask(block) if len(block) else example
 
 
 def _mapped_file(X):

@@ -16,7 +16,7 @@ from sklearn_ood import _response
 from sklearn_ood._optional import optional
 from sklearn_ood._parameters import Parameterized, PositiveShare, Share, check_arguments, fitted
 from sklearn_ood._response import answers_of, confidence_of
-from sklearn_ood.data._blocks import block_by_block, in_blocks
+from sklearn_ood.data._blocks import block_by_block, in_blocks, is_lazy, lazily
 from sklearn_ood.data._labels import codes_in, labels_or
 
 WAYS = (("threshold",), ("coverage",), ("cost",), ("risk", "ood_acceptance"))
@@ -161,6 +161,8 @@ class Deciding(Parameterized):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
+        if is_lazy(X) and groups is None:
+            return lazily(self, "predict", X)
         answers, accepted = self.answers_and_accepted(X, groups=groups)
         # As an array the label brings its own type: unsigned classes must not wrap a -1.
         if self.reject_label_ is None:
@@ -194,6 +196,8 @@ class Deciding(Parameterized):
         """
         check_is_fitted(self)
         self._check_promise()
+        if is_lazy(X) and groups is None:
+            return lazily(self, "accept", X)
         if self.guarantee_for == "all" and groups is None:
             return self.score_samples(X) >= np.ravel(self.threshold_)[-1]
         return self.answers_and_accepted(X, groups=groups)[1]

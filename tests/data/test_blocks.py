@@ -1,4 +1,4 @@
-"""Rows that do not fit in memory: mapped files give the same answers."""
+"""Rows that do not fit in memory: mapped files and dask's collections give the same answers."""
 
 import subprocess
 import sys
@@ -6,9 +6,11 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -65,8 +67,9 @@ METHODS = [
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 96 rows of the digits."""
+    """Blocks of 96 rows of the digits, and pages given back after each."""
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 96 * X[0].nbytes)
+    monkeypatch.setattr(_blocks, "RESIDENT_BYTES", 2**16)
 
 
 def mapped(path, rows, mode="r"):
@@ -147,14 +150,19 @@ def test_what_is_mapped_and_what_is_not(tmp_path):
         SoftmaxClassifier(**NET).fit(X, Y).predict(rows[:0])
 
 
-def test_pages_go_back_after_each_reading(tmp_path, monkeypatch):
+def test_pages_go_back_before_too_many_are_resident(tmp_path, monkeypatch):
     given_back = []
     monkeypatch.setattr(_blocks, "give_back", given_back.append)
+    monkeypatch.setattr(_blocks, "RESIDENT_BYTES", 100 * X[0].nbytes)
+    monkeypatch.setattr(_blocks, "BYTES_AROUND_A_ROW", 9 * X[0].nbytes)
     rows = _blocks.PagedRows(mapped(tmp_path / "rows.npy", X))
-    for index, n_readings in ((slice(0, 100), 1), (np.arange(0, 600, 20), 2)):
-        np.testing.assert_array_equal(rows.read(index), X[index])
-        assert len(given_back) == n_readings
-        given_back.clear()
+    np.testing.assert_array_equal(rows.read(slice(0, 100)), X[:100])
+    assert not given_back
+    np.testing.assert_array_equal(rows.read(slice(100, 101)), X[100:101])
+    assert len(given_back) == 1
+    scattered = np.arange(0, 600, 20)
+    np.testing.assert_array_equal(rows.read(scattered), X[scattered])
+    assert len(given_back) == 4
 
 
 LARGE = """
@@ -168,7 +176,7 @@ LARGE = """
         status = Path("/proc/self/status").read_text()
         return int(status.split(name + ":")[1].split()[0]) / 1024
 
-    _blocks.BLOCK_BYTES = 2**23
+    _blocks.BLOCK_BYTES, _blocks.RESIDENT_BYTES = 2**23, 2**25
     path, n_features = sys.argv[1], 256
     model = SelectiveClassifier(
         SoftmaxClassifier(
@@ -203,3 +211,59 @@ def test_a_file_of_200_mib_adds_little_to_resident_memory(tmp_path):
     size, added = map(float, run.stdout.split())
     assert size == 200
     assert added < 100
+
+
+dask_array = pytest.importorskip("dask.array")
+
+
+def computed(lazy):
+    return np.asarray(lazy.compute(scheduler="synchronous"))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_a_dask_array_is_scored_lazily(estimator):
+    fitted = clone(estimator).fit(X, Y)
+    rows = dask_array.from_array(X, chunks=(250, 30))
+    for method, values in answers(fitted, X).items():
+        lazy = getattr(fitted, method)(rows)
+        assert isinstance(lazy, dask_array.Array)
+        assert lazy.shape == values.shape
+        assert lazy.dtype == values.dtype
+        assert len(lazy.chunks[0]) == 3
+        given = computed(lazy)
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(given, values, rtol=1e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(given, values)
+
+
+def test_a_dask_frame_keeps_its_names_and_empty_partitions():
+    dask_frame = pytest.importorskip("dask.dataframe")
+    frame = pd.DataFrame(X, columns=[f"pixel {k}" for k in range(64)])
+    names = np.array([f"digit {k}" for k in Y])
+    model = SelectiveClassifier(SoftmaxClassifier(**NET), coverage=0.9, random_state=0)
+    model.fit(frame, names)
+    rows = dask_frame.from_pandas(frame, npartitions=4)
+    for method in ("predict", "accept", "score_samples", "predict_proba"):
+        lazy = getattr(model, method)(rows)
+        assert isinstance(lazy, dask_array.Array)
+        np.testing.assert_array_equal(computed(lazy), getattr(model, method)(frame))
+    bright = rows[rows["pixel 2"] > 2]
+    assert computed(model.predict(bright)).shape == (0,)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(rows[rows.columns[::-1].tolist()])
+
+
+def test_dask_images_and_early_errors():
+    images = X.reshape(-1, 1, 8, 8)
+    net = SoftmaxClassifier("small_cnn", **NET | {"max_epochs": 1}).fit(images, Y)
+    rows = dask_array.from_array(images, chunks=(250, 1, 4, 8))
+    np.testing.assert_array_equal(computed(net.predict(rows)), net.predict(images))
+    with pytest.raises(ValueError, match=r"\(1, 4, 16\)"):
+        net.predict(dask_array.zeros((4, 1, 4, 16)))
+    with pytest.raises(NotFittedError):
+        SoftmaxClassifier().predict(rows)
+    spoiled = dask_array.from_array(np.full((4, 1, 8, 8), np.nan, dtype=np.float32))
+    lazy = net.score_samples(spoiled)
+    with pytest.raises(ValueError, match="NaN"):
+        computed(lazy)
