@@ -68,16 +68,17 @@ EFFORT = "--rows --epochs 0 --test-rows"
 OF_A_GAN = ("max_epochs", "min_steps", "batch_size", "lr", "cycle_weight", "gradient_penalty")
 
 # Taught all rows: what ``predict_proba`` would be calibrated on is not held out.
-generative = partial(GenerativeClassifier, validation_fraction=0, random_state=0)
+taught_all = partial(GenerativeClassifier, validation_fraction=0)
 
 
-def untrained(name, epochs, fitted):
+def untrained(name, epochs, fitted, seed=0):
     """A model by its name; ``fitted`` gives another one that has learned the same."""
 
     def on_layer(layer, *steps):
         return make_pipeline(NetFeatures(FrozenEstimator(fitted("cnn")), layer=layer), *steps)
 
-    seeded = {"random_state": 0}
+    seeded = {"random_state": seed}
+    generative = partial(taught_all, **seeded)
     cnn = {"module": "small_cnn", "input_shape": lab.IMAGE, "max_epochs": epochs or 5}
     cnn |= {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine"}
     gan, nearest = (GAN(max_epochs=epochs or 8, **seeded), OneClass(50))
@@ -116,7 +117,7 @@ def of_digits(name, seed=0):
     """A classifier of small digits, by the name of its generator."""
     shape = (1, 8, 8) if "images" in name else None
     generator = GAN(input_shape=shape, random_state=seed) if "gan" in name else name
-    return generative(generator, n_candidates=512, max_iter=20)
+    return taught_all(generator, n_candidates=512, max_iter=20, random_state=0)
 
 
 def told(args, name):
@@ -129,13 +130,16 @@ def told(args, name):
     return of_gan | lab.chosen(classifier, "n_candidates", "max_iter")
 
 
-def trained(name, taught, args):
+def trained(name, taught, args, seed=0):
     """A model, what its fit cost, and on how many rows; from the cache where it is there."""
     X, y = (part[: args.rows] for part in lab.images(taught))
-    file = args.cache / f"{taught}-{name}-{len(X)}-{args.epochs}.joblib"
+    file = args.cache / f"{taught}-{name}-{len(X)}-{args.epochs}-{seed}.joblib"
+
+    def fitted(other):
+        return trained(other, taught, args, seed)[0]
 
     def fit():
-        model = untrained(name, args.epochs, lambda other: trained(other, taught, args)[0])
+        model = untrained(name, args.epochs, fitted, seed)
         return lab.timed(partial(model.fit, X, y), process_time)
 
     (model, spent), seconds = lab.kept(file, fit)
@@ -143,9 +147,9 @@ def trained(name, taught, args):
     return model, cost
 
 
-def asked(name, taught, args):
+def asked(name, taught, args, seed):
     """Scores, and labels where a model has any, of all test sets, and what that cost."""
-    model, cost = trained(name, taught, args)
+    model, cost = trained(name, taught, args, seed)
 
     def answered(where):
         rows = lab.test_images(where)[0][: args.test_rows]
@@ -159,18 +163,18 @@ def asked(name, taught, args):
     return said, cost | {"score_seconds": seconds}
 
 
-def scores_of(name, taught, args):
+def scores_of(name, taught, args, seed):
     """The same from the cache; the network also as float32 has it."""
     if name == "cnn, float32":
-        said, cost = scores_of("cnn", taught, args)
+        said, cost = scores_of("cnn", taught, args, seed)
         for each in said.values():
             each["score"] = np.exp(each["score"]).astype(np.float32)
         return said, cost
-    size = f"{args.rows}-{args.epochs}-{args.test_rows}"
+    size = f"{args.rows}-{args.epochs}-{args.test_rows}-{seed}"
     file = args.cache / f"{taught}-{name}-{size}.scores"
-    said, cost = lab.kept(file, partial(asked, name, taught, args))[0]
+    said, cost = lab.kept(file, partial(asked, name, taught, args, seed))[0]
     if name in OF_THE_CNN:
-        for where, cnn in scores_of("cnn", taught, args)[0].items():
+        for where, cnn in scores_of("cnn", taught, args, seed)[0].items():
             said[where]["label"] = cnn["label"]
     return said, cost
 
@@ -186,8 +190,8 @@ def joined(said, naming, taught, outside, args):
 @Experiment("images", OUTSIDE, NAMES, settings=told, effort=EFFORT)
 def images(args, taught, seed, name):
     """Accuracy, costs and scores of one model; the AURC is with the network's labels."""
-    said, metrics = scores_of(name, taught, args)
-    cnn, _ = scores_of("cnn", taught, args)
+    said, metrics = scores_of(name, taught, args, seed)
+    cnn, _ = scores_of("cnn", taught, args, seed)
     for outside in OUTSIDE[taught]:
         truth, answers, score = joined(said, cnn, taught, outside, args)
         found = lab.measured(truth >= 0, score, truth, answers)
@@ -201,8 +205,8 @@ def images(args, taught, seed, name):
 def risk(args, pair, seed, method):
     """The curve of all that name classes, and of hybrids with the network's names."""
     taught, outside = pair.split(" and ")
-    said, _ = scores_of(method.removesuffix(HYBRID), taught, args)
-    cnn, _ = scores_of("cnn", taught, args)
+    said, _ = scores_of(method.removesuffix(HYBRID), taught, args, seed)
+    cnn, _ = scores_of("cnn", taught, args, seed)
     naming = said if method in NAMES else cnn
     if "label" not in naming[taught]:
         return {}
