@@ -81,6 +81,15 @@ class Parameterized(BaseEstimator):
         """Raise for the first parameter that is out of its range."""
         check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
 
+    def _weight_in(self, params):
+        """The ``sample_weight`` among what ``fit`` is given beside X and y, or None."""
+        if others := sorted(params.keys() - {"sample_weight"}):
+            raise TypeError(
+                f"Got {others}, but {type(self).__name__}.fit takes nothing but sample_weight "
+                "beside X and y."
+            )
+        return params.get("sample_weight")
+
 
 def forget(estimator):
     """Drop what an earlier ``fit`` learned: an interrupted one must not leave a mixture."""

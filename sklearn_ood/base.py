@@ -157,15 +157,6 @@ class OODClassifier(ClassifierMixin, Parameterized):
         evidence, scores = self._evidence_and_scores(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)], scores
 
-    def _weight_in(self, params):
-        """The ``sample_weight`` among what ``fit`` is given beside X and y, or None."""
-        if others := sorted(params.keys() - {"sample_weight"}):
-            raise TypeError(
-                f"Got {others}, but {type(self).__name__}.fit takes nothing but sample_weight "
-                "beside X and y."
-            )
-        return params.get("sample_weight")
-
     def _validate_rows(self, X):
         return validate_rows(self, X, keep_tensors=self._keeps_tensors)
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from functools import partial
 from operator import attrgetter
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -131,7 +132,9 @@ class BaseGenerator(Parameterized, ABC):
         """Cores as they are before fit, by the attribute that holds them: for reading files."""
         return {self._holder: self.make_core()} if hasattr(self, "latent_dim_") else {}
 
-    def fit(self, X, y=None):
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
+
+    def fit(self, X, y=None, **params):
         """Learn to generate the rows of each class.
 
         Parameters
@@ -139,16 +142,21 @@ class BaseGenerator(Parameterized, ABC):
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,), default=None
             Labels: one generator is learned for each, or a single one without.
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts among those of its class; as many rows
+            are drawn by it.
 
         Returns
         -------
         self : object
         """
+        weight = self._weight_in(params)
         self._validate_params()
-        data = validate_training_data(self, X, y, min_classes=1)
+        data = validate_training_data(self, X, y, sample_weight=weight, min_classes=1)
         self.classes_ = None if y is None else data.classes
         self.n_classes_ = len(data.classes)
-        self._fit(data.rows, data.codes)
+        rows, codes, _ = data.known.drawn()
+        self._fit(rows, codes)
         return self
 
     def sample(self, n_samples=1, y=None, random_state=None):

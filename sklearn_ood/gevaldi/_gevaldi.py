@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_ood._parameters import RandomState, forget
-from sklearn_ood._response import clone_completed, fitted_foreign
+from sklearn_ood._response import clone_completed, fit_weights, fitted_by_weight
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.data._labels import check_same_kind, class_means
@@ -95,7 +95,7 @@ class GeValDi(Composition, _climbing.Climbing):
     n_jobs: int | None = None
     random_state: RandomState = None
 
-    def fit(self, X=None, y=None):
+    def fit(self, X=None, y=None, **params):
         """Fit clones of the members and of the generator; frozen ones are taken as they are.
 
         Parameters
@@ -103,11 +103,15 @@ class GeValDi(Composition, _climbing.Climbing):
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
             May be left out, with y, where all are frozen.
         y : array-like of shape (n_samples,)
+        **params : dict of str to array-like
+            ``sample_weight``: how much each row counts, for the generator and for every
+            member, which must take it unless it is frozen.
 
         Returns
         -------
         self
         """
+        weight = self._weight_in(params)
         self._validate_params()
         named = self.estimators
         if named is None:
@@ -115,7 +119,7 @@ class GeValDi(Composition, _climbing.Climbing):
             named = [("wide", SoftmaxClassifier()), ("deep", deep)]
         names = names_of(named)
         self._validate_names(names)
-        rows, codes, classes = self._training_rows(named, X, y)
+        (rows, codes, weight), classes = self._training_rows(named, X, y, weight)
         labels = None if X is None else classes[codes]
         self._constraints()  # raises
         parts = [as_estimator(*pair, classes, self.input_shape_) for pair in named]
@@ -124,7 +128,8 @@ class GeValDi(Composition, _climbing.Climbing):
         parts.append(default if self.generator is None else self.generator)
         rng = check_random_state(self.random_state)
         completion = {"input_shape": self.input_shape_, "random_state": rng}
-        *members, generator = fit_clones(parts, rows, labels, n_jobs=self.n_jobs, **completion)
+        learned = rows, labels, weight
+        *members, generator = fit_clones(parts, *learned, n_jobs=self.n_jobs, **completion)
         classes = members[0].classes_ if X is None else classes
         check_fitted(names, members, generator, classes, self.n_features_in_)
         self.input_shape_ = image_shape(members) or self.input_shape_
@@ -266,17 +271,16 @@ class GeValDi(Composition, _climbing.Climbing):
     def _class_scores(self, rows, codes):
         return self._scores(rows)
 
-    def _training_rows(self, named, X, y):
-        """Rows, codes and classes; no rows where none are given and all parts are frozen."""
+    def _training_rows(self, named, X, y, weight):
+        """Known rows and classes; no rows where none are given and all parts are frozen."""
         if X is not None:
-            data = validate_training_data(self, X, y)
-            rows, codes = data.in_distribution
-            return rows, codes, data.classes
+            data = validate_training_data(self, X, y, sample_weight=weight)
+            return data.known, data.classes
         check_frozen([*named, ("generator", self.generator)])
         forget(self)
         self.n_features_in_ = self.generator.n_features_in_
         self.input_shape_ = tuple(self.input_shape or (self.n_features_in_,))
-        return None, None, self.generator.classes_
+        return (None, None, None), self.generator.classes_
 
 
 def names_of(estimators):
@@ -319,11 +323,12 @@ def as_estimator(name, member, classes, input_shape):
     return FrozenEstimator(SoftmaxClassifier.from_module(member, classes, input_shape))
 
 
-def fit_clones(estimators, rows, labels, *, n_jobs=None, **completion):
+def fit_clones(estimators, rows, labels, weight=None, *, n_jobs=None, **completion):
     """Classifiers and generators: clones, completed and fitted, or what was frozen."""
     to_fit = [each for each in estimators if not isinstance(each, FrozenEstimator)]
     clones = [clone_completed(each, **completion) for each in to_fit]
-    fitted = iter(Parallel(n_jobs=n_jobs)(delayed(_fit)(each, rows, labels) for each in clones))
+    fits = (delayed(_fit)(each, rows, labels, weight) for each in clones)
+    fitted = iter(Parallel(n_jobs=n_jobs)(fits))
     return [
         _inside(each) if isinstance(each, FrozenEstimator) else next(fitted)
         for each in estimators
@@ -375,10 +380,16 @@ def _inside(frozen):
     return frozen.estimator
 
 
-def _fit(estimator, rows, labels):
+def _fit(estimator, rows, labels, weight):
     """Fitted to rows in the precision that it computes in."""
+    if weight is not None and not fit_weights(estimator, weight):
+        raise TypeError(
+            f"Got sample_weight, but {type(estimator).__name__} takes none in fit; freeze it "
+            "(FrozenEstimator), fitted, or compare another classifier."
+        )
     single = isinstance(estimator, OODClassifier | BaseGenerator)
-    return fitted_foreign(estimator, rows if single else rows.astype(np.float64), labels)
+    rows = rows if single else rows.astype(np.float64)
+    return fitted_by_weight(estimator, rows, labels, weight)
 
 
 def _shown(classes):

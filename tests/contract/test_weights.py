@@ -18,6 +18,7 @@ from sklearn_ood import (
     DAEClassifier,
     DAEConfidence,
     GenerativeClassifier,
+    GeValDi,
     MahalanobisDistance,
     NeighborDistance,
     RejectClassifier,
@@ -28,6 +29,11 @@ from sklearn_ood import (
     TableDensity,
 )
 from sklearn_ood.detectors import FDBD, NCI, KLMatching, LogitScore
+from sklearn_ood.generators import (
+    GaussianMixtureGenerator,
+    InterpolationGenerator,
+    PCAGenerator,
+)
 
 NET = {"hidden_layer_sizes": (8,), "max_epochs": 8, "lr": 2e-2, "random_state": 0}
 MEMBERS = [("near", NeighborDistance()), ("density", TableDensity(1))]
@@ -43,6 +49,11 @@ LEARN_SHARES = [
     CombinedClassifier(LogisticRegression(), MEMBERS, random_state=0),
     CombinedClassifier(
         make_pipeline(StandardScaler(), LogisticRegression()), MEMBERS, random_state=0
+    ),
+    GeValDi(
+        [("linear", LogisticRegression()), ("net", SoftmaxClassifier(**NET))],
+        generator=PCAGenerator(2),
+        random_state=0,
     ),
 ]
 LEARN_CLASSES = [
@@ -117,6 +128,27 @@ def test_weights_are_repetitions(model, rows):
     is_closed = isinstance(model, (MahalanobisDistance, NeighborDistance, Subspace))
     tolerance = {"rtol": 1e-9} if is_closed else {"rtol": 1e-3, "atol": 1e-4}
     np.testing.assert_allclose(weighted, repeated, **tolerance)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [PCAGenerator(2), GaussianMixtureGenerator(1), InterpolationGenerator()],
+    ids=repr,
+)
+def test_generators_draw_rows_by_their_weights(generator, rows):
+    X, y = rows
+    weight = np.where(X[:, 0] > 1, 9.0, 0.0)
+    made = clone(generator).fit(X, y, sample_weight=weight).sample(400, random_state=0)
+    plain = clone(generator).fit(X, y).sample(400, random_state=0)
+    assert made[:, 0].mean() > plain[:, 0].mean() + 0.5
+
+
+def test_a_member_that_takes_no_weights_is_named(rows):
+    X, y = rows
+    members = [("near", KNeighborsClassifier()), ("linear", LogisticRegression())]
+    model = GeValDi(members, generator=PCAGenerator(2), random_state=0)
+    with pytest.raises(TypeError, match=r"sample_weight, but KNeighborsClassifier takes none"):
+        model.fit(X, y, sample_weight=np.ones(len(y)) + y)
 
 
 def test_weights_calibrate_a_combination_unless_others_do(rows):
