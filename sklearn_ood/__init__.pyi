@@ -22,9 +22,10 @@ from .classifiers._softmax import SoftmaxClassifier
 from .classifiers._table import TableClassifier
 from .combined import CombinedClassifier, ExplanationDisplay, MemberPValuesDisplay
 from .data._tables import TableEncoder
-from .detectors._covariance import MahalanobisDistance, Subspace
 from .detectors._features import NetFeatures
+from .detectors._mahalanobis import MahalanobisDistance
 from .detectors._neighbors import NeighborDistance
+from .detectors._subspace import Subspace
 from .detectors._table_density import TableDensity
 from .export import to_onnx
 from .generators._similarity import SiameseSimilarity

@@ -1,4 +1,4 @@
-"""Scores of rows, and of what a network makes of them."""
+"""One score of rows or of features a file."""
 
 import lazy_loader
 

@@ -1,17 +1,16 @@
 from ._comparison import compare_scores, scores_of_network
-from ._covariance import MahalanobisDistance, Subspace
+from ._fdbd import FDBD
 from ._features import NetFeatures, last_linear
+from ._gradnorm import GradNorm
+from ._kl_matching import KLMatching
 from ._linear import LinearScore
+from ._logits import LogitScore
+from ._mahalanobis import MahalanobisDistance
+from ._nci import NCI
 from ._neighbors import NeighborDistance
-from ._scores import (
-    FDBD,
-    NCI,
-    ActivationShaping,
-    GradNorm,
-    KLMatching,
-    LogitScore,
-    NNGuide,
-)
+from ._nnguide import NNGuide
+from ._shaping import ActivationShaping
+from ._subspace import Subspace
 from ._table_density import TableDensity
 
 __all__ = [

@@ -11,18 +11,17 @@ from sklearn.preprocessing import Normalizer
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood._response import unwrap
-from sklearn_ood.detectors._covariance import MahalanobisDistance, Subspace
+from sklearn_ood.detectors._fdbd import FDBD
 from sklearn_ood.detectors._features import NetFeatures, last_linear
+from sklearn_ood.detectors._gradnorm import GradNorm
+from sklearn_ood.detectors._kl_matching import KLMatching
+from sklearn_ood.detectors._logits import LogitScore
+from sklearn_ood.detectors._mahalanobis import MahalanobisDistance
+from sklearn_ood.detectors._nci import NCI
 from sklearn_ood.detectors._neighbors import NeighborDistance
-from sklearn_ood.detectors._scores import (
-    FDBD,
-    NCI,
-    ActivationShaping,
-    GradNorm,
-    KLMatching,
-    LogitScore,
-    NNGuide,
-)
+from sklearn_ood.detectors._nnguide import NNGuide
+from sklearn_ood.detectors._shaping import ActivationShaping
+from sklearn_ood.detectors._subspace import Subspace
 from sklearn_ood.metrics import aurc_score, auroc, bootstrap_interval, tnr_at_tpr
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS
 
