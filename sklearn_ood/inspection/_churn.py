@@ -72,6 +72,8 @@ class ChurnRegion(NamedTuple):
 class ChurnReport:
     """How two models differ on real rows. Print it, or show it as a notebook's last line.
 
+    The tables are by pandas, the extra ``table``.
+
     Parameters
     ----------
     different : ndarray of bool of shape (n_rows,)

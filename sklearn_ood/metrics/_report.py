@@ -98,7 +98,8 @@ FORMATS |= dict.fromkeys(("coverage", "risk", "risk of answers"), "{:.1%}".forma
 class SelectiveReport:
     """What a classifier that may refuse did, class by class, and what it had promised.
 
-    Print it, show it as the last line of a notebook's cell, or take :meth:`to_frame`.
+    Print it, show it as the last line of a notebook's cell, or take :meth:`to_frame`: by
+    pandas, the extra ``table``.
 
     Parameters
     ----------

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +79,15 @@ def test_rules_name_the_columns_where_the_models_differ(rule, wanted):
     np.testing.assert_allclose(sum(each.share for each in report.regions), 1)
     found = pd.concat([X, pd.Series(report.different, name="d")], axis=1)
     assert found["d"].mean() == report.churn
+
+
+def test_without_pandas_an_error_names_the_extra(monkeypatch):
+    X = np.arange(40.0)[:, None]
+    report = churn_report(NEVER, Says(lambda X: X[:, 0] > 20), X, random_state=0)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for shown in (report.to_frame, report.__str__, report._repr_html_):
+        with pytest.raises(ImportError, match=r"A report needs pandas.*sklearn-ood\[table\]"):
+            shown()
 
 
 def test_rules_hold_on_the_rows_that_they_count():

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -114,6 +116,14 @@ def test_missing_flags_and_classes_given_twice_are_errors():
         reject_confusion_matrix(*rows, pd.array([None, True], dtype="boolean"), classes=[0, 1])
     with pytest.raises(ValueError, match="each of them once"):
         reject_confusion_matrix(*rows, [True, True], classes=[0, 1, 1])
+
+
+def test_without_pandas_an_error_names_the_extra(digits, monkeypatch):
+    report = selective_report(*digits)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for shown in (report.to_frame, report.__str__, report._repr_html_):
+        with pytest.raises(ImportError, match=r"A report needs pandas.*sklearn-ood\[table\]"):
+            shown()
 
 
 @pytest.mark.parametrize("n_rows", [100, 600])
