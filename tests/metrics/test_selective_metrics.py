@@ -248,13 +248,13 @@ def test_bad_rows_are_named(metric, rows, weights, message):
 
 @pytest.mark.parametrize("coverage", [0, -0.1, 1.1, np.nan])
 def test_bad_coverage(coverage):
-    with pytest.raises(ValueError, match=r"coverage=.*\(0, 1\]"):
+    with pytest.raises(ValueError, match=r"coverage=.*\(0.0, 1.0\]"):
         risk_at_coverage([0], [0], [0], coverage=coverage)
 
 
 @pytest.mark.parametrize("risk", [-0.1, 1.1, np.nan])
 def test_bad_risk(risk):
-    with pytest.raises(ValueError, match=r"risk=.*\[0, 1\]"):
+    with pytest.raises(ValueError, match=r"risk=.*\[0.0, 1.0\]"):
         coverage_at_risk([0], [0], [0], risk=risk)
 
 
