@@ -25,7 +25,7 @@ class InputGradientsDisplay:
         self.X, self.gradients, self.titles = X, gradients, titles
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, guided=True):
+    def from_estimator(cls, estimator, X, *, guided=True, plot=True):
         """Gradients of a fitted classifier for a few inputs.
 
         Parameters
@@ -35,6 +35,7 @@ class InputGradientsDisplay:
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         guided : bool, default=True
             Guided backpropagation.
+        plot : bool, default=True
 
         Returns
         -------
@@ -42,7 +43,8 @@ class InputGradientsDisplay:
         """
         gradients = estimator.input_gradients(X, guided=guided)
         rows = np.asarray(X, dtype=np.float64).reshape(gradients.shape)
-        return cls(rows, gradients, [str(label) for label in estimator.predict(X)]).plot()
+        display = cls(rows, gradients, [str(label) for label in estimator.predict(X)])
+        return display.plot() if plot else display
 
     def plot(self, *, figure=None):
         """Draw the inputs above and their gradients below: images, or bars for rows.
