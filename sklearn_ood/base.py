@@ -41,6 +41,13 @@ class OODClassifier(ClassifierMixin, Parameterized):
 
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False
+    # Whether it learns from labels alone, else also without.
+    _needs_labels = True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self._needs_labels
+        return tags
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:

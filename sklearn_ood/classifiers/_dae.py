@@ -156,6 +156,7 @@ class DAEConfidence(NetClassifier):
     typicality_weights_: np.ndarray = fitted()
     code_statistics_: None = fitted()
 
+    _needs_labels = False
     _min_classes = 1
     _learns_classes = True  # else the network is an autoencoder alone
 
@@ -200,11 +201,6 @@ class DAEConfidence(NetClassifier):
     def make_head(self):
         weights = [self.alpha_, *self.typicality_weights_]
         return ConfidenceHead(self.net_.module_.n_classes, weights)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
 
     @property
     def _needs_holdout(self):

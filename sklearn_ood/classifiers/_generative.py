@@ -145,6 +145,8 @@ class GenerativeClassifier(OODClassifier):
     bank_: tuple | None = fitted()
     penalty_: np.ndarray = fitted()
 
+    _needs_labels = False
+
     def fit(self, X, y=None, **params):
         """Learn a generator for every class.
 
@@ -219,11 +221,6 @@ class GenerativeClassifier(OODClassifier):
         """
         labels = None if y is None else np.asarray(y)[:max_rows]
         return draw_explanation(self.explain(X[:max_rows]), labels)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
 
     @property
     def n_iter_(self):

@@ -178,6 +178,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
 
     _composed, _routes_to = "members", ("classifier",)
     __metadata_request__fit: ClassVar = {"sample_weight": None, "calibration_weight": None}
+    _needs_labels = False
 
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
@@ -392,7 +393,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
         asked = [get_tags(each).input_tags for each in self._inside().values()]
         tags.input_tags.allow_nan = all(each.allow_nan for each in asked)
         return tags

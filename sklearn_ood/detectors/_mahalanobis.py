@@ -156,10 +156,9 @@ class MahalanobisDistance(OODClassifier):
         batch = batch.double()
         return unit(batch) if self.normalize else batch
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = self.relative
-        return tags
+    @property
+    def _needs_labels(self):
+        return self.relative
 
 
 def gram(rows):

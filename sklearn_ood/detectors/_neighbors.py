@@ -77,6 +77,8 @@ class NeighborDistance(OODClassifier):
     centre_: np.ndarray = fitted()
     scale_: float = fitted()
 
+    _needs_labels = False
+
     def fit(self, X, y=None, sample_weight=None):
         """Remember the training rows.
 
@@ -146,11 +148,6 @@ class NeighborDistance(OODClassifier):
         order = check_random_state(self.random_state).permutation(len(codes))
         _, first = np.unique(codes[order], return_index=True)
         return np.union1d(order[first], order[: self.max_samples])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
 
 
 def _mean(rows, weight):

@@ -166,6 +166,8 @@ class TableDensity(OODClassifier):
     densities_: list = fitted()
     frequencies_: Frequencies = fitted()
 
+    _needs_labels = False
+
     def fit(self, X, y=None, **params):
         """Learn the likelihood of each class.
 
@@ -240,9 +242,7 @@ class TableDensity(OODClassifier):
         return validate_rows(self, X, read_rows=read_table)
 
     def __sklearn_tags__(self):
-        tags = takes_tables(super().__sklearn_tags__())
-        tags.target_tags.required = False
-        return tags
+        return takes_tables(super().__sklearn_tags__())
 
 
 def _is_of(mixture, unfitted):
