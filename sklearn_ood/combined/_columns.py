@@ -15,7 +15,7 @@ from sklearn_ood.combined._conformal import (
     namespace,
 )
 from sklearn_ood.data._labels import class_means
-from sklearn_ood.detectors._linear import as_tensor, batched
+from sklearn_ood.detectors._linear import batched, projected
 from sklearn_ood.detectors._neighbors import NeighborDistance
 
 MAX_QUANTILES = 200
@@ -86,7 +86,7 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         """Coordinates along the directions, float64."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False).clip(-FARTHEST, FARTHEST)
-        return batched(lambda batch: batch @ as_tensor(self.axes_, batch), X)
+        return batched(lambda batch: projected(batch, self.axes_.T), X)
 
 
 class NearestRow(NeighborDistance):

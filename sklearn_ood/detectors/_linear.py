@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import block_by_block, of_rows, once, take_rows
 from sklearn_ood.data._rows import check_finite, validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch, take_batch
+from sklearn_ood.nets._evaluation import map_batches, rows_per_batch, take_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
 FLOATS_AT_ONCE = 2**20
@@ -171,17 +171,9 @@ def as_tensor(array, beside):
 
 
 def projected(rows, axes, offset=None):
-    """``rows @ axes.T + offset``, in the rows' type; with few axes, one after the other.
-
-    A product of many rows with few axes rounds a row by where it lies in memory; one of few
-    axes with many rows does not, unless there is a single one, which is taken twice then.
-    """
+    """``rows @ axes.T + offset``, in the rows' type."""
     axes, offset = as_tensor(axes, rows), offset if offset is None else as_tensor(offset, rows)
-    if len(axes) >= ROW_BLOCK:
-        return linear(rows, axes, offset)
-    several = axes.expand(2, -1) if len(axes) == 1 else axes
-    product = (several @ rows.T)[: len(axes)].T
-    return product if offset is None else product + offset
+    return linear(rows, axes, offset)  # not "@": batches compute each row alike in layers alone
 
 
 def distance(rows, point):
@@ -194,7 +186,6 @@ def distance(rows, point):
 def batched(function, rows, max_rows=None):
     """``function`` of batches, where the rows are; again in float64 where it overflows."""
     where = {"device": getattr(rows, "device", "cpu"), "max_rows": max_rows}
-    where["has_layers"] = False
     found = map_batches(function, rows, **where)
     lost = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
     if lost.any():

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import one_hot
+from torch.nn.functional import linear, one_hot
 
 from sklearn_ood._parameters import fitted
 from sklearn_ood._response import log_softmax
@@ -144,11 +144,11 @@ class MahalanobisDistance(OODClassifier):
             as_tensor(each, rows) for each in (self.mean_, self.means_, self.whitening_)
         )
         rows, means = rows - mean, means - mean
-        rows_white, means_white = rows @ whiten, means @ whiten
+        rows_white, means_white = linear(rows, whiten.T), means @ whiten
         squares = rows_white.square().sum(dim=1, keepdim=True) + means_white.square().sum(dim=1)
-        distances = (squares - 2 * rows_white @ means_white.T).clamp(min=0)
+        distances = (squares - 2 * linear(rows_white, means_white)).clamp(min=0)
         if self.relative:
-            background = rows @ as_tensor(self.background_whitening_, rows)
+            background = linear(rows, as_tensor(self.background_whitening_, rows).T)
             distances = distances - background.square().sum(dim=1, keepdim=True)
         return -distances
 

@@ -113,7 +113,8 @@ class MixtureCore(Core):
         """Weighted log density of (n, d) rows under each component, in one matrix product."""
         root = self.precision_root
         offset = torch.einsum("kwd,kwde->kwe", self.means, root)
-        white = torch.tensordot(x, root, ([1], [2])) - offset
+        side_by_side = root.permute(2, 0, 1, 3)
+        white = (x @ side_by_side.flatten(1)).unflatten(1, side_by_side.shape[1:]) - offset
         log_determinant = torch.diagonal(root, dim1=2, dim2=3).log().sum(2)
         constant = self.weights.log() + log_determinant
         return constant - 0.5 * (white.square().sum(3) + x.shape[1] * float(np.log(2 * np.pi)))

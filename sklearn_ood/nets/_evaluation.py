@@ -72,7 +72,7 @@ def undisturbed(function):
 
 @undisturbed
 @torch.no_grad()
-def map_batches(function, rows, *, device="cpu", max_rows=None, has_layers=True):
+def map_batches(function, rows, *, device="cpu", max_rows=None):
     """Apply ``function`` to batches of rows and join its results, without gradients.
 
     Parameters
@@ -84,8 +84,6 @@ def map_batches(function, rows, *, device="cpu", max_rows=None, has_layers=True)
     device : str or torch.device
     max_rows : int, default=None
         Rows at a time; by default from their width and the device's free memory.
-    has_layers : bool, default=True
-        Whether dense layers are in the function, which must compute each row alike.
     """
     device = torch.device(device)
     size = max_rows or rows_per_batch(rows.shape[1], device)
@@ -97,7 +95,7 @@ def map_batches(function, rows, *, device="cpu", max_rows=None, has_layers=True)
         batch = take_batch(rows, slice(start, stop), device)
         try:
             batch = _pad(batch)
-            with AlignedProducts() if has_layers else nullcontext():
+            with AlignedProducts():
                 results = function(batch)
         except torch.OutOfMemoryError:
             if size == ROW_BLOCK:
@@ -248,11 +246,10 @@ class Mode(TorchFunctionMode):
 
 
 class AlignedProducts(Mode):
-    """A context in which dense layers compute each row alike, whatever is beside it."""
+    """A context in which matrix products compute each row alike, whatever is beside it."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        is_linear = func is torch.nn.functional.linear
-        return (_aligned_linear if is_linear else func)(*args, **(kwargs or {}))
+        return ALIGNED.get(func, func)(*args, **(kwargs or {}))
 
 
 def _aligned_linear(inputs, weight, bias=None):
@@ -266,6 +263,36 @@ def _aligned_linear(inputs, weight, bias=None):
         rows = pad(rows, (0, wider, 0, more_rows))
     outputs = torch.nn.functional.linear(rows, weight, bias)
     return outputs[: len(rows) - more_rows, :n_outputs].reshape(*inputs.shape[:-1], n_outputs)
+
+
+def _aligned_bmm(left, right):
+    """Products of two batches of matrices, padded so."""
+    (n_rows, n_inputs), n_outputs = left.shape[1:], right.shape[2]
+    more_rows, wider, more = (-size % ROW_BLOCK for size in (n_rows, n_inputs, n_outputs))
+    if wider or more:
+        right = pad(right, (0, more, 0, wider))
+    if more_rows or wider:
+        left = pad(left, (0, wider, 0, more_rows))
+    return torch.bmm(left, right)[:, :n_rows, :n_outputs]
+
+
+def _aligned_baddbmm(added, left, right):
+    return added + _aligned_bmm(left, right)
+
+
+def _aligned_matmul(left, right):
+    is_plain = right.dim() == 2 <= left.dim()
+    return _aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
+
+
+ALIGNED = {
+    torch.nn.functional.linear: _aligned_linear,
+    torch.bmm: _aligned_bmm,
+    torch.baddbmm: _aligned_baddbmm,
+    **dict.fromkeys(
+        (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _aligned_matmul
+    ),
+}
 
 
 def _pad(batch):
