@@ -276,10 +276,6 @@ def _aligned_bmm(left, right):
     return torch.bmm(left, right)[:, :n_rows, :n_outputs]
 
 
-def _aligned_baddbmm(added, left, right):
-    return added + _aligned_bmm(left, right)
-
-
 def _aligned_matmul(left, right):
     is_plain = right.dim() == 2 <= left.dim()
     return _aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
@@ -288,7 +284,6 @@ def _aligned_matmul(left, right):
 ALIGNED = {
     torch.nn.functional.linear: _aligned_linear,
     torch.bmm: _aligned_bmm,
-    torch.baddbmm: _aligned_baddbmm,
     **dict.fromkeys(
         (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _aligned_matmul
     ),
