@@ -174,7 +174,6 @@ class GenerativeClassifier(OODClassifier):
         self._check_capabilities()
         self.similarity_ = self._make_similarity(learned, of_class, seed)
         self._prepare_search(bank_seed)
-        self.classes_ = self.generator_.classes_
         labels = data.classes[held_out.codes]
         codes = self.generator_.class_index(labels, len(labels))
         self.temperature_ = _calibrated_temperature(self._evidence(held_out.rows), codes)
@@ -182,6 +181,7 @@ class GenerativeClassifier(OODClassifier):
         if self.generator_.is_quick and len(learned) < len(rows):
             self.generator_.fit(rows, data.classes[codes])
             self._prepare_search(bank_seed)
+        self.classes_ = self.generator_.classes_
         return self
 
     def explain(self, X):
