@@ -15,7 +15,8 @@ from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
-from sklearn_ood.nets._evaluation import LENDING, ArrayBatches, Arrays, Mode, resolve_device
+from sklearn_ood.nets._evaluation import LENDING, ArrayBatches, Arrays, resolve_device
+from sklearn_ood.nets._products import Mode
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 

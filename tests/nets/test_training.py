@@ -5,7 +5,6 @@ import torch
 from sklearn_ood import SoftmaxClassifier
 from sklearn_ood.data._blocks import PagedRows
 from sklearn_ood.nets._evaluation import (
-    ROW_BLOCK,
     ArrayBatches,
     Arrays,
     forward,
@@ -13,6 +12,7 @@ from sklearn_ood.nets._evaluation import (
     resolve_device,
     rows_per_batch,
 )
+from sklearn_ood.nets._products import ROW_BLOCK, AlignedProducts
 from sklearn_ood.nets._training import Seeded, make_net, train
 
 
@@ -166,3 +166,35 @@ def test_a_last_step_that_diverges_is_an_error():
     classifier = SoftmaxClassifier(max_epochs=1, batch_size=100, optimizer="sgd", lr=1e37)
     with pytest.raises(ValueError, match="Training diverged: the sum of weights"):
         classifier.fit(1e5 * rows, codes)
+
+
+@pytest.mark.parametrize("shape", [(48, 7, 3), (48, 8, 7), (48, 33, 20)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_compute_each_row_alike(shape, dtype):
+    n_rows, n_inputs, n_outputs = shape
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(n_rows, n_inputs, generator=generator, dtype=dtype)
+    matrix = torch.randn(n_inputs, n_outputs, generator=generator, dtype=dtype)
+
+    def products(some):
+        stacked = some.expand(2, *some.shape)
+        with AlignedProducts():
+            return (
+                some @ matrix,
+                torch.matmul(stacked, matrix)[1],
+                torch.bmm(stacked, matrix.expand(2, -1, -1))[1],
+                torch.nn.functional.linear(some, weight=matrix.T),
+            )
+
+    for whole, part, one in zip(
+        products(rows), products(rows[5:21]), products(rows[5:6]), strict=True
+    ):
+        torch.testing.assert_close(whole, rows @ matrix)
+        assert torch.equal(whole[5:21], part)
+        assert torch.equal(whole[5:6], one)
+
+
+def test_products_by_name_are_as_without():
+    rows = torch.arange(6.0).reshape(2, 3)
+    with AlignedProducts():
+        assert torch.equal(torch.matmul(input=rows, other=rows.T), rows @ rows.T)
