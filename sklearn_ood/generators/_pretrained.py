@@ -13,8 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 from sklearn_ood._parameters import Count, NonNegative
 from sklearn_ood.generators._base import BaseGenerator, Core
-from sklearn_ood.nets._evaluation import device_of, resolve_device, rows_per_batch
-from sklearn_ood.nets._products import AlignedProducts
+from sklearn_ood.nets._evaluation import (
+    AlignedProducts,
+    device_of,
+    resolve_device,
+    rows_per_batch,
+)
 from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
 
 

@@ -1,6 +1,6 @@
 """Batches of rows, on the device that a network is on; its outputs and gradients on them."""
 
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
@@ -10,12 +10,21 @@ from traceback import clear_frames
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
+from torch.nn.functional import linear, pad
+from torch.overrides import (
+    TorchFunctionMode,
+    _get_current_function_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
 from torch.utils.data import Dataset
 
-from sklearn_ood.data._blocks import PagedRows, drawn_by, is_mapped, take_rows
-from sklearn_ood.nets._products import ROW_BLOCK, AlignedProducts
+from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 
+# Matrix products take another path for fewer rows than a register block, and for rows that
+# begin elsewhere in a cache line, which changes the last bits: batches and layers are padded to
+# a multiple of this, so that a row's outputs do not depend on the rows beside it.
+ROW_BLOCK = 16
 FLOATS_PER_BATCH, MAX_ROWS_PER_BATCH = 2**21, 4096
 # On a GPU a number of a row takes so many bytes with what the layers make of it, and more rows
 # at once are faster; what is no wider stays there until all is copied back at once.
@@ -228,6 +237,60 @@ def take_batch(array, index, device):
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy()).to(device)
 
 
+class Mode(TorchFunctionMode):
+    """A mode of torch's functions that may be left though an interrupt has removed it."""
+
+    def __exit__(self, *error):
+        if self in _get_current_function_mode_stack():
+            super().__exit__(*error)
+
+
+class AlignedProducts(Mode):
+    """A context in which matrix products compute each row alike, whatever is beside it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        by_name = kwargs and func is not linear
+        return (func if by_name else ALIGNED.get(func, func))(*args, **(kwargs or {}))
+
+
+def _aligned_linear(inputs, weight, bias=None):
+    """``inputs @ weight.T + bias``, its matrices padded with zeros to whole blocks."""
+    (n_outputs, n_inputs), rows = weight.shape, inputs.reshape(-1, weight.shape[1])
+    more_rows, more, wider = (-size % ROW_BLOCK for size in (len(rows), n_outputs, n_inputs))
+    if more or wider:
+        weight = pad(weight, (0, wider, 0, more))
+        bias = None if bias is None else pad(bias, (0, more))
+    if more_rows or wider:
+        rows = pad(rows, (0, wider, 0, more_rows))
+    outputs = linear(rows, weight, bias)
+    return outputs[: len(rows) - more_rows, :n_outputs].reshape(*inputs.shape[:-1], n_outputs)
+
+
+def _aligned_bmm(left, right):
+    """Products of two batches of matrices, padded so."""
+    (n_rows, n_inputs), n_outputs = left.shape[1:], right.shape[2]
+    more_rows, wider, more = (-size % ROW_BLOCK for size in (n_rows, n_inputs, n_outputs))
+    if wider or more:
+        right = pad(right, (0, more, 0, wider))
+    if more_rows or wider:
+        left = pad(left, (0, wider, 0, more_rows))
+    return torch.bmm(left, right)[:, :n_rows, :n_outputs]
+
+
+def _aligned_matmul(left, right):
+    is_plain = right.dim() == 2 <= left.dim()
+    return _aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
+
+
+ALIGNED = {
+    linear: _aligned_linear,
+    torch.bmm: _aligned_bmm,
+    **dict.fromkeys(
+        (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _aligned_matmul
+    ),
+}
+
+
 def _pad(batch):
     missing = -len(batch) % ROW_BLOCK
     if not missing:
@@ -275,64 +338,6 @@ class Arrays(BatchedDataset):
         for index, read in zip(indices, rows.batches(indices), strict=True):
             beside = (take_batch(each, index, self.device) for each in others)
             yield torch.from_numpy(read).to(self.device), *beside
-
-
-class ArrayBatches:
-    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call.
-
-    A single row that is left joins the batch before it (batch normalisation needs two),
-    unless ``drop_last`` leaves it out.
-    """
-
-    random = nullcontext()
-
-    def __init__(self, dataset, batch_size, shuffle=False, drop_last=False, num_workers=0):
-        if num_workers:
-            raise ValueError(
-                f"Got num_workers={num_workers}, but batches are slices of arrays, which no "
-                "worker makes faster; leave it out."
-            )
-        self.dataset = dataset
-        self.batch_size = min(batch_size, len(dataset))
-        self.shuffle, self.drop_last = shuffle, drop_last
-
-    def __iter__(self):
-        with self.random:
-            order = self._order()
-        self._start = 0
-        while parts := self._parts():
-            size = self.batch_size
-            indices = parts if order is None else [order[part] for part in parts]
-            for part, batch in zip(parts, self.dataset.batches(indices), strict=True):
-                self._start = part.stop
-                yield batch
-                if self.batch_size != size:
-                    break
-
-    def _order(self):
-        """Positions of the rows of an epoch; None where they come once and as they lie."""
-        n_rows, weight = len(self.dataset), self.dataset.weight
-        order = torch.randperm(n_rows) if self.shuffle or weight is not None else None
-        if weight is None:
-            return order
-        drawn = drawn_by(weight, order.numpy(), float(torch.rand(())))
-        return torch.from_numpy(drawn)[torch.randperm(n_rows)]
-
-    def _parts(self):
-        """Slices of the rows that are left."""
-        n_rows, size = len(self.dataset), self.batch_size
-        starts = list(range(self._start, n_rows, size))
-        if starts and self.drop_last and n_rows - starts[-1] < size:
-            starts.pop()
-            n_rows = starts[-1] + size if starts else 0
-        elif len(starts) > 1 < size and n_rows - starts[-1] == 1:
-            starts.pop()
-        return list(map(slice, starts, [*starts[1:], n_rows]))
-
-    def halve_and_repeat(self, n_rows):
-        """Give the last ``n_rows`` rows again, in batches of half the size."""
-        self._start -= n_rows
-        self.batch_size = max(1, n_rows // 2)
 
 
 def _on_device(array, device):

@@ -15,8 +15,8 @@ from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
-from sklearn_ood.nets._evaluation import LENDING, ArrayBatches, Arrays, resolve_device
-from sklearn_ood.nets._products import Mode
+from sklearn_ood.nets._batches import ArrayBatches
+from sklearn_ood.nets._evaluation import LENDING, Arrays, Mode, resolve_device
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 

@@ -13,7 +13,8 @@ from sklearn_ood import (
     RejectClassifier,
     SoftmaxClassifier,
 )
-from sklearn_ood.nets._evaluation import ArrayBatches, Arrays
+from sklearn_ood.nets._batches import ArrayBatches
+from sklearn_ood.nets._evaluation import Arrays
 
 X, Y = load_iris(return_X_y=True)
 ORDER = np.random.default_rng(0).permutation(len(X))

@@ -4,15 +4,16 @@ import torch
 
 from sklearn_ood import SoftmaxClassifier
 from sklearn_ood.data._blocks import PagedRows
+from sklearn_ood.nets._batches import ArrayBatches
 from sklearn_ood.nets._evaluation import (
-    ArrayBatches,
+    ROW_BLOCK,
+    AlignedProducts,
     Arrays,
     forward,
     map_batches,
     resolve_device,
     rows_per_batch,
 )
-from sklearn_ood.nets._products import ROW_BLOCK, AlignedProducts
 from sklearn_ood.nets._training import Seeded, make_net, train
 
 
