@@ -173,7 +173,7 @@ def as_tensor(array, beside):
 def projected(rows, axes, offset=None):
     """``rows @ axes.T + offset``, in the rows' type."""
     axes, offset = as_tensor(axes, rows), offset if offset is None else as_tensor(offset, rows)
-    return linear(rows, axes, offset)  # not "@": batches compute each row alike in layers alone
+    return linear(rows, axes, offset)
 
 
 def distance(rows, point):
