@@ -92,6 +92,7 @@ def draw_vernekar(args, store):
 def draw_lee(args, store):
     """Figures 1 and 2, the largest probability; figure 3, samples over the data."""
     lines = store.frame("figure 2")
+    lines = lines[lines["settings"] == lines["settings"].iloc[-1]]
     lines = lines[lines["metric"].str.startswith("shares of ")]
     figure, axes = panels(2, 3.2, sharey=True)
     for ax, (method, found) in zip(axes, lines.groupby("method"), strict=True):
@@ -136,7 +137,7 @@ def draw_mended(vae, knn, X, y, store):
 def draw_generative(args, store):
     """Figure 9 from the results; nearest generations (6 to 8, 10) of a small VAE a class."""
     lines = store.frame("risk").query("data == 'mnist and omniglot' and metric == 'risk'")
-    found = lines.set_index("method")["value"]
+    found = {name: np.array([*risks]) for name, risks in lines.groupby("method")["value"]}
     figure, axes = panels(2, 4.2, sharey=True)
     titles = {
         "": "each with its own labels",
@@ -146,7 +147,9 @@ def draw_generative(args, store):
         for name, label in CURVES.items():
             method, width = (name, 2) if name == "cnn" else (name + hybrid, 1)
             if method in found:
-                ax.plot(generative.COVERAGES, found[method], label=label, lw=width)
+                risks, x = found[method], generative.COVERAGES
+                ax.fill_between(x, risks.min(axis=0), risks.max(axis=0), alpha=0.2, lw=0)
+                ax.plot(x, risks.mean(axis=0), label=f"{label} ({len(risks)})", lw=width)
         ax.set(xlabel="Coverage", yscale="log", ylim=(3e-4, 1), title=title)
     axes[0].set_ylabel("Selective risk (0 is not drawn)")
     axes[0].legend(fontsize=8)
