@@ -27,7 +27,9 @@ def steps_and_inner(estimator):
     """Steps, by name, before what is inside pipelines, searches and frozen ones; and that."""
     if isinstance(estimator, Pipeline):
         steps, inner = steps_and_inner(estimator[-1])
-        return [*estimator.steps[:-1], *steps], inner
+        # No others: what has no transform, such as a sampler, changes rows in fit alone.
+        own = [pair for pair in estimator.steps[:-1] if hasattr(pair[1], "transform")]
+        return [*own, *steps], inner
     if isinstance(estimator, FrozenEstimator):
         return steps_and_inner(estimator.estimator)
     if hasattr(estimator, "best_estimator_"):
@@ -46,7 +48,7 @@ def unwrap(estimator, X=None):
         return inner, X
     rows = X
     for _, step in steps:
-        rows = step.transform(rows) if hasattr(step, "transform") else rows
+        rows = step.transform(rows)
     check_consistent_length(X, rows)
     return inner, rows
 

@@ -22,9 +22,15 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 from sklearn_ood import _response
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import fit_weights, is_frozen, ood_label_in, unwrap
-from sklearn_ood.data._blocks import block_by_block, in_blocks, n_rows, take_rows
+from sklearn_ood.data._blocks import (
+    block_by_block,
+    in_blocks,
+    indexable_rows,
+    n_rows,
+    take_rows,
+)
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, is_label
-from sklearn_ood.data._rows import validate_rows
+from sklearn_ood.data._rows import as_native, validate_rows
 from sklearn_ood.metrics._blocks import as_rows
 
 
@@ -214,14 +220,19 @@ class ScoreWrapper(Wrapper):
         tags.target_tags.required = required and not is_frozen(self.estimator)
         return tags
 
-    def _check_target(self, y):
-        """Raise where the estimator needs labels and there are none."""
-        if y is None and get_tags(self).target_tags.required:
+    def _rows_and_labels(self, X, y):
+        """X and y to take parts of; a dataset's own labels where they may say something."""
+        required = get_tags(self).target_tags.required
+        knows = required or ood_label_in(self.estimator) is not None
+        if_there = None if is_frozen(self.estimator) else False  # what it was not taught
+        X, y = indexable_rows(X, as_native(y), needs_labels=knows or if_there)
+        if y is None and required:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; its "
                 f"estimator ({type(self.estimator).__name__}) needs labels: pass them, or use "
                 "one that needs none."
             )
+        return X, y
 
     def _known_outliers(self, X, y):
         """Mask of the rows that are outliers, as told or of classes that a frozen one lacks."""

@@ -9,6 +9,8 @@ import torch
 
 # Before scipy is imported: lets scikit-learn's checks of other arrays than numpy's run.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# Of workers, which inherit it, one takes each core: threads of several would wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 if find_spec("matplotlib"):

@@ -311,6 +311,21 @@ def test_a_stateless_step_right_before_the_classifier():
     np.testing.assert_array_equal(confidence, pipe.predict_proba(X).max(axis=1))
 
 
+class Sampler(BaseEstimator):
+    """As those of imbalanced-learn: changes rows in fit alone."""
+
+    def fit_resample(self, X, y):
+        return X, y
+
+
+def test_a_sampler_changes_rows_in_fit_alone():
+    inner = LogisticRegression(max_iter=1000).fit(X, y)
+    pipe = Pipeline([("sampler", Sampler()), ("nothing", "passthrough"), ("last", inner)])
+    answers, confidence = answers_and_confidence(pipe, X)
+    np.testing.assert_array_equal(answers, inner.predict(X))
+    np.testing.assert_array_equal(confidence, inner.predict_proba(X).max(axis=1))
+
+
 @pytest.mark.parametrize(
     ("estimator", "frozen"),
     [

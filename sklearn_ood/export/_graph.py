@@ -183,7 +183,7 @@ class Decision(nn.Module):
 def _resolve(estimator, steps=()):
     """Who answers and who decides, each behind its steps, with threshold and reject label."""
     own, estimator = steps_and_inner(estimator)
-    steps = [*steps, *(step for step in own if step[1] not in (None, "passthrough"))]
+    steps = [*steps, *own]
     if not isinstance(estimator, SelectiveClassifier):
         return [(steps, estimator)], None, None
     branches, threshold, _ = _resolve(estimator.estimator_, steps)

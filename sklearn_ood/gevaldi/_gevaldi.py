@@ -277,6 +277,8 @@ class GeValDi(Composition, _climbing.Climbing):
             data = validate_training_data(self, X, y, sample_weight=weight)
             return data.known, data.classes
         check_frozen([*named, ("generator", self.generator)])
+        if weight is not None:
+            raise TypeError("Got sample_weight without X, but it weighs rows; leave it out.")
         forget(self)
         self.n_features_in_ = self.generator.n_features_in_
         self.input_shape_ = tuple(self.input_shape or (self.n_features_in_,))

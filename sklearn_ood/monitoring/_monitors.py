@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, gen_batches, indexable
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import _response
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted, forget
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
-from sklearn_ood.data._blocks import in_blocks, take_rows
+from sklearn_ood.data._blocks import in_blocks, n_rows, take_rows
 from sklearn_ood.data._rows import as_native
 from sklearn_ood.metrics._blocks import as_labels, differs
 from sklearn_ood.monitoring import _martingale
@@ -71,9 +71,8 @@ class _Monitor(ScoreWrapper, Parameterized):
         """Rows and labels to fit to, where nothing is known of others."""
         forget(self)
         self._validate_params()
-        X, y = indexable(X, as_native(y))
-        self._check_target(y)
-        return X, y, np.ones(_num_samples(X), dtype=bool)
+        X, y = self._rows_and_labels(X, y)
+        return X, y, np.ones(n_rows(X), dtype=bool)
 
     def _restart(self):
         self.log_open_ = np.full(self._n_bets, -np.inf)

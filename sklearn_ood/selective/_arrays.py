@@ -201,9 +201,7 @@ def checked_loss(loss, classes):
     axes = getattr(loss, "axes", ())
     if len(axes) == 2 and all(set(axis) == set(classes.tolist()) for axis in axes):
         loss = loss.loc[classes, classes]  # a frame in another order
-    matrix = as_losses(
-        "loss", loss, (len(classes),) * 2, f"{each}classes {classes.tolist()[:20]}"
-    )
+    matrix = as_losses("loss", loss, (len(classes),) * 2, each)
     return matrix.astype(bool) if np.isin(matrix, (0, 1)).all() else matrix
 
 

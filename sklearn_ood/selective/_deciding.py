@@ -20,7 +20,10 @@ from sklearn_ood.data._blocks import block_by_block, in_blocks, is_lazy, lazily
 from sklearn_ood.data._labels import codes_in, labels_or
 
 WAYS = (("threshold",), ("coverage",), ("cost",), ("risk", "ood_acceptance"))
-CHOSEN_BY = (*(name for way in WAYS for name in way), "delta", "guarantee_for", "loss")
+CHOSEN_BY = (
+    *(name for way in WAYS for name in way),
+    *("delta", "guarantee_for", "loss", "reject_label"),
+)
 
 
 def check_limits(given):

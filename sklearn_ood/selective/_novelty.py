@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,7 +16,6 @@ from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitte
 from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
 from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data import _blocks
-from sklearn_ood.data._rows import as_native
 from sklearn_ood.selective._thresholds import checked_weights, coverage_threshold
 
 # With contamination="auto": the share of the rows held out, and the share of them refused,
@@ -112,14 +110,11 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         """
         forget(self)
         self._validate_params()
-        knows = ood_label_in(self.estimator) is not None
-        needs_labels = knows or get_tags(self).target_tags.required
-        if_there = None if is_frozen(self.estimator) else False  # what it was not taught
-        X, y = _blocks.indexable_rows(X, as_native(y), needs_labels=needs_labels or if_there)
-        self._check_target(y)
+        X, y = self._rows_and_labels(X, y)
         own, inside = self._route(**params)
         weight = checked_weights(own.get("sample_weight"), _blocks.n_rows(X))
         outlier, held_out = self._known_outliers(X, y), self._hold_out(_blocks.n_rows(X))
+        knows = ood_label_in(self.estimator) is not None
         training = ~held_out & (knows | ~outlier)
         self.estimator_ = fitted_on(self.estimator, training, X=X, y=y, **inside["estimator"])
         self.offset_ = self._place_offset(X, held_out, outlier, weight)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits
@@ -13,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     KBinsDiscretizer,
@@ -155,6 +156,16 @@ def test_preprocessing_in_front(outside):
     )
     np.testing.assert_array_equal(answers["label"], model.predict(frame[400:]))
     assert '"f29"' in to_onnx(model).metadata_props[2].value
+
+
+def test_a_sampler_is_no_part_of_the_graph(softmax):
+    class Sampler(BaseEstimator):
+        def fit_resample(self, X, y):
+            return X, y
+
+    steps = [("sampler", Sampler()), ("nothing", "passthrough"), ("classifier", softmax)]
+    answers = run(to_onnx(Pipeline(steps)), X[800:])
+    np.testing.assert_array_equal(answers["label"], softmax.predict(X[800:]))
 
 
 def test_a_search_around_images():

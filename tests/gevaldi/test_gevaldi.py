@@ -424,6 +424,10 @@ class TestBadInput:
         members = [*frozen(a=GaussianNB().fit(X, Y)), ("b", GaussianNB())]
         with pytest.raises(ValueError, match=r"\['b', 'generator'\] have to be fitted"):
             GeValDi(members).fit()
+        members = frozen(a=GaussianNB().fit(X, Y), b=GaussianNB().fit(X, Y))
+        generator = FrozenEstimator(clone(GENERATOR).fit(X, Y))
+        with pytest.raises(TypeError, match="sample_weight without X"):
+            GeValDi(members, generator=generator).fit(sample_weight=np.ones(len(X)))
 
     def test_unfitted(self):
         with pytest.raises(NotFittedError):

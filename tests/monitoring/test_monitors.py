@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
@@ -7,6 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import TensorDataset
 
 from sklearn_ood import (
     CombinedClassifier,
@@ -15,6 +18,7 @@ from sklearn_ood import (
     NeighborDistance,
     RiskMonitor,
     SelectiveClassifier,
+    SoftmaxClassifier,
     load,
     save,
 )
@@ -100,6 +104,16 @@ def test_known_outliers_are_no_reference(normal, estimator):
     scores = monitor.estimator_.score_samples(X[y == -1])
     assert len(np.intersect1d(monitor.reference_scores_, scores)) == 0
     assert not monitor.partial_fit(normal[500:]).alarm_
+
+
+def test_labels_of_a_dataset_say_which_rows_are_outliers(normal):
+    X = np.vstack([normal[:300], normal[:60] + 8]).astype(np.float32)
+    y = np.repeat([0, 1, -1], [150, 150, 60])
+    net = SoftmaxClassifier(max_epochs=2, ood_label=-1, random_state=0)
+    monitor = DriftMonitor(net, random_state=0)
+    data = (TensorDataset(torch.from_numpy(X), torch.from_numpy(y)),), (X, y)
+    found, expected = (clone(monitor).fit(*each).reference_scores_ for each in data)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_scores_that_are_no_numbers_are_an_error(normal):

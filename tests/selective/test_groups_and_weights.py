@@ -345,6 +345,8 @@ def test_a_callable_loss_is_promised_as_the_matrix_of_its_values(rows, frozen):
     numbers = SelectiveClassifier(frozen, risk=0.1, loss=lambda a, b: 1.0 * (a != b)).fit(X, y)
     bounds = [each.guarantee_["loss"].bound for each in (errors, numbers)]
     assert bounds[0] < bounds[1]  # for all that it knows, some cost a half
+    with pytest.raises(ValueError, match=r"of shape \(2, 2\): a line .* classes \[0, 1\]\.$"):
+        SelectiveClassifier(frozen, risk=0.1, loss=np.zeros((3, 3))).fit(X, y)
     for wrong in (lambda truth, answer: 2.0 * (truth != answer), lambda truth, answer: 0.0):
         with pytest.raises(ValueError, match=r"what loss gives of .* numbers in \[0, 1\]"):
             SelectiveClassifier(frozen, risk=0.1, loss=wrong).fit(X, y)

@@ -199,6 +199,7 @@ def test_where_recalibration_fails_the_model_is_as_it_was(rows, model, limits, e
         ({"delta": 0.01}, "Got delta=0.01"),
         ({"loss": LOSS}, "Got loss="),
         ({"guarantee_for": "class"}, "Got guarantee_for=class"),
+        ({"reject_label": "unknown"}, "Got reject_label=unknown"),
     ],
 )
 def test_a_limit_that_is_set_after_fit_does_not_do_nothing(rows, model, changed, message, verb):
