@@ -125,23 +125,23 @@ def _cells(column, name):
         distinct = set(cells)
     except TypeError as error:
         raise _refused(name, "cells that hold several values") from error
-    meaning = {cell: _meaning(cell, name) for cell in distinct}
+    meaning = {cell: _meaning(cell, name, named) for cell in distinct}
     if named or any(isinstance(each, str) for each in meaning.values()):
         meaning = {cell: None if m is None else str(m) for cell, m in meaning.items()}
         return [meaning[cell] for cell in cells]
     return np.array([meaning[cell] for cell in cells], dtype=np.float64)  # None is NaN
 
 
-def _meaning(cell, name):
-    """A cell as text or a float; None where it is missing."""
+def _meaning(cell, name, named):
+    """A cell as text or a float; None where it is missing. Declared categories are text."""
     if cell is None or is_pandas_na(cell) or cell != cell:
         return None
-    if isinstance(cell, (date, time, timedelta)):
-        raise _refused(name, f"dates or times such as {cell!r}", ValueError)
     if isinstance(cell, Real) or type(cell).__name__ == "Decimal":
         return float(cell)
-    if isinstance(cell, str):
-        return cell
+    if named or isinstance(cell, str):
+        return str(cell)
+    if isinstance(cell, (date, time, timedelta)):
+        raise _refused(name, f"dates or times such as {cell!r}", ValueError)
     raise _refused(name, f"{cell!r}")
 
 

@@ -73,6 +73,13 @@ def test_numbers_that_are_categories_stay_the_same_in_other_types():
         np.testing.assert_array_equal(rows, [[0], [1]])
 
 
+def test_declared_categories_may_be_of_any_kind():
+    parts = pd.cut(pd.Series([1.0, 9.0, 2.0, np.nan]), [0, 5, 10])
+    days = pd.Series(pd.PeriodIndex(["2020-01-01", "2020-01-02", "2020-01-01", None], freq="D"))
+    rows, _ = read(pd.DataFrame({"part": parts, "day": days.astype("category")}))
+    np.testing.assert_array_equal(rows, [[0, 0], [1, 1], [0, 0], [np.nan, np.nan]])
+
+
 def test_rare_categories_of_many_are_one():
     names = [f"id {i}" for i in range(400)] + ["often"] * 2
     rows, reader = read(pd.DataFrame({"a": names}))
