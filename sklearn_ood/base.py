@@ -222,10 +222,10 @@ class ScoreWrapper(Wrapper):
 
     def _rows_and_labels(self, X, y):
         """X and y to take parts of; a dataset's own labels where they may say something."""
+        knows = ood_label_in(self.estimator) is not None
         required = get_tags(self).target_tags.required
-        knows = required or ood_label_in(self.estimator) is not None
         if_there = None if is_frozen(self.estimator) else False  # what it was not taught
-        X, y = indexable_rows(X, as_native(y), needs_labels=knows or if_there)
+        X, y = indexable_rows(X, as_native(y), needs_labels=knows or required or if_there)
         if y is None and required:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; its "
