@@ -169,8 +169,8 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             Labels; those that the estimator was not taught are outliers.
         **params
             ``sample_weight`` and ``groups``, as for ``fit``; and parameters to set: coverage,
-            risk, ood_acceptance, cost, threshold, delta, guarantee_for or loss. Where another
-            way was set before, set that to None.
+            risk, ood_acceptance, cost, threshold, delta, guarantee_for, loss or reject_label.
+            Where another way was set before, set that to None.
 
         Returns
         -------
