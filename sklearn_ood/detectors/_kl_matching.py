@@ -5,7 +5,6 @@ import torch
 
 from sklearn_ood._parameters import fitted
 from sklearn_ood.detectors._linear import LinearScore, projected, total
-from sklearn_ood.nets._heads import log_softmax
 
 
 class KLMatching(LinearScore):
@@ -50,7 +49,7 @@ class KLMatching(LinearScore):
         self.log_templates_ = templates.clamp(min=lowest).log().cpu().numpy()
 
     def _score(self, features, logits):
-        log_p = log_softmax(logits.double())
+        log_p = logits.double().log_softmax(dim=1)
         p = log_p.exp()
         cross = projected(p.to(features.dtype), self.log_templates_)
         return (cross.amax(dim=1) - (p * log_p).sum(dim=1)).clamp(max=0)

@@ -1,7 +1,6 @@
 """Scores that need a row's features and what a linear layer makes of them: its logits."""
 
 from abc import ABC, abstractmethod
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch.nn.functional import linear
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import block_by_block, of_rows, once, take_rows
 from sklearn_ood.data._rows import check_finite, validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import map_batches, rows_per_batch, take_batch
+from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch, take_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
-FLOATS_AT_ONCE = 2**20
+FLOATS_AT_ONCE, FLOATS_OF_LOGITS = 2**20, 2**19
 SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 
 
@@ -116,13 +115,11 @@ class LinearScore(Parameterized, ABC):
         return FLOATS_AT_ONCE // self.n_features_in_
 
     def _checked_score(self, batch):
-        """Scores of rows that nobody has looked at: what is not finite makes such logits."""
-        logits = self._logits(batch)
-        scores = self._score(batch, logits).double()
-        if isfinite(logits.sum().item()):
-            return scores
-        check_finite(self, batch)
-        return scores.where(logits.isfinite().all(dim=1), torch.nan)
+        """Scores of rows that nobody has looked at: this also brings them into the cache."""
+        logits = self._logits(check_finite(self, batch))
+        size = max(1, FLOATS_OF_LOGITS // logits.shape[1] // ROW_BLOCK) * ROW_BLOCK
+        parts = zip(batch.split(size), logits.split(size), strict=True)
+        return torch.cat([self._score(*part) for part in parts]).double()
 
     def _batch_score(self, batch):
         return self._score(batch, self._logits(batch))

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
+import torch
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_ood.detectors._linear import LinearScore
+from sklearn_ood.detectors._linear import SMALLEST, LinearScore
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS
 
 
@@ -28,5 +29,12 @@ class LogitScore(LinearScore):
     score_function: Annotated[str, StrOptions(set(SCORE_FUNCTIONS))] = "energy"
 
     def _score(self, features, logits):
-        of_logits = self.score_function in ("max_logit", "margin", "energy")
-        return SCORE_FUNCTIONS[self.score_function](logits if of_logits else logits.double())
+        function = SCORE_FUNCTIONS[self.score_function]
+        if self.score_function in ("generalized_entropy", "max_logit_pnorm"):
+            return function(logits.double())
+        scores = function(logits)
+        if logits.dtype == torch.float32 and self.score_function in ("max_proba", "entropy"):
+            sure = scores > -SMALLEST  # float32 has no odds that are much less
+            if sure.any():
+                scores[sure] = function(logits[sure].double())
+        return scores

@@ -7,7 +7,7 @@ from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood.data._blocks import take_rows
 from sklearn_ood.detectors._linear import LinearScore, batched, projected, unit
 
-BATCH_ROWS = 256
+BATCH_ROWS = 1024
 
 
 class NNGuide(LinearScore):

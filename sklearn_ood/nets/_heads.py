@@ -184,13 +184,13 @@ def log1p(x):
 
 def max_proba(logits):
     """Logarithm of the largest probability, in (-inf, 0] (Hendrycks & Gimpel, 2017)."""
-    return -log1p(_against_the_largest(logits)[1].sum(dim=1))
+    return -log1p(_against_the_largest(logits)[1].sum(dim=1).double())
 
 
 def entropy(logits):
     """Minus the entropy of the probabilities in nats, in [-log(n_classes), 0]."""
     shifted, odds = _against_the_largest(logits)
-    others = odds.sum(dim=1)
+    others = odds.sum(dim=1).double()
     return (odds * shifted).sum(dim=1) / (1 + others) - log1p(others)
 
 

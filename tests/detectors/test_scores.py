@@ -163,12 +163,23 @@ def test_score_equals_an_independent_computation(name):
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_a_rows_score_depends_on_nothing_beside_it(name):
+def test_a_rows_score_depends_on_nothing_beside_it(name, monkeypatch):
     detector = SCORES[name][0].fit(X, Y)
     scores = detector.score_samples(NEW)
     np.testing.assert_array_equal(detector.score_samples(NEW[7:8]), scores[7:8])
     in_place = detector.score_samples(torch.from_numpy(NEW))
     np.testing.assert_array_equal(in_place, scores)
+    monkeypatch.setattr("sklearn_ood.detectors._linear.FLOATS_OF_LOGITS", 1)
+    np.testing.assert_array_equal(detector.score_samples(NEW), scores)
+
+
+@pytest.mark.parametrize("name", ["max_proba", "entropy"])
+def test_rows_are_told_apart_by_odds_that_float32_lacks(name):
+    detector = LogitScore(score_function=name, **LAYER).fit(X)
+    rows = NEW * np.geomspace(1, 400, len(NEW), dtype=np.float32)[:, None]
+    scores, exact = map(detector.score_samples, (rows, rows.astype(float)))
+    assert (exact > -1e-40).sum() > 5
+    np.testing.assert_allclose(scores, exact, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", SCORES)
