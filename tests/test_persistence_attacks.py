@@ -330,6 +330,28 @@ def keys_of(loader, name):
     return node("DictNode", "builtins.dict", content={"a": literal(1)}, key_types=kinds)
 
 
+def literals(values):
+    return sequence("list", *map(literal, values))
+
+
+def of_one_hash(n):
+    """Whole numbers that all have the hash zero: each that is added looks at all others."""
+    return [literal(i * sys.hash_info.modulus) for i in range(n)]
+
+
+def tuples_of_one_hash(n):
+    """Other tuples of one hash each, as minus one has the hash of minus two."""
+    pairs = ([literal(-1 - (i >> bit & 1)) for bit in range(12)] for i in range(n))
+    return [sequence("tuple", *pair) for pair in pairs]
+
+
+def nested_types(n):
+    inner = array() | {"__id__": 1}
+    for i in range(n):
+        inner = node("DTypeNode", "numpy.dtype", content=inner, __id__=i + 2)
+    return inner
+
+
 def tree_of(rows, weights, metric="euclidean", **options):
     content = [array(rows), literal(4), literal(metric), array(weights), mapping(**options)]
     return a_part("KDTree", *content)
@@ -343,6 +365,8 @@ def matrix_of(indices, width):
 FILES = {
     "1.npy": npy(X),
     "ones.npy": npy(np.ones(1)),
+    "rows.npy": npy(np.ones(len(X))),
+    "minus.npy": npy(-np.ones(X.shape[1])),
     "zero.npy": npy(np.array([0], np.int32)),
     "nine.npy": npy(np.array([9], np.int32)),
     "below.npy": npy(np.array([-1], np.int32)),
@@ -390,6 +414,45 @@ PARAMETERS = {
     "knots of no order": a_part(
         "BSpline", array("ends.npy"), array("ends.npy"), literal(10**9), literal(True)
     ),
+    "array that is read again and again": sequence(
+        "list", *(array() | {"__id__": i} for i in range(1000))
+    ),
+    "array without a name that is read again": sequence("list", array(), array()),
+    "brackets in a literal": literal("@brackets") | {"content": "@brackets"},
+    "brackets after a space": literal(1) | {"content": " []"},
+    "numbers that are no parts": sequence("list") | {"content": [1] * 10**5},
+    "dictionaries that are no parts": sequence("list") | {"content": [{"a": 1}] * 10**5},
+    "lists that are no parts": sequence("list") | {"content": [[]] * 10**5},
+    "keys of one hash": a_part(
+        "dict", sequence("list", *of_one_hash(5000)), sequence("list", *of_one_hash(5000))
+    ),
+    "items of one hash": sequence("set", *of_one_hash(5000)),
+    "frozen items of one hash": node(
+        "ConstructorFromReduceNode",
+        "builtins.frozenset",
+        content=sequence("tuple", sequence("list", *tuples_of_one_hash(4096))),
+    ),
+    "keys that are lists": a_part("dict", sequence("list", sequence("list")), literals([1])),
+    "keys without a value": a_part("dict", literals([1, 2]), literals([1])),
+    "keys that are numbers by name": keys_of("TypeNode", "builtins.int"),
+    "fewer kinds of keys": mapping(a=literal(1), b=literal(2))
+    | {"key_types": sequence("list", node("TypeNode", "builtins.str"))},
+    "state with keys of others": node(
+        "ObjectNode", TRANSFORMER, content=a_part("dict", literals([1]), literals([1]))
+    ),
+    "state that hides a method by a part": node(
+        "ObjectNode",
+        TRANSFORMER,
+        content=a_part("dict", literals(["transform"]), literals([1])),
+    ),
+    "two of one name that differ where nobody reads": sequence(
+        "list", literal(1) | {"__id__": 7}, literal(1) | {"__id__": 7, "more": 1}
+    ),
+    "types of types": nested_types(500),
+    "optimizer that is made": a_part("torch.optim.SGD", literals([1])),
+    "weights of fewer features": tree_of("1.npy", "rows.npy", "minkowski", w=array("ones.npy")),
+    "weights below zero": tree_of("1.npy", "rows.npy", "minkowski", w=array("minus.npy")),
+    "power that is none": tree_of("1.npy", "rows.npy", "minkowski", p=literal(float("nan"))),
     "leaves of no rows": a_part("cKDTree", array(), literal(0)),
     "tensor of no number": a_part("Tensor", literal("a"), literal("float32")),
 }
@@ -400,7 +463,10 @@ def test_an_attack_by_a_parameter_is_refused(name, tmp_path):
     path, text = tmp_path / "model.ood", json.dumps(PARAMETERS[name])
     save(LogisticRegression(), path)
     used = {file: data for file, data in FILES.items() if f'"{file}"' in text}
-    change(path, lambda s: s["content"]["content"].update(C=PARAMETERS[name]), used)
+    schema, members = parts_of(path)
+    schema["content"]["content"].update(C=PARAMETERS[name])
+    text = json.dumps(schema).replace("@brackets", "\\u005b" + "\\u005b\\u005d," * 10**5)
+    write(path, text, members | used)
     refused(path)
 
 
@@ -412,7 +478,7 @@ def test_a_header_of_any_other_form_is_refused(saved):
     for other in map(json.dumps, [*others, {}]):
         seal(saved, other.encode(), data)
         refused(saved)
-    for other in (b"{", b"[" * 10**6, b""):
+    for other in (b"{", b"[" * 10**6, b"[%s1]" % (10**6 * b"{},"), b""):
         seal(saved, other, data)
         refused(saved)
 
@@ -584,6 +650,12 @@ INDICES = {
     "isolation of fewer features": (IsolationForest(n_estimators=3), X, "_max_features", 2),
     "boosted child": (BOOSTING, CODES, "nodes", put("left", 10**6)),
     "boosted feature": (BOOSTING, CODES, "nodes", put("feature_idx", 7)),
+    "boosted threshold": (
+        HistGradientBoostingClassifier(max_iter=1),
+        X,
+        "nodes",
+        put("num_threshold", np.nan),
+    ),
     "boosted set": (BOOSTING, CODES, "nodes", put("bitset_idx", 99)),
     "category of a number": (BOOSTING, CODES, "is_categorical_", fill(0), 1),
     "boosted columns": (BOOSTING, CODES, "_transformer_to_input_indices", lambda _: mapping()),

@@ -25,6 +25,7 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -64,6 +65,8 @@ MUTATED = {
     "isolation": (IsolationForest(n_estimators=2, max_samples=8, **SEEDED), X),
     "table": (TABLE, X.round()),
     "neighbors": (KNeighborsClassifier(), X),
+    "search tree": (KNeighborsClassifier(p=3, metric_params={"w": X[0]}), X),
+    "keys": (LogisticRegressionCV(cv=2, class_weight={0: 1, 1: 2, 2: 1}), X),
     "support vectors": (SVC(), X),
     "clusters": (KMeans(2, n_init=1, **SEEDED), X),
     "generative": (GenerativeClassifier("pca", **SEEDED), X),

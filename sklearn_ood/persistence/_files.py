@@ -19,9 +19,9 @@ import torch
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
 from sklearn_ood.persistence._parts import GIVEN, with_parts
-from sklearn_ood.persistence._reader import Refused, checked, first_description, require
+from sklearn_ood.persistence._reader import Refused, checked, require
 
-FORMAT_VERSION = 2
+FORMAT_VERSION, MAX_HEADER = 2, 4096
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "skorch", "skops")
 
 
@@ -76,7 +76,7 @@ def save(estimator, path, *, modules=()):
 
     header, stream = {"format": FORMAT_VERSION, "versions": _versions()}, io.BytesIO()
     with _given(modules, "estimator", TypeError), torch.device("meta"):
-        reader = checked(skops.io.dumps(with_parts(estimator)), first_description())
+        reader = checked(skops.io.dumps(with_parts(estimator)), is_ours=True)
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("schema.json", json.dumps(reader.description))
         for name in sorted(reader.files):
@@ -138,7 +138,7 @@ def load(path, *, modules=(), device="cpu"):
     with _given(modules, path, ValueError):
         what = "that is not a whole file of save; a pickle or a file of before is never opened"
         require(_checksum(data) == checksum, what, "get it again, or save it anew")
-        header = json.loads(data[: data.index(b"\n")])
+        header = json.loads(data[: data.index(b"\n", 0, MAX_HEADER)])
         newer = f"of format version {header['format']}, but {__version__} reads up to "
         is_known = header["format"] <= FORMAT_VERSION
         require(is_known, f"{newer}{FORMAT_VERSION}", "use a newer sklearn_ood")

@@ -7,7 +7,6 @@ on "meta" nothing is allocated, so that a file is checked by building what it de
 
 import io
 import pickle
-from collections.abc import Callable
 from contextvars import ContextVar
 from copy import deepcopy
 from functools import partial, reduce
@@ -21,12 +20,12 @@ from scipy.spatial import cKDTree
 from sklearn.neighbors import BallTree, KDTree
 from skorch import NeuralNet
 from skorch.history import History
-from torch import nn
 
 from sklearn_ood.nets._training import Seeded, wrap_trained
 from sklearn_ood.persistence._reader import (
     LISTED,
     MAX_WIDTH,
+    hashed,
     require,
     require_listed,
     resolve,
@@ -51,7 +50,7 @@ class Part(tuple):
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
     kind = named(name)
-    require_listed(isinstance(kind, type) and not issubclass(kind, nn.Module), name)
+    require_listed(isinstance(kind, type) and not issubclass(kind, torch.nn.Module), name)
     made = shadow(kind, state)
     with Seeded(0):
         built = getattr(made, "untrained_networks", dict)()
@@ -76,7 +75,7 @@ def restore_given(name, weights=None):
     """What the caller hands to load: as it is, or a network with its first weights."""
     require_listed(name in GIVEN.get(), name)
     given = GIVEN.get()[name]
-    if weights is None or not isinstance(given, nn.Module):
+    if weights is None or not isinstance(given, torch.nn.Module):
         return given
     network = deepcopy(given).to(torch.get_default_device())
     network.load_state_dict(weights)
@@ -108,20 +107,22 @@ def rows_and_options(tree):
     data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
     p, vector, *_ = metric.__getstate__()
     name = type(metric).__name__.removesuffix("Distance64").lower()
-    require(name != "minkowski" or not vector.size, "with a search tree of weighted features")
-    return data, leaf_size, name, weights, {"p": p} if name == "minkowski" else {}
+    options = {"p": p} | ({"w": vector} if vector.size else {})
+    return data, leaf_size, name, weights, options if name == "minkowski" else {}
 
 
 def restore_search_tree(kind, data, leaf_size, metric, weights, options):
     """A KDTree or BallTree, built again from finite rows; no function is its metric."""
-    require(isinstance(metric, str) and "func" not in options, "with a metric that is called")
+    is_metric = isinstance(metric, str) and "func" not in options and options.get("p", 2) > 0
+    require(is_metric, "with a metric that is called, or none")
     require(weights is None or weights.shape == (len(data),), "with other rows than weights")
     return kind(data, leaf_size, metric, weights, **options)
 
 
 # What a value of a class is made of, and how it is made.
-CALLS: dict[type, tuple[Callable, Callable]] = {
+CALLS: dict[type, tuple] = {
     torch.Tensor: (array_and_type, restore_tensor),
+    slice: (attrgetter("start", "stop", "step"), slice),
     BSpline: (attrgetter("t", "c", "k", "extrapolate"), BSpline),
     cKDTree: (attrgetter("data", "leafsize"), cKDTree),
 }
@@ -132,17 +133,23 @@ for kind in csr_matrix, csc_matrix, csr_array, csc_array:
     CALLS[kind] = content, partial(restore_matrix, kind)
 MAKE = {kind.__name__: make for kind, (_, make) in CALLS.items()}
 MAKE |= {"own": restore_own, "given": restore_given}
+MAKE["dict"] = lambda keys, values: dict(zip(hashed(keys), values, strict=True))
 
 
 class Copier(pickle.Pickler):
     """Puts parts in place of what skops does not write."""
+
+    def persistent_id(self, value):
+        """The part that a dictionary is whose keys are not all text; None is as ever."""
+        is_odd = type(value) is dict and not set(map(type, value)) <= {str}
+        return ("dict", list(value), [*value.values()]) if is_odd else None
 
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
         kind, name = type(value), getattr(value, "__qualname__", "")
         if isinstance(value, np.memmap):
             return np.asarray(value).__reduce_ex__(5)
-        if isinstance(value, nn.Module):
+        if isinstance(value, torch.nn.Module):
             arguments = "given", kind.__qualname__, value.state_dict()
         elif GIVEN.get().get(name) is value or "<" in name:  # a lambda, or local to a function
             arguments = "given", name
@@ -171,4 +178,7 @@ def with_parts(estimator):
     """A copy that shares the arrays; pickle walks through it, and nothing leaves the memory."""
     stream, buffers = io.BytesIO(), []
     Copier(stream, protocol=5, buffer_callback=buffers.append).dump(estimator)
-    return pickle.loads(stream.getbuffer(), buffers=buffers)
+    stream.seek(0)
+    copies = pickle.Unpickler(stream, buffers=buffers)
+    copies.persistent_load = partial(tuple.__new__, Part)
+    return copies.load()

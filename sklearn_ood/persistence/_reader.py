@@ -7,7 +7,7 @@ import io
 import json
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import is_dataclass
 from functools import cache
 from inspect import signature
@@ -47,40 +47,46 @@ def require_listed(condition, name, where=("a part",)):
     """Raise for a name that is not listed, with what to do."""
     if not condition:
         what = f"where {'.'.join(where)} is {name}, not among the classes and functions that a "
-        advice = (
-            f"if it is yours, pass modules=[{name}] to save and to load, or keep a network's"
-        )
-        advice += " state_dict() yourself; else keep the model with joblib"
+        advice = f"if it is yours, pass modules=[{name}] to save and to load, or keep a "
+        advice += "network's state_dict() yourself; else keep the model with joblib"
         require(condition, f"{what}file may hold", advice)
 
 
-def first_description():
-    """A hook for JSON: skops may describe a part anew wherever it is, with other arrays."""
+def one_description(is_ours):
+    """A hook for JSON, for one description of each part wherever it is.
+
+    skops writes a part anew each time, with other arrays: of ours the first is kept.
+    """
     known: dict[int, dict] = {}
 
     def hook(node):
-        is_node = isinstance(node.get("__loader__"), str)  # else keys are a user's
-        return known.setdefault(node["__id__"], node) if is_node else node
+        if not isinstance(node.get("__loader__"), str):  # keys are a user's
+            is_of_parts = all(isinstance(each, dict) for each in node.values())
+            require(is_of_parts, "with a part of no description")
+            return node
+        first = known.setdefault(node.get("__id__", (id(node),)), node)
+        require(is_ours or first == node, "with two parts of one name")
+        return first
 
     return hook
 
 
-def checked(data, hook=None):
-    """The reader of an archive in which all is right; a hook reads what skops has written."""
+def checked(data, is_ours=False):
+    """The reader of an archive in which all is right; ours may have more than it needs."""
     require(data.count(b"PK\x01\x02") < MAX_PARTS // 16, "with too many members")
     archive = zipfile.ZipFile(io.BytesIO(data))
-    entries = [e for e in archive.infolist() if e.compress_type == zipfile.ZIP_STORED]
-    sizes = {entry.filename: entry.file_size for entry in entries}
-    is_plain = len(archive.infolist()) == len(sizes) and sum(sizes.values()) < len(data)
+    entries = archive.infolist()
+    sizes = {e.filename: e.file_size for e in entries if e.compress_type == zipfile.ZIP_STORED}
+    is_plain = len(entries) == len(sizes) and sum(sizes.values()) < len(data)
     require(is_plain, "with compressed, overlapping or equal members")
     schema = archive.read("schema.json")
     require(schema.count(b"{") + schema.count(b"[") < MAX_PARTS, "with too many parts")
-    reader = Reader(archive, json.loads(schema, object_hook=hook))
+    reader = Reader(archive, json.loads(schema, object_hook=one_description(is_ours)))
     require(reader.description["protocol"] == 2, "with another protocol of skops")
     estimator = reader.read(reader.description, ("estimator",))
     what = f"of type {type(estimator).__name__}"
     require(isinstance(estimator, BaseEstimator), what, "give an estimator")
-    is_used = hook or sizes.keys() == reader.files | {"schema.json"}
+    is_used = is_ours or sizes.keys() == reader.files.keys() | {"schema.json"}
     require(is_used, "with data that no part uses")
     return reader
 
@@ -90,44 +96,39 @@ class Reader:
 
     def __init__(self, archive, description):
         self.archive, self.description = archive, description
-        self.names, self.files, self.shared = set(), set(), {}
+        self.names, self.files, self.plain = set(), {}, {}
 
     def read(self, value, where):
         """Plain data of whatever JSON holds, at the end of a way from the estimator."""
         require(len(where) < MAX_DEPTH, "with too deep parts")
         if isinstance(value, list):
+            require(all(isinstance(each, dict) for each in value), "with a list of no parts")
             return [self.read(each, (*where, str(i))) for i, each in enumerate(value)]
         if not isinstance(value, dict):
             return value
-        name = value.get("__id__")
-        if not isinstance(value.get("__loader__"), str):  # keys are a user's
-            require(name is None or isinstance(name, dict), "with a part of no description")
+        if not isinstance(value.get("__loader__"), str):
             return {key: self.read(each, (*where, key)) for key, each in value.items()}
-        if name is None:
-            return self.node(value, where)
-        if name not in self.shared:
-            plain = self.node(value, where)
-            self.shared.setdefault(name, (value, plain))
-        known, plain = self.shared[name]
-        require(known == value, "with two parts of one name")
-        return plain
+        if id(value) not in self.plain:
+            self.plain[id(value)] = self.node(value, where)
+        return self.plain[id(value)]
 
     def node(self, node, where):
         """Plain data of one node, which must be listed."""
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
         require_listed(f"{loader} {name}" in LISTED, node["__class__"], where)
         self.names.add(name)
-        if loader == "JsonNode":
-            return json.loads(node["content"])
         if loader == "NdArrayNode" and node["type"] == "numpy":
-            self.files.add(node["file"])
+            is_one = self.files.setdefault(node["file"], node) is node
+            require(is_one, "with an array that is read again and again")
             array = array_of(self.archive.read(node["file"]))
             return array if name == "numpy.ndarray" else resolve(name)(array)
-        plain = {key: self.read(each, where) for key, each in node.items()}
+        fields = {key: self.read(each, where) for key, each in node.items()}
+        content = fields.get("content")
+        is_text = loader != "DictNode" or fields["key_types"] == [str] * len(content)
+        require(is_text, "with keys that are no text, whose types skops would call")
         if loader in PLAIN:
-            return PLAIN[loader](resolve(name), plain)
-        content = plain.get("content")
-        content = content | plain["__reduce__"] if "__reduce__" in plain else content
+            return PLAIN[loader](resolve(name), content)
+        content = content | fields["__reduce__"] if "__reduce__" in fields else content
         return fitting(loader, content) if isinstance(content, dict) else content
 
 
@@ -142,16 +143,18 @@ def array_of(data):
     return array.reshape(shape, order="F" if is_fortran else "C")
 
 
-def dictionary(_, node):
-    """Keys are text or numbers, which must come back as they were: no other type is called."""
-    is_plain = all(
-        issubclass(kind, (str, int, float, np.generic)) for kind in node["key_types"]
-    )
-    require(is_plain, "with keys that are neither text nor numbers")
-    pairs = zip(node["key_types"], node["content"].items(), strict=True)
-    made = {key_type(key): value for key_type, (key, value) in pairs}
-    require([*map(str, made)] == [*node["content"]], "with keys of other types")
-    return made
+def literal(_, text):
+    """Text or a number: brackets, which are counted as parts, may be escaped in text."""
+    is_plain = text.startswith('"') or not {*"[{"} & {*text}
+    require(is_plain, "with a literal that is none")
+    return json.loads(text)
+
+
+def hashed(items):
+    """Items for a set or as keys, not made for the same hash, which takes their square."""
+    most = max(Counter(map(hash, items)).values(), default=0)
+    require(most < 64, "with items of the same hash")
+    return items
 
 
 def shadow(kind, state):
@@ -165,8 +168,7 @@ def shadow(kind, state):
     known |= dict.fromkeys(signature(kind).parameters, object)
     for name, value in state.items():
         is_free = name.isidentifier() and not name.startswith("__") and not hasattr(kind, name)
-        is_undeclared = name not in known and is_free and not is_declared
-        is_known = is_undeclared or isinstance(value, known.get(name, ()))
+        is_known = isinstance(value, known.get(name, object if is_free > is_declared else ()))
         what = f"of {kind.__name__} with the {type(value).__name__} {name}"
         require(is_known, f"{what}, which it does not declare", "declare it with fitted()")
     vars(made).update(fitting(kind.__name__, state))
@@ -177,18 +179,15 @@ def shadow(kind, state):
 PLAIN = {
     "TypeNode": lambda kind, _: kind,
     "FunctionNode": lambda kind, _: kind,
-    "TupleNode": lambda kind, node: (
-        kind(*node["content"]) if hasattr(kind, "_fields") else (*node["content"],)
-    ),
-    "NdArrayNode": lambda _, node: np.fromiter(node["content"], dtype=object),
-    "DictNode": dictionary,
-    "ConstructorFromReduceNode": lambda kind, node: kind(*node["content"]),
-    "DTypeNode": lambda _, node: node["content"].dtype,
-    "MaskedArrayNode": lambda kind, node: kind(**node["content"]),
-    "PartialNode": lambda kind, node: kind(
-        node["content"]["func"], *node["content"]["args"], **node["content"]["kwds"]
-    ),
-    "ObjectNode": lambda kind, node: shadow(kind, node.get("content")),
+    "TupleNode": lambda kind, items: kind(*items) if hasattr(kind, "_fields") else (*items,),
+    "NdArrayNode": lambda _, items: np.fromiter(items, dtype=object),
+    "JsonNode": literal,
+    "SetNode": lambda kind, items: kind(hashed(items)),
+    "ConstructorFromReduceNode": lambda kind, items: kind(*map(hashed, items)),
+    "DTypeNode": lambda _, array: array.dtype,
+    "MaskedArrayNode": lambda kind, arrays: kind(**arrays),
+    "PartialNode": lambda kind, call: kind(call["func"], *call["args"], **call["kwds"]),
+    "ObjectNode": shadow,
 }
 
 
@@ -239,7 +238,6 @@ FUNCTIONS = {
     "n_features": lambda trees: [tree.n_features_in_ for tree in np.hstack(trees)],
     "all_nodes": lambda trees: np.concatenate([tree.nodes for tree in np.hstack(trees)]),
     "by_set": lambda nodes: nodes[nodes["is_categorical"] != 0],
-    "by_number": lambda nodes: nodes[nodes["is_categorical"] == 0],
     "inner": inner,
     "depth": depth,
     "has_columns_for_codes": has_columns_for_codes,
@@ -273,8 +271,7 @@ def holds(comparison, state):
 def fitting(name, state):
     """A state that keeps the rules of its kind and of its attributes."""
     known = defaultdict(lambda: None, state | {"self": state})
-    given = [f"{key}?" for key, value in state.items() if value is not None]
-    for rule in [rule for key in (name, *state, *given) for rule in RULES.get(key, ())]:
+    for rule in [rule for key in (name, *state) for rule in RULES.get(key, ())]:
         is_kept = any(holds(comparison, known) for comparison in rule.split(" or "))
         require(is_kept, f"of {name} whose parts do not fit ({rule})")
     return state

@@ -73,7 +73,7 @@ INTERNAL = (
     "sklearn_ood.combined._columns.ExtremeColumn",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 )
-PLAIN = [None, [], (), set(), frozenset(), {}, OrderedDict(), Bunch(), slice(0), np.zeros(1)]
+PLAIN = [None, [], (), set(), frozenset(), {}, OrderedDict(), Bunch(), np.zeros(1)]
 PLAIN += [
     np.dtype("f8"),
     np.ma.zeros(1),
@@ -116,6 +116,8 @@ UFUNCS = (
 REDUCTIONS = ("mean", "median", "max", "min")
 SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_regression")
 SELECTIONS += ("mutual_info_regression",)
+OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam")
+OPTIMIZERS += ("RMSprop", "SGD")
 OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
 OURS += (NearestRow, ReferenceRows)
 
@@ -164,7 +166,7 @@ def references():
     found |= {getattr(feature_selection, name) for name in SELECTIONS}
     found |= {getattr(np, name) for name in (*UFUNCS, *REDUCTIONS)}
     found |= {bool, float, int, object, str, *SCALARS}
-    found |= {torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD}
+    found |= {getattr(torch.optim, name) for name in OPTIMIZERS}
     return found
 
 
