@@ -7,6 +7,7 @@ import pickle
 import stat
 import tempfile
 import threading
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -705,13 +706,14 @@ def test_keys_that_are_fields_of_a_file_come_back():
         {(1, "a"): {(): {}}},
         {np.True_: 1, np.int8(3): 2, np.str_("a"): 3, np.float32(0.1): 4},
         {frozenset({1}): 1, int: 2, np.log: 3},
+        OrderedDict([(2, "a"), (1, "b")]),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_keys_of_any_type_come_back(value):
     again = round_trip(value)
-    assert again == value
     assert repr(again) == repr(value)
+    assert again == value
     assert [type(key) for key in again] == [type(key) for key in value]
 
 

@@ -55,6 +55,7 @@ TABLE = make_pipeline(
     SelectKBest(k=5),
     SVC(),
 )
+BALLS = KNeighborsClassifier(algorithm="ball_tree", p=3, metric_params={"w": X[0]})
 SEEDED = {"random_state": 0}
 MUTATED = {
     "softmax": (clone(SOFTMAX).set_params(max_epochs=1), X),
@@ -65,7 +66,7 @@ MUTATED = {
     "isolation": (IsolationForest(n_estimators=2, max_samples=8, **SEEDED), X),
     "table": (TABLE, X.round()),
     "neighbors": (KNeighborsClassifier(), X),
-    "search tree": (KNeighborsClassifier(p=3, metric_params={"w": X[0]}), X),
+    "search tree": (BALLS, X),
     "keys": (LogisticRegressionCV(cv=2, class_weight={0: 1, 1: 2, 2: 1}), X),
     "support vectors": (SVC(), X),
     "clusters": (KMeans(2, n_init=1, **SEEDED), X),

@@ -7,6 +7,7 @@ on "meta" nothing is allocated, so that a file is checked by building what it de
 
 import io
 import pickle
+from collections import OrderedDict
 from contextvars import ContextVar
 from copy import deepcopy
 from functools import partial, reduce
@@ -34,6 +35,7 @@ from sklearn_ood.persistence._reader import (
 
 # What the caller gave: networks, classes and functions by name.
 GIVEN: ContextVar[dict] = ContextVar("given")
+DICTIONARIES = dict, OrderedDict
 OWN = {line.rpartition(".")[2]: line[4:] for line in LISTED if line.startswith("own ")}
 
 
@@ -80,6 +82,11 @@ def restore_given(name, weights=None):
     network = deepcopy(given).to(torch.get_default_device())
     network.load_state_dict(weights)
     return network
+
+
+def restore_dictionary(kind, keys, values):
+    """A dictionary with keys of any type."""
+    return kind(zip(hashed(keys), values, strict=True))
 
 
 def array_and_type(tensor):
@@ -132,8 +139,8 @@ for kind in csr_matrix, csc_matrix, csr_array, csc_array:
     content = attrgetter("data", "indices", "indptr", "shape")
     CALLS[kind] = content, partial(restore_matrix, kind)
 MAKE = {kind.__name__: make for kind, (_, make) in CALLS.items()}
+MAKE |= {kind.__name__: partial(restore_dictionary, kind) for kind in DICTIONARIES}
 MAKE |= {"own": restore_own, "given": restore_given}
-MAKE["dict"] = lambda keys, values: dict(zip(hashed(keys), values, strict=True))
 
 
 class Copier(pickle.Pickler):
@@ -141,8 +148,9 @@ class Copier(pickle.Pickler):
 
     def persistent_id(self, value):
         """The part that a dictionary is whose keys are not all text; None is as ever."""
-        is_odd = type(value) is dict and not set(map(type, value)) <= {str}
-        return ("dict", list(value), [*value.values()]) if is_odd else None
+        kind = type(value)
+        is_odd = kind in DICTIONARIES and not set(map(type, value)) <= {str}
+        return (kind.__name__, list(value), [*value.values()]) if is_odd else None
 
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""

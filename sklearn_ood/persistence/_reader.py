@@ -64,7 +64,7 @@ def one_description(is_ours):
             is_of_parts = all(isinstance(each, dict) for each in node.values())
             require(is_of_parts, "with a part of no description")
             return node
-        first = known.setdefault(node.get("__id__", (id(node),)), node)
+        first = known.setdefault(node["__id__"], node) if "__id__" in node else node
         require(is_ours or first == node, "with two parts of one name")
         return first
 
@@ -209,16 +209,15 @@ def depth(nodes):
 
 def has_columns_for_codes(encoder):
     """Whether the columns of one-hot codes are as many as the codes of each feature need."""
-    nothing, is_grouped = [None] * len(encoder["categories_"]), encoder["_infrequent_enabled"]
-    groups = encoder["_default_to_infrequent_mappings"] if is_grouped else nothing
-    rare = encoder["_infrequent_indices"] if is_grouped else nothing
-    drops = encoder["_drop_idx_after_grouping"]
-    lists = groups, rare, nothing if drops is None else drops, encoder["_n_features_outs"]
+    known, widths = encoder["categories_"], encoder["_n_features_outs"]
+    names = "_default_to_infrequent_mappings", "_infrequent_indices", "_drop_idx_after_grouping"
+    lists = [encoder.get(name) for name in names]
+    lists = [[None] * len(known) if each is None else each for each in lists]
     return all(
-        inside(range(len(known)) if group is None else group, n + (drop is not None)).all()
+        inside(range(len(words)) if group is None else group, n + (drop is not None)).all()
         and inside(0 if drop is None else drop, n + 1)
         and (group is None) == (few is None)
-        for known, group, few, drop, n in zip(encoder["categories_"], *lists, strict=True)
+        for words, n, group, few, drop in zip(known, widths, *lists, strict=True)
     )
 
 
