@@ -118,8 +118,8 @@ class LinearScore(Parameterized, ABC):
         """Scores of rows that nobody has looked at: this also brings them into the cache."""
         logits = self._logits(check_finite(self, batch))
         size = max(1, FLOATS_OF_LOGITS // logits.shape[1] // ROW_BLOCK) * ROW_BLOCK
-        parts = zip(batch.split(size), logits.split(size), strict=True)
-        return torch.cat([self._score(*part) for part in parts]).double()
+        parts = (slice(start, start + size) for start in range(0, len(batch), size))
+        return torch.cat([self._score(batch[part], logits[part]) for part in parts]).double()
 
     def _batch_score(self, batch):
         return self._score(batch, self._logits(batch))
