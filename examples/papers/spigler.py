@@ -194,13 +194,18 @@ def same_limits(classifier, threshold):
     return altered(classifier, alpha_=share * classifier.alpha_, typicality_weights_=weights)
 
 
+def reconstruction_alone(typical):
+    """An autoencoder without what it knows of typical codes."""
+    return altered(typical, code_statistics_=None, typicality_weights_=np.empty(0))
+
+
 def open_set_models(train, held_out, args):
     """Name, fitted classifier and threshold, of all that are compared."""
     own, n_classes = {"typicality": True, "coverage": 0.95}, len(np.unique(train[1]))
     names = ("softmax", "COOL") if n_classes > 1 else ("COOL",)
     fitted = {name: make_classifier(name, args).fit(*train) for name in names}
     typical = make_classifier("DAE tied", args, **own).fit(*train)
-    plain = altered(typical, typicality=False)
+    plain = reconstruction_alone(typical)
     for threshold, model in alphas(plain, "tuned", *held_out).items():
         yield "DAE, alpha of table I", model, threshold
     for name, model in (fitted | {"DAE": plain, "DAE with typicality": typical}).items():
@@ -246,8 +251,8 @@ def blind_spot(args, name, seed):
     """Images that are too simple, with typicality and without; and real outliers."""
     typical = trained("DAE tied", args, seed, typicality=True)
     digits, found = images("mnist", "test")[0], {}
-    for variant, on in (("without typicality", False), ("with typicality", True)):
-        model = altered(typical, typicality=on)
+    plain = reconstruction_alone(typical)
+    for variant, model in (("without typicality", plain), ("with typicality", typical)):
         inside, scores = model.score_samples(digits), model.score_samples(strange(name, digits))
         accepted = (scores >= np.quantile(inside, 0.05)).mean()
         found[variant] = {"auroc": auroc(*both(inside, scores)), "accepted": accepted}
@@ -285,7 +290,7 @@ def one_class(args, data, seed):
         rows, inside = X[y == digit][: args.rows], y_test == digit
         typical = one_class_network(args, args.noise).fit(rows)
         models = {
-            "DAE": altered(typical, typicality=False),
+            "DAE": reconstruction_alone(typical),
             "DAE with typicality": typical,
             "COOL": make_classifier("COOL", args).fit(rows, np.zeros(len(rows))),
             "one-class SVM": OneClassSVM(nu=0.1, gamma=0.1).fit(rows),
