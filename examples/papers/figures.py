@@ -10,23 +10,18 @@ Models and scores that the protocols keep are read from their folder, or from ``
 """
 
 import joblib
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 
 import generative
 import lee
+import sklearn_ood as ood
 import spigler
 import spigler_attack
 import spigler_tables
 import vernekar
 from lab import IMAGE, Store, command_line, grid, images, kept
-from sklearn_ood import GenerativeClassifier
 from sklearn_ood.generators import VAE
-from sklearn_ood.gevaldi import plot_ascent, plot_map, plot_regions, plot_samples
 from sklearn_ood.inspection import FoolingDisplay
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -157,10 +152,9 @@ def draw_generative(args, store):
     X, y = (part[:N_SHOWN_ROWS] for part in images("mnist"))
     vae = VAE(10, encoder="mlp", decoder="mlp", max_epochs=30, random_state=0)
     search = {"search": "both", "input_shape": IMAGE, "max_iter": 20, "random_state": 0}
-    classifier = GenerativeClassifier(vae, **search)
-    classifier, _ = kept(args.cache / "nearest.joblib", lambda: classifier.fit(X, y))
-    knn = GenerativeClassifier("knn")
-    knn, _ = kept(args.cache / "nearest rows.joblib", lambda: knn.fit(X, y))
+    classifier = ood.GenerativeClassifier(vae, **search)
+    classifier, _ = kept(args.cache / "nearest.joblib", classifier.fit, X, y)
+    knn = ood.GenerativeClassifier("knn").fit(X, y)
     X, y = (part[:1000] for part in images("mnist", "test"))
     characters = images("omniglot", "all")[0][:1000]
     order, strange = (
@@ -190,10 +184,10 @@ def draw_gevaldi(args, store):
     name = "ensemble, one latent space, 0.joblib"
     gevaldi, found, X, y = joblib.load(args.cache / name)
     regions = gevaldi.failure_regions(found, space="latent")
-    yield "gevaldi_figure1", plot_samples(found, max_samples=6)
-    yield "gevaldi_figure3", plot_ascent(found)
-    yield "gevaldi_figure5", plot_map(found, regions[:10], X[:3000], y[:3000])
-    yield "gevaldi_figure6", plot_regions(found, regions, max_regions=6)
+    yield "gevaldi_figure1", ood.gevaldi.plot_samples(found, max_samples=6)
+    yield "gevaldi_figure3", ood.gevaldi.plot_ascent(found)
+    yield "gevaldi_figure5", ood.gevaldi.plot_map(found, regions[:10], X[:3000], y[:3000])
+    yield "gevaldi_figure6", ood.gevaldi.plot_regions(found, regions, max_regions=6)
 
 
 def draw_spigler(args, store):
@@ -222,12 +216,11 @@ def draw_spigler(args, store):
     figure, axes = panels(2, 3.5, len(DATA), width=5, sharex=True, sharey=True)
     for row, (data, name) in zip(axes, DATA.items(), strict=True):
         lines = store.frame(f"open set {data}").astype({"data": float})
-        for ax, threshold in zip(row, spigler.THRESHOLDS, strict=True):
-            found = lines[lines["method"].str.endswith(f" at {threshold}")]
-            for method, values in found.groupby("method"):
-                levels = values.groupby("data")["value"]
-                spread = {"yerr": levels.std(ddof=0), "capsize": 2}
-                levels.mean().plot(ax=ax, label=method.split(" at ")[0], **spread)
+        lines[["name", "threshold"]] = lines["method"].str.split(" at ", expand=True)
+        for ax, (threshold, found) in zip(row, lines.groupby("threshold"), strict=True):
+            levels = found.groupby(["data", "name"])["value"]
+            spread = {"yerr": levels.std(ddof=0).unstack(), "capsize": 2}
+            levels.mean().unstack().plot(ax=ax, legend=False, **spread)
             ax.set(title=f"{name}, threshold {threshold}", ylim=(0, 1))
             ax.set(xlabel="Openness", ylabel="F-measure")
             ax.label_outer()
@@ -254,6 +247,7 @@ DRAW = {draw.__name__.removeprefix("draw_"): draw for draw in DRAW}
 
 
 def main():
+    plt.switch_backend("Agg")
     args = command_line(__doc__, {paper: (paper, "--epochs") for paper in DRAW})
     for name, figure in DRAW[args.part](args, Store(args.part, args.results)):
         figure.savefig(args.results / f"{name}.png", dpi=80)

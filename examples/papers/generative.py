@@ -24,6 +24,7 @@ On scikit-learn's digits (8x8) three splits say what a GAN names rightly, as row
     python examples/papers/generative.py digits
 """
 
+from collections import ChainMap
 from functools import partial
 from time import process_time
 
@@ -32,13 +33,11 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 import lab
-from lab import Experiment
-from peers import LitPixels, OneClass, named, odin, rescored, virtual_logit
-from sklearn_ood import GenerativeClassifier, NetFeatures, SoftmaxClassifier
+import sklearn_ood as ood
+from peers import LitPixels, OneClass, named, odin, on_layer, rescored, virtual_logit
 from sklearn_ood.generators import GAN, VAE, GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.metrics import coverage_at_risk, risk_coverage_curve
 
@@ -48,18 +47,7 @@ OUTSIDE = {
 }
 PAIRS = [f"{taught} and {other}" for taught, others in OUTSIDE.items() for other in others]
 COVERAGES = np.linspace(0.02, 1, 50)
-# With the network's labels, in the space of its layers.
-OF_THE_CNN = (
-    *("cnn, energy", "cnn, ODIN", "cnn, ViM", "cnn features, 50-NN", "cnn features, pca"),
-    "cnn conv features, pca",
-)
-BY_THEMSELVES = (
-    *("vae", "vae, likelihood", "gan", "gan, encoder", "knn", "pca, likelihood"),
-    *("pca 64, l2", "isolation forest", "lit pixels", "cnn conv features, knn"),
-)
-NAMES = ("cnn", "cnn, float32", *OF_THE_CNN, *BY_THEMSELVES)
 HYBRID = " + cnn's labels"
-HYBRIDS = [*NAMES, *(name + HYBRID for name in BY_THEMSELVES)]
 PEERS = (
     *("GaussianMixture(1) a class", "GaussianMixture(4) a class", "random forest"),
     *("isolation forest", "local outlier factor", "nearest row"),
@@ -68,29 +56,28 @@ EFFORT = "--rows --epochs 0 --test-rows"
 OF_A_GAN = ("max_epochs", "min_steps", "batch_size", "lr", "cycle_weight", "gradient_penalty")
 
 # Taught all rows: what ``predict_proba`` would be calibrated on is not held out.
-taught_all = partial(GenerativeClassifier, validation_fraction=0)
+taught_all = partial(ood.GenerativeClassifier, validation_fraction=0)
 
 
-def untrained(name, epochs, fitted, seed=0):
-    """A model by its name; ``fitted`` gives another one that has learned the same."""
+def makers(epochs=0, fitted=None, seed=0):
+    """How models are made, by name; ``fitted`` gives another one that has learned the same.
 
-    def on_layer(layer, *steps):
-        return make_pipeline(NetFeatures(FrozenEstimator(fitted("cnn")), layer=layer), *steps)
-
+    The network; what has its labels, in the space of its layers; and what stands by itself.
+    """
     seeded = {"random_state": seed}
-    generative = partial(taught_all, **seeded)
+    generative, conv = partial(taught_all, **seeded), partial(on_layer, layer="conv")
     cnn = {"module": "small_cnn", "input_shape": lab.IMAGE, "max_epochs": epochs or 5}
     cnn |= {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine"}
-    gan, nearest = (GAN(max_epochs=epochs or 8, **seeded), OneClass(50))
-    return {
-        "cnn": lambda: SoftmaxClassifier(**cnn, **seeded),
+    gan = GAN(max_epochs=epochs or 8, **seeded)
+    of_the_cnn = {
         "cnn, energy": lambda: rescored(fitted("cnn"), score_function="energy"),
         "cnn, ODIN": lambda: odin(fitted("cnn")),
         "cnn, ViM": lambda: virtual_logit(fitted("cnn")),
-        "cnn features, 50-NN": lambda: on_layer("hidden", Normalizer(), nearest),
-        "cnn features, pca": lambda: on_layer("hidden", generative("pca")),
-        "cnn conv features, pca": lambda: on_layer("conv", generative("pca")),
-        "cnn conv features, knn": lambda: on_layer("conv", Normalizer(), generative("knn")),
+        "cnn features, 50-NN": lambda: on_layer(fitted("cnn"), Normalizer(), OneClass(50)),
+        "cnn features, pca": lambda: on_layer(fitted("cnn"), generative("pca")),
+        "cnn conv features, pca": lambda: conv(fitted("cnn"), generative("pca")),
+    }
+    by_themselves = {
         "vae": lambda: generative(VAE(max_epochs=epochs or 20, **seeded)),
         "vae, likelihood": lambda: at_the_mean(fitted("vae")),
         "gan": lambda: generative(gan, n_candidates=1024, max_iter=4),
@@ -100,7 +87,14 @@ def untrained(name, epochs, fitted, seed=0):
         "pca 64, l2": lambda: generative(PCAGenerator(64), similarity="l2"),
         "isolation forest": lambda: IsolationForest(**seeded),
         "lit pixels": LitPixels,
-    }[name]()
+        "cnn conv features, knn": lambda: conv(fitted("cnn"), Normalizer(), generative("knn")),
+    }
+    return {"cnn": lambda: ood.SoftmaxClassifier(**cnn, **seeded)}, of_the_cnn, by_themselves
+
+
+_, OF_THE_CNN, BY_THEMSELVES = makers()
+NAMES = ("cnn", "cnn, float32", *OF_THE_CNN, *BY_THEMSELVES)
+HYBRIDS = [*NAMES, *(name + HYBRID for name in BY_THEMSELVES)]
 
 
 def at_the_mean(vae):
@@ -125,7 +119,7 @@ def told(args, name):
     if "gan" not in name:
         return {}
     small = args.part == "digits"
-    classifier = of_digits(name) if small else untrained("gan", args.epochs, None)
+    classifier = of_digits(name) if small else makers(args.epochs)[2]["gan"]()
     of_gan = {key: getattr(classifier.generator, key) for key in OF_A_GAN}
     return of_gan | lab.chosen(classifier, "n_candidates", "max_iter")
 
@@ -139,8 +133,8 @@ def trained(name, taught, args, seed=0):
         return trained(other, taught, args, seed)[0]
 
     def fit():
-        model = untrained(name, args.epochs, fitted, seed)
-        return lab.timed(partial(model.fit, X, y), process_time)
+        model = ChainMap(*makers(args.epochs, fitted, seed))[name]()
+        return lab.timed(model.fit, X, y, clock=process_time)
 
     (model, spent), seconds = lab.kept(file, fit)
     cost = {"fit_seconds": seconds, "fit, processor seconds": spent, "training_rows": len(X)}
@@ -172,47 +166,42 @@ def scores_of(name, taught, args, seed):
         return said, cost
     size = f"{args.rows}-{args.epochs}-{args.test_rows}-{seed}"
     file = args.cache / f"{taught}-{name}-{size}.scores"
-    said, cost = lab.kept(file, partial(asked, name, taught, args, seed))[0]
-    if name in OF_THE_CNN:
-        for where, cnn in scores_of("cnn", taught, args, seed)[0].items():
-            said[where]["label"] = cnn["label"]
-    return said, cost
+    return lab.kept(file, asked, name, taught, args, seed)[0]
 
 
-def joined(said, naming, taught, outside, args):
-    """Labels, -1 for what was not taught, answers of ``naming``, and scores, of both sets."""
+def both(said, naming, taught, outside, args):
+    """Labels of what was taught, and of both sets the answers of ``naming`` and the scores."""
     truth = lab.test_images(taught)[1][: args.test_rows]
-    score = np.r_[said[taught]["score"], said[outside]["score"]]
-    answers = np.r_[naming[taught]["label"], naming[outside]["label"]]
-    return np.r_[truth, np.full(len(score) - len(truth), -1)], answers, score
+    sets = ((naming[each]["label"], said[each]["score"]) for each in (taught, outside))
+    return truth, *sets
 
 
-@Experiment("images", OUTSIDE, NAMES, settings=told, effort=EFFORT)
+@lab.Experiment("images", OUTSIDE, NAMES, settings=told, effort=EFFORT)
 def images(args, taught, seed, name):
     """Accuracy, costs and scores of one model; the AURC is with the network's labels."""
     said, metrics = scores_of(name, taught, args, seed)
     cnn, _ = scores_of("cnn", taught, args, seed)
     for outside in OUTSIDE[taught]:
-        truth, answers, score = joined(said, cnn, taught, outside, args)
-        found = lab.measured(truth >= 0, score, truth, answers)
-        metrics |= {f"{outside} {metric}": value for metric, value in found.items()}
-    if "label" in said[taught]:
-        metrics["accuracy"] = (said[taught]["label"] == truth[truth >= 0]).mean()
+        truth, *sets = both(said, cnn, taught, outside, args)
+        metrics |= lab.beside(outside, truth, *sets)
+    naming = cnn if name in OF_THE_CNN else said
+    if "label" in naming[taught]:
+        metrics["accuracy"] = (naming[taught]["label"] == truth).mean()
     return metrics
 
 
-@Experiment("risk", PAIRS, HYBRIDS, effort=EFFORT)
+@lab.Experiment("risk", PAIRS, HYBRIDS, effort=EFFORT)
 def risk(args, pair, seed, method):
     """The curve of all that name classes, and of hybrids with the network's names."""
     taught, outside = pair.split(" and ")
     said, _ = scores_of(method.removesuffix(HYBRID), taught, args, seed)
     cnn, _ = scores_of("cnn", taught, args, seed)
-    naming = said if method in NAMES else cnn
+    naming = cnn if method in OF_THE_CNN or method not in NAMES else said
     if "label" not in naming[taught]:
         return {}
-    curve = selective(*joined(said, naming, taught, outside, args))
+    curve = selective(*lab.joined(*both(said, naming, taught, outside, args)))
     if method not in BY_THEMSELVES:
-        least = selective(*joined(cnn, cnn, taught, outside, args))["risk"]
+        least = selective(*lab.joined(*both(cnn, cnn, taught, outside, args)))["risk"]
         curve["most above the network"] = max(np.subtract(curve["risk"], least).max(), 0.0)
     return curve
 
@@ -231,24 +220,24 @@ def selective(labels, answers, score):
     }
 
 
-@Experiment("tables", lab.CLASS_TABLES, seeds=5, options="--rows")
+@lab.Experiment("tables", lab.CLASS_TABLES, seeds=5, options="--rows")
 def tables(args, name, seed):
     """One split of a table: every model's score, judged with the network's answers."""
     X, y = lab.table(name, args.rows)
-    net, seeded = {"max_epochs": 60, "batch_size": 128}, {"random_state": seed}
+    net, seeded = {"hidden_layer_sizes": (128, 128), "max_epochs": 60}, {"random_state": seed}
     four = GaussianMixtureGenerator(4, reg_covar=1e-3)
     models = {
-        "MLP, max softmax": SoftmaxClassifier(hidden_layer_sizes=(128, 128), **net, **seeded),
-        "auto": GenerativeClassifier(**seeded),
-        "gmm, 4 components": GenerativeClassifier(four, **seeded),
-        "knn": GenerativeClassifier("knn", **seeded),
-        "pca, l2": GenerativeClassifier("pca", similarity="l2", **seeded),
-        "pca, likelihood": GenerativeClassifier("pca", **seeded),
+        "MLP, max softmax": ood.SoftmaxClassifier(batch_size=128, **net, **seeded),
+        "auto": ood.GenerativeClassifier(**seeded),
+        "gmm, 4 components": ood.GenerativeClassifier(four, **seeded),
+        "knn": ood.GenerativeClassifier("knn", **seeded),
+        "pca, l2": ood.GenerativeClassifier("pca", similarity="l2", **seeded),
+        "pca, likelihood": ood.GenerativeClassifier("pca", **seeded),
     } | named(seed, *PEERS)
     return lab.compared(models, X, y, *lab.left_out(y, seed), answering="MLP, max softmax")
 
 
-@Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), 3, settings=told)
+@lab.Experiment("digits", ("digits",), ("gan", "gan, images", "knn"), 3, settings=told)
 def digits(args, data, seed, name):
     """Accuracy on scikit-learn's digits, 30 % of them to test, and seconds of the processor."""
     X, y = load_digits(return_X_y=True)
@@ -256,7 +245,7 @@ def digits(args, data, seed, name):
         X / 16, y, test_size=0.3, stratify=y, random_state=seed
     )
     classifier = of_digits(name, seed)
-    _, spent = lab.timed(partial(classifier.fit, X, y), process_time)
+    _, spent = lab.timed(classifier.fit, X, y, clock=process_time)
     return {"accuracy": classifier.score(X_test, y_test), "fit, processor seconds": spent}
 
 

@@ -23,9 +23,8 @@ from itertools import product
 
 import joblib
 import numpy as np
+from sklearn import ensemble as sk_ensemble
 from sklearn.base import clone
-from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier
-from sklearn.ensemble import RandomForestClassifier as Forest
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
@@ -45,13 +44,19 @@ ASCENT = {"n_steps": 100, "lr": 0.05, "prior_weight": 0.0, "prior_mass": 0.9}
 PLAIN = {"optimizer": "sgd", "lr": 0.3}
 CNNS = ("cnn_16", "cnn_12")
 CLIMBS = {
-    "js": ({}, CNNS),
-    "kl, cnn_16 first": ({"divergence": "kl"}, CNNS),
-    "kl, cnn_12 first": ({"divergence": "kl"}, CNNS[::-1]),
-    "js, plain gradients": (PLAIN, CNNS),
+    "js": (ASCENT, CNNS),
+    "kl, cnn_16 first": (ASCENT | {"divergence": "kl"}, CNNS),
+    "kl, cnn_12 first": (ASCENT | {"divergence": "kl"}, CNNS[::-1]),
+    "js, plain gradients": (ASCENT | PLAIN, CNNS),
 }
-COMPARED = ("between neighbours", "mixture")
-MIXTURES = ("mixture, half of the prior", "16 components, ridge 1e-6")
+PAIR = {"effort": TRAINING + " --samples 500", "settings": lambda args, name: CLIMBS[name][0]}
+# How the generator of a table is made, of how much of the prior, and who differs from a forest.
+GENERATORS = {
+    "between neighbours": (lambda **_: InterpolationGenerator(), 0.9, ("boosting", "faulty")),
+    "mixture": (partial(Mixture, 4), 0.9, ("boosting", "faulty")),
+    "mixture, half of the prior": (partial(Mixture, 4), 0.5, ("boosting",)),
+    "16 components, ridge 1e-6": (partial(Mixture, 16, reg_covar=1e-6), 0.9, ("boosting",)),
+}
 N_NETWORK_STEPS, FAULTY = 200, 0.5
 PAPER_DRIFT, MIN_REGION = 0.25, 10
 SET_SIZES = (1, 3, 5)
@@ -59,11 +64,6 @@ VERDICT = ("first_accuracy", "second_accuracy", "low", "high", "adjusted_p_value
 QUALITY = {"accuracy": "accuracy", "auc": "roc_auc_ovr", "f1": "f1_macro"}
 PAIRS = ("small, small twin", "large, large twin", "small, large", "large, small")
 KINDS = {"one latent space": True, "one a class": False}
-
-
-def climbing(args, name):
-    """How a pair climbs, as the results name it."""
-    return ASCENT | CLIMBS[name][0]
 
 
 def cnn(n, n_dense, n_inputs, n_outputs):
@@ -89,7 +89,7 @@ def trained(args):
         ("cnn_12", network(partial(cnn, 12, 128), random_state=1), rows),
     ):
         file = args.cache / f"{name}, {args.epochs} epochs, {len(some)} rows.joblib"
-        fitted[name], _ = kept(file, partial(model.fit, X[some], y[some]))
+        fitted[name], _ = kept(file, model.fit, X[some], y[some])
     return fitted
 
 
@@ -152,13 +152,13 @@ def cnns(args, data, seed):
     return {name: {"accuracy": models[name].score(*test)} for name in CNNS}
 
 
-@Experiment("pair", MNIST, CLIMBS, effort=TRAINING + " --samples 500", settings=climbing)
+@Experiment("pair", MNIST, CLIMBS, **PAIR)
 def pair(args, data, seed, name):
     """Two CNNs: ascent, drift, manifold, and who is right on the samples."""
     X, y = images("mnist", "test")
-    members, order = trained(args), CLIMBS[name][1]
+    members, (climbing, order) = trained(args), CLIMBS[name]
     vae, judge = members.pop("vae"), members.pop("judge")
-    gevaldi = apart(X, y, members, vae, **climbing(args, name))
+    gevaldi = apart(X, y, members, vae, **climbing)
     found = gevaldi.maximally_different_samples(args.samples, pair=order, random_state=seed)
     verdict = found.compare_accuracy(random_state=0)[0]._asdict()
     verdict = {f"compared {key.replace('_', ' ')}": verdict[key] for key in VERDICT}
@@ -172,45 +172,32 @@ def split(X, y, seed):
     return scaler.transform(rows), scaler.transform(test), *labels
 
 
-@Experiment("tables", CLASS_TABLES, COMPARED + MIXTURES, 3, "--rows --samples 200 --steps 30")
+@Experiment("tables", CLASS_TABLES, GENERATORS, 3, "--rows --samples 200 --steps 30")
 def trees(args, data, seed, name):
     """A forest, boosting, and a forest with a fault, apart by samples of a generator."""
     X, X_test, y, y_test = split(*table(data, args.rows), seed)
-    forest, seeded = Forest(50, max_depth=12, random_state=seed), {"random_state": seed}
+    seeded, (make_generator, mass, others) = {"random_state": seed}, GENERATORS[name]
+    forest = sk_ensemble.RandomForestClassifier(50, max_depth=12, **seeded)
     members = {
         "forest": clone(forest).fit(X, y),
-        "boosting": HistGradientBoostingClassifier(max_iter=20, **seeded).fit(X, y),
+        "boosting": sk_ensemble.HistGradientBoostingClassifier(max_iter=20, **seeded).fit(X, y),
         "faulty": forest.fit(X, with_fault(y, seed)),
     }
-    generators = {
-        "between neighbours": InterpolationGenerator(),
-        "16 components, ridge 1e-6": Mixture(16, reg_covar=1e-6, **seeded),
-    }
-    generator = generators.get(name, Mixture(4, **seeded)).fit(X, y)
-    ascent = {"optimizer": "evolution", "n_steps": args.steps}
-    ascent["prior_mass"] = 0.5 if "half" in name else ASCENT["prior_mass"]
-    gevaldi = apart(X, y, members, generator, **ascent)
-    climbed = {
-        other: gevaldi.maximally_different_samples(
-            args.samples, pair=("forest", other), **seeded
-        )
-        for other in (("boosting", "faulty") if name in COMPARED else ("boosting",))
-    }
+    ascent = {"optimizer": "evolution", "n_steps": args.steps, "prior_mass": mass}
+    gevaldi = apart(X, y, members, make_generator(**seeded).fit(X, y), **ascent)
+    climb = partial(gevaldi.maximally_different_samples, args.samples, **seeded)
+    climbed = {other: climb(pair=("forest", other)) for other in others}
     found = climbed["boosting"]
     differ = members["forest"].predict(X_test) != members["boosting"].predict(X_test)
     metrics = course(found)
     metrics |= {f"accuracy of {k}": each.score(X_test, y_test) for k, each in members.items()}
-    for kind, detector in {
-        "lof": LocalOutlierFactor(novelty=True).fit(X),
-        "nearest row": NeighborDistance().fit(X),
-    }.items():
-        for where, rows in {
-            "start": found.start.samples,
-            "end": found.end.samples,
-            "real rows that differ": X_test[differ],
-        }.items():
-            beyond = detector.score_samples(rows) < lowest(detector, X_test)
-            metrics[f"{kind}, {where}"] = beyond.mean()
+    places = {"start": found.start.samples, "end": found.end.samples}
+    places["real rows that differ"] = X_test[differ]
+    detectors = {"lof": LocalOutlierFactor(novelty=True), "nearest row": NeighborDistance()}
+    for kind, detector in detectors.items():
+        usual = lowest(detector.fit(X), X_test)
+        for where, rows in places.items():
+            metrics[f"{kind}, {where}"] = (detector.score_samples(rows) < usual).mean()
     judge = KNeighborsClassifier(5).fit(X, y)
     for other, samples in climbed.items():
         metrics |= verdicts(other, gevaldi, samples, judge, X_test, y_test)
@@ -227,8 +214,7 @@ def with_fault(y, seed):
 
 def verdicts(other, gevaldi, samples, judge, X, y):
     """Which of the forest and another is right more often: by condition, and on real rows."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         agrees = judge.predict(samples.end.samples) == samples.y
         compared = {
             "condition": samples.compare_accuracy(random_state=0),
@@ -238,9 +224,8 @@ def verdicts(other, gevaldi, samples, judge, X, y):
             compared["condition, judged"] = samples.compare_accuracy(judge, random_state=0)
     found = {f"{other}, judge agrees": agrees.mean()}
     for kind, (pair,) in compared.items():
-        found[f"{other}, {kind}, forest"] = pair.first_accuracy
-        found[f"{other}, {kind}, other"] = pair.second_accuracy
-        found[f"{other}, {kind}, p"] = pair.p_value
+        said = {"forest": pair.first_accuracy, "other": pair.second_accuracy, "p": pair.p_value}
+        found |= {f"{other}, {kind}, {key}": value for key, value in said.items()}
     return found
 
 
@@ -297,12 +282,11 @@ def expressivity(args, data, seed):
         net = SoftmaxClassifier(**own, **training).fit(X[rows], y[rows])
         members[name + " twin" * twin] = net
     gevaldi = apart(X[rows], y[rows], members, generator, divergence="kl", **ASCENT)
+    climb = partial(gevaldi.maximally_different_samples, args.samples, random_state=seed)
     found = {}
     for names in PAIRS:
         pair = tuple(names.split(", "))
-        climbed = gevaldi.maximally_different_samples(
-            args.samples, pair=pair, random_state=seed
-        )
+        climbed = climb(pair=pair)
         metrics = set_distances(climbed)
         metrics |= {key.replace(" path", ""): path[-1] for key, path in metrics.items()}
         metrics["divergence path"] = climbed.divergence_path.mean(1)[climbed.steps]
@@ -367,7 +351,7 @@ def ensemble(args, data, seed, kind):
     judge = GenerativeClassifier("pca", random_state=seed).fit(X[others], y[others])
     X, y = X[rows], y[rows]
     net = SoftmaxClassifier(hidden_layer_sizes=(32,), max_epochs=10, module="mlp")
-    bagging = BaggingClassifier(net, n_estimators=5, random_state=seed).fit(X, y)
+    bagging = sk_ensemble.BaggingClassifier(net, n_estimators=5, random_state=seed).fit(X, y)
     members = {f"net{i}": each for i, each in enumerate(bagging.estimators_)}
     networks = {"encoder": "mlp", "decoder": "mlp", "max_epochs": 40, "batch_size": 16}
     vae = VAE(8, conditional=KINDS[kind], random_state=seed, **networks).fit(X, y)

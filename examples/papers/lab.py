@@ -7,7 +7,6 @@ import argparse
 import ast
 import copy
 import csv
-import os
 import sys
 import tempfile
 import time
@@ -20,13 +19,12 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import StandardScaler
+from sklearn import preprocessing, utils
 
+import sklearn_ood as ood
 from peers import score
-from sklearn_ood import RejectClassifier
 from sklearn_ood.combined._conformal import combine
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
-from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.nets._modules import mlp
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -63,9 +61,8 @@ class Store:
     def load(self):
         """Read what is on record; another process may have written."""
         for file in filter(Path.exists, self.files):
-            with file.open(newline="") as stream:
-                for line in list(csv.reader(stream))[1:]:
-                    self.lines[tuple(line[:6])] = line[6:]
+            _, *lines = csv.reader(file.read_text().splitlines())
+            self.lines |= {tuple(line[:6]): line[6:] for line in lines}
 
     def find(self, experiment, data="", seed=0, **settings):
         """``{method: {metric: value}}`` of one run; empty where there was none.
@@ -165,10 +162,7 @@ class Experiment:
         seeds = map(int, args.seeds or range(self.seeds))
         for seed, where, method in product(seeds, args.data or self.data, methods):
             fixed = self.settings(args, method) if callable(self.settings) else self.settings
-            args.recorded = chosen(args, *options) | {
-                key: value.format(**vars(args)) if isinstance(value, str) else value
-                for key, value in fixed.items()
-            }
+            args.recorded = chosen(args, *options) | fixed
             name = self.name.format(**vars(args) | {"data": where})
             compute = partial(self.run, args, where, seed, *[method] * (method is not None))
             where = None if "{data}" in self.name else where
@@ -236,7 +230,7 @@ def replace(file, rows):
     unfinished = file.with_suffix(".part")
     with unfinished.open("w", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
-    os.replace(unfinished, file)
+    unfinished.replace(file)
 
 
 def table(name, n_rows=None):
@@ -266,8 +260,8 @@ def test_images(name):
 
 def some_rows(X, y, n_rows, seed=0):
     """A random part of the rows, at most ``n_rows``; None is all of them, shuffled."""
-    chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]
-    return X[chosen], y[chosen]
+    n_rows = None if n_rows is None else min(n_rows, len(y))
+    return utils.shuffle(X, y, n_samples=n_rows, random_state=seed)
 
 
 def in_colour(grey):
@@ -278,15 +272,16 @@ def in_colour(grey):
 
 def some_pairs(X, y, n_rows, seed):
     """A random part of a frame's rows, and of these the ones that are not alone in a class."""
-    chosen = np.random.RandomState(seed).permutation(len(X))[:n_rows]
-    labels, counts = np.unique(y[chosen], return_counts=True)
-    chosen = chosen[np.isin(y[chosen], labels[counts > 1])]
-    return X.iloc[chosen], y[chosen]
+    X, y = some_rows(X, y, n_rows, seed)
+    labels, counts = np.unique(y, return_counts=True)
+    in_pairs = np.isin(y, labels[counts > 1])
+    return X[in_pairs], y[in_pairs]
 
 
-def left_out(y, seed):
+def left_out(y, number, **settings):
     """One of five splits: 30 % of the classes, and 30 % of the others' rows, are the test."""
-    return list(LeaveClassesOut(0.3, 5, random_state=0).split(y, y))[seed]
+    usual = {"n_out": 0.3, "n_splits": 5, "random_state": 0}
+    return list(ood.model_selection.LeaveClassesOut(**usual | settings).split(y, y))[number]
 
 
 def measured(inside, score, y=None, answers=None):
@@ -301,15 +296,15 @@ def compared(models, X, y, train, test, answering=None, unlabelled=()):
     ``answering`` names the model whose labels the AURC is of, which is then listed first;
     ``unlabelled`` those that see no labels.
     """
-    scaler = StandardScaler().fit(X[train])
+    scaler = preprocessing.StandardScaler().fit(X[train])
     rows, queries = scaler.transform(X[train]), scaler.transform(X[test])
     inside, answers, found = np.isin(y[test], y[train]), None, {}
     for name, model in models.items():
         labels = None if name in unlabelled else y[train]
-        _, seconds = timed(partial(model.fit, rows, labels))
+        _, seconds = timed(model.fit, rows, labels)
         answers = model.predict(queries) if name == answering else answers
         found[name] = measured(inside, score(model, queries), y[test], answers)
-        if isinstance(model, RejectClassifier):
+        if isinstance(model, ood.RejectClassifier):
             found[name]["known refused"] = (model.score_samples(queries[inside]) < 0).mean()
         if labels is not None and hasattr(model, "classes_"):
             accuracy = model.score(queries[inside], y[test][inside])
@@ -350,14 +345,27 @@ def both(inside, outside):
     return np.arange(len(values)) < len(inside), values
 
 
+def joined(y, known, unknown):
+    """Labels, -1 for what was not taught, and the answers and scores of both sets."""
+    answers, score = map(np.concatenate, zip(known, unknown, strict=True))
+    return np.append(y, np.full(len(score) - len(y), -1)), answers, score
+
+
+def beside(name, y, known, unknown):
+    """What is measured of answers and scores where a set that has a name is unknown."""
+    truth, answers, score = joined(y, known, unknown)
+    found = measured(truth >= 0, score, truth, answers)
+    return {f"{name} {metric}": value for metric, value in found.items()}
+
+
 def sectors_reached(points, means, low, high, n_sectors=36):
     """How many sectors of the ring around each mean, between two radii, have a point."""
     counts = []
     for mean in means:
-        radius = np.hypot(*(points - mean).T)
-        x, y = (points[(radius > low) & (radius <= high)] - mean).T
-        share = (np.arctan2(y, x) + np.pi) / (2 * np.pi)
-        counts.append(len(np.unique((share * n_sectors).astype(int) % n_sectors)))
+        x, y = (points - mean).T
+        radius, angle = np.hypot(x, y), np.arctan2(y, x)
+        reached = angle[(radius > low) & (radius <= high)]
+        counts.append(np.count_nonzero(np.histogram(reached, n_sectors, (-np.pi, np.pi))[0]))
     return counts
 
 
@@ -372,17 +380,17 @@ def toy_network(n_features, n_outputs, width=500):
     return mlp((n_features,), n_outputs, (width, width))
 
 
-def timed(compute, clock=time.perf_counter):
-    """What ``compute()`` returns, and the seconds it took."""
+def timed(compute, *inputs, clock=time.perf_counter):
+    """What ``compute(*inputs)`` returns, and the seconds it took."""
     start = clock()
-    value = compute()
+    value = compute(*inputs)
     return value, clock() - start
 
 
-def kept(path, compute):
-    """``timed(compute)``, from the file where it was kept before: training can go on later."""
+def kept(path, compute, *inputs):
+    """The same, from the file where it was kept before: training can go on later."""
     if path.exists():
         return joblib.load(path)
-    value = timed(compute)
+    value = timed(compute, *inputs)
     joblib.dump(value, path)
     return value

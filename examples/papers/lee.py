@@ -43,12 +43,10 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 import lab
-from lab import Experiment
+import sklearn_ood as ood
 from peers import rescored
-from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, UniformOutliers
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
-from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.nets._heads import fit_temperature
 
 OOD = -1
@@ -57,9 +55,9 @@ TOY_NET = {"module": lab.toy_network, "beta": 1.0, "outliers": "given", "ood_lab
 # A learning rate that leaves the net as it is.
 FIXED = 1e-12
 PRETRAINED, PULLED = "original GAN, pre-trained", "joint GAN + PT"
-GANS = {"original GAN": GANOutliers(guided=False), "joint GAN": GANOutliers()}
+GANS = {"original GAN": ood.GANOutliers(guided=False), "joint GAN": ood.GANOutliers()}
 CONFIDENT, BESIDE = ("confident",), tuple(GANS)
-GANS |= {PULLED: GANOutliers(pull_away=1.0)}
+GANS |= {PULLED: ood.GANOutliers(pull_away=1.0)}
 METHODS = ("cross entropy", "explicit", PRETRAINED, *GANS, "K+1")
 SURE, SURENESS = np.log(0.9), np.linspace(0, 1, 11)
 BOXES = {f"100 outliers of [-{box}, {box}]^2": box for box in (50, 20)}
@@ -84,13 +82,10 @@ def simple_cnn(n_features, n_outputs):
     )
 
 
-NETS = {"simple_cnn": simple_cnn}
-
-
 def toy(X, y, epochs, batch_size, seed, **settings):
     """A net that learns the plane, and given outliers."""
     training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
-    return ConfidentClassifier(**TOY_NET | training | settings).fit(X, y)
+    return ood.ConfidentClassifier(**TOY_NET | training | settings).fit(X, y)
 
 
 def confident(box, seed, epochs):
@@ -99,7 +94,7 @@ def confident(box, seed, epochs):
     return toy(X, y, epochs, 128, seed)
 
 
-@Experiment("figure 1", BOXES, CONFIDENT, 5, EPOCHS, PLANE | {"batch_size": 128})
+@lab.Experiment("figure 1", BOXES, CONFIDENT, 5, EPOCHS, PLANE | {"batch_size": 128})
 def figure_1(args, data, seed, method):
     """Shares of points that are answered with more than .95."""
     classifier = confident(BOXES[data], seed, args.epochs)
@@ -123,12 +118,12 @@ def generated(guided, seed, epochs):
     box = {"outliers": "box", "box": 20.0, "n_outliers": 4000}
     X, y = make_two_gaussians(4000, sigma=2.0, random_state=seed, **box)
     taught, inside = toy(X / 2, y, 20, 400, seed), y != OOD
-    X, y, gan = X[inside] / 2, y[inside], GANOutliers(guided=guided, lr=2e-3)
+    X, y, gan = X[inside] / 2, y[inside], ood.GANOutliers(guided=guided, lr=2e-3)
     beside = toy(X, y, epochs, 400, seed, outliers=gan, lr=FIXED, module=taught.net_.module_)
     return beside.sample_outliers(2000, random_state=seed), X, y
 
 
-@Experiment("figure 3", SMALL_BOX, BESIDE, 5, EPOCHS, PLANE | {"batch_size": 400})
+@lab.Experiment("figure 3", SMALL_BOX, BESIDE, 5, EPOCHS, PLANE | {"batch_size": 400})
 def figure_3(args, data, seed, method):
     """Where a GAN's samples are: shares by distance, and the sectors that they reach."""
     samples, _, _ = generated(method == "joint GAN", seed, args.epochs)
@@ -156,7 +151,7 @@ def deep_network(n_features, n_outputs, batch_norm):
     return nn.Sequential(*layers, nn.Linear(64, n_outputs))
 
 
-@Experiment("collapse", NORMS, CONFIDENT, 3, "--beta 0.1 --epochs 10 --lr 1e-3", DEEP)
+@lab.Experiment("collapse", NORMS, CONFIDENT, 3, "--beta 0.1 --epochs 10 --lr 1e-3", DEEP)
 def collapse(args, data, seed, method):
     """A net that knows the digits and noise, then taught outliers that are digits, too.
 
@@ -166,13 +161,12 @@ def collapse(args, data, seed, method):
     X = np.kron(X.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype(np.float32)
     fresh = np.arange(len(X)) % 4 == 0
     taught, test = (X[~fresh], y[~fresh]), (X[fresh], y[fresh])
-    net = partial(ConfidentClassifier, beta=args.beta, lr=args.lr, random_state=seed)
+    net = partial(ood.ConfidentClassifier, beta=args.beta, lr=args.lr, random_state=seed)
     network = partial(deep_network, batch_norm=data == "batch norm")
-    noise = {"outliers": UniformOutliers(margin=0), "max_epochs": args.epochs}
+    noise = {"outliers": ood.UniformOutliers(margin=0), "max_epochs": args.epochs}
     before = net(network, **noise).fit(*taught)
     after = net(before.net_.module_, outliers=imitations, max_epochs=5)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as told:
         after.fit(*taught)
     return {
         "accuracy before": before.score(*test),
@@ -204,14 +198,15 @@ def known_outliers(seen, data):
 def network(args, data, seed, method, beta):
     """One way of training."""
     net = {"input_shape": lab.IMAGE if data == "mnist" else (3, 32, 32), "lr": args.lr}
-    net |= {"module": NETS.get(args.net, args.net), "hidden_layer_sizes": (128,)}
+    net |= {"module": simple_cnn if args.net == "simple_cnn" else args.net}
+    net["hidden_layer_sizes"] = (128,)
     net |= {"max_epochs": args.epochs, "batch_size": args.batch_size, "lr_schedule": "step"}
     net |= {"outliers": "given", "beta": beta, "ood_label": OOD, "random_state": seed}
     if method == "K+1":
-        return RejectClassifier(score_function="1-reject", **net | {"beta": 1.0})
+        return ood.RejectClassifier(score_function="1-reject", **net | {"beta": 1.0})
     if method in GANS:
         net["outliers"] = clone(GANS[method]).set_params(n_channels=args.channels, lr=args.lr)
-    return ConfidentClassifier(**net)
+    return ood.ConfidentClassifier(**net)
 
 
 def taught(X, y, args, data, seed, method, beta):
@@ -220,23 +215,16 @@ def taught(X, y, args, data, seed, method, beta):
     fit = vars(args).get("fit", type(net).fit)
     if method == PRETRAINED:
         gan = fit(network(args, data, seed, "original GAN", beta), X, y)
-        net.outliers = partial(samples_of, gan)
+        net.outliers = lambda X, y, n, seed: gan.sample_outliers(n, random_state=seed)
     return fit(net, X, y)
-
-
-def samples_of(gan, X, y, n, random_state):
-    """Rows that a trained GAN makes, whatever the data."""
-    return gan.sample_outliers(n, random_state=random_state)
 
 
 def scores(classifier, X, temperature=1.0, step=0.0):
     """The net's own confidence, or with another temperature or a step what ODIN makes of it."""
-    if (temperature, step) == (1.0, 0.0):
-        return classifier.score_samples(X)
-    if isinstance(classifier, ConfidentClassifier):
-        odin = rescored(classifier, temperature=temperature, epsilon=step)
-    else:
+    if isinstance(classifier, ood.RejectClassifier):
         odin = lab.altered(classifier, epsilon=step, temperature_=temperature)
+    else:
+        odin = rescored(classifier, temperature=temperature, epsilon=step)
     return odin.score_samples(X)
 
 
@@ -267,8 +255,8 @@ def unknown(args, data, seed):
 def choice(args, data, seed, method):
     """beta, temperature and step with which two classes, held out of training, rank lowest."""
     X, y = training_rows(args, data, seed)[0]
-    held_out = LeaveClassesOut(2, 1, test_size=0.1, ood_label=OOD, random_state=seed)
-    train, judged = next(held_out.split(X, y))
+    held_out = {"n_out": 2, "n_splits": 1, "test_size": 0.1, "ood_label": OOD}
+    train, judged = lab.left_out(y, 0, **held_out, random_state=seed)
     inside = np.isin(y[judged], y[train])
 
     def area(classifier, *odin):
@@ -288,7 +276,7 @@ def calibration_error(log_proba, y, classes):
     return expected_calibration_error(y, answers, sure, n_bins=20)
 
 
-@Experiment("figure 2", ("mnist",), METHODS[:2], options=IMAGES, settings={"beta": 1.0})
+@lab.Experiment("figure 2", ("mnist",), METHODS[:2], options=IMAGES, settings={"beta": 1.0})
 def figure_2(args, data, seed, method):
     """How sure a net is of each set: shares of the images by the largest probability."""
     args.seen = "fashion_mnist"
@@ -304,8 +292,8 @@ def figure_2(args, data, seed, method):
     return metrics
 
 
-@Experiment("images", ("mnist",), METHODS, options=IMAGES + " --seen fashion_mnist")
-@Experiment("images", ("cifar10",), METHODS, options=IMAGES + " --seen mnist", part="colour")
+@lab.Experiment("images", ("mnist",), METHODS, options=IMAGES + " --seen fashion_mnist")
+@lab.Experiment("images", ("cifar10",), METHODS, 1, IMAGES + " --seen mnist", part="colour")
 def images(args, data, seed, method):
     """One way of training on test images, by the net's own confidence and by ODIN."""
     like = "joint GAN" if "GAN" in method else method

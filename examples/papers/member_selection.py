@@ -20,26 +20,23 @@ three digits are left out of 30,000 training images of MNIST, twice.
     python examples/papers/member_selection.py selection    # about ten minutes on two cores
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
+from sklearn import dummy, ensemble, neighbors, preprocessing
 from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.frozen import FrozenEstimator
-from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
 
 import lab
 import sklearn_ood as ood
-from lab import Experiment
 from mixed_tables import KNOWN, TWO_CLASSES
-from peers import rescored
+from peers import on_layer, rescored
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import COMBINATIONS
 from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import auroc
-from sklearn_ood.model_selection import LeaveClassesOut
 
 KINDS = ("shifted", "swapped", "unit", "other class", "missing")
 NEAREST = "nearest_whitened + nearest_ranks + extreme"
@@ -48,24 +45,18 @@ SETS = (
     *(f"mixture + {NEAREST}", f"nearest + mixture + {NEAREST}", f"mixture + {NEAREST} + lof"),
 )
 HALVED = "0.5 nearest_ranks + 0.5 extreme"
-CHOSEN = (
-    f"2 trees + 3 mixture + nearest_whitened + {HALVED}",
-    f"nearest + mixture + {NEAREST}",
-)
+CHOSEN = (f"2 trees + 3 mixture + nearest_whitened + {HALVED}", SETS[3])
 CANDIDATES = (
     *(*SETS, *(f"trees + {each}" for each in SETS), CHOSEN[0]),
     f"2 trees + 2 mixture + nearest_whitened + {HALVED}",
     f"2 trees + 3 mixture_8 + nearest_whitened + {HALVED}",
     f"2 trees + 3 mixture + nearest + {HALVED}",
 )
+PCA, ANGLE = "confidence + conv pca", "confidence + conv neighbors, angle"
 IMAGE_CANDIDATES = (
-    *(
-        f"confidence + conv pca{more}"
-        for more in ("", " + conv neighbors", " + pixel neighbors")
-    ),
-    *(f"confidence + conv pca{more}" for more in (" + pixel pca", " + conv neighbors, angle")),
-    *(f"confidence + conv neighbors, angle{more}" for more in ("", " + pixel pca")),
-    "confidence + conv pca + conv neighbors, angle + pixel pca",
+    *(PCA, f"{PCA} + conv neighbors", f"{PCA} + pixel neighbors", f"{PCA} + pixel pca"),
+    *(f"{PCA} + conv neighbors, angle", ANGLE, f"{ANGLE} + pixel pca"),
+    f"{PCA} + conv neighbors, angle + pixel pca",
     "energy + conv pca + conv neighbors, angle",
     "energy + conv neighbors + hidden neighbors + pixel pca",
 )
@@ -80,7 +71,7 @@ def encoded(*steps):
     return make_pipeline(ood.TableEncoder(), *steps)
 
 
-class DistinctLocalOutlierFactor(LocalOutlierFactor):
+class DistinctLocalOutlierFactor(neighbors.LocalOutlierFactor):
     """Of the distinct rows: where many are the same, all beside them would seem outliers."""
 
     def fit(self, X, y=None):
@@ -88,7 +79,7 @@ class DistinctLocalOutlierFactor(LocalOutlierFactor):
 
 
 MEMBERS = {
-    "trees": encoded(ExtraTreesClassifier(100, min_samples_leaf=2)),
+    "trees": encoded(ensemble.ExtraTreesClassifier(100, min_samples_leaf=2)),
     "mixture": ood.TableDensity(),
     "mixture_8": ood.TableDensity(8),
     "nearest": encoded(ood.NeighborDistance()),
@@ -96,7 +87,7 @@ MEMBERS = {
     "nearest_ranks": encoded(ColumnRanks(), ood.NeighborDistance()),
     "extreme": encoded(ExtremeColumn()),
     "lof": encoded(DistinctLocalOutlierFactor(novelty=True)),
-    "isolation": encoded(IsolationForest()),
+    "isolation": encoded(ensemble.IsolationForest()),
 }
 
 
@@ -137,17 +128,14 @@ def weighted(candidate):
 def judged(detector, known, unknown, chosen):
     """AUROC of every candidate by what is unknown."""
     inside, found = lab.members_of(detector, known), {}
-    for kind, rows in unknown.items():
-        outside = lab.members_of(detector, rows)
-        for candidate in (*CANDIDATES, *inside):
-            weights = weighted(candidate)
-            if weights.keys() <= inside.keys():
-                for method in COMBINATIONS if candidate == chosen else ("fisher",):
-                    evidence = (
-                        lab.pooled(log_p, weights, method) for log_p in (inside, outside)
-                    )
-                    area = auroc(*lab.both(*evidence))
-                    found.setdefault(f"{candidate}, {method}", {})[kind] = area
+    outside = {kind: lab.members_of(detector, rows) for kind, rows in unknown.items()}
+    for candidate in (*CANDIDATES, *inside):
+        weights = weighted(candidate)
+        if weights.keys() <= inside.keys():
+            for method in COMBINATIONS if candidate == chosen else ("fisher",):
+                pool = partial(lab.pooled, weights=weights, method=method)
+                sets = {kind: lab.both(pool(inside), pool(p)) for kind, p in outside.items()}
+                found[f"{candidate}, {method}"] = {k: auroc(*each) for k, each in sets.items()}
     return found
 
 
@@ -165,14 +153,14 @@ def at_random(X, y, n_rows, seed, rng):
 def within(X, y, n_rows, seed, rng):
     """The same within the training rows of a split of ``combined.py whole``."""
     taught, _ = lab.left_out(y, seed // 2)
-    splits = LeaveClassesOut(0.3, 2, random_state=1 + seed // 2).split(taught, y[taught])
-    return [rng.permutation(taught[part]) for part in list(splits)[seed % 2]]
+    parts = lab.left_out(y[taught], seed % 2, n_splits=2, random_state=1 + seed // 2)
+    return [rng.permutation(taught[part]) for part in parts]
 
 
 # What is on record without the word "weighted" is of the default before.
-@Experiment("classes, weighted", KNOWN, **ROWS)
-@Experiment("one, weighted", ONE_CLASS, **ROWS, part="one")
-@Experiment("inner, weighted", lab.CLASS_TABLES, **ROWS, part="inner")
+@lab.Experiment("classes, weighted", KNOWN, **ROWS)
+@lab.Experiment("one, weighted", ONE_CLASS, **ROWS, part="one")
+@lab.Experiment("inner, weighted", lab.CLASS_TABLES, **ROWS, part="inner")
 def classes(args, name, seed):
     """Candidates on rows of a table that do not train, as they are and corrupted."""
     (X, y), rng, is_one = lab.frame(name), np.random.default_rng(seed), args.part == "one"
@@ -183,7 +171,7 @@ def classes(args, name, seed):
     test, outside = rest[is_known][:MAX_TEST_ROWS], rest[~is_known][:MAX_TEST_ROWS]
     taught = X.iloc[train], y[train]
     members = [each for each in MEMBERS.items() if not is_one or each[0] != "trees"]
-    nobody = DummyClassifier()  # no member asks for the class
+    nobody = dummy.DummyClassifier()  # no member asks for the class
     detector = ood.CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
     detector.fit(*taught)
     kinds = [kind for kind in KINDS if kind != "other class" or not is_one]
@@ -197,28 +185,26 @@ def classes(args, name, seed):
 
 def image_members(net):
     """Everything that a candidate for images may consist of; ``net`` is trained."""
-    conv, hidden = (
-        ood.NetFeatures(FrozenEstimator(net), layer=layer) for layer in ("conv", "hidden")
-    )
+    conv, hidden = (partial(on_layer, net, layer=layer) for layer in ("conv", "hidden"))
     nearest = ood.NeighborDistance(max_samples=10_000, random_state=0)
     # A generative classifier that needs no calibration of its own.
     pca = ood.GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
     return {
         "energy": rescored(net, score_function="energy"),
-        "conv pca": make_pipeline(conv, pca),
-        "conv neighbors": make_pipeline(conv, nearest),
-        "conv neighbors, angle": make_pipeline(conv, Normalizer(), nearest),
-        "hidden neighbors": make_pipeline(hidden, nearest),
+        "conv pca": conv(pca),
+        "conv neighbors": conv(nearest),
+        "conv neighbors, angle": conv(preprocessing.Normalizer(), nearest),
+        "hidden neighbors": hidden(nearest),
         "pixel pca": pca,
         "pixel neighbors": nearest,
     }
 
 
-@Experiment("selection", ("mnist",), seeds=2, effort="--rows 30000", page="combined")
+@lab.Experiment("selection", ("mnist",), seeds=2, effort="--rows 30000", page="combined")
 def selection(args, name, seed):
     """One split of the images; the members learn and are calibrated on different rows."""
     X, y = lab.some_rows(*lab.images(name), args.rows, 7)
-    learn, judge = list(LeaveClassesOut(0.3, 2, random_state=5).split(X, y))[seed]
+    learn, judge = lab.left_out(y, seed, n_splits=2, random_state=5)
     judge = judge[: int(0.23 * len(X))]
     calibrate, learn = np.split(learn[: int(0.6 * len(X))], [int(0.1 * len(X))])
     seeded = {"input_shape": lab.IMAGE, "random_state": seed}

@@ -26,7 +26,6 @@ share by a random forest. Both are there where they are installed.
 """
 
 import warnings
-from functools import partial
 from importlib.util import find_spec
 from time import process_time
 
@@ -43,14 +42,13 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 import lab
 import sklearn_ood as ood
-from lab import Experiment, data
 from sklearn_ood.metrics import aurc_score, auroc
 
 TWO_CLASSES = (
     *("Cardiotocography", "Pima", "campaign", "landsat", "mammography", "satimage-2"),
     *("shuttle", "thyroid", "yeast"),
 )
-CLASSES = (*data.FRAMES, *lab.CLASS_TABLES, "wine_quality", *TWO_CLASSES)
+CLASSES = (*lab.data.FRAMES, *lab.CLASS_TABLES, "wine_quality", *TWO_CLASSES)
 TABLES = (*CLASSES, "WDBC", "skin", "vertebral")
 KNOWN = (*CLASSES, "breastw", "celeba", "cover")
 LEFT_OUT = ("soybean", "segment", "hypothyroid", *lab.CLASS_TABLES)
@@ -86,7 +84,7 @@ def singles(seed):
     return found | {k: make_pipeline(ood.TableEncoder(), each) for k, each in others.items()}
 
 
-@Experiment("known", TABLES, options=ROWS)
+@lab.Experiment("known", TABLES, options=ROWS)
 def known(args, name, seed):
     """Accuracy, AURC and log loss of every classifier on one split."""
     X, y = frame(name)
@@ -96,7 +94,7 @@ def known(args, name, seed):
     found = {}
     models = singles(seed) | {"default": ood.TableClassifier(random_state=seed)}
     for label, model in models.items():
-        _, seconds = lab.timed(partial(model.fit, X.iloc[taught], y[taught]), process_time)
+        _, seconds = lab.timed(model.fit, X.iloc[taught], y[taught], clock=process_time)
         proba, truth = model.predict_proba(X.iloc[test]), y[test]
         answers = model.classes_[proba.argmax(axis=1)]
         of_truth = (proba * (truth[:, None] == model.classes_)).sum(axis=1)
@@ -109,7 +107,7 @@ def known(args, name, seed):
     return found
 
 
-@Experiment("left_out", LEFT_OUT, seeds=5, options=ROWS)
+@lab.Experiment("left_out", LEFT_OUT, seeds=5, options=ROWS)
 def left_out(args, name, seed):
     """Unknown classes, blank cells and new categories, for every density on one split."""
     X, y = lab.some_pairs(*frame(name), args.rows, seed)
@@ -125,7 +123,7 @@ def left_out(args, name, seed):
         "Gaussian mixture a class": make_pipeline(ood.TableEncoder(), mixture),
         "nearest row": make_pipeline(ood.TableEncoder(), ood.NeighborDistance()),
     }.items():
-        _, seconds = lab.timed(partial(model.fit, X.iloc[taught], y[taught]), process_time)
+        _, seconds = lab.timed(model.fit, X.iloc[taught], y[taught], clock=process_time)
         scores, blanked = model.score_samples(X_test), model.score_samples(blank)
         threshold = np.quantile(scores[is_in], 0.05)
         found[label] = {
@@ -199,7 +197,7 @@ def answered(answers, accepted, y):
     return {"coverage": accepted.mean(), "risk": wrong.mean() if len(wrong) else 0.0}
 
 
-@Experiment("known rows", KNOWN, seeds=5, options="--rows 2000", page="selective_tables")
+@lab.Experiment("known rows", KNOWN, seeds=5, options="--rows 2000", page="selective_tables")
 def promise(args, name, seed):
     """Who ranks its own mistakes best, and what a promise costs, on one split."""
     X, y = lab.frame(name)

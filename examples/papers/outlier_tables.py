@@ -29,9 +29,7 @@ from sklearn.datasets import load_digits
 
 import lab
 import sklearn_ood as ood
-from lab import Experiment
 from peers import named
-from sklearn_ood.model_selection import LeaveClassesOut
 
 SETTINGS = {"inputs": "standardised, whitened", "epochs": "20 or 80", "net": "256-256"}
 SETTINGS |= {"batch_size": 256, "lr": 2e-3, "beta": 1.0}
@@ -39,17 +37,13 @@ NET = {"hidden_layer_sizes": (256, 256), "batch_size": 256, "lr": 2e-3, "lr_sche
 # Overlaps the data, reaches far beyond them.
 LOOSE = ood.BoundaryOutliers(quantile=0.05, scales=(0.2, 20.0))
 SOURCES = {"boundary": "boundary", "loose": LOOSE, "median": ood.BoundaryOutliers(quantile=0.5)}
-EPOCHS, NETS = (
-    (20, 80),
-    {
-        "confident, boundary": ood.ConfidentClassifier(outliers=LOOSE, beta=1.0, **NET),
-        "reject, boundary": ood.RejectClassifier(outliers=LOOSE, beta=1.0, **NET),
-        "max softmax": ood.SoftmaxClassifier(**NET),
-    },
-)
-PEERS = (
-    *("GaussianMixture(4) a class", "random forest", "local outlier factor", "nearest row"),
-)
+EPOCHS = (20, 80)
+NETS = {
+    "confident, boundary": ood.ConfidentClassifier(outliers=LOOSE, beta=1.0, **NET),
+    "reject, boundary": ood.RejectClassifier(outliers=LOOSE, beta=1.0, **NET),
+    "max softmax": ood.SoftmaxClassifier(**NET),
+}
+PEERS = ("GaussianMixture(4) a class", "random forest", "local outlier factor", "nearest row")
 SETS, DEFAULTS = ("digits", *lab.CLASS_TABLES), "outlier_defaults"
 
 
@@ -66,18 +60,17 @@ def rows_of(name, n_rows):
     return load_digits(return_X_y=True) if name == "digits" else lab.table(name, n_rows)
 
 
-def held_out(X, y, train):
+def held_out(y, train):
     """Of a training part, a split like that of the test: other classes are left out."""
-    splitter = LeaveClassesOut(n_out=0.3, n_splits=1, test_size=0.3, random_state=1)
-    return [train[part] for part in next(splitter.split(X[train], y[train]))]
+    return [train[part] for part in lab.left_out(y[train], 0, n_splits=1, random_state=1)]
 
 
-@Experiment("classes left out", lab.CLASS_TABLES, (None,), 5, "--rows", SETTINGS)
+@lab.Experiment("classes left out", lab.CLASS_TABLES, (None,), 5, "--rows", SETTINGS)
 def trials(args, name, seed):
     """The test of one split: every net with its epochs chosen, and the peers."""
     X, y = rows_of(name, args.rows)
     train, test = lab.left_out(y, seed)
-    inner, tried = held_out(X, y, train), {}
+    inner, tried = held_out(y, train), {}
     for n in EPOCHS:
         tried[n] = lab.compared(nets(seed, dict.fromkeys(NETS, n)), X, y, *inner)
     epochs = {name: max(EPOCHS, key=lambda n: tried[n][name]["auroc"]) for name in NETS}
@@ -87,7 +80,7 @@ def trials(args, name, seed):
     return found
 
 
-@Experiment("classes left out", SETS, seeds=3, options="--rows", page=DEFAULTS)
+@lab.Experiment("classes left out", SETS, seeds=3, options="--rows", page=DEFAULTS)
 def defaults(args, name, seed):
     """What a user gets who sets nothing."""
     X, y = rows_of(name, args.rows)
@@ -99,7 +92,7 @@ def defaults(args, name, seed):
     return lab.compared(models, X, y, *lab.left_out(y, seed))
 
 
-@Experiment("choice", SETS, seeds=2, options="--rows", page=DEFAULTS)
+@lab.Experiment("choice", SETS, seeds=2, options="--rows", page=DEFAULTS)
 def choice(args, name, seed):
     """Weights of the outliers and where they are, in the confident net."""
     X, y = rows_of(name, args.rows)
@@ -107,7 +100,7 @@ def choice(args, name, seed):
     for (label, outliers), beta in product(SOURCES.items(), (0.03, 0.1, 0.3)):
         settings = {"outliers": outliers, "beta": beta, "random_state": seed}
         models[f"{label}, beta {beta}"] = ood.ConfidentClassifier(**settings)
-    return lab.compared(models, X, y, *held_out(X, y, lab.left_out(y, seed)[0]))
+    return lab.compared(models, X, y, *held_out(y, lab.left_out(y, seed)[0]))
 
 
 if __name__ == "__main__":

@@ -3,20 +3,17 @@
 All have ``fit`` and one of the scores that ``score`` knows, higher for more in-distribution.
 """
 
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
+from sklearn import ensemble, mixture, neighbors, preprocessing, svm
 from sklearn.base import clone
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import OneClassSVM
 
-from sklearn_ood import NeighborDistance, NetFeatures, SoftmaxClassifier, Subspace
-from sklearn_ood.detectors import last_linear
+import sklearn_ood as ood
+from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 
 
 def score(estimator, X):
@@ -36,23 +33,72 @@ def scores(estimators, X, y, X_test):
 
 def scaled(estimator):
     """The estimator behind a standardisation."""
-    return make_pipeline(StandardScaler(), estimator)
+    return make_pipeline(preprocessing.StandardScaler(), estimator)
 
 
-def named(seed, *names, n_features=None):
-    """Some peers, on rows as they come; but for those of a package that is not installed."""
-    found = {
-        "isolation forest": IsolationForest(random_state=seed),
-        "local outlier factor": LocalOutlierFactor(novelty=True),
-        "one-class SVM": OneClassSVM(),
-        "nearest row": NeighborDistance(),
-        "k-NN (5)": NeighborDistance(5),
+def detectors(seed, n_features=None):
+    """What needs no labels, on rows as they come; PyOD's where it is installed."""
+    return {
+        "isolation forest": ensemble.IsolationForest(random_state=seed),
+        "local outlier factor": neighbors.LocalOutlierFactor(novelty=True),
+        "one-class SVM": svm.OneClassSVM(),
+        "nearest row": ood.NeighborDistance(),
+        "k-NN (5)": ood.NeighborDistance(5),
         "mean of five neighbors": MeanDistance(),
+    } | pyod(seed, n_features)
+
+
+def named(seed, *names):
+    """Some peers, on rows as they come; but for those of a package that is not installed."""
+    found = detectors(seed) | {
         "GaussianMixture(1) a class": ClassMixtures(1, seed),
         "GaussianMixture(4) a class": ClassMixtures(4, seed),
-        "random forest": RandomForestClassifier(200, random_state=seed),
-    } | pyod(seed, n_features)
+        "random forest": ensemble.RandomForestClassifier(200, random_state=seed),
+    }
     return {name: found[name] for name in names if name in found}
+
+
+def of_table(seed):
+    """What people would pick for a table with classes."""
+    four = GaussianMixtureGenerator(4, reg_covar=1e-2, random_state=seed)
+    one = GaussianMixtureGenerator(1, reg_covar=1e-6, random_state=seed)
+    net = ood.SoftmaxClassifier(batch_size=256, max_epochs=60, random_state=seed)
+    boosting = ensemble.HistGradientBoostingClassifier(max_iter=60, random_state=seed)
+    return {
+        "Gaussian mixture a class": ood.GenerativeClassifier(four),
+        "Gaussian a class": ood.GenerativeClassifier(one),
+        "local outlier factor": scaled(neighbors.LocalOutlierFactor(novelty=True)),
+        "nearest row": scaled(ood.NeighborDistance()),
+        "random forest": ensemble.RandomForestClassifier(random_state=seed),
+        "gradient boosting": boosting,
+        "MLP, max softmax": scaled(net),
+        "isolation forest": ensemble.IsolationForest(random_state=seed),
+        "one-class SVM": scaled(svm.OneClassSVM(nu=0.1)),
+    } | pyod(seed)
+
+
+def of_anomalies(seed, n_features):
+    """What people would pick for a table of normal rows."""
+    found = detectors(seed, n_features).items()
+    return {name: each if "forest" in name else scaled(each) for name, each in found}
+
+
+def of_images(net, seed):
+    """What people would pick for images; those that need a net share a trained one."""
+    nearest = partial(OneClass, max_samples=10_000, random_state=seed)
+    pca = ood.GenerativeClassifier(PCAGenerator(64), similarity="l2", validation_fraction=0)
+    autoencoder = pyod(seed).get("PyOD AutoEncoder")
+    return {
+        "max softmax": FrozenEstimator(net),
+        "energy": rescored(net, score_function="energy"),
+        "max logit": rescored(net, score_function="max_logit"),
+        "ODIN": odin(net),
+        "ViM": virtual_logit(net),
+        "k-NN (50), hidden layer, 10,000 rows": on_layer(net, nearest(50)),
+        "nearest of 10,000 training images, pixels": nearest(),
+        "PCA a class, reconstruction": pca,
+        "isolation forest, pixels": ensemble.IsolationForest(random_state=seed),
+    } | ({"PyOD AutoEncoder, pixels": autoencoder} if autoencoder else {})
 
 
 def pyod(seed, n_features=None):
@@ -69,7 +115,7 @@ def pyod(seed, n_features=None):
     return found
 
 
-class MeanDistance(NearestNeighbors):
+class MeanDistance(neighbors.NearestNeighbors):
     """Mean distance to five neighbours, the rule of DTE-NP (Livernoche et al., ICLR 2024)."""
 
     def score_samples(self, X):
@@ -80,7 +126,7 @@ class ClassMixtures:
     """A Gaussian mixture of scikit-learn a class, scored by the best class's density."""
 
     def __init__(self, n_components, random_state=None):
-        self.mixture = GaussianMixture(n_components, random_state=random_state)
+        self.mixture = mixture.GaussianMixture(n_components, random_state=random_state)
 
     def fit(self, X, y):
         self.mixtures_ = [clone(self.mixture).fit(X[y == label]) for label in np.unique(y)]
@@ -101,7 +147,7 @@ class LitPixels:
         return -np.abs(X.sum(axis=1) - self.typical_).astype(np.float64)
 
 
-class OneClass(NeighborDistance):
+class OneClass(ood.NeighborDistance):
     """Neighbours among all rows, whatever their labels."""
 
     def fit(self, X, y=None):
@@ -111,7 +157,7 @@ class OneClass(NeighborDistance):
 def rescored(net, **settings):
     """A trained network with another score, frozen."""
     trained = net.net_.module_, net.classes_, net.input_shape_
-    return FrozenEstimator(SoftmaxClassifier.from_module(*trained, **settings))
+    return FrozenEstimator(ood.SoftmaxClassifier.from_module(*trained, **settings))
 
 
 def odin(net):
@@ -119,7 +165,12 @@ def odin(net):
     return rescored(net, temperature=1000.0, epsilon=0.0014)
 
 
+def on_layer(net, *steps, **layer):
+    """Steps on what a layer of a trained network says, by default its last hidden one."""
+    return make_pipeline(ood.NetFeatures(FrozenEstimator(net), **layer), *steps)
+
+
 def virtual_logit(net):
     """ViM of 64 dimensions, of what the last layer of a trained network takes."""
-    vim = Subspace(n_components=64, linear=last_linear(FrozenEstimator(net)))
-    return make_pipeline(NetFeatures(FrozenEstimator(net)), vim)
+    linear = ood.detectors.last_linear(FrozenEstimator(net))
+    return on_layer(net, ood.Subspace(n_components=64, linear=linear))

@@ -28,8 +28,8 @@ from sklearn.metrics import roc_curve
 from sklearn.svm import OneClassSVM
 from torch import nn
 
+import sklearn_ood as ood
 from lab import IMAGE, Experiment, altered, both, chosen, images, kept, main, written
-from sklearn_ood import COOLClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.inspection import fooling_rate
 from sklearn_ood.metrics import auroc, open_set_f_measure, openness
 
@@ -69,12 +69,12 @@ def make_classifier(name, args, seed=0, **own):
     net |= {"max_epochs": args.epochs, "batch_size": args.batch_size, "lr": args.train_lr}
     net |= {"lr_schedule": "cosine", "random_state": seed}
     if name == "softmax":
-        return SoftmaxClassifier(**net)
+        return ood.SoftmaxClassifier(**net)
     if name == "COOL":
-        return COOLClassifier(n_units_per_class=10, **net)
+        return ood.COOLClassifier(n_units_per_class=10, **net)
     net |= {"decoder": name.removeprefix("DAE "), "noise": NOISE, "curvature": "off"}
     net |= {"coverage": 0.99, "reconstruction_weight": args.reconstruction_weight}
-    return DAEConfidence(**net | own)
+    return ood.DAEConfidence(**net | own)
 
 
 def linear_start(X, width, seed):
@@ -96,15 +96,14 @@ def linear_start(X, width, seed):
 
 def trained(name, args, seed, **own):
     """A network of table I, from the cache where it was trained before."""
-    X, y = images("mnist")
-    X, y = X[:-N_HELD_OUT][: args.rows], y[:-N_HELD_OUT][: args.rows]
+    X, y = (part[:-N_HELD_OUT][: args.rows] for part in images("mnist"))
     if "DAE" in name:
         own["validation_fraction"] = 0.02
         if args.start == "linear":
             own["module"] = linear_start(X, args.width, seed)
     file = "; ".join([name, written(args.recorded), str(seed), *own])
     classifier = make_classifier(name, args, seed, **own)
-    return kept(args.cache / f"{file}.joblib", partial(classifier.fit, X, y))[0]
+    return kept(args.cache / f"{file}.joblib", classifier.fit, X, y)[0]
 
 
 def judged(classifier, X, y):
@@ -113,7 +112,7 @@ def judged(classifier, X, y):
     The networks of table I leave the curvature out: log c(x) is -alpha times the error.
     """
     right = classifier.predict(X) == y
-    if not isinstance(classifier, DAEConfidence):
+    if not isinstance(classifier, ood.DAEConfidence):
         return classifier.score_samples(X), right, np.zeros(len(X))
     error = classifier.confidence_components(X).reconstruction_error
     return classifier.predict_log_proba(X).max(axis=1), right, error
@@ -126,7 +125,7 @@ def alphas(classifier, how, X, y):
     most ``LOST_TO_ALPHA`` below that of the classifier alone; but never so small that an error
     larger than that of every one of the rows would be accepted.
     """
-    if not isinstance(classifier, DAEConfidence):
+    if not isinstance(classifier, ood.DAEConfidence):
         return dict.fromkeys(THRESHOLDS, classifier)
     if how == "paper":
         return {T: altered(classifier, alpha_=alpha) for T, alpha in PAPER_ALPHA.items()}
@@ -154,7 +153,7 @@ def accuracies(classifier, tuned, X, y):
             metrics[f"accuracy at {T:.0%} of the classifier alone"] = alone
             metrics[f"alpha at {T:.0%}"] = alpha
             metrics[f"passes at {T:.0%}"] = (error <= -np.log(T) / alpha).mean()
-    if isinstance(classifier, DAEConfidence):
+    if isinstance(classifier, ood.DAEConfidence):
         for q in (0.5, 0.95, 0.99):
             metrics[f"squared error quantile {q:.0%}"] = np.quantile(error, q)
         curved = altered(classifier, curvature="hutchinson")
@@ -187,7 +186,7 @@ def fooling(args, data, seed, name):
 
 def same_limits(classifier, threshold):
     """The weights hold for the 90 % threshold; another one gets the same limits."""
-    if not isinstance(classifier, DAEConfidence):
+    if not isinstance(classifier, ood.DAEConfidence):
         return classifier
     share = np.log(threshold) / np.log(0.9)
     weights = share * classifier.typicality_weights_
@@ -269,9 +268,8 @@ def one_class_network(args, noise):
 @Experiment("one class, noise", CLOTHES_TOO, NOISES, options=ONE_CLASS, effort=DENSE)
 def noise(args, data, seed, name):
     """AUC of three classes on training images held out."""
-    X, y = images(data)
-    held_out, labels, areas = X[-N_HELD_OUT:], y[-N_HELD_OUT:], []
-    X, y = X[:-N_HELD_OUT], y[:-N_HELD_OUT]
+    (X, held_out), (y, labels) = (np.split(part, [-N_HELD_OUT]) for part in images(data))
+    areas = []
     for digit in (2, 5, 8):
         model = one_class_network(args, float(name.split()[1]))
         model.fit(X[y == digit][: args.rows // 2])

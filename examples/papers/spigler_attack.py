@@ -16,14 +16,14 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import lab
-from lab import Experiment, images
-from sklearn_ood import DAEConfidence
+import spigler
 from sklearn_ood.inspection import fooling_rate
 
-LIMIT, N_HELD_OUT, PAPER_ALPHA = np.log(0.99), 1000, 3.0
+LIMIT, N_HELD_OUT = np.log(0.99), 1000
 NOISES = ("noise 0.2", "noise 0.6", "noise 1.0", "ideal, noise 1.0")
 TRAINING = "--rows 10000 --epochs 10 --batch-size 128 --train-lr 2e-3"
-EFFORT = "--trials 3 --max-updates 1000 --lr 1e-4"
+NETWORK = " --network mlp --width 400 --reconstruction-weight 5.0"
+EFFORT = "--trials 3 --max-updates 1000 --lr 1e-4" + NETWORK
 
 
 class IdealAutoencoder(nn.Module):
@@ -50,11 +50,9 @@ class IdealAutoencoder(nn.Module):
 
 def classifier_of(X, y, args, seed, name):
     """An autoencoder with this noise, or in place of its network the ideal one."""
-    ideal, noise = "ideal" in name, float(name.split()[-1])
-    training = {"lr": args.train_lr, "batch_size": args.batch_size, "random_state": seed}
-    training |= {"hidden_layer_sizes": (400,), "max_epochs": 1 if ideal else args.epochs}
-    training["input_shape"] = lab.IMAGE
-    classifier = DAEConfidence("mlp", noise=noise, curvature="off", **training)
+    noise, ideal = float(name.split()[-1]), "ideal" in name
+    own = {"noise": noise, "max_epochs": 1 if ideal else args.epochs}
+    classifier = spigler.make_classifier("DAE tied", args, seed, **own)
     classifier.fit(X[: args.rows], y[: args.rows])
     if ideal:
         few = slice(args.rows // 5)
@@ -62,36 +60,29 @@ def classifier_of(X, y, args, seed, name):
     return classifier
 
 
-@Experiment("attack", ("mnist",), NOISES, options=TRAINING, effort=EFFORT)
+@lab.Experiment("attack", ("mnist",), NOISES, options=TRAINING, effort=EFFORT)
 def attack(args, data, seed, name):
     """How many trials fool the classifier, and how many of them with something strange."""
-    (X, y), (X_test, y_test) = images(data), images(data, "test")
+    (X, y), (X_test, y_test) = lab.images(data), lab.images(data, "test")
     classifier = classifier_of(X, y, args, seed, name)
     held_out = X[-N_HELD_OUT:]
     error = classifier.confidence_components(held_out).reconstruction_error
     classifier.alpha_ = float(-LIMIT / np.quantile(error, 0.95))
-    found = fooling_rate(
-        classifier,
-        threshold=LIMIT,
-        target="scaled",
-        n_trials=args.trials,
-        max_updates=args.max_updates,
-        lr=args.lr,
-        random_state=seed,
-    )
+    effort = {"n_trials": args.trials, "max_updates": args.max_updates, "lr": args.lr}
+    effort |= {"target": "scaled", "random_state": seed}
+    found = fooling_rate(classifier, threshold=LIMIT, **effort)
     joblib.dump(found, args.cache / f"attack-{name}.joblib")
     nearest = NearestNeighbors(n_neighbors=1).fit(X[: args.rows])
     (typical, _), (distance, index) = map(nearest.kneighbors, (held_out, found.rows))
     strange = found.fooled & (distance[:, 0] > np.quantile(typical, 0.99))
     alike = found.fooled & (y[index[:, 0]] == found.targets)
-    error = classifier.confidence_components(X_test).reconstruction_error
-    right = classifier.predict(X_test) == y_test
+    _, right, error = spigler.judged(classifier, X_test, y_test)
     return {
         "accuracy": right.mean(),
         "accuracy at 99%": (right & (classifier.score_samples(X_test) >= LIMIT)).mean(),
         "alpha": classifier.alpha_,
         "passes": (classifier.alpha_ * error <= -LIMIT).mean(),
-        "passes at the paper's alpha": (PAPER_ALPHA * error <= -LIMIT).mean(),
+        "passes at the paper's alpha": (spigler.PAPER_ALPHA[0.99] * error <= -LIMIT).mean(),
         "fooled": found.rate,
         "fooled by the strange": strange.mean(),
         "nearest digit has the label": alike.mean() / max(found.rate, 1e-9),

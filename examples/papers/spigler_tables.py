@@ -26,9 +26,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import OneClassSVM
 
 import lab
-from lab import Experiment, compared, images
+import sklearn_ood as ood
 from peers import named
-from sklearn_ood import DAEClassifier, DAEConfidence, SoftmaxClassifier
 from sklearn_ood.datasets import inside_rings, make_rings
 from sklearn_ood.metrics import auroc
 
@@ -63,9 +62,8 @@ def fit_rings(cache, noise=0.2, steps=50_000, batch_size=64, seed=0):
     epochs = max(1, round(steps * batch_size / N_RINGS))
     training = {"max_epochs": epochs, "batch_size": batch_size, "random_state": seed}
     weights = {"alpha": ALPHA, "beta": BETA, "reconstruction_weight": 1.0}
-    classifier = DAEConfidence(noise=noise, **weights, **training, **CONSTANT)
-    path = cache / f"rings-{noise}-{steps}-{seed}.joblib"
-    return lab.kept(path, lambda: classifier.fit(X, y))
+    classifier = ood.DAEConfidence(noise=noise, **weights, **training, **CONSTANT)
+    return lab.kept(cache / f"rings-{noise}-{steps}-{seed}.joblib", classifier.fit, X, y)
 
 
 def accepted_outside(score, inside):
@@ -78,7 +76,7 @@ def accepted_outside(score, inside):
     return accepted | {"AUROC": auroc(*lab.both(scores_in, scores_out))}
 
 
-@Experiment("rings", NOISES, options=TRAINING)
+@lab.Experiment("rings", NOISES, options=TRAINING)
 def rings(args, noise, seed):
     """The paper's network."""
     training = float(noise.split()[1]), args.steps, args.batch_size, seed
@@ -106,7 +104,7 @@ def ideal_log_confidence(centers, noise, rows):
     return -ALPHA * ((mean - rows) ** 2).mean(axis=1) - BETA * np.maximum(gamma, 0)
 
 
-@Experiment("rings", NOISES, settings={"rows": N_CENTERS})
+@lab.Experiment("rings", NOISES, settings={"rows": N_CENTERS})
 def ideal_rings(args, noise, seed):
     """The ideal autoencoder."""
     train, _, inside, _ = rings_data(seed)
@@ -114,12 +112,12 @@ def ideal_rings(args, noise, seed):
     return {"ideal autoencoder": accepted_outside(score, inside)}
 
 
-@Experiment("rings, default settings", ("1000", "3000", "10000"), seeds=3)
+@lab.Experiment("rings, default settings", ("1000", "3000", "10000"), seeds=3)
 def default_rings(args, n_rows, seed):
     """``DAEConfidence()`` as it comes, by the rows that it learns from."""
     X, y = make_rings(int(n_rows), random_state=seed)
     *_, inside, labels = rings_data(seed + 100)
-    classifier = DAEConfidence(random_state=seed).fit(X, y)
+    classifier = ood.DAEConfidence(random_state=seed).fit(X, y)
     metrics = accepted_outside(classifier.score_samples, inside)
     return {"DAE": metrics | {"accuracy": classifier.score(inside, labels)}}
 
@@ -130,16 +128,16 @@ def models(seed, n_rows, steps):
     net = {"hidden_layer_sizes": (128, 128), "lr_schedule": "cosine", "max_epochs": epochs}
     dae = net | {"lr": 1e-3, "reconstruction_weight": 1.0, "random_state": seed}
     forest = RandomForestClassifier(random_state=seed)
-    net = SoftmaxClassifier(random_state=seed, **net)
+    net = ood.SoftmaxClassifier(random_state=seed, **net)
     classifiers, alone = {"softmax": net, "random forest": forest}, {}
     for ending, typicality in (("", False), (" with typicality", True)):
         dae["typicality"] = typicality
-        classifiers[f"random forest and DAE{ending}"] = DAEClassifier(forest, **dae)
-        alone[f"DAE{ending}"] = DAEConfidence(**dae)
+        classifiers[f"random forest and DAE{ending}"] = ood.DAEClassifier(forest, **dae)
+        alone[f"DAE{ending}"] = ood.DAEConfidence(**dae)
     return classifiers, alone, named(seed, *DETECTORS)
 
 
-@Experiment("anomalies", TABLES, **OPTIONS)
+@lab.Experiment("anomalies", TABLES, **OPTIONS)
 def adbench(args, name, seed):
     """Half of the normal rows train."""
     X, y = lab.table(name)
@@ -148,7 +146,7 @@ def adbench(args, name, seed):
     train, test = train[: args.rows], np.append(rest[: args.rows], np.flatnonzero(y == 1))
     _, alone, others = models(seed, len(train), args.steps)
     of_one_class = alone | others
-    return compared(of_one_class, X, y, train, test, unlabelled=of_one_class)
+    return lab.compared(of_one_class, X, y, train, test, unlabelled=of_one_class)
 
 
 def left_out(name, seed, n_rows):
@@ -162,19 +160,19 @@ def left_out(name, seed, n_rows):
     return X, y, rng.permutation(train)[:n_rows], np.append(test, np.flatnonzero(unknown))
 
 
-@Experiment("classes left out", lab.CLASS_TABLES, seeds=3, **OPTIONS)
+@lab.Experiment("classes left out", lab.CLASS_TABLES, seeds=3, **OPTIONS)
 def tabular(args, name, seed):
     """Classes left out."""
     *table, train, test = left_out(name, seed, args.rows)
     classifiers, alone, others = models(seed, len(train), args.steps)
-    return compared(classifiers | alone | others, *table, train, test, unlabelled=others)
+    return lab.compared(classifiers | alone | others, *table, train, test, unlabelled=others)
 
 
-@Experiment("settings, classes left out", lab.CLASS_TABLES, **OPTIONS)
+@lab.Experiment("settings, classes left out", lab.CLASS_TABLES, **OPTIONS)
 def settings(args, name, seed):
     """Classes left out, for settings of the autoencoder alone."""
-    tried = {k: DAEConfidence(random_state=seed, **each) for k, each in VARIANTS.items()}
-    return compared(tried, *left_out(name, seed, args.rows))
+    tried = {k: ood.DAEConfidence(random_state=seed, **each) for k, each in VARIANTS.items()}
+    return lab.compared(tried, *left_out(name, seed, args.rows))
 
 
 def small_images(name):
@@ -183,18 +181,18 @@ def small_images(name):
         X, y = load_digits(return_X_y=True)
         X, X_test, y, y_test = train_test_split(X / 16, y, test_size=0.4, random_state=0)
         return X, y, X_test, y_test
-    parts = (lab.some_rows(*images(name, part), 12_000) for part in ("train", "test"))
+    parts = (lab.some_rows(*lab.images(name, part), 12_000) for part in ("train", "test"))
     halved = ((X.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)), y) for X, y in parts)
     return [array.reshape(len(array), -1).squeeze() for part in halved for array in part]
 
 
-@Experiment("one class, small images", ("digits", "mnist"), **OPTIONS)
+@lab.Experiment("one class, small images", ("digits", "mnist"), **OPTIONS)
 def one_class(args, name, seed):
     """Each digit against the others, with default settings: mean AUROC."""
     X, y, X_test, y_test = small_images(name)
     tried = {
-        "one layer, constant learning rate": DAEConfidence(random_state=seed, **ONE_LAYER),
-        "default": DAEConfidence(random_state=seed),
+        "one layer, constant learning rate": ood.DAEConfidence(random_state=seed, **ONE_LAYER),
+        "default": ood.DAEConfidence(random_state=seed),
         "one-class SVM": OneClassSVM(),
         "one-class SVM, the paper's": OneClassSVM(nu=0.1, gamma=0.1),
     }

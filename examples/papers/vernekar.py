@@ -27,21 +27,21 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import chi2
 from sklearn.base import clone
 
+import sklearn_ood as ood
 from lab import Experiment, main, sectors_reached, toy_network
-from sklearn_ood import BoundaryOutliers, ConfidentClassifier, GANOutliers, RejectClassifier
 from sklearn_ood.datasets import make_two_gaussians
 
 MEANS = np.array([[-10.0, 0.0], [10.0, 0.0]])
-BATCH_SIZE, DIMENSIONS = 128, ("2", "3", "10", "20", "50", "200")
-DEFAULTS = {"reject": RejectClassifier, "confident": ConfidentClassifier}
-BOUNDARY, GAN = BoundaryOutliers(quantile=0.998, between=0.2), GANOutliers(lr=1e-3)
+NET, DIMENSIONS = {"batch_size": 128}, ("2", "3", "10", "20", "50", "200")
+DEFAULTS = {"reject": ood.RejectClassifier, "confident": ood.ConfidentClassifier}
+BOUNDARY, GAN = ood.BoundaryOutliers(quantile=0.998, between=0.2), ood.GANOutliers(lr=1e-3)
 SOURCES = {"ring": "given", "box": "given", "boundary sampler": BOUNDARY, "joint GAN": GAN}
-NET = {"batch_size": BATCH_SIZE, "net": "{width}-{width}"}
-TOY = {"options": "--sigma 2.0 --epochs 60", "settings": NET, "effort": "--width 500"}
+TOY = {"options": "--sigma 2.0 --epochs 60", "effort": "--width 500"}
+TOY["settings"] = lambda args, kind: NET | {"net": f"{args.width}-{args.width}"}
 CLASSIFIERS = {
-    "confident": ConfidentClassifier(beta=1.0),
-    "reject": RejectClassifier(beta=1.0),
-    "reject, beta 0.3": RejectClassifier(beta=0.3),
+    "confident": ood.ConfidentClassifier(beta=1.0),
+    "reject": ood.RejectClassifier(beta=1.0),
+    "reject, beta 0.3": ood.RejectClassifier(beta=0.3),
 }
 
 
@@ -54,7 +54,7 @@ def taught(source, seed, sigma):
 def fit(args, source, seed, kind):
     """A classifier taught two Gaussians and outliers of a source."""
     net = {"module": partial(toy_network, width=args.width), "max_epochs": args.epochs}
-    net |= {"batch_size": BATCH_SIZE, "ood_label": -1, "random_state": seed}
+    net |= NET | {"ood_label": -1, "random_state": seed}
     classifier = clone(CLASSIFIERS[kind]).set_params(outliers=SOURCES[source], **net)
     return classifier.fit(*taught(source, seed, args.sigma))
 
@@ -62,7 +62,7 @@ def fit(args, source, seed, kind):
 def rejected(classifier, X):
     """Whether each point is refused: the reject class wins, or no answer above .95."""
     scores = classifier.score_samples(X)
-    return scores < (0 if isinstance(classifier, RejectClassifier) else np.log(0.95))
+    return scores < (0 if isinstance(classifier, ood.RejectClassifier) else np.log(0.95))
 
 
 def largest_proba(classifier, X):
