@@ -556,7 +556,7 @@ def data_for(estimator, name):
         return X[:, 0], Y
     return (
         _enforce_estimator_tags_X(estimator, X),
-        _enforce_estimator_tags_y(estimator, Y),
+        _enforce_estimator_tags_y(estimator, Y.copy()),
     )
 
 
