@@ -49,9 +49,9 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         makes the member from the fitted classifier, which it gets frozen: so
         :class:`NetFeatures` takes its features. Both are left out where there is one class.
         "drop" stands for no member. None chooses by the kind of data, see the notes.
-    method : {"fisher", "cauchy", "min"}, default="fisher"
-        How p-values are combined. "fisher" sums their logarithms: all evidence counts.
-        "min" takes the smallest, "cauchy" lies between.
+    method : {"fisher", "average", "cauchy", "min"}, default="fisher"
+        How p-values are combined. "fisher" sums their logarithms: all evidence counts. "min"
+        takes the smallest; "average" (of p ** -1/4) and "cauchy" lie between, in this order.
     calibration : {"auto", "cross"}, float in (0, 1) or int >= 20, default="auto"
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
@@ -109,8 +109,9 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     corruptions. For images they are the classifier's probability, the angle between the last
     feature maps and those of the nearest of 10,000 training images of the class, and the
     likelihood of the pixels under one PCA a class; around a network without a child ``conv``
-    that ends in a linear layer :class:`MahalanobisDistance`, ViM (:class:`Subspace`), NCI and
-    the energy of its features, and the same pixels, which see images unlike all classes.
+    that ends in a linear layer ViM (:class:`Subspace`), NCI, the energy and ReAct of its
+    features, and how far an image is along the principal components of all and beside them,
+    both ways: what is too plain is as strange as what is too rich.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are
@@ -182,7 +183,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
 
     classifier: Estimator | None = field(default=None, kw_only=False)
     members: list[tuple[str, Any]] | None = field(default=None, kw_only=False)
-    method: Literal["fisher", "cauchy", "min"] = "fisher"
+    method: Literal["fisher", "average", "cauchy", "min"] = "fisher"
     calibration: Literal["auto", "cross"] | Share | Rows = "auto"
     outlier_share: PartOrNone = 0.01
     input_shape: tuple[int, ...] | None = None

@@ -24,6 +24,8 @@ SMALL_LOG_P = -20.0
 LARGEST_EXCESS = 1e150
 # Of the density of p-values of unknown rows, a * u ** (a - 1).
 SHAPE = 0.05
+# Of p-values that are averaged: near 0 all evidence counts, near -1 the strongest.
+POWER = -0.25
 
 
 def split_rows(n_rows, calibration, random_state):
@@ -250,8 +252,12 @@ def cauchy(log_p):
     safe = xp.where(is_small, right / 2, xp.minimum(xp.exp(log_p) * right, most))
     cotangent = xp.log(xp.cos(safe)) - xp.log(xp.sin(safe))
     log_quantile = xp.where(is_small, -log_p - xp.log(right), cotangent)
-    largest = xp.amax(log_quantile, axis=1, keepdims=True)
-    return largest[:, 0] + xp.log(xp.mean(xp.exp(log_quantile - largest), axis=1))
+    return log_mean_exp(log_quantile)
+
+
+def average(log_p):
+    """Logarithm of the mean of the p-values' powers: between Fisher's rule and Cauchy's."""
+    return log_mean_exp(POWER * log_p)
 
 
 def smallest(log_p):
@@ -259,7 +265,7 @@ def smallest(log_p):
     return -namespace(log_p).amin(log_p, axis=1)
 
 
-COMBINATIONS = {"fisher": fisher, "cauchy": cauchy, "min": smallest}
+COMBINATIONS = {"fisher": fisher, "average": average, "cauchy": cauchy, "min": smallest}
 
 
 def combine(log_p, method, weights=1.0):
@@ -276,6 +282,7 @@ def combine(log_p, method, weights=1.0):
     .. [1] R. Fisher, "Statistical methods for research workers", 4th ed., 1932.
     .. [2] Y. Liu and J. Xie, "Cauchy combination test", JASA 2020, eq. 2.
     .. [3] L. Tippett, "The methods of statistics", 1931.
+    .. [4] V. Vovk and R. Wang, "Combining p-values via averaging", Biometrika 2020.
     """
     (weights,) = constants(log_p, weights)
     return COMBINATIONS[method](weights * log_p)
@@ -377,6 +384,13 @@ def between(known, levels, scores, above):
     share = (scores / 2 - low) / xp.where(is_inside, high - low, 1.0)
     rise = xp.where(is_inside, levels[right] - level, 0.0)
     return xp.minimum(level + xp.clip(share, 0, 1) * rise, levels[right])  # if rounding exceeds
+
+
+def log_mean_exp(x):
+    """Logarithm of the mean of exponentials, of each row."""
+    xp = namespace(x)
+    largest = xp.amax(x, axis=1, keepdims=True)
+    return largest[:, 0] + xp.log(xp.mean(xp.exp(x - largest), axis=1))
 
 
 def log1p(x):

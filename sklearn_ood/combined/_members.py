@@ -125,9 +125,9 @@ def image_members(input_shape, classifier):
     has_net = hasattr(classifier, "net_")
     has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
     features = [("neighbors", _near_in_feature_maps)] if has_conv else []
-    pixels = ("pixels", _densities(PCAGenerator(n_components)))
     if has_net and not has_conv and ends_linear(classifier):
-        return [*network_members(), pixels]
+        return network_members()
+    pixels = ("pixels", _densities(PCAGenerator(n_components)))
     return [("confidence", CLASSIFIER), *features, pixels]
 
 

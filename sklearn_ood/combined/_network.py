@@ -8,19 +8,20 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_ood._response import as_numpy
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
+from sklearn_ood.combined._radii import PrincipalRadii
 from sklearn_ood.data._blocks import mapped_images
 from sklearn_ood.data._labels import encode_labels
 from sklearn_ood.detectors import (
     NCI,
+    ActivationShaping,
     LogitScore,
-    MahalanobisDistance,
     NetFeatures,
     Subspace,
     last_linear,
 )
 
 # As the members, chosen by classes held out and corrupted images, on three networks.
-DEFAULTS = {"method": "cauchy", "outlier_share": 0.0005}
+DEFAULTS = {"method": "average", "outlier_share": 0.0005}
 
 
 def from_module(cls, network, X, y=None, *, classes=None, device="auto", **parameters):
@@ -41,7 +42,7 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
     device : {"auto"} or torch device, default="auto"
         Where the network runs.
     **parameters
-        Of :class:`CombinedClassifier`; with flat rows ``input_shape``. ``method`` is "cauchy"
+        Of :class:`CombinedClassifier`; with flat rows ``input_shape``. ``method`` is "average"
         here: what lies far off in one respect may look known in all others. ``outlier_share``
         is 0.0005, with which ``confidence`` ranks known images nearly as the probability does.
 
@@ -61,7 +62,7 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
     >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     >>> model = CombinedClassifier.from_module(network, X, y, random_state=0)
     >>> list(model.members_)
-    ['mahalanobis', 'vim', 'nci', 'energy', 'pixels']
+    ['vim', 'nci', 'energy', 'react', 'pixels']
     >>> model.p_values(X[:3] + 5).shape
     (3,)
     """
@@ -79,14 +80,10 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
 
 
 def network_members():
-    """Named members on the features of a network that ends in a linear layer."""
-    scores = {
-        "mahalanobis": lambda linear: MahalanobisDistance(),
-        "vim": lambda linear: Subspace(linear=linear),
-        "nci": lambda linear: NCI(linear=linear),
-        "energy": lambda linear: LogitScore(linear=linear),
-    }
-    return [(name, partial(_on_features, make)) for name, make in scores.items()]
+    """Named members on the pixels, and the features of a network that ends linear."""
+    scores = {"vim": Subspace, "nci": NCI, "energy": LogitScore, "react": ActivationShaping}
+    on_features = [(name, partial(_on_features, score)) for name, score in scores.items()]
+    return [*on_features, ("pixels", PrincipalRadii())]
 
 
 def ends_linear(classifier):
@@ -98,5 +95,5 @@ def ends_linear(classifier):
     return True
 
 
-def _on_features(make, classifier):
-    return make_pipeline(NetFeatures(classifier), make(last_linear(classifier)))
+def _on_features(score, classifier):
+    return make_pipeline(NetFeatures(classifier), score(linear=last_linear(classifier)))

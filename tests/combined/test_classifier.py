@@ -37,7 +37,7 @@ from sklearn_ood.combined._conformal import log_right
 from sklearn_ood.metrics import aurc_score, auroc, selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
 
-METHODS = ["fisher", "cauchy", "min"]
+METHODS = ["fisher", "average", "cauchy", "min"]
 PIXELS = GenerativeClassifier("pca", validation_fraction=0)
 
 

@@ -168,6 +168,14 @@ def test_cauchy_is_the_mean_half_cauchy_quantile():
     assert np.isfinite(combine(np.zeros((1, 3)), "cauchy")).all()
 
 
+def test_average_is_the_mean_of_the_powers():
+    p = np.random.default_rng(6).uniform(size=(20, 4))
+    expected = np.log((p**-0.25).mean(axis=1))
+    np.testing.assert_allclose(combine(np.log(p), "average"), expected)
+    tiny = combine(np.array([[-8000.0, -1.0]]), "average")
+    np.testing.assert_allclose(tiny, 2000 - np.log(2))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_combination_falls_with_every_p_value(method):
     rng = np.random.default_rng(7)

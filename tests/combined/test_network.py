@@ -191,7 +191,7 @@ def test_networks_as_people_have_them(name):
     last = [layer for layer in own.modules() if isinstance(layer, nn.Linear)][-1]
     last.register_forward_hook(lambda *_: seen.append(1))
     model = CombinedClassifier.from_module(own, *images(200, 2), random_state=0)
-    assert list(model.members_) == ["mahalanobis", "vim", "nci", "energy", "pixels"]
+    assert list(model.members_) == ["vim", "nci", "energy", "react", "pixels"]
     X, _ = images(40, 3)
     np.testing.assert_array_equal(model.score_samples(X[5:21]), model.score_samples(X)[5:21])
     assert seen  # a hook of the user's own works, and ours are gone

@@ -71,6 +71,7 @@ INTERNAL = (
     "sklearn_ood.combined._columns.ClassWhitening",
     "sklearn_ood.combined._columns.ColumnRanks",
     "sklearn_ood.combined._columns.ExtremeColumn",
+    "sklearn_ood.combined._radii.PrincipalRadii",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 )
 PLAIN = [None, [], (), set(), frozenset(), {}, OrderedDict(), Bunch(), np.zeros(1)]
