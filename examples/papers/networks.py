@@ -21,11 +21,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from lab import Experiment, both, in_colour, kept, main, measured, some_rows, test_images
+from lab import (
+    Experiment,
+    both,
+    in_colour,
+    kept,
+    main,
+    measured,
+    members_of,
+    pooled,
+    some_rows,
+    test_images,
+)
 from sklearn_ood import CombinedClassifier, GenerativeClassifier, NetFeatures, SoftmaxClassifier
+from sklearn_ood.combined._radii import PrincipalRadii
 from sklearn_ood.detectors import last_linear, scores_of_network
 from sklearn_ood.generators import PCAGenerator
-from sklearn_ood.metrics import aurc_score
+from sklearn_ood.metrics import aurc_score, auroc
 from sklearn_ood.model_selection import LeaveClassesOut
 
 NAMES = {
@@ -35,18 +47,30 @@ NAMES = {
 }
 IMAGE, N_PIXELS = (3, 32, 32), 3 * 32 * 32
 KNOWN, UNSEEN, SHARES = "known", "unseen classes", (0.0005, 0.01, 0.05)
-N_CORRUPTED = 300
+N_CORRUPTED, SIZES = 300, (32, 64)
 GREY = ("mnist", "notmnist", "fashion_mnist")
-DEFAULT = "Mahalanobis++ + ViM + NCI + energy + pixels"
-BY_CAUCHY, BY_FISHER = ", cauchy", ", fisher"
-MEMBERS = (
-    *(DEFAULT, "Mahalanobis++ + ViM + NCI + energy", "ViM + NCI + react + pixels"),
-    "Mahalanobis++ + ViM + NCI + energy + react + pixels",
-    *("Mahalanobis++ + ViM + NCI + react + pixels", "ViM + energy + pixels"),
-    "Mahalanobis + ViM + NCI + energy + react + pixels",
-    "Mahalanobis + Mahalanobis++ + NCI + fDBD + pixels",
+DEFAULT = "ViM + NCI + energy + react + radii"
+FORMER = "Mahalanobis++ + ViM + NCI + energy + pixels"
+RULES = BY_AVERAGE, BY_FISHER, BY_CAUCHY = ", average", ", fisher", ", cauchy"
+OTHERS = (
+    *("Mahalanobis++ + ViM + NCI + energy + radii", "ViM + NCI + energy + react + pixels"),
+    *(
+        "ViM + NCI + energy + react",
+        "ViM + NCI + react + radii",
+        "ViM + energy + react + radii",
+    ),
+    *(
+        f"{each} + ViM + NCI + energy + react + radii"
+        for each in ("Mahalanobis", "Mahalanobis++")
+    ),
+    *("Mahalanobis + NCI + energy + react + radii", "ViM + NCI + react + NNGuide + radii"),
+    "Mahalanobis + NCI + energy + react + NNGuide + radii",
+    *(f"{DEFAULT} of {size}" for size in SIZES),
 )
-CANDIDATES = [members + rule for members in MEMBERS for rule in (BY_CAUCHY, BY_FISHER)]
+CANDIDATES = [
+    *(members + rule for members in (DEFAULT, FORMER) for rule in RULES),
+    *(members + BY_AVERAGE for members in OTHERS),
+]
 
 
 def last_layer(weight, bias):
@@ -103,27 +127,26 @@ def seen(name, folder):
     return rows, np.searchsorted(classes, y[known]), last_linear(classifier)
 
 
-def members(linear):
-    """Every score of the network, and the pixels."""
+def members(linear, *sizes):
+    """Every score of the network, and of the pixels: how likely, and how usual they are."""
     first = FunctionTransformer(lambda rows: rows[:, :-N_PIXELS])
     last = FunctionTransformer(lambda rows: rows[:, -N_PIXELS:])
-    pixels = GenerativeClassifier(PCAGenerator(32), validation_fraction=0)
+    on_pixels = {
+        "pixels": GenerativeClassifier(PCAGenerator(32), validation_fraction=0),
+        "radii": PrincipalRadii(),
+        **{f"radii of {size}": PrincipalRadii(size) for size in sizes},
+    }
     scores = scores_of_network(linear, random_state=0)
     found = {name: make_pipeline(first, score) for name, score in scores.items()}
-    return found | {"pixels": make_pipeline(last, pixels)}
+    return found | {name: make_pipeline(last, each) for name, each in on_pixels.items()}
 
 
-def fitted(rows, codes, linear, names):
-    """The combination of some members around the last layer."""
-    layer, n_classes = last_layer(*linear), len(linear[1])
-    net = SoftmaxClassifier.from_module(layer, range(n_classes), rows.shape[1], device="cpu")
-    some = [(name, each) for name, each in members(linear).items() if name in names]
-    return combination(net, some, "cauchy").fit(rows, codes)
-
-
-def combination(classifier, members, method):
-    return CombinedClassifier(
-        FrozenEstimator(classifier), members, method=method, random_state=0
+def fitted(rows, codes, linear, members):
+    """The combination of members that ``from_module`` makes around the last layer."""
+    made = [(name, lambda _, each=each: each) for name, each in members.items()]
+    known = {"classes": range(len(linear[1])), "members": made, "random_state": 0}
+    return CombinedClassifier.from_module(
+        last_layer(*linear), rows, codes, device="cpu", **known
     )
 
 
@@ -131,8 +154,15 @@ def recombined(model, candidate, X, y):
     """A combination of some of its members, calibrated on the same rows."""
     names, method = candidate.split(", ")
     some = [(name, FrozenEstimator(model.members_[name])) for name in names.split(" + ")]
-    rows = model.calibration_indices_
-    return combination(model.classifier_, some, method).fit(X[rows], y[rows])
+    classifier, rows = FrozenEstimator(model.classifier_), model.calibration_indices_
+    combined = CombinedClassifier(classifier, some, method=method, random_state=0)
+    return combined.fit(X[rows], y[rows])
+
+
+def evidence(log_p, candidate):
+    """That of some members for which the logarithms of p-values are known."""
+    names, method = candidate.split(", ")
+    return pooled(log_p, dict.fromkeys(names.split(" + "), 1.0), method)
 
 
 def halves(rows):
@@ -154,10 +184,19 @@ def selection(args, name, seed):
     taught = np.setdiff1d(np.arange(len(bias)), held_out)
     X, y = X[~held], np.searchsorted(taught, y[~held])
     learn, judge = np.split(np.random.RandomState(0).permutation(len(X)), [4 * len(X) // 5])
-    names = {each for candidate in CANDIDATES for each in candidate.split(", ")[0].split(" + ")}
-    model = fitted(X[learn], y[learn], (weight[taught], bias[taught]), names)
-    models = {each: recombined(model, each, X[learn], y[learn]) for each in CANDIDATES}
-    return compared(models, model, X[judge], y[judge], sets)
+    (X, X_judge), (y, y_judge) = ((each[learn], each[judge]) for each in (X, y))
+    linear = weight[taught], bias[taught]
+    model = fitted(X, y, linear, members(linear, *SIZES))
+    models = {DEFAULT + rule: recombined(model, DEFAULT + rule, X, y) for rule in RULES}
+    found = compared(models, model, X_judge, y_judge, {})
+    known = members_of(model, X_judge)
+    for name, some in sets.items():
+        log_p = members_of(model, some)
+        best = max(auroc(*both(known[single], log_p[single])) for single in log_p)
+        for each in CANDIDATES:
+            value = auroc(*both(evidence(known, each), evidence(log_p, each)))
+            found[name, each] = {"auroc": value, "below": max(0.0, best - value)}
+    return found
 
 
 @Experiment("judged, {data}", NAMES, effort="--networks networks")
@@ -168,9 +207,10 @@ def judged(args, name, seed):
     sets = {k: v for k, v in rows.items() if len(v) != N_CORRUPTED and k != KNOWN}
     if UNSEEN in sets:
         sets[UNSEEN] = halves(sets[UNSEEN])[1]
-    model = fitted(X, y, linear, DEFAULT.split(" + "))
-    single = {k: each.fit(X, y) for k, each in members(linear).items()}
+    single = members(linear)
+    model = fitted(X, y, linear, {name: single[name] for name in DEFAULT.split(" + ")})
     fisher = {"combined by Fisher": recombined(model, DEFAULT + BY_FISHER, X, y)}
+    single = {k: each.fit(X, y) for k, each in single.items()}
     found = compared({"combined": model} | fisher | single, model, X_test, y_test, sets)
     found[KNOWN, "combined"]["refused"] = (model.p_values(X_test) <= 0.1).mean()
     return found
