@@ -52,7 +52,7 @@ class ExplanationDisplay:
         >>> model = model.fit(X, y)
         >>> mistyped = X[:1].assign(**{"petal length (cm)": 14.0})
         >>> display = ExplanationDisplay.from_estimator(model, mistyped, plot=False)
-        >>> display.explanation.changes.idxmax(axis=1).tolist()
+        >>> display.explanation.evidence.idxmax(axis=1).tolist()
         ['petal length (cm)']
         """
         estimator, rows = unwrap(estimator, X[:max_rows])
@@ -61,7 +61,7 @@ class ExplanationDisplay:
         return display.plot(max_features=max_features) if plot else display
 
     def plot(self, *, max_features=5, figure=None):
-        """Draw a bar for each feature that speaks against a row: by how much p would grow.
+        """Draw a bar for each feature that speaks against a row: its evidence.
 
         Parameters
         ----------
@@ -79,10 +79,10 @@ class ExplanationDisplay:
         axes = figure.subplots(len(against), squeeze=False, height_ratios=heights)
         self.axes_ = axes[:, 0]
         lines = zip(self.axes_, against, found.summary.itertuples(), strict=True)
-        for ax, (features, changes), line in lines:
-            ax.barh(range(len(features)), changes / DIGIT, height=0.7)
+        for ax, (features, evidence), line in lines:
+            ax.barh(range(len(features)), evidence / DIGIT, height=0.7)
             ax.set_yticks(range(len(features)), features)
-            farthest = 1.05 * max(changes.max(initial=0), 1.0) / DIGIT
+            farthest = 1.05 * max(evidence.max(initial=0), 1.0) / DIGIT
             ax.set(xlim=(0, farthest), ylim=(max(len(features), 1) - 0.5, -0.5))
             ax.locator_params("x", nbins=5)
             title = f"{line.Index}: {line.label}, p = {line.p_value:.2g} by {line.member}"
@@ -91,7 +91,7 @@ class ExplanationDisplay:
             if not features:
                 ax.text(0, 0, " no single feature", va="center")
         self.axes_[-1].set_xlabel(
-            "decimal digits that p, extrapolated, gains with the value in brackets"
+            "evidence in decimal digits: p's gain with the value in brackets, and rarity"
         )
         return self
 

@@ -17,8 +17,12 @@ MAX_DISTANCES = 2**21
 MISSING = -1
 # Cells of rows with one feature replaced that are scored at once.
 MAX_CELLS = 2**20
-# Of the largest change; what is less fades beside it.
+# Of the strongest evidence; what is less fades beside it.
 LEAST_PART = 0.1
+# Rows that say what a cell is like beside the others, and how far alike cells lie apart.
+N_NEAR, BANDWIDTH = 10, 0.3
+# Of distances: rows that are less apart are equally near.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Explanation:
     changes : pandas.DataFrame of shape (n_samples, n_features)
         Change of the logarithm of the row's p-value when the feature takes its ``expected``
         value: positive where the feature speaks against the row.
+    evidence : pandas.DataFrame of shape (n_samples, n_features)
+        By which features are named: the change, and how much rarer the row's value is beside
+        its others than by itself, see the notes; 0 where it is the expected one.
     rows : pandas.DataFrame of shape (n_samples, n_features)
     expected : pandas.DataFrame of shape (n_samples, n_features)
         Of each feature the value in the training row that has one and is nearest in all others.
@@ -43,7 +50,12 @@ class Explanation:
 
     Notes
     -----
-    Near is Gower's distance, in which a value that is far off counts as one that differs.
+    Near is Gower's distance, in which a value that is far off counts as one that differs. How
+    rare a value is beside the others is the logarithm of how like it those of all training rows
+    are, over how like those of the ten that are nearest in the other features, and at least 0:
+    minus their pointwise mutual information, by nearest neighbours. Of a value unlike all, such
+    as a new category, it is the logarithm of the number of rows.
+
     Two features that are strange together may both have a large change, or neither. A
     training row is its own nearest.
 
@@ -61,6 +73,7 @@ class Explanation:
     summary: Any
     members: Any
     changes: Any
+    evidence: Any
     rows: Any
     expected: Any
     nearest: Any
@@ -71,8 +84,8 @@ class Explanation:
         Parameters
         ----------
         max_features : int, default=3
-            Name at most so many for a row, those with the largest changes, and none that has
-            less than a tenth of the largest.
+            Name at most so many for a row, those with the most evidence, and none that has
+            less than a tenth of the most.
 
         Returns
         -------
@@ -95,24 +108,24 @@ class Explanation:
         -------
         features : list of str
             Each with its value, and in brackets the expected one.
-        changes : ndarray of shape (n_named,)
+        evidence : ndarray of shape (n_named,)
         """
-        changes = self.changes.iloc[position].to_numpy()
-        order = np.argsort(-changes, kind="stable")[:max_features]
-        least = np.maximum(LEAST_PART * changes.max(), np.finfo(np.float64).tiny)
-        order = order[changes[order] >= least]
+        evidence = self.evidence.iloc[position].to_numpy()
+        order = np.argsort(-evidence, kind="stable")[:max_features]
+        least = np.maximum(LEAST_PART * evidence.max(), np.finfo(np.float64).tiny)
+        order = order[evidence[order] >= least]
         own, other = (frame.iloc[position] for frame in (self.rows, self.expected))
         names = self.rows.columns
         return [
             f"{names[j]} {_shown(own.iloc[j])} ({_shown(other.iloc[j])})" for j in order
-        ], changes[order]
+        ], evidence[order]
 
 
 def explained(combined, reference, table):
     """The :class:`Explanation` of a table's rows by a fitted combination."""
     pd = optional("pandas", "An explanation", "table")
     own, known = reference.locate(table), reference.positions()
-    in_all, but_one = nearest(own, known)
+    in_all, but_one, rarity = nearest(own, known)
     differs = apart(own, known[but_one, np.arange(own.shape[1])]) > 0
     changes = changes_of(combined.score_samples, table, reference, but_one, differs)
     rows = table
@@ -133,6 +146,7 @@ def explained(combined, reference, table):
         summary=pd.DataFrame(summary, rows.index),
         members=log_p,
         changes=pd.DataFrame(changes, rows.index, rows.columns),
+        evidence=pd.DataFrame(changes + rarity * differs, rows.index, rows.columns),
         rows=rows,
         expected=_from_reference(rows, reference, but_one),
         nearest=_from_reference(rows, reference, in_all[:, None]),
@@ -247,7 +261,7 @@ class ReferenceRows:
 
 
 def nearest(positions, known):
-    """Which known row, the first of equals, is nearest: in all columns, and in all but one.
+    """Which known row is nearest, in all columns and in all but one, and how rare cells are.
 
     Parameters
     ----------
@@ -257,11 +271,15 @@ def nearest(positions, known):
     Returns
     -------
     in_all : ndarray of int of shape (n_samples,)
+        The first of equals.
     but_one : ndarray of int of shape (n_samples, n_features)
         The nearest in the other columns, of those whose cell in this one is not missing.
+    rarity : ndarray of shape (n_samples, n_features)
+        How much rarer cells like this one are among the nearest in the others than among all.
     """
     in_all = np.empty(len(positions), dtype=np.int64)
-    but_one = np.empty(positions.shape, dtype=np.int64)
+    but_one, rarity = np.empty(positions.shape, dtype=np.int64), np.empty(positions.shape)
+    last, like_none = min(N_NEAR, len(known)) - 1, np.log(len(known))
     size = max(1, MAX_DISTANCES // len(known))
     for start in range(0, len(positions), size):
         part = slice(start, start + size)
@@ -269,9 +287,14 @@ def nearest(positions, known):
         total = sum(apart(*column) for column in columns)
         in_all[part] = total.argmin(axis=1)
         for j, column in enumerate(columns):
-            farther = len(columns) * np.isnan(known[:, j])
-            but_one[part, j] = (total - apart(*column) + farther).argmin(axis=1)
-    return in_all, but_one
+            cells = apart(*column)
+            others = total - cells
+            but_one[part, j] = (others + len(columns) * np.isnan(known[:, j])).argmin(axis=1)
+            near = others < np.partition(others, last, axis=1)[:, last : last + 1] + ROUNDING
+            like = 1 / (cells + BANDWIDTH)
+            lift = np.log(like.mean(axis=1) / np.average(like, axis=1, weights=near))
+            rarity[part, j] = np.where(cells.min(axis=1) < 1, np.maximum(lift, 0), like_none)
+    return in_all, but_one, rarity
 
 
 def apart(positions, others):

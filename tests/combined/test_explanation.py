@@ -106,6 +106,7 @@ def test_arrays_polars_and_one_row(birds, mistyped):
     by_polars = model.fit(pl.DataFrame(full.to_dict("list")), y)
     by_polars = by_polars.explain(pl.DataFrame(strange.to_dict("list")))
     np.testing.assert_allclose(by_polars.changes, by_array.changes)
+    np.testing.assert_allclose(by_polars.evidence, by_array.evidence)
     assert list(by_polars.rows.columns) == numbers
     assert len(model.explain(strange[:1]).to_frame()) == 1
 
@@ -157,3 +158,41 @@ def test_picture_through_whatever_is_around(birds, mistyped):
     assert names == display.explanation.against(0, 3)[0]
     ExplanationDisplay.from_estimator(search, X[:1], plot=False).plot()
     plt.close("all")
+
+
+def tied(n, seed):
+    """Two measures that say the same, a kind that follows from them, and what is missing."""
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=n)
+    X = pd.DataFrame({"a": a, "b": a + 0.05 * rng.normal(size=n), "c": rng.normal(size=n)})
+    X["d"] = a - 0.5 * X["c"] + 0.05 * rng.normal(size=n)
+    X["kind"] = np.where(a < 0, "low", "high")
+    X.loc[rng.random(n) < 0.1, "c"] = np.nan
+    return X
+
+
+@pytest.fixture(scope="module")
+def of_tied():
+    return CombinedClassifier(random_state=0).fit(tied(600, 0))
+
+
+class TestEvidence:
+    def test_a_cell_of_another_row_is_named(self, of_tied):
+        X = tied(200, 1)
+        X["b"] = X["b"].to_numpy()[::-1]
+        X = X[(X["a"] - X["b"]).abs() > 1]
+        found = of_tied.explain(X)
+        assert (found.evidence.idxmax(axis=1) == "b").mean() > 0.9
+        assert (found.evidence >= found.changes).all(axis=None)
+
+    def test_a_new_category_is_named(self, of_tied):
+        found = of_tied.explain(tied(50, 2).assign(kind="none of these"))
+        assert (found.evidence.idxmax(axis=1) == "kind").all()
+        gained = (found.evidence - found.changes)["kind"]
+        np.testing.assert_allclose(gained, np.log(len(of_tied.reference_.labels)))
+        assert found.against(0)[0][0].startswith("kind none of these (")
+
+    def test_a_cell_that_is_never_missing_elsewhere(self, of_tied):
+        found = of_tied.explain(tied(50, 3).assign(b=np.nan))
+        assert (found.evidence.idxmax(axis=1) == "b").mean() > 0.9
+        assert np.isfinite(found.evidence).all(axis=None)

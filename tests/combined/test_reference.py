@@ -7,6 +7,7 @@ import pytest
 
 from sklearn_ood.combined._explanation import (
     MISSING,
+    N_NEAR,
     ReferenceRows,
     apart,
     cells_replaced,
@@ -80,7 +81,7 @@ def test_far_numbers_and_new_categories_count_as_one_difference(frame):
     strange["number"], strange["text"] = 1e30, "never seen"
     found = kept.locate(strange)
     assert found[0, 0] == 1
-    in_all, but_one = nearest(found, kept.positions())
+    in_all, but_one, _ = nearest(found, kept.positions())
     assert in_all[0] == but_one[0, 0] == 10
 
 
@@ -88,7 +89,7 @@ def test_nearest_is_that_of_a_loop(frame, monkeypatch):
     monkeypatch.setattr("sklearn_ood.combined._explanation.MAX_DISTANCES", 80)
     positions = ReferenceRows.of(frame, np.arange(len(frame))).positions()
     known = positions[7:]
-    in_all, but_one = nearest(positions[:7], known)
+    in_all, but_one, rarity = nearest(positions[:7], known)
     for i, row in enumerate(positions[:7]):
         cells = apart(row, known)
         assert cells[in_all[i]].sum() == pytest.approx(cells.sum(axis=1).min())
@@ -97,6 +98,11 @@ def test_nearest_is_that_of_a_loop(frame, monkeypatch):
             if not np.isnan(known[:, j]).all():
                 others[np.isnan(known[:, j])] = np.inf
             assert others[but_one[i, j]] == pytest.approx(others.min())
+            others = np.delete(cells, j, axis=1).sum(axis=1)
+            near = cells[others <= np.sort(others)[N_NEAR - 1] + 1e-9, j]
+            lift = np.log(np.mean(1 / (0.3 + cells[:, j])) / np.mean(1 / (0.3 + near)))
+            lift = max(lift, 0) if cells[:, j].min() < 1 else np.log(len(known))
+            assert rarity[i, j] == pytest.approx(lift)
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "array"])
