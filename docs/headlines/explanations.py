@@ -41,6 +41,7 @@ def headlines():
             f"{STRANGE}, or second or third",
             0.8,
         ),
+        ("a category never seen: named first, of all rows", "new", FIRST, 0.8),
         (
             "a category never seen: named first, of rows that it made strange",
             "new",

@@ -185,6 +185,13 @@ class TestEvidence:
         assert (found.evidence.idxmax(axis=1) == "b").mean() > 0.9
         assert (found.evidence >= found.changes).all(axis=None)
 
+    def test_rarity_finds_what_the_change_alone_does_not(self, of_tied):
+        X = tied(300, 1)
+        own, X["c"] = X["c"], X["c"].to_numpy()[::-1]
+        found = of_tied.explain(X[(X["c"] - own).abs() > 0.2])
+        by_change = (found.changes.idxmax(axis=1) == "c").mean()
+        assert (found.evidence.idxmax(axis=1) == "c").mean() > by_change + 0.05
+
     def test_a_new_category_is_named(self, of_tied):
         found = of_tied.explain(tied(50, 2).assign(kind="none of these"))
         assert (found.evidence.idxmax(axis=1) == "kind").all()
