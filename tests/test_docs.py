@@ -167,16 +167,16 @@ def test_what_the_guide_says_of_reasons_was_measured():
         )
 
     first = "of those made strange"
-    guide = (DOCS / "user_guide.rst").read_text()
-    far = pooled("far", "share named first", "rows")
-    assert ("column first in all but one in thousands" in guide) == (0.9995 < far < 1)
+    guide = " ".join((DOCS / "user_guide.rst").read_text().split())
+    far, new = (pooled(how, "share named first", "rows") for how in ("far", "new"))
+    assert ("first in all but a few in a thousand" in guide) == (0.995 < min(far, new) < 1)
     assert ("made strange, in nine of ten" in guide) == (pooled("swap", first) > 0.9)
     three = pooled("swap", f"{first}, or second or third")
-    assert ("among the first three nearly\nalways" in guide) == (three > 0.95)
+    assert ("among the first three nearly always" in guide) == (three > 0.95)
     least = min(each["swap"][first] for each in tables)
-    assert ("on some\ntables in most of these rows" in guide) == (least < 0.5)
+    assert ("on some tables in most of these rows" in guide) == (least < 0.5)
     guess = pooled("swap", f"{first}, by a perfect guess")
-    assert ("would name no more" in guide) == (guess < pooled("swap", first) + 0.01)
+    assert ("would name hardly more" in guide) == (guess < pooled("swap", first) + 0.03)
 
 
 def test_every_row_of_the_decision_table_has_its_numbers(docs, tmp_path):

@@ -5,10 +5,10 @@ random among those that vary: a number becomes *far*, three ranges beyond the tr
 category becomes one that is *new*; or, a *swap*, any cell becomes that of a row of another
 class. A swap may leave the row as good as it was, which no explanation can see: shares are said
 of all rows, and of those that the change made strange (p-value at most .05, above before).
-Beside each stands what the change of the p-value alone would name, and a perfect guess: the share
-of rows where the cell that was there before, taken for what is expected, gives more evidence than
-any other column has. Of all swaps on large tables, also what a model names that has learned from
-5,000 rows: what is missed by that, too, is hardly in the rows.
+Beside each stands what the change of the p-value alone would name, and a perfect guess: the
+share of rows where the cell that was there before, taken for what is expected, gives more
+evidence than any other column has. Of all swaps on large tables, also what a model names that
+has learned from 5,000 rows: what is missed by that, too, is hardly in the rows.
 
     python examples/benchmarks/explanations.py
 
