@@ -19,6 +19,7 @@ from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import rank_in_class
 from sklearn_ood.data._rows import Part, validate_rows, validate_training_data
 from sklearn_ood.data._tables import Indicators, TableColumns, read_table, takes_tables
+from sklearn_ood.nets._evaluation import ROW_BLOCK
 
 LARGEST_SEED = np.iinfo(np.int32).max
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.
@@ -34,8 +35,6 @@ MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
 # Up to so many rows boosting in several threads takes longer.
 MAX_ROWS_A_THREAD = 50_000
 FARTHEST = 10.0
-# Of rows that a network sees: its products round one that is alone in another way.
-BLOCK = 16
 
 
 class QuickTrees(ExtraTreesClassifier):
@@ -210,7 +209,7 @@ class TableClassifier(OODClassifier):
         for (name, member), values in zip(members.items(), log_p, strict=True):
             seen, least = rows, LEAST[name]
             if name == "net":
-                missing = np.repeat(rows[-1:], -len(rows) % BLOCK, axis=0)
+                missing = np.repeat(rows[-1:], -len(rows) % ROW_BLOCK, axis=0)
                 seen = self._indicated(np.concatenate([rows, missing]))
             proba = member.predict_proba(seen)[: len(rows)]
             values[:] = np.log((1 - least) * proba + least / n_classes)

@@ -29,7 +29,7 @@ def table(name):
 
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(table("types.txt"))
-MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**21, 200, 2**24
+MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**20, 200, 2**24
 resolve = cache(resolve_name)
 
 
@@ -73,7 +73,7 @@ def one_description(is_ours):
 
 def checked(data, is_ours=False):
     """The reader of an archive in which all is right; ours may have more than it needs."""
-    require(data.count(b"PK\x01\x02") < MAX_PARTS // 16, "with too many members")
+    require(data.count(b"PK\x01\x02") < MAX_PARTS // 8, "with too many members")
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = archive.infolist()
     sizes = {e.filename: e.file_size for e in entries if e.compress_type == zipfile.ZIP_STORED}
