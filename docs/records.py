@@ -15,29 +15,38 @@ class Number:
     """A metric over the seeds of a run: its mean, and by attributes other statistics.
 
     The format ``p`` is a percentage without its sign; a curve's points are had by index.
+    ``seeds`` are those of the values, where they are as many for each: then ``spread`` has the
+    lowest and the highest mean of a seed.
     """
 
-    def __init__(self, values, n=1):
-        self.values, self.n = list(values), n
+    def __init__(self, values, n=1, seeds=()):
+        self.values, self.n, self.seeds = list(values), n, list(seeds)
 
     def __format__(self, spec):
         mean = np.mean(self.values)
         return format(100 * mean, f"{spec[:-1]}f") if spec.endswith("p") else format(mean, spec)
 
     def __getitem__(self, point):
-        return Number([curve[point] for curve in self.values], self.n)
+        return Number([curve[point] for curve in self.values], self.n, self.seeds)
 
-    def spread(self, ddof):
+    def deviation(self, ddof):
         """The standard deviation; a single value has none."""
         if len(self.values) == 1:
             raise KeyError("spread of a single value")
         return Number([np.std(self.values, ddof=ddof)])
 
+    def spread(self, spec):
+        """The number, and in brackets its range over the seeds, where they differ in print."""
+        seeds = self.seeds or [0] * len(self.values)
+        means = pd.Series(self.values).groupby(seeds).mean()
+        low, high = (format(Number([x]), spec) for x in (means.min(), means.max()))
+        return format(self, spec) + f" ({low} to {high})" * (low != high)
+
     def __float__(self):
         return float(np.mean(self.values))
 
-    std = property(lambda self: self.spread(0))
-    sd = property(lambda self: self.spread(1))
+    std = property(lambda self: self.deviation(0))
+    sd = property(lambda self: self.deviation(1))
     min = property(lambda self: Number([min(self.values)], self.n))
     max = property(lambda self: Number([max(self.values)], self.n))
     first = property(lambda self: Number(self.values[:1]))
@@ -69,7 +78,8 @@ def metric(name, method, measure, **where):
     found = lines[(lines[list(where)] == list(where.values())).all(axis=1)]
     if found.empty:
         raise LookupError(f"{name}.csv has no {measure!r} of {where}. Run examples/papers.")
-    return Number(found["value"], found["seed"].nunique())
+    as_many = found["seed"].value_counts().nunique() == 1
+    return Number(found["value"], found["seed"].nunique(), found["seed"] if as_many else ())
 
 
 def by_method(name, measure, where, rows="data"):

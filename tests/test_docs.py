@@ -275,6 +275,9 @@ def test_a_verdict_is_computed_and_a_missing_number_seen(docs):
         "50.0\N{NO-BREAK SPACE}%",
         "2",
     ]
+    number = docs[1].Number([0.25, 0.75, 0.35, 0.75], 2, seeds=["0", "1", "0", "1"])
+    line = headlines.claim("share", "1 %", "{:.1p} % of {}", lambda: [number, 9])
+    assert line.cells()[3].replace("\N{NO-BREAK SPACE}", " ") == "52.5 (30.0 to 75.0) % of 9"
     line = headlines.claim("?", "", "{}", lambda: [headlines.metric("lee", "none", "auroc")])
     assert line.cells() == ["not run", "?", "", "", ""]
 

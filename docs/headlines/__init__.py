@@ -33,7 +33,7 @@ VERDICTS = {"no": "**no**", "part": "in part", "open": "not run", "yes": "yes"}
 class Headline:
     """One line: what is claimed, what the paper says or was wanted, what was measured."""
 
-    HEADER = ("holds?", "what", "paper or goal", "measured", "runs")
+    HEADER = ("holds?", "what", "paper or goal", "measured (range over the runs)", "runs")
 
     what: str
     said: str
@@ -59,7 +59,18 @@ def claim(what, said, cell, numbers=(), holds=lambda *_: None):
     verdict = holds(*(x if isinstance(x, str) else float(x) for x in found))
     verdict = {True: "yes", False: "no", None: "open"}.get(verdict, verdict)
     runs = [str(number.n) for number in found if hasattr(number, "n")]
-    return Headline(what, said, cell.format(*found), min(runs, default=""), verdict)
+    shown = (Spread(each) if isinstance(each, Number) else each for each in found)
+    return Headline(what, said, cell.format(*shown), min(runs, default=""), verdict)
+
+
+@dataclass
+class Spread:
+    """A number that is formatted with its range over the seeds."""
+
+    number: Number
+
+    def __format__(self, spec):
+        return self.number.spread(spec)
 
 
 def best(name, measure, methods, low=False, **where):

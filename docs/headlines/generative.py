@@ -31,10 +31,10 @@ def headlines():
         """At how many coverages a hybrid is above the network of its seed, and where."""
         runs = zip(risk(method).values, risk("cnn").values, strict=False)
         over = [np.flatnonzero(np.subtract(*run) > 1e-12) for run in runs]
-        count, where = Number(map(len, over), len(over)), 2 * np.concatenate(over) + 2
-        spread = f" ({count.min:.0f} to {count.max:.0f})" * (len(over) > 1)
+        count = Number(map(len, over), len(over), range(len(over)))
+        where = 2 * np.concatenate(over) + 2
         at = f", {min(where)} to {max(where)} % of all rows" if len(where) else ""
-        return count, spread, len(risk("cnn").values[0]), at
+        return count, len(risk("cnn").values[0]), at
 
     def ahead(measure, low):
         won = 0
@@ -85,7 +85,7 @@ def headlines():
         yield claim(
             f"hybrid of the CNN and the {name} at or below the CNN's risk (Omniglot unknown)",
             "at every coverage",
-            "above it at {:.0f}{} of {} coverages{}",
+            "above it at {:.0f} of {} coverages{}",
             lambda method=method: above(f"{method} + cnn's labels"),
             lambda over, *_: over == 0,
         )

@@ -74,21 +74,21 @@ def cnn(n, n_dense, n_inputs, n_outputs):
     )
 
 
-def trained(args):
+def trained(args, seed):
     """VAE, judge and the CNNs by name; the judge's digits are none that the VAE sees."""
     X, y = images("mnist")
-    order = np.random.RandomState(0).permutation(len(X))
+    order = np.random.RandomState(seed).permutation(len(X))
     settings = {"batch_size": 128, "lr": 2e-3, "lr_schedule": "cosine", "input_shape": IMAGE}
     network = partial(SoftmaxClassifier, max_epochs=args.epochs, **settings)
-    vae = VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=0)
+    vae = VAE(8, max_epochs=min(15, 3 * args.epochs), random_state=seed)
     rows, fitted = order[: args.rows], {}
     for name, model, some in (
         ("vae", vae, rows[:50_000]),
-        ("judge", GenerativeClassifier("pca", random_state=0), order[-10_000:]),
-        ("cnn_16", network(partial(cnn, 16, 64), random_state=0), rows),
-        ("cnn_12", network(partial(cnn, 12, 128), random_state=1), rows),
+        ("judge", GenerativeClassifier("pca", random_state=seed), order[-10_000:]),
+        ("cnn_16", network(partial(cnn, 16, 64), random_state=2 * seed), rows),
+        ("cnn_12", network(partial(cnn, 12, 128), random_state=2 * seed + 1), rows),
     ):
-        file = args.cache / f"{name}, {args.epochs} epochs, {len(some)} rows.joblib"
+        file = args.cache / f"{name}, {args.epochs} epochs, {len(some)} rows, {seed}.joblib"
         fitted[name], _ = kept(file, model.fit, X[some], y[some])
     return fitted
 
@@ -148,7 +148,7 @@ def lowest(judge, X):
 @Experiment("CNNs", MNIST, options=TRAINING)
 def cnns(args, data, seed):
     """Accuracies of the two."""
-    models, test = trained(args), images("mnist", "test")
+    models, test = trained(args, seed), images("mnist", "test")
     return {name: {"accuracy": models[name].score(*test)} for name in CNNS}
 
 
@@ -156,7 +156,7 @@ def cnns(args, data, seed):
 def pair(args, data, seed, name):
     """Two CNNs: ascent, drift, manifold, and who is right on the samples."""
     X, y = images("mnist", "test")
-    members, (climbing, order) = trained(args), CLIMBS[name]
+    members, (climbing, order) = trained(args, seed), CLIMBS[name]
     vae, judge = members.pop("vae"), members.pop("judge")
     gevaldi = apart(X, y, members, vae, **climbing)
     found = gevaldi.maximally_different_samples(args.samples, pair=order, random_state=seed)
