@@ -1,7 +1,8 @@
 """Scores that need a row's features and what a linear layer makes of them: its logits."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from math import isfinite
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from sklearn_ood.data._rows import check_finite, validate_rows, validate_trainin
 from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch, take_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
-FLOATS_AT_ONCE, FLOATS_OF_LOGITS = 2**20, 2**19
+FLOATS_OF_LOGITS = 2**19  # as many as the processor's own memory holds
 SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 
 
@@ -53,6 +54,9 @@ class LinearScore(Parameterized, ABC):
     input_shape_: tuple = fitted()
     weight_: np.ndarray = fitted()
     bias_: np.ndarray = fitted()
+
+    # At a time; None by their width.
+    _max_rows: ClassVar[int | None] = None
 
     def fit(self, X, y=None, sample_weight=None):
         """Learn what the score needs beside the layer.
@@ -109,14 +113,11 @@ class LinearScore(Parameterized, ABC):
     def _needs_labels(self):
         return self.linear is None
 
-    @property
-    def _max_rows(self):
-        """As many as the processor's own memory holds, from one operation to the next."""
-        return FLOATS_AT_ONCE // self.n_features_in_
-
     def _checked_score(self, batch):
-        """Scores of rows that nobody has looked at: this also brings them into the cache."""
-        logits = self._logits(check_finite(self, batch))
+        """Scores of rows that nobody has looked at."""
+        logits = self._logits(batch)
+        if not isfinite(logits[:, 0].sum().item()):  # a product with what is not finite is not
+            check_finite(self, batch)
         size = max(1, FLOATS_OF_LOGITS // logits.shape[1] // ROW_BLOCK) * ROW_BLOCK
         parts = (slice(start, start + size) for start in range(0, len(batch), size))
         return torch.cat([self._score(batch[part], logits[part]) for part in parts]).double()

@@ -49,6 +49,8 @@ class NNGuide(LinearScore):
 
     bank_: np.ndarray = fitted()
 
+    _max_rows = BATCH_ROWS
+
     def _learn(self, known):
         rows = known.rows
         if self.max_samples is not None and len(rows) > self.max_samples:
@@ -59,10 +61,6 @@ class NNGuide(LinearScore):
             return (unit(batch) * self._logits(batch).logsumexp(dim=1, keepdim=True)).float()
 
         self.bank_ = batched(guides, rows)
-
-    @property
-    def _max_rows(self):
-        return BATCH_ROWS
 
     def _score(self, features, logits):
         similarity = projected(unit(features), self.bank_)

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import fitted
+from sklearn_ood.data._rows import check_finite
 from sklearn_ood.detectors._linear import SMALLEST, LinearScore
 
 Percentile = Annotated[float, Interval(Real, 0, 100, closed="left")]
@@ -65,6 +66,9 @@ class ActivationShaping(LinearScore):
         some = rows[::step]
         some = some if isinstance(some, np.ndarray) else some.cpu().numpy()
         self.ceiling_ = float(np.percentile(some, self.percentile))
+
+    def _checked_score(self, batch):
+        return super()._checked_score(check_finite(self, batch))  # a ceiling hides infinity
 
     def _logits(self, features):
         return super()._logits(self._shaped(features))

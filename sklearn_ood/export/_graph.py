@@ -63,11 +63,11 @@ def to_onnx(estimator, path=None, *, X=None):
     estimator : fitted estimator
         A :class:`SoftmaxClassifier`, :class:`ConfidentClassifier`, :class:`RejectClassifier`,
         :class:`COOLClassifier`, :class:`DAEConfidence`, :class:`TableClassifier` or
-        :class:`TableDensity`; a classifier of scikit-learn; a score of features,
+        :class:`TableDensity`; a classifier of scikit-learn; :class:`MahalanobisDistance`,
         :class:`NeighborDistance`, or :class:`GenerativeClassifier` with a density; a
-        :class:`CombinedClassifier` of these, or the default one on tables; a
-        :class:`SelectiveClassifier` around one (also with one as its ``detector``), or a
-        pipeline or search that ends in one.
+        :class:`CombinedClassifier` of these and of scores of features, or the default one on
+        tables; a :class:`SelectiveClassifier` around one (also with one of all these as its
+        ``detector``), or a pipeline or search that ends in one.
     path : str or path-like, default=None
         Where to write; None writes nothing.
     X : array-like or frame of shape (n_samples, n_features), default=None
@@ -85,9 +85,10 @@ def to_onnx(estimator, path=None, *, X=None):
     ImportError
         If the packages of the extra "onnx" are missing, or torch is older than 2.9.
     TypeError
-        If a part, which is named, has no ONNX form: other estimators, a step that skl2onnx
-        does not know, scores that need gradients (``epsilon > 0``, the curvature of
-        DAEConfidence) or a search; or if it has one that gives something else.
+        If there are no classes, as of a detector alone, or if a part, which is named, has no
+        ONNX form: other estimators, a step that skl2onnx does not know, scores that need
+        gradients (``epsilon > 0``, the curvature of DAEConfidence) or a search; or if it has
+        one that gives something else.
 
     See Also
     --------
@@ -126,6 +127,12 @@ def to_onnx(estimator, path=None, *, X=None):
     check_is_fitted(estimator)
     branches, threshold, reject_label = _resolve(estimator)
     steps, classifier = branches[0]
+    if not hasattr(classifier, "classes_"):
+        raise TypeError(
+            f"Got {type(classifier).__name__}, which has no classes_ once fitted, but the graph "
+            "of a classifier was expected; export what it is a member or the detector of: a "
+            "CombinedClassifier, or a SelectiveClassifier."
+        )
     first = steps[0][1] if steps else classifier
     names = getattr(first, "feature_names_in_", None)
     rows = some_rows(X, branches, first.n_features_in_)

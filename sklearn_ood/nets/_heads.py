@@ -178,6 +178,8 @@ def _against_the_largest(logits):
 
 def log1p(x):
     """Of ``x >= 0``, by Kahan's correction of log(1 + x): ONNX has no log1p."""
+    if not torch.compiler.is_exporting():
+        return torch.log1p(x)
     y = 1 + x
     return torch.where(y == 1, x, y.log() * x / torch.where(y == 1, 1.0, y - 1))
 

@@ -34,11 +34,14 @@ from sklearn_ood import (
     DAEClassifier,
     DAEConfidence,
     GenerativeClassifier,
+    MahalanobisDistance,
+    NoveltyDetector,
     RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
     to_onnx,
 )
+from sklearn_ood.detectors import FDBD
 from sklearn_ood.export._graph import OLDEST_TORCH
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, log1p
 
@@ -200,7 +203,9 @@ def test_a_row_of_nan_is_not_accepted(softmax):
     assert answers["label"][0] == -1
 
 
-def test_log1p_is_exact_where_its_argument_is_tiny():
+@pytest.mark.parametrize("exporting", [False, True])
+def test_log1p_is_exact_where_its_argument_is_tiny(exporting, monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
     x = torch.tensor([0.0, 1e-300, 1e-20, 1e-9, 0.3, 9.0], dtype=torch.float64)
     np.testing.assert_allclose(log1p(x).numpy(), np.log1p(x.numpy()), rtol=1e-14)
 
@@ -318,6 +323,8 @@ class Length(torch.nn.Linear):
             DAEClassifier(LogisticRegression(), curvature="off", **SMALL),
             "DAEClassifier, which has no",
         ),
+        (FDBD(), "FDBD, which has no classes_"),
+        (NoveltyDetector(MahalanobisDistance()), "NoveltyDetector, which has no classes_"),
         (SoftmaxClassifier(Branching, **SMALL), "Branching.*torch.onnx cannot export"),
         (SoftmaxClassifier(Length, **SMALL), r"x\.shape\[0\] in place of len\(x\)"),
         (
