@@ -129,8 +129,8 @@ def to_onnx(estimator, path=None, *, X=None):
     steps, classifier = branches[0]
     if not hasattr(classifier, "classes_"):
         raise TypeError(
-            f"Got {type(classifier).__name__}, which has no classes_ once fitted, but the graph "
-            "of a classifier was expected; export what it is a member or the detector of: a "
+            f"Got {type(classifier).__name__}, which has no classes_ once fitted, but a graph "
+            "is of a classifier; export what it is a member or the detector of: a "
             "CombinedClassifier, or a SelectiveClassifier."
         )
     first = steps[0][1] if steps else classifier
