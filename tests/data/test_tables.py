@@ -118,3 +118,16 @@ def test_what_was_empty_is_not_looked_at():
     _, reader = read(pd.DataFrame({"a": [1, 2], "b": [None, None]}))
     rows = read_table(reader, pd.DataFrame({"a": [1], "b": ["text"]}), reset=False)
     np.testing.assert_array_equal(rows, [[1, np.nan]])
+
+
+def test_numbers_of_any_type_are_read_at_once_as_each_by_itself():
+    rng = np.random.default_rng(0)
+    types = ["int8", "float32", "uint64", "float64", "Int64", "bool"]
+    frame = pd.DataFrame({kind: rng.integers(0, 2, 20).astype(kind.lower()) for kind in types})
+    frame = frame.astype({"Int64": "Int64"}).assign(text=list("abcd" * 5))
+    rows, reader = read(frame)
+    alone = [read(frame[[name]])[0] for name in frame]
+    np.testing.assert_array_equal(rows, np.hstack(alone))
+    spoilt = frame.assign(float64=np.inf)
+    with pytest.raises(ValueError, match="infinity in column 'float64'"):
+        read_table(reader, spoilt, reset=False)
