@@ -6,6 +6,7 @@ the other combinations, and what people would pick instead, on the same rows:
     python examples/papers/combined.py tables     # classes left out of at most 5,000 rows
     python examples/papers/combined.py whole      # of all rows of three tables, without peers
     python examples/papers/combined.py anomalies  # trained on normal rows only
+    python examples/papers/combined.py cap        # the same where many are, by rows remembered
     python examples/papers/combined.py images     # one of two sets beside three others
 
 Peers train on all training rows; the combination holds a part of them out to calibrate itself.
@@ -13,16 +14,21 @@ AURC uses the labels of the combination's classifier for every score, so that sc
 classifiers are compared. PyOD's detectors are among the peers where PyOD is installed.
 """
 
+from unittest import mock
+
 import numpy as np
 
 import lab
 import peers
 import sklearn_ood as ood
+from sklearn_ood.combined import _columns, _members
 from sklearn_ood.combined._conformal import COMBINATIONS
 from sklearn_ood.metrics import aupr_out, aurc_score, auroc
 
 TABLES = (*lab.CLASS_TABLES, "soybean", "segment", "hypothyroid")
 TAUGHT, OUTSIDE = ("mnist", "fashion_mnist"), ("omniglot", "notmnist")
+LARGE = "ALOI", "campaign", "celeba", "cover", "donors", "shuttle", "skin", "smtp"
+CAPS = "2500", "10000", "40000"
 SHARES = {"aurc_default": 0.01, "aurc_half": 0.5}
 LEVEL = 0.1
 
@@ -65,19 +71,44 @@ def tables(args, name, seed):
     return metrics
 
 
+def of_normal_rows(name, seed, n_train, n_test):
+    """Rows to learn from, and others and anomalies that test; how many are no anomalies."""
+    X, y = lab.table(name)
+    rng = np.random.RandomState(seed)
+    normal = rng.permutation(np.flatnonzero(y == 0))[: n_train + n_test]
+    anomalies = rng.permutation(np.flatnonzero(y == 1))[:n_test]
+    n_train = min(n_train, -(-len(normal) // 2))
+    train, rest = normal[:n_train], normal[n_train:]
+    return X[train], X[np.append(rest, anomalies)], len(rest)
+
+
+@lab.Experiment("cap", LARGE, CAPS, 3, options="--rows 40000", effort="--test-rows 5000")
+def cap(args, name, seed, most):
+    """AUROC where members remember no more than so many rows."""
+    X, X_test, n_known = of_normal_rows(name, seed, args.rows, args.test_rows)
+    cells = int(most) * X.shape[1]
+    with (
+        mock.patch.object(_members, "MAX_ROWS", int(most)),
+        mock.patch.object(_columns, "MAX_CELLS", max(_columns.MAX_CELLS, cells)),
+    ):
+        detector, seconds = lab.timed(ood.CombinedClassifier(random_state=seed).fit, X)
+    values, took = lab.timed(detector.score_samples, X_test)
+    return {
+        "auroc": auroc(np.arange(len(X_test)) < n_known, values),
+        "fit seconds": seconds,
+        "seconds of 1,000 rows": 1000 * took / len(X_test),
+    }
+
+
 @lab.Experiment("anomalies", lab.ADBENCH, seeds=3, options="--rows 5000")
 def anomalies(args, name, seed):
     """Half of the normal rows train; the other half and the anomalies test."""
-    X, y = lab.table(name)
-    rng = np.random.RandomState(seed)
-    normal = rng.permutation(np.flatnonzero(y == 0))[: 2 * args.rows]
-    anomalies = rng.permutation(np.flatnonzero(y == 1))[: args.rows]
-    train, rest = np.array_split(normal, 2)
-    X, X_test, known = X[train], X[np.append(rest, anomalies)], X[rest]
+    X, X_test, n_known = of_normal_rows(name, seed, args.rows, args.rows)
+    known = X_test[:n_known]
     detector = ood.CombinedClassifier(random_state=seed).fit(X)
     others = peers.of_anomalies(seed, X.shape[1])
     found = scored(detector, X_test) | peers.scores(others, X, None, X_test)
-    inside = np.arange(len(X_test)) < len(rest)
+    inside = np.arange(len(X_test)) < n_known
     metrics = {
         k: {"auroc": auroc(inside, v), "aupr": aupr_out(inside, v)} for k, v in found.items()
     }
