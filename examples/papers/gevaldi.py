@@ -237,12 +237,12 @@ def optimizers(args, data, seed):
     gradients cannot follow. A longer run shows whether gradients had arrived, one with 20
     starts what they reach with evolution's evaluations.
     """
-    X, _, y, _ = split(*table(data, args.rows), 0)
-    generator = Mixture(1, random_state=0).fit(X, y)
-    few = np.random.RandomState(0).permutation(len(X))[:3000]
+    X, _, y, _ = split(*table(data, args.rows), seed)
+    generator = Mixture(1, random_state=seed).fit(X, y)
+    few = np.random.RandomState(seed).permutation(len(X))[:3000]
     members = {}
-    for seed, (name, sizes) in enumerate({"wide": (64,), "deep": (32, 32)}.items()):
-        net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128, "random_state": seed}
+    for own, (name, sizes) in enumerate({"wide": (64,), "deep": (32, 32)}.items(), 2 * seed):
+        net = {"max_epochs": 15, "lr": 3e-3, "batch_size": 128, "random_state": own}
         members[name] = SoftmaxClassifier(hidden_layer_sizes=sizes, **net).fit(X[few], y[few])
     runs = {}
     for name, n_evaluations, settings in (
@@ -252,7 +252,7 @@ def optimizers(args, data, seed):
         ("evolution", 20, {"optimizer": "evolution", "population_size": 20}),
     ):
         gevaldi = apart(X, y, members, generator, **{"n_steps": N_NETWORK_STEPS} | settings)
-        found = gevaldi.maximally_different_samples(args.samples, random_state=0)
+        found = gevaldi.maximally_different_samples(args.samples, random_state=seed)
         runs[name] = {
             "evaluations": n_evaluations * N_NETWORK_STEPS,
             "start": found.start.divergence.mean(),
