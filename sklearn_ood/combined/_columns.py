@@ -86,7 +86,7 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         """Coordinates along the directions, float64."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False).clip(-FARTHEST, FARTHEST)
-        return batched(lambda batch: projected(batch, self.axes_.T), X)
+        return batched(lambda batch: projected(batch, self.axes_.T), X, is_aligned=True)
 
 
 class NearestRow(NeighborDistance):

@@ -14,7 +14,13 @@ from torch.nn.functional import linear
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import block_by_block, of_rows, once, take_rows
 from sklearn_ood.data._rows import check_finite, validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch, take_batch
+from sklearn_ood.nets._evaluation import (
+    ROW_BLOCK,
+    aligned_linear,
+    map_batches,
+    rows_per_batch,
+    take_batch,
+)
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
 FLOATS_OF_LOGITS = 2**19  # as many as the processor's own memory holds
@@ -94,7 +100,7 @@ class LinearScore(Parameterized, ABC):
         ndarray of shape (n_samples,), float64
         """
         rows = validate_rows(self, X, keep_tensors=True, finite=False)
-        return batched(self._checked_score, rows, max_rows=self._max_rows)
+        return batched(self._checked_score, rows, max_rows=self._max_rows, is_aligned=True)
 
     @property
     def scored_network_(self):
@@ -171,7 +177,8 @@ def as_tensor(array, beside):
 def projected(rows, axes, offset=None):
     """``rows @ axes.T + offset``, in the rows' type."""
     axes, offset = as_tensor(axes, rows), offset if offset is None else as_tensor(offset, rows)
-    return linear(rows, axes, offset)
+    product = linear if torch.compiler.is_exporting() else aligned_linear
+    return product(rows, axes, offset)
 
 
 def distance(rows, point):
@@ -181,14 +188,14 @@ def distance(rows, point):
 
 
 @once
-def batched(function, rows, max_rows=None):
+def batched(function, rows, **how):
     """``function`` of batches, where the rows are; again in float64 where it overflows."""
-    where = {"device": getattr(rows, "device", "cpu"), "max_rows": max_rows}
-    found = map_batches(function, rows, **where)
+    how["device"] = getattr(rows, "device", "cpu")
+    found = map_batches(function, rows, **how)
     lost = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
     if lost.any():
         rows = take_rows(rows, lost)
-        found[lost] = map_batches(lambda batch: function(batch.double()), rows, **where)
+        found[lost] = map_batches(lambda batch: function(batch.double()), rows, **how)
     return found
 
 

@@ -1,6 +1,6 @@
 """Batches of rows, on the device that a network is on; its outputs and gradients on them."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
@@ -72,7 +72,7 @@ def undisturbed(function):
 
 @undisturbed
 @torch.no_grad()
-def map_batches(function, rows, *, device="cpu", max_rows=None):
+def map_batches(function, rows, *, device="cpu", max_rows=None, is_aligned=False):
     """Apply ``function`` to batches of rows and join its results, without gradients.
 
     Parameters
@@ -84,6 +84,8 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
     device : str or torch.device
     max_rows : int, default=None
         Rows at a time; by default from their width and the device's free memory.
+    is_aligned : bool, default=False
+        Whether the function's products are :func:`aligned_linear` already.
     """
     device = torch.device(device)
     size = max_rows or rows_per_batch(rows.shape[1], device)
@@ -95,7 +97,7 @@ def map_batches(function, rows, *, device="cpu", max_rows=None):
         batch = take_batch(rows, slice(start, stop), device)
         try:
             batch = _pad(batch)
-            with AlignedProducts():
+            with nullcontext() if is_aligned else AlignedProducts():
                 results = function(batch)
         except torch.OutOfMemoryError:
             if size == ROW_BLOCK:
@@ -253,7 +255,7 @@ class AlignedProducts(Mode):
         return (func if by_name else ALIGNED.get(func, func))(*args, **(kwargs or {}))
 
 
-def _aligned_linear(inputs, weight, bias=None):
+def aligned_linear(inputs, weight, bias=None):
     """``inputs @ weight.T + bias``, its matrices padded with zeros to whole blocks."""
     (n_outputs, n_inputs), rows = weight.shape, inputs.reshape(-1, weight.shape[1])
     more_rows, more, wider = (-size % ROW_BLOCK for size in (len(rows), n_outputs, n_inputs))
@@ -279,11 +281,11 @@ def _aligned_bmm(left, right):
 
 def _aligned_matmul(left, right):
     is_plain = right.dim() == 2 <= left.dim()
-    return _aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
+    return aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
 
 
 ALIGNED = {
-    linear: _aligned_linear,
+    linear: aligned_linear,
     torch.bmm: _aligned_bmm,
     **dict.fromkeys(
         (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _aligned_matmul
