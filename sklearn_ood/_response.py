@@ -93,9 +93,15 @@ def check_classifier(estimator):
 def classes_of(estimator, ood_label=None):
     """Labels that a fitted estimator was taught, of which the outliers' must be none."""
     for each in (estimator, unwrap(estimator)[0]):
-        if not hasattr(each, "classes_"):
+        given = getattr(each, "classes_", None)
+        if given is None:
             continue
-        classes = np.asarray(each.classes_)
+        if any(map(np.ndim, given)) or len(set(given)) < len(given):
+            raise ValueError(
+                f"Got {type(each).__name__} with classes_={given!r}, but expected each label "
+                "once, those of one output."
+            )
+        classes = np.asarray(given)
         if ood_label is not None and ood_label in classes.tolist():
             raise ValueError(
                 f"Got ood_label={ood_label!r}, which {type(each).__name__} learned as one of "
@@ -117,13 +123,9 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
 
     Parameters
     ----------
-    estimator : object
-        A fitted classifier, or a pipeline or search that ends in one.
-    X : array-like of shape (n_samples, n_features)
-        Passed on as it is.
-    by_largest : bool, default=False
-        Whether the answer is known to be the class of the largest probability (or decision
-        function); :func:`answers_by_largest` finds out.
+    estimator, X
+        A fitted classifier, or a pipeline or search that ends in one, and rows as they are.
+    by_largest : whether :func:`answers_by_largest` found so
 
     Returns
     -------
@@ -132,15 +134,8 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     confidence : ndarray of shape (n_samples,), float64
         The first of these that the estimator has: ``confidence(X)``; ``score_samples(X)``;
         ``predict_proba(X)`` of the answer; ``decision_function(X)`` of the answer, less the
-        largest of the other classes (for two classes its absolute value).
-
-    Raises
-    ------
-    TypeError
-        If the estimator has none of these methods.
-    ValueError
-        If an answer is none of the classes, a confidence is NaN, or an array is of another
-        shape or type.
+        largest of the other classes (for two classes its absolute value). A TypeError where
+        it has none of these methods, a ValueError where one gives anything else.
     """
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_confidence"):
@@ -230,12 +225,18 @@ def evidence_of(estimator, X):
     has_proba = hasattr(estimator, "predict_proba")
     method = "predict_proba" if has_proba else "decision_function"
     if not (hasattr(estimator, method) and hasattr(estimator, "classes_")):
+        why, wanted = "", "predict_proba" if hasattr(estimator, "classes_") else "score_samples"
+        try:
+            getattr(estimator, wanted)
+        except AttributeError as error:  # which may know the parameter that hides it
+            why = f" {error.__cause__ or ''}".rstrip()
         raise TypeError(
             f"Got estimator={estimator!r} with no score_samples, but a confidence comes from "
             "it; of a classifier with classes_ also from predict_proba or decision_function, "
             "and of an outlier detector (sklearn.base.OutlierMixin) from decision_function."
+            f"{why}"
         )
-    values = getattr(estimator, method)(X)
+    values = _in_order(getattr(estimator, method)(X), estimator.classes_)
     has_several_outputs = isinstance(values, list) and len(values) and np.ndim(values[0]) > 1
     evidence = values = _numbers(estimator, method, [] if has_several_outputs else values)
     n_rows, n_classes = expected = _num_samples(X), len(estimator.classes_)
@@ -275,8 +276,7 @@ def log_proba(classifier, X):
 def log_softmax(evidence):
     """Log-probabilities that keep their precision where the probability is nearly one.
 
-    For the largest column it is ``-log1p(sum of the others' odds)``, which is exact down to
-    1e-308, where ``log(1 - tiny)`` would be 0.
+    The largest column is ``-log1p(sum of the others' odds)``, exact down to 1e-308.
     """
     evidence = np.asarray(evidence, dtype=np.float64)
     top = evidence.argmax(axis=1)[:, None]
@@ -287,16 +287,10 @@ def log_softmax(evidence):
 
 
 def clone_completed(estimator, *, random_state=None, input_shape=None):
-    """An unfitted clone in which what was left open is filled in.
+    """An unfitted clone in which what was left open, also inside of pipelines, is filled in.
 
-    Parameters
-    ----------
-    estimator : estimator
-    random_state : int, RandomState or None, default=None
-        For every ``random_state`` that is None, also inside of pipelines: the same int, or
-        a seed of its own drawn from the RandomState.
-    input_shape : tuple of int, default=None
-        For every ``input_shape`` that is None, where it is an image's (C, H, W).
+    Every ``random_state`` that is None is the same int, or a seed drawn from a RandomState,
+    every ``input_shape`` that is None an image's (C, H, W), where it is one.
     """
     filled = {}
     for name, value in sorted(estimator.get_params(deep=True).items()):
@@ -343,6 +337,15 @@ def fitted_by_weight(estimator, X, y, weight):
     """Fitted to rows and labels, and to weights where it takes them."""
     with config_context(enable_metadata_routing=False):
         return fitted_foreign(estimator, X, y, **fit_weights(estimator, weight))
+
+
+def _in_order(values, classes):
+    """Columns that are called as the classes, in their order."""
+    names, wanted = (list(map(str, each)) for each in (getattr(values, "columns", ()), classes))
+    made_up = list(map(str, range(len(names))))
+    if names in (wanted, made_up) or sorted(names) != sorted(wanted):
+        return values
+    return np.asarray(values)[:, [names.index(each) for each in wanted]]
 
 
 def _scored_by(estimator, methods=METHODS):

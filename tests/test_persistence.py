@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 import torch
@@ -327,6 +328,9 @@ def test_what_cannot_be_stored_is_named(classifier, tmp_path):
         save(classifier, path, modules=["MyNetwork"])
     with pytest.raises(TypeError, match="different names"):
         save(classifier, path, modules=[MyNetwork, MyNetwork])
+    for table in (pd.DataFrame([[0, 0.5]]), pd.Series([0.1]), pl.DataFrame({"a": [1]})):
+        with pytest.raises(TypeError, match=type(table).__name__ + r": .* to_numpy\(\)"):
+            save(SelectiveClassifier(LogisticRegression(), loss=table), path)
     circle = LogisticRegression()
     circle.C = [circle]
     with pytest.raises(TypeError, match="contains itself"):

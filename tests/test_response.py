@@ -1,20 +1,24 @@
 import warnings
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin, TransformerMixin
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
-from sklearn.ensemble import IsolationForest
+from sklearn.ensemble import IsolationForest, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from sklearn_ood import NeighborDistance
+from sklearn_ood import NeighborDistance, SelectiveClassifier
 from sklearn_ood._response import (
     answers_and_confidence,
     answers_by_largest,
@@ -339,3 +343,69 @@ def test_a_sampler_changes_rows_in_fit_alone():
 )
 def test_a_pipeline_is_frozen_where_every_step_is(estimator, frozen):
     assert is_frozen(estimator) == frozen
+
+
+class Named(LogisticRegression):
+    """Gives a frame whose columns are called as the classes, in another order."""
+
+    def predict_proba(self, X):
+        names = np.asarray(self.classes_)[::-1]
+        return self.frame(super().predict_proba(X)[:, ::-1], columns=names)
+
+    frame = pd.DataFrame
+
+
+class OfPolars(Named):
+    def frame(self, values, columns):
+        return pl.DataFrame(values, schema=list(map(str, columns)))
+
+
+@pytest.mark.parametrize("kind", [Named, OfPolars])
+@pytest.mark.parametrize("labels", [y, np.array(["a", "b", "c"])[y], y == 2])
+def test_columns_of_a_frame_go_by_their_names(kind, labels):
+    named, plain = (each(C=0.1).fit(X, labels) for each in (kind, LogisticRegression))
+    found, expected = (answers_and_confidence(each, X) for each in (named, plain))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_names_that_pandas_makes_up_say_nothing():
+    class Falling(LogisticRegression):
+        def predict_proba(self, X):
+            return pd.DataFrame(super().predict_proba(X)[:, ::-1])
+
+        @property
+        def classes_(self):
+            return self.own_[::-1]
+
+        @classes_.setter
+        def classes_(self, classes):
+            self.own_ = classes
+
+    confidence = confidence_of(Falling(max_iter=500).fit(X, y), X)
+    np.testing.assert_array_equal(
+        confidence, LogisticRegression(max_iter=500).fit(X, y).predict_proba(X).max(axis=1)
+    )
+
+
+@pytest.mark.parametrize(
+    "classes", [[np.arange(2), np.arange(2)], np.array([[0, 1, 2]]), np.array([0, 1, 1])]
+)
+def test_classes_that_are_not_one_label_each_are_named(classes):
+    model = LogisticRegression(max_iter=500).fit(X, y)
+    model.classes_ = classes
+    with pytest.raises(ValueError, match="with classes_=(?s:.*) of one output"):
+        SelectiveClassifier(FrozenEstimator(model), coverage=0.8).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "reason"),
+    [
+        (LocalOutlierFactor(), "novelty=False. .*Use novelty=True"),
+        (VotingClassifier([("a", LogisticRegression(max_iter=500))]), "voting='hard'"),
+        (KMeans(2), r"decision_function\.$"),
+    ],
+)
+def test_a_method_that_a_parameter_hides_says_which(estimator, reason):
+    with pytest.raises(TypeError, match=f"with no score_samples.*{reason}"):
+        confidence_of(estimator.fit(X, y), X)

@@ -243,7 +243,8 @@ class CombinedClassifier(Router, Composition, OODClassifier):
             In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of
             rows that are exchangeable with the calibration rows.
         """
-        return self.scale_.p_values(self._typicality(self._log_p(self._validate_rows(X))))
+        typicality = self._typicality(self._log_p(self._validate_rows(X)))
+        return self.scale_.p_values(typicality)
 
     def outliers_fdr(self, X, alpha: Share = 0.1):
         """Which rows of a batch to call outliers, with few false alarms among them.

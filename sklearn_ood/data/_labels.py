@@ -128,14 +128,25 @@ def checked_labels(estimator, y) -> np.ndarray:
         )
     if y.dtype == object:
         unique_labels(y)  # scikit-learn's check sorts them, too
+        if not isinstance(y[0], str):
+            raise ValueError(
+                f"Unknown label type: got y of objects such as {y[0]!r}, but expected text, or "
+                "numbers in a type of their own: y.astype(bool), y.astype(int), y.astype(str)."
+            )
     check_classification_targets(y)
     return y
 
 
 def check_same_kind(y, classes):
-    """Raise where labels are numbers and classes text, or the other way round."""
+    """Raise where labels are numbers and classes text, or the other way round.
+
+    One label alone may be that of what is no class, unless it is a class written otherwise.
+    """
     y, classes = np.asarray(y), np.asarray(classes)
-    if {_kind(y), _kind(classes)} == {str, float}:
+    if {_kind(y), _kind(classes)} != {str, float}:
+        return
+    labels = set(map(str, y.tolist()))
+    if len(labels) > 1 or labels & set(map(str, classes.tolist())):
         raise ValueError(
             f"Got y with labels such as {y[:3].tolist()}, but the classes that were learned "
             f"are {classes[:10].tolist()}; pass y in their kind, such as classes[y]."

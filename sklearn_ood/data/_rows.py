@@ -208,6 +208,10 @@ def as_native(X, *, keep_tensors=False):
             "torch.stack(X)."
         )
     if not is_tensor(X):
+        if hasattr(X, "column_names"):  # a table of pyarrow
+            return X.to_pandas()
+        if hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
+            raise TypeError(f"Got X as a {type(X).__name__}, without rows; pass X.collect().")
         if not hasattr(X, "__cuda_array_interface__"):
             return X
         import torch  # loaded only where it is used: it is large

@@ -160,9 +160,8 @@ class Decision(nn.Module):
         n_classes = len(branches[0][1].classes_)
         # Calibration rows lie exactly on it, so that many may where scores are discrete.
         least = np.broadcast_to(-np.inf if threshold is None else threshold, n_classes)
-        near = ROUNDING * np.abs(least).clip(min=1)
-        least = np.where(np.isfinite(least), least - near, least)
-        self.register_buffer("least", torch.tensor(least))
+        near = np.where(np.isfinite(least), ROUNDING * np.abs(least).clip(min=1), 0.0)
+        self.register_buffer("least", torch.tensor(least - near))
         self.decides, self.may_reject = threshold is not None, may_reject
 
     def forward(self, values):

@@ -55,7 +55,7 @@ def _grown(tree):
 def _boosted(estimator, flow):
     """Stages of trees; a split by a set of categories becomes one by an indicator."""
     state = estimator.__getstate__()
-    rows = _codes_first(estimator, state["_preprocessor"], flow.values)
+    rows = _codes_first(estimator, state["_preprocessor"], flow)
     splits, width = {}, estimator.n_features_in_
     trees = [
         _of_stage(tree, np.eye(len(stage))[target], splits, width)
@@ -71,15 +71,16 @@ def _boosted(estimator, flow):
     return raw.softmax(dim=1)
 
 
-def _codes_first(estimator, preprocessor, rows):
+def _codes_first(estimator, preprocessor, flow):
     """Columns as histogram boosting has them: codes of categories (NaN of others), numbers."""
+    rows = flow.values
     if preprocessor is None or estimator.is_categorical_ is None:
         return rows
     is_category, codes = np.asarray(estimator.is_categorical_), []
     known = preprocessor.named_transformers_["encoder"].categories_
     for column, categories in zip(np.flatnonzero(is_category), known, strict=True):
         present = [each for each in categories if each == each]
-        code = places_in(present, rows[:, column])
+        code = places_in(flow.places(column, present), rows[:, column])
         codes.append(torch.where(code == len(present), torch.nan, code.double()))
     numbers = rows[:, torch.as_tensor(np.flatnonzero(~is_category))]
     return torch.cat([torch.stack(codes, dim=1), numbers], dim=1)

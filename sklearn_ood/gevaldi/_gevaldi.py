@@ -221,6 +221,7 @@ class GeValDi(Composition, _climbing.Climbing):
         list of FailureRegion
             The largest first.
         """
+        check_is_fitted(self)
         options = {"space": space, "min_samples": min_samples, "eps": eps}
         return find_regions(samples, self.generator_, **options)
 

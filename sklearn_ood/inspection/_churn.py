@@ -20,7 +20,7 @@ from sklearn_ood._optional import optional
 from sklearn_ood._parameters import RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._tables import TableColumns
-from sklearn_ood.metrics._blocks import as_labels
+from sklearn_ood.metrics._blocks import labels_for
 
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
@@ -247,7 +247,7 @@ def churn_report(
     different = (answered[0] != answered[1]) | (answered[0] & (answers[0] != answers[1]))
     outcomes = None
     if y is not None:
-        truth = as_labels("y", y, len(different))
+        truth = labels_for(old, y, len(different))
         outcomes = np.where(answered, np.where(answers == truth, RIGHT, WRONG), REFUSED)
     columns = Columns.of(X)
     grown = check_random_state(random_state).permutation(len(different)) % 2 == 0

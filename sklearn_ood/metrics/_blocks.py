@@ -18,8 +18,12 @@ from sklearn.utils import _safe_indexing, check_consistent_length, check_random_
 from sklearn.utils.validation import _num_samples
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments, inherits
-from sklearn_ood._response import as_numpy
-from sklearn_ood.data._labels import check_no_label_missing, hidden_entries
+from sklearn_ood._response import as_numpy, unwrap
+from sklearn_ood.data._labels import (
+    check_no_label_missing,
+    check_same_kind,
+    hidden_entries,
+)
 
 ROUNDING = 1e-12  # of shares
 _CELLS_AT_ONCE = 2**16  # stays in the cache of one core
@@ -110,6 +114,13 @@ def as_labels(name, values, n_rows=None):
         as_given = as_rows(name, np.array(values, dtype=object))
         labels = as_given if (as_given != labels).any() else labels
     check_no_label_missing(labels, name, "a label that is no class, such as 'unknown'")
+    return labels
+
+
+def labels_for(estimator, y, n_rows=None):
+    """Labels as rows, in the kind of the classes that an estimator was taught."""
+    labels = as_labels("y", y, n_rows)
+    check_same_kind(labels, getattr(unwrap(estimator)[0], "classes_", labels))
     return labels
 
 

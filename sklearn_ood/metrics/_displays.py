@@ -13,7 +13,7 @@ from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_confidence, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.metrics._blocks import as_answers, as_labels, differs
+from sklearn_ood.metrics._blocks import as_answers, as_labels, differs, labels_for
 from sklearn_ood.metrics._open_set import right_unknown_or_wrong
 from sklearn_ood.metrics._selective import aurc_score, right_or_wrong, risk_coverage_curve
 
@@ -49,7 +49,8 @@ class _OfAnswers:
         """
         given = {name: value for name, value in kwargs.items() if value is not None}
         settings = cls._settings_of(estimator) | given
-        return cls.from_predictions(y, *answers_and_confidence(estimator, X), **settings)
+        labels = labels_for(estimator, y)
+        return cls.from_predictions(labels, *answers_and_confidence(estimator, X), **settings)
 
     @classmethod
     def _settings_of(cls, estimator):

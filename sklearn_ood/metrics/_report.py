@@ -16,7 +16,7 @@ from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
-from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs
+from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs, labels_for
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
 UNKNOWN, REFUSED, ALL = "unknown", "refused", "all"
@@ -253,13 +253,14 @@ def selective_report(
     answers, accepted = answers_and_accepted(estimator, X, groups)
     classes = classes_of(estimator)
     settings = {"classes": classes, "sample_weight": sample_weight}
+    y = labels_for(estimator, y)
     matrix = reject_confusion_matrix(y, answers, accepted, **settings)
     weights = as_weights(sample_weight, len(answers))
     group_risks, n_effective = {}, None
     counted = accepted if weights is None else weights * accepted
     if groups is not None:
         labels, codes = np.unique(groups, return_inverse=True)
-        lost = np.bincount(codes, counted * differs(as_labels("y", y), answers))
+        lost = np.bincount(codes, counted * differs(y, answers))
         with np.errstate(invalid="ignore"):
             risks = lost / np.bincount(codes, counted)
         group_risks = dict(zip(labels.tolist(), risks.tolist(), strict=True))

@@ -13,7 +13,7 @@ from sklearn.utils._metadata_requests import UNUSED, _MetadataRequester
 from sklearn_ood import _response
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics import _open_set, _selective
-from sklearn_ood.metrics._blocks import as_labels, as_weights, differs
+from sklearn_ood.metrics._blocks import as_weights, differs, labels_for
 
 
 def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
@@ -99,7 +99,8 @@ class _SelectiveScorer(_MetadataRequester):
             raise TypeError(
                 f"Got groups, but {self.metric} asks for no decision that depends on them."
             )
-        arguments = needs(self.metric, estimator, X, y, groups) | dict(self.settings)
+        labels = labels_for(estimator, y)
+        arguments = needs(self.metric, estimator, X, labels, groups) | dict(self.settings)
         value = function(**arguments, sample_weight=sample_weight)
         return value if sign > 0 else -value  # a report is no number
 
@@ -112,7 +113,7 @@ def _answers(metric, estimator, X, y, groups):
 
 
 def _scores(metric, estimator, X, y, groups):
-    is_in = codes_in(_response.classes_of(estimator), as_labels("y", y)) != OUTLIER
+    is_in = codes_in(_response.classes_of(estimator), y) != OUTLIER
     return {"is_in": is_in, "score": _response.known_of(estimator, X)}
 
 
@@ -145,7 +146,7 @@ def _decisions(metric, estimator, X, y, groups):
         )
     answers, accepted = _response.answers_and_accepted(inner, X, groups)
     accepted = np.asarray(accepted, dtype=bool)
-    return {"accepted": accepted, "wrong": differs(as_labels("y", y, accepted.size), answers)}
+    return {"accepted": accepted, "wrong": differs(y, answers)}
 
 
 def _coverage(accepted, wrong, *, sample_weight=None):

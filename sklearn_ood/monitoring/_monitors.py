@@ -16,7 +16,7 @@ from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, n_rows, take_rows
 from sklearn_ood.data._rows import as_native
-from sklearn_ood.metrics._blocks import as_labels, differs
+from sklearn_ood.metrics._blocks import differs, labels_for
 from sklearn_ood.monitoring import _martingale
 
 CHUNK = 512  # rows compared with one another at once
@@ -330,7 +330,8 @@ class RiskMonitor(_Monitor):
             return self.fit(X, y)
         X, y = indexable(X, as_native(y))
         answers, accepted = _response.answers_and_accepted(self.estimator_, X, groups)
-        errors = differs(as_labels("y", y, len(answers)), answers)[accepted]
+        labels = labels_for(self.estimator_, y, len(answers))
+        errors = differs(labels, answers)[accepted]
         self.n_answered_ += len(errors)
         self.n_errors_ += int(errors.sum())
         self._bet(_martingale.log_error_bets(errors, self.risk_))

@@ -157,6 +157,9 @@ class Copier(pickle.Pickler):
         kind, name = type(value), getattr(value, "__qualname__", "")
         if isinstance(value, np.memmap):
             return np.asarray(value).__reduce_ex__(5)
+        if callable(getattr(value, "to_numpy", None)):
+            what, advice = f"where a part is a {kind.__module__}.{kind.__name__}", "to_numpy()"
+            require(False, what, f"set that parameter to its {advice}, and fit again")
         if isinstance(value, torch.nn.Module):
             arguments = "given", kind.__qualname__, value.state_dict()
         elif GIVEN.get().get(name) is value or "<" in name:  # a lambda, or local to a function

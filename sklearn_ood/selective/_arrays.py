@@ -198,9 +198,11 @@ def checked_loss(loss, classes):
         "a line for each true class and a column for each answer, in the order of the classes "
         f"{classes.tolist()[:20]}"
     )
-    axes = getattr(loss, "axes", ())
-    if len(axes) == 2 and all(set(axis) == set(classes.tolist()) for axis in axes):
-        loss = loss.loc[classes, classes]  # a frame in another order
+    axes = [axis.tolist() for axis in getattr(loss, "axes", ())]
+    if axes != [list(range(len(axis))) for axis in axes]:  # of a frame with names
+        if any(set(axis) != set(classes.tolist()) for axis in axes):
+            raise ValueError(f"Got loss with the names {axes}, but expected {each}.")
+        loss = loss.loc[classes, classes]
     matrix = as_losses("loss", loss, (len(classes),) * 2, each)
     return matrix.astype(bool) if np.isin(matrix, (0, 1)).all() else matrix
 

@@ -326,7 +326,8 @@ class Deciding(Parameterized):
         if is_combined:
             names = np.array(list(judge.members_), dtype=object)
             columns["member"] = np.where(reason == "strange", names[scores.argmin(axis=1)], "")
-        return pd.DataFrame(columns, index=getattr(X, "index", None))
+        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
+        return pd.DataFrame(columns, index=index)
 
     def _look(self, X):
         """Answers and confidence, and where the answers are the likeliest classes."""

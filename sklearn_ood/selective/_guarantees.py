@@ -70,6 +70,7 @@ def nothing_promised(rows, limits, counts, delta, least, sequence, level, at_lea
             f"most are {counts.max()}, and it takes {least:.6g} without an error for one); "
             f"{help_}, or a better confidence."
         )
+    help_ += f" (at least {least:.6g})" if counts[-1] < least else ""
     allowed = sequence.threshold >= at_least
     first = sequence.first[allowed[sequence.first]]
     best = first[sequence.p_value[first].argmin()] if len(first) else 0
@@ -77,8 +78,8 @@ def nothing_promised(rows, limits, counts, delta, least, sequence, level, at_lea
     return (
         f"No threshold can promise {what} from {counts[-1]} calibration rows: the best "
         f"reachable bound is {bound:.3g}, accepting {n_accepted} rows with {total:.4g} errors"
-        f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; {help_} (at least "
-        f"{least:.6g}), or a better confidence."
+        f"{'' if allowed.all() else ' (ood_acceptance leaves no more)'}; {help_}, or a better "
+        "confidence."
     )
 
 

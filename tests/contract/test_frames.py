@@ -6,6 +6,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -27,7 +28,13 @@ from sklearn_ood import (
 )
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks
 from sklearn_ood.generators import GaussianMixtureGenerator
-from sklearn_ood.metrics import aurc_score, bootstrap_interval, selective_scorer
+from sklearn_ood.inspection import churn_report
+from sklearn_ood.metrics import (
+    aurc_score,
+    bootstrap_interval,
+    selective_report,
+    selective_scorer,
+)
 from sklearn_ood.model_selection import LeaveClassesOut
 
 pl = pytest.importorskip("polars")
@@ -202,3 +209,41 @@ def test_a_null_of_polars_is_an_error():
 def test_columns_that_are_no_numbers(frame, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxClassifier(**NET).fit(frame, [0, 1])
+
+
+@pytest.mark.parametrize("make", [list, tuple])
+def test_plain_sequences_are_rows_too(make):
+    rows = make(map(make, X.tolist()))
+    model = SelectiveClassifier(LogisticRegression(max_iter=500), coverage=0.9, random_state=0)
+    model.fit(rows, make(NAMES.tolist()))
+    expected = model.decide(X)
+    pd.testing.assert_frame_equal(model.decide(rows), expected)
+    assert selective_report(model, rows, make(NAMES.tolist())).matrix.sum() == len(X)
+    assert churn_report(model, model, rows, make(NAMES.tolist())).different.sum() == 0
+
+
+@pytest.mark.parametrize(
+    "estimator", [TableDensity(2, random_state=0), NeighborDistance(), TableEncoder()]
+)
+def test_a_table_of_pyarrow_is_one_of_pandas(estimator):
+    table = pytest.importorskip("pyarrow").table(pd.DataFrame(X, columns=COLUMNS))
+    fitted, plain = (clone(estimator).fit(rows, NAMES) for rows in (table, FRAMES["pandas"]))
+    assert fitted.feature_names_in_.tolist() == COLUMNS
+    method = "transform" if isinstance(estimator, TableEncoder) else "score_samples"
+    np.testing.assert_array_equal(
+        getattr(fitted, method)(table), getattr(plain, method)(FRAMES["pandas"])
+    )
+
+
+@pytest.mark.parametrize("estimator", [TableDensity(), NeighborDistance(), TableEncoder()])
+def test_a_frame_that_is_not_yet_read_says_how(estimator):
+    with pytest.raises(TypeError, match=r"LazyFrame, without rows; pass X.collect\(\)"):
+        estimator.fit(FRAMES["polars"].lazy(), NAMES)
+
+
+@pytest.mark.parametrize("method", ["p_values", "outliers_fdr", "explain", "member_p_values"])
+def test_what_was_not_fitted_says_so(method):
+    with pytest.raises(NotFittedError):
+        getattr(CombinedClassifier(), method)(X)
+    with pytest.raises(NotFittedError):
+        GeValDi([("a", LogisticRegression())]).failure_regions(None)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -218,6 +220,13 @@ def test_dates_alone_are_numbers_and_beside_others_an_error():
 def test_missing_labels_are_counted(y):
     with pytest.raises(ValueError, match="40 missing labels of 120"):
         NeighborDistance().fit(X, y)
+
+
+@pytest.mark.parametrize("labels", [Y == 1, Y, [Fraction(k, 3) for k in Y]])
+@pytest.mark.parametrize("make", [NeighborDistance, lambda: SelectiveClassifier(GaussianNB())])
+def test_labels_that_are_objects_say_what_to_make_of_them(make, labels):
+    with pytest.raises(ValueError, match=r"objects such as .*y\.astype\(bool\)"):
+        make().fit(X, np.array(list(labels), dtype=object))
 
 
 @pytest.mark.parametrize("estimator", [*FROM_FLOAT64[:4], NET, NoveltyDetector(NET)], ids=str)

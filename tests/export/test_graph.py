@@ -10,10 +10,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -315,6 +317,8 @@ class Length(torch.nn.Linear):
     ("estimator", "message"),
     [
         (SVC(), "Got SVC, which has no ONNX form"),
+        (IsolationForest(), "IsolationForest, which has no classes_"),
+        (StandardScaler(), "StandardScaler, which has no classes_"),
         (SelectiveClassifier(GenerativeClassifier("knn")), "GenerativeClassifier.*searched"),
         (SoftmaxClassifier(epsilon=0.2, **SMALL), r"epsilon=0\.2.*gradients"),
         (RejectClassifier(outliers="boundary", epsilon=0.1, **SMALL), r"epsilon=0\.1"),
@@ -344,6 +348,16 @@ def test_what_has_no_onnx_form_is_named(estimator, message):
     rows = np.concatenate([X[:60], X[:60]])
     with pytest.raises(TypeError, match=message):
         to_onnx(estimator.fit(rows, np.concatenate([Y[:60], Y[:60]])))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore:For the answers of")
+def test_a_class_that_is_always_refused_has_a_threshold_too():
+    model = SelectiveClassifier(GaussianNB(), risk=0.1, guarantee_for="class", random_state=0)
+    few = np.flatnonzero((Y < 3) | (np.arange(len(Y)) % 9 == 0))
+    model.fit(X[few], Y[few])
+    assert {-np.inf, np.inf} & set(model.threshold_.tolist())
+    accepted = run(to_onnx(model, X=X[:50]), X[:99])["accepted"]
+    np.testing.assert_array_equal(accepted, model.accept(X[:99]))
 
 
 def test_labels_that_onnx_has_not(softmax):

@@ -1,6 +1,7 @@
 """Trees in a graph say what scikit-learn's say, with NaN and with categories."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
@@ -49,6 +50,26 @@ def test_trees_say_the_same(estimator, rows, y):
     strange = np.concatenate([rows, rows[:60] + 0.3, rows[:60] * 1e6])  # unknown categories
     given = tree_probabilities(estimator, flow_of(strange)).numpy()
     np.testing.assert_allclose(given, estimator.predict_proba(strange), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"), [("text", 0), ("text", 0.2), ("numbers", 0.2), ("truth", 0)]
+)
+def test_boosting_of_declared_categories(kind, missing):
+    names = {"text": list("dabc"), "numbers": [7, 3, 5, 9], "truth": [True, False]}[kind]
+    rng = np.random.default_rng(0)
+    cells = pd.Series(rng.choice(names, len(X))).mask(rng.random(len(X)) < missing)
+    frame = pd.DataFrame({"size": X[:, 0], "kind": cells.astype("category")})
+    y = Y ^ (cells == names[0]).to_numpy()
+    model = HistGradientBoostingClassifier(**SMALL).fit(frame, y)
+    rows = frame[:40]  # the graph is tried on
+    text = frame["kind"].astype(object).map(str, na_action="ignore").fillna("")
+    feeds = {"size": X[:, :1], "kind": text.to_numpy(dtype=object)[:, None]}
+    if kind != "text":
+        feeds = {"X": frame.astype(float).to_numpy()}
+    label, proba, *_ = run(to_onnx(model, X=rows), feeds)
+    np.testing.assert_array_equal(label, model.predict(frame))
+    np.testing.assert_allclose(proba, model.predict_proba(frame), atol=1e-7)
 
 
 def test_a_forest_that_may_refuse():

@@ -3,18 +3,24 @@ import sys
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ood import SelectiveClassifier
+from sklearn_ood import RiskMonitor, SelectiveClassifier
+from sklearn_ood.inspection import churn_report
 from sklearn_ood.metrics import (
+    ConfidenceHistogramDisplay,
     RejectConfusionDisplay,
+    RiskCoverageDisplay,
     SelectiveReport,
     reject_confusion_matrix,
     selective_report,
+    selective_scorer,
 )
 
 
@@ -162,3 +168,35 @@ def test_the_interval_is_clopper_and_pearsons(wrong, answered):
     expected = binomtest(wrong, answered).proportion_ci(0.95)
     found = SelectiveReport(matrix, np.array([0, 1])).risk_interval
     assert found == pytest.approx((expected.low, expected.high))
+
+
+JUDGES = {
+    "report": selective_report,
+    "matrix": RejectConfusionDisplay.from_estimator,
+    "curve": RiskCoverageDisplay.from_estimator,
+    "histogram": ConfidenceHistogramDisplay.from_estimator,
+    "churn": lambda model, X, y: churn_report(model, model, X, y),
+    "monitor": lambda model, X, y: (
+        RiskMonitor(FrozenEstimator(model)).fit(X, y).partial_fit(X, y)
+    ),
+} | {name: selective_scorer(name) for name in ("aurc", "auroc", "oscr", "selective_risk")}
+
+
+@pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
+def test_labels_in_another_kind_than_the_classes_are_no_errors_of_the_classifier(digits, judge):
+    model, X, y = digits
+    names = np.array([f"digit {k}" for k in range(10)])
+    named = clone(model).fit(X, names[y % 8])
+    for fitted, labels in [(model, y.astype(str)), (model, names[y]), (named, y)]:
+        with pytest.raises(ValueError, match="in their kind, such as"):
+            judge(fitted, X, labels)
+    with pytest.raises(ValueError, match="in their kind, such as"):
+        judge(model, X[:2], ["3", "3"])  # one class, written otherwise
+
+
+@pytest.mark.parametrize("unknown", ["unknown", np.str_("other")])
+def test_one_label_alone_may_be_of_what_is_no_class(digits, unknown):
+    model, X, _ = digits
+    report = selective_report(model, X, [unknown] * len(X))
+    assert report.matrix[-1].sum() == len(X)
+    assert selective_scorer("selective_risk")(model, X, [unknown] * len(X)) == -1

@@ -3,6 +3,7 @@ from textwrap import dedent
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import make_classification
@@ -11,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 
 from sklearn_ood import SelectiveClassifier, p_values_from_scores, threshold_from_scores
+from sklearn_ood.selective._arrays import checked_loss
 
 LIMITS = [
     {"risk": 0.3},
@@ -136,3 +138,35 @@ def test_losses_that_are_errors_are_promised_as_errors_are(kind):
     expected, of_errors = threshold_from_scores(scores, truth, wrong, risk=0.1)
     assert found == expected
     assert promises["loss"].bound == of_errors["risk"].bound
+
+
+COSTS = np.array([[0, 0.2, 1], [0.1, 0, 0.5], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("names", [["b", "c", "a"], ["a", "b", "c"]])
+def test_a_frame_of_losses_goes_by_its_names(names):
+    places = [list("abc").index(name) for name in names]
+    frame = pd.DataFrame(COSTS[np.ix_(places, places)], names, names)
+    for loss in (frame, pd.DataFrame(COSTS), COSTS.tolist()):
+        np.testing.assert_array_equal(checked_loss(loss, np.array(list("abc"))), COSTS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns"),
+    [
+        (["b", "c", "a"], None),
+        (None, ["a", "b", "c"]),
+        (["a", "b", "c"], ["a", "b", "C"]),
+        ([0, 1, 2], [1, 2, 3]),
+    ],
+)
+def test_a_frame_of_losses_with_other_names_is_an_error(lines, columns):
+    with pytest.raises(ValueError, match="loss with the names .*, but expected a line for"):
+        checked_loss(pd.DataFrame(COSTS, lines, columns), np.array(list("abc")))
+
+
+@pytest.mark.parametrize(("n_rows", "help_"), [(20, r" \(at least 29\),"), (200, ",")])
+def test_how_many_rows_at_least_is_said_where_there_are_fewer(n_rows, help_):
+    wrong = np.arange(n_rows) % 2
+    with pytest.raises(ValueError, match=f"more calibration rows{help_} or a better"):
+        threshold_from_scores(np.ones(n_rows), np.zeros(n_rows), wrong, risk=0.1)
