@@ -118,10 +118,13 @@ def _columns(table, places):
     return ((j, str(names[j]), by_place[:, j]) for j in places)
 
 
-def _cells(name, column):
-    """Cells of a column: float64 where they are numbers, else text or None."""
+def _cells(name, column, kind=None):
+    """Cells of a column: float64 where they are numbers, else text or None.
+
+    In one that is known to hold numbers, declared categories and booleans are numbers too.
+    """
     values, declared = np.asarray(column), str(getattr(column, "dtype", "")).lower()
-    named = declared.startswith(("bool", "cat", "enum"))
+    named = kind != NUMBER and declared.startswith(("bool", "cat", "enum"))
     if values.dtype.kind in "mM":
         raise _refused(name, f"dates or times ({values.dtype})", ValueError)
     if values.dtype.kind in "biuf" and not named:
@@ -178,7 +181,7 @@ def _levels(cells):
 
 def _numbers(name, column, kind, levels):
     """A column as float64, in the way of a known one."""
-    cells = _cells(name, column) if kind != EMPTY else np.full(len(column), np.nan)
+    cells = _cells(name, column, kind) if kind != EMPTY else np.full(len(column), np.nan)
     if kind != CATEGORY:
         if isinstance(cells, list) and _kind(cells) != EMPTY:
             text = next(cell for cell in cells if cell is not None)
@@ -189,8 +192,20 @@ def _numbers(name, column, kind, levels):
         return np.clip(np.array(cells, dtype=np.float64), -LARGEST, LARGEST)
     if isinstance(cells, np.ndarray):
         cells = [None if np.isnan(cell) else str(cell) for cell in cells.tolist()]
-    position = {level: code for code, level in enumerate(levels.tolist())} | {None: np.nan}
-    return np.array([position.get(cell, len(levels)) for cell in cells], dtype=np.float64)
+    known = {level: code for code, level in enumerate(levels.tolist())}
+    by_number = {_as_number(level): code for level, code in reversed(known.items())}
+    position = by_number | known | {None: np.nan}
+    for cell in {*cells} - position.keys():
+        position[cell] = known.get(_as_number(cell), len(levels))
+    return np.array([position[cell] for cell in cells], dtype=np.float64)
+
+
+def _as_number(text):
+    """Text as a number is written here, where it is one: a column may change its type."""
+    try:
+        return str(float({"True": 1, "False": 0}.get(text, text)))
+    except ValueError:
+        return text
 
 
 def takes_tables(tags):
@@ -277,7 +292,8 @@ class TableEncoder(TransformerMixin, Parameterized):
     Notes
     -----
     A column is taken for categories where it is text, boolean or declared so, and else for
-    numbers. Columns without any value are left out; dates are refused.
+    numbers; later it may come in another type. Columns without any value are left out; dates
+    are refused.
 
     Examples
     --------

@@ -73,6 +73,46 @@ def test_numbers_that_are_categories_stay_the_same_in_other_types():
         np.testing.assert_array_equal(rows, [[0], [1]])
 
 
+TRUTH = {
+    "bool": [True, False, True],
+    "boolean": pd.array([True, False, True], dtype="boolean"),
+    "object": np.array([True, False, True], dtype=object),
+    "category": pd.Categorical([True, False, True]),
+    "numbers": [1, 0, 1],
+    "text": ["True", "False", "True"],
+    "polars": pl.Series([True, False, True]),
+}
+
+
+@pytest.mark.parametrize("before", TRUTH)
+def test_truth_values_may_change_their_type_after_fit(before):
+    rows, reader = read(pd.DataFrame({"a": TRUTH[before]}))
+    for after, values in TRUTH.items():
+        frame = (pl if after == "polars" else pd).DataFrame({"a": values})
+        if reader.columns_.is_category[0] or after != "text":
+            np.testing.assert_array_equal(read_table(reader, frame, reset=False), rows)
+        else:
+            with pytest.raises(ValueError, match="'(True|False)' in column 'a', which held"):
+                read_table(reader, frame, reset=False)
+
+
+@pytest.mark.parametrize(
+    "codes", [["01", "7", "A3", "01"], ["1.0", "7.0", "A3", "1.0"], ["1", "7", "A3", "1"]]
+)
+def test_codes_that_are_read_as_numbers_later_are_the_same(codes):
+    _, reader = read(pd.DataFrame({"a": codes}))
+    for values in ([7, 1, 8], [7.0, 1.0, 8.0], pd.Categorical([7, 1, 8]), [7, 1, "new"]):
+        rows = read_table(reader, pd.DataFrame({"a": values}), reset=False)
+        np.testing.assert_array_equal(rows, [[1], [0], [3]])
+
+
+def test_texts_that_are_equal_numbers_are_told_apart():
+    _, reader = read(pd.DataFrame({"a": ["01", "1", "1.0", "01", "1.0", "01"]}))
+    assert reader.columns_.levels[0].tolist() == ["01", "1.0", "1"]
+    rows = read_table(reader, pd.DataFrame({"a": ["1", "1.0", "01", "001"]}), reset=False)
+    np.testing.assert_array_equal(rows, [[2], [1], [0], [1]])
+
+
 def test_declared_categories_may_be_of_any_kind():
     parts = pd.cut(pd.Series([1.0, 9.0, 2.0, np.nan]), [0, 5, 10])
     days = pd.Series(pd.PeriodIndex(["2020-01-01", "2020-01-02", "2020-01-01", None], freq="D"))
