@@ -8,6 +8,7 @@ import mmap
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
 from inspect import cleandoc
@@ -288,6 +289,26 @@ def spread_in_single(rows):
     varies = spread > len(rows) * np.finfo(np.float64).eps * largest
     lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
     return spread, largest, varies, lost
+
+
+@contextmanager
+def naming_columns(X):
+    """Say in which columns of a frame cells are no finite numbers, where that is an error."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        columns = [name for name in getattr(X, "columns", ()) if not _is_finite(X[name])]
+        if not columns:
+            raise
+        said = f"Got X with cells that are no finite numbers in {columns}: {error}"
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
+
+
+def _is_finite(column):
+    try:
+        return np.isfinite(np.asarray(column, dtype=np.float64)).all()
+    except (TypeError, ValueError):
+        return False
 
 
 def is_lazy(X):

@@ -25,6 +25,7 @@ from sklearn_ood.data._blocks import (
     is_mapped,
     is_tensor,
     mapped_images,
+    naming_columns,
     row_blocks,
     spread_in_single,
     take_rows,
@@ -243,15 +244,17 @@ def _flat_rows(estimator, X, *, reset, dtype, finite=True):
     rows = X.reshape(X.shape[0], -1) if getattr(X, "ndim", 2) > 2 else X
     rows = as_type(rows, dtype) if is_mapped(X) else rows
     wanted = {"dtype": dtype, "order": "C", "ensure_all_finite": False}
-    rows = validate_data(estimator, rows, reset=reset, **wanted)
-    if not finite:
-        return rows
-    torch = sys.modules.get("torch")
-    for block in row_blocks(rows) if is_mapped(rows) else [rows]:
-        # Tried by torch's sum first, which takes all cores.
-        if not (torch and block.flags.writeable and torch.from_numpy(block).sum().isfinite()):
-            with config_context(assume_finite=False):  # NaN would be as typical as any row
-                assert_all_finite(block, estimator_name=name, input_name="X")
+    with naming_columns(X):
+        rows = validate_data(estimator, rows, reset=reset, **wanted)
+        if not finite:
+            return rows
+        torch = sys.modules.get("torch")
+        for block in row_blocks(rows) if is_mapped(rows) else [rows]:
+            # Tried by torch's sum first, which takes all cores.
+            is_summed = torch and block.flags.writeable
+            if not (is_summed and torch.from_numpy(block).sum().isfinite()):
+                with config_context(assume_finite=False):  # NaN would be as typical as any row
+                    assert_all_finite(block, estimator_name=name, input_name="X")
     return rows
 
 

@@ -211,6 +211,26 @@ def test_columns_that_are_no_numbers(frame, message):
         SoftmaxClassifier(**NET).fit(frame, [0, 1])
 
 
+@pytest.mark.parametrize("cell", [np.nan, np.inf, "u", None])
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize(
+    "estimator", [SoftmaxClassifier(**NET), NeighborDistance(), GenerativeClassifier("pca")]
+)
+def test_columns_with_other_cells_are_named(estimator, kind, cell):
+    column = [*X[:-1, 1].tolist(), cell]
+    if isinstance(cell, str):
+        column = [str(each) for each in column]
+    if kind == "pandas":
+        frame = FRAMES[kind].assign(**{COLUMNS[1]: column})
+    else:
+        frame = FRAMES[kind].with_columns(pl.Series(COLUMNS[1], column))
+    with pytest.raises(ValueError, match=r"finite numbers in \['sepal width'\]: "):
+        clone(estimator).fit(frame, NAMES)
+    fitted = clone(estimator).fit(FRAMES[kind], NAMES)
+    with pytest.raises(ValueError, match=r"finite numbers in \['sepal width'\]: "):
+        fitted.score_samples(frame)
+
+
 @pytest.mark.parametrize("make", [list, tuple])
 def test_plain_sequences_are_rows_too(make):
     rows = make(map(make, X.tolist()))
