@@ -137,7 +137,7 @@ def checked_labels(estimator, y) -> np.ndarray:
     return y
 
 
-def check_same_kind(y, classes):
+def check_same_kind(y, classes, name="y", of="classes"):
     """Raise where labels are numbers and classes text, or the other way round.
 
     One label alone may be that of what is no class, unless it is a class written otherwise.
@@ -148,8 +148,8 @@ def check_same_kind(y, classes):
     labels = set(map(str, y.tolist()))
     if len(labels) > 1 or labels & set(map(str, classes.tolist())):
         raise ValueError(
-            f"Got y with labels such as {y[:3].tolist()}, but the classes that were learned "
-            f"are {classes[:10].tolist()}; pass y in their kind, such as classes[y]."
+            f"Got {name} with labels such as {y[:3].tolist()}, but the {of} that were learned "
+            f"are {classes[:10].tolist()}; pass {name} in their kind, such as {of}[{name}]."
         )
 
 

@@ -258,15 +258,17 @@ def selective_report(
     weights = as_weights(sample_weight, len(answers))
     group_risks, n_effective = {}, None
     counted = accepted if weights is None else weights * accepted
-    if groups is not None:
-        labels, codes = np.unique(groups, return_inverse=True)
-        lost = np.bincount(codes, counted * differs(y, answers))
+    inner = unwrap(estimator)[0]
+    if groups is not None and hasattr(inner, "groups_"):
+        labels, n_bins = inner.groups_.tolist(), len(inner.groups_) + 1
+        codes = codes_in(labels, groups) + 1  # the first is of none
+        lost = np.bincount(codes, counted * differs(y, answers), n_bins)
         with np.errstate(invalid="ignore"):
-            risks = lost / np.bincount(codes, counted)
-        group_risks = dict(zip(labels.tolist(), risks.tolist(), strict=True))
+            risks = lost / np.bincount(codes, counted, n_bins)
+        group_risks = dict(zip(labels, risks[1:].tolist(), strict=True))
     if weights is not None:
         n_effective = float(counted.sum() ** 2 / max((counted**2).sum(), 1e-300))
-    promises = getattr(unwrap(estimator)[0], "guarantee_", {})
+    promises = getattr(inner, "guarantee_", {})
     return SelectiveReport(matrix, classes, [*promises.values()], group_risks, n_effective)
 
 

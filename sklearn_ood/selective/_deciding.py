@@ -17,7 +17,7 @@ from sklearn_ood._optional import optional
 from sklearn_ood._parameters import Parameterized, PositiveShare, Share, check_arguments, fitted
 from sklearn_ood._response import answers_of, confidence_of
 from sklearn_ood.data._blocks import block_by_block, in_blocks, is_lazy, lazily
-from sklearn_ood.data._labels import codes_in, labels_or
+from sklearn_ood.data._labels import check_same_kind, codes_in, labels_or
 
 WAYS = (("threshold",), ("coverage",), ("cost",), ("risk", "ood_acceptance"))
 CHOSEN_BY = (
@@ -381,9 +381,10 @@ class Deciding(Parameterized):
         check_groups(groups, self.guarantee_for, len(answers))
         if self.guarantee_for == "all":
             return (None,), np.zeros(len(answers), dtype=int)
-        of_class = self.guarantee_for == "class"
-        labels, each = (self.classes_, answers) if of_class else (self.groups_, groups)
-        return labels, codes_in(labels, each)
+        if self.guarantee_for == "class":
+            return self.classes_, codes_in(self.classes_, answers)
+        check_same_kind(groups, self.groups_, "groups", "names")
+        return self.groups_, codes_in(self.groups_, groups)
 
     def _thresholds_of(self, answers, groups):
         """What the confidence in each answer is compared with, in a line for each risk."""

@@ -102,6 +102,30 @@ def test_groups_are_there_exactly_where_they_are_needed(rows, model, frozen):
         SelectiveClassifier(frozen, coverage=0.5, guarantee_for="group").fit(X, y)
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, "west", 7])
+def test_rows_of_no_known_group_are_reported_as_refused(rows, model, missing):
+    X, y, groups = rows
+    some = pd.Series(groups, dtype=object)
+    some[groups == "south"] = missing
+    report = selective_report(model, X, y, groups=some)
+    of_all = selective_report(model, X, y, groups=groups)
+    assert report.group_risks["north"] == of_all.group_risks["north"]
+    assert np.isnan(report.group_risks["south"])
+    assert report.matrix[:, -1].sum() >= (groups == "south").sum()
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ["a", "b"]])
+def test_groups_in_another_kind_than_those_that_calibrated_are_an_error(rows, frozen, names):
+    X, y, groups = rows
+    codes = (groups == "north").astype(int)
+    model = SelectiveClassifier(frozen, risk=0.2, guarantee_for="group")
+    model.fit(X, y, groups=codes)
+    for verb in (model.predict, model.accept, model.decide):
+        with pytest.raises(ValueError, match="Got groups .* the names that were learned"):
+            verb(X, groups=np.array(names)[codes])
+    assert (model.predict(X[:3], groups=["new"] * 3) == -1).all()
+
+
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
 def test_a_missing_group_is_named_in_fit_and_refused_in_predict(rows, model, missing):
     X, y, groups = rows
