@@ -9,7 +9,7 @@ from sklearn_ood._parameters import NonNegative, Positive, fitted
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.nets._evaluation import forward, odin_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, SoftmaxHead, fit_temperature
-from sklearn_ood.nets._modules import InputShape, check_outputs
+from sklearn_ood.nets._modules import InputShape, ascending, check_outputs
 from sklearn_ood.nets._training import wrap_trained
 
 
@@ -135,13 +135,7 @@ class SoftmaxClassifier(LogitClassifier):
             raise TypeError(
                 f"Got network of type {type(network).__name__}, but expected an nn.Module."
             )
-        classes = np.asarray(classes)
-        if classes.ndim != 1 or len(classes) < 2 or not (classes[:-1] < classes[1:]).all():
-            raise ValueError(
-                f"Got classes={classes.tolist()}, but expected at least two distinct labels in "
-                "ascending order: with order = numpy.argsort(classes) pass classes[order], and "
-                "a network whose outputs are outputs[:, order]."
-            )
+        classes = ascending(classes, "network", at_least=2)
         input_shape = tuple(int(size) for size in np.atleast_1d(input_shape))
         check_outputs(network, input_shape, len(classes))
         classifier = cls(network, input_shape=input_shape, **params)

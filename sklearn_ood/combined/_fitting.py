@@ -193,8 +193,9 @@ class Lessons:
     def _fitted(self, named, chosen, task, seeds):
         """Named estimators, completed and fitted; a bar shows which, where one is asked for."""
         combination, X, y = self.combination, self._rows(chosen), self.labels[chosen]
+        shape, draw = combination.input_shape_, seeds.randint
         unfitted = {
-            name: _completed(each, seeds, combination.input_shape_)
+            name: clone_completed(each, random_state=draw(LARGEST_SEED), input_shape=shape)
             for name, each in named.items()
             if each != _members.CLASSIFIER
         }
@@ -227,14 +228,6 @@ class Lessons:
 def _of_parts(weight, places, parts):
     """Weights of the rows that calibrate; None where all count alike."""
     return None if weight is None else [weight[places[part]] for part in parts]
-
-
-def _completed(estimator, seeds, input_shape):
-    """An unfitted clone with a seed, and the shape of images where it asks for one itself."""
-    seed = seeds.randint(LARGEST_SEED)
-    takes_shape = "input_shape" in estimator.get_params(deep=False)
-    shape = input_shape if takes_shape else None
-    return clone_completed(estimator, random_state=seed, input_shape=shape)
 
 
 def _calibration(combination, is_asked, n_rows, classes):

@@ -112,14 +112,14 @@ class DatasetRows(PagedRows):
         return self.joined(labels for _, labels in self.blocks())
 
     def joined(self, blocks):
-        """The labels of all blocks."""
+        """The labels of all blocks, which are looked at where somebody asks for them."""
         labels = list(blocks)
         if any(label is None for label in labels):
             raise ValueError(
                 f"Got {_name(self._dataset)} whose items have no labels, and no y; pass y, or "
                 "a dataset of pairs (image, label)."
             )
-        return np.concatenate(labels)
+        return np.concatenate([_as_labels(*some) for some in labels])
 
     def part(self, mask):
         """The rows where ``mask`` holds."""
@@ -145,28 +145,35 @@ class DatasetRows(PagedRows):
 def _images_of(X, *, in_order=True):
     """Positions of the images that X gives; a loader may shuffle those that train."""
     is_loader = isinstance(X, DataLoader)
-    if isinstance(X.dataset if is_loader else X, IterableDataset):
+    dataset = X.dataset if is_loader else X
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise TypeError(
-            f"Got {_name(X)}, an iterable dataset, but which image is which must be known; "
-            "pass one with __getitem__ and __len__."
+            f"Got {_name(X)}, an iterable dataset or one without a length, but which image is "
+            "which must be known; pass one with __getitem__ and __len__."
         )
     if not is_loader:
         return np.arange(len(X))
-    shuffles = isinstance(X.sampler, (RandomSampler, SubsetRandomSampler))
-    by_weights = isinstance(X.sampler, WeightedRandomSampler)
-    if by_weights or X.drop_last or (shuffles and in_order):
+    if X.batch_sampler is None:
+        raise ValueError("Got a DataLoader with batch_size=None, but expected one of batches.")
+    sampler = getattr(X.batch_sampler, "sampler", X.sampler)
+    shuffles = isinstance(sampler, (RandomSampler, SubsetRandomSampler))
+    by_weights = isinstance(sampler, WeightedRandomSampler)
+    drops = getattr(X.batch_sampler, "drop_last", False)
+    if isinstance(sampler, RandomSampler):
+        drops = drops or sampler.replacement or sampler.num_samples != len(dataset)
+    index = None
+    if not shuffles:
+        index, again = (np.fromiter(chain(*X.batch_sampler), dtype=np.int64) for _ in range(2))
+        shuffles = not np.array_equal(index, again)
+    if by_weights or drops or (shuffles and in_order):
         raise ValueError(
             "Got a DataLoader that draws images by weights, drops some, or shuffles those that "
             "get answers, but each is read once a pass and answered in its place; pass one "
             "with drop_last=False and shuffle=False, and class_weight to weigh classes."
         )
-    if X.batch_sampler is None:
-        raise ValueError("Got a DataLoader with batch_size=None, but expected one of batches.")
-    if isinstance(X.sampler, RandomSampler):
-        return np.arange(len(X.dataset))
-    if shuffles:
-        return np.asarray(X.sampler.indices)
-    return np.fromiter(chain.from_iterable(X.batch_sampler), dtype=np.int64)
+    if index is None:
+        index = np.asarray(getattr(sampler, "indices", range(len(dataset))))
+    return index
 
 
 def _targets_of(dataset):
@@ -183,7 +190,7 @@ def _targets_of(dataset):
 def _arrays(batch):
     images, labels = _image_and_label(batch)
     images = _as_images(images)
-    return images, None if labels is None else _as_labels(labels, len(images))
+    return images, None if labels is None else (labels, len(images))
 
 
 def _stacked(items):
@@ -197,7 +204,7 @@ def _stacked(items):
             "resize or crop them in its transform."
         )
     unlabelled = any(label is None for label in labels)
-    return torch.stack(images), None if unlabelled else default_collate(list(labels))
+    return torch.stack(images), None if unlabelled else list(labels)
 
 
 def _image_and_label(item):
@@ -214,8 +221,8 @@ def _image_and_label(item):
 
 
 def _tensor(image):
-    if isinstance(image, np.ndarray):
-        return torch.from_numpy(image)
+    if isinstance(image, np.ndarray):  # mirrored, of a file of another machine, not writable
+        return torch.from_numpy(image.astype(image.dtype.newbyteorder("="), order="C"))
     if isinstance(image, torch.Tensor):
         return image
     raise TypeError(
@@ -239,6 +246,7 @@ def _as_images(images):
 
 
 def _as_labels(labels, n_images):
+    labels = default_collate(labels) if isinstance(labels, list) else labels
     if isinstance(labels, torch.Tensor):
         labels = labels.detach().cpu()
     kind = type(labels).__name__

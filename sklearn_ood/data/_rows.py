@@ -241,7 +241,7 @@ def _flat_rows(estimator, X, *, reset, dtype, finite=True):
     if not (finite or reset) and _is_in_form(estimator, X, dtype):
         return X
     _check_dates_and_masks(X)
-    rows = X.reshape(X.shape[0], -1) if getattr(X, "ndim", 2) > 2 else X
+    rows = X.reshape(len(X), prod(X.shape[1:])) if getattr(X, "ndim", 2) > 2 else X
     rows = as_type(rows, dtype) if is_mapped(X) else rows
     wanted = {"dtype": dtype, "order": "C", "ensure_all_finite": False}
     with naming_columns(X):

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, time, timedelta
+from math import prod
 from numbers import Real
 
 import numpy as np
@@ -86,7 +87,7 @@ def read_table(estimator, X, *, reset):
                 f"minimum of 1 is required by {type(estimator).__name__}."
             )
     else:
-        X = X.reshape(len(X), -1) if getattr(X, "ndim", 2) > 2 else X
+        X = X.reshape(len(X), prod(X.shape[1:])) if getattr(X, "ndim", 2) > 2 else X
         if not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US":
             X = np.array(X, dtype=object)  # or its numbers would be text
         X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")

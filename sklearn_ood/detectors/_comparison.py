@@ -11,6 +11,8 @@ from sklearn.preprocessing import Normalizer
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood._response import unwrap
+from sklearn_ood.data._blocks import indexable_rows
+from sklearn_ood.data._labels import check_same_kind
 from sklearn_ood.detectors._fdbd import FDBD
 from sklearn_ood.detectors._features import NetFeatures, last_linear
 from sklearn_ood.detectors._gradnorm import GradNorm
@@ -23,6 +25,7 @@ from sklearn_ood.detectors._nnguide import NNGuide
 from sklearn_ood.detectors._shaping import ActivationShaping
 from sklearn_ood.detectors._subspace import Subspace
 from sklearn_ood.metrics import aurc_score, auroc, bootstrap_interval, tnr_at_tpr
+from sklearn_ood.metrics._blocks import as_rows
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS
 
 MAX_NEIGHBOR_ROWS = 10_000
@@ -89,7 +92,7 @@ def compare_scores(
     X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         Known images; those that the network was trained on make the scores look better.
     y : array-like of shape (n_samples,)
-        Their labels.
+        Their labels, of classes that the network knows; None takes those of a dataset.
     outliers : array-like as X, or dict of str to array-like
         Outliers, or several sets by name.
     scores : dict of str to estimator, default=None
@@ -113,7 +116,7 @@ def compare_scores(
     Raises
     ------
     ValueError
-        If the network does not end in a linear layer.
+        If the network does not end in a linear layer, or was not taught some of ``y``.
 
     Examples
     --------
@@ -134,7 +137,15 @@ def compare_scores(
     classifier, _ = unwrap(classifier)
     features = NetFeatures(FrozenEstimator(classifier)).fit(X)
     weight, bias = linear = last_linear(classifier)
-    known, labels = features.transform(X), np.asarray(y)
+    X, y = indexable_rows(X, y)
+    labels = as_rows("y", y)
+    check_same_kind(labels, classifier.classes_)
+    if untaught := np.setdiff1d(labels, classifier.classes_).tolist():
+        raise ValueError(
+            f"Got y with the labels {untaught[:10]}, which {type(classifier).__name__} was not "
+            "taught; leave these rows out, or pass them as outliers."
+        )
+    known = features.transform(X)
     sets = outliers if isinstance(outliers, Mapping) else {UNKNOWN: outliers}
     outside = {name: features.transform(each) for name, each in sets.items()}
     learn, judge = train_test_split(

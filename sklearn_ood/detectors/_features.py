@@ -167,10 +167,9 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
     def _read(self, module, batch):
         layers = [find_layer(module, self.layer_)] if self.layer_ else []
-        *call, outputs = last_call(layers, module, batch)
-        if call:
-            _, taken, outputs = call
-            outputs = taken if self.layer is None else outputs
+        calls, outputs = calls_of(layers, module, batch)
+        for taken, given in calls.values():
+            outputs = taken if self.layer is None else given
         return pooled(outputs, self.pooling)
 
     def _validated(self, X):
@@ -269,32 +268,49 @@ def last_linear(classifier):
     ((3, 8), (3,))
     """
     classifier, _ = unwrap(classifier)
-    name, given, outputs = _last_linear(classifier)
-    if given.shape != outputs.shape or not torch.allclose(given.to(outputs.dtype), outputs):
+    name, makes_outputs = _last_linear(classifier)
+    if not makes_outputs:
         raise ValueError(
-            f"Got a network whose outputs are not those of its last linear layer {name!r}, but "
-            "this score is made of that layer; pass a network that ends in it."
+            "Got a network whose outputs, one for each class, are not those of its last linear "
+            f"layer {name!r}, but this score is made of that layer; pass a network that ends "
+            "in it."
         )
     layer = find_layer(classifier.net_.module_, name)
-    weight = layer.weight.detach().double().cpu().numpy()
+    weight = layer.weight.detach().flatten(1).double().cpu().numpy()
     bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu()
     return weight, np.asarray(bias)
 
 
 @torch.no_grad()
 def _last_linear(estimator):
-    """Name and outputs of the linear layer that runs last, and the outputs of the network."""
-    module = estimator.net_.module_
+    """Name of the linear layer that makes the outputs, else that runs last; if it makes them.
+
+    A convolution of one pixel is one, too.
+    """
+    module, random = estimator.net_.module_, torch.Generator().manual_seed(0)
     names = {layer: name for name, layer in layers_of(module).items()}
-    linear = [layer for layer in names if isinstance(layer, nn.Linear)]
-    zeros = torch.zeros(2, estimator.n_features_in_, device=estimator.net_.device)
-    *call, outputs = last_call(linear, module, zeros)
-    if not call:
+    linear = [layer for layer in names if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    rows = torch.rand(2, estimator.n_features_in_, generator=random, device="cpu")
+    calls, outputs = calls_of(linear, module, rows.to(estimator.net_.device))
+    last = [layer for layer in calls if isinstance(layer, nn.Linear)]
+    logits = outputs[:, : len(estimator.classes_)]  # of which others have more
+    ends = [layer for layer, call in calls.items() if _makes(layer, *call, logits)]
+    if not (last or ends):
         raise ValueError(
             "Got a network without a linear layer that runs; pass one of "
             f"{sorted(names.values())} as layer."
         )
-    return names[call[0]], call[2], outputs
+    return names[(ends or last)[-1]], bool(ends)
+
+
+def _makes(layer, taken, given, outputs):
+    """Whether outputs are what a layer gives, but for a number a row, as log-probabilities."""
+    weight, given = layer.weight, given.flatten(1)
+    is_of_one_pixel = weight[0].numel() == weight.shape[1] == taken[0].numel()
+    if not is_of_one_pixel or given.shape != outputs.shape:
+        return False
+    given, outputs = (each.double().log_softmax(1) for each in (given, outputs))
+    return torch.allclose(given, outputs, rtol=1e-4, atol=1e-5)
 
 
 def find_layer(module, name):
@@ -311,16 +327,17 @@ def layers_of(module):
     return {name: layer for name, layer in named if name}
 
 
-def last_call(layers, module, batch):
-    """The last of ``layers`` to run while ``module`` works on a batch, what it takes and gives.
+def calls_of(layers, module, batch):
+    """What each of ``layers`` takes and gives, by layer, while ``module`` works on a batch.
 
-    Then the outputs of the module, which are alone where none of the layers runs.
+    In the order in which they end, each of its last call; then the outputs of the module.
     """
-    call, own_thread = [], get_ident()
+    calls, own_thread = {}, get_ident()
 
     def note(layer, inputs, output):
         if get_ident() == own_thread:  # another may be at work on the same module
-            call[:] = layer, inputs[0], output
+            calls.pop(layer, None)
+            calls[layer] = inputs[0], output
 
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
@@ -328,7 +345,7 @@ def last_call(layers, module, batch):
     finally:
         for handle in handles:
             handle.remove()
-    return *call, outputs
+    return calls, outputs
 
 
 def pooled(features, side):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_array
 from torch import nn
 from torch.linalg import vector_norm
 from torch.nn.functional import linear
@@ -254,5 +255,6 @@ def _checked_layer(layer, n_features):
             f"(n_classes, {n_features}) and (n_classes,), as last_linear(classifier) gives; X "
             "must be what this layer takes, as NetFeatures(classifier) gives by default."
         )
-    weight, bias = (np.asarray(each, dtype=np.float64) for each in layer)
+    how = {"dtype": np.float64, "ensure_2d": False, "input_name": "linear"}
+    weight, bias = (check_array(each, **how) for each in layer)
     return weight, bias

@@ -122,8 +122,9 @@ class MahalanobisDistance(OODClassifier):
         within = total(scatter, rows, codes, weight)
         between = gram(counts.sqrt() * (means - mean))
         self.means_, self.mean_ = means.cpu().numpy(), mean.cpu().numpy()
-        self.whitening_ = whitening(within / n_rows)
-        self.background_whitening_ = whitening((within + between) / n_rows)
+        everything = (within + between) / n_rows
+        self.whitening_ = whitening(within / n_rows, everything)
+        self.background_whitening_ = whitening(everything, everything)
         self.classes_ = data.classes
         return self
 
@@ -166,8 +167,15 @@ def gram(rows):
     return rows.T @ rows
 
 
-def whitening(covariance):
-    """A square root of the pseudo-inverse, without the directions that are rounding."""
+def whitening(covariance, everything):
+    """A square root of the pseudo-inverse, without what is rounding beside all variance."""
     variances, axes = torch.linalg.eigh(covariance)
-    kept = variances > ROUNDING * len(variances) * variances[-1]
+    largest = torch.maximum(variances[-1], everything.diagonal().max())
+    kept = variances > ROUNDING * len(variances) * largest
+    if not kept.any():
+        raise ValueError(
+            "Got X whose rows do not differ within their classes, but the distance is in "
+            "standard deviations there; give several unlike rows a class, or take "
+            "NeighborDistance."
+        )
     return (axes[:, kept] / variances[kept].sqrt()).cpu().numpy()

@@ -294,7 +294,8 @@ class BaseGenerator(Parameterized, ABC):
             return np.zeros(n_samples, dtype=np.int64)
         if self.classes_ is None:
             raise ValueError(
-                f"Got y={y!r}, but this generator was fitted without labels; leave y out."
+                f"Got y={y!r}, but this generator was fitted without labels; leave y out, or "
+                "tell it the classes: classes=[1] where there is one."
             )
         y = np.broadcast_to(np.asarray(y), (n_samples,))
         codes = codes_in(self.classes_, y)

@@ -19,6 +19,7 @@ from sklearn_ood.nets._evaluation import (
     resolve_device,
     rows_per_batch,
 )
+from sklearn_ood.nets._modules import ascending
 from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
 
 
@@ -127,7 +128,7 @@ class PretrainedGenerator(BaseGenerator):
         PretrainedGenerator
         """
         generator = cls(module, latent_dim=latent_dim, **parameters)
-        generator.classes_ = None if classes is None else np.asarray(classes)
+        generator.classes_ = None if classes is None else ascending(classes, "module")
         generator.n_classes_ = 1 if classes is None else len(generator.classes_)
         generator.latent_dim_ = latent_dim
         generator.core_ = generator.make_core().to(resolve_device(generator.device))
@@ -143,7 +144,7 @@ class PretrainedGenerator(BaseGenerator):
                 "any; set conditional, or leave arguments out."
             )
         is_one = self.conditional or not isinstance(modules, (Sequence, nn.ModuleList))
-        modules = [module.eval() for module in ([modules] if is_one else modules)]
+        modules = [_in_single(module) for module in ([modules] if is_one else modules)]
         if len(modules) != (1 if self.conditional else self.n_classes_):
             raise ValueError(
                 f"Got {len(modules)} module(s) for {self.n_classes_} classes, but expected a "
@@ -175,16 +176,35 @@ class PretrainedGenerator(BaseGenerator):
     @torch.no_grad()
     def _width(self, module):
         """Length of a generation."""
-        device = device_of(module)
+        device, arguments = device_of(module), self.arguments or {}
         inputs = [torch.zeros(2, self.latent_dim, device=device)]
         try:
             if self.conditional:
-                index = torch.zeros(2, dtype=torch.long, device=device)
+                index = torch.tensor([0, self.n_classes_ - 1], device=device)
                 inputs.append(conditions(module, self.conditional, index, self.n_classes_))
-            return module(*inputs, **(self.arguments or {})).flatten(1).shape[1]
-        except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
+            made, again = (module(*inputs, **arguments).flatten(1) for _ in range(2))
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
             raise ValueError(
                 f"Got a module that cannot take latents of shape (2, {self.latent_dim}), with "
                 f"conditional={self.conditional!r} and arguments={self.arguments!r}: {error} "
-                "Check latent_dim, and what the module's forward takes."
+                "Check latent_dim, the number of classes, and what the module's forward takes: "
+                "latents of shape (n, latent_dim, 1, 1) come from an "
+                "nn.Unflatten(1, (latent_dim, 1, 1)) before it."
             ) from error
+        if not (made.is_meta or torch.allclose(made, again, equal_nan=True)):
+            raise ValueError(
+                "Got a module that makes something else of the same latents each time; turn "
+                "its noise off, for instance by arguments={'noise_mode': 'const'}."
+            )
+        return made.shape[1]
+
+
+def _in_single(module):
+    """A module for evaluation, in float32 as latents are, out of what spreads it over GPUs."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"Got a module of type {type(module).__name__}, but expected an nn.Module, or a "
+            "sequence of them."
+        )
+    is_spread = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    return (module.module if is_spread else module).float().eval()

@@ -2,7 +2,9 @@
 
 import copy
 import math
+import warnings
 from collections import OrderedDict
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -54,11 +56,11 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         )
     training = network.training
     parameter = next(network.parameters(), torch.zeros((), device="cpu"))
+    zeros = torch.zeros(2, math.prod(input_shape), device=parameter.device)
     try:
-        zeros = parameter.new_zeros(2, math.prod(input_shape), dtype=torch.float32)
         with torch.no_grad():
-            outputs = InputShape(network.eval(), input_shape)(zeros)
-    except RuntimeError as error:
+            outputs = InputShape(network, input_shape).eval()(zeros)
+    except (RuntimeError, ValueError, AssertionError, LookupError) as error:
         channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
         raise ValueError(
             f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
@@ -66,13 +68,32 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             f"{'; channels come first, (C, H, W)' if channels_last else ''}."
         ) from error
     finally:
-        network.train(training)
+        InputShape(network, input_shape).train(training)
     if tuple(outputs.shape) != (2, n_outputs):
         raise ValueError(
             f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to outputs of "
             f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})"
             f"{'; one for each class of y or classes' if name == 'module' else ''}."
         )
+    could_be = name == "module" and n_outputs > 1 and not outputs.is_meta
+    if could_be and (outputs >= 0).all() and ((outputs.sum(dim=1) - 1).abs() < 1e-3).all():
+        warnings.warn(
+            "Got a network whose outputs are probabilities, but expected logits, of which the "
+            "probabilities are the softmax; leave the network's last softmax out.",
+            stacklevel=3,
+        )
+
+
+def ascending(classes, name, *, at_least=1):
+    """The labels of a network's classes, in the order in which scikit-learn keeps them."""
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or len(classes) < at_least or not (classes[:-1] < classes[1:]).all():
+        raise ValueError(
+            f"Got classes={classes.tolist()}, but expected at least {at_least} distinct labels "
+            "in ascending order: with order = numpy.argsort(classes) pass classes[order], and "
+            f"a {name} whose classes are in this order, such as outputs[:, order]."
+        )
+    return classes
 
 
 def check_generation(network, input_shape, output_shape, *, name):
@@ -161,19 +182,27 @@ def _scale(deviations):
 class InputShape(nn.Module):
     """Takes flat rows and hands them to ``network`` in the shape that it wants.
 
-    What it returns is an attribute of ``names``, a tuple's first, or the tensor itself.
+    What it returns is an attribute of ``names``, a tuple's first, or the tensor itself. A
+    network is taken as it was before it was compiled, since compiled layers run no new hooks.
     """
 
     def __init__(self, network, input_shape, names=("logits",)):
         super().__init__()
-        self.network = network
+        self.network = getattr(network, "_orig_mod", network)
         self.input_shape, self.names = tuple(input_shape), names
+
+    def train(self, mode=True):
+        with suppress(NotImplementedError):  # of a network that was exported
+            super().train(mode)
+        return self
 
     def forward(self, rows):
         """Outputs of float32 or float64, whatever type the weights have."""
+        if self.network.training and not self.training:  # its owner trains it, too
+            self.eval()
         weights = next(self.network.parameters(), rows)
         inputs = rows.reshape(rows.shape[0], *self.input_shape).to(weights.dtype)
-        outputs = self.network(inputs)
+        outputs = getattr(self.network, "_call_impl", self.network)(inputs)
         for name in self.names:
             if getattr(outputs, name, None) is not None:
                 outputs = getattr(outputs, name)

@@ -11,17 +11,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 
 from sklearn_ood import (
     CombinedClassifier,
+    COOLClassifier,
+    NeighborDistance,
     NetFeatures,
+    RejectClassifier,
     SoftmaxClassifier,
     Subspace,
     load,
     save,
 )
-from sklearn_ood.detectors import compare_scores, last_linear, scores_of_network
+from sklearn_ood.detectors import LogitScore, compare_scores, last_linear, scores_of_network
 from sklearn_ood.metrics import auroc
 
 SHAPE, K = (1, 8, 8), 3
@@ -204,6 +207,24 @@ def test_a_network_without_a_linear_end_keeps_probability_and_pixels():
     assert list(model.members_) == ["confidence", "pixels"]
 
 
+@pytest.mark.parametrize("classifier", ["frozen", None])
+def test_members_before_which_stands_a_backbone_see_images(network, classifier):
+    X, y = images(200, 2)
+    if classifier:
+        classifier = FrozenEstimator(SoftmaxClassifier.from_module(network, [*"abc"], SHAPE))
+    reads = NetFeatures(nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(2)))
+    members = [("near", make_pipeline(reads, NeighborDistance()))]
+    model = CombinedClassifier(classifier, members, random_state=0).fit(
+        X, y if classifier else None
+    )
+    assert model.members_["near"][0].input_shape_ == SHAPE
+    assert model.p_values(X[:1] * 50) < 0.02
+    learned = [("net", make_pipeline(reads, SoftmaxClassifier(max_epochs=1)))]
+    if classifier:  # what comes after the features is no image
+        some = CombinedClassifier(classifier, learned, random_state=0).fit(X, y)
+        assert some.members_["net"][-1].input_shape_ == (16,)
+
+
 def test_compared_scores_are_those_of_each_alone(network):
     X, y = images(200, 2)
     noise = np.random.default_rng(0).random((80, *SHAPE))
@@ -235,3 +256,45 @@ def test_one_score_and_outliers_without_a_name(network):
     assert table.outliers.tolist() == ["", "unknown", "unknown"]
     assert table.metric.tolist() == ["aurc", "auroc", "tnr95"]
     assert set(table.score) == {"mine"}
+
+
+def compared(network, X, y, outliers=None):
+    classifier = SoftmaxClassifier.from_module(network, ["a", "b", "c"], SHAPE)
+    scores = {"one": LogitScore(linear=last_linear(classifier))}
+    others = images(20, 3)[0] if outliers is None else outliers
+    return compare_scores(
+        classifier, X, y, others, scores=scores, n_resamples=9, random_state=0
+    )
+
+
+def test_scores_are_compared_on_datasets_and_their_labels(network):
+    X, y = images(40, 2)
+    labelled = [(torch.from_numpy(x), str(label)) for x, label in zip(X, y, strict=True)]
+    expected = compared(network, X, y)
+    assert compared(network, ConcatDataset([labelled]), None).equals(expected)
+    assert compared(network, torch.from_numpy(X), y.tolist()).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"y": None}, "Got y=None"),
+        ({"y": np.arange(40) % 3}, r"the classes that were learned are \['a', 'b', 'c'\]"),
+        ({"y": np.array(["a", "z"] * 20)}, r"labels \['z'\].*not taught.*as outliers"),
+        ({"y": np.array(["a", "b"] * 5)}, "inconsistent numbers"),
+        ({"outliers": images(9)[0][:0]}, "0 sample"),
+    ],
+)
+def test_what_scores_cannot_be_compared_on(network, given, message):
+    X, y = images(40, 2)
+    with pytest.raises(ValueError, match=message):
+        compared(network, **{"X": X, "y": y} | given)
+
+
+@pytest.mark.parametrize("method", [RejectClassifier, COOLClassifier])
+def test_scores_of_logits_need_one_for_each_class(method):
+    X, y = images(60, 2)
+    classifier = method(max_epochs=1, random_state=0).fit(X, y)
+    assert NetFeatures(FrozenEstimator(classifier)).fit_transform(X).shape == (60, 128)
+    with pytest.raises(ValueError, match="outputs, one for each class, are not those"):
+        compare_scores(classifier, X, y, X)

@@ -14,10 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.utils.data import (
+    BatchSampler,
     ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
     Subset,
     TensorDataset,
 )
@@ -233,8 +237,6 @@ PICTURE, IMAGE = Image.fromarray(PIXELS[0]), torch.from_numpy(X[0])
         ([(IMAGE, 0, "path")], r"items of 3 parts.*pairs.*collate_fn"),
         ([{"image": IMAGE, "label": 0}], r"keys \['image', 'label'\].*pairs"),
         ([PIXELS[0]], r"torch.uint8 and shape \(8, 8, 3\).*scale.*permute"),
-        ([(IMAGE, {"boxes": 1})], r"labels as dict"),
-        ([(IMAGE, torch.eye(3)[0])], r"labels as Tensor of shape \(1, 3\) for 1 images"),
         ([IMAGE * np.nan], "NaN"),
         ([], "0 sample"),
     ],
@@ -242,6 +244,75 @@ PICTURE, IMAGE = Image.fromarray(PIXELS[0]), torch.from_numpy(X[0])
 def test_items_of_other_kinds_say_what_came(items, message):
     with pytest.raises((ValueError, TypeError), match=message):
         FITTED[0].predict(Items(items))
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ({"boxes": 1}, "labels as dict"),
+        (torch.eye(3)[0], r"labels as Tensor of shape \(2, 3\) for 2 images"),
+        (IMAGE, r"labels as Tensor of shape \(2, 3, 8, 8\) for 2 images"),
+        (Image.fromarray(PIXELS[0]), "found .*Image"),
+    ],
+    ids=["detection", "one-hot", "mask", "segmentation"],
+)
+def test_labels_of_another_kind_matter_where_labels_are_learned(label, message):
+    labelled = Items([(IMAGE, label)] * 2)
+    np.testing.assert_array_equal(
+        FITTED[0].score_samples(labelled),
+        FITTED[0].score_samples(IMAGE[None].repeat(2, 1, 1, 1)),
+    )
+    with pytest.raises((ValueError, TypeError), match=message):
+        SoftmaxClassifier().fit(labelled)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        X[:3, :, :, ::-1],
+        X[:3].astype(">f4"),
+        np.frombuffer(X[:3].tobytes(), np.float32).reshape(3, *SHAPE),
+    ],
+    ids=["mirrored", "byte order", "not writable"],
+)
+def test_arrays_as_people_have_them(pixels, recwarn):
+    expected = FITTED[0].score_samples(np.ascontiguousarray(pixels, np.float32))
+    np.testing.assert_array_equal(FITTED[0].score_samples(Items(list(pixels))), expected)
+    assert not recwarn.list
+
+
+class Shuffled(Sampler):
+    """As those of class-balanced batches."""
+
+    def __iter__(self):
+        return iter(torch.randperm(8).tolist())
+
+    def __len__(self):
+        return 8
+
+
+EIGHT = Items(list(zip(X[:8], range(8), strict=True)))
+UNLIKE = {
+    "batches at random": {"batch_sampler": BatchSampler(RandomSampler(EIGHT), 2, False)},
+    "batches that drop": {"batch_sampler": BatchSampler(SequentialSampler(EIGHT), 3, True)},
+    "a sampler of one's own": {"sampler": Shuffled(), "batch_size": 2},
+    "its batches": {"batch_sampler": BatchSampler(Shuffled(), 2, False)},
+    "drawn with replacement": {"sampler": RandomSampler(EIGHT, replacement=True)},
+    "some drawn": {"sampler": RandomSampler(EIGHT, num_samples=3)},
+}
+
+
+@pytest.mark.parametrize("how", UNLIKE)
+def test_loaders_that_draw_otherwise_are_seen_whatever_their_sampler(how):
+    with pytest.raises(ValueError, match="shuffle=False"):
+        FITTED[0].predict(DataLoader(EIGHT, **UNLIKE[how]))
+    in_order = DataLoader(EIGHT, batch_sampler=BatchSampler(SequentialSampler(EIGHT), 3, False))
+    np.testing.assert_array_equal(FITTED[0].predict(in_order), FITTED[0].predict(X[:8]))
+
+
+class WithoutLength(Dataset):
+    def __getitem__(self, index):
+        return IMAGE
 
 
 class Stream(IterableDataset):
@@ -254,6 +325,7 @@ class Stream(IterableDataset):
     [
         (Stream(), "iterable"),
         (DataLoader(Stream()), "iterable"),
+        (WithoutLength(), "without a length"),
         (DataLoader(Items([IMAGE, IMAGE]), shuffle=True), "shuffle=False"),
         (DataLoader(Items([IMAGE, IMAGE]), batch_size=2, drop_last=True), "drop_last=False"),
         (DataLoader(Items([IMAGE, IMAGE]), batch_size=None), "expected one of batches"),

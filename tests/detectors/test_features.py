@@ -271,10 +271,95 @@ def test_networks_that_end_in_no_linear_layer(images):
     pooled_maps = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(ValueError, match="without a linear layer"):
         NetFeatures(FrozenEstimator(as_classifier(pooled_maps))).fit(X)
-    frozen = FrozenEstimator(as_classifier(nn.Sequential(mobile(), nn.Softmax(1))))
+    with pytest.warns(UserWarning, match="outputs are probabilities, but expected logits"):
+        frozen = FrozenEstimator(as_classifier(nn.Sequential(mobile(), nn.Softmax(1))))
     assert NetFeatures(frozen).fit_transform(X).shape == (40, 5)
     with pytest.raises(ValueError, match="not those of its last linear layer '0.2.3'"):
         last_linear(frozen)
+
+
+class Heads(nn.Module):
+    """Of which another may run last, or the outputs be made further."""
+
+    def __init__(self, pack, *, last=None):
+        super().__init__()
+        self.body, self.pack = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.ReLU()), pack
+        self.head = last or nn.Linear(6, 2, bias=False)
+        self.second = nn.Linear(6, 2)
+
+    def forward(self, images):
+        pooled = self.body(images).mean((2, 3), keepdim=isinstance(self.head, nn.Conv2d))
+        return self.pack(self.head(pooled).flatten(1), self.second(pooled.flatten(1)))
+
+
+ENDS = {
+    "another head": Heads(lambda first, second: (first, second)),
+    "log-probabilities": Heads(lambda first, _: first.log_softmax(1)),
+    "both": Heads(lambda first, second: (first.log_softmax(1), second)),
+    "a convolution": Heads(lambda first, _: first, last=nn.Conv2d(6, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_linear_layer_that_makes_the_outputs_is_found(images, name):
+    X, _ = images
+    classifier = as_classifier(ENDS[name])
+    weight, bias = last_linear(classifier)
+    features = NetFeatures(FrozenEstimator(classifier)).fit_transform(X)
+    np.testing.assert_allclose(
+        (features @ weight.T + bias) @ [-1, 1], classifier.decision_function(X), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("make", [lambda out: 4 * out, lambda out: out.tanh()])
+def test_outputs_that_zeros_would_take_for_those_of_the_last_layer(make):
+    network = as_classifier(Heads(lambda first, _: make(first)))
+    assert not network.decision_function(np.zeros((1, 1, 12, 12))).any()
+    with pytest.raises(ValueError, match="not those of its last linear layer 'second'"):
+        last_linear(network)
+
+
+def compiled_in_place(network):
+    network.compile(backend="eager")
+    return network
+
+
+def exported(network):
+    example = (torch.zeros(2, 1, 12, 12),)
+    batch = ({0: torch.export.Dim("n", max=4096)},)
+    return torch.export.export(network, example, dynamic_shapes=batch).module()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [lambda network: torch.compile(network, backend="eager"), compiled_in_place, exported],
+)
+def test_compiled_and_exported_networks(images, given):
+    X, _ = images
+    network = mobile().eval()
+    plain, classifier = as_classifier(deepcopy(network)), as_classifier(given(network))
+    for _ in range(2):  # the second time of a compiled one is another
+        np.testing.assert_allclose(
+            classifier.predict_proba(X), plain.predict_proba(X), rtol=1e-5
+        )
+    if given is exported:  # has no layers
+        return
+    features = [
+        NetFeatures(FrozenEstimator(each)).fit_transform(X) for each in (classifier, plain)
+    ]
+    np.testing.assert_allclose(*features, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", [mobile(), Residual()])
+def test_a_network_that_its_owner_trains_further_is_evaluated(images, network):
+    X, _ = images
+    network = deepcopy(network)
+    classifier, features = as_classifier(network), NetFeatures(network).fit(X)
+    expected = classifier.score_samples(X), features.transform(X)
+    network.train()
+    np.testing.assert_array_equal(features.transform(X), expected[1])
+    np.testing.assert_array_equal(classifier.score_samples(X), expected[0])
+    assert not any(layer.training for layer in network.modules())
 
 
 def test_hints_for_channels_last_and_unsorted_names(images):

@@ -249,6 +249,29 @@ def test_bad_parameters_say_what_was_expected(detector, message):
         detector.fit(X, Y)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        (X[:K], Y[:K]),
+        (X[:1], None),
+        (np.repeat(X[:K], 50, axis=0), np.repeat(Y[:K], 50)),
+        (np.zeros((9, D)), None),
+    ],
+    ids=["a row a class", "one row", "copies", "nothing"],
+)
+def test_classes_without_spread_have_no_standard_deviation(rows, labels, normalize):
+    with pytest.raises(ValueError, match="do not differ within their classes.*unlike rows"):
+        MahalanobisDistance(normalize=normalize).fit(rows, labels)
+
+
+@pytest.mark.parametrize("linear", [(W * np.nan, B), (W, B + np.inf), (W.tolist(), [None] * K)])
+@pytest.mark.parametrize("score", [Subspace, FDBD, LogitScore])
+def test_a_layer_that_is_not_finite(score, linear):
+    with pytest.raises((ValueError, TypeError), match="linear|NoneType"):
+        score(linear=linear).fit(X, Y)
+
+
 def test_a_bank_of_some_rows():
     few = NNGuide(max_samples=20, random_state=0, **LAYER).fit(X)
     assert few.bank_.shape == (20, D)

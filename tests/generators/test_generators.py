@@ -417,6 +417,62 @@ def test_public_networks_of_a_thousand_classes_classify_as_they_are(
     assert classifier.score_samples(X).min() > classifier.score_samples(-X).max()
 
 
+class OfClasses(nn.Module):
+    """Told the class; with noise it makes something else each time."""
+
+    def __init__(self, n_classes=3):
+        super().__init__()
+        self.codes, self.layer = nn.Embedding(n_classes, 2), nn.Linear(4, 4)
+
+    def forward(self, z, k, noise=0.0):
+        return self.layer(torch.cat([z, self.codes(k)], 1)) + noise * torch.randn(len(z), 1)
+
+
+OF_CLASSES = {"latent_dim": 2, "classes": ["a", "b", "c"], "conditional": True}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda network: network.half(),
+        lambda network: network.bfloat16(),
+        lambda network: network.double(),
+        nn.DataParallel,
+    ],
+)
+@pytest.mark.parametrize("how", [OF_CLASSES, {"latent_dim": 2, "classes": [1]}])
+def test_trained_networks_of_another_precision_or_wrapped(how, given):
+    torch.manual_seed(0)
+    own = OfClasses() if "conditional" in how else nn.Linear(2, 4)
+    expected = PretrainedGenerator.from_module(own, **how).sample(9, random_state=0)
+    generator = PretrainedGenerator.from_module(given(own), **how)
+    np.testing.assert_allclose(generator.sample(9, random_state=0), expected, atol=2e-2)
+    classifier = GenerativeClassifier(FrozenEstimator(generator), n_candidates=4)
+    classifier.fit(expected, [*"abc"] * 3 if "conditional" in how else None)
+    assert np.isfinite(classifier.score_samples(expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("module", "how", "error", "message"),
+    [
+        (OfClasses(), {"arguments": {"noise": 0.1}}, ValueError, "something else .*noise_mode"),
+        (OfClasses(2), {}, ValueError, "index out of range.*number of classes"),
+        (OfClasses(), {"classes": [2, 1, 0]}, ValueError, "ascending order.*numpy.argsort"),
+        (OfClasses(), {"classes": ["a", "a", "b"]}, ValueError, "distinct labels"),
+        (lambda z, k: z, {}, TypeError, "type function.*nn.Module"),
+        (
+            nn.ConvTranspose2d(2, 1, 2),
+            {"classes": None, "conditional": False},
+            ValueError,
+            r"nn.Unflatten\(1, \(latent_dim, 1, 1\)\)",
+        ),
+    ],
+)
+def test_what_no_trained_generator_can_be_made_of(module, how, error, message):
+    with pytest.raises(error, match=message):
+        PretrainedGenerator.from_module(module, **OF_CLASSES | how)
+
+
 def test_truncated_normal_prior():
     prior = {"latent_dim": 3, "prior": "truncated_normal"}
     generator = PretrainedGenerator.from_module(nn.Linear(3, 4), **prior)

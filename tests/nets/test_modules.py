@@ -42,6 +42,31 @@ def test_auto_follows_the_shape():
     assert isinstance(image.conv[0], torch.nn.Conv2d)
 
 
+def raises(error):
+    class Strict(torch.nn.Linear):
+        def forward(self, rows):
+            raise error("Input height (2) doesn't match model (224)")
+
+    return Strict(2, 3)
+
+
+@pytest.mark.parametrize("error", [AssertionError, ValueError, IndexError, RuntimeError])
+def test_whatever_error_a_network_has_the_input_shape_is_said(error):
+    with pytest.raises(ValueError, match=r"inputs of shape \(1, 1, 2\): .*height.*input_shape"):
+        build_module(raises(error), 2, 3, input_shape=(1, 1, 2))
+
+
+@pytest.mark.parametrize("n_outputs", [2, 3])
+def test_lazy_layers_learn_their_width_and_probabilities_are_no_logits(n_outputs):
+    lazy = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(n_outputs))
+    module = build_module(lazy, 8, n_outputs, input_shape=(2, 2, 2))
+    assert module[1].in_features == 8
+    with pytest.warns(UserWarning, match="leave the network's last softmax out"):
+        build_module(
+            torch.nn.Sequential(lazy, torch.nn.Softmax(1)), 8, n_outputs, input_shape=(8,)
+        )
+
+
 def test_the_denoising_papers_net_has_its_number_of_weights():
     convolutions = 32 * 25 + 32 + 64 * 32 * 25 + 64
     dense = 7 * 7 * 64 * 400 + 400 + 400 * 10 + 10
