@@ -191,10 +191,8 @@ class OODClassifier(ClassifierMixin, Parameterized):
         return hasattr(self, "classes_")
 
 
-class Wrapper(MetaEstimatorMixin, _RoutingNotSupportedMixin):
+class Wrapper(MetaEstimatorMixin):
     """Around ``estimator``: what is true of the inner one's input is true of its own.
-
-    Metadata, such as ``sample_weight``, are refused where scikit-learn would route them.
 
     Attributes
     ----------

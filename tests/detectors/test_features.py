@@ -4,11 +4,13 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 from torch import nn
@@ -249,6 +251,24 @@ def test_a_backbone_returns_something_else(images):
         NetFeatures(Returns(mobile(), lambda out: {"x": out})).fit(X).transform(X)
     with pytest.raises(TypeError, match="returns dict"):
         as_classifier(Returns(mobile(), lambda out: {"x": out}))
+
+
+@pytest.mark.parametrize("network", ["frozen", "trained", "backbone"])
+def test_pipelines_where_metadata_are_routed(images, network, fitted):
+    X, y = images
+    small = SoftmaxClassifier(max_epochs=1, hidden_layer_sizes=(2,), random_state=0)
+    given = {"frozen": FrozenEstimator(fitted), "trained": small, "backbone": Residual()}
+    with config_context(enable_metadata_routing=True):
+        last = LogisticRegression().set_fit_request(sample_weight=True)
+        last.set_score_request(sample_weight=True)
+        pipe = make_pipeline(NetFeatures(given[network]), last)
+        assert (
+            cross_val_score(pipe, X, y, cv=2, params={"sample_weight": np.ones(40)}).min() > 0
+        )
+        assert pipe.fit(X, y).predict(X).shape == (40,)
+        asking = NetFeatures(small.set_fit_request(sample_weight=True))
+        with pytest.raises((UnsetMetadataPassedError, TypeError), match="sample_weight"):
+            make_pipeline(asking, LogisticRegression()).fit(X, y, sample_weight=np.ones(40))
 
 
 def test_batches_of_a_size(images, fitted):
