@@ -56,10 +56,12 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         )
     training = network.training
     parameter = next(network.parameters(), torch.zeros((), device="cpu"))
-    zeros = torch.zeros(2, math.prod(input_shape), device=parameter.device)
+    random, width = torch.Generator().manual_seed(0), math.prod(input_shape)
+    rows = torch.rand(2, width, generator=random, device="cpu").to(parameter.device)
     try:
         with torch.no_grad():
-            outputs = InputShape(network, input_shape).eval()(zeros)
+            evaluated = InputShape(network, input_shape).eval()
+            outputs, again = evaluated(rows), evaluated(rows[:1].expand(2, -1))
     except (RuntimeError, ValueError, AssertionError, LookupError) as error:
         channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
         raise ValueError(
@@ -75,8 +77,16 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})"
             f"{'; one for each class of y or classes' if name == 'module' else ''}."
         )
-    could_be = name == "module" and n_outputs > 1 and not outputs.is_meta
-    if could_be and (outputs >= 0).all() and ((outputs.sum(dim=1) - 1).abs() < 1e-3).all():
+    if name != "module" or outputs.is_meta:
+        return
+    if not torch.allclose(outputs[0], again[0], rtol=1e-2, atol=1e-2, equal_nan=True):
+        warnings.warn(
+            "Got a network that answers at random, or to a row by the rows beside it, also "
+            "where it is evaluated, so that scores are not repeated; look for dropout or batch "
+            "normalisation that is always on.",
+            stacklevel=3,
+        )
+    if n_outputs > 1 and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < 1e-3).all():
         warnings.warn(
             "Got a network whose outputs are probabilities, but expected logits, of which the "
             "probabilities are the softmax; leave the network's last softmax out.",

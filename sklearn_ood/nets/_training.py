@@ -130,12 +130,19 @@ def make_net(
     if verbose:
         callbacks.append(("progress_bar", ProgressBar()))
     net_params = net_params or {}
-    callbacks += net_params.get("callbacks") or []
+    if net_params.get("train_split") is not None:
+        raise ValueError(
+            "Got a train_split in net_params, but early_stopping holds out the share "
+            "validation_fraction of the rows; leave it out."
+        )
+    optimizer, own = _optimizer(optimizer), net_params.get("callbacks")
+    callbacks += [] if own in (None, "disable") else own
+    decays = weight_decay or "weight_decay" in signature(optimizer).parameters
     parameters = {
         "criterion": criterion,
-        "optimizer": _optimizer(optimizer),
+        "optimizer": optimizer,
         "lr": lr,
-        "optimizer__weight_decay": weight_decay,
+        **({"optimizer__weight_decay": weight_decay} if decays else {}),
         "max_epochs": max_epochs,
         "batch_size": batch_size,
         "iterator_train": ArrayBatches,

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_iris
 from skorch.callbacks import BatchScoring, Checkpoint, EpochScoring, TrainEndCheckpoint
+from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_ood import (
@@ -81,3 +83,20 @@ def test_the_iterators_take_what_loaders_take(drop_last):
     SoftmaxClassifier(net_params=params, **TINY).fit(X, Y)
     with pytest.raises(ValueError, match="num_workers=2"):
         SoftmaxClassifier(net_params={"iterator_train__num_workers": 2}, **TINY).fit(X, Y)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.Rprop])
+def test_optimizers_that_know_no_weight_decay(optimizer):
+    one, same = (SoftmaxClassifier(optimizer=optimizer, **TINY).fit(X, Y) for _ in range(2))
+    np.testing.assert_array_equal(one.predict_proba(X), same.predict_proba(X))
+    with pytest.raises(TypeError, match="weight_decay"):
+        SoftmaxClassifier(optimizer=optimizer, weight_decay=0.1, **TINY).fit(X, Y)
+
+
+def test_what_skorch_knows_and_what_is_said_otherwise_here():
+    without = SoftmaxClassifier(net_params={"callbacks": "disable"}, **TINY).fit(X, Y)
+    plain = SoftmaxClassifier(**TINY).fit(X, Y)
+    np.testing.assert_array_equal(without.predict_proba(X), plain.predict_proba(X))
+    for split in (ValidSplit(5), ValidSplit(0.2, stratified=True)):
+        with pytest.raises(ValueError, match="train_split.*early_stopping"):
+            SoftmaxClassifier(net_params={"train_split": split}, **TINY).fit(X, Y)

@@ -67,6 +67,39 @@ def test_lazy_layers_learn_their_width_and_probabilities_are_no_logits(n_outputs
         )
 
 
+class Always(torch.nn.Module):
+    """A layer with something before it that is on also in evaluation."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change, self.last = change, torch.nn.Linear(4, 2)
+
+    def forward(self, rows):
+        return self.last(self.change(rows))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: torch.dropout(rows, 0.5, True),
+        lambda rows: rows + torch.randn_like(rows),
+        lambda rows: rows - rows.mean(0),
+        torch.nn.BatchNorm1d(4, track_running_stats=False),
+    ],
+    ids=["dropout", "noise", "mean", "batch norm"],
+)
+def test_networks_whose_answer_to_a_row_is_not_its_own(change):
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="at random, or to a row by the rows beside it"):
+        build_module(Always(change), 4, 2, input_shape=(4,))
+
+
+@pytest.mark.parametrize("change", [torch.nn.Dropout(), torch.nn.BatchNorm1d(4)])
+def test_networks_that_end_so_when_they_are_evaluated(change, recwarn):
+    build_module(Always(change).train(), 4, 2, input_shape=(4,))
+    assert not recwarn.list
+
+
 def test_the_denoising_papers_net_has_its_number_of_weights():
     convolutions = 32 * 25 + 32 + 64 * 32 * 25 + 64
     dense = 7 * 7 * 64 * 400 + 400 + 400 * 10 + 10
