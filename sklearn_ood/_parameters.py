@@ -15,7 +15,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, dataclass_transform
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -231,3 +232,28 @@ def _sections(text):
     summary, *parts = re.split(r"(?m)^(\w[\w ]*)\n-{3,}\n", cleandoc(text or ""))
     said = dict(zip(["", *parts[::2]], [summary, *parts[1::2]], strict=True))
     return {title: part.rstrip("\n") + "\n" for title, part in said.items()}
+
+
+def clone_completed(estimator, *, random_state=None, input_shape=None):
+    """An unfitted clone in which what was left open, also inside of pipelines, is filled in.
+
+    Every ``random_state`` that is None is the same int, or a seed drawn from a RandomState,
+    every ``input_shape`` that is None an image's (C, H, W), where it is one, but in later steps
+    of a pipeline, which get something else.
+    """
+    filled, parameters = {}, estimator.get_params(deep=True)
+    inside = [("", estimator), *((f"{name}__", each) for name, each in parameters.items())]
+    pipelines = [(prefix, each) for prefix, each in inside if isinstance(each, Pipeline)]
+    later = tuple(
+        f"{prefix}{name}__" for prefix, each in pipelines for name, _ in each.steps[1:]
+    )
+    for name, value in sorted(parameters.items()):
+        parameter = name.rpartition("__")[2]
+        if parameter == "random_state" and value is None and random_state is not None:
+            draws = isinstance(random_state, np.random.RandomState)
+            filled[name] = random_state.randint(2**31 - 1) if draws else random_state
+        is_open = parameter == "input_shape" and value is None and not name.startswith(later)
+        if is_open and len(input_shape or ()) == 3:
+            filled[name] = input_shape
+    completed = clone(estimator)
+    return completed.set_params(**filled) if filled else completed  # what is frozen has none

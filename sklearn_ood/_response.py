@@ -286,33 +286,6 @@ def log_softmax(evidence):
     return shifted - np.log1p(odds.sum(axis=1, keepdims=True))
 
 
-def clone_completed(estimator, *, random_state=None, input_shape=None):
-    """An unfitted clone in which what was left open, also inside of pipelines, is filled in.
-
-    Every ``random_state`` that is None is the same int, or a seed drawn from a RandomState,
-    every ``input_shape`` that is None an image's (C, H, W), where it is one, but in later steps
-    of a pipeline, which get something else.
-    """
-    filled, parameters = {}, estimator.get_params(deep=True)
-    pipelines = {"": estimator, **{f"{name}__": each for name, each in parameters.items()}}
-    later = tuple(
-        f"{prefix}{name}__"
-        for prefix, each in pipelines.items()
-        if isinstance(each, Pipeline)
-        for name, _ in each.steps[1:]
-    )
-    for name, value in sorted(parameters.items()):
-        parameter = name.rpartition("__")[2]
-        if parameter == "random_state" and value is None and random_state is not None:
-            draws = isinstance(random_state, np.random.RandomState)
-            filled[name] = random_state.randint(2**31 - 1) if draws else random_state
-        is_open = parameter == "input_shape" and value is None and not name.startswith(later)
-        if is_open and len(input_shape or ()) == 3:
-            filled[name] = input_shape
-    completed = clone(estimator)
-    return completed.set_params(**filled) if filled else completed  # what is frozen has none
-
-
 def fitted_foreign(estimator, *data, **fit_params):
     """Fitted to rows, and labels, as they are; where it wants float32, behind a step for that.
 

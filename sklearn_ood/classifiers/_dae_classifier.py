@@ -6,8 +6,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_sample_weight
 
-from sklearn_ood._parameters import Estimator, fitted
-from sklearn_ood._response import clone_completed, fitted_foreign, log_proba
+from sklearn_ood._parameters import Estimator, clone_completed, fitted
+from sklearn_ood._response import fitted_foreign, log_proba
 from sklearn_ood.classifiers._dae import DAEConfidence
 
 

@@ -19,9 +19,10 @@ from sklearn_ood._parameters import (
     NonNegative,
     RandomState,
     called,
+    clone_completed,
     fitted,
 )
-from sklearn_ood._response import clone_completed, log_softmax, unwrap
+from sklearn_ood._response import log_softmax, unwrap
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data

@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from sklearn_ood._response import clone_completed, fitted_by_weight, fitted_foreign
+from sklearn_ood._parameters import clone_completed
+from sklearn_ood._response import fitted_by_weight, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, n_rows, once, take_rows, with_bar

@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._parameters import RandomState, forget
-from sklearn_ood._response import clone_completed, fit_weights, fitted_by_weight
+from sklearn_ood._parameters import RandomState, clone_completed, forget
+from sklearn_ood._response import fit_weights, fitted_by_weight
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.data._labels import check_same_kind, class_means
