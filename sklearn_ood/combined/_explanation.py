@@ -9,6 +9,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._missing import is_pandas_na
 
 from sklearn_ood._optional import optional
+from sklearn_ood.data._tables import as_number
 
 # Rows to hold others against.
 MAX_ROWS = 5_000
@@ -256,8 +257,10 @@ class ReferenceRows:
         if isinstance(values, np.ndarray):
             cells = np.asarray(cells, dtype=np.float64)
             return np.interp(cells, values, self._levels(j), 0, 1) if len(values) else 0 * cells
-        place = {value: code for code, value in enumerate(values)} | {None: np.nan}
-        return np.array([place.get(cell, len(values)) for cell in _without_nan(cells)])
+        place = {as_number(str(value)): code for code, value in enumerate(values)}
+        place |= {value: code for code, value in enumerate(values)} | {None: np.nan}
+        read = ((cell, as_number(str(cell))) for cell in _without_nan(cells))
+        return np.array([place.get(cell, place.get(text, len(values))) for cell, text in read])
 
 
 def nearest(positions, known):

@@ -194,14 +194,14 @@ def _numbers(name, column, kind, levels):
     if isinstance(cells, np.ndarray):
         cells = [None if np.isnan(cell) else str(cell) for cell in cells.tolist()]
     known = {level: code for code, level in enumerate(levels.tolist())}
-    by_number = {_as_number(level): code for level, code in reversed(known.items())}
+    by_number = {as_number(level): code for level, code in reversed(known.items())}
     position = by_number | known | {None: np.nan}
     for cell in {*cells} - position.keys():
-        position[cell] = known.get(_as_number(cell), len(levels))
+        position[cell] = known.get(as_number(cell), len(levels))
     return np.array([position[cell] for cell in cells], dtype=np.float64)
 
 
-def _as_number(text):
+def as_number(text):
     """Text as a number is written here, where it is one: a column may change its type."""
     try:
         return str(float({"True": 1, "False": 0}.get(text, text)))

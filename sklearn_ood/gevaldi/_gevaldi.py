@@ -18,12 +18,12 @@ from sklearn_ood._parameters import RandomState, clone_completed, forget
 from sklearn_ood._response import fit_weights, fitted_by_weight
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.data._labels import check_same_kind, class_means
+from sklearn_ood.data._labels import class_means
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.generators import VAE, BaseGenerator, InterpolationGenerator
 from sklearn_ood.gevaldi import _climbing, _samples
 from sklearn_ood.gevaldi._regions import find_regions
-from sklearn_ood.metrics._blocks import as_labels, differs
+from sklearn_ood.metrics._blocks import differs, labels_for
 
 TABLE_MAX_FEATURES = 64
 
@@ -192,8 +192,7 @@ class GeValDi(Composition, _climbing.Climbing):
         """
         check_is_fitted(self)
         rows = validate_rows(self, X)
-        truth = as_labels("y", y, len(rows))
-        check_same_kind(truth, self.classes_)
+        truth = labels_for(self, y, len(rows))
         nearest = _samples.nearest_rows(samples.end.samples, rows)
         members = [self.named_estimators_[name] for name in samples.names]
         answers = self.classes_[_climbing.log_proba(members, rows[nearest]).argmax(axis=2)]

@@ -139,3 +139,18 @@ def test_a_column_gets_wider_where_it_must():
     assert made["count"].tolist() == [1.5, 2]
     assert made["code"].dtype.categories.tolist() == ["a", "b"]
     assert frame["count"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([True, False, True], ["True", "False", "True"]),
+        (["True", "False", "True"], [1.0, 0.0, 1.0]),
+        (pd.Categorical([7, 1, 7]), ["7", "1", "7"]),
+        (["07", "A3", "07"], [7, "A3", 7]),
+    ],
+)
+def test_cells_in_another_type_are_where_they_were(before, after):
+    before, after = pd.DataFrame({"a": before}), pd.DataFrame({"a": after})
+    known = ReferenceRows.of(before, np.arange(3))
+    np.testing.assert_array_equal(known.locate(after), known.positions())
