@@ -48,6 +48,17 @@ def expressivity(data, n):
     return [*found, *(bound for each in found for bound in (each.min, each.max))]
 
 
+def winners():
+    """Accuracies of both CNNs by the order of the KL divergence; in how many runs one wins."""
+    found = [
+        pair(f"compared {which} accuracy", f"kl, {first} first")
+        for first, order in (("cnn_16", ("first", "second")), ("cnn_12", ("second", "first")))
+        for which in order
+    ]
+    runs = [*zip(*(number.values for number in found), strict=True)]
+    return [*found, sum((a > b) == (c > d) for a, b, c, d in runs), len(runs)]
+
+
 def named_worse(kind, generator):
     """How often the forest with a planted fault is named the worse one, on tables on record."""
     right, runs, least = 0, 0, []
@@ -95,16 +106,12 @@ def headlines():
             ),
         )
     yield claim(
-        "which of two CNNs is better does not depend on the divergence (accuracy of each where "
-        "they differ; KL from the first, KL from the second)",
-        "goal: same winner",
-        "{:.1p} and {:.1p} %; {:.1p} and {:.1p} %",
-        lambda: [
-            pair(f"compared {which} accuracy", f"kl, {cnn} first")
-            for cnn in ("cnn_16", "cnn_12")
-            for which in ("first", "second")
-        ],
-        lambda a, b, c, d: (a > b) == (c > d),
+        "which of two CNNs is better does not depend on the divergence (accuracy of cnn_16 and "
+        "of cnn_12 where they differ; KL from the one, KL from the other)",
+        "goal: same winner, every run",
+        "{:.1p} and {:.1p} %; {:.1p} and {:.1p} %; same in {} of {} runs",
+        winners,
+        lambda *found: part(*found[-2:]),
     )
     for data in TABLES:
         for measure, said in (("lof", "local outlier factor"), ("nearest row", "nearest row")):
