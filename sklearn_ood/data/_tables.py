@@ -204,7 +204,7 @@ def _numbers(name, column, kind, levels):
 def as_number(text):
     """Text as a number is written here, where it is one: a column may change its type."""
     try:
-        return str(float({"True": 1, "False": 0}.get(text, text)))
+        return str(float({"true": 1, "false": 0}.get(text.lower(), text)))
     except ValueError:
         return text
 

@@ -101,9 +101,9 @@ class Deciding(Parameterized):
         refused, with a warning; so is a group that was never seen.
     loss : array-like of shape (n_classes, n_classes) or callable, default=None
         What each answer costs, in [0, 1]: true classes along the lines and answers along the
-        columns, in the order of the sorted labels; or ``loss(y_true, y_pred)``, a number for
-        each row. The risk is then the mean loss of the answers. None: 1 for a wrong answer. An
-        answer to a row of none of the classes costs 1.
+        columns, in the order of the sorted labels, or of a frame by its names; or
+        ``loss(y_true, y_pred)``, a number for each row. The risk is then the mean loss of the
+        answers. None: 1 for a wrong answer. An answer to a row of none of the classes costs 1.
     cost : float in (0, 1), default=None
         What a refusal costs, where a wrong answer costs 1, or its ``loss``: the threshold that
         costs least on the calibration rows (Chow's rule), which promises nothing.

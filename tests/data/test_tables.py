@@ -80,6 +80,7 @@ TRUTH = {
     "category": pd.Categorical([True, False, True]),
     "numbers": [1, 0, 1],
     "text": ["True", "False", "True"],
+    "json": ["true", "false", "true"],
     "polars": pl.Series([True, False, True]),
 }
 
@@ -88,11 +89,15 @@ TRUTH = {
 def test_truth_values_may_change_their_type_after_fit(before):
     rows, reader = read(pd.DataFrame({"a": TRUTH[before]}))
     for after, values in TRUTH.items():
+        if {before, after} == {"text", "json"}:
+            continue  # texts that differ are other categories
         frame = (pl if after == "polars" else pd).DataFrame({"a": values})
-        if reader.columns_.is_category[0] or after != "text":
+        if reader.columns_.is_category[0] or after not in ("text", "json"):
             np.testing.assert_array_equal(read_table(reader, frame, reset=False), rows)
         else:
-            with pytest.raises(ValueError, match="'(True|False)' in column 'a', which held"):
+            with pytest.raises(
+                ValueError, match="(?i)'(true|false)' in column 'a', which held"
+            ):
                 read_table(reader, frame, reset=False)
 
 
