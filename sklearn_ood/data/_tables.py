@@ -194,10 +194,12 @@ def _numbers(name, column, kind, levels):
     if isinstance(cells, np.ndarray):
         cells = [None if np.isnan(cell) else str(cell) for cell in cells.tolist()]
     known = {level: code for code, level in enumerate(levels.tolist())}
-    by_number = {as_number(level): code for level, code in reversed(known.items())}
-    position = by_number | known | {None: np.nan}
-    for cell in {*cells} - position.keys():
-        position[cell] = known.get(as_number(cell), len(levels))
+    position = known | {None: np.nan}
+    if others := {*cells} - position.keys():
+        by_number = {as_number(level): code for level, code in reversed(known.items())}
+        for cell in others:
+            place = known.get(as_number(cell), len(levels))
+            position[cell] = by_number.get(cell, place)
     return np.array([position[cell] for cell in cells], dtype=np.float64)
 
 
