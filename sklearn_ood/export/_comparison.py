@@ -12,7 +12,7 @@ from sklearn_ood._response import known_of, unwrap
 MISSING = ""
 # A graph and Python agree when they differ by no more, or by no larger share.
 TOLERANCE = 1e-3
-# What a p-value may differ by: beside calibration rows it jumps.
+# What a p-value may differ by at least: beside calibration rows it jumps.
 STEP = 0.05
 # Of scores that are larger, labels may differ: 1e-6 of them is more than a threshold's digits.
 MOST_COMPARED = 1e12
@@ -209,6 +209,8 @@ def check_graph(model, estimator, first, rows, threshold):
     asked, rows = unwrap(estimator)[0], with_edges(rows)
     given = run(model, feeds(rows))
     has_p_value = len(given) > 4
+    combined = unwrap(getattr(asked, "estimator_", asked))[0]
+    step = max(STEP, 2 / combined.n_calibration_) if has_p_value else STEP
 
     def answers(rows):
         inner, rows = unwrap(estimator, as_fitted(first, rows))
@@ -218,7 +220,7 @@ def check_graph(model, estimator, first, rows, threshold):
         said = inner.predict(rows), inner.predict_proba(rows), score, accepted
         if not has_p_value:
             return said
-        combined, rows = unwrap(getattr(inner, "estimator_", inner), rows)
+        _, rows = unwrap(getattr(inner, "estimator_", inner), rows)
         return *said, combined.p_values(rows), combined.confidence(rows)
 
     takes, wanted = taken(answers, rows)
@@ -238,10 +240,10 @@ def check_graph(model, estimator, first, rows, threshold):
         differs[both] |= ~np.isclose(proba, proba_, 0, TOLERANCE).all(axis=1)
         near = np.isclose(score, score_, TOLERANCE, TOLERANCE)
         if has_p_value:  # whose logarithm is as steep as calibration rows are close
-            near |= np.isclose(np.exp(score), np.exp(score_), TOLERANCE, STEP)
+            near |= np.isclose(np.exp(score), np.exp(score_), TOLERANCE, step)
         differs[both] |= ~near
         for values, values_ in zip(more, more_, strict=True):
-            differs[both] |= ~np.isclose(values, values_, TOLERANCE, STEP)
+            differs[both] |= ~np.isclose(values, values_, TOLERANCE, step)
     if differs.any() or not both.any():
         raise TypeError(
             f"Got {type(asked).__name__}, whose graph answers {int(differs.sum())} of "

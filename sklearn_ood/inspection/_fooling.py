@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ood._parameters import Count, Positive, RandomState, Share, check_arguments
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
+from sklearn_ood.data._blocks import mapped_images
 from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._rows import as_native
 from sklearn_ood.inspection._searches import EvolutionSearch, GradientSearch
 from sklearn_ood.search._constraints import ColumnConstraints
 
@@ -179,6 +181,7 @@ def fooling_rate_on(
         In [0, 1], lower is better.
     """
     check_arguments(fooling_rate_on, {"coverage": coverage})
+    X = as_native(mapped_images(X, ())[0])  # no labels are asked for
     confidence = confidence_of(estimator, X)
     rows = np.asarray(X, dtype=np.float64).reshape(len(confidence), -1)
     settings: dict = {"target": "scaled", "method": "evolution", "random_state": 0}
@@ -253,7 +256,9 @@ class FoolingDisplay:
             images = self.result.images[trials].transpose(0, 2, 3, 1)
             canvas[: len(trials), :, column] = images
         canvas = canvas.reshape(n_rows * height, -1, n_channels).squeeze()
-        self.ax_.imshow(canvas, cmap="gray", vmin=canvas.min(), vmax=canvas.max())
+        ends = [canvas.min(), canvas.max(), *([0, 1] if n_channels > 1 else [])]
+        canvas = (canvas - min(ends)) / (max(ends) - min(ends) or 1)
+        self.ax_.imshow(canvas, cmap="gray", vmin=0, vmax=1)
         self.ax_.set_xticks((np.arange(len(labels)) + 0.5) * width, labels)
         self.ax_.set(yticks=[], xlabel="Class aimed at")
         return self

@@ -102,6 +102,18 @@ def test_members_that_ask_no_classifier_are_read_at_their_best_class():
     assert np.isnan(answers(to_onnx(model, X=X), missing)["confidence"]).all()
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_few_rows_that_calibrate_whose_p_values_jump(share):
+    rows, members = X[:60], [("near", MahalanobisDistance(normalize=False))]
+    forest = RandomForestClassifier(3, random_state=0)
+    model = CombinedClassifier(forest, members, calibration=share, random_state=0)
+    with pytest.warns(UserWarning, match="rows that calibrate"):
+        model.fit(rows, Y[:60] > 4)
+    given = answers(to_onnx(model, X=rows), NOISE)  # of which some calibrate
+    expected = model.p_values(NOISE.reshape(100, -1))
+    np.testing.assert_allclose(given["p_value"], expected, atol=1e-4)
+
+
 def test_of_one_class():
     model = CombinedClassifier(members=[("m", MahalanobisDistance())], random_state=0)
     given = answers(to_onnx(model.fit(X), X=X), X)

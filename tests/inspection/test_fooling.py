@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import TensorDataset
 
 from sklearn_ood import (
     COOLClassifier,
@@ -288,3 +289,33 @@ def test_rows_keep_to_constraints(method):
     assert petal.max() <= 1.25
     with pytest.raises(ValueError, match="column 'height'"):
         fooling_rate(model, constraints={"integer": ["height"]}, **QUICK, **settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda rows: rows.requires_grad_(),
+        lambda rows: rows.bfloat16(),
+        lambda rows: TensorDataset(rows, torch.zeros(len(rows), 3)),
+    ],
+    ids=["graph", "bfloat16", "dataset"],
+)
+def test_rows_that_bound_the_search_as_people_have_them(softmax, digits, given):
+    rows = torch.from_numpy(digits[0][:50]).float().bfloat16().float()  # bfloat16 holds them
+    few = {"n_trials": 1, "max_updates": 3}
+    expected = fooling_rate_on(softmax, rows.numpy(), **few)
+    assert fooling_rate_on(softmax, given(rows), **few) == expected
+
+
+@pytest.mark.parametrize("bounds", [(-2, 2), (0.2, 0.7)])
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_images_in_any_units_are_drawn(bounds, n_channels, caplog):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, n_channels, 8, 8)), np.arange(30) % 2
+    model = SoftmaxClassifier(hidden_layer_sizes=(2,), max_epochs=1, random_state=0).fit(X, y)
+    result = fooling_rate(model, threshold=-0.1, bounds=bounds, n_trials=2, max_updates=2)
+    drawn = FoolingDisplay(result).plot().ax_.images[0].get_array()
+    plt.close("all")
+    assert 0 <= drawn.min() < drawn.max() <= 1
+    assert not caplog.records  # of matplotlib, which clips colours
