@@ -181,7 +181,8 @@ def _shown(constraint):
 
 def _constraints(hint):
     """scikit-learn's constraints in an annotation; none where anything is allowed."""
-    if hint is Any or getattr(typing.get_origin(hint), "_is_protocol", False):  # as ArrayLike
+    parents = getattr(typing.get_origin(hint), "__mro__", ())
+    if hint is Any or typing.Protocol in parents:  # as parts of ArrayLike are
         return []
     if typing.get_origin(hint) is Annotated:
         return list(typing.get_args(hint)[1:])

@@ -198,7 +198,7 @@ class InputShape(nn.Module):
 
     def __init__(self, network, input_shape, names=("logits",)):
         super().__init__()
-        self.network = getattr(network, "_orig_mod", network)
+        self.network = dict(network.named_children()).get("_orig_mod", network)
         self.input_shape, self.names = tuple(input_shape), names
 
     def train(self, mode=True):
@@ -212,7 +212,7 @@ class InputShape(nn.Module):
             self.eval()
         weights = next(self.network.parameters(), rows)
         inputs = rows.reshape(rows.shape[0], *self.input_shape).to(weights.dtype)
-        outputs = getattr(self.network, "_call_impl", self.network)(inputs)
+        outputs = self.network(inputs)
         for name in self.names:
             if getattr(outputs, name, None) is not None:
                 outputs = getattr(outputs, name)
