@@ -239,14 +239,17 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
     """An unfitted clone in which what was left open, also inside of pipelines, is filled in.
 
     Every ``random_state`` that is None is the same int, or a seed drawn from a RandomState,
-    every ``input_shape`` that is None an image's (C, H, W), where it is one, but in later steps
-    of a pipeline, which get something else.
+    every ``input_shape`` that is None an image's (C, H, W), where it is one, but behind a step
+    of a pipeline that takes images itself and gives something else.
     """
     filled, parameters = {}, estimator.get_params(deep=True)
     inside = [("", estimator), *((f"{name}__", each) for name, each in parameters.items())]
     pipelines = [(prefix, each) for prefix, each in inside if isinstance(each, Pipeline)]
     later = tuple(
-        f"{prefix}{name}__" for prefix, each in pipelines for name, _ in each.steps[1:]
+        f"{prefix}{name}__"
+        for prefix, each in pipelines
+        for i, (name, _) in enumerate(each.steps)
+        if any(hasattr(step, "input_shape") for _, step in each.steps[:i])
     )
     for name, value in sorted(parameters.items()):
         parameter = name.rpartition("__")[2]

@@ -125,6 +125,12 @@ class MahalanobisDistance(OODClassifier):
         everything = (within + between) / n_rows
         self.whitening_ = whitening(within / n_rows, everything)
         self.background_whitening_ = whitening(everything, everything)
+        if not self.whitening_.size:
+            raise ValueError(
+                f"Got X of n_samples={len(rows)} and n_features={rows.shape[1]} whose rows do "
+                "not differ within their classes, but the distance is in standard deviations "
+                "there; give several unlike rows a class, or take NeighborDistance."
+            )
         self.classes_ = data.classes
         return self
 
@@ -172,10 +178,4 @@ def whitening(covariance, everything):
     variances, axes = torch.linalg.eigh(covariance)
     largest = torch.maximum(variances[-1], everything.diagonal().max())
     kept = variances > ROUNDING * len(variances) * largest
-    if not kept.any():
-        raise ValueError(
-            "Got X whose rows do not differ within their classes, but the distance is in "
-            "standard deviations there; give several unlike rows a class, or take "
-            "NeighborDistance."
-        )
     return (axes[:, kept] / variances[kept].sqrt()).cpu().numpy()

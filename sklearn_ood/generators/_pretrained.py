@@ -177,15 +177,15 @@ class PretrainedGenerator(BaseGenerator):
     def _width(self, module):
         """Length of a generation."""
         device, arguments = device_of(module), self.arguments or {}
-        inputs = [torch.zeros(2, self.latent_dim, device=device)]
+        inputs = [torch.zeros(1, self.latent_dim, device=device)]
         try:
             if self.conditional:
-                index = torch.tensor([0, self.n_classes_ - 1], device=device)
+                index = torch.tensor([self.n_classes_ - 1], device=device)
                 inputs.append(conditions(module, self.conditional, index, self.n_classes_))
             made, again = (module(*inputs, **arguments).flatten(1) for _ in range(2))
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"Got a module that cannot take latents of shape (2, {self.latent_dim}), with "
+                f"Got a module that cannot take latents of shape (1, {self.latent_dim}), with "
                 f"conditional={self.conditional!r} and arguments={self.arguments!r}: {error} "
                 "Check latent_dim, the number of classes, and what the module's forward takes: "
                 "latents of shape (n, latent_dim, 1, 1) come from an "
