@@ -193,8 +193,9 @@ def images(args, taught, seed, name):
 @lab.Experiment("risk", PAIRS, HYBRIDS, effort=EFFORT)
 def risk(args, pair, seed, method):
     """The curve of all that name classes, and of hybrids with the network's names."""
-    taught, outside = pair.split(" and ")
-    said, _ = scores_of(method.removesuffix(HYBRID), taught, args, seed)
+    (taught, outside), name = pair.split(" and "), method.removesuffix(HYBRID)
+    is_of_the_cnn = name.startswith("cnn")  # what stands by itself is one for all networks
+    said, _ = scores_of(name, taught, args, seed if is_of_the_cnn else 0)
     cnn, _ = scores_of("cnn", taught, args, seed)
     naming = cnn if method in OF_THE_CNN or method not in NAMES else said
     if "label" not in naming[taught]:
