@@ -146,8 +146,8 @@ def draw_generative(args, store):
                 ax.fill_between(x, risks.min(axis=0), risks.max(axis=0), alpha=0.2, lw=0)
                 ax.plot(x, risks.mean(axis=0), label=f"{label} ({len(risks)})", lw=width)
         ax.set(xlabel="Coverage", yscale="log", ylim=(3e-4, 1), title=title)
+        ax.legend(fontsize=7, loc="lower right")
     axes[0].set_ylabel("Selective risk (0 is not drawn)")
-    axes[0].legend(fontsize=8)
     yield "generative_figure9", figure
     X, y = (part[:N_SHOWN_ROWS] for part in images("mnist"))
     vae = VAE(10, encoder="mlp", decoder="mlp", max_epochs=30, random_state=0)

@@ -286,6 +286,7 @@ def one_class(args, data, seed):
     found, curves = {}, {}
     for digit in range(10):
         rows = np.roll(X[y == digit], -seed * args.rows, axis=0)[: args.rows]
+        inside = y_test == digit
         typical = one_class_network(args, args.noise, seed).fit(rows)
         models = {
             "DAE": reconstruction_alone(typical),
@@ -295,8 +296,8 @@ def one_class(args, data, seed):
         }
         for name, model in models.items():
             scores = model.score_samples(X_test)
-            found[str(digit), name] = {"auroc": auroc(y_test == digit, scores)}
-            rate, hits, _ = roc_curve(y_test == digit, scores)
+            found[str(digit), name] = {"auroc": auroc(inside, scores)}
+            rate, hits, _ = roc_curve(inside, scores)
             curves.setdefault(name, []).append(np.interp(FALSE_POSITIVES, rate, hits))
     for name, each in curves.items():
         found["all", name] = {"hits": np.mean(each, axis=0).round(4)}
