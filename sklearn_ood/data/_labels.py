@@ -194,6 +194,7 @@ def label_of_refusals(label, classes):
             f"Got y with dates such as {classes[0]}, but a label of refusals is text or a "
             "number, as the classes must be; pass the dates as text: y.astype(str)."
         )
+    check_label(label, "reject_label")
     classes = classes.tolist()
     given, is_text = label, all(isinstance(each, str) for each in classes)
     if label is None:

@@ -255,8 +255,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval of a metric over the rows.
 
     For the ranking metrics of this package the rows are sorted once and all resamples are
-    computed together from how often each row was drawn. Any other metric is called once a
-    resample.
+    computed together from how often each row was drawn. Any other metric is called once with
+    all rows, and once a resample.
 
     Parameters
     ----------
@@ -279,14 +279,15 @@ def bootstrap_interval(
     Returns
     -------
     low, high : float
-        Resamples in which the metric has no value (no outlier was drawn, say) are left out.
+        Resamples in which the metric has no value (no outlier was drawn, say) are left out:
+        those where it is NaN or raises a ValueError.
 
     Raises
     ------
     ValueError
         If the metric has no value on the rows, lengths differ or a parameter is out of range.
     TypeError
-        If ``sample_weight`` is given.
+        If ``sample_weight`` is given, or the metric gives no number.
 
     References
     ----------
@@ -359,6 +360,9 @@ def _cells(kind, n_kinds, confidence, joins_idle):
 def _values_one_by_one(metric, rows, params, n_resamples, rng, n_jobs):
     """Values of any function of rows, each resample drawn here and judged by a worker."""
     check_consistent_length(*rows)
+    given = np.asarray(metric(*rows, **params))  # what is wrong with all rows is an error
+    if given.ndim or given.dtype.kind not in "biuf":
+        raise TypeError(f"Got a metric that gives {given}, but expected a number.")
     n_rows = _num_samples(rows[0])
     draws = (rng.integers(n_rows, size=n_rows) for _ in range(n_resamples))
     values = (delayed(_value_of_rows)(metric, rows, params, drawn) for drawn in draws)
@@ -366,5 +370,8 @@ def _values_one_by_one(metric, rows, params, n_resamples, rng, n_jobs):
 
 
 def _value_of_rows(metric, rows, params, drawn):
-    """The metric of the rows that were drawn."""
-    return metric(*(_safe_indexing(each, drawn) for each in rows), **params)
+    """The metric of the rows that were drawn; NaN where it has no value."""
+    try:
+        return metric(*(_safe_indexing(each, drawn) for each in rows), **params)
+    except ValueError:
+        return np.nan

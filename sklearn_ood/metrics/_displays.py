@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
-from sklearn_ood._response import answers_and_confidence, classes_of, unwrap
+from sklearn_ood._response import LARGEST, answers_and_confidence, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in
 from sklearn_ood.metrics._blocks import as_answers, as_labels, differs, labels_for
 from sklearn_ood.metrics._open_set import right_unknown_or_wrong
-from sklearn_ood.metrics._selective import aurc_score, right_or_wrong, risk_coverage_curve
+from sklearn_ood.metrics._selective import aurc_score, risk_coverage_curve
 
 MARKED_AT_MOST = 200  # points that a threshold can reach
 
@@ -146,7 +146,7 @@ class RiskCoverageDisplay(_OfAnswers):
         return self
 
     @classmethod
-    @inherits(right_or_wrong, plot)
+    @inherits(aurc_score, plot)
     def from_predictions(
         cls,
         y_true: ArrayLike,
@@ -254,6 +254,7 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         }
         self.bars_, self.line_ = [], None
         for kind, (rows, color) in kinds.items():
+            rows = rows if self.weights is None else rows & (self.weights > 0)
             if rows.any():
                 style = {"alpha": 0.5, "density": True, "color": color}
                 style["label"] = f"{kind} ({rows.sum()})"
@@ -293,6 +294,11 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         Returns
         -------
         display
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, a number is NaN, or weights are not valid.
         """
         labels, answers, shown, weights = as_answers(y_true, y_pred, confidence, sample_weight)
         is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER
@@ -302,7 +308,8 @@ class ConfidenceHistogramDisplay(_OfAnswers):
 
 
 def _within_finite(confidence):
-    finite = confidence[np.isfinite(confidence)]
+    """Infinite values, also as estimators' are read, moved to the ends of the others."""
+    finite = confidence[np.abs(confidence) < LARGEST]
     if finite.size == 0:
         return np.sign(confidence)
     return np.clip(confidence, finite.min(), finite.max())

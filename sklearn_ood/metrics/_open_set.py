@@ -223,8 +223,8 @@ def right_unknown_or_wrong(
     Raises
     ------
     ValueError
-        If no row is of these classes, or all are where both are compared; lengths differ, a
-        number is NaN, or weights are not valid.
+        If no row is of these classes, or all are; lengths differ, a number is NaN, or weights
+        are not valid.
     """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     known = codes_in(_blocks.as_labels("classes", classes), labels) != OUTLIER
@@ -286,6 +286,12 @@ def open_set_f_measure(
     score : float
         In [0, 1]; higher is better. 0 when nothing is answered.
 
+    Raises
+    ------
+    ValueError
+        If no row is of these classes and no answer names one; lengths differ, a number is
+        NaN, or weights are not valid.
+
     References
     ----------
     .. [1] Spigler, "Denoising Autoencoders for Overgeneralization in Neural Networks",
@@ -300,7 +306,8 @@ def open_set_f_measure(
     >>> round(score, 3)
     0.833
     """
-    if np.ndim(threshold) or np.isnan(threshold):
+    number = np.asarray(threshold)
+    if number.ndim or number.dtype.kind not in "biuf" or np.isnan(number):
         raise ValueError(f"Got threshold={threshold!r}, but expected one number.")
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     weights = np.ones(labels.size) if weights is None else weights

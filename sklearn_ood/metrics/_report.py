@@ -73,7 +73,7 @@ def reject_confusion_matrix(
     if len(set(classes.tolist())) < n_classes:
         raise ValueError(f"Got classes={classes.tolist()}, but expected each of them once.")
     truth, answer = codes_in(classes, labels), codes_in(classes, named)
-    foreign = np.unique(named[answered & (answer == OUTLIER)]).tolist()
+    foreign = list(dict.fromkeys(named[answered & (answer == OUTLIER)].tolist()))
     if foreign:
         raise ValueError(
             f"Got the answers {foreign} in y_pred, which are not among classes="
@@ -152,15 +152,16 @@ class SelectiveReport:
         pd = optional("pandas", "A report", "table")
         unknown = [UNKNOWN] if self.matrix[-1].any() else []
         names = [*map(str, self.classes.tolist()), *unknown]
-        rows, refused = self.matrix.sum(axis=1), self.matrix[:, -1]
-        right, answered = np.append(self.matrix.diagonal()[:-1], 0), rows - refused
-        counts = np.array([rows, answered, right, answered - right, refused]).T[: len(names)]
+        right, wrong = _right_and_wrong(self.matrix)
+        answered, refused = right + wrong, self.matrix[:, -1]
+        rows = answered + refused
+        counts = np.array([rows, answered, right, wrong, refused]).T[: len(names)]
         frame = pd.DataFrame(counts, names, COUNTS)
         frame = pd.concat([frame, pd.DataFrame([counts.sum(axis=0)], [ALL], COUNTS)])
         named = self.matrix[:, :-1].sum(axis=0).tolist() + [0] * len(unknown)
         frame["coverage"] = frame["answered"] / frame["rows"]
         frame["risk"] = frame["wrong"] / frame["answered"]
-        frame["risk of answers"] = 1 - frame["right"] / [*named, sum(named)]
+        frame["risk of answers"] = 1 - frame["right"] / [*named, answered.sum()]
         return frame
 
     def __str__(self):
@@ -201,8 +202,14 @@ class SelectiveReport:
     @staticmethod
     def _answered_and_wrong(matrix):
         """How many rows of a matrix are answered, and how many of these wrong."""
-        answered = matrix[:, :-1].sum()
-        return answered, answered - matrix[:, :-1].trace()
+        right, wrong = (each.sum() for each in _right_and_wrong(matrix))
+        return right + wrong, wrong
+
+
+def _right_and_wrong(matrix):
+    """Of each line, what is answered rightly and wrongly: sums, for differences round."""
+    is_right = np.eye(*matrix[:, :-1].shape, dtype=bool)
+    return [np.where(mask, matrix[:, :-1], 0).sum(axis=1) for mask in (is_right, ~is_right)]
 
 
 def _kind(promise):
@@ -307,7 +314,8 @@ class RejectConfusionDisplay:
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         names = [str(each) for each in self.classes.tolist()]
-        share = self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+        total = self.matrix.sum(axis=1, keepdims=True)
+        share = self.matrix / np.where(total > 0, total, 1)
         style = {"cmap": "Blues", "vmin": 0, "vmax": 1} | kwargs
         tilt = 30 if len("".join(names)) > WIDE else "horizontal"
         drawn = ConfusionMatrixDisplay(share, display_labels=[*names, REFUSED])

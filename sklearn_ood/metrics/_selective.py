@@ -44,6 +44,8 @@ def right_or_wrong(
         parameter are out of range.
     """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
+    if weights is not None:  # for what takes them as counts: a row is not less than one
+        weights = weights / min(1.0, weights[weights > 0].mean())
     return _blocks.differs(labels, answers), 2, numbers, weights
 
 
@@ -105,7 +107,8 @@ def aurc_score(counts):
     ----------
     sample_weight : array-like of shape (n_samples,), default=None
         Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
-        Other weights are interpolated between counts, so their scale matters a little.
+        Where their mean is below 1, as of shares, it is made 1; above, their scale matters a
+        little, as the number of rows does.
 
     Returns
     -------
@@ -136,6 +139,11 @@ def eaurc_score(counts):
     .. math:: \frac{1}{n} \sum_{j=1}^{k} \frac{j}{n - k + j}.
 
     Lower is better.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), default=None
+        As for :func:`aurc_score`.
 
     Returns
     -------
@@ -297,7 +305,7 @@ def expected_calibration_error(
             "probabilities in [0, 1]; pass predict_proba(X).max(axis=1)."
         )
     weights = np.ones(labels.size) if weights is None else weights
-    in_bin = np.clip(np.ceil(proba * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
+    in_bin = np.searchsorted(np.arange(1, n_bins) / n_bins, proba)  # closed on the right
     excess = np.bincount(in_bin, weights * (proba - ~_blocks.differs(labels, answers)))
     return float(np.abs(excess).sum() / weights.sum())
 

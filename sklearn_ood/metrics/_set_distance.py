@@ -138,7 +138,7 @@ def _ward_tree(classes, class_means):
             f"Got class_means of shape {means.shape} for {len(classes)} classes, but expected "
             "one row a class."
         )
-    children = linkage(means, "ward")[:, :2].astype(int)
+    children = linkage(means, "ward")[:, :2].astype(int) if len(means) > 1 else np.empty((0, 2))
     parents = len(means) + np.arange(len(children))
     nodes = [*np.asarray(classes).tolist(), *(object() for _ in parents)]
     return np.column_stack([children.ravel(), np.repeat(parents, 2)]), nodes

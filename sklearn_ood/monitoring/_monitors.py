@@ -239,6 +239,11 @@ class RiskMonitor(_Monitor):
 
     Attributes
     ----------
+    log_wealth_ : ndarray of shape (n_answers,)
+        Natural logarithm of the evidence for a larger risk after each answer since ``fit`` or
+        ``restart``; rows that are refused are left out. The alarm is at ``log(1 / alpha)``.
+    alarm_row_ : int or None
+        The first answer, counted from 0, at which the alarm was reached.
     risk_ : float
         The risk that is watched.
     n_answered_, n_errors_ : int
@@ -323,8 +328,7 @@ class RiskMonitor(_Monitor):
         Returns
         -------
         self
-            With ``alarm_``, ``alarm_row_`` (counted in answers) and ``log_wealth_`` brought
-            up to date.
+            With ``alarm_``, ``alarm_row_`` and ``log_wealth_`` brought up to date.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)

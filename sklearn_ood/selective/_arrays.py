@@ -91,7 +91,7 @@ def threshold_from_scores(
         raise ValueError(
             "Got no limit, but expected coverage, or one or both of risk and ood_acceptance."
         )
-    check_limits(limits)
+    check_limits(limits | ({} if loss is None else {"loss": "given"}))
     scores = as_numbers("confidence", confidence)
     n_rows, by_answers = len(scores), risk is not None and loss is None
     truth, lost = np.zeros(n_rows), np.zeros(n_rows, dtype=bool)

@@ -295,8 +295,8 @@ class Deciding(Parameterized):
             where it is refused; ``confidence``; ``accepted``; ``reason``, empty where accepted,
             "strange" for rows unlike the known ones, "no promise" for a class or group that is
             always refused, else "unsure". A detector refuses what is strange, unless p-values
-            tell. Of several risks also ``risk``, the least that the answer keeps. Of a
-            :class:`CombinedClassifier` also ``p_value`` and ``member``, the member that speaks
+            tell. Of several risks also ``risk``, the least that the answer keeps, NaN where it is
+            refused. Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the member that speaks
             most against a strange row.
         """
         check_is_fitted(self)
@@ -317,7 +317,8 @@ class Deciding(Parameterized):
             columns["p_value"], strange = p_values, p_values <= alpha
         thresholds = self._thresholds_of(answers, groups)
         kept = confidence >= thresholds
-        kinds = [kept[-1], np.isposinf(thresholds[-1]), strange]
+        unpromised = np.isposinf(thresholds[-1]) & (self.guarantee_for != "all")
+        kinds = [kept[-1], unpromised, strange]
         reason = np.select(kinds, ["", "no promise", "strange"], "unsure")
         columns |= {"accepted": kept[-1], "reason": reason}
         if np.ndim(self.risk):

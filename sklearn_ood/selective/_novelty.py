@@ -41,13 +41,13 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         rows given to ``fit`` place ``offset_``.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number: the share of the training rows that lies below ``offset_``. "auto": a fifth
-        of the rows, at least 19 where there are twice as many, is drawn at random and held out
-        of training, and ``offset_`` is their 5 % quantile, placed so that one in twenty new
-        inliers is refused on average (of fewer than 38 rows more are); prefer it for methods
-        that remember their training rows, such as nearest neighbours. Known outliers count
-        for neither. A :class:`CombinedClassifier` has calibrated itself: ``contamination``
-        (0.05 for "auto") is then the level of its p-value, the largest share of new inliers
-        that is refused, at least ``1 / (n_calibration_ + 1)``.
+        of the rows, at least 19 or else half of them, is drawn at random and held out of
+        training (of fewer than 20 rows none), and ``offset_`` is their 5 % quantile, placed so
+        that one in twenty new inliers is refused on average (of fewer than 38 rows more are);
+        prefer it for methods that remember their training rows, such as nearest neighbours.
+        Known outliers count for neither. A :class:`CombinedClassifier` has calibrated itself:
+        ``contamination`` (0.05 for "auto") is then the level of its p-value, the largest share
+        of new inliers that is refused, at least ``1 / (n_calibration_ + 1)``.
     random_state : int, RandomState or None, default=None
         Chooses the rows held out by "auto".
 

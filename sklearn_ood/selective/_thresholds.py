@@ -308,11 +308,10 @@ class Steps:
         order = np.argsort(-confidence, kind="stable")
         ranked, self.loss = confidence[order], loss[order]
         self.weight = None if weight is None else weight[order]
-        self.n_accepted = 1 + np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+        self.n_accepted = 1 + np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
         self.total = self._sums(self.loss)
-        refused = np.append(ranked, -np.inf)[self.n_accepted]
-        next_above = np.nextafter(refused, np.inf)
-        self.threshold = np.where(np.isneginf(refused), -np.inf, next_above)
+        next_above = np.nextafter(ranked[self.n_accepted[:-1]], np.inf)
+        self.threshold = np.append(next_above, -np.inf)
 
     def _sums(self, values):
         return np.cumsum(values, axis=-1)[..., self.n_accepted - 1]

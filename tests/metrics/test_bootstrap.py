@@ -1,6 +1,8 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss
 from sklearn.utils import check_random_state
 
 from sklearn_ood.metrics import (
@@ -14,6 +16,8 @@ from sklearn_ood.metrics import (
     detection_accuracy,
     eaurc_score,
     expected_calibration_error,
+    ood_report,
+    open_set_f_measure,
     oscr_score,
     risk_at_coverage,
     tnr_at_tpr,
@@ -125,6 +129,28 @@ def test_resamples_without_an_outlier_are_left_out():
     is_in = np.arange(20) > 0
     low, high = bootstrap_interval(auroc, is_in, np.arange(20), random_state=0)
     assert low == high == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "rows"),
+    [
+        (log_loss, ([0, 1, 0, 0], [0.1, 0.9, 0.2, 0.3])),
+        (
+            partial(open_set_f_measure, classes=[0, 1], threshold=0.5),
+            ([0, 7, 7, 7], [0, 1, 0, 1], [0.9, 0.1, 0.2, 0.3]),
+        ),
+    ],
+)
+def test_resamples_in_which_a_metric_raises_are_left_out(metric, rows):
+    low, high = bootstrap_interval(metric, *rows, n_resamples=60, random_state=0)
+    assert low <= metric(*rows) <= high
+    with pytest.raises(ValueError, match="inconsistent|3 rows"):
+        bootstrap_interval(metric, rows[0][:3], *rows[1:])
+
+
+def test_what_gives_no_number_is_named():
+    with pytest.raises(TypeError, match=r"gives \{'tnr_at_tpr'.*expected a number"):
+        bootstrap_interval(ood_report, *make_rows(auroc))
 
 
 @pytest.mark.parametrize(

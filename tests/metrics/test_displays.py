@@ -116,6 +116,22 @@ def test_histogram_of_infinite_confidence_and_missing_kinds():
     assert display.line_ is None
 
 
+@pytest.mark.parametrize("infinite", [np.inf, 1e300])  # as it is, and as estimators' are read
+def test_histogram_draws_infinite_values_at_the_ends(infinite):
+    rows = [0, 1, 0, 0], [0, 1, 0, 0], [-infinite, 0.25, 1.0, infinite]
+    display = ConfidenceHistogramDisplay.from_predictions(*rows, classes=[0, 1], bins=3)
+    assert [bar.get_x() for bar in display.bars_[0]] == [0.25, 0.5, 0.75]
+
+
+@pytest.mark.filterwarnings("error")
+def test_histogram_has_no_rows_of_weight_0():
+    display = ConfidenceHistogramDisplay.from_predictions(
+        *ROWS, classes=[0, 1], sample_weight=[1, 1, 0, 1, 0]
+    )
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["known, right (3)"]
+
+
 def test_missing_matplotlib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     for draw in (

@@ -61,8 +61,9 @@ def test_f_measure_with_nothing_answered_and_with_absent_classes():
     assert open_set_f_measure(*rows, classes=[0, 1, 2], threshold=0.0) == pytest.approx(5 / 6)
     with pytest.raises(ValueError, match="no row of the classes"):
         open_set_f_measure(*rows, classes=[4], threshold=0.0)
-    with pytest.raises(ValueError, match="threshold=nan"):
-        open_set_f_measure(*rows, classes=[0], threshold=np.nan)
+    for threshold in (np.nan, None, "high", [0.5]):
+        with pytest.raises(ValueError, match="Got threshold=.*expected one number"):
+            open_set_f_measure(*rows, classes=[0], threshold=threshold)
 
 
 def test_unknown_rows_may_have_labels_of_another_kind():
@@ -112,6 +113,14 @@ def test_ece_against_a_loop_over_bins():
         expected += abs(right[inside].sum() - confidence[inside].sum()) / 500
     got = expected_calibration_error(np.ones(500), right.astype(int), confidence)
     assert got == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("edge", "n_bins"), [(0.28, 25), (0.07, 100), (0.5, 2)])
+def test_ece_has_bins_that_are_closed_on_the_right(edge, n_bins):
+    # Both rows are in one bin, in which a right and a wrong answer make up for each other.
+    confidence = [edge, edge - 1e-3]
+    error = expected_calibration_error([0, 0], [0, 1], confidence, n_bins=n_bins)
+    assert error == pytest.approx(abs(0.5 - np.mean(confidence)))
 
 
 def test_ece_at_the_ends():

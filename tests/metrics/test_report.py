@@ -120,6 +120,9 @@ def test_missing_flags_and_classes_given_twice_are_errors():
     rows = [0, 1], [0, 1]
     with pytest.raises(ValueError, match=r"accepted with the values \[<NA>, True\]"):
         reject_confusion_matrix(*rows, pd.array([None, True], dtype="boolean"), classes=[0, 1])
+    mixed = np.array([2, "x"], dtype=object)
+    with pytest.raises(ValueError, match=r"the answers \[2, 'x'\] in y_pred"):
+        reject_confusion_matrix([0, 1], mixed, [True, True], classes=[0, 1])
     with pytest.raises(ValueError, match="each of them once"):
         reject_confusion_matrix(*rows, [True, True], classes=[0, 1, 1])
 
@@ -160,6 +163,18 @@ def test_weights_are_as_many_rows(digits):
     np.testing.assert_array_equal(display.matrix, repeated.matrix)
     with pytest.raises(ValueError, match="sample_weight"):
         selective_report(model, X, y, sample_weight=-np.ones(len(y)))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 7.3])
+def test_the_scale_of_weights_tells_nothing(scale):
+    pytest.importorskip("matplotlib").use("Agg")
+    rows = [0, 0, 0, 1, 7], [0, 0, 0, 0, 1], [True, True, False, True, True]
+    settings = {"classes": [0, 1], "sample_weight": scale * np.array([1, 2, 3, 1, 1])}
+    display = RejectConfusionDisplay.from_predictions(*rows, **settings)
+    np.testing.assert_allclose(display.im_.get_array(), [[0.5, 0, 0.5], [1, 0, 0], [0, 1, 0]])
+    matrix = reject_confusion_matrix(*rows, **settings)
+    frame = SelectiveReport(matrix, np.arange(2)).to_frame()
+    assert frame["wrong"].iloc[0] == frame["risk"].iloc[0] == 0  # and not a rounding error
 
 
 @pytest.mark.parametrize(("wrong", "answered"), [(0, 30), (7, 40), (12, 12)])

@@ -115,6 +115,16 @@ def test_weights_are_repeated_rows(rows, data):
         assert np.allclose(got[np.isfinite(got)], expected[np.isfinite(expected)])
 
 
+@pytest.mark.parametrize("metric", SCALARS)
+@pytest.mark.parametrize("scale", [1 / 200, 1e-6])
+def test_weights_may_be_shares(metric, scale):
+    rng = np.random.default_rng(0)
+    wrong, confidence = rng.integers(0, 2, 200), rng.integers(0, 50, 200)
+    rows = wrong, np.zeros(200), confidence
+    weighted = metric(*rows, sample_weight=np.full(200, scale))
+    assert weighted == pytest.approx(metric(*rows), rel=1e-9)
+
+
 def test_curve_has_only_achievable_points():
     rng = np.random.default_rng(0)
     wrong, confidence = rng.integers(0, 2, 200), rng.integers(-5, 5, 200) / 4.0

@@ -61,6 +61,9 @@ def test_small_sets_of_all_classes_and_single_numbers():
     np.testing.assert_allclose(everything, class_distances(ANIMALS, CLASSES).mean())
     assert prediction_set_distance(p, p, ANIMALS, n=1, classes=CLASSES).tolist() == [0] * 4
     assert prediction_set_distance(p, p, ANIMALS, classes=CLASSES).shape == (4, 3)
+    for hierarchy in (None, {0: {}}):
+        one = prediction_set_distance([[1.0]], [[1.0]], hierarchy, class_means=[[0.0]])
+        assert one.tolist() == [[0, 0, 0]]
 
 
 @pytest.mark.parametrize(

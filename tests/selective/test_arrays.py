@@ -63,12 +63,25 @@ def test_a_detector_needs_no_labels_for_a_coverage():
         (([1.0, 2.0], [0, 1]), {"ood_acceptance": 0.1}, "from 0 outlier rows, .* ood_label"),
         (([1.0, 2.0], [0, 1], [0, 1]), {"risk": 0.1}, "No threshold can promise"),
         (([1.0, 2.0],), {"coverage": 1.5}, "coverage=1.5"),
+        (([1.0, 2.0],), {"coverage": 0.5, "loss": [0, 1]}, "loss without risk"),
+        (([np.inf] * 60, [0] * 60, [0, 1] * 30), {"risk": 0.3}, "accepting 60 rows"),
+        (([-np.inf] * 60, [0] * 60, [0] * 30 + [1] * 30), {"risk": 0.3}, "accepting 60 rows"),
         (([], [], []), {"risk": 0.1}, "confidence with 0 rows"),
     ],
 )
 def test_errors_say_what_came(arrays, limits, message):
     with pytest.raises(ValueError, match=message):
         threshold_from_scores(*arrays, **limits)
+
+
+@pytest.mark.parametrize("ends", [(-1.0, np.inf), (-np.inf, 1.0), (-np.inf, np.inf)])
+def test_infinite_scores_are_accepted_together(ends):
+    wrong = np.r_[[0] * 90, [1] * 10, [0] * 100, [1] * 100]
+    scores = np.repeat(ends[::-1], [100, 200])
+    threshold, promises = threshold_from_scores(scores, np.zeros(300), wrong, risk=0.3)
+    accepted = scores >= threshold
+    assert promises["risk"].n_accepted == accepted.sum() == 100
+    assert promises["risk"].n_errors == wrong[accepted].sum() == 10
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], [0, 1]])

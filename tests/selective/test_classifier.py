@@ -566,6 +566,7 @@ def test_images_pass_through(known):
             r"reject_label=1.*one of the classes \[0, 1, 2\]",
         ),
         ({"coverage": 0.9, "reject_label": "no"}, "reject_label='no'.*expected a number"),
+        ({"coverage": 0.9, "reject_label": np.nan}, "reject_label=nan, but expected one label"),
         ({"risk": 1e-4}, "No threshold can promise risk=0.0001"),
         ({"risk": 1e-320}, "No threshold can promise risk=1e-320"),
         ({"risk": 0.1, "delta": 1e-320}, "No threshold can promise risk=0.1 with delta=1e-320"),

@@ -251,6 +251,8 @@ def test_reasons_of_refusals(rows):
         GaussianNB(), detector=IsolationForest(random_state=0), coverage=0.8, random_state=0
     ).fit(X, y)
     assert set(by_detector.decide(new)["reason"]) == {"", "strange"}
+    nothing = SelectiveClassifier(GaussianNB(), threshold=np.inf).fit(X, y)
+    assert set(nothing.decide(new)["reason"]) == {"unsure"}  # for nothing was to be promised
 
 
 @pytest.mark.filterwarnings("ignore:For the answers of 1 of 3 classes")
