@@ -29,9 +29,9 @@ from sklearn_ood.data._blocks import (
     n_rows,
     take_rows,
 )
-from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, is_label
+from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, foreign, is_label
 from sklearn_ood.data._rows import as_native, validate_rows
-from sklearn_ood.metrics._blocks import as_rows
+from sklearn_ood.metrics._blocks import as_labels, as_rows
 
 
 class OODClassifier(ClassifierMixin, Parameterized):
@@ -154,12 +154,12 @@ class OODClassifier(ClassifierMixin, Parameterized):
         Raises
         ------
         ValueError
-            For labels that are not in ``classes_``.
+            For labels that are not in ``classes_``, or more or fewer of them than rows.
         """
         rows = self._validate_rows(X)
+        y = as_labels("y", y, len(rows))
         codes = codes_in(self.classes_, y)
-        unknown = np.unique(np.asarray(y)[codes == OUTLIER]).tolist()
-        if unknown:
+        if unknown := foreign(y, codes):
             raise ValueError(
                 f"Got {type(self).__name__}, which was not taught the classes {unknown} of y; "
                 f"expected labels from classes_={self.classes_.tolist()}."

@@ -303,11 +303,11 @@ def make_birds(
     Parameters
     ----------
     n_samples : int >= 0, default=1200
-        Sparrows, finches and buntings, a third each in the mean.
+        Sparrows, finches and buntings, a third each on average.
     n_unknown : int >= 0, default=0
         Rows of a species of its own, "crossbill".
     missing : float in [0, 1), default=0.08
-        Share of the cells that are empty.
+        Share of the cells that are empty on average, of all columns but ``ringed``.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
 
@@ -315,7 +315,7 @@ def make_birds(
     -------
     X : pandas.DataFrame of shape (n_samples + n_unknown, 6)
         ``mass`` in grams, ``wing`` and ``bill`` in millimetres, the categories ``habitat`` and
-        ``diet``, and ``ringed``.
+        ``diet``, and whether it is ``ringed``.
     y : ndarray of shape (n_samples + n_unknown,) of str
         Names of the species.
 

@@ -343,7 +343,7 @@ class GenerativeClassifier(OODClassifier):
 
 
 def _minus(similarity, x, generated):
-    return called("similarity", lambda *both: -similarity(*both), x, generated)
+    return -called("similarity", similarity, x, generated)
 
 
 def _some(known, seed):

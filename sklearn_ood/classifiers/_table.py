@@ -93,7 +93,8 @@ class TableClassifier(OODClassifier):
 
     A column is taken for categories where it is text, boolean or declared so, and else for
     numbers. A category that was not seen, or that is not among the 254 most frequent, is
-    read as one more, rare one. Columns without any value are ignored. Dates are refused.
+    read as one more, rare one. Columns without any value are ignored, as are those with so few
+    that some of the members judged saw none. Dates are refused.
 
     References
     ----------

@@ -31,8 +31,8 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     No single score is best on all data. Each member's score becomes a conformal p-value on
     rows held out from training, the p-values are combined, and the combination becomes a
     p-value itself: of new rows like the training rows, at most a share alpha has ``p_values(X)
-    <= alpha``, whatever the data and the members. The confidence in an answer is its
-    probability, lowered where the row is likely to be of no known class.
+    <= alpha``, whatever the data and the members (about so with "cross"). The confidence in an
+    answer is its probability, lowered where the row is likely to be of no known class.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     scale_ : ConformalScale
         From the combined evidence to the p-value.
     reference_ : ReferenceRows or None
-        At most 5,000 rows of those that trained, for ``explain``; None for images.
+        At most 5,000 rows that trained, or else calibrate, for ``explain``; None for images.
     n_calibration_ : int or float
         Rows that calibrate the combination: no p-value is below ``1 / (n_calibration_ + 1)``.
         Of weighted rows the sum of their weights, relative to the largest.
@@ -240,8 +240,8 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha of
-            rows that are exchangeable with the calibration rows.
+            In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha (with
+            "cross" about that) of rows that are exchangeable with the calibration rows.
         """
         typicality = self._typicality(self._log_p(self._validate_rows(X)))
         return self.scale_.p_values(typicality)

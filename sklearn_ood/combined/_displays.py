@@ -9,6 +9,12 @@ DIGIT = np.log(10)
 LARGEST_EVIDENCE = 6  # of minus the decimal logarithm: the darkest red
 
 
+def _combination(estimator, X):
+    """The combination inside pipelines and what may refuse, and the rows as it gets them."""
+    estimator, rows = unwrap(estimator, X)
+    return unwrap(getattr(estimator, "detector_", estimator), rows)
+
+
 class ExplanationDisplay:
     """Rows, and the features that speak against them: one panel a row.
 
@@ -55,8 +61,7 @@ class ExplanationDisplay:
         >>> display.explanation.evidence.idxmax(axis=1).tolist()
         ['petal length (cm)']
         """
-        estimator, rows = unwrap(estimator, X[:max_rows])
-        combined, rows = unwrap(getattr(estimator, "detector_", estimator), rows)
+        combined, rows = _combination(estimator, X[:max_rows])
         display = cls(combined.explain(rows))
         return display.plot(max_features=max_features) if plot else display
 
@@ -123,7 +128,7 @@ class MemberPValuesDisplay:
         Parameters
         ----------
         estimator : CombinedClassifier
-            Fitted; also inside a pipeline or a search.
+            Fitted; also inside a pipeline, a search, or what may refuse.
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
             Rows; the first ``max_rows`` are drawn.
         y : array-like of shape (n_samples,), default=None
@@ -148,10 +153,8 @@ class MemberPValuesDisplay:
         >>> display.names, display.p_values.shape
         (['confidence', 'near', 'combined'], (2, 3))
         """
-        combined, rows = unwrap(estimator, X[:max_rows])
-        p_values = np.column_stack(
-            [combined.member_p_values(rows), np.exp(combined.score_samples(rows))]
-        )
+        combined, rows = _combination(estimator, X[:max_rows])
+        p_values = np.column_stack([combined.member_p_values(rows), combined.p_values(rows)])
         captions = [f"{label}" for label in combined.predict(rows)]
         if y is not None:
             captions = [f"{c} (is {t})" for c, t in zip(captions, y[:max_rows], strict=True)]

@@ -24,7 +24,7 @@ from sklearn_ood.combined._columns import (
 )
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._blocks import once, take_rows, unmasked
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
 from sklearn_ood.data._tables import TableEncoder
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
@@ -248,8 +248,7 @@ def _at_classes(member, X, labels):
 
 def _at_labels(log_p, member, labels):
     codes = codes_in(member.classes_, labels)
-    if (codes == OUTLIER).any():
-        missing = np.unique(np.asarray(labels)[codes == OUTLIER]).tolist()
+    if missing := foreign(labels, codes):
         raise ValueError(
             f"Got the member {member!r}, which was not taught the classes {missing}, but it is "
             "read at the predicted class; fit it on all classes."

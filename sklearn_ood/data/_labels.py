@@ -68,6 +68,11 @@ def codes_in(classes, labels):
     return np.where(classes[place] == labels, place, OUTLIER).astype(np.int64)
 
 
+def foreign(labels, codes):
+    """Labels of no class, each once."""
+    return list(dict.fromkeys(np.asarray(labels)[codes == OUTLIER].tolist()))
+
+
 def is_label(y, label):
     """Mask of the rows of ``y`` that carry ``label``; nothing carries None."""
     if label is None:

@@ -223,7 +223,7 @@ class Indicators:
     """Numbers of like spread in place of a table that was read: for distances and products.
 
     A number is standardised, and 0 where it is missing. A category is 1 in the column that
-    stands for it; so is a missing cell, where some were missing at first.
+    stands for it, if it is frequent; so is a missing cell, where one was missing at first.
 
     Attributes
     ----------
@@ -275,10 +275,11 @@ def _common(codes):
 class TableEncoder(TransformerMixin, Parameterized):
     """Numbers of like spread in place of a table: for densities, neighbours and networks.
 
-    A column of numbers is standardised, and 0 where it is missing. A column of categories
-    becomes one indicator for each of its 32 most frequent ones, and one for a missing cell
-    where training rows had several; a category that is new, or that a single training row
-    had, has no indicator: such a row lies between the others, not infinitely far.
+    A column of numbers is standardised, and 0 where it is missing, which an indicator marks
+    where training rows missed it. A column of categories becomes one indicator for each of its
+    32 most frequent ones, a missing cell among them; of more than 254 the rarer ones count as
+    one. What is new, or what a single training row had, has no indicator: such a row lies
+    between the others, not infinitely far.
 
     Attributes
     ----------

@@ -45,9 +45,9 @@ class NeighborDistance(OODClassifier):
     rows_ : list of ndarray
         The rows remembered, less ``centre_``; one array a class.
     centre_ : ndarray of shape (n_features,)
-        Mean of the training rows.
+        Mean of the rows remembered.
     scale_ : float
-        Root of the training rows' total variance.
+        Root of their total variance.
     n_features_in_ : int
 
     Notes

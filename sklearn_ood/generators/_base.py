@@ -12,9 +12,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
-from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood._parameters import Count, Parameterized, check_arguments, fitted
+from sklearn_ood.data._labels import codes_in, foreign
 from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.metrics._blocks import as_labels
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 from sklearn_ood.search._latents import BOUNDS, by_class
 
@@ -159,7 +160,7 @@ class BaseGenerator(Parameterized, ABC):
         self._fit(rows, codes)
         return self
 
-    def sample(self, n_samples=1, y=None, random_state=None):
+    def sample(self, n_samples: Count = 1, y=None, random_state=None):
         """Draw new inputs.
 
         Parameters
@@ -176,6 +177,7 @@ class BaseGenerator(Parameterized, ABC):
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
+        check_arguments(self.sample, {"n_samples": n_samples})
         rng = check_random_state(random_state)
         if y is None:
             codes = rng.randint(self.n_classes_, size=n_samples)
@@ -217,13 +219,7 @@ class BaseGenerator(Parameterized, ABC):
         -------
         X : ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
-        z = check_array(z, dtype=self._number_type, input_name="z")
-        if z.shape[1] != self.latent_dim_:
-            raise ValueError(
-                f"Got z with {z.shape[1]} columns, but this generator has "
-                f"latent_dim_={self.latent_dim_}; pass one row a latent vector."
-            )
+        z = self._latents(z, self._number_type)
         return self._map(self.core_.generate, z, self.class_index(y, len(z)))
 
     def encode(self, X, y=None):
@@ -259,7 +255,7 @@ class BaseGenerator(Parameterized, ABC):
         -------
         log_density : ndarray of shape (n_samples,)
         """
-        z = check_array(z, dtype=np.float64, input_name="z")
+        z = self._latents(z, np.float64)
         return self.log_prior_tensor(torch.from_numpy(z)).numpy()
 
     def log_prior_tensor(self, z):
@@ -297,12 +293,12 @@ class BaseGenerator(Parameterized, ABC):
                 f"Got y={y!r}, but this generator was fitted without labels; leave y out, or "
                 "tell it the classes: classes=[1] where there is one."
             )
-        y = np.broadcast_to(np.asarray(y), (n_samples,))
+        y = as_labels("y", y, n_samples) if np.size(y) != 1 else np.full(n_samples, y)
         codes = codes_in(self.classes_, y)
-        if (codes == OUTLIER).any():
+        if unknown := foreign(y, codes):
             raise ValueError(
-                f"Got y with the labels {np.unique(y[codes == OUTLIER]).tolist()}, but "
-                f"expected labels from classes_={self.classes_.tolist()}."
+                f"Got y with the labels {unknown}, but expected labels from "
+                f"classes_={self.classes_.tolist()}."
             )
         return codes
 
@@ -313,6 +309,17 @@ class BaseGenerator(Parameterized, ABC):
     @property
     def _number_type(self):
         return np.float32 if self.core_.is_single else np.float64
+
+    def _latents(self, z, dtype):
+        """Latent vectors as an array, or what is wrong with them."""
+        check_is_fitted(self)
+        z = check_array(z, dtype=dtype, input_name="z")
+        if z.shape[1] != self.latent_dim_:
+            raise ValueError(
+                f"Got z with {z.shape[1]} columns, but this generator has "
+                f"latent_dim_={self.latent_dim_}; pass one row a latent vector."
+            )
+        return z
 
     @abstractmethod
     def _fit(self, rows, codes):

@@ -201,7 +201,8 @@ class GaussianMixtureGenerator(BaseGenerator):
         log_density : ndarray of shape (n_samples, n_classes)
             In nats, for X in its own units.
         """
-        return self.core_.log_density(torch.from_numpy(validate_rows(self, X))).numpy()
+        rows = torch.from_numpy(validate_rows(self, X))
+        return self.core_.log_density(rows).numpy()
 
     @one_thread()
     def _fit(self, rows, codes):

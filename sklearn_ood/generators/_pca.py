@@ -62,9 +62,10 @@ class PCAGenerator(BaseGenerator):
     """Generate the rows of each class from a low-dimensional linear subspace.
 
     The generator of class k is ``G_k(z) = mean_k + W_k z``, with the columns of ``W_k``
-    the leading principal axes scaled by the standard deviation along them, so that z is
-    standard normal. The nearest generation of an input is its projection: a closed form.
-    As a probabilistic model (isotropic noise around the subspace) it also has a density.
+    the leading principal axes, whose squared length is the variance along them less that of
+    the noise, so that z is standard normal. The nearest generation of an input is its
+    projection: a closed form. As a probabilistic model (isotropic noise around the subspace)
+    it also has a density.
 
     Parameters
     ----------

@@ -86,7 +86,8 @@ def fooling_rate(
     Parameters
     ----------
     estimator : classifier
-        Fitted. Its confidence is ``score_samples`` or else the largest ``predict_proba``.
+        Fitted. Its confidence is ``confidence`` or ``score_samples``, else the largest
+        ``predict_proba``.
     threshold : float
         In the unit of the confidence: for most of our classifiers a logarithm, such as
         ``np.log(0.9)``.

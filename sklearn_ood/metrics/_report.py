@@ -15,7 +15,7 @@ from sklearn_ood._optional import optional
 from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
-from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
 from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs, labels_for
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
@@ -73,10 +73,9 @@ def reject_confusion_matrix(
     if len(set(classes.tolist())) < n_classes:
         raise ValueError(f"Got classes={classes.tolist()}, but expected each of them once.")
     truth, answer = codes_in(classes, labels), codes_in(classes, named)
-    foreign = list(dict.fromkeys(named[answered & (answer == OUTLIER)].tolist()))
-    if foreign:
+    if unknown := foreign(named[answered], answer[answered]):
         raise ValueError(
-            f"Got the answers {foreign} in y_pred, which are not among classes="
+            f"Got the answers {unknown} in y_pred, which are not among classes="
             f"{classes.tolist()}; mark refused rows in accepted."
         )
     truth = np.where(truth == OUTLIER, n_classes, truth)

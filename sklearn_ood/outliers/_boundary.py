@@ -30,13 +30,13 @@ LEAST_DISTANCE = 1e-2
 class BoundaryOutliers(MadeOutliers):
     """Rows outside the classes: all around each of them, far out, and between them.
 
-    A share ``between`` of the rows lies on segments between rows of two classes. The others
-    start at a row and step as far and in such directions as its class is scattered, or in
-    any direction; what is still inside goes on until it is out. A point is inside while its
-    ``n_neighbors``-th nearest row is close for the class of the nearest one, in units of the
-    class's median. How close is learned from a fifth of the rows, which the others have not
-    seen: the share ``quantile`` of new rows is inside, in any dimension. Distances are taken
-    where the pooled scatter of the classes is white.
+    Of the rows a share ``between`` is drawn on segments between rows of two classes, less those
+    that are inside a class. The others start at a row and step as far and in such directions as
+    its class is scattered, or in any direction; what is still inside goes on until it is out. A
+    point is inside while its ``n_neighbors``-th nearest row is close for the class of the
+    nearest one, in units of the class's median. How close is learned from a fifth of the rows,
+    which the others have not seen: the share ``quantile`` of new rows is inside, in any
+    dimension. Distances are taken where the pooled scatter of the classes is white.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class BoundaryOutliers(MadeOutliers):
         First steps, in standard deviations of the class, drawn log-uniformly: with a small
         ``high`` all rows are close to the classes, and a net may answer again far out.
     between : float in [0, 1], default=0.25
-        Share of rows between classes.
+        Share of rows drawn between classes; 0 where there is one class.
 
     References
     ----------

@@ -295,9 +295,9 @@ class Deciding(Parameterized):
             where it is refused; ``confidence``; ``accepted``; ``reason``, empty where accepted,
             "strange" for rows unlike the known ones, "no promise" for a class or group that is
             always refused, else "unsure". A detector refuses what is strange, unless p-values
-            tell. Of several risks also ``risk``, the least that the answer keeps, NaN where it is
-            refused. Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the member that speaks
-            most against a strange row.
+            tell. Of several risks also ``risk``, the least that the answer keeps, NaN where it
+            is refused. Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the
+            member that speaks most against a strange row.
         """
         check_is_fitted(self)
         check_arguments(self.decide, {"alpha": alpha})

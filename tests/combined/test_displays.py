@@ -2,11 +2,17 @@
 
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ood import CombinedClassifier, MemberPValuesDisplay, NeighborDistance
+from sklearn_ood import (
+    CombinedClassifier,
+    MemberPValuesDisplay,
+    NeighborDistance,
+    SelectiveClassifier,
+)
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -37,3 +43,15 @@ def test_drawn_later_on_given_axes(fitted):
     assert display.plot(ax=ax).ax_ is ax
     assert len(ax.texts) == 2 * 3
     plt.close("all")
+
+
+@pytest.mark.parametrize("holds", ["estimator", "detector"])
+def test_inside_of_what_may_refuse_are_the_p_values_that_are_promised(fitted, holds):
+    pipe, X, y = fitted
+    inside = {"estimator": LogisticRegression().fit(X, y)} | {holds: pipe}
+    frozen = {name: FrozenEstimator(each) for name, each in inside.items()}
+    model = SelectiveClassifier(**frozen, threshold=0.0).fit(X, y)
+    far = X[:2] + 50
+    display = MemberPValuesDisplay.from_estimator(model, far, plot=False)
+    assert display.p_values.shape == (2, 3)
+    assert set(display.p_values[:, -1]) == {1 / (pipe[-1].n_calibration_ + 1)}

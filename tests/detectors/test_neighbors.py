@@ -47,6 +47,10 @@ def test_neighbors_beyond_the_class_and_a_subsample(blobs):
         NeighborDistance(max_samples=0).fit(X, y)
     with pytest.raises(ValueError, match="not taught the classes"):
         few.class_score_samples(X[:1], ["z"])
+    with pytest.raises(ValueError, match=r"not taught the classes \[7, 'z'\]"):
+        few.class_score_samples(X[:2], np.array([7, "z"], dtype=object))
+    with pytest.raises(ValueError, match="Got y with 1 rows"):
+        few.class_score_samples(X[:2], ["z"])
 
 
 def test_usable_without_loading_torch():
