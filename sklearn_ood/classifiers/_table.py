@@ -86,7 +86,8 @@ class TableClassifier(OODClassifier):
     The evidence for a class is :math:`\sum_m w_m \log p_m(k \mid x)` less what normalises it:
     a logarithmic opinion pool, calibrated as it is weighted. ``score_samples`` is the largest.
 
-    The weights come from rows that judge members fitted on others: five parts in turn of up
+    The weights, drawn a little towards a half for boosting and for trees, come from rows that
+    judge members fitted on others: five parts in turn of up
     to 500 rows, two of up to 2,000, and above one half of at most 3,000. These rows also say
     after how many trees boosting stops. The members are then fitted on all rows; of more than
     50,000 each tree sees so many, drawn at random, and the network too.

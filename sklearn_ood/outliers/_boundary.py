@@ -5,6 +5,7 @@ from typing import Annotated
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._parameters import Count, Share
@@ -79,6 +80,7 @@ class BoundaryOutliers(MadeOutliers):
             raise ValueError(
                 f"Got scales={self.scales!r}, but expected (low, high) with 0 < low <= high."
             )
+        check_array(X, ensure_min_samples=2, estimator=self)
         region = _Region(X, codes, self, rng)
         between = mixup_rows(
             X, codes, round(self.between * n) if codes.max() else 0, BETWEEN_LOW, rng

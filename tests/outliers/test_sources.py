@@ -188,6 +188,15 @@ def test_parameters_out_of_range_are_named(source, message):
         source(*make_two_gaussians(20, random_state=0), 5, 0)
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [(BoundaryOutliers(), "a minimum of 2 is required"), (MixupOutliers(), "one class")],
+)
+def test_one_row_is_too_few_for_what_needs_two(source, message):
+    with pytest.raises(ValueError, match=message):
+        source([[0.0, 1.0]], None, 5, 0)
+
+
 def test_a_dict_mixes_sources():
     def mine(X, y, n, random_state):
         return X[:n]
