@@ -64,7 +64,8 @@ class TableClassifier(OODClassifier):
     ood_label : label, default=None
         Rows of ``y`` with this label are outliers, which are left out.
     n_jobs : int or None, default=None
-        Trees grown at the same time; boosting takes the threads that OpenMP gives it.
+        Trees grown at the same time. Boosting takes one thread, of more than 50,000 rows those
+        that OpenMP gives it.
     random_state : int, RandomState or None, default=None
         Determines the held-out rows and the trees.
 

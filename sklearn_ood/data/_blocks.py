@@ -47,7 +47,8 @@ def block_by_block(method: Method) -> Method:
             return lazily(self, method.__name__, X)
         return in_blocks(partial(method, self), X, verbose=getattr(self, "verbose", 0))
 
-    answers.__doc__ = _with_rows(cleandoc(method.__doc__ or ""))
+    if method.__doc__:  # else it is its parent's
+        answers.__doc__ = _with_rows(cleandoc(method.__doc__))
     return cast(Method, answers)
 
 

@@ -110,7 +110,7 @@ class Deciding(Parameterized):
     threshold : float, default=None
         Used as it is.
     reject_label : label, default=None
-        What ``predict`` returns for refused rows. None: -1 for numbers, "reject" for strings.
+        What ``predict`` returns for refused rows. None: "reject" for strings, else -1.
 
     Attributes
     ----------
@@ -242,6 +242,11 @@ class Deciding(Parameterized):
 
     def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
         """``answers`` and ``score_samples`` of each row, at once.
+
+        Parameters
+        ----------
+        X
+            As for ``predict``.
 
         Returns
         -------

@@ -123,6 +123,11 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
     def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> NDArray:
         """Fit, and say of the training rows themselves which are outliers.
 
+        Parameters
+        ----------
+        X, y, **params
+            As for ``fit``.
+
         Returns
         -------
         ndarray of shape (n_samples,)

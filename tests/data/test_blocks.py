@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from inspect import getdoc
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ood import (
     CombinedClassifier,
     COOLClassifier,
+    DAEClassifier,
     DAEConfidence,
     GenerativeClassifier,
     NeighborDistance,
@@ -267,3 +269,8 @@ def test_dask_images_and_early_errors():
     lazy = net.score_samples(spoiled)
     with pytest.raises(ValueError, match="NaN"):
         computed(lazy)
+
+
+@pytest.mark.parametrize("owner", [DAEConfidence, DAEClassifier])
+def test_what_overrides_a_verb_without_a_word_has_its_parents_docstring(owner):
+    assert getdoc(owner.predict).startswith("The most likely class of each row")
