@@ -22,7 +22,7 @@ import pandas as pd
 from sklearn import preprocessing, utils
 
 import sklearn_ood as ood
-from peers import score
+from sklearn_ood._response import known_of
 from sklearn_ood.combined._conformal import combine
 from sklearn_ood.metrics import aurc_score, auroc, tnr_at_tpr
 from sklearn_ood.nets._modules import mlp
@@ -303,7 +303,7 @@ def compared(models, X, y, train, test, answering=None, unlabelled=()):
         labels = None if name in unlabelled else y[train]
         _, seconds = timed(model.fit, rows, labels)
         answers = model.predict(queries) if name == answering else answers
-        found[name] = measured(inside, score(model, queries), y[test], answers)
+        found[name] = measured(inside, known_of(model, queries), y[test], answers)
         if isinstance(model, ood.RejectClassifier):
             found[name]["known refused"] = (model.score_samples(queries[inside]) < 0).mean()
         if labels is not None and hasattr(model, "classes_"):

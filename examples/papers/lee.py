@@ -44,7 +44,6 @@ from torch import nn
 
 import lab
 import sklearn_ood as ood
-from peers import rescored
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import auroc, expected_calibration_error, ood_report
 from sklearn_ood.nets._heads import fit_temperature
@@ -221,10 +220,7 @@ def taught(X, y, args, data, seed, method, beta):
 
 def scores(classifier, X, temperature=1.0, step=0.0):
     """The net's own confidence, or with another temperature or a step what ODIN makes of it."""
-    if isinstance(classifier, ood.RejectClassifier):
-        odin = lab.altered(classifier, epsilon=step, temperature_=temperature)
-    else:
-        odin = rescored(classifier, temperature=temperature, epsilon=step)
+    odin = lab.altered(classifier, epsilon=step, temperature_=temperature)
     return odin.score_samples(X)
 
 

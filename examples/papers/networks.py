@@ -21,24 +21,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from lab import (
-    Experiment,
-    both,
-    in_colour,
-    kept,
-    main,
-    measured,
-    members_of,
-    pooled,
-    some_rows,
-    test_images,
-)
+import lab
 from sklearn_ood import CombinedClassifier, GenerativeClassifier, NetFeatures, SoftmaxClassifier
 from sklearn_ood.combined._radii import PrincipalRadii
 from sklearn_ood.detectors import last_linear, scores_of_network
 from sklearn_ood.generators import PCAGenerator
 from sklearn_ood.metrics import aurc_score, auroc
-from sklearn_ood.model_selection import LeaveClassesOut
 
 NAMES = {
     "resnet18_cifar10": range(10),
@@ -54,15 +42,8 @@ FORMER = "Mahalanobis++ + ViM + NCI + energy + pixels"
 RULES = BY_AVERAGE, BY_FISHER, BY_CAUCHY = ", average", ", fisher", ", cauchy"
 OTHERS = (
     *("Mahalanobis++ + ViM + NCI + energy + radii", "ViM + NCI + energy + react + pixels"),
-    *(
-        "ViM + NCI + energy + react",
-        "ViM + NCI + react + radii",
-        "ViM + energy + react + radii",
-    ),
-    *(
-        f"{each} + ViM + NCI + energy + react + radii"
-        for each in ("Mahalanobis", "Mahalanobis++")
-    ),
+    *("ViM + NCI + energy + react", "ViM + NCI + react + radii"),
+    *("ViM + energy + react + radii", f"Mahalanobis + {DEFAULT}", f"Mahalanobis++ + {DEFAULT}"),
     *("Mahalanobis + NCI + energy + react + radii", "ViM + NCI + react + NNGuide + radii"),
     "Mahalanobis + NCI + energy + react + NNGuide + radii",
     *(f"{DEFAULT} of {size}" for size in SIZES),
@@ -85,8 +66,8 @@ def outliers():
     """Sets of outliers, near and far, by name."""
     rng, shape = np.random.RandomState(0), (500, *IMAGE)
     grey = np.broadcast_to(rng.random_sample((500, 1, 1, 1)), shape)
-    sets = {name: some_rows(*test_images(name), 1000)[0] for name in ("tinyimagenet", *GREY)}
-    sets |= {name: in_colour(sets[name]) for name in GREY}
+    sets = {k: lab.some_rows(*lab.test_images(k), 1000)[0] for k in ("tinyimagenet", *GREY)}
+    sets |= {name: lab.in_colour(sets[name]) for name in GREY}
     sets["uniform noise"] = rng.random_sample(shape)
     sets["normal noise"] = rng.normal(0.5, 0.2, size=shape).clip(0, 1)
     return sets | {"grey": grey}
@@ -115,7 +96,7 @@ def seen(name, folder):
 
     network, classes = load(Path(folder) / f"{name}.npz"), list(NAMES[name])
     classifier = SoftmaxClassifier.from_module(network, classes, IMAGE, device="cpu")
-    X, y = some_rows(*test_images("cifar10"), None)
+    X, y = lab.some_rows(*lab.test_images("cifar10"), None)
     known = np.isin(y, classes)
     sets = {KNOWN: X[known], UNSEEN: X[~known], **outliers(), **corrupted(X[known])}
     features = NetFeatures(FrozenEstimator(classifier)).fit(X[:1])
@@ -144,10 +125,9 @@ def members(linear, *sizes):
 def fitted(rows, codes, linear, members):
     """The combination of members that ``from_module`` makes around the last layer."""
     made = [(name, lambda _, each=each: each) for name, each in members.items()]
-    known = {"classes": range(len(linear[1])), "members": made, "random_state": 0}
-    return CombinedClassifier.from_module(
-        last_layer(*linear), rows, codes, device="cpu", **known
-    )
+    settings = {"classes": range(len(linear[1])), "members": made, "random_state": 0}
+    settings["device"] = "cpu"
+    return CombinedClassifier.from_module(last_layer(*linear), rows, codes, **settings)
 
 
 def recombined(model, candidate, X, y):
@@ -162,7 +142,7 @@ def recombined(model, candidate, X, y):
 def evidence(log_p, candidate):
     """That of some members for which the logarithms of p-values are known."""
     names, method = candidate.split(", ")
-    return pooled(log_p, dict.fromkeys(names.split(" + "), 1.0), method)
+    return lab.pooled(log_p, dict.fromkeys(names.split(" + "), 1.0), method)
 
 
 def halves(rows):
@@ -170,7 +150,7 @@ def halves(rows):
     return np.array_split(rows, 2)
 
 
-@Experiment("selection, {data}", NAMES, seeds=5, effort="--networks networks")
+@lab.Experiment("selection, {data}", NAMES, seeds=5, effort="--networks networks")
 def selection(args, name, seed):
     """Candidates on one choice of held-out classes, which the scores know nothing of."""
     rows, codes, (weight, bias) = look(name, args)
@@ -189,17 +169,17 @@ def selection(args, name, seed):
     model = fitted(X, y, linear, members(linear, *SIZES))
     models = {DEFAULT + rule: recombined(model, DEFAULT + rule, X, y) for rule in RULES}
     found = compared(models, model, X_judge, y_judge, {})
-    known = members_of(model, X_judge)
+    known = lab.members_of(model, X_judge)
     for name, some in sets.items():
-        log_p = members_of(model, some)
-        best = max(auroc(*both(known[single], log_p[single])) for single in log_p)
+        log_p = lab.members_of(model, some)
+        best = max(auroc(*lab.both(known[single], log_p[single])) for single in log_p)
         for each in CANDIDATES:
-            value = auroc(*both(evidence(known, each), evidence(log_p, each)))
+            value = auroc(*lab.both(evidence(known, each), evidence(log_p, each)))
             found[name, each] = {"auroc": value, "below": max(0.0, best - value)}
     return found
 
 
-@Experiment("judged, {data}", NAMES, effort="--networks networks")
+@lab.Experiment("judged, {data}", NAMES, effort="--networks networks")
 def judged(args, name, seed):
     """All single scores, the default and its confidence, on other images and outliers."""
     rows, codes, linear = look(name, args)
@@ -225,7 +205,8 @@ def compared(models, classifier, X, y, sets):
             model.set_params(outlier_share=share)
             ranks[f"{label}: confidence, share {share}"] = model.confidence(X)
         for name, rows in sets.items():
-            found[name, label] = measured(*both(ranks[label], model.score_samples(rows)))
+            inside, scores = lab.both(ranks[label], model.score_samples(rows))
+            found[name, label] = lab.measured(inside, scores)
     ranks["probability"] = classifier.predict_log_proba(X).max(axis=1)
     known = {(KNOWN, k): {"aurc": aurc_score(y, answers, each)} for k, each in ranks.items()}
     return known | found
@@ -236,14 +217,14 @@ def held_out_classes(n_classes, seed):
     if seed == 4:
         return np.array([], dtype=int) if n_classes < 10 else None
     y = np.arange(20 * n_classes) % n_classes
-    train, _ = list(LeaveClassesOut(0.3, 2, random_state=seed // 2).split(y, y))[seed % 2]
+    train, _ = lab.left_out(y, seed % 2, n_splits=2, random_state=seed // 2)
     return np.setdiff1d(y, y[train])
 
 
 def look(name, args):
     """What the network says of all images; kept, as it takes minutes."""
-    return kept(args.cache / f"{name}.joblib", partial(seen, name, args.networks))[0]
+    return lab.kept(args.cache / f"{name}.joblib", partial(seen, name, args.networks))[0]
 
 
 if __name__ == "__main__":
-    main(__doc__, "networks")
+    lab.main(__doc__, "networks")

@@ -1,6 +1,6 @@
 """What people would pick instead: every competitor once, with settings of its package or paper.
 
-All have ``fit`` and one of the scores that ``score`` knows, higher for more in-distribution.
+All have ``fit`` and a score that ``known_of`` finds, higher for more in-distribution.
 """
 
 from functools import partial
@@ -10,25 +10,16 @@ import numpy as np
 from sklearn import ensemble, mixture, neighbors, preprocessing, svm
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 
 import sklearn_ood as ood
+from sklearn_ood._response import known_of
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 
 
-def score(estimator, X):
-    """How in-distribution rows are, by whatever method the estimator has."""
-    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    if hasattr(last, "decision_scores_"):  # PyOD: higher is more outlying
-        return -estimator.decision_function(X)
-    if hasattr(estimator, "score_samples"):
-        return estimator.score_samples(X)
-    return np.asarray(estimator.predict_proba(X)).max(axis=1)
-
-
 def scores(estimators, X, y, X_test):
-    """The same of test rows by several that learn the others, by name."""
-    return {name: score(each.fit(X, y), X_test) for name, each in estimators.items()}
+    """How in-distribution test rows are, by several that learn the others, by name."""
+    return {name: known_of(each.fit(X, y), X_test) for name, each in estimators.items()}
 
 
 def scaled(estimator):
@@ -87,7 +78,6 @@ def of_images(net, seed):
     """What people would pick for images; those that need a net share a trained one."""
     nearest = partial(OneClass, max_samples=10_000, random_state=seed)
     pca = ood.GenerativeClassifier(PCAGenerator(64), similarity="l2", validation_fraction=0)
-    autoencoder = pyod(seed).get("PyOD AutoEncoder")
     return {
         "max softmax": FrozenEstimator(net),
         "energy": rescored(net, score_function="energy"),
@@ -98,7 +88,7 @@ def of_images(net, seed):
         "nearest of 10,000 training images, pixels": nearest(),
         "PCA a class, reconstruction": pca,
         "isolation forest, pixels": ensemble.IsolationForest(random_state=seed),
-    } | ({"PyOD AutoEncoder, pixels": autoencoder} if autoencoder else {})
+    } | {f"{k}, pixels": each for k, each in pyod(seed).items() if "AutoEncoder" in k}
 
 
 def pyod(seed, n_features=None):
