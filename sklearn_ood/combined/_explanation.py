@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
-from sklearn.utils._missing import is_pandas_na
 
 from sklearn_ood._optional import optional
-from sklearn_ood.data._tables import as_number
+from sklearn_ood.data._tables import is_missing, positions_in
 
 # Rows to hold others against.
 MAX_ROWS = 5_000
@@ -175,7 +174,7 @@ def _from_reference(rows, reference, donors):
 
 def _shown(cell):
     """A cell in few digits."""
-    if cell is None or is_pandas_na(cell) or cell != cell:
+    if is_missing(cell):
         return "missing"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
@@ -257,10 +256,7 @@ class ReferenceRows:
         if isinstance(values, np.ndarray):
             cells = np.asarray(cells, dtype=np.float64)
             return np.interp(cells, values, self._levels(j), 0, 1) if len(values) else 0 * cells
-        place = {as_number(str(value)): code for code, value in enumerate(values)}
-        place |= {value: code for code, value in enumerate(values)} | {None: np.nan}
-        read = ((cell, as_number(str(cell))) for cell in _without_nan(cells))
-        return np.array([place.get(cell, place.get(text, len(values))) for cell, text in read])
+        return positions_in(values, _without_nan(cells))
 
 
 def nearest(positions, known):
@@ -384,9 +380,7 @@ def _is_number_or_none(cell):
 
 
 def _without_nan(cells):
-    return [
-        None if cell is None or is_pandas_na(cell) or cell != cell else cell for cell in cells
-    ]
+    return [None if is_missing(cell) else cell for cell in cells]
 
 
 def _distinct(cells):

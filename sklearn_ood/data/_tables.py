@@ -148,7 +148,7 @@ def _cells(name, column, kind=None):
 
 def _meaning(cell, name, named):
     """A cell as text or a float; None where it is missing. Declared categories are text."""
-    if cell is None or is_pandas_na(cell) or cell != cell:
+    if is_missing(cell):
         return None
     if isinstance(cell, Real) or type(cell).__name__ == "Decimal":
         return float(cell)
@@ -193,22 +193,41 @@ def _numbers(name, column, kind, levels):
         return np.clip(np.array(cells, dtype=np.float64), -LARGEST, LARGEST)
     if isinstance(cells, np.ndarray):
         cells = [None if np.isnan(cell) else str(cell) for cell in cells.tolist()]
-    known = {level: code for code, level in enumerate(levels.tolist())}
-    position = known | {None: np.nan}
+    return positions_in(levels.tolist(), cells)
+
+
+def positions_in(known, cells):
+    """Position of each cell among known ones: NaN where it is missing, their number if new.
+
+    A column may change its type: where one of two cells is a number, or text as a number is
+    written here, the other may be text that says this number. "01" and "1" are two.
+    """
+    position = {cell: code for code, cell in enumerate(known)} | {None: np.nan}
     if others := {*cells} - position.keys():
-        by_number = {as_number(level): code for level, code in reversed(known.items())}
+        texts = {_text(cell): code for code, cell in reversed([*enumerate(known)])}
+        numbers = {_as_number(text): code for text, code in texts.items()}
         for cell in others:
-            place = known.get(as_number(cell), len(levels))
-            position[cell] = by_number.get(cell, place)
+            text = _text(cell)
+            place = texts.get(_as_number(text), len(known))
+            position[cell] = numbers.get(text, place)
     return np.array([position[cell] for cell in cells], dtype=np.float64)
 
 
-def as_number(text):
-    """Text as a number is written here, where it is one: a column may change its type."""
+def _text(cell):
+    return cell if isinstance(cell, str) else _as_number(str(cell))
+
+
+def _as_number(text):
+    """Text as a number is written here, where it is one."""
     try:
         return str(float({"true": 1, "false": 0}.get(text.lower(), text)))
     except ValueError:
         return text
+
+
+def is_missing(cell):
+    """Whether a cell is None, NaN or pandas' NA."""
+    return cell is None or is_pandas_na(cell) or cell != cell
 
 
 def takes_tables(tags):

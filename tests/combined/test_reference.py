@@ -14,6 +14,7 @@ from sklearn_ood.combined._explanation import (
     nearest,
     with_cells,
 )
+from sklearn_ood.data._tables import TableColumns
 
 
 @pytest.fixture
@@ -154,3 +155,11 @@ def test_cells_in_another_type_are_where_they_were(before, after):
     before, after = pd.DataFrame({"a": before}), pd.DataFrame({"a": after})
     known = ReferenceRows.of(before, np.arange(3))
     np.testing.assert_array_equal(known.locate(after), known.positions())
+
+
+@pytest.mark.parametrize("known", ["01", "1", "1.0", 1])
+def test_a_cell_is_where_the_members_read_it(known):
+    frame = pd.DataFrame({"a": [known, known, "b", None]})
+    cells = pd.DataFrame({"a": ["01", "1", "1.0", 1, 1.0, "001", "b", "new", None]})
+    located = ReferenceRows.of(frame, np.zeros(4)).locate(cells)
+    np.testing.assert_array_equal(located, TableColumns.of(frame).read(cells))
