@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, dataclass_
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -107,6 +108,11 @@ def check_parameters(values, constraints, owner):
             raise InvalidParameterError(
                 f"Got {name}={values[name]!r}, but expected {expected} for {owner}."
             )
+
+
+def drawn_seed(random_state):
+    """A whole number that seeds others, drawn from a parameter ``random_state``."""
+    return int(check_random_state(random_state).randint(LARGEST))
 
 
 def check_label(value, name):
@@ -255,7 +261,7 @@ def clone_completed(estimator, *, random_state=None, input_shape=None):
         parameter = name.rpartition("__")[2]
         if parameter == "random_state" and value is None and random_state is not None:
             draws = isinstance(random_state, np.random.RandomState)
-            filled[name] = random_state.randint(2**31 - 1) if draws else random_state
+            filled[name] = drawn_seed(random_state) if draws else random_state
         is_open = parameter == "input_shape" and value is None and not name.startswith(later)
         if is_open and len(input_shape or ()) == 3:
             filled[name] = input_shape

@@ -202,10 +202,11 @@ class Wrapper(MetaEstimatorMixin):
 
     n_features_in_: Any = property(attrgetter("estimator_.n_features_in_"))
     feature_names_in_: Any = property(attrgetter("estimator_.feature_names_in_"))
+    _wrapped: Any = property(attrgetter("estimator"))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self.estimator).input_tags
+        tags.input_tags = get_tags(self._wrapped).input_tags
         return tags
 
 

@@ -12,16 +12,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_random_state
 
-from sklearn_ood._parameters import Count, RandomState, fitted
+from sklearn_ood._parameters import Count, RandomState, drawn_seed, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood._threads import one_thread
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._labels import rank_in_class
+from sklearn_ood.data._labels import rank_in_class, some_of_each_class
 from sklearn_ood.data._rows import Part, validate_rows, validate_training_data
 from sklearn_ood.data._tables import Indicators, TableColumns, read_table, takes_tables
 from sklearn_ood.nets._evaluation import ROW_BLOCK
 
-LARGEST_SEED = np.iinfo(np.int32).max
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.
 MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 3000, 500, 2000
 # What a member says at least of every class: the trees vote by counting.
@@ -146,7 +145,7 @@ class TableClassifier(OODClassifier):
         data = validate_training_data(self, X, y, **how)
         rows, codes, weight = data.known
         random_state = check_random_state(self.random_state)
-        seed, folds = random_state.randint(LARGEST_SEED), _folds(codes, random_state)
+        seed, folds = drawn_seed(random_state), _folds(codes, random_state)
         self.used_ = _told_columns(rows, [learned for learned, _ in folds])
         self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
         known = Part(rows[:, self.used_], codes, weight)
@@ -193,7 +192,7 @@ class TableClassifier(OODClassifier):
 
     @one_thread()
     def _trained_net(self, lesson, seed):
-        seen, told, weight = lesson.at(_some(lesson.codes, MAX_NET_ROWS, seed))
+        seen, told, weight = lesson.at(some_of_each_class(lesson.codes, MAX_NET_ROWS, seed))
         net = MLPClassifier(
             64,
             alpha=1e-3,
@@ -225,10 +224,6 @@ class TableClassifier(OODClassifier):
         return log_softmax((self.weights_[:, None, None] * log_p).sum(axis=0))
 
     _log_proba = _evidence  # the evidence for a class is its log-probability
-
-    def _evidence_and_scores(self, rows):
-        evidence = self._evidence(rows)
-        return evidence, evidence.max(axis=1)
 
     def _validate_rows(self, X):
         return validate_rows(self, X, read_rows=read_table)
@@ -298,13 +293,6 @@ def _folds(codes, random_state):
     judges = range(n_folds if n_rows <= TWO_PARTS else 1)
     held_out = [(fold == i) & np.isin(codes, codes[fold != i]) for i in judges]
     return [(order[~held], order[held]) for held in held_out if held.any()]
-
-
-def _some(codes, n_most, seed):
-    """Positions of at most so many rows, and one of every class at least."""
-    order = np.random.RandomState(seed).permutation(len(codes))
-    first = np.unique(codes[order], return_index=True)[1]
-    return np.union1d(order[:n_most], order[first])
 
 
 def pooling_weights(log_p, codes, row_weight=None, *, prior, strength):

@@ -5,7 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, gen_batches
 
 from sklearn_ood._optional import optional
 from sklearn_ood.data._tables import is_missing, positions_in
@@ -280,8 +280,7 @@ def nearest(positions, known):
     but_one, rarity = np.empty(positions.shape, dtype=np.int64), np.empty(positions.shape)
     last, like_none = min(N_NEAR, len(known)) - 1, np.log(len(known))
     size = max(1, MAX_DISTANCES // len(known))
-    for start in range(0, len(positions), size):
-        part = slice(start, start + size)
+    for part in gen_batches(len(positions), size):
         columns = list(zip(positions[part].T[..., None], known.T, strict=True))
         total = sum(apart(*column) for column in columns)
         in_all[part] = total.argmin(axis=1)

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from sklearn_ood._parameters import clone_completed
+from sklearn_ood._parameters import clone_completed, drawn_seed
 from sklearn_ood._response import fitted_by_weight, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
@@ -21,7 +21,6 @@ from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.metrics._blocks import as_weights
 from sklearn_ood.selective._thresholds import checked_weights
 
-LARGEST_SEED = np.iinfo(np.int32).max
 LEVEL = 0.05
 
 
@@ -94,6 +93,7 @@ class Lessons:
         training, parts = _conformal.split_rows(len(places), calibration, random_state)
         how_often = sample_weight if calibration_weight is None else calibration_weight
         how_often = checked_weights(how_often, n_rows(X), "calibration_weight")
+        of_parts = how_often if how_often is None else [how_often[places[p]] for p in parts]
         return cls(
             combination=combination,
             is_asked=is_asked,
@@ -106,8 +106,8 @@ class Lessons:
             parts=parts,
             metadata={n: _check_method_params(X, each, places) for n, each in inside.items()},
             weight=known.weight,
-            calibration_weights=_of_parts(how_often, places, parts),
-            seed=random_state.randint(LARGEST_SEED),
+            calibration_weights=of_parts,
+            seed=drawn_seed(random_state),
         )
 
     @property
@@ -194,9 +194,9 @@ class Lessons:
     def _fitted(self, named, chosen, task, seeds):
         """Named estimators, completed and fitted; a bar shows which, where one is asked for."""
         combination, X, y = self.combination, self._rows(chosen), self.labels[chosen]
-        shape, draw = combination.input_shape_, seeds.randint
+        shape = combination.input_shape_
         unfitted = {
-            name: clone_completed(each, random_state=draw(LARGEST_SEED), input_shape=shape)
+            name: clone_completed(each, random_state=drawn_seed(seeds), input_shape=shape)
             for name, each in named.items()
             if each != _members.CLASSIFIER
         }
@@ -224,11 +224,6 @@ class Lessons:
                     "fit all members on the same features."
                 )
         return {name: fitted.get(name, _members.CLASSIFIER) for name in named}
-
-
-def _of_parts(weight, places, parts):
-    """Weights of the rows that calibrate; None where all count alike."""
-    return None if weight is None else [weight[places[part]] for part in parts]
 
 
 def _calibration(combination, is_asked, n_rows, classes):

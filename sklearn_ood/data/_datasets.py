@@ -143,7 +143,7 @@ class DatasetRows(PagedRows):
 
 
 def _images_of(X, *, in_order=True):
-    """Positions of the images that X gives; a loader may shuffle those that train."""
+    """Positions of the images that X gives."""
     is_loader = isinstance(X, DataLoader)
     dataset = X.dataset if is_loader else X
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
@@ -151,19 +151,23 @@ def _images_of(X, *, in_order=True):
             f"Got {_name(X)}, an iterable dataset or one without a length, but which image is "
             "which must be known; pass one with __getitem__ and __len__."
         )
-    if not is_loader:
-        return np.arange(len(X))
-    if X.batch_sampler is None:
+    return _images_of_loader(X, in_order) if is_loader else np.arange(len(X))
+
+
+def _images_of_loader(loader, in_order):
+    """The same of a loader, which may shuffle those that train."""
+    if loader.batch_sampler is None:
         raise ValueError("Got a DataLoader with batch_size=None, but expected one of batches.")
-    sampler = getattr(X.batch_sampler, "sampler", X.sampler)
+    batches, dataset = loader.batch_sampler, loader.dataset
+    sampler = getattr(batches, "sampler", loader.sampler)
     shuffles = isinstance(sampler, (RandomSampler, SubsetRandomSampler))
     by_weights = isinstance(sampler, WeightedRandomSampler)
-    drops = getattr(X.batch_sampler, "drop_last", False)
+    drops = getattr(batches, "drop_last", False)
     if isinstance(sampler, RandomSampler):
         drops = drops or sampler.replacement or sampler.num_samples != len(dataset)
     index = None
     if not shuffles:
-        index, again = (np.fromiter(chain(*X.batch_sampler), dtype=np.int64) for _ in range(2))
+        index, again = (np.fromiter(chain(*batches), dtype=np.int64) for _ in range(2))
         shuffles = not np.array_equal(index, again)
     if by_weights or drops or (shuffles and in_order):
         raise ValueError(

@@ -192,6 +192,13 @@ def hold_out_each_class(codes, fraction, random_state):
     return held_out
 
 
+def some_of_each_class(codes, most, random_state):
+    """Places of at most so many random rows, all if None, and of one of each class at least."""
+    order = check_random_state(random_state).permutation(len(codes))
+    first = np.unique(codes[order], return_index=True)[1]
+    return np.union1d(order[:most], order[first])
+
+
 def label_of_refusals(label, classes):
     """What is answered where no class is: given, or of the classes' kind; none of them."""
     if classes.dtype.kind in "mM":

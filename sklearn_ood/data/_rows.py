@@ -27,7 +27,6 @@ from sklearn_ood.data._blocks import (
     mapped_images,
     naming_columns,
     row_blocks,
-    spread_in_single,
     take_rows,
 )
 from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, hidden_entries
@@ -197,22 +196,10 @@ def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=Non
 
 def as_native(X, *, keep_tensors=False):
     """Tensors and CUDA arrays as tensors, without a copy, or as arrays; all else as it is."""
-    if is_dataset(X):
-        raise TypeError(
-            f"Got X as {type(X).__name__}, but this needs all rows at once; put NetFeatures "
-            "around a trained network before it in a pipeline, or pass arrays."
-        )
-    if isinstance(X, (list, tuple)) and getattr(next(iter(X), None), "ndim", 0) > 1:
-        raise ValueError(
-            f"Got X as a {type(X).__name__} of {type(X[0]).__name__} of shape "
-            f"{tuple(X[0].shape)}, but expected one array of all; pass numpy.stack(X) or "
-            "torch.stack(X)."
-        )
+    _check_one_array(X)
+    if hasattr(X, "column_names"):  # a table of pyarrow
+        return X.to_pandas()
     if not is_tensor(X):
-        if hasattr(X, "column_names"):  # a table of pyarrow
-            return X.to_pandas()
-        if hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
-            raise TypeError(f"Got X as a {type(X).__name__}, without rows; pass X.collect().")
         if not hasattr(X, "__cuda_array_interface__"):
             return X
         import torch  # loaded only where it is used: it is large
@@ -227,6 +214,23 @@ def as_native(X, *, keep_tensors=False):
         return X
     X = X.detach().cpu()
     return (X.float() if X.dtype == sys.modules["torch"].bfloat16 else X).numpy()
+
+
+def _check_one_array(X):
+    """Raise for what has its rows elsewhere, or in several arrays."""
+    if is_dataset(X):
+        raise TypeError(
+            f"Got X as {type(X).__name__}, but this needs all rows at once; put NetFeatures "
+            "around a trained network before it in a pipeline, or pass arrays."
+        )
+    if isinstance(X, (list, tuple)) and getattr(next(iter(X), None), "ndim", 0) > 1:
+        raise ValueError(
+            f"Got X as a {type(X).__name__} of {type(X[0]).__name__} of shape "
+            f"{tuple(X[0].shape)}, but expected one array of all; pass numpy.stack(X) or "
+            "torch.stack(X)."
+        )
+    if hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
+        raise TypeError(f"Got X as a {type(X).__name__}, without rows; pass X.collect().")
 
 
 def _flat_rows(estimator, X, *, reset, dtype, finite=True):
@@ -275,22 +279,6 @@ def _own_type(X):
     own = getattr(X, "dtype", None)
     single = isinstance(own, np.dtype) and np.can_cast(own, np.float32)
     return np.float32 if single else np.float64
-
-
-def as_single(rows):
-    """Rows in float32, or a ValueError where their differences would be lost."""
-    if rows.dtype == np.float32 or len(rows) < 2:
-        return rows.astype(np.float32, copy=False)
-    spread, largest, varies, lost = spread_in_single(rows)
-    lost |= varies & (spread < np.finfo(np.float32).tiny)
-    lost |= largest > np.finfo(np.float32).max
-    if lost.any():
-        raise ValueError(
-            f"Got X whose columns {np.flatnonzero(lost).tolist()} lose their differences in "
-            "float32, which networks compute in; shift and scale them first, for instance "
-            "with StandardScaler."
-        )
-    return rows.astype(np.float32)
 
 
 def _check_dates_and_masks(X):

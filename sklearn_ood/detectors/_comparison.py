@@ -151,18 +151,12 @@ def compare_scores(
     learn, judge = train_test_split(
         np.arange(len(known)), test_size=test_size, random_state=random_state
     )
-    truth = labels[judge]
     answers = classifier.classes_[(known[judge] @ weight.T + bias).argmax(axis=1)]
+    inside = known[judge], labels[judge], answers
     lines: list[tuple[Any, ...]] = []
     for name, score in (scores or scores_of_network(linear, random_state)).items():
         score.fit(known[learn], labels[learn])
-        inside = score.score_samples(known[judge])
-        lines.append((name, "", "aurc", aurc_score, (truth, answers, inside)))
-        for outlier, rows in outside.items():
-            values = np.append(inside, score.score_samples(rows))
-            is_in = np.arange(len(values)) < len(inside)
-            lines.append((name, outlier, "auroc", auroc, (is_in, values)))
-            lines.append((name, outlier, "tnr95", tnr_at_tpr, (is_in, values)))
+        lines += [(name, *each) for each in _judged(score, *inside, outside)]
 
     def measured(metric, rows):
         interval = bootstrap_interval(metric, *rows, **options, random_state=random_state)
@@ -172,3 +166,14 @@ def compare_scores(
         [(*keys, *measured(metric, rows)) for *keys, metric, rows in lines],
         columns=["score", "outliers", "metric", "value", "low", "high"],
     )
+
+
+def _judged(score, known, truth, answers, outside):
+    """Of a fitted score: the set of outliers, a metric by name, the metric, and its rows."""
+    inside = score.score_samples(known)
+    yield "", "aurc", aurc_score, (truth, answers, inside)
+    for name, rows in outside.items():
+        values = np.append(inside, score.score_samples(rows))
+        is_in = np.arange(len(values)) < len(inside)
+        yield name, "auroc", auroc, (is_in, values)
+        yield name, "tnr95", tnr_at_tpr, (is_in, values)

@@ -102,7 +102,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         """
         forget(self)
         self._validate_params()
-        estimator = clone(self._given).fit(X, y)
+        estimator = clone(self._wrapped).fit(X, y)
         if not hasattr(estimator, "net_"):
             raise TypeError(
                 f"Got estimator={self.estimator!r}, which has no net_ once fitted, but "
@@ -134,14 +134,13 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         return of_rows(X, key, lambda: self._features(self._validated(X)))
 
     def __sklearn_tags__(self):
-        tags, given = super(Wrapper, self).__sklearn_tags__(), get_tags(self._given)
+        tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.input_tags = given.input_tags
-        tags.target_tags.required = given.target_tags.required
+        tags.target_tags.required = get_tags(self._wrapped).target_tags.required
         return tags
 
     @property
-    def _given(self):
+    def _wrapped(self):
         """What is fitted: the classifier, or a backbone as an estimator."""
         if isinstance(self.estimator, nn.Module):
             return Backbone(self.estimator, input_shape=self.input_shape)

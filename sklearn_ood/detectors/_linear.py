@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_batches
 from torch import nn
 from torch.linalg import vector_norm
 from torch.nn.functional import linear
@@ -106,7 +106,7 @@ class LinearScore(Parameterized, ABC):
     @property
     def scored_network_(self):
         """The score as a module of tensor operations, from features in float64."""
-        function = RowFunction(lambda batch: self._batch_score(batch)[:, None])
+        function = RowFunction(lambda rows: self._score(rows, self._logits(rows))[:, None])
         return ScoredNetwork(function, EvidenceHead())
 
     def _learn(self, known):
@@ -128,9 +128,6 @@ class LinearScore(Parameterized, ABC):
         size = max(1, FLOATS_OF_LOGITS // logits.shape[1] // ROW_BLOCK) * ROW_BLOCK
         parts = (slice(start, start + size) for start in range(0, len(batch), size))
         return torch.cat([self._score(batch[part], logits[part]) for part in parts]).double()
-
-    def _batch_score(self, batch):
-        return self._score(batch, self._logits(batch))
 
     def _logits(self, features):
         return projected(features, self.weight_, self.bias_)
@@ -204,13 +201,12 @@ def batched(function, rows, **how):
 def total(function, rows, *others):
     """Sum of what ``function`` gives for all blocks of rows, and of arrays as long."""
     device, size = getattr(rows, "device", "cpu"), rows_per_batch(rows.shape[1])
-    blocks = (slice(start, start + size) for start in range(0, len(rows), size))
     return sum(
         function(
             take_batch(rows, block, device).double(),
             *(take_batch(each, block, device) for each in others),
         )
-        for block in blocks
+        for block in gen_batches(len(rows), size)
     )
 
 
@@ -249,7 +245,8 @@ def _spread(rows, weight):
 def _checked_layer(layer, n_features):
     """Weights and bias in float64, or what is wrong with them."""
     shapes = [np.shape(each) for each in layer]
-    if len(shapes) != 2 or shapes != [(shapes[1] or (0,))[:1] + (n_features,), shapes[1][:1]]:
+    is_pair = len(shapes) == 2 and len(shapes[1]) == 1
+    if not is_pair or shapes[0] != (*shapes[1], n_features):
         raise ValueError(
             f"Got linear of shapes {shapes}, but expected a pair (weight, bias) of shapes "
             f"(n_classes, {n_features}) and (n_classes,), as last_linear(classifier) gives; X "

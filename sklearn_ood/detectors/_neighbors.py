@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
+from sklearn_ood.data._labels import some_of_each_class
 from sklearn_ood.data._rows import validate_training_data
 
 # What is farther from the training rows is this far, so that no square overflows.
@@ -145,9 +145,7 @@ class NeighborDistance(OODClassifier):
         """Places of the rows that are kept."""
         if self.max_samples is None or len(codes) <= self.max_samples:
             return slice(None)
-        order = check_random_state(self.random_state).permutation(len(codes))
-        _, first = np.unique(codes[order], return_index=True)
-        return np.union1d(order[first], order[: self.max_samples])
+        return some_of_each_class(codes, self.max_samples, self.random_state)
 
 
 def _mean(rows, weight):

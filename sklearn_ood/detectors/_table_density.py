@@ -9,19 +9,17 @@ import torch
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
-from sklearn_ood._parameters import Count, Positive, RandomState, fitted
+from sklearn_ood._parameters import Count, Positive, RandomState, drawn_seed, fitted
 from sklearn_ood.base import OODClassifier
+from sklearn_ood.data._labels import some_of_each_class
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 
-LARGEST_SEED = np.iinfo(np.int32).max
 MIXTURE_MAX_FEATURES = 64
 # Of the mixtures beside the one whose form is chosen.
 MORE_COMPONENTS = 8, 16
-# A number of so few values is counted as a category is.
-MAX_COUNTED_VALUES = 2
 # Where a density underflows; a number, so that classes still compare.
 LEAST = -1e150
 # Nats below what its column has on average: for a value that nobody has seen, and at most
@@ -201,8 +199,8 @@ class TableDensity(OODClassifier):
         self.densities_ = []
         if len(self.numbers_):
             rows, codes, _ = data.known.drawn()
-            kept = self._subsample(codes, random_state)
-            densities = self._unfitted(len(data.classes), random_state.randint(LARGEST_SEED))
+            kept = some_of_each_class(codes, self.max_samples, random_state)
+            densities = self._unfitted(len(data.classes), drawn_seed(random_state))
             numbers = _filled(self._standardised(rows[kept]), codes[kept], random_state)
             labels = data.classes[codes[kept]]
             first = densities[0].fit(numbers, labels)
@@ -221,11 +219,6 @@ class TableDensity(OODClassifier):
         options = {"n_jobs": self.n_jobs, "random_state": seed}
         sizes = [self.n_components, *(MORE_COMPONENTS if several else ())]
         return [GaussianMixtureGenerator(size, **options) for size in sizes]
-
-    def _subsample(self, codes, random_state):
-        order = random_state.permutation(len(codes))
-        first = np.unique(codes[order], return_index=True)[1]
-        return np.union1d(order[: self.max_samples], order[first])
 
     def _evidence(self, rows):
         evidence = self.frequencies_.log_likelihood(rows)
@@ -252,7 +245,7 @@ def _is_of(mixture, unfitted):
 
 
 def _has_few_values(rows):
-    """Which columns have no more values than are counted."""
+    """Which columns have at most two values, which are counted as categories are."""
     low, high = (
         np.nanmin(rows, axis=0, initial=np.inf),
         np.nanmax(rows, axis=0, initial=-np.inf),

@@ -1,12 +1,14 @@
 """A graph beside Python: rows to try both on, and what each makes of them."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 
 from sklearn_ood._optional import optional
 from sklearn_ood._response import known_of, unwrap
+from sklearn_ood.data._tables import is_missing
 
 # A cell of text that is missing: ONNX has no other.
 MISSING = ""
@@ -86,7 +88,7 @@ def feeds(rows):
     for name in rows.columns:
         column = rows[name]
         if is_text(column):
-            cells = (MISSING if cell is None or cell != cell else str(cell) for cell in column)
+            cells = (MISSING if is_missing(cell) else str(cell) for cell in column)
             values = np.array(list(cells), dtype=object)
         else:
             values = column.astype("float64").to_numpy()
@@ -208,42 +210,15 @@ def check_graph(model, estimator, first, rows, threshold):
     """Raise unless a graph gives what the estimator gives, and accepts nothing else."""
     asked, rows = unwrap(estimator)[0], with_edges(rows)
     given = run(model, feeds(rows))
-    has_p_value = len(given) > 4
-    combined = unwrap(getattr(asked, "estimator_", asked))[0]
-    step = max(STEP, 2 / combined.n_calibration_) if has_p_value else STEP
-
-    def answers(rows):
-        inner, rows = unwrap(estimator, as_fitted(first, rows))
-        score = known_of(inner, rows)
-        accepts = getattr(inner, "accept", None)
-        accepted = score > -np.inf if accepts is None else accepts(rows)
-        said = inner.predict(rows), inner.predict_proba(rows), score, accepted
-        if not has_p_value:
-            return said
-        _, rows = unwrap(getattr(inner, "estimator_", inner), rows)
-        return *said, combined.p_values(rows), combined.confidence(rows)
-
-    takes, wanted = taken(answers, rows)
+    combined = unwrap(getattr(asked, "estimator_", asked))[0] if len(given) > 4 else None
+    takes, wanted = taken(partial(_by_python, estimator, first, combined), rows)
     refused = np.isnan(given[2]) & ~given[3]
     overflows = refused & is_large(rows)
     differs, both = np.where(takes, refused & ~overflows, ~refused), takes & ~refused
     if both.any():
-        label, proba, score, accepted, *more = (part[both] for part in given)
-        label_, proba_, score_, accepted_, *more_ = (part[both[takes]] for part in wanted)
-        codes = proba_.argmax(axis=1)
-        limit = np.broadcast_to(-np.inf if threshold is None else threshold, proba.shape[1])
-        best = np.partition(proba, -2, axis=1)[:, -2:] if proba.shape[1] > 1 else proba
-        sure = ~np.isclose(score_, limit[codes], TOLERANCE, TOLERANCE)
-        sure &= (best[:, -1] - best[:, 0] > TOLERANCE) | (proba.shape[1] == 1)
-        sure &= np.abs(score_) < MOST_COMPARED
-        differs[both] = sure & ((label != label_) | (accepted != accepted_))
-        differs[both] |= ~np.isclose(proba, proba_, 0, TOLERANCE).all(axis=1)
-        near = np.isclose(score, score_, TOLERANCE, TOLERANCE)
-        if has_p_value:  # whose logarithm is as steep as calibration rows are close
-            near |= np.isclose(np.exp(score), np.exp(score_), TOLERANCE, step)
-        differs[both] |= ~near
-        for values, values_ in zip(more, more_, strict=True):
-            differs[both] |= ~np.isclose(values, values_, TOLERANCE, step)
+        of_both = [part[both] for part in given], [part[both[takes]] for part in wanted]
+        step = STEP if combined is None else max(STEP, 2 / combined.n_calibration_)
+        differs[both] = _differ(*of_both, threshold, step)
     if differs.any() or not both.any():
         raise TypeError(
             f"Got {type(asked).__name__}, whose graph answers {int(differs.sum())} of "
@@ -251,3 +226,38 @@ def check_graph(model, estimator, first, rows, threshold):
             f"{np.asarray(rows)[differs][:1, :8].tolist()}; it has no ONNX form that can be "
             "relied on."
         )
+
+
+def _by_python(estimator, first, combined, rows):
+    """What a graph gives, by the estimator; p-values and confidence by a combination."""
+    inner, rows = unwrap(estimator, as_fitted(first, rows))
+    score = known_of(inner, rows)
+    accepts = getattr(inner, "accept", None)
+    accepted = score > -np.inf if accepts is None else accepts(rows)
+    said = inner.predict(rows), inner.predict_proba(rows), score, accepted
+    if combined is None:
+        return said
+    _, rows = unwrap(getattr(inner, "estimator_", inner), rows)
+    return *said, combined.p_values(rows), combined.confidence(rows)
+
+
+def _differ(given, wanted, threshold, step):
+    """Which rows differ by more than rounding; a p-value may by a step.
+
+    The label and what is accepted are compared where neither is at the edge.
+    """
+    label, proba, score, accepted, *more = given
+    label_, proba_, score_, accepted_, *more_ = wanted
+    limit = np.broadcast_to(-np.inf if threshold is None else threshold, proba.shape[1])
+    best = np.partition(proba, -2, axis=1)[:, -2:] if proba.shape[1] > 1 else proba
+    sure = ~np.isclose(score_, limit[proba_.argmax(axis=1)], TOLERANCE, TOLERANCE)
+    sure &= (best[:, -1] - best[:, 0] > TOLERANCE) | (proba.shape[1] == 1)
+    sure &= np.abs(score_) < MOST_COMPARED
+    differs = sure & ((label != label_) | (accepted != accepted_))
+    differs |= ~np.isclose(proba, proba_, 0, TOLERANCE).all(axis=1)
+    near = np.isclose(score, score_, TOLERANCE, TOLERANCE)
+    if more:  # a log p-value, as steep as calibration rows are close
+        near |= np.isclose(np.exp(score), np.exp(score_), TOLERANCE, step)
+    for values, values_ in zip(more, more_, strict=True):
+        near &= np.isclose(values, values_, TOLERANCE, step)
+    return differs | ~near

@@ -11,11 +11,10 @@ from scipy.linalg import solve_triangular
 from scipy.stats import rankdata
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
 from torch.nn.utils.rnn import pad_sequence
 
-from sklearn_ood._parameters import Count, Positive, RandomState, fitted
+from sklearn_ood._parameters import Count, Positive, RandomState, drawn_seed, fitted
 from sklearn_ood._threads import one_thread
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.data._rows import validate_rows
@@ -206,7 +205,7 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     @one_thread()
     def _fit(self, rows, codes):
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = drawn_seed(self.random_state)
         rows = rows.astype(np.float64, copy=False)
         chosen = Form(self.n_components, self.reg_covar)
         if self.n_components == "auto":

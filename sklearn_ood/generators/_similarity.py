@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_ood._parameters import Count, fitted
-from sklearn_ood.data._rows import as_single, validate_training_data
+from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._evaluation import undisturbed
-from sklearn_ood.nets._modules import InputShape, build_module, size_of
+from sklearn_ood.nets._modules import InputShape, as_single, build_module, size_of
 from sklearn_ood.nets._training import Seeded
 
 

@@ -9,9 +9,9 @@ import torch
 
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class
-from sklearn_ood.data._rows import as_single
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.nets._evaluation import Arrays, BatchedDataset, undisturbed
+from sklearn_ood.nets._modules import as_single
 from sklearn_ood.nets._training import (
     Net,
     Seeded,

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ood._parameters import RandomState, clone_completed, forget
+from sklearn_ood._parameters import RandomState, clone_completed, drawn_seed, forget
 from sklearn_ood._response import fit_weights, fitted_by_weight
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
@@ -158,7 +158,7 @@ class GeValDi(Composition, _climbing.Climbing):
         names, asked = self.estimator_names_, None
         if X is not None:
             asked = _climbing.log_proba(self.estimators_, validate_rows(self, X))
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        seed = drawn_seed(random_state)
         divergence, different = np.zeros((2, len(names), len(names)))
         for pair in permutations(range(len(names)), 2):
             if asked is None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from scipy.stats import binomtest
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
@@ -366,7 +366,7 @@ def find_rules(columns, holds, grown, max_rules):
     tree = DecisionTreeClassifier(max_depth=MAX_DEPTH, **settings)
     tree.fit(columns.answers(rows), holds[rows])
     size = max(1, MAX_NUMBERS // len(columns.questions))
-    blocks = (slice(first, first + size) for first in range(0, len(holds), size))
+    blocks = gen_batches(len(holds), size)
     leaf = np.concatenate([tree.apply(columns.answers(block)) for block in blocks])
     return [(rule, leaf == node) for node, rule in _rules(tree.tree_, columns).items()]
 

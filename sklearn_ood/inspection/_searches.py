@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit
 from sklearn.utils import check_random_state
 
+from sklearn_ood._parameters import drawn_seed
 from sklearn_ood._response import confidence_of
 from sklearn_ood.nets._evaluation import map_batches
 from sklearn_ood.search._ascent import Evolution
@@ -137,9 +138,9 @@ class EvolutionSearch:
         self.estimator, self.classes, self.scaled = estimator, classes, scaled
         self.low, self.high = (np.asarray(bound, dtype=np.float64) for bound in bounds)
         start = random_state.uniform(size=(len(classes), int(estimator.n_features_in_)))
-        seed = int(random_state.randint(np.iinfo(np.int32).max))
         size = {"population_size": n_offspring, "step_size": FIRST_STEP}
-        start, rng = torch.from_numpy(start), torch.Generator().manual_seed(seed)
+        start = torch.from_numpy(start)
+        rng = torch.Generator().manual_seed(drawn_seed(random_state))
         self.strategy = Evolution(start, *self._judge(start), rng=rng, **size)
 
     def rows(self):

@@ -180,6 +180,11 @@ def as_weights(sample_weight, n_rows, name="sample_weight"):
     return weights
 
 
+def n_effective(weight):
+    """How many rows of equal weight are as good as these; None without weights."""
+    return None if weight is None else float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
+
+
 def check_both_kinds(known, weights, inside, outside):
     """Raise unless rows with a weight are on both sides, which are called as given."""
     counted = known if weights is None else known[weights > 0]

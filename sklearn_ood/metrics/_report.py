@@ -16,6 +16,7 @@ from sklearn_ood._parameters import inherits
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
+from sklearn_ood.metrics import _blocks
 from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs, labels_for
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
@@ -262,8 +263,7 @@ def selective_report(
     y = labels_for(estimator, y)
     matrix = reject_confusion_matrix(y, answers, accepted, **settings)
     weights = as_weights(sample_weight, len(answers))
-    group_risks, n_effective = {}, None
-    counted = accepted if weights is None else weights * accepted
+    counted, group_risks = accepted if weights is None else weights * accepted, {}
     inner = unwrap(estimator)[0]
     if groups is not None and hasattr(inner, "groups_"):
         labels, n_bins = inner.groups_.tolist(), len(inner.groups_) + 1
@@ -272,9 +272,8 @@ def selective_report(
         with np.errstate(invalid="ignore"):
             risks = lost / np.bincount(codes, counted, n_bins)
         group_risks = dict(zip(labels, risks[1:].tolist(), strict=True))
-    if weights is not None:
-        n_effective = float(counted.sum() ** 2 / max((counted**2).sum(), 1e-300))
     promises = getattr(inner, "guarantee_", {})
+    n_effective = _blocks.n_effective(None if weights is None else counted)
     return SelectiveReport(matrix, classes, [*promises.values()], group_risks, n_effective)
 
 

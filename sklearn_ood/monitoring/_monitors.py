@@ -20,7 +20,6 @@ from sklearn_ood.metrics._blocks import differs, labels_for
 from sklearn_ood.monitoring import _martingale
 
 CHUNK = 512  # rows compared with one another at once
-LARGEST_SEED = np.iinfo(np.int32).max
 
 
 class _Monitor(ScoreWrapper, Parameterized):
@@ -180,7 +179,7 @@ class DriftMonitor(_Monitor):
         training = ~kept & (knows | ~outlier)
         self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
         self.reference_scores_ = np.sort(self._scores(take_rows(X, kept & ~outlier)))
-        self.seed_ = int(random_state.randint(LARGEST_SEED))
+        self.seed_ = int(random_state.randint(np.iinfo(np.int32).max))
         self._restart()
         return self
 

@@ -77,20 +77,25 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})"
             f"{'; one for each class of y or classes' if name == 'module' else ''}."
         )
-    if name != "module" or outputs.is_meta:
-        return
+    if name == "module" and not outputs.is_meta:
+        _warn_of_outputs(outputs, again)
+
+
+def _warn_of_outputs(outputs, again):
+    """Warn of outputs that are not those of the row alone, and of probabilities."""
     if not torch.allclose(outputs[0], again[0], rtol=1e-2, atol=1e-2, equal_nan=True):
         warnings.warn(
             "Got a network that answers at random, or to a row by the rows beside it, also "
             "where it is evaluated, so that scores are not repeated; look for dropout or batch "
             "normalisation that is always on.",
-            stacklevel=3,
+            stacklevel=4,
         )
-    if n_outputs > 1 and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < 1e-3).all():
+    sums_are_one = ((outputs.sum(1) - 1).abs() < 1e-3).all()
+    if outputs.shape[1] > 1 and (outputs >= 0).all() and sums_are_one:
         warnings.warn(
             "Got a network whose outputs are probabilities, but expected logits, of which the "
             "probabilities are the softmax; leave the network's last softmax out.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -145,6 +150,22 @@ def units_of(rows):
     if not is_lost.any():
         return None
     return np.where(is_lost, rows.mean(axis=0), 0.0), np.where(is_lost, spread, 1.0)
+
+
+def as_single(rows):
+    """Rows in float32, or a ValueError where their differences would be lost."""
+    if rows.dtype == np.float32 or len(rows) < 2:
+        return rows.astype(np.float32, copy=False)
+    spread, largest, varies, lost = spread_in_single(rows)
+    lost |= varies & (spread < np.finfo(np.float32).tiny)
+    lost |= largest > np.finfo(np.float32).max
+    if lost.any():
+        raise ValueError(
+            f"Got X whose columns {np.flatnonzero(lost).tolist()} lose their differences in "
+            "float32, which networks compute in; shift and scale them first, for instance "
+            "with StandardScaler."
+        )
+    return rows.astype(np.float32)
 
 
 class Whitened(nn.Module):

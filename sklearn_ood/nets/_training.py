@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
+from sklearn_ood._parameters import drawn_seed
 from sklearn_ood.nets._batches import ArrayBatches
 from sklearn_ood.nets._evaluation import LENDING, Arrays, Mode, resolve_device
 
@@ -225,7 +225,7 @@ class Seeded(Mode):
 
     def __init__(self, random_state):
         super().__init__()
-        self.seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+        self.seed = drawn_seed(random_state)
         self._generators = {}
 
     def generator(self, device="cpu"):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr, rel_entr
 
-from sklearn_ood.metrics._blocks import as_weights
+from sklearn_ood.metrics._blocks import as_weights, n_effective
 from sklearn_ood.selective._guarantees import Guarantee, nothing_promised
 
 # Shares of the most that may be staked on a row without ever losing everything.
@@ -291,11 +291,6 @@ def starts(n_rows, limit, delta):
         if n_starts >= 1 + np.log2(n_rows / least):
             return np.geomspace(least, n_rows, n_starts).round().astype(int)
     return np.array([n_rows])
-
-
-def n_effective(weight):
-    """How many rows of equal weight are as good as these; None without weights."""
-    return None if weight is None else float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
 
 
 class Steps:

@@ -33,8 +33,9 @@ from sklearn_ood import (
 )
 from sklearn_ood.data import _blocks
 from sklearn_ood.data._labels import OUTLIER, codes_in, labels_or
-from sklearn_ood.data._rows import as_single, validate_rows
+from sklearn_ood.data._rows import validate_rows
 from sklearn_ood.generators import VAE
+from sklearn_ood.nets._modules import as_single
 
 rng = np.random.default_rng(0)
 Y = np.arange(120) % 3

@@ -187,3 +187,10 @@ def test_numbers_alone_are_one_input():
 def test_a_part_without_a_form_is_named(estimator, message):
     with pytest.raises(TypeError, match=message):
         to_onnx(estimator.fit(FRAME, Y), X=FRAME)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("dtype", ["string", object])
+def test_a_missing_text_is_an_empty_one(missing, dtype):
+    frame = pd.DataFrame({"a": pd.Series(["x", missing], dtype=dtype)})
+    assert feeds(frame)["a"].tolist() == [["x"], [""]]
