@@ -57,8 +57,8 @@ CANDIDATES = [
 def last_layer(weight, bias):
     """The last layer of a network, for rows that have pixels beside what it takes."""
     layer = nn.Linear(weight.shape[1] + N_PIXELS, len(bias)).double()
-    state = {"weight": np.pad(weight, ((0, 0), (0, N_PIXELS))), "bias": bias}
-    layer.load_state_dict({name: torch.from_numpy(each) for name, each in state.items()})
+    layer.weight.data = torch.from_numpy(np.pad(weight, ((0, 0), (0, N_PIXELS))))
+    layer.bias.data = torch.from_numpy(bias)
     return layer
 
 
