@@ -1,5 +1,4 @@
 import pickle
-from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -11,15 +10,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
-from torch.nn.functional import cross_entropy, softplus
 
 from sklearn_ood import ConfidentClassifier, GANOutliers, RejectClassifier, SoftmaxClassifier
 from sklearn_ood.classifiers._outlier import uniform_divergence
 from sklearn_ood.datasets import make_two_gaussians
 from sklearn_ood.metrics import selective_scorer
 from sklearn_ood.model_selection import LeaveClassesOut
-from sklearn_ood.nets._training import make_net
-from sklearn_ood.outliers._gan import GANOutlierNet, pull_away_term
+from sklearn_ood.outliers._gan import pull_away_term
 
 X, y = load_iris(return_X_y=True)
 SMALL = {"hidden_layer_sizes": (16,), "batch_size": 32, "random_state": 0}
@@ -59,68 +56,6 @@ def test_pull_away_is_that_of_the_paper():
         if i != j
     ]
     assert torch.allclose(pull_away_term(rows), sum(cosines) / 30)
-
-
-def test_a_joint_step_is_algorithm_1_of_the_paper():
-    """Beside Lee et al. by hand: equal weights after three steps."""
-    rng = np.random.RandomState(0)
-    rows = torch.from_numpy(rng.rand(48, 192).astype(np.float32))
-    codes, shape = torch.arange(48) % 3, (3, 8, 8)
-    gan = GANOutliers(n_channels=2, latent_dim=5, pull_away=0.5)
-    classifier = ConfidentClassifier(outliers=gan, beta=0.3, input_shape=shape)
-    torch.manual_seed(0)
-    net = make_net(
-        classifier.make_network(3, shape),
-        lr=2e-4,
-        criterion=classifier.make_loss(None),
-        net_class=GANOutlierNet,
-        net_params={"beta": 0.3, "gan": gan},
-        device="cpu",
-    )
-    net.networks = gan.make_networks(shape, rows)
-    net.initialize().supply([net.generate], [1.0])
-    net.notify("on_train_begin", X=None, y=None)
-    networks = net.module_, net.generator_, net.discriminator_
-    before, theirs = deepcopy(networks), deepcopy(networks)
-    batches = rows.split(16), codes.split(16)
-    torch.manual_seed(1)
-    for batch in zip(*batches, strict=True):
-        net.train_step(batch)
-    torch.manual_seed(1)
-    algorithm_1(theirs, *batches)
-    for mine, other, start in zip(networks, theirs, before, strict=True):
-        state, first = other.state_dict(), start.state_dict()
-        for name, weights in mine.state_dict().items():
-            assert torch.equal(weights, state[name]), name
-        assert any(not torch.equal(state[name], first[name]) for name in state)
-
-
-def algorithm_1(networks, batches, labels):
-    """The discriminator's, the generator's and the classifier's steps."""
-    classifier, generator, discriminator = networks
-    adams = [
-        torch.optim.Adam(each.parameters(), 2e-4, betas=betas)
-        for each, betas in zip(networks, ((0.9, 0.999), *[(0.5, 0.999)] * 2), strict=True)
-    ]
-
-    def descend(place, loss):
-        adams[place].zero_grad()
-        loss.backward(inputs=list(networks[place].parameters()))
-        adams[place].step()
-
-    for inputs, targets in zip(batches, labels, strict=True):
-        fakes = generator(torch.randn(len(inputs), 5)).flatten(1)
-        judged = softplus(-discriminator(inputs)).mean()
-        descend(2, judged + softplus(discriminator(fakes.detach())).mean())
-        fooled = softplus(-discriminator(fakes)).mean()
-        fooled = fooled + 0.3 * uniform_divergence(classifier(fakes))
-        descend(1, fooled + 0.5 * pull_away_term(fakes))
-        with torch.no_grad():
-            fakes = generator(torch.randn(len(inputs), 5)).flatten(1)
-        outputs = classifier(torch.cat([inputs, fakes]))
-        n = len(inputs)
-        loss = cross_entropy(outputs[:n], targets) + 0.3 * uniform_divergence(outputs[n:])
-        descend(0, loss)
 
 
 def test_known_outliers_lower_the_confidence():
