@@ -206,12 +206,19 @@ def same_output(model, step, method, usual):
     raise ValueError(f"its graph gives {'; '.join(reasons)}")
 
 
-def check_graph(model, estimator, first, rows, threshold):
+def of_python(estimator, first, rows):
+    """Which rows an estimator takes, and its answers; its own error where it takes none."""
+    answers = partial(_by_python, estimator, first)
+    takes, wanted = taken(answers, rows)
+    if wanted is None:
+        answers(rows[:1])
+    return takes, wanted
+
+
+def check_graph(model, estimator, takes, wanted, rows, threshold):
     """Raise unless a graph gives what the estimator gives, and accepts nothing else."""
-    asked, rows = unwrap(estimator)[0], with_edges(rows)
-    given = run(model, feeds(rows))
-    combined = unwrap(getattr(asked, "estimator_", asked))[0] if len(given) > 4 else None
-    takes, wanted = taken(partial(_by_python, estimator, first, combined), rows)
+    asked, given = unwrap(estimator)[0], run(model, feeds(rows))
+    combined = _combined_in(asked)
     refused = np.isnan(given[2]) & ~given[3]
     overflows = refused & is_large(rows)
     differs, both = np.where(takes, refused & ~overflows, ~refused), takes & ~refused
@@ -228,13 +235,20 @@ def check_graph(model, estimator, first, rows, threshold):
         )
 
 
-def _by_python(estimator, first, combined, rows):
+def _combined_in(asked):
+    """The combination that is asked for p-values, or None."""
+    combined = unwrap(getattr(asked, "estimator_", asked))[0]
+    return combined if hasattr(combined, "p_values") else None
+
+
+def _by_python(estimator, first, rows):
     """What a graph gives, by the estimator; p-values and confidence by a combination."""
     inner, rows = unwrap(estimator, as_fitted(first, rows))
     score = known_of(inner, rows)
     accepts = getattr(inner, "accept", None)
     accepted = score > -np.inf if accepts is None else accepts(rows)
     said = inner.predict(rows), inner.predict_proba(rows), score, accepted
+    combined = _combined_in(inner)
     if combined is None:
         return said
     _, rows = unwrap(getattr(inner, "estimator_", inner), rows)

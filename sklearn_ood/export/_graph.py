@@ -15,7 +15,16 @@ from sklearn_ood._response import steps_and_inner
 from sklearn_ood._version import __version__
 from sklearn_ood.data._labels import labels_or
 from sklearn_ood.export._answers import ROUNDING, answers
-from sklearn_ood.export._comparison import MISSING, check_graph, coded, package, run, some_rows
+from sklearn_ood.export._comparison import (
+    MISSING,
+    check_graph,
+    coded,
+    of_python,
+    package,
+    run,
+    some_rows,
+    with_edges,
+)
 from sklearn_ood.export._flow import DOMAIN, Flow, Parts
 from sklearn_ood.export._steps import OPSETS, through
 from sklearn_ood.selective._classifier import SelectiveClassifier
@@ -138,6 +147,9 @@ def to_onnx(estimator, path=None, *, X=None):
     rows = some_rows(X, branches, first.n_features_in_)
     values, texts = coded(rows)
     decision = Decision(branches, threshold, reject_label is not None, texts)
+    decision.prepare(torch.tensor(values))
+    tried = with_edges(rows)
+    python = of_python(estimator, first, tried)
     labels = _labels(classifier.classes_, reject_label)
     about = {
         "classes": json.dumps(classifier.classes_.tolist()),
@@ -145,7 +157,7 @@ def to_onnx(estimator, path=None, *, X=None):
         "feature_names": json.dumps(None if names is None else names.tolist()),
     }
     model = _written(decision, values, getattr(rows, "columns", None), labels, about)
-    check_graph(model, estimator, first, rows, threshold)
+    check_graph(model, estimator, *python, tried, threshold)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
     return model
@@ -163,6 +175,12 @@ class Decision(nn.Module):
         near = np.where(np.isfinite(least), ROUNDING * np.abs(least).clip(min=1), 0.0)
         self.register_buffer("least", torch.tensor(least - near))
         self.decides, self.may_reject = threshold is not None, may_reject
+
+    @torch.no_grad()
+    def prepare(self, values):
+        """Make what a trace needs, or raise where a part has no form."""
+        for self.parts.is_single in (True, False):
+            self(values)
 
     def forward(self, values):
         """Code of the label, probabilities, score, what is accepted; p-value and confidence."""
@@ -198,7 +216,8 @@ def _resolve(estimator, steps=()):
             "Got a SelectiveClassifier around another one, but a graph has one threshold; "
             "export the inner or the outer one alone."
         )
-    if np.ndim(estimator.risk) or estimator.guarantee_for == "group":
+    chosen_by = estimator.chosen_by_
+    if np.ndim(chosen_by.get("risk", 0)) or chosen_by["guarantee_for"] == "group":
         raise TypeError(
             "Got a SelectiveClassifier with a threshold for each group or risk, but a graph "
             "has one, or one for each class; export its estimator_, and compare with "
@@ -242,8 +261,7 @@ def _written(decision, values, columns, labels, about):
     onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts
     with torch.no_grad():
-        for parts.is_single in (True, False):
-            n_outputs = len(decision(rows))  # makes what a trace needs
+        n_outputs = len(decision(rows))
         for parts.is_single in (False, True):
             try:
                 model = _exported(decision, rows, OUTPUTS[:n_outputs])

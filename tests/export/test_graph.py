@@ -360,6 +360,13 @@ def test_a_class_that_is_always_refused_has_a_threshold_too():
     np.testing.assert_array_equal(accepted, model.accept(X[:99]))
 
 
+@pytest.mark.parametrize("changed", [{"risk": 0.5}, {"risk": [0.1, 0.5]}, {"delta": 0.2}])
+def test_a_threshold_that_was_chosen_by_other_parameters(softmax, changed):
+    model = SelectiveClassifier(FrozenEstimator(softmax), risk=0.3).fit(X, Y)
+    with pytest.raises(ValueError, match=r"the threshold was chosen by.*recalibrate"):
+        to_onnx(model.set_params(**changed))
+
+
 def test_labels_that_onnx_has_not(softmax):
     with pytest.raises(TypeError, match="encode the labels"):
         to_onnx(
