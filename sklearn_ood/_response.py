@@ -273,6 +273,7 @@ def log_proba(classifier, X):
     return np.log(np.maximum(evidence_of(inner, X), SMALLEST_PROBA))
 
 
+@np.errstate(under="ignore")
 def log_softmax(evidence):
     """Log-probabilities that keep their precision where the probability is nearly one.
 

@@ -267,7 +267,7 @@ class DAEConfidence(NetClassifier):
         trace = map_batches(trace_of, rows, device=device, max_rows=n_pairs)
         return np.nan_to_num(trace) / n_features - 1
 
-    @np.errstate(over="ignore")
+    @np.errstate(over="ignore", under="ignore")
     def _components(self, rows):
         """Log-probabilities of the classes, and the parts of the confidence."""
         logits, distances = self._outputs(self.net_, rows)

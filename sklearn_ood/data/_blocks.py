@@ -25,6 +25,8 @@ RESIDENT_BYTES = 2**28
 BYTES_AROUND_A_ROW = 2**21
 # Share of a column's standard deviation that float32 may round away.
 LOST = 0.01
+# What may not be squared in float64.
+LARGE = 1e150
 
 # What was computed of the rows at hand, where several ask for it.
 _SEEN: ContextVar[dict | None] = ContextVar("seen", default=None)
@@ -58,6 +60,7 @@ def _with_rows(text):
     return text if "Parameters\n" in text else text.replace(returns, _ROWS + returns)
 
 
+@np.errstate(under="ignore")  # a probability may be as small as it likes
 def in_blocks(compute, X, *, verbose=0):
     """``compute(X)``, of a mapped file or a dataset block by block; its arrays are joined."""
     if is_dataset(X):
@@ -286,7 +289,9 @@ def as_type(X, dtype):
 
 def spread_in_single(rows):
     """Spread and largest value of each column; if it varies, and if float32 would lose that."""
-    largest, spread = np.abs(rows).max(axis=0), rows.std(axis=0)
+    largest = np.abs(rows).max(axis=0)
+    unit = np.where(largest > LARGE, largest, 1.0)  # or squares would overflow
+    spread = (rows / unit if (unit > 1).any() else rows).std(axis=0) * unit
     varies = spread > len(rows) * np.finfo(np.float64).eps * largest
     lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
     return spread, largest, varies, lost

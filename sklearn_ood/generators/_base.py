@@ -16,7 +16,7 @@ from sklearn_ood._parameters import Count, Parameterized, check_arguments, fitte
 from sklearn_ood.data._labels import codes_in, foreign
 from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.metrics._blocks import as_labels
-from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
+from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch, undisturbed
 from sklearn_ood.search._latents import BOUNDS, by_class
 
 
@@ -135,6 +135,7 @@ class BaseGenerator(Parameterized, ABC):
 
     __metadata_request__fit: ClassVar = {"sample_weight": None}
 
+    @undisturbed
     def fit(self, X, y=None, **params):
         """Learn to generate the rows of each class.
 

@@ -19,7 +19,7 @@ from sklearn_ood import _response
 from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, called, fitted
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
-from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.nets._evaluation import device_of, undisturbed
 from sklearn_ood.search import _ascent
 from sklearn_ood.search._constraints import ColumnConstraints
 
@@ -202,6 +202,7 @@ class Climbing(OODClassifier):
         """The fitted members by name."""
         return Bunch(**dict(zip(self.estimator_names_, self.estimators_, strict=True)))
 
+    @undisturbed
     def maximally_different_samples(
         self, n_samples=100, *, pair=None, y=None, divergence=None, random_state=None
     ):

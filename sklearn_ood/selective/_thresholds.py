@@ -215,6 +215,7 @@ def _testable(counts, limit, delta):
     return np.sort(falling[: 1 + (enough[-1] if len(enough) else 0)])
 
 
+@np.errstate(under="ignore")
 def p_values(total, n_accepted, limit):
     """How likely a total loss so small is, were the mean loss of new rows above ``limit``.
 
@@ -232,6 +233,7 @@ def p_values(total, n_accepted, limit):
     return np.minimum(np.exp(-n_accepted * divergence), bentkus)
 
 
+@np.errstate(under="ignore")
 def bet_p_values(log_wealth):
     """How likely the wealth of these bets, were each of them no better than fair.
 

@@ -21,11 +21,12 @@ from sklearn_ood import (
     DAEConfidence,
     GANOutliers,
     GenerativeClassifier,
+    GeValDi,
     RejectClassifier,
     SiameseSimilarity,
     SoftmaxClassifier,
 )
-from sklearn_ood.generators import GAN, VAE
+from sklearn_ood.generators import GAN, VAE, PCAGenerator
 from sklearn_ood.nets._training import Seeded
 
 X, Y = load_iris(return_X_y=True)
@@ -177,6 +178,31 @@ def test_modes_and_a_default_device_change_nothing(name, state, plain):
     with state():
         answers = verbs(models()[name])
     same(answers, plain[name])
+
+
+def climbed():
+    members = [("net", models()["dropout"]), ("linear", LogisticRegression())]
+    generator = PCAGenerator()
+    model = GeValDi(members, generator=generator, n_steps=2, random_state=0).fit(X, Y)
+    return [model.maximally_different_samples(3, random_state=0).end.samples]
+
+
+SEARCH = {"similarity": "l1", "max_iter": 2, "n_candidates": 4}
+WITHOUT_NETS = {
+    "pca": lambda: verbs(GenerativeClassifier("pca", **SEARCH, random_state=0)),
+    "knn": lambda: verbs(GenerativeClassifier("knn", random_state=0)),
+    "gmm": lambda: verbs(GenerativeClassifier("gmm", random_state=0)),
+    "climbed": climbed,
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_NETS)
+def test_modes_and_a_default_device_are_nothing_to_generators(name):
+    expected = WITHOUT_NETS[name]()
+    for state in (torch.inference_mode(), torch.device("meta")):
+        with state:
+            answers = WITHOUT_NETS[name]()
+        same(answers, expected)
 
 
 @pytest.mark.parametrize("name", models())
