@@ -338,6 +338,11 @@ class NetClassifier(OODClassifier):
             y=data.classes[codes],
             sample_weight=data.known.weight,
         )
+        if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+            raise ValueError(
+                f"Got class_weight={self.class_weight!r}, but expected finite numbers from 0 "
+                "on, one of them above it."
+            )
         return torch.as_tensor(weights, dtype=torch.float32)
 
     def _evidence(self, rows):

@@ -20,6 +20,7 @@ FAR = 2.0**40  # from 1
 MAX_ROWS = 20_000
 # Of the mean variance: rounding, which is not blown up.
 NO_VARIANCE = 1e-8
+MISTAKES = (TypeError, AttributeError)  # where it wants another number or kind of inputs
 HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
 
 
@@ -62,7 +63,9 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         with torch.no_grad():
             evaluated = InputShape(network, input_shape).eval()
             outputs, again = evaluated(rows), evaluated(rows[:1].expand(2, -1))
-    except (RuntimeError, ValueError, AssertionError, LookupError) as error:
+    except NoTensorError:
+        raise
+    except (RuntimeError, ValueError, AssertionError, LookupError, *MISTAKES) as error:
         channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
         raise ValueError(
             f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
@@ -72,10 +75,13 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
     finally:
         InputShape(network, input_shape).train(training)
     if tuple(outputs.shape) != (2, n_outputs):
+        of_one = "; of one logit z for the second class make torch.stack([0 * z, z], dim=1)"
+        is_one = name == "module" and outputs.numel() == n_outputs == 2
         raise ValueError(
             f"Got a {name} that maps 2 inputs of shape {tuple(input_shape)} to outputs of "
             f"shape {tuple(outputs.shape)}, but expected (2, {n_outputs})"
-            f"{'; one for each class of y or classes' if name == 'module' else ''}."
+            f"{'; one for each class of y or classes' if name == 'module' else ''}"
+            f"{of_one if is_one else ''}."
         )
     if name == "module" and not outputs.is_meta:
         _warn_of_outputs(outputs, again)
@@ -210,6 +216,10 @@ def _scale(deviations):
     return np.where(deviations > least, deviations, 1.0)
 
 
+class NoTensorError(TypeError):
+    """Of a network that takes its inputs and returns something else."""
+
+
 class InputShape(nn.Module):
     """Takes flat rows and hands them to ``network`` in the shape that it wants.
 
@@ -240,7 +250,7 @@ class InputShape(nn.Module):
         found = outputs[0] if isinstance(outputs, (tuple, list)) and outputs else outputs
         if isinstance(found, torch.Tensor):
             return found.float() if found.dtype in HALF else found
-        raise TypeError(
+        raise NoTensorError(
             f"Got a network that returns {type(outputs).__name__}, but expected a tensor of "
             "logits or features, a tuple that begins with one, or an object that has it in "
             f".{' or .'.join(self.names)}; wrap it."
@@ -347,7 +357,8 @@ def _size_after(conv, input_shape):
             + (
                 "channels come first: X.transpose(0, 3, 1, 2)."
                 if has_channels_last
-                else "use module='small_cnn' or resize the images (vgg13 needs 32x32)."
+                else "use module='small_cnn' (from 4x4 on) or 'mlp', or resize the images "
+                "(vgg13 needs 32x32)."
             )
         ) from error
 

@@ -36,6 +36,11 @@ class Net(NeuralNet):
     # skorch's own average and print; here losses are averaged without leaving the device.
     _default_callbacks: ClassVar[list] = []
 
+    def get_dataset(self, X, y=None):
+        """Flat rows of a callback's own as batches; what is one stays."""
+        is_array = isinstance(X, (np.ndarray, torch.Tensor))
+        return Arrays(X, np.zeros(len(X)) if y is None else y) if is_array else X
+
     def get_iterator(self, dataset, training=False):
         iterator = super().get_iterator(dataset, training=training)
         iterator.random = self.random
@@ -95,12 +100,16 @@ class Net(NeuralNet):
         outputs = self.module_(inputs)
         return {"loss": self.criterion_(outputs, targets), "y_pred": outputs}
 
+    def predict_proba(self, X):
+        """Probabilities of the classes, for the callbacks that score."""
+        outputs = super().predict_proba(X)
+        if not hasattr(self.criterion_, "class_logits"):  # skorch has its softmax
+            return outputs
+        return self.criterion_.class_logits(torch.from_numpy(outputs)).softmax(dim=1).numpy()
+
     def predict(self, X):
-        """Position of the likeliest class, for the callbacks that score."""
-        outputs = self.predict_proba(X)
-        if hasattr(self.criterion_, "class_logits"):
-            outputs = self.criterion_.class_logits(torch.from_numpy(outputs)).numpy()
-        return outputs.argmax(axis=1)
+        """Position of the likeliest class."""
+        return self.predict_proba(X).argmax(axis=1)
 
 
 def make_net(
@@ -206,10 +215,25 @@ def training_errors(estimator):
         yield
     except torch.OutOfMemoryError:
         raise
+    except KeyError as error:  # skorch's, where a callback asks the history
+        if "valid" not in str(error) or getattr(estimator, "early_stopping", True):
+            raise
+        raise ValueError(
+            "Got net_params with a callback that watches held-out rows, but none are held out "
+            f"({error}); pass early_stopping=True, or let it watch train_loss."
+        ) from error
+    except TypeError as error:
+        net_params = getattr(estimator, "net_params", None)
+        if not net_params or str(error).startswith("Got "):
+            raise
+        raise TypeError(
+            f"Got net_params={net_params!r}, with which training fails: {error}"
+        ) from error
     except (RuntimeError, OverflowError) as error:
         raise ValueError(
-            f"Got {estimator}, which torch cannot train: {error} Choose smaller parameters: "
-            "these need more memory than there is, or are too large for float32."
+            f"Got {estimator}, which torch cannot train: {error} Look at module and "
+            "net_params, or choose smaller parameters where these need more memory than there "
+            "is, or are too large for float32."
         ) from error
 
 
@@ -338,9 +362,11 @@ def _forget_batches(epochs):
 def _finite(value, key, net):
     if np.isfinite(value):
         return value
+    half = any(each.dtype == torch.float16 for each in net.module_.parameters())
     raise ValueError(
         f"Training diverged: the {key} of epoch {len(net.history)} is {value}; use a smaller "
-        f"lr than {net.lr}, or scale the inputs (for instance with StandardScaler)."
+        f"lr than {net.lr}, or scale the inputs (for instance with StandardScaler)"
+        f"{'; or train in float32, module.float(), and not in float16' if half else ''}."
     )
 
 

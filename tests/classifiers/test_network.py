@@ -87,6 +87,38 @@ def test_networks_that_give_more_than_logits(wrap):
     np.testing.assert_array_equal(model.predict_proba(X), plain.predict_proba(X))
 
 
+@pytest.mark.parametrize("shape", [(-1, 1), (-1,)])
+def test_a_network_of_one_logit_is_told_how_to_have_two(shape):
+    network = Returning(lambda x: x[:, :1].reshape(shape))
+    with pytest.raises(ValueError, match=r"of one logit z.*torch\.stack\(\[0 \* z, z\]"):
+        SoftmaxClassifier.from_module(network, [0, 1], 4)
+
+
+def test_a_network_in_half_precision_that_diverges_says_so():
+    class Small(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * 1e-6
+
+    network = Small(4, 3).half()
+    with pytest.raises(ValueError, match=r"diverged.*train in float32, module\.float"):
+        SoftmaxClassifier(network, **TINY | {"lr": 1e4}).fit(X, Y)
+
+
+@pytest.mark.parametrize("weight", [{0: -1.0}, {1: np.nan}, {0: np.inf}, {0: 0, 1: 0, 2: 0}])
+@pytest.mark.parametrize("kind", [SoftmaxClassifier, RejectClassifier])
+def test_class_weights_that_teach_the_wrong_are_refused(kind, weight):
+    with pytest.raises(ValueError, match="class_weight=.*finite numbers from 0 on"):
+        kind(class_weight=weight, **TINY).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", [SoftmaxClassifier, COOLClassifier])
+def test_rows_whose_squares_overflow_are_learned_as_others(kind, recwarn):
+    large, plain = (kind(**TINY).fit(unit * X, Y) for unit in (2.0**700, 2.0**80))
+    scores = large.score_samples(2.0**700 * X), plain.score_samples(2.0**80 * X)
+    np.testing.assert_array_equal(*scores)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_networks_of_other_types(dtype):
     model = SoftmaxClassifier(nn.Linear(4, 3).to(dtype), **TINY).fit(X, Y)

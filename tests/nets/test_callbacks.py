@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_iris
-from skorch.callbacks import BatchScoring, Checkpoint, EpochScoring, TrainEndCheckpoint
+from skorch.callbacks import (
+    BatchScoring,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    TrainEndCheckpoint,
+)
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -44,6 +50,35 @@ def test_scores_of_epochs_are_the_accuracy(kind, use_caching):
     n_held_out = 15
     assert (history[-1, "valid_acc"] * n_held_out) % 1 == pytest.approx(0, abs=1e-6)
     assert np.abs(history[-1, "valid_acc"] - model.score(X, Y)) < 0.35
+
+
+KINDS = [SoftmaxClassifier, ConfidentClassifier, RejectClassifier, COOLClassifier]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, DAEConfidence])
+def test_a_net_gives_probabilities_to_callbacks_and_of_arrays(kind):
+    loss = EpochScoring("neg_log_loss", lower_is_better=False, name="nll")
+    callbacks = {"net_params": {"callbacks": [loss]}}
+    model = kind(early_stopping=True, **callbacks, **TINY).fit(X, Y)
+    assert (np.array(model.net_.history[:, "nll"]) < 0).all()
+    rows = X.astype(np.float32)
+    for given in (rows, torch.from_numpy(rows)):
+        proba = model.net_.predict_proba(given)
+        np.testing.assert_allclose(proba, model.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("net_params", "error", "message"),
+    [
+        ({"callbacks": [EarlyStopping()]}, ValueError, "pass early_stopping=True"),
+        ({"optimizer__momentum": 0.9}, TypeError, "net_params=.*'momentum'"),
+        ({"module__depth": 2}, TypeError, "net_params=.*'depth'"),
+    ],
+)
+@pytest.mark.parametrize("kind", [SoftmaxClassifier, DAEConfidence])
+def test_parameters_of_skorch_that_do_not_fit_are_named(kind, net_params, error, message):
+    with pytest.raises(error, match=message):
+        kind(net_params=net_params, **TINY).fit(X, Y)
 
 
 @pytest.mark.parametrize("kind", [SoftmaxClassifier, DAEConfidence, ConfidentClassifier])

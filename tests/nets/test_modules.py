@@ -50,7 +50,10 @@ def raises(error):
     return Strict(2, 3)
 
 
-@pytest.mark.parametrize("error", [AssertionError, ValueError, IndexError, RuntimeError])
+ERRORS = [AssertionError, ValueError, IndexError, RuntimeError, TypeError, AttributeError]
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_whatever_error_a_network_has_the_input_shape_is_said(error):
     with pytest.raises(ValueError, match=r"inputs of shape \(1, 1, 2\): .*height.*input_shape"):
         build_module(raises(error), 2, 3, input_shape=(1, 1, 2))
@@ -143,6 +146,10 @@ def test_a_callable_gets_features_and_outputs():
 def test_too_small_images_are_named():
     with pytest.raises(ValueError, match=r"\(1, 28, 28\).*too small.*vgg13 needs 32x32"):
         build_module("vgg13", 784, 10, input_shape=(1, 28, 28))
+    for shape in ((1, 1, 16), (1, 2, 2)):
+        with pytest.raises(ValueError, match=r"small_cnn' \(from 4x4 on\) or 'mlp'"):
+            build_module("auto", int(np.prod(shape)), 10, input_shape=shape)
+        assert build_module("mlp", 4, 2, input_shape=shape)(torch.zeros(2, *shape)).ndim == 2
 
 
 def test_channels_that_come_last_are_named():
