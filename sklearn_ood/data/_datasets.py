@@ -130,7 +130,16 @@ class DatasetRows(PagedRows):
     def _read(self, indices, **options):
         own = {"collate_fn": self._collate, "generator": self._generator}
         batches = [index.tolist() for index in indices]
-        return map(_arrays, DataLoader(self._dataset, batch_sampler=batches, **own | options))
+        loader = DataLoader(self._dataset, batch_sampler=batches, **own | options)
+        for batch, read in zip(batches, loader, strict=True):
+            images, labels = _arrays(read)
+            if len(images) != len(batch):
+                raise ValueError(
+                    f"Got {len(images)} images of {len(batch)} items from a collate_fn or "
+                    "__getitems__, but one is expected of each, or answers would be those of "
+                    "others; leave out what cannot be read by a Subset of the dataset."
+                )
+            yield images, labels
 
     def _flat(self, images):
         rows = images.reshape(len(images), -1).astype(np.float32, copy=False)

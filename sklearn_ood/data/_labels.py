@@ -123,8 +123,13 @@ def checked_labels(estimator, y) -> np.ndarray:
         )
     y = y.detach().cpu().numpy() if hasattr(y, "detach") else y
     check_no_label_missing(y)
-    # As numpy's own type first: pandas' whole numbers would become floats.
-    y = column_or_1d(np.asarray(y), warn=True)
+    y = np.asarray(y)  # numpy's own type first: pandas' whole numbers would become floats
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"y should be a 1d array, got an array of shape {y.shape} instead; of one-hot rows "
+            "pass classes[y.argmax(axis=1)], of several labels a row one at a time."
+        )
+    y = column_or_1d(y, warn=True)
     y = y.astype(object) if y.dtype.kind == "T" else y  # text of any length, which few know
     if not len(y):
         raise ValueError(

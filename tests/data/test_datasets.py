@@ -505,6 +505,26 @@ def test_lists_and_single_images_say_what_to_pass():
         FITTED[0].predict(X[0])
 
 
+def filtered(items):
+    kept = [item for item in items if item[1] != 1]
+    return torch.stack([image for image, _ in kept]), [label for _, label in kept]
+
+
+class Fewer(Items):
+    def __getitems__(self, index):
+        return [self.items[i] for i in index if self.items[i][1] != 1]
+
+
+@pytest.mark.parametrize("make", [Items, Fewer])
+@pytest.mark.parametrize("ask", [FITTED[0].score_samples, SoftmaxClassifier().fit])
+def test_what_leaves_out_images_by_itself_is_refused(make, ask):
+    first = int(np.argmin(Y == 1))  # is read alone
+    items = make(list(zip(map(torch.from_numpy, X[first:]), Y[first:].tolist(), strict=True)))
+    given = items if make is Fewer else DataLoader(items, 8, collate_fn=filtered)
+    with pytest.raises(ValueError, match=r"Got \d+ images of \d+ items.*a Subset"):
+        ask(given)
+
+
 def test_errors_of_a_dataset_are_its_own():
     class Broken(Items):
         def __getitem__(self, index):

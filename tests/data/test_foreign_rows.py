@@ -223,6 +223,35 @@ def test_missing_labels_are_counted(y):
         NeighborDistance().fit(X, y)
 
 
+class Duck:
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, index):
+        return X[index]
+
+
+@pytest.mark.parametrize("make", [NeighborDistance, TableClassifier])
+@pytest.mark.parametrize("rows", [Duck(), iter(X), {"a": X[:, 0]}, map(list, X)], ids=str)
+def test_what_is_no_table_says_what_is(make, rows):
+    with pytest.raises(TypeError, match=f"Got a {type(rows).__name__}, but expected an array"):
+        make().fit(rows, Y)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_pairs_of_image_and_label_say_how_to_part_them(kind):
+    pairs = kind([(np.zeros((1, 8, 8)), 0), (np.ones((1, 8, 8)), 1)])
+    with pytest.raises(ValueError, match=r"pairs with ndarray.*stack\(\[x for x, _ in X\]\)"):
+        NET.fit(pairs, Y[:2])
+
+
+@pytest.mark.parametrize("y", [np.eye(3)[Y], torch.eye(3)[torch.as_tensor(Y)]], ids=type)
+@pytest.mark.parametrize("make", [NeighborDistance, lambda: SelectiveClassifier(GaussianNB())])
+def test_one_hot_labels_say_how_to_part_them(make, y):
+    with pytest.raises(ValueError, match=r"y should be a 1d array.*y\.argmax\(axis=1\)"):
+        make().fit(X, y)
+
+
 @pytest.mark.parametrize("labels", [Y == 1, Y, [Fraction(k, 3) for k in Y]])
 @pytest.mark.parametrize("make", [NeighborDistance, lambda: SelectiveClassifier(GaussianNB())])
 def test_labels_that_are_objects_say_what_to_make_of_them(make, labels):
