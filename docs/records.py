@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -55,7 +56,12 @@ class Number:
 
 def read(name):
     """The tidy results of one name; the value of a curve is a list."""
-    return read_files(RESULTS / f"{name}.csv", RESULTS / f"{name}_curves.csv")
+    return read_files(*files(name))
+
+
+def files(name):
+    """Where numbers and curves are."""
+    return RESULTS / f"{name}.csv", RESULTS / f"{name}_curves.csv"
 
 
 @cache
@@ -71,15 +77,26 @@ def read_files(tidy, curves):
     return frame
 
 
+@cache
+def measured(tidy, curves):
+    """The lines of each method and metric."""
+    parts = defaultdict(list)
+    for line in read_files(tidy, curves).to_dict("records"):
+        parts[line["method"], line["metric"]].append(line)
+    return parts
+
+
 def metric(name, method, measure, **where):
     """One metric of a method, over all runs on record."""
-    lines = read(name)
-    where |= {"method": method, "metric": measure}
-    found = lines[(lines[list(where)] == list(where.values())).all(axis=1)]
-    if found.empty:
+    lines = measured(*files(name)).get((method, measure), ())
+    found = [line for line in lines if where.items() <= line.items()]
+    if not found:
+        where |= {"method": method}
         raise LookupError(f"{name}.csv has no {measure!r} of {where}. Run examples/papers.")
-    as_many = found["seed"].value_counts().nunique() == 1
-    return Number(found["value"], found["seed"].nunique(), found["seed"] if as_many else ())
+    seeds = [line["seed"] for line in found]
+    n_lines = Counter(seeds)
+    seeds = seeds if len(set(n_lines.values())) == 1 else ()
+    return Number([line["value"] for line in found], len(n_lines), seeds)
 
 
 def by_method(name, measure, where, rows="data"):

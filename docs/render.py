@@ -8,6 +8,7 @@ like a measurement elsewhere is in ``given_numbers.txt``, or a test fails. After
 """
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,18 @@ from headlines import PAGES, VERDICTS, Headline, headlines_of
 from records import RESULTS, Number, by_method, fact, read
 
 HOUSE = Path(__file__).parents[1]
+MEASURED = "metric", "value", "seed"
 DIFFER = ["experiment", "data", "method", "settings"]
 FILLED = re.compile(r"(<!-- (\w+\(.*?\)) -->)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def numbers(frame):
     """Every metric of some lines, by name."""
-    parts = frame.groupby("metric")
-    return {name: Number(part["value"], part["seed"].nunique()) for name, part in parts}
+    parts = defaultdict(lambda: ([], set()))
+    for name, value, seed in zip(*(frame[c].tolist() for c in MEASURED), strict=True):
+        parts[name][0].append(value)
+        parts[name][1].add(seed)
+    return {name: Number(values, len(seeds)) for name, (values, seeds) in parts.items()}
 
 
 def filled(cell, frame):
