@@ -170,7 +170,7 @@ def test_a_mutated_file_never_crashes(tmp_path):
         f"sys.path.insert(0, {str(Path(__file__).parent)!r}); "
         "import test_persistence_mutations as tests; "
         f"[print(name, tests.endings(name, {str(tmp_path)!r}, "
-        f"{os.environ.get('N_MUTATIONS', '25')}), flush=True) for name in tests.MUTATED]"
+        f"{os.environ.get('N_MUTATIONS', '10')}), flush=True) for name in tests.MUTATED]"
     )
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

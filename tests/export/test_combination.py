@@ -49,10 +49,9 @@ def network():
     return net.fit(IMAGES[:600], Y[:600]).net_.module_.network
 
 
-@pytest.mark.parametrize("method", ["average", "fisher"])
-def test_around_a_network(network, method):
+def test_around_a_network(network):
     model = CombinedClassifier.from_module(
-        network, IMAGES[600:1400], Y[600:1400], method=method, random_state=0
+        network, IMAGES[600:1400], Y[600:1400], random_state=0
     )
     selective = SelectiveClassifier(FrozenEstimator(model), coverage=0.9)
     selective.fit(IMAGES[1000:1500], Y[1000:1500])
@@ -94,12 +93,13 @@ def test_members_that_ask_no_classifier_are_read_at_their_best_class():
     forest = RandomForestClassifier(20, random_state=0)
     members = [("pca", GenerativeClassifier("pca"))]
     model = CombinedClassifier(forest, members, random_state=0).fit(X, y)
-    given = answers(to_onnx(model, X=X), X + 0.1)
+    graph = to_onnx(model, X=X)
+    given = answers(graph, X + 0.1)
     np.testing.assert_allclose(given["p_value"], model.p_values(X + 0.1), atol=1e-4)
     np.testing.assert_allclose(given["confidence"], model.confidence(X + 0.1), atol=1e-4)
     # The forest takes a missing cell, the member does not.
     missing = np.where(np.arange(X.shape[1]) == 0, np.nan, X[:1])
-    assert np.isnan(answers(to_onnx(model, X=X), missing)["confidence"]).all()
+    assert np.isnan(answers(graph, missing)["confidence"]).all()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])

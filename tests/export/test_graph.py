@@ -45,6 +45,7 @@ from sklearn_ood import (
 )
 from sklearn_ood.detectors import FDBD
 from sklearn_ood.export._graph import OLDEST_TORCH
+from sklearn_ood.export._steps import OPSETS
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS, log1p
 
 for package in ("onnx", "onnxscript", "skl2onnx"):
@@ -66,9 +67,9 @@ def run(model, rows):
     return dict(zip(names, session.run(None, {"X": rows.astype(np.float64)}), strict=True))
 
 
-def agrees(estimator, rows):
+def agrees(estimator, rows, graph=None):
     """Everything that the graph gives, beside Python; returns it."""
-    answers = run(to_onnx(estimator), rows)
+    answers = run(graph or to_onnx(estimator), rows)
     assert list(answers) == ["label", "probabilities", "score", "accepted"]
     np.testing.assert_allclose(
         answers["probabilities"], estimator.predict_proba(rows), atol=1e-4
@@ -85,11 +86,36 @@ def softmax():
     return SoftmaxClassifier(**SMALL).fit(X[:800], Y[:800])
 
 
-@pytest.mark.parametrize("confidence", list(SCORE_FUNCTIONS))
-def test_every_confidence_of_a_softmax(softmax, confidence):
-    softmax.set_params(score_function=confidence)
-    answers = agrees(softmax, X[800:])
-    assert answers["accepted"].all()
+@pytest.fixture(scope="module")
+def graph(softmax):
+    return to_onnx(softmax)
+
+
+def test_a_softmax(softmax, graph):
+    assert agrees(softmax, X[800:], graph)["accepted"].all()
+
+
+class Scores(torch.nn.Module):
+    """Every score of logits."""
+
+    def forward(self, logits):
+        return torch.stack([each(logits) for each in SCORE_FUNCTIONS.values()], dim=1)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own
+def test_every_score_of_a_softmax():
+    """In one graph, since each export takes seconds."""
+    logits = 30 * np.random.default_rng(0).normal(size=(200, 10))
+    given = torch.onnx.export(
+        Scores().eval(),
+        (torch.tensor(logits),),
+        input_names=["X"],
+        opset_version=OPSETS[""],
+        verbose=False,
+    )
+    (found,) = run(given.model_proto, logits).values()
+    expected = Scores()(torch.tensor(logits)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +125,6 @@ def test_every_confidence_of_a_softmax(softmax, confidence):
         RejectClassifier(outliers="boundary", **SMALL),
         RejectClassifier(outliers="boundary", score_function="1-reject", **SMALL),
         COOLClassifier(n_units_per_class=3, **SMALL),
-        DAEConfidence(curvature="off", **SMALL),
         DAEConfidence(curvature="off", typicality=True, decoder="free", **SMALL),
     ],
     ids=lambda classifier: repr(classifier).replace(" ", "")[:60],
@@ -112,11 +137,14 @@ def test_a_refused_row_gets_the_reject_label(tmp_path):
     names = np.array([f"digit {k}" for k in range(10)])[Y]
     model = SelectiveClassifier(SoftmaxClassifier(**SMALL), coverage=0.8, random_state=0)
     model.fit(X[:800], names[:800])
-    answers = agrees(model, X[800:])
+    graph = to_onnx(model, tmp_path / "digits.onnx")
+    answers = agrees(model, X[800:], graph)
     np.testing.assert_array_equal(answers["accepted"], model.accept(X[800:]))
     assert 0 < answers["accepted"].mean() < 1
     assert (answers["label"] == "reject").sum() == (~answers["accepted"]).sum()
-    to_onnx(model, tmp_path / "digits.onnx")
+    of_nan = run(graph, np.full((1, 64), np.nan))
+    assert not of_nan["accepted"][0]
+    assert of_nan["label"][0] == "reject"
     session = onnxruntime.InferenceSession(tmp_path / "digits.onnx")
     assert session.get_modelmeta().custom_metadata_map["threshold"] == repr(model.threshold_)
     (label,) = session.run(["label"], {"X": X[800:801].astype(np.float64)})
@@ -152,7 +180,8 @@ def test_preprocessing_in_front(outside):
         model = SelectiveClassifier(inner, coverage=0.9, random_state=0)
     frame = pd.DataFrame(X_TABLE, columns=[f"f{k}" for k in range(30)])
     model.fit(frame[:400], Y_TABLE[:400] == 1)
-    answers = run(to_onnx(model), X_TABLE[400:])
+    graph = to_onnx(model)
+    answers = run(graph, X_TABLE[400:])
     np.testing.assert_allclose(
         answers["probabilities"], model.predict_proba(frame[400:]), atol=1e-4
     )
@@ -160,7 +189,7 @@ def test_preprocessing_in_front(outside):
         answers["score"], model.score_samples(frame[400:]), rtol=1e-4, atol=1e-4
     )
     np.testing.assert_array_equal(answers["label"], model.predict(frame[400:]))
-    assert '"f29"' in to_onnx(model).metadata_props[2].value
+    assert '"f29"' in graph.metadata_props[2].value
 
 
 def test_a_sampler_is_no_part_of_the_graph(softmax):
@@ -176,8 +205,7 @@ def test_a_sampler_is_no_part_of_the_graph(softmax):
 def test_a_search_around_images():
     net = SoftmaxClassifier("small_cnn", input_shape=(1, 8, 8), **SMALL | {"max_epochs": 1})
     search = GridSearchCV(net, {"lr": [1e-2]}, cv=2).fit(X[:400], Y[:400])
-    agrees(search, X[800:])
-    frozen = SelectiveClassifier(FrozenEstimator(search.best_estimator_), threshold=-0.1)
+    frozen = SelectiveClassifier(FrozenEstimator(search), threshold=-0.1)
     agrees(frozen.fit(X[:400], Y[:400]), X[800:])
 
 
@@ -189,20 +217,11 @@ def test_the_scores_on_mnist_and_on_its_outliers(real_data):
     model = SelectiveClassifier(
         SoftmaxClassifier("cnn", input_shape=(1, 28, 28), max_epochs=1, random_state=0),
         coverage=0.9,
-    ).fit(images[:3000], y[:3000])
+    ).fit(images[:1000], y[:1000])
     rows = np.concatenate([images[3000:3500], letters[:500]]).astype(np.float32)
     answers = run(to_onnx(model), rows)
     np.testing.assert_allclose(answers["probabilities"], model.predict_proba(rows), atol=1e-4)
     np.testing.assert_allclose(answers["score"], model.score_samples(rows), atol=1e-4)
-
-
-def test_a_row_of_nan_is_not_accepted(softmax):
-    softmax.set_params(score_function="max_proba")
-    selective = SelectiveClassifier(FrozenEstimator(softmax), threshold=-50.0)
-    model = to_onnx(selective.fit(X[:10], Y[:10]))
-    answers = run(model, np.full((1, 64), np.nan, dtype=np.float32))
-    assert not answers["accepted"][0]
-    assert answers["label"][0] == -1
 
 
 @pytest.mark.parametrize("exporting", [False, True])
@@ -222,13 +241,12 @@ FAR = X_TABLE[:400].astype(np.float64) + 1.7e9
 @pytest.mark.parametrize(
     ("steps", "rows"),
     [
-        ([StandardScaler()], FAR),
         ([SimpleImputer(), StandardScaler()], FAR),
         ([MinMaxScaler()], FAR * 1e20),
         ([Normalizer("l1")], X_TABLE[:400]),
         ([KMeans(5, random_state=0), StandardScaler()], X_TABLE[:400]),
     ],
-    ids=["scaler", "imputer", "range", "norms", "clusters"],
+    ids=["imputer", "range", "norms", "clusters"],
 )
 def test_labels_far_from_zero_are_those_of_python(steps, rows):
     model = SelectiveClassifier(with_steps(*steps), coverage=0.9, random_state=0)
@@ -268,14 +286,15 @@ def test_missing_values_are_filled_in_as_in_python():
 
 def test_an_autoencoder_on_edge_rows():
     model = DAEConfidence(curvature="off", **SMALL).fit(X[:800], Y[:800])
+    graph = to_onnx(model)
+    agrees(model, X[800:], graph)
     rows = np.concatenate([np.zeros((1, 64)), X[:5] * 1e17, X[:5] * 1e25])
-    agrees(model, rows.astype(np.float32))
-    answers = run(to_onnx(model), np.full((1, 64), np.nan))
-    assert not answers["accepted"][0]
+    agrees(model, rows.astype(np.float32), graph)
+    assert not run(graph, np.full((1, 64), np.nan))["accepted"][0]
 
 
-def test_the_state_of_torch_is_as_it_was_found(softmax):
-    expected = run(to_onnx(softmax), X[:5])["score"]
+def test_the_state_of_torch_is_as_it_was_found(softmax, graph):
+    expected = run(graph, X[:5])["score"]
     torch.set_default_dtype(torch.float64)
     try:
         with torch.inference_mode():

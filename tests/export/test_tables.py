@@ -55,7 +55,6 @@ def ordinal(**options):
 @pytest.mark.parametrize(
     ("estimator", "frame"),
     [
-        (make_pipeline(columns(FILLED, OneHotEncoder(handle_unknown="ignore")), FOREST), FRAME),
         (make_pipeline(columns(SimpleImputer(), ordinal()), FOREST), FRAME),
         (
             make_pipeline(
@@ -85,7 +84,6 @@ def ordinal(**options):
         (TableClassifier(20, random_state=0), MISSING),
     ],
     ids=[
-        "one hot",
         "ordinal",
         "boosting",
         "filled",
@@ -149,9 +147,6 @@ def test_a_new_category_is_what_python_makes_of_it():
         assert (~accepted).all() == refuses
         if not refuses:
             np.testing.assert_allclose(proba, model.predict_proba(new), atol=1e-6)
-    model = TableClassifier(20, random_state=0).fit(FRAME, Y)
-    _, proba, *_ = run(to_onnx(model, X=FRAME), feeds(new))
-    np.testing.assert_allclose(proba, model.predict_proba(new), atol=1e-6)
 
 
 def test_text_needs_rows_of_the_table():

@@ -52,9 +52,7 @@ def test_trees_say_the_same(estimator, rows, y):
     np.testing.assert_allclose(given, estimator.predict_proba(strange), atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("kind", "missing"), [("text", 0), ("text", 0.2), ("numbers", 0.2), ("truth", 0)]
-)
+@pytest.mark.parametrize(("kind", "missing"), [("text", 0.2), ("numbers", 0.2), ("truth", 0)])
 def test_boosting_of_declared_categories(kind, missing):
     names = {"text": list("dabc"), "numbers": [7, 3, 5, 9], "truth": [True, False]}[kind]
     rng = np.random.default_rng(0)
