@@ -214,9 +214,13 @@ def energy(logits):
 
 def generalized_entropy(logits):
     """GEN: minus the sum of (p (1 - p))**0.1 over the 100 largest p (Liu et al., 2023)."""
-    log_p = log_softmax(logits)
-    log_p = log_p.topk(100, dim=1).values if log_p.shape[1] > 100 else log_p
-    log_rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny).log()
+    shifted, odds = _against_the_largest(logits)
+    others = odds.sum(dim=1, keepdim=True)
+    shifted = shifted.topk(100, dim=1).values if shifted.shape[1] > 100 else shifted
+    log_p = shifted - log1p(others)
+    # 1 - p of the largest p from the others' odds: ONNX has no expm1 that is exact there.
+    rest = torch.where(shifted == 0, others / (1 + others), 1 - log_p.exp())
+    log_rest = rest.clamp(min=torch.finfo(log_p.dtype).tiny).log()
     return -(0.1 * (log_p + log_rest)).exp().sum(dim=1)
 
 
