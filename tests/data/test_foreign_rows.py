@@ -232,7 +232,11 @@ class Duck:
 
 
 @pytest.mark.parametrize("make", [NeighborDistance, TableClassifier])
-@pytest.mark.parametrize("rows", [Duck(), iter(X), {"a": X[:, 0]}, map(list, X)], ids=str)
+@pytest.mark.parametrize(
+    "rows",
+    [Duck(), iter(X), {"a": X[:, 0]}, map(list, X)],
+    ids=["duck", "iterator", "dict", "map"],
+)
 def test_what_is_no_table_says_what_is(make, rows):
     with pytest.raises(TypeError, match=f"Got a {type(rows).__name__}, but expected an array"):
         make().fit(rows, Y)
