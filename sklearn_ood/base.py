@@ -29,9 +29,8 @@ from sklearn_ood.data._blocks import (
     n_rows,
     take_rows,
 )
-from sklearn_ood.data._foreign import as_native
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, foreign, is_label
-from sklearn_ood.data._rows import validate_rows
+from sklearn_ood.data._rows import as_native, validate_rows
 from sklearn_ood.metrics._blocks import as_labels, as_rows
 
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import of_rows, unmasked
-from sklearn_ood.data._foreign import as_native
+from sklearn_ood.data._rows import as_native
 
 # Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
 MAX_LEVELS = 254

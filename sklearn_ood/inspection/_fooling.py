@@ -14,8 +14,8 @@ from sklearn_ood._parameters import Count, Positive, RandomState, Share, check_a
 from sklearn_ood._plotting import axes_and_figure
 from sklearn_ood._response import confidence_of
 from sklearn_ood.data._blocks import mapped_images
-from sklearn_ood.data._foreign import as_native
 from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._rows import as_native
 from sklearn_ood.inspection._searches import EvolutionSearch, GradientSearch
 from sklearn_ood.search._constraints import ColumnConstraints
 

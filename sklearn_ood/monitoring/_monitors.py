@@ -15,7 +15,7 @@ from sklearn_ood import _response
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted, forget
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, n_rows, take_rows
-from sklearn_ood.data._foreign import as_native
+from sklearn_ood.data._rows import as_native
 from sklearn_ood.metrics._blocks import differs, labels_for
 from sklearn_ood.monitoring import _martingale
 
