@@ -91,8 +91,9 @@ def draw_lee(args, store):
     lines = lines[lines["metric"].str.startswith("shares of ")]
     figure, axes = panels(2, 3.2, sharey=True)
     for ax, (method, found) in zip(axes, lines.groupby("method"), strict=True):
-        for metric, shares in zip(found["metric"], found["value"], strict=True):
-            ax.stairs(shares, lee.SURENESS, label=metric.removeprefix("shares of "))
+        for metric, shares in found.groupby("metric", sort=False)["value"]:
+            label = metric.removeprefix("shares of ")
+            ax.stairs(np.mean([*shares], axis=0), lee.SURENESS, label=label)
         ax.set(xlabel="Largest probability", title=method)
     axes[0].set_ylabel("Share of the images")
     axes[0].legend(fontsize=8)
@@ -229,8 +230,8 @@ def draw_spigler(args, store):
     figure, axes = panels(2, 4, sharey=True)
     for ax, (data, name) in zip(axes, DATA.items(), strict=True):
         curves = store.frame(f"one class {data}").query("metric == 'hits'")
-        for method, hits in zip(curves["method"], curves["value"], strict=True):
-            ax.plot(spigler.FALSE_POSITIVES, hits, label=method)
+        for method, hits in curves.groupby("method", sort=False)["value"]:
+            ax.plot(spigler.FALSE_POSITIVES, np.mean([*hits], axis=0), label=method)
         ax.set(xlabel="False positive rate", title=name, xlim=(0, 1), ylim=(0, 1.01))
     axes[0].set_ylabel("True positive rate")
     axes[0].legend(loc="lower right")
