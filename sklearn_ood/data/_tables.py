@@ -199,8 +199,8 @@ def _numbers(name, column, kind, levels):
 def positions_in(known, cells):
     """Position of each cell among known ones: NaN where it is missing, their number if new.
 
-    A column may change its type: where one of two cells is a number, or text as a number is
-    written here, the other may be text that says this number. "01" and "1" are two.
+    A column may change its type: where either cell is a number, or text as a number is
+    written here, the other may be text that says this number. "01" and "1" are different.
     """
     position = {cell: code for code, cell in enumerate(known)} | {None: np.nan}
     if others := {*cells} - position.keys():
