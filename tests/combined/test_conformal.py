@@ -20,7 +20,7 @@ from sklearn_ood.combined._conformal import (
 )
 
 METHODS = sorted(COMBINATIONS)
-REPEATS = 1000
+REPEATS = 500
 
 
 def draw_scores(kind, n_rows, rng):
