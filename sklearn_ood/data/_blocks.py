@@ -23,10 +23,6 @@ BLOCK_BYTES = 2**26
 RESIDENT_BYTES = 2**28
 # Reading one row of a mapped file brings its neighbours in too: a huge page at most.
 BYTES_AROUND_A_ROW = 2**21
-# Share of a column's standard deviation that float32 may round away.
-LOST = 0.01
-# What may not be squared in float64.
-LARGE = 1e150
 
 # What was computed of the rows at hand, where several ask for it.
 _SEEN: ContextVar[dict | None] = ContextVar("seen", default=None)
@@ -285,16 +281,6 @@ def as_type(X, dtype):
     if X.dtype == dtype and X.flags.c_contiguous:
         return X
     return _spilled(X, np.ones(len(X), dtype=bool), dtype)
-
-
-def spread_in_single(rows):
-    """Spread and largest value of each column; if it varies, and if float32 would lose that."""
-    largest = np.abs(rows).max(axis=0)
-    unit = np.where(largest > LARGE, largest, 1.0)  # or squares would overflow
-    spread = (rows / unit if (unit > 1).any() else rows).std(axis=0) * unit
-    varies = spread > len(rows) * np.finfo(np.float64).eps * largest
-    lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
-    return spread, largest, varies, lost
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def to_onnx(estimator, path=None, *, X=None):
     rows = some_rows(X, branches, first.n_features_in_)
     values, texts = coded(rows)
     decision = Decision(branches, threshold, reject_label is not None, texts)
-    decision.prepare(torch.tensor(values))
+    outputs = OUTPUTS[: decision.prepare(torch.tensor(values))]
     tried = with_edges(rows)
     python = of_python(estimator, first, tried)
     labels = _labels(classifier.classes_, reject_label)
@@ -156,7 +156,8 @@ def to_onnx(estimator, path=None, *, X=None):
         "threshold": repr(np.asarray(-np.inf if threshold is None else threshold).tolist()),
         "feature_names": json.dumps(None if names is None else names.tolist()),
     }
-    model = _written(decision, values, getattr(rows, "columns", None), labels, about)
+    columns = getattr(rows, "columns", None)
+    model = _written(decision, values, outputs, columns, labels, about)
     check_graph(model, estimator, *python, tried, threshold)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
@@ -178,9 +179,10 @@ class Decision(nn.Module):
 
     @torch.no_grad()
     def prepare(self, values):
-        """Make what a trace needs, or raise where a part has no form."""
+        """Make what a trace needs, or raise where a part has no form; how many outputs."""
         for self.parts.is_single in (True, False):
-            self(values)
+            n_outputs = len(self(values))
+        return n_outputs
 
     def forward(self, values):
         """Code of the label, probabilities, score, what is accepted; p-value and confidence."""
@@ -244,7 +246,7 @@ def _labels(classes, reject_label):
     return labels.astype(kind)
 
 
-def _written(decision, values, columns, labels, about):
+def _written(decision, values, outputs, columns, labels, about):
     """The model of a decision, tried on rows in numbers.
 
     Parameters
@@ -252,6 +254,8 @@ def _written(decision, values, columns, labels, about):
     decision : nn.Module
         From double (n, d) to the code of a label, and the other outputs.
     values : ndarray of shape (n, d)
+    outputs : sequence of str
+        Their names.
     columns : index or None
         Names of the inputs, one for each column; None is one input "X".
     labels : ndarray
@@ -261,10 +265,9 @@ def _written(decision, values, columns, labels, about):
     onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts
     with torch.no_grad():
-        n_outputs = len(decision(rows))
         for parts.is_single in (False, True):
             try:
-                model = _exported(decision, rows, OUTPUTS[:n_outputs])
+                model = _exported(decision, rows, outputs)
                 run(model, {"X": values[:3]})
                 break
             # Of torch.onnx or onnxruntime, which have some operators in float32 only.

@@ -16,7 +16,15 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import _response
-from sklearn_ood._parameters import Count, Natural, NonNegative, Positive, called, fitted
+from sklearn_ood._parameters import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    called,
+    drawn_seed,
+    fitted,
+)
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.gevaldi._samples import DifferentSamples, Snapshot
 from sklearn_ood.nets._evaluation import device_of, undisturbed
@@ -275,7 +283,7 @@ class Climbing(OODClassifier):
         start, evaluations = project(drawn.to(device_of(core))), 1
         moves = partial(_ascent.gradient_moves, lr=self.lr, method=self.optimizer_)
         if self.optimizer_ == "evolution":
-            seed, evaluations = int(rng.randint(np.iinfo(np.int32).max)), self.population_size
+            seed, evaluations = drawn_seed(rng), self.population_size
             size = {"population_size": evaluations, "step_size": self.step_size}
             proposals = torch.Generator(device=start.device).manual_seed(seed)
             moves = partial(_ascent.evolution_moves, rng=proposals, **size)

@@ -12,7 +12,15 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import _response
-from sklearn_ood._parameters import Estimator, Parameterized, RandomState, Share, fitted, forget
+from sklearn_ood._parameters import (
+    Estimator,
+    Parameterized,
+    RandomState,
+    Share,
+    drawn_seed,
+    fitted,
+    forget,
+)
 from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data._blocks import in_blocks, n_rows, take_rows
 from sklearn_ood.data._rows import as_native
@@ -179,7 +187,7 @@ class DriftMonitor(_Monitor):
         training = ~kept & (knows | ~outlier)
         self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
         self.reference_scores_ = np.sort(self._scores(take_rows(X, kept & ~outlier)))
-        self.seed_ = int(random_state.randint(np.iinfo(np.int32).max))
+        self.seed_ = drawn_seed(random_state)
         self._restart()
         return self
 

@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 from sklearn_ood._parameters import called, whole_numbers
-from sklearn_ood.data._blocks import spread_in_single
 from sklearn_ood.nets._evaluation import take_batch
 
+# Share of a column's standard deviation that float32 may round away.
+LOST = 0.01
+# What may not be squared in float64.
+LARGE = 1e150
 FAR = 2.0**40  # from 1
 # Rows that whitening is learned from.
 MAX_ROWS = 20_000
@@ -150,7 +153,7 @@ def units_of(rows):
     if rows.dtype in (np.float32, torch.float32):
         return None
     rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
-    spread, largest, varies, is_lost = spread_in_single(rows)
+    spread, largest, varies, is_lost = _spread_in_single(rows)
     spread = np.where(varies, spread, 1.0)
     is_lost |= (largest > FAR) | (spread < 1 / FAR)
     if not is_lost.any():
@@ -162,7 +165,7 @@ def as_single(rows):
     """Rows in float32, or a ValueError where their differences would be lost."""
     if rows.dtype == np.float32 or len(rows) < 2:
         return rows.astype(np.float32, copy=False)
-    spread, largest, varies, lost = spread_in_single(rows)
+    spread, largest, varies, lost = _spread_in_single(rows)
     lost |= varies & (spread < np.finfo(np.float32).tiny)
     lost |= largest > np.finfo(np.float32).max
     if lost.any():
@@ -172,6 +175,16 @@ def as_single(rows):
             "with StandardScaler."
         )
     return rows.astype(np.float32)
+
+
+def _spread_in_single(rows):
+    """Spread and largest value of each column; if it varies, and if float32 would lose that."""
+    largest = np.abs(rows).max(axis=0)
+    unit = np.where(largest > LARGE, largest, 1.0)  # or squares would overflow
+    spread = (rows / unit if (unit > 1).any() else rows).std(axis=0) * unit
+    varies = spread > len(rows) * np.finfo(np.float64).eps * largest
+    lost = varies & (np.finfo(np.float32).eps * largest > LOST * spread)
+    return spread, largest, varies, lost
 
 
 class Whitened(nn.Module):

@@ -20,7 +20,7 @@ from sklearn_ood.combined._conformal import (
 )
 
 METHODS = sorted(COMBINATIONS)
-REPEATS = 500
+REPEATS = 1000
 
 
 def draw_scores(kind, n_rows, rng):
