@@ -43,14 +43,7 @@ FIRST = "", "Parameters", "Attributes", "Returns", "Yields", "Raises"
 def fitted(*, init: Literal[False] = False):
     """An attribute that fit sets, declared with its type: only such ones can be saved.
 
-    Parameters
-    ----------
-    init : False, default=False
-        For type checkers: it is no parameter.
-
-    Returns
-    -------
-    dataclasses.Field
+    ``init`` tells type checkers that it is no parameter.
     """
     return field(init=init)
 

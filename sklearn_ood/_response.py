@@ -119,23 +119,14 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
     """What a fitted classifier answers to each row, and its confidence in that answer.
 
     Steps before the classifier run once, and the classifier is asked once where it has
-    ``answers_and_confidence`` itself, or the answer follows from its probabilities.
+    ``answers_and_confidence`` itself, or the answer follows from its probabilities, as
+    :func:`answers_by_largest` found (``by_largest``).
 
-    Parameters
-    ----------
-    estimator, X
-        A fitted classifier, or a pipeline or search that ends in one, and rows as they are.
-    by_largest : whether :func:`answers_by_largest` found so
-
-    Returns
-    -------
-    answers : ndarray of shape (n_samples,)
-        ``answers(X)`` of a classifier that may reject, else ``predict(X)``.
-    confidence : ndarray of shape (n_samples,), float64
-        The first of these that the estimator has: ``confidence(X)``; ``score_samples(X)``;
-        ``predict_proba(X)`` of the answer; ``decision_function(X)`` of the answer, less the
-        largest of the other classes (for two classes its absolute value). A TypeError where
-        it has none of these methods, a ValueError where one gives anything else.
+    The answers are ``answers(X)`` of a classifier that may reject, else ``predict(X)``. The
+    confidence, float64, is the first of these that it has: ``confidence(X)``;
+    ``score_samples(X)``; ``predict_proba(X)`` of the answer; ``decision_function(X)`` of the
+    answer, less the largest of the other classes (for two classes its absolute value). A
+    TypeError where it has none of these methods, a ValueError where one gives anything else.
     """
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_confidence"):

@@ -306,19 +306,9 @@ class Router:
         return {name: each for name, each in given.items() if each is not None}
 
     def _route(self, **metadata):
-        """What ``fit`` does with metadata itself, and what each estimator inside gets.
+        """What ``fit`` does with metadata itself, and what each of ``_inside()`` gets.
 
-        Parameters
-        ----------
-        **metadata : dict
-            Of those that are None nothing is said.
-
-        Returns
-        -------
-        own : dict
-            Without those that are asked not to be used here.
-        inside : dict of str to dict
-            For the ``fit`` of each of ``_inside()``.
+        Of those that are None nothing is said.
         """
         given = {name: value for name, value in metadata.items() if value is not None}
         if not given:

@@ -163,14 +163,7 @@ class OutlierClassifier(LogitClassifier):
 
 
 def resolve_sources(outliers):
-    """Lists of the sources, at most one of them a GAN, and weights that a parameter names.
-
-    Examples
-    --------
-    >>> from sklearn_ood.classifiers._outlier import resolve_sources
-    >>> resolve_sources({"boundary": 2, "uniform": 1})
-    ([BoundaryOutliers(), UniformOutliers()], [2.0, 1.0])
-    """
+    """Lists of the sources, at most one of them a GAN, and weights that a parameter names."""
     pairs = list(outliers.items()) if isinstance(outliers, dict) else [(outliers, 1.0)]
     if not pairs:
         raise ValueError("Got outliers={}, but expected at least one source.")

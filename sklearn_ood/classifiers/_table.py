@@ -298,19 +298,8 @@ def _folds(codes, random_state):
 def pooling_weights(log_p, codes, row_weight=None, *, prior, strength):
     """Weights, none negative, of members' log-probabilities with the least log loss.
 
-    Parameters
-    ----------
-    log_p : ndarray of shape (n_members, n_samples, n_classes)
-    codes : ndarray of int of shape (n_samples,)
-    row_weight : ndarray of shape (n_samples,), default=None
-    prior : ndarray of shape (n_members,)
-        Where the weights are drawn.
-    strength : float
-        Of the penalty on their squared distance from there, beside the summed log loss.
-
-    Returns
-    -------
-    ndarray of shape (n_members,)
+    Of (n_members, n_samples, n_classes), with a penalty of some strength on their squared
+    distance from ``prior``, (n_members,), beside the summed log loss.
     """
     n_members, n, _ = log_p.shape
     truth = log_p[:, np.arange(n), codes]

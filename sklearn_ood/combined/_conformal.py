@@ -72,22 +72,9 @@ def calibration_size(calibration, n_rows):
 def calibrated(parts, method, weights=1.0, *, is_crossed, row_weights=None):
     """Scales of the members, and that of their combination.
 
-    Parameters
-    ----------
-    parts : list of ndarray of shape (n_part, n_members)
-        Scores of the parts of the calibration rows.
-    method : str
-    weights : ndarray of shape (n_members,)
-    is_crossed : bool
-        Whether every part is read on the scales of all others, and members have the scales
-        of all rows in the end; else the second part is read on the scales of the first.
-    row_weights : list of ndarray of shape (n_part,), default=None
-        Of the rows of each part, in [0, 1].
-
-    Returns
-    -------
-    scales : list of ConformalScale
-    scale : ConformalScale
+    ``parts`` of the calibration rows have scores (n_part, n_members), and weights in [0, 1].
+    If crossed, every part is read on the scales of all others, and members have the scales of
+    all rows in the end; else the second part is read on the scales of the first.
     """
     row_weights = row_weights or [None] * len(parts)
 
@@ -277,12 +264,9 @@ def combine(log_p, method, weights=1.0):
     raised to its weight first (Good, "On the weighted combination of significance tests", JRSS
     B 1955).
 
-    References
-    ----------
-    .. [1] R. Fisher, "Statistical methods for research workers", 4th ed., 1932.
-    .. [2] Y. Liu and J. Xie, "Cauchy combination test", JASA 2020, eq. 2.
-    .. [3] L. Tippett, "The methods of statistics", 1931.
-    .. [4] V. Vovk and R. Wang, "Combining p-values via averaging", Biometrika 2020.
+    R. Fisher, "Statistical methods for research workers", 4th ed., 1932. Y. Liu and J. Xie,
+    "Cauchy combination test", JASA 2020, eq. 2. L. Tippett, "The methods of statistics", 1931.
+    V. Vovk and R. Wang, "Combining p-values via averaging", Biometrika 2020.
     """
     (weights,) = constants(log_p, weights)
     return COMBINATIONS[method](weights * log_p)
@@ -293,30 +277,13 @@ def log_right(log_proba, log_p, outlier_share):
 
     Where a share pi of the rows is unknown, and every answer to them is wrong, the rows that
     are best refused are those with the least ``p_max / (1 + odds)``, ``odds = pi / (1 - pi) *
-    f_out / f_in`` being those of an unknown row [1]_; [2]_ has another product of the two. The
-    p-value u of the novelty is uniform on known rows, ``f_in(u) = 1``, and falls for unknown
-    ones: ``f_out(u) = a * u ** (a - 1)`` with a small a.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples,)
-        Logarithm of the probability of the answer, were the row of a known class.
-    log_p : ndarray of shape (n_samples,)
-        Logarithm of the p-value.
-    outlier_share : float in [0, 1)
-        Share of unknown rows, pi.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        At most 0; ``log_proba`` where the share is 0.
-
-    References
-    ----------
-    .. [1] H. Narasimhan, A. K. Menon, W. Jitkrittum and S. Kumar, "Plugin estimators for
-       selective classification with out-of-distribution detection", ICLR 2024, section 4.
-    .. [2] G. Xia and C.-S. Bouganis, "Augmenting softmax information for selective
-       classification with out-of-distribution data", ACCV 2022.
+    f_out / f_in`` being those of an unknown row (Narasimhan, Menon, Jitkrittum and Kumar,
+    "Plugin estimators for selective classification with out-of-distribution detection", ICLR
+    2024, section 4); Xia and Bouganis ("Augmenting softmax information for selective
+    classification with out-of-distribution data", ACCV 2022) have another product of the two.
+    The p-value u of the novelty is uniform on known rows, ``f_in(u) = 1``, and falls for
+    unknown ones: ``f_out(u) = a * u ** (a - 1)`` with a small a. At most 0; ``log_proba``, of
+    the answer were the row of a known class, where the share is 0.
     """
     xp = namespace(log_p)
     first, slope = constants(log_p, logit(outlier_share) + np.log(SHAPE), SHAPE - 1)
@@ -336,13 +303,9 @@ def constants(like, *values):
 
 
 def n_below(known, scores, *, strictly=False):
-    """How many of ascending numbers are at most, or strictly below, each score.
+    """How many of ascending numbers, (n_known,), are at most, or strictly below, each score.
 
-    Parameters
-    ----------
-    known : ndarray of shape (n_known,) or (n_columns, n_known)
-    scores : ndarray or tensor of shape (n_samples,) or (n_samples, n_columns)
-    strictly : bool
+    Or of columns of them, (n_columns, n_known), for scores of shape (n_samples, n_columns).
     """
     if namespace(scores) is torch:
         (known,) = constants(scores, known)

@@ -183,24 +183,14 @@ def _shown(cell):
 class ReferenceRows:
     """Some rows of a table with columns of any kind, and their labels.
 
-    Attributes
-    ----------
-    values : list of ndarray or list
-        Of each column the distinct cells: an ascending array of numbers, else a list.
-    codes : ndarray of int of shape (n_rows, n_features)
-        Place of each cell in ``values``, -1 where it is missing.
-    labels : ndarray of shape (n_rows,)
+    ``values`` are of each column the distinct cells, an ascending array of numbers, else a
+    list, and ``codes`` (n_rows, n_features) the place of each cell among them, -1 where it is
+    missing.
 
-    Notes
-    -----
-    The distance of two rows is Gower's [1]_, the sum over columns of at most 1: of numbers the
-    share of these rows that lie between, of others 1 where they differ; 1 where one of the two
-    is missing. So a column that is far off weighs no more than one that differs.
-
-    References
-    ----------
-    .. [1] J. Gower, "A general coefficient of similarity and some of its properties",
-       Biometrics 1971.
+    The distance of two rows is Gower's ("A general coefficient of similarity and some of its
+    properties", Biometrics 1971), the sum over columns of at most 1: of numbers the share of
+    these rows that lie between, of others 1 where they differ; 1 where one of the two is
+    missing. So a column that is far off weighs no more than one that differs.
     """
 
     values: list
@@ -262,19 +252,9 @@ class ReferenceRows:
 def nearest(positions, known):
     """Which known row is nearest, in all columns and in all but one, and how rare cells are.
 
-    Parameters
-    ----------
-    positions : ndarray of shape (n_samples, n_features)
-    known : ndarray of shape (n_known, n_features)
-
-    Returns
-    -------
-    in_all : ndarray of int of shape (n_samples,)
-        The first of equals.
-    but_one : ndarray of int of shape (n_samples, n_features)
-        The nearest in the other columns, of those whose cell in this one is not missing.
-    rarity : ndarray of shape (n_samples, n_features)
-        How much rarer cells like this one are among the nearest in the others than among all.
+    Of each row the first of the nearest; of each cell the nearest in the other columns, of
+    those whose cell in this one is not missing, and how much rarer cells like it are among the
+    nearest in the others than among all.
     """
     in_all = np.empty(len(positions), dtype=np.int64)
     but_one, rarity = np.empty(positions.shape, dtype=np.int64), np.empty(positions.shape)
@@ -305,19 +285,7 @@ def apart(positions, others):
 
 
 def cells_replaced(table, rows, columns, reference, donors):
-    """Rows of a table, each with the cell of one column taken from a row of the reference.
-
-    Parameters
-    ----------
-    table : ndarray or frame of shape (n_samples, n_features)
-    rows, columns, donors : ndarray of int of shape (n_replaced,)
-        Which row it is, which column of it, and the row of the reference.
-    reference : ReferenceRows
-
-    Returns
-    -------
-    ndarray or frame of shape (n_replaced, n_features)
-    """
+    """Rows of a table, each with the cell of one column taken from a row of the reference."""
     table = _safe_indexing(table, rows)
     for j in np.unique(columns).tolist():
         mask = columns == j

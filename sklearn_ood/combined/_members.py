@@ -178,19 +178,8 @@ def class_log_proba(classifier, X):
 def look(classifier, members, X, names=None):
     """Log-probabilities of the classes, and the members' scores at the likeliest of them.
 
-    Parameters
-    ----------
-    classifier : classifier or None
-    members : dict of str to estimator
-    X : array-like of shape (n_samples, n_features)
-    names : collection of str, default=None
-        Columns of the scores. Of what a model of one class has not the score is 0.
-
-    Returns
-    -------
-    log_proba : ndarray of shape (n_samples, n_classes)
-    scores : ndarray of shape (n_samples, n_members)
-        Infinities are clipped.
+    The scores (n_samples, n_members), whose infinities are clipped, are in the order of
+    ``names``; 0 of what a model of one class has not.
     """
     log_p = class_log_proba(classifier, X)
     labels = None

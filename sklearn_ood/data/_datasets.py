@@ -46,16 +46,7 @@ class DatasetRows(PagedRows):
 
     A loader says how they are read, with how many workers; batches are the reader's, and for
     training their order is. What the dataset draws at random is drawn anew in every pass.
-
-    Attributes
-    ----------
-    shape : tuple (n_samples, n_features)
-    item_shape : tuple
-        Of one image, or of a flat row.
-    image_shape : tuple or None
-        Of one image.
-    is_labelled : bool
-        Whether each image comes with its label.
+    ``item_shape`` is that of an image, or of a flat row, where ``image_shape`` is None.
     """
 
     dtype = np.dtype(np.float32)

@@ -17,16 +17,7 @@ OUTLIER = -1
 
 
 def encode_labels(y, ood_label=None):
-    """Codes of labels and their sorted classes; rows with ``ood_label`` form none.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ood.data._labels import encode_labels
-    >>> codes, classes = encode_labels(np.array([3, -1, 5, 3]), ood_label=-1)
-    >>> codes.tolist(), classes.tolist()
-    ([0, -1, 1, 0], [3, 5])
-    """
+    """Codes of labels and their sorted classes; rows with ``ood_label`` form none."""
     outlier = is_label(y, ood_label)
     classes, inside = np.unique(y[~outlier], return_inverse=True)
     if ood_label is not None and not outlier.any():

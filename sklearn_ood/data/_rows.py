@@ -67,21 +67,12 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Validated training rows.
+    """Validated training rows, flat.
 
-    Attributes
-    ----------
-    rows : ndarray or tensor of shape (n_samples, n_features)
-        A tensor where X was one and the estimator learns from tensors. In float32 where that
-        holds every number of X's type, else in float64.
-    codes : ndarray of shape (n_samples,), int64
-        Position in ``classes``, ``OUTLIER`` for known outliers.
-    classes : ndarray of shape (n_classes,)
-        The in-distribution labels, sorted.
-    input_shape : tuple of int
-        ``(n_features,)`` for tables, ``(C, H, W)`` for images.
-    weight : ndarray of shape (n_samples,) or None
-        All above 0; None where all are 1.
+    They are a tensor where X was one and the estimator learns from tensors, in float32 where
+    that holds every number of X's type, else in float64. ``codes`` are positions in the sorted
+    ``classes``, ``OUTLIER`` for known outliers; ``input_shape`` is ``(n_features,)`` for
+    tables, ``(C, H, W)`` for images; ``weight`` is above 0, or None where all are 1.
     """
 
     rows: np.ndarray
@@ -122,29 +113,11 @@ def validate_training_data(
 ):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
 
-    Parameters
-    ----------
-    estimator : estimator
-        May have the parameters ``input_shape`` and ``ood_label``.
-    X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        Or a dataset of images, which are then read from a temporary file.
-    y : array-like of shape (n_samples,) or None
-        None takes the labels of a dataset, and else is one class, labelled 1 as scikit-learn
-        labels inliers, where one is enough.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Rows of weight 0 are left out.
-    min_classes : int, default=2
-        How many in-distribution classes the method needs.
-    keep_tensors : bool, default=False
-        Whether tensors stay where they are; else they become arrays in host memory.
-    read_rows : callable, default=None
-        ``(estimator, X, *, reset)``, makes the rows of X; None wants finite numbers.
-    dtype : numpy type, default=None
-        Of the rows; None is float32 or float64, whichever loses nothing.
-
-    Returns
-    -------
-    TrainingData
+    A dataset of images is read from a temporary file. Without y its labels are taken, else all
+    rows are one class, labelled 1 as scikit-learn labels inliers, where one is enough. Rows of
+    weight 0 are left out. Tensors stay where they are (``keep_tensors``) or become arrays in
+    host memory. ``read_rows(estimator, X, *, reset)`` makes the rows of X, by default finite
+    numbers of ``dtype``: None is float32 or float64, whichever loses nothing.
     """
     forget(estimator)
     X, y = mapped_images(X, y)

@@ -243,15 +243,8 @@ class Indicators:
 
     A number is standardised, and 0 where it is missing. A category is 1 in the column that
     stands for it, if it is frequent; so is a missing cell, where one was missing at first.
-
-    Attributes
-    ----------
-    numbers : ndarray of int
-        Positions of the columns that hold numbers.
-    centre, scale : ndarray of float
-        Their means and standard deviations.
-    columns, codes : ndarray of int
-        Column and category of each indicator; the code of a missing cell is -1.
+    ``numbers`` are the columns of numbers, with their means and standard deviations;
+    ``columns`` and ``codes`` say of which each indicator is, -1 of a missing cell.
     """
 
     numbers: np.ndarray

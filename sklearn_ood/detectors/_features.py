@@ -182,16 +182,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
 
 class Backbone(Parameterized):
-    """A network that is trained already, as an estimator that has ``net_``.
-
-    Parameters
-    ----------
-    network : nn.Module
-        From inputs to a tensor, a tuple that begins with one, ``.pooler_output`` or
-        ``.last_hidden_state``.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image where X has flat rows.
-    """
+    """A network that is trained already, as an estimator that has ``net_``."""
 
     network: nn.Module = field(kw_only=False)
     input_shape: Any = None

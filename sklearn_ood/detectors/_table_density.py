@@ -31,14 +31,8 @@ SURPRISE, MISSING_SURPRISE = 1.0, 0.5
 class Frequencies:
     """Log frequencies of the values of counted columns, in each class.
 
-    Attributes
-    ----------
-    columns : ndarray of int of shape (n_counted,)
-        Positions of the columns.
-    values : list of ndarray of float
-        The known values of each, sorted.
-    log_p : ndarray of float of shape (n_cells, n_classes)
-        Of every column its known values in order, any other, a missing cell.
+    ``values`` are the known values of each column, sorted, and the lines of ``log_p``,
+    (n_cells, n_classes), of every column those, any other, a missing cell.
     """
 
     columns: np.ndarray

@@ -34,14 +34,8 @@ ROUNDING = 1e-6
 class Answers:
     """What an estimator says of n rows; what is not finite is refused.
 
-    Attributes
-    ----------
-    log_proba, proba : tensor of shape (n, n_classes)
-    score, confidence : tensor of shape (n,)
-    evidence : tensor of shape (n, n_classes) or None
-        Where a combination reads the score at a class.
-    p_value : tensor of shape (n,) or None
-        Only a combination has it.
+    ``evidence`` (n, n_classes) is there where a combination reads the score at a class, and
+    only a combination has a confidence and a p-value.
     """
 
     log_proba: torch.Tensor

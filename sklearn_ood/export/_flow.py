@@ -19,16 +19,9 @@ LARGEST = torch.finfo(torch.float32).max
 class Parts:
     """What a graph is made of beside tensor operations; found when rows first pass.
 
-    Attributes
-    ----------
-    models : dict of key to onnx.ModelProto
-        Of numbers (n, d) to numbers (n, m), in the order of their names.
-    kept, copies, doubles : dict
-        What was made once for each key, and copied of networks.
-    networks : set of str
-        Names of the classes of networks.
-    is_single : bool
-        Whether networks are computed in float32, as Python does, and not in double.
+    ``models``, of numbers (n, d) to numbers (n, m), are in the order of their names, ``kept``
+    is what was made once for each key, with copies of networks, whose classes ``networks``
+    names; ``is_single`` says that they are computed in float32, as in Python.
     """
 
     models: dict = field(default_factory=dict)
@@ -60,18 +53,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class Flow:
-    """Rows somewhere in a graph.
+    """Rows somewhere in a graph, in float64, NaN where a cell is missing.
 
-    A row that Python refuses is infinite in some column from there on.
-
-    Attributes
-    ----------
-    values : tensor of shape (n, n_features), float64
-        NaN where a cell is missing.
-    parts : Parts
-    texts : list
-        Of each column of text the texts that are known, whose places are its values (another
-        text is -1); None of numbers.
+    A row that Python refuses is infinite in some column from there on. ``texts`` are of each
+    column of text those that are known, whose places are its values (another text is -1); None
+    of numbers.
     """
 
     values: torch.Tensor

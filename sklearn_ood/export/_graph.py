@@ -247,20 +247,9 @@ def _labels(classes, reject_label):
 
 
 def _written(decision, values, outputs, columns, labels, about):
-    """The model of a decision, tried on rows in numbers.
+    """The model of a decision, from double (n, d) to the outputs, tried on rows in numbers.
 
-    Parameters
-    ----------
-    decision : nn.Module
-        From double (n, d) to the code of a label, and the other outputs.
-    values : ndarray of shape (n, d)
-    outputs : sequence of str
-        Their names.
-    columns : index or None
-        Names of the inputs, one for each column; None is one input "X".
-    labels : ndarray
-    about : dict of str
-        What is said of the model.
+    There is an input for each of the named columns, or one "X".
     """
     onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts

@@ -37,20 +37,10 @@ Rows: TypeAlias = tuple[NDArray, int, NDArray, NDArray | None]
 def of_counts(
     rows: Callable[..., Rows], *, joins_idle: bool = False
 ) -> Callable[[Callable], Callable[..., float]]:
-    """Make a metric of rows of a function of counts.
+    """Make a metric of rows of a function of counts (..., n_kinds, n_blocks), to (...).
 
-    Parameters
-    ----------
-    rows : callable
-        From the metric's arguments to those of :func:`count_blocks`.
-    joins_idle : bool, default=False
-        Whether neighbouring blocks without errors may be joined first.
-
-    Returns
-    -------
-    decorator
-        Of functions from counts of shape (..., n_kinds, n_blocks), and parameters of their
-        own, to values of shape (...).
+    ``rows`` makes arguments of :func:`count_blocks` of the metric's; ``joins_idle`` says that
+    neighbouring blocks without errors may be joined first.
     """
     of_rows = signature(rows)
     *first, sample_weight = of_rows.parameters.values()

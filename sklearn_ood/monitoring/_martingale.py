@@ -50,27 +50,12 @@ def mixture(log_factors, log_open, n_before):
 
     ``1 / log(e + n)`` of the wealth is unopened after n rows. What is opened at row n stays
     on one bet from there on, so that a change is found whenever it comes, and the sum is a
-    test martingale: it reaches ``1 / alpha`` with probability at most alpha, ever (Ville).
+    test martingale: it reaches ``1 / alpha`` with probability at most alpha, ever (Ville; the
+    papers are those of :class:`DriftMonitor`).
 
-    Parameters
-    ----------
-    log_factors : ndarray of shape (n_rows, n_bets)
-    log_open : ndarray of shape (n_bets,)
-        Wealth that is being bet after the rows before these.
-    n_before : int
-        How many rows those were.
-
-    Returns
-    -------
-    log_wealth : ndarray of shape (n_rows,)
-        After each row, where the first row of all began with 0.
-    log_open : ndarray of shape (n_bets,)
-
-    References
-    ----------
-    .. [1] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for
-       sequential change detection", New England Journal of Statistics in Data Science 2024.
-    .. [2] V. Vovk, "Testing randomness online", Statistical Science 2021.
+    Of factors (n_rows, n_bets), and of the wealth (n_bets,) that is being bet after the
+    ``n_before`` rows before these, the wealth after each row, where the first row of all began
+    with a logarithm of 0, and what is then being bet.
     """
     row = n_before + 1 + np.arange(len(log_factors))[:, None]
     grown = np.cumsum(log_factors, axis=0)
@@ -87,10 +72,6 @@ def confidence_sequence(n_errors, n_rows, alpha):
 
     The mixture of likelihoods under Jeffreys' prior stays below ``1 / alpha`` times that of
     the true probability, at every row, with probability ``1 - alpha`` (Robbins, 1970).
-
-    Returns
-    -------
-    lower, upper : float
     """
     if n_rows == 0:
         return 0.0, 1.0
@@ -108,27 +89,11 @@ def confidence_sequence(n_errors, n_rows, alpha):
 
 
 def ranks(scores, past, uniform):
-    """P-values of scores, each among those before it, and all of them in order.
+    """P-values of scores, each among those before it, and all scores in ascending order.
 
-    Of exchangeable scores they are independent and uniform, ties included [1]_.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_rows,)
-    past : ndarray of shape (n_past,)
-        Ascending.
-    uniform : ndarray of shape (n_rows,)
-        Numbers in [0, 1) that break ties.
-
-    Returns
-    -------
-    p_values : ndarray of shape (n_rows,)
-    past : ndarray of shape (n_past + n_rows,)
-
-    References
-    ----------
-    .. [1] V. Vovk, A. Gammerman and G. Shafer, "Algorithmic learning in a random world",
-       2nd ed., 2022, proposition 2.8.
+    Of exchangeable scores they are independent and uniform, ties included, which numbers in
+    [0, 1) break (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2nd ed.,
+    2022, proposition 2.8). ``past`` are the ascending scores before the first.
     """
     earlier = np.tri(len(scores), k=-1, dtype=bool)
     lower = np.searchsorted(past, scores) + (earlier & (scores < scores[:, None])).sum(axis=1)

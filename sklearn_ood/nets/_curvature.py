@@ -18,22 +18,10 @@ def exact_trace(encode, decode, inputs, *, code_is_relu=False, pairs_per_block=P
     The full Jacobian is never formed. With D inputs and m code units the cheaper of two sums
     is taken: over inputs, the sum of dr_i/dx_i, where D <= m; over code units, the sum of
     <dh_k/dx, dr/dh_k>, where m < D. Each row goes forward once; each unit costs one backward
-    pass.
+    pass, but one of a ReLU's that is exactly zero. Both functions treat each row on its own.
 
-    Parameters
-    ----------
-    encode, decode : callable
-        From rows (n, D) to codes (n, m) and back, differentiable, each row on its own.
-    inputs : tensor of shape (n, D)
-    code_is_relu : bool, default=False
-        Whether a code unit that is exactly zero has a zero gradient too, and costs nothing.
-    pairs_per_block : int, default=64
-        Pairs of a row and a unit differentiated at once; bounds the memory.
-
-    Returns
-    -------
-    tensor of shape (n,), float64
-        Rounded to the inputs' type, so that a row's does not depend on the rows beside it.
+    The traces (n,) are in float64, but rounded to the inputs' type, so that a row's does not
+    depend on the rows beside it; ``pairs_per_block`` bounds the memory.
     """
     inputs = inputs.detach()
     with torch.no_grad():
@@ -55,19 +43,9 @@ def exact_trace(encode, decode, inputs, *, code_is_relu=False, pairs_per_block=P
 def hutchinson_trace(reconstruct, inputs, probes):
     """Estimate of the trace of d reconstruct(x) / dx for each row (Hutchinson, 1990).
 
-    Parameters
-    ----------
-    reconstruct : callable
-        From rows (n, D) to reconstructions (n, D), differentiable, each row on its own.
-    inputs : tensor of shape (n, D)
-    probes : tensor of shape (n_probes, D) or (n_probes, n, D)
-        Independent entries of mean 0 and variance 1, such as random signs. The same probes
-        for every row make the estimates of two rows comparable.
-
-    Returns
-    -------
-    tensor of shape (n,), float64
-        Unbiased, with an error that shrinks as 1 / sqrt(n_probes).
+    Unbiased, with an error that shrinks as 1 / sqrt(n_probes). ``probes``, (n_probes, D) or
+    (n_probes, n, D), have independent entries of mean 0 and variance 1, such as random signs;
+    the same ones for every row make the estimates of two rows comparable.
     """
     total = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
     with torch.enable_grad():

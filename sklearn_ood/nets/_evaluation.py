@@ -75,17 +75,10 @@ def undisturbed(function):
 def map_batches(function, rows, *, device="cpu", max_rows=None, is_aligned=False):
     """Apply ``function`` to batches of rows and join its results, without gradients.
 
-    Parameters
-    ----------
-    function : callable
-        Takes a float32 tensor ``(n, n_features)`` on ``device`` and returns a tensor, or a
-        tuple of tensors, with n rows. A row's result must not depend on the other rows.
-    rows : ndarray or tensor of shape (n_samples, n_features)
-    device : str or torch.device
-    max_rows : int, default=None
-        Rows at a time; by default from their width and the device's free memory.
-    is_aligned : bool, default=False
-        Whether the function's products are :func:`aligned_linear` already.
+    It takes a tensor ``(n, n_features)`` on ``device`` and returns a tensor, or a tuple of
+    tensors, with n rows, each of which must not depend on the other rows. At most ``max_rows``
+    come at a time, by default from their width and the device's free memory. ``is_aligned``
+    says that its products are :func:`aligned_linear` already.
     """
     device = torch.device(device)
     size = max_rows or rows_per_batch(rows.shape[1], device)

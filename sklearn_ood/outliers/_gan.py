@@ -187,15 +187,7 @@ class GANOutlierNet(OutlierNet):
 
 
 def pull_away_term(rows):
-    """Mean squared cosine between different rows (Zhao et al., 2017; Lee et al., appendix D).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.outliers._gan import pull_away_term
-    >>> pull_away_term(torch.eye(3)).item(), pull_away_term(torch.ones(3, 1)).item()
-    (0.0, 1.0)
-    """
+    """Mean squared cosine between different rows (Zhao et al., 2017; Lee et al., appendix D)."""
     unit = nn.functional.normalize(rows, dim=1)
     squared = (unit @ unit.T).square()
     n = len(rows)

@@ -57,15 +57,6 @@ def likeliest(prior, prior_mass, latent_dim):
 
     Where all latents are equally likely (``prior="uniform"``), that is the whole box; of a
     truncated normal prior it is the part of the normal one's ball in its box.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._ascent import likeliest
-    >>> project = likeliest("normal", 0.9, 2)
-    >>> project(torch.tensor([[3.0, 4.0], [0.3, 0.4]])).round(decimals=3)
-    tensor([[1.2880, 1.7170],
-            [0.3000, 0.4000]])
     """
     bound = BOUNDS.get(prior)
     if prior_mass == 1 and bound is None:
@@ -83,19 +74,9 @@ def likeliest(prior, prior_mass, latent_dim):
 class Objective(NamedTuple):
     """What climbs: ``D(p(y | g(z))) + prior_weight * log p(z)`` (Palaniappan et al., eq. 2).
 
-    Attributes
-    ----------
-    log_proba : callable
-        Maps what is generated (n, d) to predictions (n_members, n, n_classes).
-    divergence : callable
-        Maps predictions to (n,).
-    log_prior : callable
-        Maps latents to (n,).
-    prior_weight : float
-    project : callable
-        Maps latents to the nearest ones that are allowed.
-    generate : callable
-        Maps latents (n, m) to what they generate, g(z).
+    ``generate`` maps latents (n, m) to g(z), (n, d), ``log_proba`` these to predictions
+    (n_members, n, n_classes), ``divergence`` these to (n,), as ``log_prior`` does latents, and
+    ``project`` latents to the nearest ones that are allowed.
     """
 
     log_proba: Callable
@@ -119,33 +100,10 @@ def checkpoints(n_steps):
 
 
 def ascend(moves, objective, start, *, n_steps=100, **options):
-    """Let latents climb for some steps, every one on its own: an :class:`Ascent`.
+    """Let latents (n, m) climb for some steps, every one on its own: an :class:`Ascent`.
 
-    Parameters
-    ----------
-    moves : callable
-        ``gradient_moves`` or ``evolution_moves``: makes an iterator over the latents, their
-        value, divergence and predictions, at the start and after every step.
-    objective : Objective
-    start : tensor of shape (n, m)
-    n_steps : int >= 0, default=100
-    **options
-        For ``moves``.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._ascent import Objective, ascend, gradient_moves
-    >>> objective = Objective(
-    ...     log_proba=lambda z: torch.log_softmax(torch.stack([z, -z]), -1),
-    ...     divergence=lambda log_proba: (log_proba[0] - log_proba[1]).square().sum(-1),
-    ...     log_prior=lambda z: -0.5 * z.square().sum(-1),
-    ...     prior_weight=0.1,
-    ... )
-    >>> start = torch.tensor([[0.1, -0.1]])
-    >>> ascent = ascend(gradient_moves, objective, start, n_steps=20, lr=0.05)
-    >>> bool(ascent.divergence[0, -1] > 10 * ascent.divergence[0, 0])
-    True
+    ``moves``, ``gradient_moves`` or ``evolution_moves`` with the options, makes an iterator
+    over the latents, their value, divergence and predictions, at the start and after each step.
     """
     states = islice(moves(objective, start, **options), n_steps + 1)
     kept = checkpoints(n_steps)
@@ -188,20 +146,6 @@ def evolution_moves(objective, start, **options):
 
     The objective, which need not be differentiable nor continuous, never falls. The options
     are those of :class:`Evolution`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._ascent import Objective, ascend, evolution_moves
-    >>> peak = Objective(
-    ...     log_proba=lambda z: z[None],
-    ...     divergence=lambda z: -(z[0] - 3).square().sum(-1),
-    ...     log_prior=lambda z: 0 * z.sum(-1),
-    ...     prior_weight=0.0,
-    ... )
-    >>> rng = torch.Generator().manual_seed(0)
-    >>> ascend(evolution_moves, peak, torch.zeros(1, 2), rng=rng).z.round(decimals=3)
-    tensor([[3., 3.]])
     """
     strategy = Evolution(start, *objective(start), **options)
     while True:
@@ -211,32 +155,13 @@ def evolution_moves(objective, start, **options):
 
 
 class Evolution:
-    """The separable CMA evolution strategy, for n maximisations side by side.
+    """The separable CMA evolution strategy, for n maximisations side by side, from (n, m).
 
-    ``ask`` draws proposals around every mean; ``tell`` moves mean, step size and the spread
-    of every coordinate towards the better half of them.
+    ``ask`` draws proposals around every mean, at first with the standard deviation
+    ``step_size``; ``tell`` moves mean, step size and the spread of every coordinate towards the
+    better half of them. ``best`` is each problem's best proposal so far, and ``found`` its
+    value and what else is to be known of it, (n, ...); the first are those of the start.
 
-    Parameters
-    ----------
-    start : tensor of shape (n, m)
-    *found : tensors of shape (n, ...)
-        What is maximised, at the start, and what else is to be known of the best.
-    population_size : int >= 2, default=20
-        Proposals in each step for each problem.
-    step_size : float > 0, default=0.5
-        Standard deviation of the first proposals.
-    rng : torch.Generator
-        Determines the proposals; on the device of ``start``.
-
-    Attributes
-    ----------
-    best : tensor of shape (n, m)
-        The best proposal of each problem so far.
-    found : list of tensors of shape (n, ...)
-        Its value, and what else was said of it.
-
-    References
-    ----------
     R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
     space complexity, section 2.
     """

@@ -15,29 +15,10 @@ KINDS: dict[str, Any] = {"integer": (), "range": {}, "one_hot": (), "fixed": {}}
 class ColumnConstraints:
     """Moves rows to the nearest ones that keep to constraints.
 
-    Parameters
-    ----------
-    constraints : dict or None
-        ``"integer"``: columns of whole numbers; ``"range"``: (low, high) of columns;
-        ``"one_hot"``: groups of columns of which one is 1 and all others are 0;
-        ``"fixed"``: values of columns. Columns are names or positions.
-    n_features : int
-    names : sequence of str, default=None
-        Of the columns.
-
-    Raises
-    ------
-    ValueError
-        If a column is not known, is asked for twice, or has no number that it may be.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_ood.search._constraints import ColumnConstraints
-    >>> wanted = {"integer": [0], "range": {0: (0, 9)}, "one_hot": [(1, 2)]}
-    >>> ColumnConstraints(wanted, 3)(torch.tensor([[9.7, 0.3, 0.6], [2.2, 0.9, 0.2]]))
-    tensor([[9., 0., 1.],
-            [2., 1., 0.]])
+    ``"integer"`` are columns of whole numbers, ``"range"`` (low, high) of columns,
+    ``"one_hot"`` groups of columns of which one is 1 and all others are 0, ``"fixed"`` values
+    of columns, which are called by ``names`` or positions. A ValueError says where a column is
+    not known, is asked for twice, or has no number that it may be.
     """
 
     def __init__(self, constraints, n_features, names=None):

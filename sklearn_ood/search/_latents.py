@@ -97,27 +97,10 @@ def nearest_of_classes(x, rows, half_norm, sizes, *, max_elements=MAX_DISTANCES)
 def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None, **options):
     """Find the latent vector of every class whose generation is nearest to every row.
 
-    Minimises ``distance(x, decode(z)) + penalty(z)`` over z.
-
-    Parameters
-    ----------
-    decode : callable
-        Maps latents of shape (K, c, m) to generations of shape (K, c, d), class by class.
-    x : tensor of shape (n, d)
-        The rows.
-    starts : sequence of tensors of shape (K, n, m)
-        Starting points; each problem begins at the one with the smallest objective.
-    distance : callable, default=squared_distance
-        ``distance(x, generated)`` reduces the last axis.
-    penalty : callable, default=None
-        Maps (K, c, m) to (K, c): minus the weighted log prior.
-    **options : dict
-        Passed to ``minimize_batched``.
-
-    Returns
-    -------
-    Match
-        Distances and objectives (n, K), latents (n, K, m).
+    Minimises ``distance(x, decode(z)) + penalty(z)`` over z, by ``minimize_batched`` with the
+    options: ``decode`` maps latents (K, c, m) to generations (K, c, d), ``penalty`` to (K, c).
+    Each problem begins at the one of ``starts``, (K, n, m), with the smallest objective. The
+    :class:`Match` has distances and objectives (n, K), and latents (n, K, m).
     """
     n_classes, n, m = starts[0].shape
 
@@ -146,28 +129,12 @@ def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None
 
 
 def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
-    """The nearest generation of every class to every row.
+    """Distances (n, K) and latents (n, K, m) of the nearest generations to rows (n, d).
 
-    Parameters
-    ----------
-    core : Core
-    x : tensor of shape (n, d)
-    distance : callable
-        ``distance(x, generated)`` reduces the last axis.
-    guess : callable, default=None
-        Maps ``x`` to latents (K, n, m): the answer where there are no L-BFGS steps.
-    bank : tuple of arrays of shapes (K, b, m) and (K, b, d), default=None
-        Further starts: latents and their generations, of which the nearest is taken.
-    penalty : float or array of shape (K,), default=0.0
-        Weight of the squared length of a latent beside the distance; a uniform prior has
-        none.
-    max_iter : int >= 0, default=0
-        L-BFGS steps.
-
-    Returns
-    -------
-    distance : tensor of shape (n, K)
-    z : tensor of shape (n, K, m)
+    ``guess`` maps the rows to latents (K, n, m): the answer without L-BFGS steps. Further
+    starts are the nearest of ``bank``, latents (K, b, m) and their generations (K, b, d).
+    ``penalty``, (K,), is the weight of a latent's squared length beside the distance; a
+    uniform prior has none.
     """
     starts = [] if guess is None else [guess(x)]
     if bank is None and not max_iter:

@@ -20,40 +20,22 @@ class Minimum(NamedTuple):
 def minimize_batched(
     bind, start, *, max_iter=50, history_size=8, gtol=1e-5, ftol=1e-6, max_line_search=12
 ):
-    """Minimise many independent functions at once with L-BFGS.
+    """Minimise many independent functions at once with L-BFGS, its two-loop recursion.
 
-    Every problem keeps its own history, step length and line search, so that one
-    evaluation of the batch moves every problem on by one trial step, whatever phase it is
-    in. Problems that have converged leave the batch. No value ends above its start.
+    Every problem keeps its own history, step length and line search, so that one evaluation of
+    the batch moves every problem on by one trial step, whatever phase it is in. No value ends
+    above its start.
 
-    Parameters
-    ----------
-    bind : callable
-        ``bind(index)`` returns the function to minimise for the problems ``index``
-        (long tensor of shape (b,)): it maps points of shape (b, m) to values of shape
-        (b,), differentiably. It is called again whenever enough problems have left.
-    start : tensor of shape (n_problems, m)
-        Where each problem starts.
-    max_iter : int >= 0, default=50
-        Largest number of accepted steps of a problem.
-    history_size : int >= 1, default=8
-        Number of past steps that the curvature is estimated from.
-    gtol : float >= 0, default=1e-5
-        A problem has converged when no entry of its gradient is larger than this.
-    ftol : float >= 0, default=1e-6
-        It has also converged when a step lowers its value by a smaller share than this.
-    max_line_search : int >= 1, default=12
-        Largest number of trial steps along one direction.
+    ``bind(index)`` returns the function of the problems ``index`` (b,), from points (b, m) to
+    values (b,), differentiable; it is called again whenever enough problems have left.
+    ``start`` is of shape (n_problems, m). A problem takes at most ``max_iter`` steps, whose
+    curvature the last ``history_size`` tell, each of at most ``max_line_search`` trials. It has
+    converged when no entry of its gradient is larger than ``gtol``, or when a step lowers its
+    value by a smaller share than ``ftol``.
 
-    Returns
-    -------
-    Minimum
-
-    References
-    ----------
-    J. Nocedal (1980), Updating quasi-Newton matrices with limited storage, the two-loop
-    recursion. A. Lewis and M. Overton (2013), Nonsmooth optimization via quasi-Newton
-    methods, section 4: the bracketing line search for the weak Wolfe conditions.
+    J. Nocedal (1980), Updating quasi-Newton matrices with limited storage. A. Lewis and
+    M. Overton (2013), Nonsmooth optimization via quasi-Newton methods, section 4: the
+    bracketing line search for the weak Wolfe conditions.
     """
     stopping = max_iter, gtol, ftol, max_line_search
     index = torch.arange(len(start), device=start.device)

@@ -158,18 +158,10 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
     whether the answers are right.
 
     Only thresholds from ``at_least`` on are chosen, whatever that was chosen by: the promise
-    holds for all thresholds that pass at once.
+    holds for all thresholds that pass at once. They are of shape (n_limits, n_parts), falling
+    along the limits, +inf where nothing can be promised; a ValueError has the best reachable
+    bound, where that is everywhere. The guarantees are in that order.
 
-    Returns
-    -------
-    thresholds : ndarray of shape (n_limits, n_parts)
-        Falling along the limits; +inf where nothing can be promised. A ValueError has the best
-        reachable bound, where that is everywhere.
-    promises : list of Guarantee
-        In that order.
-
-    References
-    ----------
     .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
     .. [2] A. Angelopoulos et al., "Learn then test", 2021.
     .. [3] F. Bretz et al., "A graphical approach to sequentially rejective multiple test
