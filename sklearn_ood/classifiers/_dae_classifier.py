@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_ood._parameters import Estimator, clone_completed, fitted
-from sklearn_ood._response import fitted_foreign, log_proba
+from sklearn_ood._response import classes_of, fitted_foreign, log_proba
 from sklearn_ood.classifiers._dae import DAEConfidence
 
 
@@ -89,7 +89,8 @@ class DAEClassifier(DAEConfidence):
         if len(self.classes_) == 1:
             return np.zeros((len(rows), 1))
         # In float32 scikit-learn's probabilities depend on the rows beside a row.
-        return log_proba(self.estimator_, rows.astype(np.float64))
+        found = log_proba(self.estimator_, rows.astype(np.float64))
+        return found[:, np.argsort(classes_of(self.estimator_))]  # in whatever order it has
 
     def _log_proba(self, rows):
         return self._class_log_proba(rows, None)

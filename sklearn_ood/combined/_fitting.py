@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood._parameters import clone_completed, drawn_seed
-from sklearn_ood._response import fitted_by_weight, fitted_foreign
+from sklearn_ood._response import classes_of, fitted_by_weight, fitted_foreign
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, n_rows, once, take_rows, with_bar
@@ -143,10 +143,14 @@ class Lessons:
 
     def answering(self, classifier):
         """The classifier in use and its classes: what no member asks learns from all rows."""
-        if self.is_asked:
-            return classifier, self._taught
-        seeds = np.random.RandomState(self.seed)
-        return self._classifier(np.arange(len(self.labels)), "answers", seeds), self.classes
+        taught = self._taught if self.is_asked else self.classes
+        if not self.is_asked:
+            seeds = np.random.RandomState(self.seed)
+            classifier = self._classifier(np.arange(len(self.labels)), "answers", seeds)
+        if classifier is None:
+            return None, taught
+        order = codes_in(taught, classes_of(classifier))  # which need not be sorted
+        return classifier, taught if OUTLIER in order else taught[order]
 
     def reference(self):
         """Some rows of a table that the model in use has seen; of images none."""

@@ -256,6 +256,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             self.groups_ = _labels.unique_labels(as_labels("groups", groups), "groups")[0]
         weight, loss = checked_weights(sample_weight, len(y)), None
         if self.loss is not None:
+            classes = np.sort(classes)
             loss = partial(losses, checked_loss(self.loss, classes), classes)
         return {"loss": loss, "weight": weight, "groups": groups}
 

@@ -8,6 +8,7 @@ import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KernelDensity
 from skorch import NeuralNetClassifier
@@ -18,6 +19,7 @@ from sklearn_ood import (
     DAEClassifier,
     GenerativeClassifier,
     GeValDi,
+    NeighborDistance,
     NoveltyDetector,
     RejectClassifier,
     SelectiveClassifier,
@@ -187,3 +189,56 @@ def test_tables_in_tensors_are_numbers(dispatch):
     with config_context(array_api_dispatch=dispatch):
         given = TableEncoder().fit(torch.from_numpy(rows), Y).transform(torch.from_numpy(rows))
     np.testing.assert_array_equal(given, expected)
+
+
+class AnyOrder(ClassifierMixin, BaseEstimator):
+    """Of another library, whose classes come in another order than sorted."""
+
+    def __init__(self, order=slice(None)):
+        self.order = order
+
+    def fit(self, X, y):
+        self.inner_ = LogisticRegression(max_iter=500).fit(X, y)
+        self.classes_ = self.inner_.classes_[self.order]
+        return self
+
+    def predict(self, X):
+        return self.inner_.predict(X)
+
+    def predict_proba(self, X):
+        return self.inner_.predict_proba(X)[:, self.order]
+
+
+OTHER_ORDERS = [[2, 1, 0], [1, 2, 0]]
+NEAR = ("near", NeighborDistance())
+
+
+@pytest.mark.parametrize("order", OTHER_ORDERS)
+@pytest.mark.parametrize("labels", [Y, np.array(["a", "b", "c"])[Y]])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: CombinedClassifier(inner, [NEAR], random_state=0),
+        lambda inner: CombinedClassifier(inner, [NEAR, ("own", "classifier")], random_state=0),
+        lambda inner: DAEClassifier(inner, **TINY),
+    ],
+)
+def test_classes_in_another_order_are_answered_as_themselves(around, labels, order):
+    expected, given = (around(AnyOrder(o)).fit(X, labels) for o in (slice(None), order))
+    np.testing.assert_array_equal(given.predict(X), expected.predict(X))
+    columns = np.argsort(given.classes_)
+    np.testing.assert_allclose(given.predict_proba(X)[:, columns], expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("order", OTHER_ORDERS)
+def test_losses_are_in_the_order_of_the_sorted_labels_whatever_that_of_the_classes(order):
+    loss = np.array([[0, 0.3, 1], [1, 0, 0.2], [0.5, 0.9, 0]])
+    losses = []
+    for classes in (slice(None), order):
+        model = SelectiveClassifier(AnyOrder(classes), risk=0.6, loss=loss, random_state=0)
+        bounds = [model.fit(X[::2], Y[::2]).guarantee_["loss"].bound]
+        bounds += [model.recalibrate(X[1::2], Y[1::2]).guarantee_["loss"].bound]
+        model.set_params(estimator=FrozenEstimator(model.estimator_))
+        losses.append([*bounds, model.fit(X[1::2], Y[1::2]).guarantee_["loss"].bound])
+    assert losses[0] == losses[1]
+    assert losses[0][1] == losses[0][2]
