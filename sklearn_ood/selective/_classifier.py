@@ -266,7 +266,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         threshold, self.guarantee_ = -np.inf, {}
         if self.threshold is not None:
             threshold, unseen = float(self.threshold), np.ones(len(y), dtype=bool)
-        if limits or (self.threshold is not None and self.detector is None):
+        if limits or (self.threshold is not None and self.detector_ is self.estimator_):
             new = X if unseen.all() else take_rows(X, unseen)
             answers, confidence, agrees = in_blocks(self._look, new)
             self.answers_by_largest_ = bool(agrees.all())

@@ -237,7 +237,7 @@ class Deciding(Parameterized):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        of_answer = self.detector is None and not self.answers_by_largest_
+        of_answer = self.detector_ is self.estimator_ and not self.answers_by_largest_
         return confidence_of(self.detector_, X, of_answer=of_answer)
 
     def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
@@ -313,11 +313,11 @@ class Deciding(Parameterized):
         if is_combined:
             judged = judge.answers_and_p_values(_response.unwrap(self.detector_, X)[1])
             answers, confidence, p_values, scores = judged
-            answers = answers if self.detector is None else self.answers(X)
+            answers = answers if self.detector_ is self.estimator_ else self.answers(X)
         else:
             answers, confidence = self.answers_and_confidence(X)
         columns = {"label": answers, "confidence": confidence}
-        strange = np.full(len(answers), self.detector is not None)
+        strange = np.full(len(answers), self.detector_ is not self.estimator_)
         if is_combined:
             columns["p_value"], strange = p_values, p_values <= alpha
         thresholds = self._thresholds_of(answers, groups)
@@ -332,17 +332,17 @@ class Deciding(Parameterized):
         if is_combined:
             names = np.array(list(judge.members_), dtype=object)
             columns["member"] = np.where(reason == "strange", names[scores.argmin(axis=1)], "")
-        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
-        return pd.DataFrame(columns, index=index)
+        return pd.DataFrame(columns, getattr(X, "index", None) if hasattr(X, "iloc") else None)
 
     def _look(self, X):
         """Answers and confidence, and where the answers are the likeliest classes."""
-        agrees = self.detector is None and _response.answers_by_largest(self.estimator_, X)
+        fitted = self.estimator_
+        agrees = self.detector_ is fitted and _response.answers_by_largest(fitted, X)
         answers, confidence = self._ask(X, by_largest=np.all(agrees))
         return answers, confidence, np.broadcast_to(agrees, len(answers))
 
     def _ask(self, X, *, by_largest=False):
-        if self.detector is None:
+        if self.detector_ is self.estimator_:
             by_largest = by_largest or self.answers_by_largest_
             return _response.answers_and_confidence(self.estimator_, X, by_largest=by_largest)
         return answers_of(self.estimator_, X), confidence_of(self.detector_, X)

@@ -212,6 +212,20 @@ def test_a_limit_that_is_set_after_fit_does_not_do_nothing(rows, model, changed,
         getattr(model.recalibrate(*rows), verb)(rows[0])
 
 
+@pytest.mark.parametrize("detectors", [(None, NeighborDistance()), (NeighborDistance(), None)])
+def test_a_detector_that_is_set_after_fit_waits_for_the_next(rows, detectors):
+    X, y = rows
+    fitted, then = detectors
+    model = SelectiveClassifier(GaussianNB(), detector=fitted, coverage=0.8, random_state=0)
+    anew = clone(model).fit(X, y).recalibrate(X[::2], y[::2]).threshold_
+    before = model.fit(X, y).decide(X), model.predict(X)
+    model.set_params(detector=then)
+    pd.testing.assert_frame_equal(model.decide(X), before[0])
+    np.testing.assert_array_equal(model.predict(X), before[1])
+    np.testing.assert_array_equal(model.accept(X), before[0]["accepted"])
+    assert model.recalibrate(X[::2], y[::2]).threshold_ == anew
+
+
 def test_decisions_are_a_frame_with_the_index_of_the_rows(rows, model):
     X = pd.DataFrame(rows[0], index=np.arange(len(rows[0]))[::-1])
     frame = model.decide(X.to_numpy())
