@@ -81,11 +81,14 @@ from sklearn_ood.generators import (
     NearestNeighborGenerator,
     PretrainedGenerator,
 )
+from sklearn_ood.metrics import selective_scorer
+from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.persistence import _files
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
+ASKED = {"sample_weight": True}
 SHORT = clone(SOFTMAX).set_params(max_epochs=2)
 SMALL = {"hidden_layer_sizes": (8,), "latent_dim": 2, "max_epochs": 1, "random_state": 0}
 OTHERS = [
@@ -300,6 +303,55 @@ def test_metadata_routing_and_output_and_names_are_kept(tmp_path):
         again = load(tmp_path / "model.ood")
     rows = pd.DataFrame(X, columns=list("abcd"))
     pd.testing.assert_frame_equal(again.transform(rows), features.transform(rows))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda inner: SelectiveClassifier(inner, coverage=0.8, random_state=0),
+        lambda inner: GridSearchCV(
+            inner, {"C": [1.0]}, cv=2, scoring=selective_scorer().set_score_request(**ASKED)
+        ),
+    ],
+)
+def test_what_asks_for_metadata_still_does(make, tmp_path):
+    weight = np.where(Y == 1, 9.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = make(LogisticRegression(max_iter=500).set_fit_request(**ASKED))
+        if isinstance(model, SelectiveClassifier):
+            model.set_fit_request(**ASKED)
+        save(model.fit(X, Y, sample_weight=weight), tmp_path / "model.ood")
+        again = load(tmp_path / "model.ood")
+        assert_same_answers(model, again)
+        assert_same_answers(model, again.fit(X, Y, sample_weight=weight))
+        plain = clone(again).fit(X, Y)
+    assert not np.array_equal(plain.predict_proba(X), again.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GridSearchCV(
+            LogisticRegression(max_iter=500),
+            {"C": [0.1, 1.0]},
+            scoring=selective_scorer("risk_at_coverage", coverage=0.8),
+            cv=LeaveClassesOut(n_splits=2, random_state=0),
+        ),
+        GridSearchCV(
+            CalibratedClassifierCV(LogisticRegression(max_iter=500), method="temperature"),
+            {"cv": [2, 3]},
+            scoring={"aurc": selective_scorer(), "accuracy": "accuracy"},
+            refit="aurc",
+        ),
+    ],
+)
+def test_searches_keep_how_they_judged(model, tmp_path):
+    save(model.fit(X, Y), tmp_path / "model.ood")
+    again = load(tmp_path / "model.ood")
+    assert_same_answers(model, again)
+    assert repr(again) == repr(model)
+    assert again.score(X, Y) == model.score(X, Y)
+    assert again.fit(X, Y).best_score_ == model.best_score_
 
 
 def test_a_method_of_ones_own_goes_by_its_class(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -88,6 +88,7 @@ class _SelectiveScorer(_MetadataRequester):
 
     metric: str
     settings: tuple[tuple[str, Any], ...]
+    _metadata_request: object = field(init=False, compare=False)  # where it is routed
 
     def __repr__(self):
         settings = "".join(f", {name}={value!r}" for name, value in self.settings)

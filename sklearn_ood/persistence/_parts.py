@@ -19,6 +19,7 @@ from scipy.interpolate import BSpline
 from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from scipy.spatial import cKDTree
 from sklearn.neighbors import BallTree, KDTree
+from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from skorch import NeuralNet
 from skorch.history import History
 
@@ -160,6 +161,9 @@ class Copier(pickle.Pickler):
         if callable(getattr(value, "to_numpy", None)):
             what, advice = f"where a part is a {kind.__module__}.{kind.__name__}", "to_numpy()"
             require(False, what, f"set that parameter to its {advice}, and fit again")
+        if isinstance(value, MetadataRequest | MethodMetadataRequest):
+            name = value.owner if isinstance(value.owner, str) else type(value.owner).__name__
+            return object.__new__, (kind,), vars(value) | {"owner": name}  # which holds this
         if isinstance(value, torch.nn.Module):
             arguments = "given", kind.__qualname__, value.state_dict()
         elif GIVEN.get().get(name) is value or "<" in name:  # a lambda, or local to a function

@@ -35,6 +35,8 @@ from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._tables import Indicators, TableColumns
 from sklearn_ood.detectors._features import Backbone
 from sklearn_ood.detectors._table_density import Frequencies
+from sklearn_ood.metrics._scorer import _SelectiveScorer
+from sklearn_ood.model_selection import LeaveClassesOut
 from sklearn_ood.persistence._parts import Part
 from sklearn_ood.selective._guarantees import Guarantee
 
@@ -52,6 +54,7 @@ SGD_LOSSES = {
 INTERNAL = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.frozen._frozen.FrozenEstimator",
@@ -120,7 +123,7 @@ SELECTIONS += ("mutual_info_regression",)
 OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam")
 OPTIMIZERS += ("RMSprop", "SGD")
 OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
-OURS += (NearestRow, ReferenceRows)
+OURS += (LeaveClassesOut, NearestRow, ReferenceRows, _SelectiveScorer)
 
 
 def path_of(value):
