@@ -72,6 +72,28 @@ class Parameterized(BaseEstimator):
             texts = [parent.__doc__ for parent in reversed(cls.__mro__)]
             cls.__doc__ = _inherited(texts, signature(cls), ("Parameters", "Attributes"))
 
+    def set_params(self, **params):
+        """Set parameters, also of what they hold, as ``<name>__<parameter>``.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self
+        """
+        held = self.get_params(deep=False) | params
+        for name in params:
+            outer, _, inner = name.partition("__")
+            if inner and outer in held and not hasattr(held[outer], "set_params"):
+                raise ValueError(
+                    f"Got {name}={params[name]!r}, but {outer}={held[outer]!r} has no "
+                    f"parameters to set; of a callable set {outer}=functools.partial("
+                    f"{getattr(held[outer], '__name__', 'function')}, {inner}=...) itself."
+                )
+        return super().set_params(**params)
+
     def _validate_params(self):
         """Raise for the first parameter that is out of its range."""
         check_parameters(vars(self), self._parameter_constraints, type(self).__name__)

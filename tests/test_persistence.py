@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,76 @@ def test_a_network_that_was_trained_elsewhere(tmp_path):
     other = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3))
     with pytest.raises(ValueError, match="size mismatch"):
         load(tmp_path / "model.ood", modules=[other])
+
+
+class Activated(MyNetwork):
+    """What it does with its layer is no part of a state dict."""
+
+    def __init__(self, n_inputs, n_outputs, activation=torch.relu, dtype=None):
+        super().__init__(n_inputs, n_outputs)
+        self.activation = activation
+        self.layer.to(dtype)
+
+    def forward(self, rows):
+        return self.activation(super().forward(rows))
+
+
+class Counting(MyNetwork):
+    """It learns a number that is no part of a state dict."""
+
+    n_batches = 0
+
+    def forward(self, rows):
+        self.n_batches += self.training
+        return super().forward(rows) * (1 + self.n_batches)
+
+
+LAYERS = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "message"),
+    [
+        (Activated(4, 3, torch.tanh), Activated, "answers otherwise"),
+        (Counting, Counting, "answers otherwise"),
+        (Activated(4, 3, dtype=torch.bfloat16), Activated, "of another type of numbers"),
+        (
+            nn.Sequential(nn.Linear(4, 3)),
+            nn.Sequential(nn.Linear(4, 3), nn.Tanh()),
+            "otherwise",
+        ),
+        (MyNetwork(4, 3), nn.Linear(4, 3), "MyNetwork, not among"),
+    ],
+    ids=["an argument", "an attribute", "a type", "a layer without weights", "another class"],
+)
+def test_a_network_that_would_answer_otherwise_is_not_saved(module, given, message, tmp_path):
+    fitted = clone(SHORT).set_params(module=module).fit(X, Y)
+    with pytest.raises(TypeError, match=message):
+        save(fitted, tmp_path / "model.ood", modules=[given])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_would_answer_otherwise_is_not_loaded(tmp_path):
+    path, tanh = tmp_path / "model.ood", Activated(4, 3, torch.tanh)
+    fitted = clone(SHORT).set_params(module=tanh).fit(X, Y)
+    save(fitted, path, modules=[tanh])
+    assert_same_answers(fitted, load(path, modules=[Activated(4, 3, torch.tanh)]))
+    for other in (Activated, Activated(4, 3, torch.sigmoid)):
+        with pytest.raises(ValueError, match="answers otherwise: pass the network itself"):
+            load(path, modules=[other])
+
+
+@pytest.mark.parametrize("is_cloned", [False, True])
+def test_arguments_of_a_network_go_by_a_partial(is_cloned, tmp_path):
+    path, made = tmp_path / "model.ood", partial(Activated, activation=torch.tanh)
+    estimator = clone(SHORT).set_params(module=made)
+    fitted = (clone(estimator) if is_cloned else estimator).fit(X, Y)
+    with pytest.raises(TypeError, match="functools.partial of Activated: pass that partial"):
+        save(fitted, path, modules=[Activated])
+    save(fitted, path, modules=[made])
+    assert_same_answers(fitted, load(path, modules=[made]))
+    with pytest.raises(ValueError, match="answers otherwise"):
+        load(path, modules=[partial(Activated, activation=torch.sigmoid)])
 
 
 def test_a_generator_that_was_trained_elsewhere(tmp_path):

@@ -109,7 +109,7 @@ class SoftmaxClassifier(LogitClassifier):
         ----------
         network : nn.Module
             From inputs of ``input_shape`` to one logit for each class, alone, first in a tuple
-            or as ``.logits``; it is not copied.
+            or as ``.logits``; it is not copied, and left in evaluation mode.
         classes : array-like of shape (n_classes,)
             The label of each output, distinct and in ascending order, as scikit-learn keeps
             them.

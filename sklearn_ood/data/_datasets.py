@@ -1,7 +1,7 @@
 """Images that are read batch by batch and never held: torch's datasets and their loaders."""
 
 from copy import copy
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from sklearn_ood.data._blocks import PagedRows
 
 BATCH_BYTES = 2**26
 SMALLEST_BATCH, LARGEST_BATCH = 16, 1024
+MOST_PASSES = 16  # over a dataset, in one of its loader
 # How a loader reads.
 KEPT = "collate_fn", "num_workers", "worker_init_fn", "multiprocessing_context"
 EXPECTED = (
@@ -160,23 +161,36 @@ def _images_of_loader(loader, in_order):
         raise ValueError("Got a DataLoader with batch_size=None, but expected one of batches.")
     batches, dataset = loader.batch_sampler, loader.dataset
     sampler = getattr(batches, "sampler", loader.sampler)
-    shuffles = isinstance(sampler, (RandomSampler, SubsetRandomSampler))
-    by_weights = isinstance(sampler, WeightedRandomSampler)
-    drops = getattr(batches, "drop_last", False)
-    if isinstance(sampler, RandomSampler):
-        drops = drops or sampler.replacement or sampler.num_samples != len(dataset)
-    index = None
-    if not shuffles:
-        index, again = (np.fromiter(chain(*batches), dtype=np.int64) for _ in range(2))
-        shuffles = not np.array_equal(index, again)
-    if by_weights or drops or (shuffles and in_order):
+    # That of several processes shuffles so; the order of an epoch is always the same.
+    shuffles = getattr(sampler, "shuffle", False)
+    drops = getattr(batches, "drop_last", False) or isinstance(sampler, WeightedRandomSampler)
+    if isinstance(sampler, (RandomSampler, SubsetRandomSampler)):
+        shuffles, index = True, np.asarray(getattr(sampler, "indices", range(len(dataset))))
+        if isinstance(sampler, RandomSampler):
+            drops = drops or sampler.replacement or sampler.num_samples != len(dataset)
+    else:
+        index, again = (_one_pass(batches, len(dataset)) for _ in range(2))
+        if shuffles or not np.array_equal(index, again):
+            shuffles, index = True, np.unique(index)  # as y, in the order of the dataset
+            drops = drops or not np.array_equal(index, np.sort(again))
+    if drops or (shuffles and in_order):
         raise ValueError(
             "Got a DataLoader that draws images by weights, drops some, or shuffles those that "
             "get answers, but each is read once a pass and answered in its place; pass one "
             "with drop_last=False and shuffle=False, and class_weight to weigh classes."
         )
-    if index is None:
-        index = np.asarray(getattr(sampler, "indices", range(len(dataset))))
+    return index
+
+
+def _one_pass(batches, n_images):
+    """Positions of the images of all batches, one after the other."""
+    most = MOST_PASSES * n_images + LARGEST_BATCH
+    index = np.fromiter(islice(chain.from_iterable(batches), most), dtype=np.int64)
+    if len(index) == most:
+        raise ValueError(
+            f"Got a DataLoader whose batches have no end, of a dataset of {n_images} images, "
+            "but expected each of them once; pass one with a sampler that ends, or none."
+        )
     return index
 
 

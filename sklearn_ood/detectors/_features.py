@@ -1,5 +1,6 @@
 """The outputs of a network's layer."""
 
+from contextlib import suppress
 from dataclasses import field
 from threading import get_ident
 from typing import Any
@@ -11,7 +12,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, linear
 
 from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted, forget
 from sklearn_ood._response import unwrap
@@ -110,11 +111,12 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
                 "one, such as SoftmaxClassifier."
             )
         layer = self.layer
-        if layer is not None:
-            find_layer(estimator.net_.module_, layer)
-        elif not isinstance(estimator, Backbone):
+        if layer is None and not isinstance(estimator, Backbone):
             layer = _last_linear(estimator)[0]
         self.estimator_, self.layer_ = estimator, layer
+        if self.layer is not None:
+            with torch.no_grad():  # raises where it does not run
+                self._read(estimator.net_.module_, _some_rows(estimator))
         return self
 
     @block_by_block
@@ -167,6 +169,12 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     def _read(self, module, batch):
         layers = [find_layer(module, self.layer_)] if self.layer_ else []
         calls, outputs = calls_of(layers, module, batch)
+        if layers and not calls:
+            raise ValueError(
+                f"Got layer={self.layer_!r}, which does not run where the network is "
+                "evaluated, or in a part that was compiled, scripted, traced or exported, "
+                "which is not seen into; pass a layer that runs, or the network as it was."
+            )
         for taken, given in calls.values():
             outputs = taken if self.layer is None else given
         return pooled(outputs, self.pooling)
@@ -213,7 +221,7 @@ class Embedding(InputShape):
         super().__init__(network, input_shape, ("pooler_output", "last_hidden_state"))
 
     def forward(self, rows):
-        features = super().forward(rows)
+        features = super().forward(rows.clone())  # whose first layers may work in place
         return features.mean(dim=1) if features.ndim == 3 else features
 
 
@@ -277,28 +285,57 @@ def _last_linear(estimator):
 
     A convolution of one pixel is one, too.
     """
-    module, random = estimator.net_.module_, torch.Generator().manual_seed(0)
+    module, rows = estimator.net_.module_, _some_rows(estimator)
     names = {layer: name for name, layer in layers_of(module).items()}
-    linear = [layer for layer in names if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    rows = torch.rand(2, estimator.n_features_in_, generator=random, device="cpu")
-    calls, outputs = calls_of(linear, module, rows.to(estimator.net_.device))
+    layers = [layer for layer in names if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    calls, outputs = calls_of(layers, module, rows)
     last = [layer for layer in calls if isinstance(layer, nn.Linear)]
-    logits = outputs[:, : len(estimator.classes_)]  # of which others have more
-    ends = [layer for layer, call in calls.items() if _makes(layer, *call, logits)]
+    n_classes = len(estimator.classes_)  # of which others have more outputs
+    ends = [layer for layer, call in calls.items() if _makes(layer, *call, outputs, n_classes)]
+    # Whatever it gives: else a ReLU or a bound follows, which these rows do not meet.
+    ends = [layer for layer in ends if _makes_any(layer, module, rows, n_classes)]
     if not (last or ends):
         raise ValueError(
             "Got a network without a linear layer that runs; pass one of "
-            f"{sorted(names.values())} as layer."
+            f"{sorted(names.values())} as layer, or the network as it was before it was "
+            "compiled, scripted, traced, exported or quantised."
         )
     return names[(ends or last)[-1]], bool(ends)
 
 
-def _makes(layer, taken, given, outputs):
-    """Whether outputs are what a layer gives, but for a number a row, as log-probabilities."""
-    weight, given = layer.weight, given.flatten(1)
+def _some_rows(estimator):
+    random = torch.Generator().manual_seed(0)
+    rows = torch.rand(2, estimator.n_features_in_, generator=random, device="cpu")
+    return rows.to(estimator.net_.device)
+
+
+def _makes_any(layer, module, rows, n_classes):
+    """Whether outputs are what a layer gives, also where that is something else."""
+    random = torch.Generator().manual_seed(0)
+
+    def moved(given):
+        noise = torch.randn(given.shape, generator=random, device="cpu")
+        return given + 100 * noise.to(given)
+
+    calls, outputs = calls_of([layer], module, rows, moved)
+    return _makes(layer, *calls[layer], outputs, n_classes, is_own=False)
+
+
+def _makes(layer, taken, given, outputs, n_classes, is_own=True):
+    """Whether outputs are what a layer gives, but for a number a row, as log-probabilities.
+
+    And whether that is what its weights make of its inputs, where it is the layer's own.
+    """
+    weight, given, outputs = layer.weight, given.flatten(1), outputs[:, :n_classes]
     is_of_one_pixel = weight[0].numel() == weight.shape[1] == taken[0].numel()
     if not is_of_one_pixel or given.shape != outputs.shape:
         return False
+    if is_own:
+        bias = None if layer.bias is None else layer.bias.double()
+        made = linear(taken.flatten(1).double(), weight.flatten(1).double(), bias)
+        error = (given.double() - made).abs().max()
+        if error > max(0.01, torch.finfo(given.dtype).eps ** 0.5) * made.abs().max():
+            return False
     given, outputs = (each.double().log_softmax(1) for each in (given, outputs))
     return torch.allclose(given, outputs, rtol=1e-4, atol=1e-5)
 
@@ -317,20 +354,26 @@ def layers_of(module):
     return {name: layer for name, layer in named if name}
 
 
-def calls_of(layers, module, batch):
+def calls_of(layers, module, batch, change=None):
     """What each of ``layers`` takes and gives, by layer, while ``module`` works on a batch.
 
-    In the order in which they end, each of its last call; then the outputs of the module.
+    In the order in which they end, each of its last call; then the outputs of the module. The
+    module goes on with what ``change`` makes of the output of a layer.
     """
     calls, own_thread = {}, get_ident()
 
     def note(layer, inputs, output):
         if get_ident() == own_thread:  # another may be at work on the same module
+            output = change(output) if change else output
             calls.pop(layer, None)
             calls[layer] = inputs[0], output
+            return output if change else None
 
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = []
     try:
+        for layer in layers:
+            with suppress(RuntimeError):  # of a scripted one
+                handles.append(layer.register_forward_hook(note))
         outputs = module(batch)
     finally:
         for handle in handles:

@@ -167,6 +167,7 @@ def guided_copy(module):
             "changes how gradients pass them; use guided=False."
         )
     for relu in relus:
+        relu.inplace = False  # hooks see copies
         relu.register_full_backward_hook(lambda _, passed, __: (passed[0].clamp(min=0),))
     return module
 
@@ -201,6 +202,29 @@ def device_of(module):
     """Where the tensors of a module are; the CPU where it has none."""
     tensors = chain(module.parameters(), module.buffers())
     return next(tensors, torch.empty(0, device="cpu")).device
+
+
+def keeps_inputs(function, rows):
+    """Whether it does not write into rows: torch refuses to where they share memory."""
+    try:
+        function(rows)
+    except RuntimeError as error:
+        return "memory location" not in str(error)
+    return True
+
+
+def number_type(network, default):
+    """The type that a network computes in: of weights, some are codes or complex."""
+    tensors = chain(network.parameters(), network.buffers())
+    return next((each.dtype for each in tensors if each.is_floating_point()), default)
+
+
+def with_leaves(network):
+    """A copied network, whose weights are no results: a copy of a scripted one's are."""
+    for weights in network.parameters():
+        if not weights.is_leaf:
+            weights.detach_().requires_grad_()
+    return network
 
 
 def resolve_device(device):

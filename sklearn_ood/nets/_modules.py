@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sklearn_ood._parameters import called, whole_numbers
-from sklearn_ood.nets._evaluation import take_batch
+from sklearn_ood.nets._evaluation import keeps_inputs, number_type, take_batch, with_leaves
 
 # Share of a column's standard deviation that float32 may round away.
 LOST = 0.01
@@ -37,7 +37,7 @@ def build_module(
     ``hidden_layer_sizes`` and ``dropout``.
     """
     if isinstance(module, nn.Module):
-        network = copy.deepcopy(module)
+        network = with_leaves(copy.deepcopy(module))
     elif callable(module):
         network = called("module", module, n_features_in, n_outputs)
     elif isinstance(module, str) and module in ("auto", *NETWORKS):
@@ -51,6 +51,10 @@ def build_module(
     return network
 
 
+def _is_training(network):
+    return getattr(network, "training", False)  # which a frozen one has not
+
+
 def check_outputs(network, input_shape, n_outputs, *, name="module"):
     """Raise unless a user's network maps two inputs of ``input_shape`` to (2, n_outputs)."""
     if not isinstance(network, nn.Module):
@@ -58,14 +62,15 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             f"Got a {name} callable that returned {type(network).__name__}, but expected an "
             "nn.Module."
         )
-    training = network.training
+    training = _is_training(network)
     parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     random, width = torch.Generator().manual_seed(0), math.prod(input_shape)
     rows = torch.rand(2, width, generator=random, device="cpu").to(parameter.device)
     try:
         with torch.no_grad():
             evaluated = InputShape(network, input_shape).eval()
-            outputs, again = evaluated(rows), evaluated(rows[:1].expand(2, -1))
+            outputs, again = evaluated(rows), evaluated(rows[:1].repeat(2, 1))
+            is_kept = keeps_inputs(evaluated, rows[:1].expand(2, -1))
     except NoTensorError:
         raise
     except (RuntimeError, ValueError, AssertionError, LookupError, *MISTAKES) as error:
@@ -77,6 +82,18 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
         ) from error
     finally:
         InputShape(network, input_shape).train(training)
+    if not is_kept:
+        raise ValueError(
+            f"Got a {name} that changes its inputs in place, and with them X; let its first "
+            "layers make copies: x = x - mean, not x -= mean, and nn.ReLU(inplace=False)."
+        )
+    _check_shape(outputs, input_shape, n_outputs, name)
+    if name == "module" and not outputs.is_meta:
+        _warn_of_outputs(outputs, again)
+
+
+def _check_shape(outputs, input_shape, n_outputs, name):
+    """Raise unless outputs are two rows of so many numbers."""
     if tuple(outputs.shape) != (2, n_outputs):
         of_one = "; of one logit z for the second class make torch.stack([0 * z, z], dim=1)"
         is_one = name == "module" and outputs.numel() == n_outputs == 2
@@ -86,8 +103,6 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             f"{'; one for each class of y or classes' if name == 'module' else ''}"
             f"{of_one if is_one else ''}."
         )
-    if name == "module" and not outputs.is_meta:
-        _warn_of_outputs(outputs, again)
 
 
 def _warn_of_outputs(outputs, again):
@@ -123,7 +138,9 @@ def ascending(classes, name, *, at_least=1):
 def check_generation(network, input_shape, output_shape, *, name):
     """Raise unless a user's network maps inputs to as many numbers as the shape holds."""
     if isinstance(network, nn.Module):
-        network = nn.Sequential(network, nn.Flatten()).train(network.training)
+        network = nn.Sequential(network, nn.Flatten()).train(
+            getattr(network, "training", False)
+        )
     check_outputs(network, input_shape, size_of(output_shape), name=name)
 
 
@@ -252,10 +269,10 @@ class InputShape(nn.Module):
 
     def forward(self, rows):
         """Outputs of float32 or float64, whatever type the weights have."""
-        if self.network.training and not self.training:  # its owner trains it, too
+        if _is_training(self.network) and not self.training:  # its owner trains it, too
             self.eval()
-        weights = next(self.network.parameters(), rows)
-        inputs = rows.reshape(rows.shape[0], *self.input_shape).to(weights.dtype)
+        inputs = rows.reshape(rows.shape[0], *self.input_shape)
+        inputs = inputs.to(number_type(self.network, inputs.dtype))
         outputs = self.network(inputs)
         for name in self.names:
             if getattr(outputs, name, None) is not None:

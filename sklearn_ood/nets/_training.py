@@ -16,7 +16,7 @@ from skorch.helper import predefined_split
 
 from sklearn_ood._parameters import drawn_seed
 from sklearn_ood.nets._batches import ArrayBatches
-from sklearn_ood.nets._evaluation import LENDING, Arrays, Mode, resolve_device
+from sklearn_ood.nets._evaluation import LENDING, Arrays, Mode, resolve_device, with_leaves
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -349,7 +349,7 @@ def recorded(net, key):
 
 def wrap_trained(module, *, device="auto"):
     """A net around a module that is trained already."""
-    net = make_net(module, device=device).initialize()
+    net = make_net(with_leaves(module), device=device).initialize()
     net.module_.eval()
     return net
 

@@ -39,8 +39,9 @@ def save(estimator, path, *, modules=()):
         Of this package or of scikit-learn, fitted or not, also nested.
     path : str or path-like
     modules : sequence of networks, classes and functions, default=()
-        Your own ones that the estimator holds, such as your network or its class. Their
-        code is not stored: give them to :func:`load` again.
+        Your own ones that the estimator holds, such as your network, its class or a
+        ``functools.partial`` of it. Their code is not stored: give them to :func:`load` again.
+        What they make must answer as the estimator's own networks.
 
     Raises
     ------
@@ -75,8 +76,13 @@ def save(estimator, path, *, modules=()):
     import skops.io  # slow to import
 
     header, stream = {"format": FORMAT_VERSION, "versions": _versions()}, io.BytesIO()
-    with _given(modules, "estimator", TypeError), torch.device("meta"):
-        reader = checked(skops.io.dumps(with_parts(estimator)), is_ours=True)
+    with _given(modules, "estimator", TypeError):
+        with torch.device("meta"):
+            data = skops.io.dumps(with_parts(estimator))
+            reader = checked(data, is_ours=True)
+        if modules:  # made anew, to see that they answer as the saved ones
+            with torch.device("cpu"):
+                checked(data, is_ours=True)
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("schema.json", json.dumps(reader.description))
         for name in sorted(reader.files):

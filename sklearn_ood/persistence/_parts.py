@@ -23,6 +23,9 @@ from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequ
 from skorch import NeuralNet
 from skorch.history import History
 
+from sklearn_ood.nets._autoencoder import Autoencoder
+from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.nets._modules import InputShape, size_of
 from sklearn_ood.nets._training import Seeded, wrap_trained
 from sklearn_ood.persistence._reader import (
     LISTED,
@@ -37,6 +40,13 @@ from sklearn_ood.persistence._reader import (
 # What the caller gave: networks, classes and functions by name.
 GIVEN: ContextVar[dict] = ContextVar("given")
 DICTIONARIES = dict, OrderedDict
+CALL = attrgetter("func", "args", "keywords")
+# Share of the largest output by which a network may answer otherwise on another machine.
+NEAR = 0.01
+LIKE_IT = (
+    "pass the network itself in modules, or a callable that makes one like it; what it "
+    "computes with is stored where it is a parameter, a buffer or get_extra_state"
+)
 OWN = {line.rpartition(".")[2]: line[4:] for line in LISTED if line.startswith("own ")}
 
 
@@ -59,14 +69,64 @@ def restore_own(name, state, networks):
         built = getattr(made, "untrained_networks", dict)()
     require(built.keys() == networks.keys(), f"of {name} with other networks")
     for path, network in built.items():
-        weights, history = networks[path]
-        network.eval().load_state_dict(weights)
+        weights, history, *said = networks[path]
+        fill(network.eval(), weights, said, name)
         if history is not None:
             network = wrap_trained(network, device=str(torch.get_default_device()))
             network.history_ = History(history)
         *holders, last = path.split(".")
         vars(reduce(getattr, holders, made))[last] = network
     return made
+
+
+def fill(network, weights, said, name):
+    """Weights into a network that a caller may have made: like the one that was saved."""
+    advice = (LIKE_IT,) if GIVEN.get() else ()
+    types = network_types(network.state_dict())
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        require(not advice, f"of {name} with a network of other layers ({error})", *advice)
+        raise
+    is_so = types == network_types(weights)
+    require(is_so, f"of {name} with a network of another type of numbers", *advice)
+    is_real = said and device_of(network).type != "meta"
+    pairs = zip(answers(network), *said, strict=True) if is_real else ()
+    is_so = all(
+        torch.allclose(now, before, NEAR, NEAR * float(before.abs().max()))
+        for now, before in pairs
+    )
+    require(is_so, f"of {name} with a network that answers otherwise", *advice)
+
+
+def network_types(weights):
+    """Types of numbers in a state dict, of which some are no tensors."""
+    return {path: each.dtype for path, each in weights.items() if torch.is_tensor(each)}
+
+
+def answers(network):
+    """What the parts of a network that a caller may make say of some rows."""
+    found = []
+    for part in network.modules():
+        if isinstance(part, InputShape | Autoencoder):
+            random = torch.Generator().manual_seed(0)
+            shape = 2, size_of(part.input_shape)
+            rows = torch.rand(shape, generator=random, device="cpu").to(device_of(part))
+            with torch.no_grad(), torch.device("cpu"):
+                found.append(part(rows).cpu())
+    return found
+
+
+def _name_of(value):
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def is_given(value, name):
+    """Whether the caller gave it; a partial is copied by clone, and is what it calls."""
+    given = GIVEN.get().get(name)
+    if isinstance(value, partial) and isinstance(given, partial):
+        return CALL(value) == CALL(given)
+    return given is value
 
 
 def named(name):
@@ -155,7 +215,7 @@ class Copier(pickle.Pickler):
 
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
-        kind, name = type(value), getattr(value, "__qualname__", "")
+        kind, name = type(value), _name_of(value)
         if isinstance(value, np.memmap):
             return np.asarray(value).__reduce_ex__(5)
         if callable(getattr(value, "to_numpy", None)):
@@ -166,8 +226,11 @@ class Copier(pickle.Pickler):
             return object.__new__, (kind,), vars(value) | {"owner": name}  # which holds this
         if isinstance(value, torch.nn.Module):
             arguments = "given", kind.__qualname__, value.state_dict()
-        elif GIVEN.get().get(name) is value or "<" in name:  # a lambda, or local to a function
+        elif is_given(value, name) or "<" in name:  # a lambda, or local to a function
             arguments = "given", name
+        elif isinstance(value, partial) and named(called := _name_of(value.func)):
+            what = f"where a part is a functools.partial of {called}"
+            require(False, what, "pass that partial itself in modules")
         elif named(kind.__qualname__) is kind:
             arguments = "own", kind.__qualname__, *state_of(value)
         elif kind in CALLS:
@@ -184,9 +247,15 @@ def state_of(estimator):
         held, history = attrgetter(path)(estimator), None
         if isinstance(held, NeuralNet):
             held, history = held.module_, list(held.history_)
-        networks[path] = held.state_dict(), history
+        networks[path] = held.state_dict(), history, *said_by(held)
         state.pop(path.partition(".")[0], None)
     return state, networks
+
+
+def said_by(network):
+    """The answers to compare with, where a caller's own part may give others; else none."""
+    said, again = (answers(network) if GIVEN.get() else [] for _ in range(2))
+    return (said,) if said and all(map(torch.equal, said, again)) else ()
 
 
 def with_parts(estimator):

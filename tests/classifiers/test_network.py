@@ -226,3 +226,10 @@ def test_sources_of_outliers_know_the_units_of_the_rows():
     inside, outside = rows[:5], rows[:5] + [50.0, 0.0]
     model.fit(rows, labels)
     assert model.score_samples(inside).min() > model.score_samples(outside).max()
+
+
+@pytest.mark.parametrize("module", ["auto", torch.nn.Linear])
+def test_arguments_of_a_module_are_no_parameters(module):
+    with pytest.raises(ValueError, match=r"module__width.* set module=functools.partial\("):
+        SoftmaxClassifier(module).set_params(module__width=3)
+    assert SoftmaxClassifier().set_params(lr=0.5).lr == 0.5

@@ -1,5 +1,6 @@
 """Folders of images: torch's datasets and loaders give the answers of the same array."""
 
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from torch.utils.data import (
     Subset,
     TensorDataset,
 )
+from torch.utils.data.distributed import DistributedSampler
 
 from sklearn_ood import (
     CombinedClassifier,
@@ -308,6 +310,64 @@ def test_loaders_that_draw_otherwise_are_seen_whatever_their_sampler(how):
         FITTED[0].predict(DataLoader(EIGHT, **UNLIKE[how]))
     in_order = DataLoader(EIGHT, batch_sampler=BatchSampler(SequentialSampler(EIGHT), 3, False))
     np.testing.assert_array_equal(FITTED[0].predict(in_order), FITTED[0].predict(X[:8]))
+
+
+class OfAllProcesses(DistributedSampler):
+    """As each of several processes has one; here there is one process."""
+
+    def __init__(self, **options):
+        super().__init__(EIGHT, num_replicas=1, rank=0, **options)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["labels inside", "labels given"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sampler": Shuffled()},
+        {"batch_sampler": BatchSampler(Shuffled(), 3, False)},
+        {"sampler": OfAllProcesses()},
+    ],
+    ids=["a sampler", "its batches", "of all processes"],
+)
+def test_labels_are_those_of_images_in_whatever_order_a_loader_draws_them(how, given):
+    images = Items(list(X[:8])) if given else Items(list(zip(X[:8], Y[:8], strict=True)))
+    fitted, expected = (SoftmaxClassifier(max_epochs=2, random_state=0) for _ in range(2))
+    fitted.fit(DataLoader(images, **how), Y[:8] if given else None)
+    expected.fit(X[:8], Y[:8])
+    np.testing.assert_array_equal(fitted.predict_proba(X), expected.predict_proba(X))
+
+
+def test_a_loader_of_several_processes_gives_answers_in_order_where_it_does_not_shuffle():
+    in_order = DataLoader(EIGHT, sampler=OfAllProcesses(shuffle=False))
+    np.testing.assert_array_equal(FITTED[0].predict(in_order), FITTED[0].predict(X[:8]))
+    with pytest.raises(ValueError, match="shuffle=False"):
+        FITTED[0].predict(DataLoader(EIGHT, sampler=OfAllProcesses()))
+
+
+class Drawn(Shuffled):
+    """Some images again, others never."""
+
+    def __iter__(self):
+        return iter(torch.randint(8, (8,)).tolist())
+
+
+class Part(Shuffled):
+    """Others in each pass."""
+
+    def __iter__(self):
+        return iter(torch.randperm(8)[:3].tolist())
+
+
+@pytest.mark.parametrize("sampler", [Drawn(), Part()])
+def test_training_on_images_that_are_drawn_is_refused(sampler):
+    with pytest.raises(ValueError, match="draws images by weights, drops some"):
+        SoftmaxClassifier(max_epochs=1).fit(DataLoader(EIGHT, sampler=sampler))
+
+
+@pytest.mark.parametrize("ask", [FITTED[0].predict, SoftmaxClassifier().fit])
+def test_batches_without_an_end(ask):
+    with pytest.raises(ValueError, match="batches have no end, of a dataset of 8 images"):
+        ask(DataLoader(EIGHT, batch_sampler=itertools.cycle([[0, 1], [2]])))
 
 
 class WithoutLength(Dataset):

@@ -339,6 +339,82 @@ def test_outputs_that_zeros_would_take_for_those_of_the_last_layer(make):
         last_linear(network)
 
 
+class Cosine(nn.Linear):
+    """Its outputs are of other weights than its own."""
+
+    def forward(self, rows):
+        return nn.functional.linear(rows, nn.functional.normalize(self.weight))
+
+
+def doubled(layer):
+    layer.register_forward_hook(lambda _, __, outputs: 2 * outputs)
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 2), nn.ReLU()),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 2), nn.Hardtanh(-9, 9)),
+        lambda: Heads(lambda first, _: first, last=Cosine(6, 2, bias=False)),
+        lambda: Heads(lambda first, _: first, last=doubled(nn.Linear(6, 2))),
+    ],
+    ids=["a ReLU follows", "a bound follows", "other weights", "a hook follows"],
+)
+def test_outputs_that_are_a_linear_layers_by_chance_or_not_by_its_weights(make):
+    torch.manual_seed(0)
+    network = make()
+    if isinstance(network, nn.Sequential):
+        network[1].bias.data += 3  # above zero, for the rows that are tried
+    with pytest.raises(ValueError, match="not those of its last linear layer"):
+        last_linear(as_classifier(network))
+
+
+class WithAnother(nn.Module):
+    """Its second head runs in training alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = mobile(), nn.Linear(2, 2)
+        self.second = nn.Linear(2, 2)
+
+    def forward(self, images):
+        rows = self.body(images)
+        return (self.head(rows), self.second(rows)) if self.training else self.head(rows)
+
+
+def traced(network):
+    return torch.jit.trace(network, torch.zeros(2, 1, 12, 12), check_trace=False)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [
+        (WithAnother, "second"),
+        (lambda: traced(mobile().eval()), "1"),
+        (lambda: torch.jit.script(mobile().eval()), "1"),
+    ],
+    ids=["not evaluated", "traced", "scripted"],
+)
+def test_a_layer_that_is_not_seen_to_run_gives_no_features(images, make, layer):
+    network, (X, _) = make().eval(), images
+    message = f"Got layer='{layer}', which does not run where the network is evaluated"
+    for given in (network, FrozenEstimator(as_classifier(network))):
+        with pytest.raises(ValueError, match=message):
+            NetFeatures(given, layer=layer, input_shape=(1, 12, 12)).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("given", [traced, torch.jit.script], ids=["traced", "scripted"])
+def test_a_traced_backbone_is_copied(images, given):
+    X, _ = images
+    network = mobile().eval()
+    features = NetFeatures(given(network)).fit_transform(X)
+    with torch.no_grad():
+        np.testing.assert_allclose(features, network(torch.from_numpy(X)), rtol=1e-4)
+
+
 def compiled_in_place(network):
     network.compile(backend="eager")
     return network

@@ -65,6 +65,22 @@ def test_a_rows_gradient_does_not_depend_on_its_batch(iris):
     assert np.array_equal(iris.input_gradients(X[7:8], guided=True)[0], together[7])
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_guided_gradients_pass_relus_that_work_in_place(layers):
+    def deep(in_place):
+        torch.manual_seed(0)
+        hidden = [(nn.Linear(2, 2), nn.ReLU(inplace=in_place)) for _ in range(layers)]
+        return nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(2, 2))
+
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    of_copies, in_place = (
+        SoftmaxClassifier.from_module(deep(each), [0, 1], 2) for each in (False, True)
+    )
+    expected = of_copies.input_gradients(X, guided=True)
+    np.testing.assert_array_equal(in_place.input_gradients(X, guided=True), expected)
+    assert in_place.module[1].inplace
+
+
 def test_guided_without_relus_is_an_error():
     classifier = SoftmaxClassifier.from_module(nn.Linear(2, 2), [0, 1], input_shape=2)
     with pytest.raises(ValueError, match=r"without nn\.ReLU"):

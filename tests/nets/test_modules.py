@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_ood import NetFeatures, SoftmaxClassifier
 from sklearn_ood.nets._modules import NETWORKS, build_module
 
 
@@ -161,3 +162,99 @@ def test_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="resnet.*alexnet.*vgg13"):
         build_module("resnet", 4, 2, input_shape=(4,))
     assert set(NETWORKS) == {"mlp", "small_cnn", "cnn", "vgg13", "alexnet"}
+
+
+class Coded(torch.nn.Module):
+    """Its first weights are no numbers that rows could be: codes, or complex ones."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        first = torch.tensor([[1, -2], [0, 3]]).to(dtype)
+        self.first = torch.nn.Parameter(first, requires_grad=False)
+        self.scale = torch.nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, rows):
+        return self.scale * rows @ self.first.real.to(rows.dtype)
+
+
+class Buffered(torch.nn.Module):
+    def __init__(self, dtype):
+        super().__init__()
+        self.register_buffer("weight", torch.eye(2, dtype=dtype))
+
+    def forward(self, rows):
+        return rows @ self.weight
+
+
+def frozen():
+    """A network without weights, training mode or buffers."""
+    return torch.jit.freeze(torch.jit.script(Buffered(torch.float32).eval()))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Coded(torch.int8), [0.06, 0.06]),
+        (lambda: Coded(torch.complex64), [0.06, 0.06]),
+        (lambda: Buffered(torch.float64), [0.6, 0.6]),
+        (frozen, [0.6, 0.6]),
+    ],
+    ids=["codes", "complex", "buffers", "frozen"],
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_rows_come_in_the_type_that_a_network_computes_in(make, expected):
+    classifier = SoftmaxClassifier.from_module(make(), [0, 1], 2)
+    evidence = classifier.net_.module_(torch.tensor([[0.6, 0.6]]))
+    np.testing.assert_allclose(evidence.detach().numpy(), [expected], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_scripted_network_is_trained_further():
+    network = torch.jit.script(torch.nn.Linear(2, 2))
+    X = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    classifier = SoftmaxClassifier(network, max_epochs=30, lr=0.1, random_state=0)
+    assert classifier.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0) > 0.9
+
+
+class Centred(torch.nn.Linear):
+    def forward(self, rows):
+        rows -= 3
+        return super().forward(rows)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Centred(4, 2), torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(4, 2))],
+    ids=["centred", "a ReLU"],
+)
+def test_a_network_that_works_in_place_changes_no_rows(network):
+    with pytest.raises(ValueError, match="changes its inputs in place, and with them X"):
+        SoftmaxClassifier.from_module(network, [0, 1], 4)
+    for X in (np.ones((32, 4), dtype=np.float32), -torch.ones(32, 4)):
+        found = NetFeatures(network).fit(X).transform(X)
+        assert X[0, 0] in (-1, 1)
+        with torch.no_grad():
+            expected = network(torch.as_tensor(X).clone())
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+class Views(torch.nn.Linear):
+    def forward(self, rows):
+        return super().forward(rows.view(-1).view(len(rows), -1))
+
+
+class Crops(torch.nn.Conv2d):
+    def forward(self, images):
+        n, n_crops, height, width = images.shape
+        maps = super().forward(images.view(n * n_crops, 1, height, width))
+        return maps.mean((2, 3)).view(n, n_crops, 2).mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [(Views(4, 2), (4,)), (Crops(1, 2, 3), (3, 8, 8))],
+    ids=["rows", "crops"],
+)
+def test_a_network_that_views_its_inputs_otherwise(network, shape):
+    classifier = SoftmaxClassifier.from_module(network, [0, 1], shape)
+    assert classifier.predict_proba(np.ones((3, *shape))).shape == (3, 2)
