@@ -30,8 +30,11 @@ Positive = Annotated[float, Interval(Real, 0, None, closed="neither")]
 NonNegative = Annotated[float, Interval(Real, 0, None, closed="left")]
 Share = Annotated[float, Interval(Real, 0, 1, closed="neither")]
 PositiveShare = Annotated[float, Interval(Real, 0, 1, closed="right")]
+ShareOrZero = Annotated[float, Interval(Real, 0, 1, closed="left")]
+ClosedShare = Annotated[float, Interval(Real, 0, 1, closed="both")]
 LARGEST = 2**31 - 1
 Count = Annotated[int, Interval(Integral, 1, LARGEST, closed="both")]
+Several = Annotated[int, Interval(Integral, 2, LARGEST, closed="both")]
 Natural = Annotated[int, Interval(Integral, 0, LARGEST, closed="both")]
 RandomState = Annotated[Any, "random_state"]
 Estimator = Annotated[Any, HasMethods("fit")]
@@ -68,6 +71,9 @@ class Parameterized(BaseEstimator):
         super().__init_subclass__(**kwargs)
         if get_annotations(cls):
             declare(cls)
+        if (fit := vars(cls).get("fit")) and fit.__doc__:
+            texts = [_fit.__doc__, fit.__doc__]
+            fit.__doc__ = _inherited(texts, signature(fit), ("Parameters", "Returns"))
         if cls.__doc__:
             texts = [parent.__doc__ for parent in reversed(cls.__mro__)]
             cls.__doc__ = _inherited(texts, signature(cls), ("Parameters", "Attributes"))
@@ -106,6 +112,23 @@ class Parameterized(BaseEstimator):
                 "beside X and y."
             )
         return params.get("sample_weight")
+
+
+def _fit(X, y=None, sample_weight=None):
+    """What every ``fit`` says, where it says nothing else.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+    y : array-like of shape (n_samples,), default=None
+        Labels; None is one class.
+    sample_weight : array-like of shape (n_samples,), default=None
+        How much each row counts.
+
+    Returns
+    -------
+    self
+    """
 
 
 def forget(estimator):

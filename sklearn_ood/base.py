@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,8 @@ from sklearn_ood.data._blocks import (
     take_rows,
 )
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, foreign, is_label
-from sklearn_ood.data._rows import as_native, validate_rows
+from sklearn_ood.data._rows import as_native, validate_rows, validate_training_data
+from sklearn_ood.data._tables import takes_tables
 from sklearn_ood.metrics._blocks import as_labels, as_rows
 
 
@@ -40,20 +42,41 @@ class OODClassifier(ClassifierMixin, Parameterized):
     A method supplies ``fit`` (which sets ``classes_`` last) and the hook ``_evidence``, from
     flat rows to one number for each class; it overrides ``_log_proba`` and
     ``_evidence_and_scores`` where they are not the softmax and the maximum of it.
+
+    Parameters
+    ----------
+    ood_label : label, default=None
+        Rows with this label are outliers: they form no class, and methods that do not learn
+        from outliers leave them out of training.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The in-distribution labels, sorted.
+    input_shape_ : tuple of int
+        Shape of one input.
+    n_features_in_ : int
+        Number of features, C * H * W for images.
     """
+
+    ood_label: Any = None
 
     input_shape_: tuple = fitted()
     classes_: np.ndarray = fitted()
+
+    __metadata_request__fit: ClassVar = {"sample_weight": None}
 
     # Whether tensors are scored where they are; else in host memory.
     _keeps_tensors = False
     # Whether it learns from labels alone, else also without.
     _needs_labels = True
+    # What reads the rows of a table; None wants finite numbers.
+    _read_rows: ClassVar[Callable | None] = None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self._needs_labels
-        return tags
+        return takes_tables(tags) if self._read_rows else tags
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
@@ -170,8 +193,18 @@ class OODClassifier(ClassifierMixin, Parameterized):
         evidence, scores = self._evidence_and_scores(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)], scores
 
+    @property
+    def _min_classes(self):
+        return 1 + self._needs_labels
+
+    def _training_data(self, X, y, sample_weight, **how):
+        self._validate_params()
+        how |= {"sample_weight": sample_weight, "min_classes": self._min_classes}
+        return validate_training_data(self, X, y, read_rows=self._read_rows, **how)
+
     def _validate_rows(self, X):
-        return validate_rows(self, X, keep_tensors=self._keeps_tensors)
+        how = {"keep_tensors": self._keeps_tensors, "read_rows": self._read_rows}
+        return validate_rows(self, X, **how)
 
     def _log_proba(self, rows):
         return _response.log_softmax(self._evidence(rows))
@@ -289,12 +322,7 @@ class Router:
     _routes_to: tuple[str, ...] = ("estimator",)
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """What is wanted here and inside, for scikit-learn's routing.
-
-        Returns
-        -------
-        MetadataRouter
-        """
+        """What is wanted here and inside, for scikit-learn's routing."""
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
         trained = {name: each for name, each in self._inside().items() if not is_frozen(each)}
@@ -338,27 +366,7 @@ class Composition(_RoutingNotSupportedMixin, _BaseComposition):
     _composed = "estimators"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters, with those of the members as ``<name>__<parameter>``.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-
-        Returns
-        -------
-        dict
-        """
         return self._get_params(self._composed, deep=deep)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; a member is replaced by its name.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self
-        """
         return self._set_params(self._composed, **params)

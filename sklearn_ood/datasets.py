@@ -1,7 +1,7 @@
 """Toy problems of the papers, in the plane, with known support; and a table with categories."""
 
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sklearn_ood._optional import optional
-from sklearn_ood._parameters import Natural, Positive, check_arguments
+from sklearn_ood._parameters import Natural, Positive, Several, ShareOrZero, check_arguments
 
 __all__ = [
     "inside_rings",
@@ -104,7 +104,7 @@ def inside_two_gaussians(X, *, sigma: Positive = 1.0):
 
 
 def make_two_gaussians(
-    n_samples: Annotated[int, Interval(Integral, 2, None, closed="left")] = 1000,
+    n_samples: Several = 1000,
     *,
     sigma: Positive = 1.0,
     outliers: Literal["boundary", "box"] | None = None,
@@ -292,7 +292,7 @@ def make_birds(
     n_samples: Natural = 1200,
     *,
     n_unknown: Natural = 0,
-    missing: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.08,
+    missing: ShareOrZero = 0.08,
     random_state=None,
 ):
     """A table of birds as one has it: measures, categories, yes or no, and empty cells.

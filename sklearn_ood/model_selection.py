@@ -128,17 +128,7 @@ class LeaveClassesOut(BaseCrossValidator):
             yield np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X, y, groups : object
-            Ignored, exist for compatibility.
-
-        Returns
-        -------
-        int
-        """
+        """Return the number of splits, whatever X, y and groups."""
         check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
         return self.n_splits
 

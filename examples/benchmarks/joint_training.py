@@ -47,7 +47,7 @@ def ours(X, y, epochs):
 def by_hand(X, y, epochs):
     start = time.perf_counter()
     rows = X.reshape(len(X), -1)
-    classifier = build_module("auto", 784, 10, input_shape=(1, 28, 28))
+    classifier = build_module("auto", 10, input_shape=(1, 28, 28))
     gan = GANOutliers(latent_dim=LATENT_DIM, n_channels=N_CHANNELS)
     generator, discriminator = gan.make_networks((1, 28, 28), rows)
     adam = {

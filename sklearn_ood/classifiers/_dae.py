@@ -10,13 +10,7 @@ from sklearn_ood._parameters import Count, NonNegative, Positive, Share, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.classifiers._network import NetClassifier
 from sklearn_ood.data._blocks import block_by_block
-from sklearn_ood.nets._autoencoder import (
-    Autoencoder,
-    CodeStatistics,
-    ConfidenceNetwork,
-    DenoisingNet,
-    balance_weights,
-)
+from sklearn_ood.nets import _autoencoder
 from sklearn_ood.nets._curvature import exact_trace, hutchinson_trace
 from sklearn_ood.nets._evaluation import forward, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import ConfidenceHead
@@ -157,16 +151,15 @@ class DAEConfidence(NetClassifier):
     code_statistics_: None = fitted()
 
     _needs_labels = False
-    _min_classes = 1
     _learns_classes = True  # else the network is an autoencoder alone
 
     def make_network(self, n_classes, input_shape):
         network = super().make_network(n_classes, input_shape).network
         n_classes = n_classes if self._learns_classes else 1
         tied = self.decoder == "tied"
-        autoencoder = Autoencoder(network, input_shape, tied, n_classes=n_classes)
+        autoencoder = _autoencoder.Autoencoder(network, input_shape, tied, n_classes=n_classes)
         if isinstance(self.module, str):
-            balance_weights(autoencoder)
+            _autoencoder.balance_weights(autoencoder)
         return autoencoder
 
     @block_by_block
@@ -215,15 +208,14 @@ class DAEConfidence(NetClassifier):
     def untrained_networks(self):
         networks = super().untrained_networks()
         if networks and self.typicality:
-            n_units = networks["net_"].code_size
-            networks["code_statistics_"] = CodeStatistics(len(self.classes_), n_units)
+            size = len(self.classes_), networks["net_"].code_size
+            networks["code_statistics_"] = _autoencoder.CodeStatistics(*size)
         return networks
 
     def _make_net(self, data, seed):
-        weight = self.reconstruction_weight / _mean_variance(data.in_distribution[0])
-        return super()._make_net(
-            data, seed, net_class=DenoisingNet, noise=self.noise, reconstruction_weight=weight
-        )
+        weight = self.reconstruction_weight / _mean_variance(data.known.rows)
+        own = {"noise": self.noise, "reconstruction_weight": weight}
+        return super()._make_net(data, seed, net_class=_autoencoder.DenoisingNet, **own)
 
     def _train(self, net, data, training, held_out, random):
         super()._train(net, data, training, held_out, random)
@@ -234,7 +226,7 @@ class DAEConfidence(NetClassifier):
         if self.typicality:
             code = map_batches(net.module_.encode, training.rows, device=net.device)
             drawn = training.drawn_places()
-            statistics = CodeStatistics.fit(code[drawn], training.codes[drawn])
+            statistics = _autoencoder.CodeStatistics.fit(code[drawn], training.codes[drawn])
             self.code_statistics_ = statistics.to(net.device)
 
     def _calibrate(self, net, held_out):
@@ -246,7 +238,7 @@ class DAEConfidence(NetClassifier):
         self.typicality_weights_ = np.asarray(weights[1:])
 
     def _confidence_network(self, net):
-        return ConfidenceNetwork(net.module_, self.code_statistics_)
+        return _autoencoder.ConfidenceNetwork(net.module_, self.code_statistics_)
 
     def _outputs(self, net, rows):
         """Logits of the classes, and the distances that lower the confidence."""

@@ -74,8 +74,8 @@ class DAEClassifier(DAEConfidence):
         super()._train(net, data, training, held_out, random)
         if len(data.classes) == 1:
             return
-        rows, codes = data.in_distribution
-        y, weight = data.classes[codes], data.known.weight
+        rows, codes, weight = data.known
+        y = data.classes[codes]
         if self.class_weight is not None:
             of_class = compute_sample_weight(self.class_weight, y)
             weight = of_class if weight is None else of_class * weight

@@ -2,14 +2,12 @@
 
 from dataclasses import field
 from functools import partial
-from numbers import Real
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 
 from sklearn_ood import generators
 from sklearn_ood._parameters import (
@@ -18,6 +16,7 @@ from sklearn_ood._parameters import (
     Natural,
     NonNegative,
     RandomState,
+    ShareOrZero,
     called,
     clone_completed,
     fitted,
@@ -25,7 +24,6 @@ from sklearn_ood._parameters import (
 from sklearn_ood._response import log_softmax, unwrap
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import hold_out_each_class
-from sklearn_ood.data._rows import validate_rows, validate_training_data
 from sklearn_ood.generators._base import BaseGenerator
 from sklearn_ood.inspection._explanation import Explanation, draw_explanation
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
@@ -39,6 +37,8 @@ GENERATORS = {
     "pca": generators.PCAGenerator,
     "gmm": generators.GaussianMixtureGenerator,
 }
+Generators = Literal["auto", "pca", "gmm", "knn", "vae", "gan"]
+Similarities = Literal["auto", "likelihood", "l2", "l1", "l3"]
 MIXTURE_MAX_FEATURES = 64
 MAX_CALIBRATION_ROWS = 2000
 FLOATS_AT_ONCE = 2**24
@@ -87,8 +87,6 @@ class GenerativeClassifier(OODClassifier):
         calibrated on the training rows and overconfident.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
-    ood_label : label, default=None
-        Rows of this label are known outliers; they are left out.
     device : str, default="auto"
         Where a generator given by name runs; "auto" is CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -96,16 +94,12 @@ class GenerativeClassifier(OODClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
     generator_ : generator
         The fitted generators of all classes.
     similarity_ : str, callable or estimator
         The similarity used.
     temperature_ : float
         What the similarities are divided by before the softmax of ``predict_proba``.
-    n_features_in_ : int
-    input_shape_ : tuple of int
 
     References
     ----------
@@ -121,23 +115,16 @@ class GenerativeClassifier(OODClassifier):
     True
     """
 
-    generator: Literal["auto", "pca", "gmm", "knn", "vae", "gan"] | Estimator = field(
-        default="auto", kw_only=False
-    )
-    similarity: (
-        Literal["auto", "likelihood", "l2", "l1", "l3"] | Annotated[Any, callable] | Estimator
-    ) = "auto"
+    generator: Generators | Estimator = field(default="auto", kw_only=False)
+    similarity: Similarities | Annotated[Any, callable] | Estimator = "auto"
     search: Literal["auto", "encoder", "optimize", "both"] = "auto"
     n_candidates: Count = 256
     max_iter: Natural = 50
     prior_weight: NonNegative = 1.0
-    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
+    validation_fraction: ShareOrZero = 0.1
     input_shape: Any = None
-    ood_label: Any = None
     device: Any = "auto"
     random_state: RandomState = None
-
-    __metadata_request__fit: ClassVar = {"sample_weight": None}
 
     generator_: BaseEstimator = fitted()
     similarity_: object = fitted()
@@ -153,20 +140,11 @@ class GenerativeClassifier(OODClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        y : array-like of shape (n_samples,), default=None
-            Labels; without there is one class.
         **params : dict of str to array-like
             ``sample_weight``: how much each row counts among those of its class. Generators
             learn from as many rows, drawn by it.
-
-        Returns
-        -------
-        self : object
         """
-        weight = self._weight_in(params)
-        self._validate_params()
-        data = validate_training_data(self, X, y, sample_weight=weight, min_classes=1)
+        data = self._training_data(X, y, self._weight_in(params))
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3)
         split_seed, seed, bank_seed = seeds
         training, held_out = (each.drawn() for each in self._hold_out(data.known, split_seed))
@@ -197,7 +175,7 @@ class GenerativeClassifier(OODClassifier):
         Explanation
             A mixture generates every row as it is: its latents tell how far out it lies.
         """
-        rows = validate_rows(self, X)
+        rows = self._validate_rows(X)
         similarity, z = self._map(self._nearest, rows)
         labels = np.tile(self.classes_, len(rows))
         made = self.generator_.decode(z.reshape(len(labels), -1), labels)
@@ -287,15 +265,15 @@ class GenerativeClassifier(OODClassifier):
         core, b = self.generator_.core_, self.n_candidates
         z = self.generator_.draw_latents(core.n_classes * b, seed)
         z = z.reshape(core.n_classes, b, -1)
-        parts = torch.as_tensor(z, device=device_of(core)).split(
-            max(1, FLOATS_AT_ONCE // core.floats_per_row), 1
-        )
+        size = max(1, FLOATS_AT_ONCE // core.floats_per_row)
+        parts = torch.as_tensor(z, device=device_of(core)).split(size, 1)
         return z, torch.cat([core.decode(part).cpu() for part in parts], 1).numpy()
 
     @property
     def _distance(self):
         """Maps rows and generations to their distances."""
-        return DISTANCES.get(self.similarity_, partial(_minus, self.similarity_))
+        own = self.similarity_
+        return DISTANCES.get(own) or (lambda x, made: -called("similarity", own, x, made))
 
     def _hold_out(self, known, seed):
         """Rows to learn from, and rows to calibrate on."""
@@ -340,10 +318,6 @@ class GenerativeClassifier(OODClassifier):
                 f"Got similarity={self.similarity!r} with {name}, which generates every "
                 "point, so that every distance is 0; use 'likelihood'."
             )
-
-
-def _minus(similarity, x, generated):
-    return -called("similarity", similarity, x, generated)
 
 
 def _some(known, seed):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import field, replace
 from numbers import Real
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,19 +15,10 @@ from sklearn_ood._parameters import Count, NonNegative, Positive, RandomState, S
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._blocks import is_dataset, is_mapped, training_rows
 from sklearn_ood.data._labels import hold_out_each_class
-from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.nets._evaluation import Arrays, class_gradients, forward, undisturbed
+from sklearn_ood.nets import _training
+from sklearn_ood.nets._evaluation import class_gradients, forward, undisturbed
 from sklearn_ood.nets._heads import ScoredNetwork, SoftmaxHead
 from sklearn_ood.nets._modules import InputShape, Scaling, build_module, units_of
-from sklearn_ood.nets._training import (
-    Net,
-    Seeded,
-    make_net,
-    recorded,
-    train,
-    training_errors,
-    training_parameters,
-)
 
 
 class NetClassifier(OODClassifier):
@@ -72,9 +63,6 @@ class NetClassifier(OODClassifier):
         Share of every class held out for early stopping and what else needs held-out rows.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
-    ood_label : label, default=None
-        Rows with this label are outliers: they form no class, and methods that do not learn
-        from outliers leave them out of training.
     net_params : dict, default=None
         Passed to ``skorch.NeuralNet``: callbacks, ``optimizer__betas`` and so on.
     device : {"auto"} or torch device, default="auto"
@@ -86,8 +74,6 @@ class NetClassifier(OODClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The in-distribution labels.
     center_, scale_ : ndarray of shape (n_features,) or None
         Flat rows in float64 are centred and scaled by these where some of their columns are
         so far from zero, or from one, that float32 would lose them: others have 0 and 1.
@@ -102,10 +88,6 @@ class NetClassifier(OODClassifier):
         Held-out loss of each epoch, with ``early_stopping=True``.
     n_iter_ : int
         Epochs trained.
-    input_shape_ : tuple of int
-        Shape of one input.
-    n_features_in_ : int
-        Number of features, C * H * W for images.
     feature_names_in_ : ndarray of str
         Where X has column names.
     """
@@ -124,19 +106,18 @@ class NetClassifier(OODClassifier):
     early_stopping: bool = False
     validation_fraction: Share = 0.1
     n_iter_no_change: Count = 10
-    ood_label: Any = None
     net_params: dict | None = None
     device: Any = "auto"
     random_state: RandomState = None
     verbose: int = 0
 
-    __metadata_request__fit: ClassVar = {"sample_weight": None}
-
     center_: np.ndarray | None = fitted()
     scale_: np.ndarray | None = fitted()
 
+    loss_curve_ = _training.recorded("train_loss")
+    validation_loss_curve_ = _training.recorded("valid_loss")
+
     _keeps_tensors = _learns_tensors = True
-    _min_classes = 2
 
     def n_outputs(self, n_classes):
         """Outputs of the network."""
@@ -144,14 +125,9 @@ class NetClassifier(OODClassifier):
 
     def make_network(self, n_classes, input_shape):
         """The untrained network: an ``nn.Module`` from flat rows to the outputs."""
-        network = build_module(
-            self.module,
-            int(np.prod(input_shape)),
-            self.n_outputs(n_classes),
-            input_shape=input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-        )
+        how = {"hidden_layer_sizes": self.hidden_layer_sizes, "dropout": self.dropout}
+        n_outputs = self.n_outputs(n_classes)
+        network = build_module(self.module, n_outputs, input_shape=input_shape, **how)
         return InputShape(network, input_shape)
 
     def make_loss(self, class_weights):
@@ -177,28 +153,15 @@ class NetClassifier(OODClassifier):
         **params : dict of str to array-like
             ``sample_weight``: how much each row counts. An epoch draws as many rows as there
             are of some weight, each as often as its weight says on average.
-
-        Returns
-        -------
-        self
         """
-        weight = self._weight_in(params)
-        self._validate_params()
+        weight, how = self._weight_in(params), {"keep_tensors": self._learns_tensors}
         if is_dataset(X) and self._learns_tensors:
             X, y = training_rows(X, y)
-        data = validate_training_data(
-            self,
-            X,
-            y,
-            sample_weight=weight,
-            min_classes=self._min_classes,
-            keep_tensors=self._learns_tensors,
-            dtype=np.float32 if is_mapped(X) else None,  # or a file would be read whole
-        )
-        data = self._in_single(data)
-        random = Seeded(self.random_state)
+        how["dtype"] = np.float32 if is_mapped(X) else None  # or a file would be read whole
+        data = self._in_single(self._training_data(X, y, weight, **how))
+        random = _training.Seeded(self.random_state)
         training, held_out = self._hold_out(data, random.seed)
-        with training_errors(self):
+        with _training.training_errors(self):
             with random:
                 net = self._make_net(data, random.seed)
             self._train(net, data, training, held_out, random)
@@ -246,14 +209,6 @@ class NetClassifier(OODClassifier):
         return self._scored(self.net_.module_)
 
     @property
-    def loss_curve_(self):
-        return recorded(self.net_, "train_loss")
-
-    @property
-    def validation_loss_curve_(self):
-        return recorded(self.net_, "valid_loss")
-
-    @property
     def n_iter_(self):
         return len(self.net_.history)
 
@@ -269,14 +224,13 @@ class NetClassifier(OODClassifier):
         held_out = hold_out_each_class(known.codes, self.validation_fraction, seed)
         return known.those(~held_out), known.those(held_out)
 
-    def _make_net(self, data, seed, *, net_class=Net, **options):
+    def _make_net(self, data, seed, *, net_class=_training.Net, **options):
         """A net ready to be trained; ``options`` are the net class's own parameters."""
-        return make_net(
-            self.make_network(len(data.classes), data.input_shape),
-            criterion=self.make_loss(self._class_weights(data)),
-            net_class=net_class,
-            **training_parameters(self) | {"net_params": options | (self.net_params or {})},
-        )
+        network = self.make_network(len(data.classes), data.input_shape)
+        loss = self.make_loss(self._class_weights(data))
+        settings = _training.training_parameters(self) | {"net_class": net_class}
+        settings["net_params"] = options | (self.net_params or {})
+        return _training.make_net(network, criterion=loss, **settings)
 
     def _scored(self, network):
         if self._scaling:
@@ -290,7 +244,7 @@ class NetClassifier(OODClassifier):
     def _in_single(self, data):
         """Data whose rows are float32, in the units that suit them."""
         is_flat = len(data.input_shape) == 1
-        units = units_of(data.in_distribution[0]) if is_flat else None
+        units = units_of(data.known.rows) if is_flat else None
         self.center_, self.scale_ = units or (None, None)
         return replace(data, rows=self.scale_rows(data.rows))
 
@@ -318,12 +272,8 @@ class NetClassifier(OODClassifier):
         return self.scale_rows(super()._validate_rows(X))
 
     def _train(self, net, data, training, held_out, random):
-        validation = None
-        if self.early_stopping:
-            rows, codes, weight = held_out
-            validation = Arrays(rows, codes, weight=weight, device=net.device)
-        rows, codes, weight = training
-        train(net, rows, codes, weight=weight, validation=validation, random=random)
+        validation = held_out if self.early_stopping else None
+        _training.train(net, *training, validation=validation, random=random)
 
     def _calibrate(self, net, held_out):
         """Learn what the head needs beside the outputs."""
@@ -331,13 +281,8 @@ class NetClassifier(OODClassifier):
     def _class_weights(self, data):
         if self.class_weight is None:
             return None
-        _, codes = data.in_distribution
-        weights = compute_class_weight(
-            self.class_weight,
-            classes=data.classes,
-            y=data.classes[codes],
-            sample_weight=data.known.weight,
-        )
+        y, of_rows = data.classes[data.known.codes], {"sample_weight": data.known.weight}
+        weights = compute_class_weight(self.class_weight, classes=data.classes, y=y, **of_rows)
         if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
             raise ValueError(
                 f"Got class_weight={self.class_weight!r}, but expected finite numbers from 0 "

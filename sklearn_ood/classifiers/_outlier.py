@@ -19,16 +19,9 @@ from sklearn_ood.nets._evaluation import map_batches, undisturbed
 from sklearn_ood.nets._heads import RejectHead
 from sklearn_ood.nets._modules import InputShape, Whitened
 from sklearn_ood.nets._training import Seeded
+from sklearn_ood.outliers import _sources
 from sklearn_ood.outliers._boundary import BoundaryOutliers
 from sklearn_ood.outliers._gan import GANOutlierNet, GANOutliers
-from sklearn_ood.outliers._sources import (
-    CallableOutliers,
-    GivenOutliers,
-    MixupOutliers,
-    NoiseOutliers,
-    OutlierSource,
-    UniformOutliers,
-)
 from sklearn_ood.outliers._training import OutlierLoss, OutlierNet
 
 # Outliers drawn beforehand, for each in-distribution row, so that every epoch sees others;
@@ -38,13 +31,13 @@ BANK_FLOATS = 2**24
 # Columns of a table from which on its own mlp does not see whitened ones.
 MAX_WHITENED = 1024
 SOURCES = {
-    "given": GivenOutliers(),
+    "given": _sources.GivenOutliers(),
     "gan": GANOutliers(),
     "original_gan": GANOutliers(guided=False),
     "boundary": BoundaryOutliers(),
-    "uniform": UniformOutliers(),
-    "mixup": MixupOutliers(),
-    "noise": NoiseOutliers(),
+    "uniform": _sources.UniformOutliers(),
+    "mixup": _sources.MixupOutliers(),
+    "noise": _sources.NoiseOutliers(),
 }
 
 
@@ -138,7 +131,7 @@ class OutlierClassifier(LogitClassifier):
         sources, weights = resolve_sources(self.outliers)
         if not self.beta:
             return super()._make_net(data, seed)
-        gan, (rows, _) = self._gan, data.in_distribution
+        gan, rows = self._gan, data.known.rows
         options = {"net_class": GANOutlierNet, "gan": gan} if gan else {"net_class": OutlierNet}
         unseen = self.validation_fraction if self.early_stopping else 0.0
         options |= {"beta": float(self.beta), "unseen": unseen}
@@ -183,10 +176,10 @@ def _source(outliers, source):
     """The source that a name or a callable stands for."""
     if isinstance(source, str) and source in SOURCES:
         return SOURCES[source]
-    if isinstance(source, OutlierSource):
+    if isinstance(source, _sources.OutlierSource):
         return source
     if callable(source):
-        return CallableOutliers(source)
+        return _sources.CallableOutliers(source)
     raise ValueError(
         f"Got outliers={outliers!r}, but expected one of {sorted(SOURCES)}, a callable "
         "(X, y, n, random_state) -> X_out, GANOutliers(...), or a dict of these to weights."

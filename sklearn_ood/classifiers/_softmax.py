@@ -145,9 +145,8 @@ class SoftmaxClassifier(LogitClassifier):
                 "Got temperature='calibrate', but from_module sees no data to calibrate on; "
                 "pass a number."
             )
-        classifier.net_ = wrap_trained(
-            InputShape(network, input_shape), device=classifier.device
-        )
+        network = InputShape(network, input_shape)
+        classifier.net_ = wrap_trained(network, device=classifier.device)
         classifier.temperature_ = float(classifier.temperature)
         classifier.input_shape_ = input_shape
         classifier.center_ = classifier.scale_ = None

@@ -3,7 +3,6 @@
 import warnings
 from contextlib import nullcontext
 from dataclasses import field
-from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,8 +16,8 @@ from sklearn_ood._response import log_softmax
 from sklearn_ood._threads import one_thread
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import rank_in_class, some_of_each_class
-from sklearn_ood.data._rows import Part, validate_rows, validate_training_data
-from sklearn_ood.data._tables import Indicators, TableColumns, read_table, takes_tables
+from sklearn_ood.data._rows import Part
+from sklearn_ood.data._tables import Indicators, TableColumns, read_table
 from sklearn_ood.nets._evaluation import ROW_BLOCK
 
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.
@@ -48,6 +47,11 @@ class QuickTrees(ExtraTreesClassifier):
         return sum(tree.tree_.predict(rows) for tree in self.estimators_) / len(self)
 
 
+def of_rows_a_tree(n_rows, most):
+    """Settings of a forest with which each tree sees at most so many rows."""
+    return {"bootstrap": n_rows > most, "max_samples": most if n_rows > most else None}
+
+
 class TableClassifier(OODClassifier):
     r"""Classify the rows of a table about as well as the best of boosting, trees and a net.
 
@@ -60,8 +64,6 @@ class TableClassifier(OODClassifier):
     ----------
     n_estimators : int >= 1, default=200
         Trees of the forest.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers, which are left out.
     n_jobs : int or None, default=None
         Trees grown at the same time. Boosting takes one thread, of more than 50,000 rows those
         that OpenMP gives it.
@@ -70,7 +72,6 @@ class TableClassifier(OODClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     members_ : dict of str to classifier
         The fitted "boosting", "trees" and "net"; they name classes by their positions.
     weights_ : ndarray of shape (n_members,)
@@ -79,7 +80,6 @@ class TableClassifier(OODClassifier):
         Kind of each column, and its categories.
     indicators_ : Indicators
         The numbers that the network sees.
-    n_features_in_ : int
 
     Notes
     -----
@@ -113,17 +113,16 @@ class TableClassifier(OODClassifier):
     """
 
     n_estimators: Count = field(default=200, kw_only=False)
-    ood_label: Any = None
     n_jobs: int | None = None
     random_state: RandomState = None
-
-    __metadata_request__fit: ClassVar = {"sample_weight": None}
 
     columns_: TableColumns = fitted()
     indicators_: Indicators = fitted()
     used_: np.ndarray = fitted()
     members_: dict = fitted()
     weights_: np.ndarray = fitted()
+
+    _read_rows = staticmethod(read_table)
 
     def fit(self, X, y, **params):
         """Fit the members, and their weights on rows held out from them.
@@ -134,15 +133,8 @@ class TableClassifier(OODClassifier):
         y : array-like of shape (n_samples,)
         **params : dict of str to array-like
             ``sample_weight``: how much each row counts, for the members and their weights.
-
-        Returns
-        -------
-        self
         """
-        weight = self._weight_in(params)
-        self._validate_params()
-        how = {"sample_weight": weight, "read_rows": read_table}
-        data = validate_training_data(self, X, y, **how)
+        data = self._training_data(X, y, self._weight_in(params))
         rows, codes, weight = data.known
         random_state = check_random_state(self.random_state)
         seed, folds = drawn_seed(random_state), _folds(codes, random_state)
@@ -176,14 +168,8 @@ class TableClassifier(OODClassifier):
         """The members on some rows; others, where there are some, say when boosting stops."""
         seen, told, weight = lesson = known.at(learned)
         judge = None if n_stages else known.at(held_out)
-        is_large = len(seen) > MAX_ROWS_A_TREE
-        trees = QuickTrees(
-            self.n_estimators,
-            bootstrap=is_large,
-            max_samples=MAX_ROWS_A_TREE if is_large else None,
-            n_jobs=self.n_jobs,
-            random_state=seed,
-        )
+        trees = QuickTrees(self.n_estimators, n_jobs=self.n_jobs, random_state=seed)
+        trees.set_params(**of_rows_a_tree(len(seen), MAX_ROWS_A_TREE))
         return {
             "boosting": _boosted(lesson, self._is_category, seed, n_stages, judge),
             "trees": trees.fit(seen, told, weight),
@@ -225,18 +211,12 @@ class TableClassifier(OODClassifier):
 
     _log_proba = _evidence  # the evidence for a class is its log-probability
 
-    def _validate_rows(self, X):
-        return validate_rows(self, X, read_rows=read_table)
-
     def _indicated(self, rows):
         return self.indicators_.encode(rows).clip(-FARTHEST, FARTHEST)
 
     @property
     def _is_category(self):
         return self.columns_.is_category[self.used_]
-
-    def __sklearn_tags__(self):
-        return takes_tables(super().__sklearn_tags__())
 
 
 def _told_columns(rows, parts):

@@ -1,7 +1,5 @@
 """Several scores as one p-value and one confidence."""
 
-from sklearn_ood.combined._classifier import CombinedClassifier
-from sklearn_ood.combined._displays import ExplanationDisplay, MemberPValuesDisplay
-from sklearn_ood.combined._explanation import Explanation
+import lazy_loader
 
-__all__ = ["CombinedClassifier", "Explanation", "ExplanationDisplay", "MemberPValuesDisplay"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -67,8 +67,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         Members fitted at the same time.
     verbose : int, default=0
         Whether to show which member is being fitted.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers; they are left out.
     random_state : int, RandomState or None, default=None
         Chooses the rows held out, and seeds the members that have no seed.
 
@@ -95,8 +93,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         Of weighted rows the sum of their weights, relative to the largest.
     calibration_indices_ : ndarray of int
         Which rows calibrated; but for "cross" no p-value depends on what they trained.
-    n_features_in_ : int
-    input_shape_ : tuple of int
 
     Notes
     -----
@@ -189,7 +185,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     input_shape: tuple[int, ...] | None = None
     n_jobs: int | None = None
     verbose: int = 0
-    ood_label: Any = None
     random_state: RandomState = None
 
     from_module = classmethod(from_module)
@@ -209,10 +204,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
             must take it, or be frozen; members get it where they, or a pipeline's last step,
             take it. Where scikit-learn routes metadata, each gets what it asks for.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -223,7 +214,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         """
         self._validate_params()
         own, inside = self._route(**params)
-        lessons = Lessons.of(self, X, y, inside, **own)
+        lessons = Lessons(self, X, y, inside, **own)
         self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)

@@ -48,18 +48,9 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
     """Directions in which the rows of a class spread alike, instead of columns.
 
     Columns that tell the same count once, and what breaks the dependence between them is far.
-
-    Parameters
-    ----------
-    random_state : int, RandomState or None, default=None
-        Where the search for the widest directions starts, of more than 1,000 columns.
-
-    Attributes
-    ----------
-    axes_ : ndarray of shape (n_features, n_directions)
-        By which rows are multiplied: the inverse root of the covariance within classes, in
-        which no direction has less than a hundredth of a column's variance. Of more than
-        1,000 columns the 200 widest directions.
+    ``axes_`` (n_features, n_directions), by which rows are multiplied, are the inverse root of
+    the covariance within classes, in which no direction has less than a hundredth of a column's
+    variance; of more than 1,000 columns the 200 widest directions, whose search is random.
     """
 
     def __init__(self, random_state=None):
@@ -109,21 +100,10 @@ class ExtremeColumn(BaseEstimator):
     """How far out in its column the most extreme number of a row lies.
 
     The score is the logarithm of the least share of the training rows, of all columns and
-    both sides, that lie as far out; beyond all of them it follows a generalised Pareto tail.
-
-    Parameters
-    ----------
-    max_samples : int, default=10000
-        Remember at most this many training rows, drawn at random.
-    random_state : int, RandomState or None, default=None
-        Chooses the rows remembered.
-
-    Attributes
-    ----------
-    columns_ : ndarray of shape (2, n_features, n_remembered)
-        The columns, and their negatives, each in ascending order.
-    tails_ : ndarray of shape (3, 2, n_features)
-        Start, scale and shape of the lower tail of each.
+    both sides, that lie as far out; beyond all of them it follows a generalised Pareto tail. At
+    most ``max_samples`` training rows are remembered, drawn at random: ``columns_`` (2,
+    n_features, n_remembered) are the columns, and their negatives, each in ascending order, and
+    ``tails_`` (3, 2, n_features) start, scale and shape of the lower tail of each.
     """
 
     def __init__(self, max_samples=10_000, random_state=None):

@@ -79,10 +79,8 @@ def calibrated(parts, method, weights=1.0, *, is_crossed, row_weights=None):
     row_weights = row_weights or [None] * len(parts)
 
     def scales_of(chosen):
-        return [
-            ConformalScale.fit(column, joined(row_weights, chosen))
-            for column in joined(parts, chosen).T
-        ]
+        weight = joined(row_weights, chosen)
+        return [ConformalScale.fit(column, weight) for column in joined(parts, chosen).T]
 
     def joined(arrays, chosen):
         return None if arrays[0] is None else np.concatenate([arrays[i] for i in chosen])
@@ -120,23 +118,17 @@ class ConformalScale:
     Notes
     -----
     ``p_values`` is exact: at most a share alpha of rows that are exchangeable with the
-    calibration rows has a p-value of at most alpha, whatever their distribution, ties
-    included [1]_; with weights that holds for rows of another density, to which the weights
-    are the ratios [3]_. It is a staircase that never falls below ``1 / (n_samples + 1)``.
+    calibration rows has a p-value of at most alpha, whatever their distribution, ties included
+    (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005, section 2.2);
+    with weights that holds for rows of another density, to which the weights are the ratios
+    (see :func:`p_values_from_scores`). It is a staircase that never falls below
+    ``1 / (n_samples + 1)``.
 
     ``log_p`` ranks where the staircase is flat. Between calibration scores it joins the tops
     of the steps by straight lines, so that it is never below the logarithm of ``p_values``.
-    Below the lowest one it follows the tail of a generalised Pareto distribution [2]_ with a
+    Below the lowest one it follows the tail of a generalised Pareto distribution (Pickands,
+    "Statistical inference using extreme order statistics", Annals of Statistics 1975) with a
     shape between 0 (exponential) and 1/2: strictly decreasing, and a belief, no promise.
-
-    References
-    ----------
-    .. [1] V. Vovk, A. Gammerman and G. Shafer, "Algorithmic learning in a random world",
-       2005, section 2.2.
-    .. [2] J. Pickands, "Statistical inference using extreme order statistics", Annals of
-       Statistics 1975.
-    .. [3] R. Tibshirani, R. Barber, E. Candes and A. Ramdas, "Conformal prediction under
-       covariate shift", NeurIPS 2019.
     """
 
     values: np.ndarray

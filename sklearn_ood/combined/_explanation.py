@@ -116,9 +116,8 @@ class Explanation:
         order = order[evidence[order] >= least]
         own, other = (frame.iloc[position] for frame in (self.rows, self.expected))
         names = self.rows.columns
-        return [
-            f"{names[j]} {_shown(own.iloc[j])} ({_shown(other.iloc[j])})" for j in order
-        ], evidence[order]
+        said = [f"{names[j]} {_shown(own.iloc[j])} ({_shown(other.iloc[j])})" for j in order]
+        return said, evidence[order]
 
 
 def explained(combined, reference, table):
@@ -207,9 +206,8 @@ class ReferenceRows:
     def of(cls, table, labels):
         """The rows of an array or a frame."""
         found = [_distinct(_cells(column)) for column in columns_of(table)]
-        return cls(
-            [values for values, _ in found], np.column_stack([c for _, c in found]), labels
-        )
+        values, codes = zip(*found, strict=True)
+        return cls(list(values), np.column_stack(codes), labels)
 
     def positions(self):
         """What the rows are compared by (n_rows, n_features): NaN is missing.
@@ -320,9 +318,8 @@ def _as_in_pandas(column, objects):
     kind, dtype = type(column), column.dtype
     if hasattr(column, "cat"):
         known = set(dtype.categories)
-        new = [
-            cell for cell in dict.fromkeys(_without_nan(objects)) if cell not in {None, *known}
-        ]
+        cells = dict.fromkeys(_without_nan(objects))
+        new = [cell for cell in cells if cell not in {None, *known}]
         dtype = type(dtype)([*dtype.categories, *new], dtype.ordered)
     try:
         return kind(objects, index=column.index, dtype=dtype)

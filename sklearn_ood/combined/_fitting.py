@@ -1,11 +1,8 @@
 """What classifier and members of a combination learn from, and which rows calibrate them."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
@@ -24,91 +21,70 @@ from sklearn_ood.selective._thresholds import checked_weights
 LEVEL = 0.05
 
 
-@dataclass(frozen=True)
 class Lessons:
     """Rows of a combination: those that its models learn from, and those that calibrate.
 
-    Attributes
-    ----------
-    combination : CombinedClassifier
-        Says what learns.
-    is_asked : bool
-        Whether members ask the classifier.
-    rows, labels : array-like or frame, ndarray
-    classes : ndarray
-        Of all rows.
-    is_given : bool
-        Whether the classifier knows them without a lesson.
-    is_crossed : bool
-        Whether rows that calibrate train, too.
-    training : ndarray of int
-    parts : list of ndarray of int
-        Places of the rows that calibrate.
-    metadata : dict of str to dict
-        What the fit of each estimator that was given gets beside rows and labels.
-    weight : ndarray or None
-        Of the rows, for the others.
-    calibration_weights : list of ndarray, or None
-        Of the rows that calibrate, relative to the largest weight; None where all count alike.
-    seed : int
+    ``training`` and ``parts``, those that calibrate, are places among the known ``rows``, which
+    are of ``classes``; ``is_crossed`` says that the same rows do both. Members ask the
+    classifier (``is_asked``), which may know the classes without a lesson (``is_given``).
+    ``metadata`` is what the fit of each estimator that was given gets beside rows and labels,
+    ``weight`` what the others get; ``calibration_weights`` are of the parts, relative to the
+    largest weight, None where all count alike.
     """
 
-    combination: BaseEstimator
-    is_asked: bool
-    rows: Any
-    labels: np.ndarray
-    classes: np.ndarray
-    is_given: bool
-    is_crossed: bool
-    training: np.ndarray
-    parts: list[np.ndarray]
-    metadata: dict[str, dict]
-    weight: np.ndarray | None
-    calibration_weights: list[np.ndarray] | None
-    seed: int
-
-    @classmethod
-    def of(cls, combination, X, y, inside, sample_weight=None, calibration_weight=None):
-        """Of what is given, validated and divided at random."""
+    def __init__(self, combination, X, y, inside, sample_weight=None, calibration_weight=None):
         X, y = mapped_images(X, y)
+        self.combination, sample_weight = combination, as_weights(sample_weight, n_rows(X))
+        known, places = self._known(X, y, sample_weight)
+        self.rows, self.weight = known.rows, known.weight
+        self.labels = self.classes[known.codes]
+        self.is_asked = _members.ask_classifier(combination.members, combination.input_shape_)
+        random_state = check_random_state(combination.random_state)
+        calibration = self._calibration()
+        self.is_crossed, self.is_given = calibration == "cross", calibration == "all"
+        self.is_given |= isinstance(combination.classifier, FrozenEstimator)
+        parts = _conformal.split_rows(len(places), calibration, random_state)
+        self.training, self.parts = parts
+        how_often = sample_weight if calibration_weight is None else calibration_weight
+        how_often = checked_weights(how_often, n_rows(X), "calibration_weight")
+        if how_often is not None:
+            how_often = [how_often[places[part]] for part in self.parts]
+        self.calibration_weights = how_often
+        self.metadata = {n: _check_method_params(X, each, places) for n, each in inside.items()}
+        self.seed = drawn_seed(random_state)
+
+    def _known(self, X, y, sample_weight):
+        """The rows of known classes, and their places among all."""
+        combination, classifier = self.combination, self.combination.classifier
         is_image = len(combination.input_shape or ()) == 3 or getattr(X, "ndim", 2) != 2
         reader = None if is_image else _members.keep_table
-        sample_weight = as_weights(sample_weight, n_rows(X))
         how = {"sample_weight": sample_weight, "min_classes": 1, "read_rows": reader}
         data = validate_training_data(combination, X, y, **how)
-        is_asked = _members.ask_classifier(combination.members, combination.input_shape_)
-        is_frozen = isinstance(combination.classifier, FrozenEstimator)
-        known, classes, places = data.known, data.classes, np.arange(n_rows(X))
+        known, self.classes, places = data.known, data.classes, np.arange(n_rows(X))
         if sample_weight is not None:
             places = np.flatnonzero(sample_weight)
         places = places[data.codes != OUTLIER]
-        if is_frozen and y is not None:
-            check_is_fitted(combination.classifier)
-            classes = np.asarray(combination.classifier.classes_)
-            known = known._replace(codes=codes_in(classes, data.classes[known.codes]))
+        if isinstance(classifier, FrozenEstimator) and y is not None:
+            check_is_fitted(classifier)
+            self.classes = np.asarray(classifier.classes_)
+            known = known._replace(codes=codes_in(self.classes, data.classes[known.codes]))
             is_known = known.codes != OUTLIER
             known, places = known.those(is_known), places[is_known]
-        random_state = check_random_state(combination.random_state)
-        calibration = _calibration(combination, is_asked, len(places), classes)
-        training, parts = _conformal.split_rows(len(places), calibration, random_state)
-        how_often = sample_weight if calibration_weight is None else calibration_weight
-        how_often = checked_weights(how_often, n_rows(X), "calibration_weight")
-        of_parts = how_often if how_often is None else [how_often[places[p]] for p in parts]
-        return cls(
-            combination=combination,
-            is_asked=is_asked,
-            rows=known.rows,
-            labels=classes[known.codes],
-            classes=classes,
-            is_given=is_frozen or calibration == "all",
-            is_crossed=calibration == "cross",
-            training=training,
-            parts=parts,
-            metadata={n: _check_method_params(X, each, places) for n, each in inside.items()},
-            weight=known.weight,
-            calibration_weights=of_parts,
-            seed=drawn_seed(random_state),
-        )
+        return known, places
+
+    def _calibration(self):
+        """How rows calibrate: "all" where no p-value depends on what is to be trained."""
+        combination, is_asked = self.combination, self.is_asked
+        used = [combination.classifier] if is_asked and len(self.classes) > 1 else []
+        used += [member for _, member in combination.members or [(None, None)]]
+        if all(isinstance(each, (FrozenEstimator, str)) for each in used):
+            return "all"
+        if combination.calibration != "auto":
+            return combination.calibration
+        is_made = any(not (isinstance(each, str) or hasattr(each, "fit")) for each in used)
+        is_given = isinstance(combination.classifier, FrozenEstimator) and is_made
+        n_known = len(self.labels)
+        return _conformal.auto_calibration(n_known, is_asked=is_asked, is_given=is_given)
 
     @property
     def calibrating(self):
@@ -134,10 +110,8 @@ class Lessons:
         if self.is_crossed:
             folds = (np.setdiff1d(self.training, part) for part in self.parts)
             models = [self.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
-        scores = [
-            _members.look(*each, self._rows(part), model[1])[1]
-            for each, part in zip(models, self.parts, strict=True)
-        ]
+        pairs = zip(models, self.parts, strict=True)
+        scores = [_members.look(*each, self._rows(part), model[1])[1] for each, part in pairs]
         settings = {"is_crossed": self.is_crossed, "row_weights": self.calibration_weights}
         return _conformal.calibrated(scores, self.combination.method, weights, **settings)
 
@@ -205,9 +179,8 @@ class Lessons:
             if each != _members.CLASSIFIER
         }
         weight = None if self.weight is None else self.weight[chosen]
-        given = {
-            n: _check_method_params(self.rows, p, chosen) for n, p in self.metadata.items()
-        }
+        metadata = self.metadata.items()
+        given = {n: _check_method_params(self.rows, each, chosen) for n, each in metadata}
         fits = (
             delayed(fitted_foreign)(each, X, y, **given[name])
             if name in given
@@ -228,16 +201,3 @@ class Lessons:
                     "fit all members on the same features."
                 )
         return {name: fitted.get(name, _members.CLASSIFIER) for name in named}
-
-
-def _calibration(combination, is_asked, n_rows, classes):
-    """How rows calibrate: "all" where no p-value depends on what is to be trained."""
-    used = [combination.classifier] if is_asked and len(classes) > 1 else []
-    used += [member for _, member in combination.members or [(None, None)]]
-    if all(isinstance(each, (FrozenEstimator, str)) for each in used):
-        return "all"
-    if combination.calibration != "auto":
-        return combination.calibration
-    is_made = any(not (isinstance(each, str) or hasattr(each, "fit")) for each in used)
-    is_given = isinstance(combination.classifier, FrozenEstimator) and is_made
-    return _conformal.auto_calibration(n_rows, is_asked=is_asked, is_given=is_given)

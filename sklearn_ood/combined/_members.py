@@ -14,14 +14,8 @@ from sklearn.utils.validation import validate_data
 from sklearn_ood._response import is_frozen, known_of, log_proba, unwrap
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
-from sklearn_ood.classifiers._table import QuickTrees, TableClassifier
-from sklearn_ood.combined._columns import (
-    MAX_QUANTILES,
-    ClassWhitening,
-    ColumnRanks,
-    ExtremeColumn,
-    NearestRow,
-)
+from sklearn_ood.classifiers._table import QuickTrees, TableClassifier, of_rows_a_tree
+from sklearn_ood.combined import _columns
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._blocks import once, take_rows, unmasked
 from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
@@ -127,24 +121,23 @@ def image_members(input_shape, classifier):
     features = [("neighbors", _near_in_feature_maps)] if has_conv else []
     if has_net and not has_conv and ends_linear(classifier):
         return network_members()
-    pixels = ("pixels", _densities(PCAGenerator(n_components)))
-    return [("confidence", CLASSIFIER), *features, pixels]
+    # A density a class, which no row is held out from.
+    pixels = GenerativeClassifier(PCAGenerator(n_components), validation_fraction=0)
+    return [("confidence", CLASSIFIER), *features, ("pixels", pixels)]
 
 
 def table_members(n_rows, n_classes):
     """Named members for tables, that ask no classifier: it can then learn from all rows."""
-    is_large = n_rows > MAX_ROWS
-    some = {"bootstrap": is_large, "max_samples": MAX_ROWS if is_large else None}
-    trees = QuickTrees(N_TREES, min_samples_leaf=2, **some)
-    ranks = ColumnRanks(min(MAX_QUANTILES, n_rows))
+    trees = QuickTrees(N_TREES, min_samples_leaf=2, **of_rows_a_tree(n_rows, MAX_ROWS))
+    ranks = _columns.ColumnRanks(min(_columns.MAX_QUANTILES, n_rows))
     several = [("trees", make_pipeline(TableEncoder(), trees))]
     single = [("nearest", _near_in_table())]
     return [
         *(several if n_classes > 1 else single),
         ("mixture", TableDensity(max_samples=MAX_ROWS)),
-        ("nearest_whitened", _near_in_table(ClassWhitening())),
+        ("nearest_whitened", _near_in_table(_columns.ClassWhitening())),
         ("nearest_ranks", _near_in_table(ranks)),
-        ("extreme", make_pipeline(TableEncoder(), ExtremeColumn(MAX_ROWS))),
+        ("extreme", make_pipeline(TableEncoder(), _columns.ExtremeColumn(MAX_ROWS))),
     ]
 
 
@@ -155,12 +148,7 @@ def weights_of(members, *, are_default):
 
 
 def _near_in_table(*steps):
-    return make_pipeline(TableEncoder(), *steps, NearestRow(max_samples=MAX_ROWS))
-
-
-def _densities(generator):
-    """A density a class, which no row is held out from."""
-    return GenerativeClassifier(generator, validation_fraction=0)
+    return make_pipeline(TableEncoder(), *steps, _columns.NearestRow(max_samples=MAX_ROWS))
 
 
 def _near_in_feature_maps(classifier):

@@ -23,26 +23,12 @@ class PrincipalRadii(BaseEstimator):
 
     Two numbers tell where a row lies under one PCA of all classes: the squared lengths of its
     likeliest latent vector and of what that does not generate. Too short is as strange as too
-    long, for what is likeliest of all, such as one grey, is not what is drawn [1]_. The score
-    is that of :class:`ExtremeColumn` on the two.
+    long, for what is likeliest of all, such as one grey, is not what is drawn (E. Nalisnick et
+    al., "Detecting out-of-distribution inputs to deep generative models using typicality",
+    2019). The score is that of :class:`ExtremeColumn` on the two.
 
-    Parameters
-    ----------
-    n_components : int, default=128
-        At most: half the number of features, and one for 16 rows, as many as they are learned
-        from at most; the lengths are learned from all.
-    random_state : int, RandomState or None, default=None
-        Draws the rows that the components are learned from.
-
-    Attributes
-    ----------
-    generator_ : PCAGenerator
-    extreme_ : ExtremeColumn
-
-    References
-    ----------
-    .. [1] E. Nalisnick et al., "Detecting out-of-distribution inputs to deep generative models
-       using typicality", 2019.
+    There are at most ``n_components``, half the number of features, and one for 16 rows, as
+    many as they are learned from at most, drawn at random; the lengths are learned from all.
     """
 
     def __init__(self, n_components=128, random_state=None):
@@ -64,12 +50,7 @@ class PrincipalRadii(BaseEstimator):
 
     @block_by_block
     def score_samples(self, X):
-        """Logarithm of the least share of training rows as short, or as long, at most 0.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """Logarithm of the least share of training rows as short, or as long, at most 0."""
         lengths = batched(self._squared_lengths, validate_rows(self, X))
         return self.extreme_.score_samples(lengths)
 

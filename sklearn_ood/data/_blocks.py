@@ -11,12 +11,13 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
-from inspect import cleandoc
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
+
+from sklearn_ood._parameters import inherits
 
 # Of one block of rows, and of the pages that may stay in memory.
 BLOCK_BYTES = 2**26
@@ -28,12 +29,16 @@ BYTES_AROUND_A_ROW = 2**21
 _SEEN: ContextVar[dict | None] = ContextVar("seen", default=None)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-_ROWS = """Parameters
-----------
-X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-    Or a ``torch.utils.data`` ``Dataset`` of images, or a ``DataLoader``, read by batches.
 
-"""
+
+def _takes_rows(X):
+    """What every method says of its rows, where it says nothing else.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        Or a ``torch.utils.data`` ``Dataset`` of images, or a ``DataLoader``, read by batches.
+    """
 
 
 def block_by_block(method: Method) -> Method:
@@ -46,14 +51,8 @@ def block_by_block(method: Method) -> Method:
         return in_blocks(partial(method, self), X, verbose=getattr(self, "verbose", 0))
 
     if method.__doc__:  # else it is its parent's
-        answers.__doc__ = _with_rows(cleandoc(method.__doc__))
+        answers = inherits(_takes_rows)(answers)
     return cast(Method, answers)
-
-
-def _with_rows(text):
-    """A docstring with the entry on the rows, where it has no parameters yet."""
-    returns = "Returns\n-------\n"
-    return text if "Parameters\n" in text else text.replace(returns, _ROWS + returns)
 
 
 @np.errstate(under="ignore")  # a probability may be as small as it likes

@@ -124,14 +124,15 @@ class DatasetRows(PagedRows):
         batches = [index.tolist() for index in indices]
         loader = DataLoader(self._dataset, batch_sampler=batches, **own | options)
         for batch, read in zip(batches, loader, strict=True):
-            images, labels = _arrays(read)
+            images, labels = _image_and_label(read)
+            images = _as_images(images)
             if len(images) != len(batch):
                 raise ValueError(
                     f"Got {len(images)} images of {len(batch)} items from a collate_fn or "
                     "__getitems__, but one is expected of each, or answers would be those of "
                     "others; leave out what cannot be read by a Subset of the dataset."
                 )
-            yield images, labels
+            yield images, None if labels is None else (labels, len(images))
 
     def _flat(self, images):
         rows = images.reshape(len(images), -1).astype(np.float32, copy=False)
@@ -203,12 +204,6 @@ def _targets_of(dataset):
     if targets is None or getattr(dataset, "target_transform", None) is not None:
         return None
     return _as_labels(targets, len(dataset))
-
-
-def _arrays(batch):
-    images, labels = _image_and_label(batch)
-    images = _as_images(images)
-    return images, None if labels is None else (labels, len(images))
 
 
 def _stacked(items):

@@ -18,18 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_ood._parameters import forget, whole_numbers
-from sklearn_ood.data._blocks import (
-    PagedRows,
-    as_type,
-    drawn_by,
-    is_dataset,
-    is_mapped,
-    is_tensor,
-    mapped_images,
-    naming_columns,
-    row_blocks,
-    take_rows,
-)
+from sklearn_ood.data import _blocks
 from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, hidden_entries
 
 ARRAYS = "__array__", "__cuda_array_interface__", "__dataframe__", "shape"
@@ -44,8 +33,10 @@ class Part(NamedTuple):
 
     def those(self, mask):
         """The rows where ``mask`` holds."""
+        if mask.all():
+            return self
         weight = None if self.weight is None else self.weight[mask]
-        return Part(take_rows(self.rows, mask), self.codes[mask], weight)
+        return Part(_blocks.take_rows(self.rows, mask), self.codes[mask], weight)
 
     def at(self, places):
         """The rows of an array at some places."""
@@ -56,7 +47,7 @@ class Part(NamedTuple):
         if self.weight is None:
             return slice(None)
         order = np.random.RandomState(0).permutation(len(self.codes))
-        places = drawn_by(self.weight, order)
+        places = _blocks.drawn_by(self.weight, order)
         first = np.unique(self.codes, return_index=True)[1]
         return np.append(places, first[~np.isin(self.codes[first], self.codes[places])])
 
@@ -82,22 +73,14 @@ class TrainingData:
     weight: np.ndarray | None = None
 
     @cached_property
-    def in_distribution(self):
-        """Rows and codes of the in-distribution part."""
-        inside = self.codes != OUTLIER
-        rows = self.rows if inside.all() else take_rows(self.rows, inside)
-        return rows, self.codes[inside]
-
-    @property
     def known(self):
-        """The in-distribution part, with weights."""
-        weight = None if self.weight is None else self.weight[self.codes != OUTLIER]
-        return Part(*self.in_distribution, weight)
+        """The in-distribution part."""
+        return Part(self.rows, self.codes, self.weight).those(self.codes != OUTLIER)
 
     @property
     def outliers(self):
         """Rows of the known outliers."""
-        return take_rows(self.rows, self.codes == OUTLIER)
+        return _blocks.take_rows(self.rows, self.codes == OUTLIER)
 
 
 def validate_training_data(
@@ -120,7 +103,7 @@ def validate_training_data(
     numbers of ``dtype``: None is float32 or float64, whichever loses nothing.
     """
     forget(estimator)
-    X, y = mapped_images(X, y)
+    X, y = _blocks.mapped_images(X, y)
     X, y = as_native(X, keep_tensors=keep_tensors), as_native(y)
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
@@ -143,7 +126,7 @@ def _with_weight(rows, y, sample_weight):
     weight = _check_sample_weight(np.asarray(sample_weight), y, **how)
     counts = weight > 0
     if not counts.all():
-        rows, y, weight = take_rows(rows, counts), y[counts], weight[counts]
+        rows, y, weight = _blocks.take_rows(rows, counts), y[counts], weight[counts]
     return rows, y, None if (weight == 1).all() else weight
 
 
@@ -175,7 +158,7 @@ def as_native(X, *, keep_tensors=False):
     _check_one_array(X)
     if hasattr(X, "column_names"):  # a table of pyarrow
         return X.to_pandas()
-    if not is_tensor(X):
+    if not _blocks.is_tensor(X):
         if not hasattr(X, "__cuda_array_interface__"):
             return X
         import torch  # loaded only where it is used: it is large
@@ -194,7 +177,7 @@ def as_native(X, *, keep_tensors=False):
 
 def _check_one_array(X):
     """Raise for what has its rows elsewhere, or in several arrays, or is no array at all."""
-    if is_dataset(X):
+    if _blocks.is_dataset(X):
         raise TypeError(
             f"Got X as {type(X).__name__}, but this needs all rows at once; put NetFeatures "
             "around a trained network before it in a pipeline, or pass arrays."
@@ -221,10 +204,10 @@ def _check_one_array(X):
 
 def _flat_rows(estimator, X, *, reset, dtype, finite=True):
     """Flat rows, where they are; a mapped file is looked at block by block."""
-    if is_tensor(X):
+    if _blocks.is_tensor(X):
         rows = _tensor_rows(estimator, X, dtype, reset=reset)
         return check_finite(estimator, rows) if finite else rows
-    if isinstance(X, PagedRows):  # of a dataset, which looks at each batch
+    if isinstance(X, _blocks.PagedRows):  # of a dataset, which looks at each batch
         _record_width(estimator, X.shape, reset=reset)
         return X
     name, dtype = type(estimator).__name__, dtype or _own_type(X)
@@ -232,14 +215,14 @@ def _flat_rows(estimator, X, *, reset, dtype, finite=True):
         return X
     _check_dates_and_masks(X)
     rows = X.reshape(len(X), prod(X.shape[1:])) if getattr(X, "ndim", 2) > 2 else X
-    rows = as_type(rows, dtype) if is_mapped(X) else rows
+    rows = _blocks.as_type(rows, dtype) if _blocks.is_mapped(X) else rows
     wanted = {"dtype": dtype, "order": "C", "ensure_all_finite": False}
-    with naming_columns(X):
+    with _blocks.naming_columns(X):
         rows = validate_data(estimator, rows, reset=reset, **wanted)
         if not finite:
             return rows
         torch = sys.modules.get("torch")
-        for block in row_blocks(rows) if is_mapped(rows) else [rows]:
+        for block in _blocks.row_blocks(rows) if _blocks.is_mapped(rows) else [rows]:
             # Tried by torch's sum first, which takes all cores.
             is_summed = torch and block.flags.writeable
             if not (is_summed and torch.from_numpy(block).sum().isfinite()):
@@ -326,7 +309,7 @@ def _record_width(estimator, shape, *, reset):
 
 def _image_shape(X):
     """``(C, H, W)`` where X is a batch of images, None where it is rows."""
-    if isinstance(X, PagedRows):
+    if isinstance(X, _blocks.PagedRows):
         return X.image_shape
     n_dims = getattr(X, "ndim", 2)
     if n_dims <= 2:

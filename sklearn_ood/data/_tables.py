@@ -332,10 +332,6 @@ class TableEncoder(TransformerMixin, Parameterized):
         X : array-like or frame of shape (n_samples, n_features)
         y : None
             Ignored.
-
-        Returns
-        -------
-        self
         """
         rows = read_table(self, X, reset=True)
         self.indicators_ = Indicators.of(rows, self.columns_.is_category)

@@ -12,7 +12,6 @@ from sklearn.preprocessing import Normalizer
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood._response import unwrap
 from sklearn_ood.data._blocks import indexable_rows
-from sklearn_ood.data._labels import check_same_kind
 from sklearn_ood.detectors._fdbd import FDBD
 from sklearn_ood.detectors._features import NetFeatures, last_linear
 from sklearn_ood.detectors._gradnorm import GradNorm
@@ -25,7 +24,7 @@ from sklearn_ood.detectors._nnguide import NNGuide
 from sklearn_ood.detectors._shaping import ActivationShaping
 from sklearn_ood.detectors._subspace import Subspace
 from sklearn_ood.metrics import aurc_score, auroc, bootstrap_interval, tnr_at_tpr
-from sklearn_ood.metrics._blocks import as_rows
+from sklearn_ood.metrics._blocks import labels_for
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS
 
 MAX_NEIGHBOR_ROWS = 10_000
@@ -132,14 +131,13 @@ def compare_scores(
     """
     import pandas as pd  # only where a frame is asked for
 
-    options = {"confidence_level": confidence_level, "n_resamples": n_resamples}
+    options: dict = {"confidence_level": confidence_level, "n_resamples": n_resamples}
     check_arguments(compare_scores, options | {"test_size": test_size})
     classifier, _ = unwrap(classifier)
     features = NetFeatures(FrozenEstimator(classifier)).fit(X)
     weight, bias = linear = last_linear(classifier)
     X, y = indexable_rows(X, y)
-    labels = as_rows("y", y)
-    check_same_kind(labels, classifier.classes_)
+    labels = labels_for(classifier, y)
     if untaught := np.setdiff1d(labels, classifier.classes_).tolist():
         raise ValueError(
             f"Got y with the labels {untaught[:10]}, which {type(classifier).__name__} was not "
@@ -148,24 +146,18 @@ def compare_scores(
     known = features.transform(X)
     sets = outliers if isinstance(outliers, Mapping) else {UNKNOWN: outliers}
     outside = {name: features.transform(each) for name, each in sets.items()}
-    learn, judge = train_test_split(
-        np.arange(len(known)), test_size=test_size, random_state=random_state
-    )
+    division = {"test_size": test_size, "random_state": random_state}
+    learn, judge = train_test_split(np.arange(len(known)), **division)
     answers = classifier.classes_[(known[judge] @ weight.T + bias).argmax(axis=1)]
     inside = known[judge], labels[judge], answers
     lines: list[tuple[Any, ...]] = []
     for name, score in (scores or scores_of_network(linear, random_state)).items():
         score.fit(known[learn], labels[learn])
-        lines += [(name, *each) for each in _judged(score, *inside, outside)]
-
-    def measured(metric, rows):
-        interval = bootstrap_interval(metric, *rows, **options, random_state=random_state)
-        return metric(*rows), *interval
-
-    return pd.DataFrame(
-        [(*keys, *measured(metric, rows)) for *keys, metric, rows in lines],
-        columns=["score", "outliers", "metric", "value", "low", "high"],
-    )
+        for *keys, metric, rows in _judged(score, *inside, outside):
+            interval = bootstrap_interval(metric, *rows, **options, random_state=random_state)
+            lines.append((name, *keys, metric(*rows), *interval))
+    columns = ["score", "outliers", "metric", "value", "low", "high"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def _judged(score, known, truth, answers, outside):

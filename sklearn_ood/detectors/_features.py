@@ -93,13 +93,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,)
             Labels; not needed for a frozen classifier.
-
-        Returns
-        -------
-        self
         """
         forget(self)
         self._validate_params()
@@ -122,10 +117,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     @block_by_block
     def transform(self, X):
         """The layer's outputs.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------

@@ -76,10 +76,6 @@ class LinearScore(Parameterized, ABC):
             Labels; needed where ``linear`` is None.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each row counts, in means, covariances and the logistic regression.
-
-        Returns
-        -------
-        self
         """
         self._validate_params()
         needs_labels = self._needs_labels
@@ -201,19 +197,14 @@ def batched(function, rows, **how):
 def total(function, rows, *others):
     """Sum of what ``function`` gives for all blocks of rows, and of arrays as long."""
     device, size = getattr(rows, "device", "cpu"), rows_per_batch(rows.shape[1])
-    return sum(
-        function(
-            take_batch(rows, block, device).double(),
-            *(take_batch(each, block, device) for each in others),
-        )
-        for block in gen_batches(len(rows), size)
-    )
+    blocks, arrays = gen_batches(len(rows), size), (rows, *others)
+    parts = ([take_batch(each, block, device) for each in arrays] for block in blocks)
+    return sum(function(block.double(), *some) for block, *some in parts)
 
 
 def mean_of(function, rows, weight=None):
     """Mean over all rows, or their weights, of what ``function`` gives for each."""
-    if weight is None:
-        return total(lambda block: function(block).sum(dim=0), rows) / len(rows)
+    weight = np.ones(len(rows)) if weight is None else weight
     return total(lambda block, some: some @ function(block), rows, weight) / weight.sum()
 
 
@@ -227,19 +218,14 @@ def _fitted_layer(known):
     """Weights and bias of a logistic regression, one line a class also where there are two."""
     rows, codes, weight = known
     rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
-    scale = _spread(rows, weight) or 1.0
+    mean = np.average(rows.mean(axis=1, dtype=np.float64), weights=weight)
+    variance = np.average(np.square(rows - mean).mean(axis=1), weights=weight)
+    scale = np.sqrt(variance) or 1.0
     regression = LogisticRegression(max_iter=1000).fit(rows / scale, codes, weight)
     weight, bias = regression.coef_ / scale, regression.intercept_
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.append(-bias, bias) / 2
     return weight, bias
-
-
-def _spread(rows, weight):
-    if weight is None:
-        return rows.std(dtype=np.float64)
-    mean = np.average(rows.mean(axis=1), weights=weight)
-    return np.sqrt(np.average(np.square(rows - mean).mean(axis=1), weights=weight))
 
 
 def _checked_layer(layer, n_features):

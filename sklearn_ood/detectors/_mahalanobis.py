@@ -1,7 +1,5 @@
 """How far it is to the mean of each class, measured by the features' covariance."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch.nn.functional import linear, one_hot
@@ -9,15 +7,7 @@ from torch.nn.functional import linear, one_hot
 from sklearn_ood._parameters import fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
-from sklearn_ood.data._rows import validate_training_data
-from sklearn_ood.detectors._linear import (
-    EvidenceHead,
-    RowFunction,
-    as_tensor,
-    batched,
-    total,
-    unit,
-)
+from sklearn_ood.detectors import _linear
 from sklearn_ood.nets._heads import ScoredNetwork
 
 # Directions of less variance, beside the largest, are the rounding of float32 features.
@@ -35,18 +25,14 @@ class MahalanobisDistance(OODClassifier):
     relative : bool, default=False
         Whether the distance to one Gaussian of all rows is subtracted [2]_; with
         ``normalize`` that is RMDS++ [3]_.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers, which are left out.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     means_ : ndarray of shape (n_classes, n_features)
     whitening_ : ndarray of shape (n_features, rank)
         Of which ``whitening_ @ whitening_.T`` is the (pseudo-)inverse of the covariance.
     mean_, background_whitening_
         The same of the one Gaussian of all rows.
-    n_features_in_ : int
 
     Notes
     -----
@@ -78,7 +64,6 @@ class MahalanobisDistance(OODClassifier):
 
     normalize: bool = True
     relative: bool = False
-    ood_label: Any = None
 
     means_: np.ndarray = fitted()
     whitening_: np.ndarray = fitted()
@@ -94,17 +79,8 @@ class MahalanobisDistance(OODClassifier):
         ----------
         X : array-like of shape (n_samples, n_features)
             Features.
-        y : array-like of shape (n_samples,), default=None
-            Labels; None is one class.
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        self
         """
-        self._validate_params()
-        how = {"sample_weight": sample_weight, "min_classes": 1 + self.relative}
-        data = validate_training_data(self, X, y, keep_tensors=True, **how)
+        data = self._training_data(X, y, sample_weight, keep_tensors=True)
         rows, codes, weight = data.known
         weight = np.ones(len(codes)) if weight is None else weight
 
@@ -116,10 +92,10 @@ class MahalanobisDistance(OODClassifier):
             away = self._prepared(block) - means[block_codes]
             return gram(away * block_weight.sqrt()[:, None])
 
-        of_classes, n_rows = total(sums, rows, codes, weight), weight.sum()
-        counts = as_tensor(np.bincount(codes, weight), of_classes)[:, None]
+        of_classes, n_rows = _linear.total(sums, rows, codes, weight), weight.sum()
+        counts = _linear.as_tensor(np.bincount(codes, weight), of_classes)[:, None]
         means, mean = of_classes / counts, of_classes.sum(dim=0) / n_rows
-        within = total(scatter, rows, codes, weight)
+        within = _linear.total(scatter, rows, codes, weight)
         between = gram(counts.sqrt() * (means - mean))
         self.means_, self.mean_ = means.cpu().numpy(), mean.cpu().numpy()
         everything = (within + between) / n_rows
@@ -137,31 +113,31 @@ class MahalanobisDistance(OODClassifier):
     @property
     def scored_network_(self):
         """Evidence and score as a module of tensor operations, from features in float64."""
-        return ScoredNetwork(RowFunction(self._batch_evidence), EvidenceHead(temperature=2.0))
+        head = _linear.EvidenceHead(temperature=2.0)
+        return ScoredNetwork(_linear.RowFunction(self._batch_evidence), head)
 
     def _evidence(self, rows):
-        return batched(self._batch_evidence, rows)
+        return _linear.batched(self._batch_evidence, rows)
 
     def _log_proba(self, rows):
         return log_softmax(self._evidence(rows) / 2)
 
     def _batch_evidence(self, batch):
         rows = self._prepared(batch)
-        mean, means, whiten = (
-            as_tensor(each, rows) for each in (self.mean_, self.means_, self.whitening_)
-        )
+        learned = self.mean_, self.means_, self.whitening_
+        mean, means, whiten = (_linear.as_tensor(each, rows) for each in learned)
         rows, means = rows - mean, means - mean
         rows_white, means_white = linear(rows, whiten.T), means @ whiten
         squares = rows_white.square().sum(dim=1, keepdim=True) + means_white.square().sum(dim=1)
         distances = (squares - 2 * linear(rows_white, means_white)).clamp(min=0)
         if self.relative:
-            background = linear(rows, as_tensor(self.background_whitening_, rows).T)
+            background = linear(rows, _linear.as_tensor(self.background_whitening_, rows).T)
             distances = distances - background.square().sum(dim=1, keepdim=True)
         return -distances
 
     def _prepared(self, batch):
         batch = batch.double()
-        return unit(batch) if self.normalize else batch
+        return _linear.unit(batch) if self.normalize else batch
 
     @property
     def _needs_labels(self):

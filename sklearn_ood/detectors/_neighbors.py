@@ -1,7 +1,6 @@
 """How far it is to the training rows of each class."""
 
 from dataclasses import field
-from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -11,7 +10,6 @@ from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import some_of_each_class
-from sklearn_ood.data._rows import validate_training_data
 
 # What is farther from the training rows is this far, so that no square overflows.
 FARTHEST = 1e150
@@ -32,14 +30,11 @@ class NeighborDistance(OODClassifier):
     max_samples : int >= 1 or None, default=None
         Remember at most this many training rows, drawn at random, but one of every class at
         least. Time and memory of scoring are proportional to it.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers, which are left out.
     random_state : int, RandomState or None, default=None
         Chooses the rows remembered.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     neighbors_ : list of scipy.spatial.cKDTree or sklearn.neighbors.NearestNeighbors
         What searches, one a class: a tree, or by brute force in more than 20 features.
     rows_ : list of ndarray
@@ -48,7 +43,6 @@ class NeighborDistance(OODClassifier):
         Mean of the rows remembered.
     scale_ : float
         Root of their total variance.
-    n_features_in_ : int
 
     Notes
     -----
@@ -69,7 +63,6 @@ class NeighborDistance(OODClassifier):
 
     n_neighbors: Count = field(default=1, kw_only=False)
     max_samples: Count | None = None
-    ood_label: Any = None
     random_state: RandomState = None
 
     neighbors_: list = fitted()
@@ -84,20 +77,11 @@ class NeighborDistance(OODClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        y : array-like of shape (n_samples,), default=None
-            Labels; None is one class.
         sample_weight : array-like of shape (n_samples,), default=None
             Rows of weight 0 are not remembered; the others count alike for distances, and by
             their weights for ``centre_`` and ``scale_``. Of several neighbours refused.
-
-        Returns
-        -------
-        self
         """
-        self._validate_params()
-        how = {"sample_weight": sample_weight, "min_classes": 1}
-        data = validate_training_data(self, X, y, **how)
+        data = self._training_data(X, y, sample_weight)
         known = data.known
         rows, codes, weight = known.at(self._remembered(known.codes))
         if self.n_neighbors > 1 and weight is not None and (weight != 1).any():

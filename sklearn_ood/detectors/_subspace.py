@@ -89,11 +89,10 @@ class Subspace(LinearScore):
     def _scatter(self, rows, weight):
         """Sum of the outer products of rows around the origin."""
 
-        def of_block(block, *some):
-            away = block - as_tensor(self.origin_, block)
-            return gram(away * some[0].sqrt()[:, None] if some else away)
+        def of_block(block, some):
+            return gram((block - as_tensor(self.origin_, block)) * some.sqrt()[:, None])
 
-        return total(of_block, rows, *([] if weight is None else [weight]))
+        return total(of_block, rows, np.ones(len(rows)) if weight is None else weight)
 
     def _score(self, features, logits):
         return logits.logsumexp(dim=1) - self.scale_ * self._residual(features)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn_ood._parameters import Count, Positive, RandomState, drawn_seed, fitted
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import some_of_each_class
-from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.data._tables import TableColumns, read_table, takes_tables
+from sklearn_ood.data._tables import TableColumns, read_table
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
 from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
 
@@ -102,8 +101,6 @@ class TableDensity(OODClassifier):
         How many rows of each class are imagined to be as in the whole table.
     max_samples : int >= 1 or None, default=20000
         Learn numbers from at most this many rows, drawn at random.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are outliers, which are left out.
     n_jobs : int or None, default=None
         Classes whose mixtures are fitted at the same time.
     random_state : int, RandomState or None, default=None
@@ -111,14 +108,12 @@ class TableDensity(OODClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     columns_ : TableColumns
         Kind of each column, and its categories.
     densities_ : list of generators
         Of the numbers, their mean counts; none where there are no numbers.
     frequencies_ : Frequencies
         Of the categories, and of numbers that have no more than two values.
-    n_features_in_ : int
 
     Notes
     -----
@@ -145,11 +140,8 @@ class TableDensity(OODClassifier):
     n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
     smoothing: Positive = 0.1
     max_samples: Count | None = 20_000
-    ood_label: Any = None
     n_jobs: int | None = None
     random_state: RandomState = None
-
-    __metadata_request__fit: ClassVar = {"sample_weight": None}
 
     columns_: TableColumns = fitted()
     numbers_: np.ndarray = fitted()
@@ -159,6 +151,7 @@ class TableDensity(OODClassifier):
     frequencies_: Frequencies = fitted()
 
     _needs_labels = False
+    _read_rows = staticmethod(read_table)
 
     def fit(self, X, y=None, **params):
         """Learn the likelihood of each class.
@@ -166,21 +159,12 @@ class TableDensity(OODClassifier):
         Parameters
         ----------
         X : array-like or frame of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,), default=None
-            Labels; None is one class.
         **params : dict of str to array-like
             ``sample_weight``: how much each row counts among those of its class. Mixtures
             learn from rows drawn by it, up to ``max_samples``.
-
-        Returns
-        -------
-        self
         """
-        weight = self._weight_in(params)
-        self._validate_params()
-        how = {"sample_weight": weight, "min_classes": 1, "read_rows": read_table}
-        data = validate_training_data(self, X, y, **how)
-        rows, codes = data.in_distribution
+        data = self._training_data(X, y, self._weight_in(params))
+        rows = data.known.rows
         random_state = check_random_state(self.random_state)
         counted = self.columns_.is_category | _has_few_values(rows)
         present = ~np.isnan(rows).all(axis=0)
@@ -194,14 +178,13 @@ class TableDensity(OODClassifier):
         if len(self.numbers_):
             rows, codes, _ = data.known.drawn()
             kept = some_of_each_class(codes, self.max_samples, random_state)
-            densities = self._unfitted(len(data.classes), drawn_seed(random_state))
+            first, *others = self._unfitted(len(data.classes), drawn_seed(random_state))
             numbers = _filled(self._standardised(rows[kept]), codes[kept], random_state)
             labels = data.classes[codes[kept]]
-            first = densities[0].fit(numbers, labels)
-            self.densities_ = [first] + [
-                first if _is_of(first, each) else each.fit(numbers, labels)
-                for each in densities[1:]
-            ]
+            self.densities_ = [first.fit(numbers, labels)]
+            for each in others:
+                same = first if _is_of(first, each) else each.fit(numbers, labels)
+                self.densities_.append(same)
         self.classes_ = data.classes
         return self
 
@@ -225,12 +208,6 @@ class TableDensity(OODClassifier):
     def _standardised(self, rows):
         return (rows[:, self.numbers_] - self.centre_) / self.scale_
 
-    def _validate_rows(self, X):
-        return validate_rows(self, X, read_rows=read_table)
-
-    def __sklearn_tags__(self):
-        return takes_tables(super().__sklearn_tags__())
-
 
 def _is_of(mixture, unfitted):
     """Whether a mixture, whose form was chosen, is what another would be once fitted."""
@@ -240,10 +217,8 @@ def _is_of(mixture, unfitted):
 
 def _has_few_values(rows):
     """Which columns have at most two values, which are counted as categories are."""
-    low, high = (
-        np.nanmin(rows, axis=0, initial=np.inf),
-        np.nanmax(rows, axis=0, initial=-np.inf),
-    )
+    low = np.nanmin(rows, axis=0, initial=np.inf)
+    high = np.nanmax(rows, axis=0, initial=-np.inf)
     return ((rows == low) | (rows == high) | np.isnan(rows)).all(axis=0)
 
 
@@ -303,6 +278,5 @@ def from_squares(core, seen, squares):
     squares = squares + (~seen).sum(dim=1)[:, None, None]
     log_scale = torch.diagonal(core.precision_root, dim1=2, dim2=3).log().sum(dim=2)
     constant = core.weights.log() + log_scale - core.scale.log().sum()
-    return (constant - 0.5 * (squares + core.n_features * float(np.log(2 * np.pi)))).logsumexp(
-        2
-    )
+    log_density = constant - 0.5 * (squares + core.n_features * float(np.log(2 * np.pi)))
+    return log_density.logsumexp(2)

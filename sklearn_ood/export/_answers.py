@@ -117,9 +117,8 @@ def _(estimator: NeighborDistance, flow):
     rows = flow.values - tensor(estimator.centre_)
     sizes = np.array([len(each) for each in estimator.rows_])
     most, n_classes = max(sizes), len(sizes)
-    known = torch.cat(
-        [pad(tensor(each), (0, 0, 0, most - len(each))) for each in estimator.rows_]
-    )
+    padded = [pad(tensor(each), (0, 0, 0, most - len(each))) for each in estimator.rows_]
+    known = torch.cat(padded)
     absent = torch.as_tensor(np.arange(most) >= sizes[:, None]).flatten()
     lengths = torch.where(absent, torch.inf, known.square().sum(dim=1))
     apart = (lengths - 2 * (rows @ known.T)).reshape(-1, n_classes, most)
@@ -187,18 +186,9 @@ def _squares(core):
     covariances = core.covariance_root @ core.covariance_root.mT
     is_used = (core.weights > 0)[..., None, None]  # the others are padding
     covariances = torch.where(is_used, covariances, eye).reshape(-1, d, d)
-    return onnx_of(
-        "squares",
-        covariances=covariances.numpy(),
-        means=core.means.reshape(-1, d).numpy(),
-        eye=eye.numpy(),
-        corner=np.zeros((len(covariances), 1)),
-        zero=0.0,
-        n_columns=d,
-        first=[0],
-        middle=[1],
-        last=[-1],
-    )
+    arrays = {"covariances": covariances.numpy(), "means": core.means.reshape(-1, d).numpy()}
+    arrays |= {"eye": eye.numpy(), "corner": np.zeros((len(covariances), 1))}
+    return onnx_of("squares", n_columns=d, **arrays)
 
 
 @answered.register

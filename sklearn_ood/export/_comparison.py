@@ -127,9 +127,8 @@ def _frame_with_edges(frame):
     pandas, numbers = package("pandas"), frame.select_dtypes("number").columns
     larger = frame.head(9).copy()
     larger[numbers] = larger[numbers] * 10.0
-    missing = [
-        frame.head(1).assign(**{name: np.nan}) for name in numbers if isinstance(name, str)
-    ]
+    named = [name for name in numbers if isinstance(name, str)]
+    missing = [frame.head(1).assign(**{name: np.nan}) for name in named]
     return pandas.concat([frame, larger, *missing], ignore_index=True)
 
 

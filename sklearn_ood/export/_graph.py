@@ -14,17 +14,8 @@ from torch import nn
 from sklearn_ood._response import steps_and_inner
 from sklearn_ood._version import __version__
 from sklearn_ood.data._labels import labels_or
+from sklearn_ood.export import _comparison
 from sklearn_ood.export._answers import ROUNDING, answers
-from sklearn_ood.export._comparison import (
-    MISSING,
-    check_graph,
-    coded,
-    of_python,
-    package,
-    run,
-    some_rows,
-    with_edges,
-)
 from sklearn_ood.export._flow import DOMAIN, Flow, Parts
 from sklearn_ood.export._steps import OPSETS, through
 from sklearn_ood.selective._classifier import SelectiveClassifier
@@ -144,12 +135,12 @@ def to_onnx(estimator, path=None, *, X=None):
         )
     first = steps[0][1] if steps else classifier
     names = getattr(first, "feature_names_in_", None)
-    rows = some_rows(X, branches, first.n_features_in_)
-    values, texts = coded(rows)
+    rows = _comparison.some_rows(X, branches, first.n_features_in_)
+    values, texts = _comparison.coded(rows)
     decision = Decision(branches, threshold, reject_label is not None, texts)
     outputs = OUTPUTS[: decision.prepare(torch.tensor(values))]
-    tried = with_edges(rows)
-    python = of_python(estimator, first, tried)
+    tried = _comparison.with_edges(rows)
+    python = _comparison.of_python(estimator, first, tried)
     labels = _labels(classifier.classes_, reject_label)
     about = {
         "classes": json.dumps(classifier.classes_.tolist()),
@@ -158,7 +149,7 @@ def to_onnx(estimator, path=None, *, X=None):
     }
     columns = getattr(rows, "columns", None)
     model = _written(decision, values, outputs, columns, labels, about)
-    check_graph(model, estimator, *python, tried, threshold)
+    _comparison.check_graph(model, estimator, *python, tried, threshold)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
     return model
@@ -251,13 +242,14 @@ def _written(decision, values, outputs, columns, labels, about):
 
     There is an input for each of the named columns, or one "X".
     """
-    onnx, _ = package("onnx"), package("onnxscript")  # torch.onnx needs it
+    onnx = _comparison.package("onnx")
+    _comparison.package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts
     with torch.no_grad():
         for parts.is_single in (False, True):
             try:
                 model = _exported(decision, rows, outputs)
-                run(model, {"X": values[:3]})
+                _comparison.run(model, {"X": values[:3]})
                 break
             # Of torch.onnx or onnxruntime, which have some operators in float32 only.
             except Exception as error:
@@ -287,22 +279,17 @@ def _exported(decision, rows, names):
     """By torch's exporter, from a trace of two rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own deprecations
-        program = torch.onnx.export(
-            decision,
-            (rows[:2],),
-            input_names=["X"],
-            output_names=list(names),
-            opset_version=OPSETS[""],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            verbose=False,
-        )
-    model, onnx = program.model_proto, package("onnx")
+        how = {"input_names": ["X"], "output_names": list(names), "verbose": False}
+        shapes = ({0: torch.export.Dim("n")},)
+        how |= {"opset_version": OPSETS[""], "dynamic_shapes": shapes}
+        program = torch.onnx.export(decision, (rows[:2],), **how)
+    model, onnx = program.model_proto, _comparison.package("onnx")
     opsets = [onnx.helper.make_opsetid(*opset) for opset in OPSETS.items()]
     for k, part in enumerate(decision.parts.models.values()):
         model.functions.append(_function(onnx, f"part{k}", part.graph, opsets))
     del model.opset_import[:]
     model.opset_import.extend([*opsets, onnx.helper.make_opsetid(DOMAIN, 1)])
-    model = package("onnx.inliner").inline_local_functions(model)
+    model = _comparison.package("onnx.inliner").inline_local_functions(model)
     del model.opset_import[:]
     model.opset_import.extend(opsets)
     return model
@@ -337,7 +324,7 @@ def _inputs(onnx, graph, columns, texts):
         if known is None:
             continue
         about = {
-            "keys_strings": [*known, MISSING],
+            "keys_strings": [*known, _comparison.MISSING],
             "values_floats": [*range(len(known)), np.nan],
             "default_float": -1.0,
         }

@@ -134,10 +134,8 @@ def _codes(step, column, n_present):
 def _(step: ColumnRanks, flow, name):
     values, known = flow.values, np.ascontiguousarray(step.quantiles_.T)
     levels = np.tile(step.references_, (len(known), 1))
-    shares = [
-        between(known, levels, values, n_below(known, values, strictly=strictly))
-        for strictly in (False, True)
-    ]
+    below = (n_below(known, values, strictly=strictly) for strictly in (False, True))
+    shares = [between(known, levels, values, each) for each in below]
     lowest, highest = tensor(known[:, 0]), tensor(known[:, -1])
     share = torch.where(values == highest, 1.0, sum(shares) / 2)
     share = torch.where(values == lowest, 0.0, share)
@@ -202,9 +200,8 @@ def converted(step, flow, name, method):
     )
     made = flow.by_model(key, lambda: model)
     if bound is not None:
-        made = torch.where(
-            (flow.values.abs() > bound).any(dim=1, keepdim=True), torch.inf, made
-        )
+        is_beyond = (flow.values.abs() > bound).any(dim=1, keepdim=True)
+        made = torch.where(is_beyond, torch.inf, made)
     return flow.guarded(made, allow_nan=allow_nan)
 
 

@@ -135,10 +135,7 @@ def _model(trees):
         "target_weights_as_tensor": double(nodes.value[leaf, target]),
     }
     model = onnx_of("trees")
-    model.graph.node[0].attribute.extend(
-        onnx.helper.make_attribute(
-            name, value.tolist() if isinstance(value, np.ndarray) else value
-        )
-        for name, value in attributes.items()
-    )
+    for name, value in attributes.items():
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        model.graph.node[0].attribute.append(onnx.helper.make_attribute(name, value))
     return model

@@ -141,16 +141,11 @@ class BaseGenerator(Parameterized, ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,), default=None
             Labels: one generator is learned for each, or a single one without.
         **params : dict of str to array-like
             ``sample_weight``: how much each row counts among those of its class; as many rows
             are drawn by it.
-
-        Returns
-        -------
-        self : object
         """
         weight = self._weight_in(params)
         self._validate_params()

@@ -239,10 +239,10 @@ class GaussianMixtureGenerator(BaseGenerator):
             delayed(_fit_mixture)(along[codes == k], form.n_components, **options)
             for k in range(self.n_classes_)
         )
-        parts = {
-            name: pad_sequence([torch.from_numpy(each[name]) for each in mixtures], True)
-            for name in mixtures[0]
-        }
+        parts = {}
+        for name in mixtures[0]:
+            arrays = [torch.from_numpy(each[name]) for each in mixtures]
+            parts[name] = pad_sequence(arrays, batch_first=True)
         core = MixtureCore(*parts["means"].shape, rows.shape[1])
         return core.filled(**parts, **frame)
 

@@ -1,14 +1,11 @@
 """Generators of the training rows themselves, and of what lies between neighbouring ones."""
 
 from dataclasses import field
-from numbers import Real
-from typing import Annotated
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Count, fitted
+from sklearn_ood._parameters import Count, ShareOrZero, fitted
 from sklearn_ood.generators._base import BaseGenerator, Core, learned
 from sklearn_ood.search._latents import MAX_DISTANCES, nearest_of_classes, squared_distance
 
@@ -48,9 +45,8 @@ class NeighborCore(Core):
         scale = np.sqrt(np.square(scaled).mean()) or 1.0
         scaled /= scale
         half_norm = 0.5 * np.square(scaled).sum(1)
-        return self.filled(
-            rows=rows, centre=centre, scale=scale, scaled=scaled, half_norm=half_norm
-        )
+        found = {"centre": centre, "scale": scale, "scaled": scaled, "half_norm": half_norm}
+        return self.filled(rows=rows, **found)
 
     def encode(self, x):
         n_classes, n, d = x.shape
@@ -166,7 +162,7 @@ class InterpolationGenerator(BaseGenerator):
     """
 
     n_neighbors: Count = field(default=5, kw_only=False)
-    contamination: Annotated[float, Interval(Real, 0, 1, closed="left")] = 0.1
+    contamination: ShareOrZero = 0.1
 
     offsets_: np.ndarray = fitted()
     row_type_: str = fitted()

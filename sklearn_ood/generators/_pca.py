@@ -24,12 +24,9 @@ class PCACore(Core):
 
     def __init__(self, n_classes, n_features, latent_dim):
         super().__init__(n_classes, n_features)
-        self.reserve(
-            mean=(n_classes, n_features),
-            components=(n_classes, latent_dim, n_features),
-            variance=(n_classes, latent_dim),  # squared lengths of the components
-            noise_variance=(n_classes,),
-        )
+        k, d, m = n_classes, n_features, latent_dim
+        self.reserve(mean=(k, d), components=(k, m, d), noise_variance=(k,))
+        self.reserve(variance=(k, m))  # squared lengths of the components
 
     def decode(self, z):
         return torch.baddbmm(self.mean.to(z)[:, None], z, self.components.to(z))
@@ -110,19 +107,14 @@ class PCAGenerator(BaseGenerator):
 
     def _fit(self, rows, codes):
         n_components = self._resolved_components()
-        parts = [
-            principal_axes(rows[codes == k].astype(np.float64), n_components)
-            for k in range(self.n_classes_)
-        ]
+        of_classes = (rows[codes == k].astype(np.float64) for k in range(self.n_classes_))
+        parts = [principal_axes(own, n_components) for own in of_classes]
         columns = gen_batches(rows.shape[1], COLUMNS_AT_ONCE)
         spread = np.hstack([rows[:, some].var(0, dtype=np.float64) for some in columns])
         mean, components, residuals = map(np.stack, zip(*parts, strict=True))
-        self.core_ = self.make_core().filled(
-            mean=mean,
-            components=components,
-            variance=(components**2).sum(2),
-            noise_variance=_shrunk_noise(residuals, np.bincount(codes), spread.mean()),
-        )
+        noise = _shrunk_noise(residuals, np.bincount(codes), spread.mean())
+        found = {"mean": mean, "components": components, "noise_variance": noise}
+        self.core_ = self.make_core().filled(variance=(components**2).sum(2), **found)
         self.latent_dim_ = n_components
 
     def _resolved_components(self):

@@ -12,7 +12,7 @@ from sklearn_ood._parameters import Count, fitted
 from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators._training import StackTrainer
 from sklearn_ood.nets._evaluation import undisturbed
-from sklearn_ood.nets._modules import InputShape, as_single, build_module, size_of
+from sklearn_ood.nets._modules import InputShape, as_single, build_module
 from sklearn_ood.nets._training import Seeded
 
 
@@ -95,13 +95,8 @@ class SiameseSimilarity(StackTrainer):
 
     def make_network(self, input_shape):
         """An untrained network from rows to embeddings: a trained one's state fits into it."""
-        embedding = build_module(
-            self.module,
-            size_of(input_shape),
-            self.embedding_dim,
-            input_shape=input_shape,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-        )
+        how = {"input_shape": input_shape, "hidden_layer_sizes": self.hidden_layer_sizes}
+        embedding = build_module(self.module, self.embedding_dim, **how)
         return PairNet(InputShape(embedding, input_shape))
 
     @undisturbed
@@ -110,13 +105,8 @@ class SiameseSimilarity(StackTrainer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
-
-        Returns
-        -------
-        self : object
         """
         self._validate_params()
         data = validate_training_data(self, X, y, min_classes=1)

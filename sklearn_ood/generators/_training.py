@@ -10,17 +10,9 @@ import torch
 from sklearn_ood._parameters import Count, Parameterized, Positive, RandomState
 from sklearn_ood.data._labels import hold_out_each_class
 from sklearn_ood.generators._base import BaseGenerator
-from sklearn_ood.nets._evaluation import Arrays, BatchedDataset, undisturbed
+from sklearn_ood.nets import _training
+from sklearn_ood.nets._evaluation import BatchedDataset, undisturbed
 from sklearn_ood.nets._modules import as_single
-from sklearn_ood.nets._training import (
-    Net,
-    Seeded,
-    make_net,
-    recorded,
-    train,
-    training_errors,
-    training_parameters,
-)
 
 Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
@@ -51,7 +43,7 @@ class StackedRows(BatchedDataset):
         return index, rows.view(*place.shape, -1)
 
 
-class StackedNet(Net):
+class StackedNet(_training.Net):
     """A net of stacked rows (K, b, d), whose module has ``loss(rows, epoch)``."""
 
     def get_iterator(self, dataset, training=False):
@@ -101,21 +93,18 @@ class StackTrainer(Parameterized):
     verbose: int = 0
     random_state: RandomState = None
 
-    @property
-    def loss_curve_(self):
-        return recorded(self.net_, "train_loss")
+    loss_curve_ = _training.recorded("train_loss")
 
     def _train(
         self, make, training, validation=None, *, random, net_class=StackedNet, **options
     ):
         """A net trained on rows and codes, with those parameters that are ``make_net``'s."""
-        with training_errors(self):
+        with _training.training_errors(self):
             with random:
                 module = make()
-            net = make_net(module, net_class=net_class, **training_parameters(self) | options)
-            if validation is not None:
-                validation = Arrays(*validation, device=net.device)
-            return train(net, *training, validation=validation, random=random)
+            settings = _training.training_parameters(self) | options
+            net = _training.make_net(module, net_class=net_class, **settings)
+            return _training.train(net, *training, validation=validation, random=random)
 
 
 class NetGenerator(StackTrainer, BaseGenerator):
@@ -135,10 +124,10 @@ class NetGenerator(StackTrainer, BaseGenerator):
 
     @undisturbed
     def _fit(self, rows, codes):
-        rows, random, validation = as_single(rows), Seeded(self.random_state), None
+        rows, random, validation = as_single(rows), _training.Seeded(self.random_state), None
         if self.early_stopping:
             held_out = hold_out_each_class(codes, self.validation_fraction, random.seed)
-            validation = rows[held_out], codes[held_out]
+            validation = rows[held_out], codes[held_out], None
             if len(np.unique(validation[1])) < self.n_classes_:
                 raise ValueError(
                     "Got early_stopping=True with "

@@ -11,12 +11,7 @@ from torch.nn import functional as F
 from sklearn_ood._parameters import Count, Natural, Positive, Share, whole_numbers
 from sklearn_ood.generators._base import Core
 from sklearn_ood.generators._training import NetGenerator, Network
-from sklearn_ood.nets._stacked import (
-    Decoder,
-    GaussianEncoder,
-    conditioned_network,
-    stacked_network,
-)
+from sklearn_ood.nets import _stacked
 
 
 class VAECore(Core):
@@ -28,8 +23,8 @@ class VAECore(Core):
         super().__init__(vae.n_classes_, vae.n_features_in_)
         self.kl_warmup_epochs = vae.kl_warmup_epochs
         self.is_bernoulli = vae.likelihood == "bernoulli"
-        self.encode = GaussianEncoder(encoder, self.n_features)
-        self.decode = Decoder(decoder, self.n_features, sigmoid=self.is_bernoulli)
+        self.encode = _stacked.GaussianEncoder(encoder, self.n_features)
+        self.decode = _stacked.Decoder(decoder, self.n_features, sigmoid=self.is_bernoulli)
         is_learned = vae.noise_variance == "fit"
         start = 0.0 if is_learned else float(np.log(vae.noise_variance))
         log_noise = torch.full((self.n_classes,), start)
@@ -141,12 +136,10 @@ class VAE(NetGenerator):
     def make_core(self):
         k, shape, m = self.n_classes_, self.input_shape_, self.latent_dim
         sizes = whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes")
-        network = conditioned_network if self.conditional else stacked_network
-        return VAECore(
-            self,
-            network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder"),
-            network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder"),
-        )
+        network = _stacked.conditioned_network if self.conditional else _stacked.stacked_network
+        encoder = network(self.encoder, k, shape, (2 * m,), sizes, parameter="encoder")
+        decoder = network(self.decoder, k, (m,), shape, sizes[::-1], parameter="decoder")
+        return VAECore(self, encoder, decoder)
 
     @property
     def noise_variance_(self):

@@ -5,7 +5,7 @@ Predictions are log-probabilities of shape (n_members, n_samples, n_classes), in
 
 from collections.abc import Callable
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Annotated, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from sklearn_ood._parameters import (
     Natural,
     NonNegative,
     Positive,
+    PositiveShare,
     called,
     drawn_seed,
     fitted,
@@ -175,7 +176,7 @@ class Climbing(OODClassifier):
 
     divergence: Literal["js", "kl"] | Annotated[Callable, callable] = "js"
     prior_weight: NonNegative = 0.0
-    prior_mass: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.9
+    prior_mass: PositiveShare = 0.9
     optimizer: Literal["auto", "adam", "sgd", "evolution"] = "auto"
     lr: Positive = 0.05
     n_steps: Natural = 100

@@ -19,7 +19,7 @@ from sklearn_ood._response import fit_weights, fitted_by_weight
 from sklearn_ood.base import Composition, OODClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.data._labels import class_means
-from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.data._rows import validate_training_data
 from sklearn_ood.generators import VAE, BaseGenerator, InterpolationGenerator
 from sklearn_ood.gevaldi import _climbing, _samples
 from sklearn_ood.gevaldi._regions import find_regions
@@ -48,18 +48,10 @@ class GeValDi(Composition, _climbing.Climbing):
         up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
     input_shape : tuple (C, H, W), default=None
         Shape of one image, for flat rows that are images.
-    ood_label : label, default=None
-        Rows of ``y`` with this label are known outliers; they are left out.
     n_jobs : int or None, default=None
         Members fitted at the same time.
     random_state : int, RandomState instance or None, default=None
         For members and a generator that have no ``random_state`` of their own.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-    n_features_in_ : int
-    input_shape_ : tuple of int
 
     Notes
     -----
@@ -91,7 +83,6 @@ class GeValDi(Composition, _climbing.Climbing):
     estimators: Any = field(default=None, kw_only=False)
     generator: BaseEstimator | None = None
     input_shape: Any = None
-    ood_label: Any = None
     n_jobs: int | None = None
     random_state: RandomState = None
 
@@ -106,10 +97,6 @@ class GeValDi(Composition, _climbing.Climbing):
         **params : dict of str to array-like
             ``sample_weight``: how much each row counts, for the generator and for every
             member, which must take it unless it is frozen.
-
-        Returns
-        -------
-        self
         """
         weight = self._weight_in(params)
         self._validate_params()
@@ -157,7 +144,7 @@ class GeValDi(Composition, _climbing.Climbing):
         check_is_fitted(self)
         names, asked = self.estimator_names_, None
         if X is not None:
-            asked = _climbing.log_proba(self.estimators_, validate_rows(self, X))
+            asked = _climbing.log_proba(self.estimators_, self._validate_rows(X))
         seed = drawn_seed(random_state)
         divergence, different = np.zeros((2, len(names), len(names)))
         for pair in permutations(range(len(names)), 2):
@@ -191,7 +178,7 @@ class GeValDi(Composition, _climbing.Climbing):
             One a pair of the members that were set apart.
         """
         check_is_fitted(self)
-        rows = validate_rows(self, X)
+        rows = self._validate_rows(X)
         truth = labels_for(self, y, len(rows))
         nearest = _samples.nearest_rows(samples.end.samples, rows)
         members = [self.named_estimators_[name] for name in samples.names]
@@ -247,7 +234,7 @@ class GeValDi(Composition, _climbing.Climbing):
         check_is_fitted(self)
         refitted = clone(self)
         data = validate_training_data(refitted, X, y)
-        rows, codes = data.in_distribution
+        rows, codes, _ = data.known
         rows = np.concatenate([rows, samples.end.samples])
         labels = np.concatenate([data.classes[codes], samples.condition()])
         members = fit_clones(self.estimators_, rows, labels, n_jobs=self.n_jobs)

@@ -1,15 +1,13 @@
 """Samples on which classifiers differ: clusters that none can settle, and pictures."""
 
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from sklearn.cluster import DBSCAN, HDBSCAN
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Positive, check_arguments
+from sklearn_ood._parameters import Positive, Several, check_arguments
 from sklearn_ood._plotting import draw_row, new_figure
 
 MAX_COMPONENTS = 20
@@ -50,7 +48,7 @@ def find_regions(
     generator,
     *,
     space: Literal["auto", "latent", "probability", "input"],
-    min_samples: Annotated[int, Interval(Integral, 2, None, closed="left")],
+    min_samples: Several,
     eps: Positive | None,
 ):
     """Clusters of samples, the largest first."""

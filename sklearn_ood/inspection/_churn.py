@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from numbers import Integral
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from scipy.stats import binomtest
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
 from sklearn_ood._optional import optional
-from sklearn_ood._parameters import RandomState, check_arguments
+from sklearn_ood._parameters import Count, RandomState, check_arguments
 from sklearn_ood._response import answers_and_accepted, classes_of, unwrap
 from sklearn_ood.data._tables import TableColumns
-from sklearn_ood.metrics._blocks import labels_for
+from sklearn_ood.metrics._blocks import exact_interval, labels_for
 
 OUTCOMES = ("right", "wrong", "refused")
 RIGHT, WRONG, REFUSED = range(3)
@@ -101,7 +99,7 @@ class ChurnReport:
     @property
     def churn_interval(self) -> tuple[float, float]:
         """Exact (Clopper-Pearson) 95 % confidence interval of the churn."""
-        return _interval(self.different.sum(), len(self.different))
+        return exact_interval(self.different.sum(), len(self.different))
 
     @property
     def p_value(self) -> float | None:
@@ -177,7 +175,7 @@ def churn_report(
     y: ArrayLike | None = None,
     *,
     groups: ArrayLike | None = None,
-    max_regions: Annotated[int, Interval(Integral, 1, None, closed="left")] = 6,
+    max_regions: Count = 6,
     random_state: RandomState = None,
 ) -> ChurnReport:
     """May the new model replace the old one? Where they differ, and who is right there.
@@ -283,12 +281,6 @@ def _only(flips, outcome=RIGHT):
     return int(flips[outcome].sum() - both), int(flips[:, outcome].sum() - both)
 
 
-def _interval(count, n):
-    """Exact 95 % confidence interval of a share."""
-    interval = binomtest(int(count), int(n)).proportion_ci(0.95)
-    return float(interval.low), float(interval.high)
-
-
 def _measured(rules, different, outcomes, kept):
     """Regions, the one with the largest share of different answers first."""
     regions = []
@@ -299,7 +291,7 @@ def _measured(rules, different, outcomes, kept):
         n, n_different = int(rows.sum()), int((different & rows).sum())
         flips = _flips(different & rows, outcomes)
         judged = (None,) * 3 if flips is None else (*_only(flips), mcnemar(*_only(flips)))
-        measured = n, n_different, *_interval(n_different, n), *judged
+        measured = n, n_different, *exact_interval(n_different, n), *judged
         regions.append(ChurnRegion(rule, float(inside.mean()), *measured))
     if outcomes is not None:
         adjusted = holm([each.p_value for each in regions]).tolist()

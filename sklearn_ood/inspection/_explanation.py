@@ -78,8 +78,7 @@ def _show(axes, image):
     """One image, its values stretched to [0, 1]."""
     low, high = image.min(), image.max()
     stretched = (image - low) / (high - low) if high > low else np.zeros_like(image)
-    axes.imshow(np.moveaxis(stretched, 0, -1).squeeze(), cmap="gray")
-    axes.set(xticks=[], yticks=[])
+    draw_row(axes, stretched, image.shape)
 
 
 class Explanation(NamedTuple):

@@ -186,14 +186,10 @@ def fooling_rate_on(
     confidence = confidence_of(estimator, X)
     rows = np.asarray(X, dtype=np.float64).reshape(len(confidence), -1)
     settings: dict = {"target": "scaled", "method": "evolution", "random_state": 0}
-    return fooling_rate(
-        estimator,
-        threshold=float(np.quantile(confidence, 1 - coverage)),
-        bounds=(rows.min(axis=0), rows.max(axis=0)),
-        n_trials=n_trials,
-        max_updates=max_updates,
-        **(settings | parameters),
-    ).rate
+    settings |= {"n_trials": n_trials, "max_updates": max_updates} | parameters
+    limits: dict = {"threshold": float(np.quantile(confidence, 1 - coverage))}
+    limits["bounds"] = rows.min(axis=0), rows.max(axis=0)
+    return fooling_rate(estimator, **limits, **settings).rate
 
 
 def fooling_scorer(**parameters):

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.validation import _num_samples
 
@@ -173,6 +174,13 @@ def as_weights(sample_weight, n_rows, name="sample_weight"):
 def n_effective(weight):
     """How many rows of equal weight are as good as these; None without weights."""
     return None if weight is None else float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
+
+
+def exact_interval(n_hits, n_rows):
+    """Clopper-Pearson 95 % confidence interval of a share; of sums of weights about that."""
+    n_others = n_rows - n_hits
+    low, high = beta.ppf([0.025, 0.975], [n_hits, n_hits + 1], [n_others + 1, n_others])
+    return float(np.nan_to_num(low, nan=0.0)), float(np.nan_to_num(high, nan=1.0))
 
 
 def check_both_kinds(known, weights, inside, outside):

@@ -133,10 +133,8 @@ class RiskCoverageDisplay(_OfAnswers):
             wrong = self.risk[-1]
             best = np.linspace(1 - wrong, 1, 200) if wrong < 1 else np.ones(1)
             curve = np.r_[0, best], np.r_[0, (best - 1 + wrong) / best]
-            dashed = {
-                "label": f"perfect ranking (risk {wrong:.3g} at coverage 1)",
-                "alpha": 0.6,
-            }
+            label = f"perfect ranking (risk {wrong:.3g} at coverage 1)"
+            dashed = {"label": label, "alpha": 0.6}
             color = self.line_.get_color()
             (self.optimal_line_,) = self.ax_.plot(*curve, "--", color=color, **dashed)
         self.ax_.set(xlabel="Coverage", ylabel="Selective risk", xlim=(0, 1))

@@ -274,7 +274,8 @@ def open_set_f_measure(
     A row is answered where ``confidence >= threshold``. For a class, precision is the
     share of right answers among those that name it, unknown rows included, and recall the
     share of its rows that is answered right. Their harmonic mean is averaged over the
-    classes that have rows or are answered; a class with neither is left out.
+    classes that have rows or are answered, of which Spigler (see :func:`openness`) says
+    nothing; a class with neither is left out.
 
     Parameters
     ----------
@@ -291,11 +292,6 @@ def open_set_f_measure(
     ValueError
         If no row is of these classes and no answer names one; lengths differ, a number is
         NaN, or weights are not valid.
-
-    References
-    ----------
-    .. [1] Spigler, "Denoising Autoencoders for Overgeneralization in Neural Networks",
-       IEEE TPAMI 2019, section IV-C. The text does not say how the classes are averaged.
 
     Examples
     --------

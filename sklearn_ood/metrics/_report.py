@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from sklearn_ood._optional import optional
@@ -130,10 +129,7 @@ class SelectiveReport:
         if not answered:
             return 0.0, 1.0
         n_rows = answered if self.n_effective is None else self.n_effective
-        n_wrong = wrong / answered * n_rows
-        n_right = n_rows - n_wrong
-        low, high = beta.ppf([0.025, 0.975], [n_wrong, n_wrong + 1], [n_right + 1, n_right])
-        return float(np.nan_to_num(low, nan=0.0)), float(np.nan_to_num(high, nan=1.0))
+        return _blocks.exact_interval(wrong / answered * n_rows, n_rows)
 
     def to_frame(self):
         """One line for each class, for "unknown" where there are such rows, and for "all".

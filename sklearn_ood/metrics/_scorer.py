@@ -119,9 +119,8 @@ def _scores(metric, estimator, X, y, groups):
 
 
 def _answers_and_classes(metric, estimator, X, y, groups):
-    arguments = _answers(metric, estimator, X, y, groups) | {
-        "classes": _response.classes_of(estimator)
-    }
+    classes = _response.classes_of(estimator)
+    arguments = _answers(metric, estimator, X, y, groups) | {"classes": classes}
     _open_set.right_unknown_or_wrong(**arguments)  # raises unless there are both
     return arguments
 

@@ -7,15 +7,11 @@ which needs no special case here: its label equals no prediction.
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Annotated
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
-from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Count, PositiveShare, check_arguments, inherits
+from sklearn_ood._parameters import ClosedShare, Count, PositiveShare, check_arguments, inherits
 from sklearn_ood.metrics import _blocks
 from sklearn_ood.metrics._blocks import Labels, Numbers, Rows, Weights, as_answers, of_counts
 
@@ -138,7 +134,8 @@ def eaurc_score(counts):
 
     .. math:: \frac{1}{n} \sum_{j=1}^{k} \frac{j}{n - k + j}.
 
-    Lower is better.
+    The paper, whose integral is the limit of this sum, is that of :func:`aurc_score`. Lower is
+    better.
 
     Parameters
     ----------
@@ -150,12 +147,6 @@ def eaurc_score(counts):
     score : float
         In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
         all are wrong.
-
-    References
-    ----------
-    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
-       Neural Classifiers", ICLR 2019. Their integral is the limit of the sum above.
-
     Examples
     --------
     >>> from sklearn_ood.metrics import eaurc_score
@@ -227,9 +218,7 @@ def risk_at_coverage(counts, *, coverage: PositiveShare = 0.9):
 
 
 @of_counts(right_or_wrong, joins_idle=True)
-def coverage_at_risk(
-    counts, *, risk: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.01
-):
+def coverage_at_risk(counts, *, risk: ClosedShare = 0.01):
     """Largest share of the rows that can be answered with at most this selective risk.
 
     This judges a confidence on rows whose labels are known; it promises nothing about new

@@ -1,6 +1,5 @@
 """Alarms on a stream: is this still the data, does the promise still hold?"""
 
-from sklearn_ood.monitoring._display import MonitorDisplay
-from sklearn_ood.monitoring._monitors import DriftMonitor, RiskMonitor
+import lazy_loader
 
-__all__ = ["DriftMonitor", "MonitorDisplay", "RiskMonitor"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -173,10 +173,6 @@ class DriftMonitor(_Monitor):
         y : array-like of shape (n_samples,), default=None
             Labels, where the estimator needs them. Known outliers, told as for
             :class:`NoveltyDetector`, are no reference rows.
-
-        Returns
-        -------
-        self
         """
         X, y, kept = self._checked(X, y)
         random_state = check_random_state(self.random_state)
@@ -211,9 +207,8 @@ class DriftMonitor(_Monitor):
         scores = self._scores(X)
         for rows in gen_batches(len(scores), CHUNK):
             uniform = self._uniform(rows.stop - rows.start)
-            p_values, self.seen_scores_ = _martingale.ranks(
-                scores[rows], self.seen_scores_, uniform
-            )
+            ranked = _martingale.ranks(scores[rows], self.seen_scores_, uniform)
+            p_values, self.seen_scores_ = ranked
             self._bet(_martingale.log_power_bets(p_values))
         return self
 
@@ -294,10 +289,6 @@ class RiskMonitor(_Monitor):
         ----------
         X : array-like of shape (n_samples, ...)
         y : array-like of shape (n_samples,)
-
-        Returns
-        -------
-        self
 
         Raises
         ------

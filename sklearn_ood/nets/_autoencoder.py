@@ -148,10 +148,8 @@ class CodeStatistics(nn.Module):
         white = functional.linear(code, self.whitening.T)
         distances = torch.stack([(white - mean).square().sum(dim=1) for mean in self.means])
         deviation = (log_squared_norm(code)[:, None] - self.log_norms).abs().amin(dim=1)
-        return torch.stack(
-            [distances.amin(dim=0) / code.shape[1], (deviation / self.log_norm_scale).square()],
-            dim=1,
-        )
+        apart = distances.amin(dim=0) / code.shape[1]
+        return torch.stack([apart, (deviation / self.log_norm_scale).square()], dim=1)
 
 
 class ConfidenceNetwork(nn.Module):

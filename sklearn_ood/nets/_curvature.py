@@ -91,7 +91,6 @@ def _change(links, unit):
     vectors = torch.zeros(*unit.shape, first.shape[1], dtype=first.dtype, device=first.device)
     vectors.scatter_(2, index, 1.0)
     for outputs, inputs in links:
-        (vectors,) = torch.autograd.grad(
-            outputs, inputs, vectors, retain_graph=True, is_grads_batched=True
-        )
+        how = {"retain_graph": True, "is_grads_batched": True}
+        (vectors,) = torch.autograd.grad(outputs, inputs, vectors, **how)
     return vectors.gather(2, index)[:, :, 0]

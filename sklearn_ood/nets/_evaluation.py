@@ -272,28 +272,24 @@ class AlignedProducts(Mode):
         return (func if by_name else ALIGNED.get(func, func))(*args, **(kwargs or {}))
 
 
+def _in_blocks(matrix):
+    """A matrix, or a vector, padded with zeros to whole blocks in its last two axes."""
+    more = [(0, -size % ROW_BLOCK) for size in reversed(matrix.shape[-2:])]
+    return pad(matrix, tuple(chain(*more))) if any(map(any, more)) else matrix
+
+
 def aligned_linear(inputs, weight, bias=None):
     """``inputs @ weight.T + bias``, its matrices padded with zeros to whole blocks."""
-    (n_outputs, n_inputs), rows = weight.shape, inputs.reshape(-1, weight.shape[1])
-    more_rows, more, wider = (-size % ROW_BLOCK for size in (len(rows), n_outputs, n_inputs))
-    if more or wider:
-        weight = pad(weight, (0, wider, 0, more))
-        bias = None if bias is None else pad(bias, (0, more))
-    if more_rows or wider:
-        rows = pad(rows, (0, wider, 0, more_rows))
-    outputs = linear(rows, weight, bias)
-    return outputs[: len(rows) - more_rows, :n_outputs].reshape(*inputs.shape[:-1], n_outputs)
+    rows = inputs.reshape(-1, weight.shape[1])
+    bias = None if bias is None else _in_blocks(bias)
+    outputs = linear(_in_blocks(rows), _in_blocks(weight), bias)
+    return outputs[: len(rows), : len(weight)].reshape(*inputs.shape[:-1], len(weight))
 
 
 def _aligned_bmm(left, right):
     """Products of two batches of matrices, padded so."""
-    (n_rows, n_inputs), n_outputs = left.shape[1:], right.shape[2]
-    more_rows, wider, more = (-size % ROW_BLOCK for size in (n_rows, n_inputs, n_outputs))
-    if wider or more:
-        right = pad(right, (0, more, 0, wider))
-    if more_rows or wider:
-        left = pad(left, (0, wider, 0, more_rows))
-    return torch.bmm(left, right)[:, :n_rows, :n_outputs]
+    product = torch.bmm(_in_blocks(left), _in_blocks(right))
+    return product[:, : left.shape[1], : right.shape[2]]
 
 
 def _aligned_matmul(left, right):
@@ -301,13 +297,9 @@ def _aligned_matmul(left, right):
     return aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
 
 
-ALIGNED = {
-    linear: aligned_linear,
-    torch.bmm: _aligned_bmm,
-    **dict.fromkeys(
-        (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _aligned_matmul
-    ),
-}
+MATMUL = torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__
+ALIGNED = {linear: aligned_linear, torch.bmm: _aligned_bmm}
+ALIGNED |= dict.fromkeys(MATMUL, _aligned_matmul)
 
 
 def _pad(batch):

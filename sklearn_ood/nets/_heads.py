@@ -232,13 +232,8 @@ def max_logit_pnorm(logits):
     return shares.amax(dim=1) / shares.abs().pow(5).sum(dim=1).clamp(min=1e-300).pow(1 / 5)
 
 
-SCORE_FUNCTIONS = {
-    f.__name__: f
-    for f in (
-        *(max_proba, entropy, margin, max_logit, energy),
-        *(generalized_entropy, max_logit_pnorm),
-    )
-}
+CLASSIC = max_proba, entropy, margin, max_logit, energy
+SCORE_FUNCTIONS = {f.__name__: f for f in (*CLASSIC, generalized_entropy, max_logit_pnorm)}
 
 
 def fit_temperature(logits, codes):

@@ -27,9 +27,7 @@ MISTAKES = (TypeError, AttributeError)  # where it wants another number or kind 
 HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
 
 
-def build_module(
-    module, n_features_in, n_outputs, *, input_shape, hidden_layer_sizes=(128,), dropout=0.0
-):
+def build_module(module, n_outputs, *, input_shape, hidden_layer_sizes=(128,), dropout=0.0):
     """The network that an estimator's ``module`` parameter describes.
 
     A network is copied, with its weights; a callable gets ``(n_features_in, n_outputs)``;
@@ -39,7 +37,7 @@ def build_module(
     if isinstance(module, nn.Module):
         network = with_leaves(copy.deepcopy(module))
     elif callable(module):
-        network = called("module", module, n_features_in, n_outputs)
+        network = called("module", module, size_of(input_shape), n_outputs)
     elif isinstance(module, str) and module in ("auto", *NETWORKS):
         network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
     else:
@@ -346,10 +344,8 @@ def _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout=0.0):
     """Children ``conv``, if any, ``hidden``: all dense layers but the last, and ``output``."""
     parts = OrderedDict(conv=nn.Sequential(*conv), flatten=nn.Flatten())
     hidden = []
-    widths = (
-        _size_after(parts["conv"], input_shape),
-        *whole_numbers(hidden_layer_sizes, "hidden_layer_sizes"),
-    )
+    sizes = whole_numbers(hidden_layer_sizes, "hidden_layer_sizes")
+    widths = _size_after(parts["conv"], input_shape), *sizes
     for before, after in pairwise(widths):
         hidden += [nn.Linear(before, after), nn.ReLU()]
         hidden += [nn.Dropout(dropout)] if dropout else []

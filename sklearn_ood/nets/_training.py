@@ -173,9 +173,8 @@ def training_parameters(estimator):
     return {name: getattr(estimator, name) for name in names}
 
 
-def train(net, *arrays, weight=None, validation=None, random):
-    """Train ``net`` on arrays of equal length, watching the :class:`Arrays` of ``validation``.
-
+def train(net, rows, codes, weight=None, *, validation=None, random):
+    """Train ``net`` on rows and codes, watching those of ``validation``.
     An epoch draws as many rows as there are, each as often as its weight says on average.
 
     All that is random is drawn from ``random``, a :class:`Seeded`. An interrupt by the user
@@ -183,7 +182,9 @@ def train(net, *arrays, weight=None, validation=None, random):
     becomes NaN or infinite raises.
     """
     if validation is not None:
-        net.set_params(train_split=predefined_split(validation))
+        *held_out, their_weight = validation
+        watched = Arrays(*held_out, weight=their_weight, device=net.device)
+        net.set_params(train_split=predefined_split(watched))
     net.random = random
     with random:
         net.initialize()
@@ -192,7 +193,7 @@ def train(net, *arrays, weight=None, validation=None, random):
             "Got a network none of whose weights can be trained; give it one that requires a "
             "gradient, or take SoftmaxClassifier.from_module for a network that is trained."
         )
-    data = Arrays(*arrays, weight=weight, device=net.device)
+    data = Arrays(rows, codes, weight=weight, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
     try:
         net.fit_loop(data)
@@ -339,12 +340,16 @@ DRAWS = {
 }
 
 
-def recorded(net, key):
-    """A column of a net's history; an AttributeError where it has none."""
-    try:
-        return net.history[:, key]
-    except KeyError as error:
-        raise AttributeError(f"This net recorded no {key}.") from error
+def recorded(key):
+    """A fitted attribute: a column of the net's history, if that has one."""
+
+    def column(estimator):
+        try:
+            return estimator.net_.history[:, key]
+        except KeyError as error:
+            raise AttributeError(f"This net recorded no {key}.") from error
+
+    return property(column)
 
 
 def wrap_trained(module, *, device="auto"):

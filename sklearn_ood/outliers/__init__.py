@@ -1,23 +1,5 @@
 """Where outliers come from: made from the data alone, by a GAN, or given."""
 
-from sklearn_ood.outliers._boundary import BoundaryOutliers
-from sklearn_ood.outliers._gan import GANOutliers
-from sklearn_ood.outliers._sources import (
-    GivenOutliers,
-    MixupOutliers,
-    NoiseOutliers,
-    OutlierSource,
-    UniformOutliers,
-)
-from sklearn_ood.outliers._training import OutlierLoss
+import lazy_loader
 
-__all__ = [
-    "BoundaryOutliers",
-    "GANOutliers",
-    "GivenOutliers",
-    "MixupOutliers",
-    "NoiseOutliers",
-    "OutlierLoss",
-    "OutlierSource",
-    "UniformOutliers",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,14 +1,10 @@
 """Outliers just outside the classes, made from the data alone."""
 
-from numbers import Real
-from typing import Annotated
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval
 
-from sklearn_ood._parameters import Count, Share
+from sklearn_ood._parameters import ClosedShare, Count, Share
 from sklearn_ood.data._labels import class_means
 from sklearn_ood.outliers._sources import MadeOutliers, grouped, mixup_rows
 
@@ -31,6 +27,8 @@ LEAST_DISTANCE = 1e-2
 class BoundaryOutliers(MadeOutliers):
     """Rows outside the classes: all around each of them, far out, and between them.
 
+    Vernekar et al. (see :class:`RejectClassifier`) ask for samples that cover the whole
+    boundary and leave open how.
     Of the rows a share ``between`` is drawn on segments between rows of two classes, less those
     that are inside a class. The others start at a row and step as far and in such directions as
     its class is scattered, or in any direction; what is still inside goes on until it is out. A
@@ -53,11 +51,6 @@ class BoundaryOutliers(MadeOutliers):
     between : float in [0, 1], default=0.25
         Share of rows drawn between classes; 0 where there is one class.
 
-    References
-    ----------
-    .. [1] S. Vernekar et al., "Analysis of confident-classifiers for out-of-distribution
-       detection", 2019: asks for samples that cover the whole boundary and leaves open how.
-
     Examples
     --------
     >>> import numpy as np
@@ -73,7 +66,7 @@ class BoundaryOutliers(MadeOutliers):
     quantile: Share = 0.99
     n_neighbors: Count = 10
     scales: tuple | list = (0.5, 50.0)
-    between: Annotated[float, Interval(Real, 0, 1, closed="both")] = 0.25
+    between: ClosedShare = 0.25
 
     def _make(self, X, codes, n, rng):
         if not 0 < self.scales[0] <= self.scales[1]:
@@ -82,9 +75,8 @@ class BoundaryOutliers(MadeOutliers):
             )
         check_array(X, ensure_min_samples=2, estimator=self)
         region = _Region(X, codes, self, rng)
-        between = mixup_rows(
-            X, codes, round(self.between * n) if codes.max() else 0, BETWEEN_LOW, rng
-        )
+        n_between = round(self.between * n) if codes.max() else 0
+        between = mixup_rows(X, codes, n_between, BETWEEN_LOW, rng)
         between = between[~region.contains(between)]
         around = region.walk_out(n - len(between), self.scales)
         return rng.permutation(np.concatenate([around, between]))
@@ -106,9 +98,8 @@ class _Region:
         own = self.tree.kneighbors()[0][:, -1]
         least = LEAST_DISTANCE * np.median(own[own > 0]) if own.any() else 1.0
         self.usual = np.maximum(median_of_class(own, codes[known])[codes[known]], least)
-        self.radius = np.quantile(
-            self.distances(X[held_out if len(held_out) else known]), source.quantile
-        )
+        judges = held_out if len(held_out) else known
+        self.radius = np.quantile(self.distances(X[judges]), source.quantile)
 
     def distances(self, rows):
         """To the last of the neighbours, over what is usual in the class of the first."""

@@ -187,7 +187,7 @@ class GANOutlierNet(OutlierNet):
 
 
 def pull_away_term(rows):
-    """Mean squared cosine between different rows (Zhao et al., 2017; Lee et al., appendix D)."""
+    """Mean squared cosine of different rows (Zhao et al., 2017; Lee et al., appendix D)."""
     unit = nn.functional.normalize(rows, dim=1)
     squared = (unit @ unit.T).square()
     n = len(rows)
@@ -221,10 +221,8 @@ def dcgan_generator(latent_dim, input_shape, n_channels=128):
     """
     channels, height, width = _image_size(input_shape)
     start, n = (-(-height // 8), -(-width // 8)), n_channels
-    layers = [
-        nn.Unflatten(1, (latent_dim, 1, 1)),
-        nn.ConvTranspose2d(latent_dim, 4 * n, start, bias=False),
-    ]
+    first = nn.ConvTranspose2d(latent_dim, 4 * n, start, bias=False)
+    layers = [nn.Unflatten(1, (latent_dim, 1, 1)), first]
     for wide, narrow in ((4 * n, 2 * n), (2 * n, n), (n, channels)):
         layers += [nn.BatchNorm2d(wide), nn.ReLU(), doubled(wide, narrow, bias=False)]
     down, right = 8 * start[0] - height, 8 * start[1] - width

@@ -46,7 +46,7 @@ class OutlierSource(Parameterized):
 
     def sample(self, data, n, random_state):
         """n outliers for :class:`TrainingData`, as flat rows of the same type, checked."""
-        rows, codes = data.in_distribution
+        rows, codes, _ = data.known
         outliers = np.asarray(self(rows, data.classes[codes], n, random_state))
         if outliers.ndim < 2 or not len(outliers) or outliers[0].size != rows.shape[1]:
             raise ValueError(

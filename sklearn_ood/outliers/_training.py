@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from sklearn_ood.data._labels import class_means
 from sklearn_ood.nets._evaluation import forward
-from sklearn_ood.nets._training import Net, recorded
+from sklearn_ood.nets._training import Net
 
 # Rows that a trained net is asked about, and those of which the classes' means are taken.
 N_ASKED, N_KNOWN = 256, 10_000
@@ -81,16 +81,14 @@ class OutlierNet(Net):
     def losses(self, batch):
         """All terms of the loss on one batch and as many fresh outliers."""
         inputs, targets = batch
-        outliers = self.draw(len(inputs))
-        outputs = self.module_(torch.cat([inputs, outliers]))
-        class_loss, outlier_loss = self.criterion_(
-            outputs[: len(inputs)], targets, outputs[len(inputs) :]
-        )
+        outputs = self.module_(torch.cat([inputs, self.draw(len(inputs))]))
+        outputs, on_outliers = outputs.tensor_split([len(inputs)])
+        class_loss, outlier_loss = self.criterion_(outputs, targets, on_outliers)
         return {
             "loss": class_loss + self.beta * outlier_loss,
             "class_loss": class_loss,
             "outlier_loss": outlier_loss,
-            "y_pred": outputs[: len(inputs)],
+            "y_pred": outputs,
         }
 
     def check(self, rows, codes):
@@ -102,7 +100,7 @@ class OutlierNet(Net):
         right = np.mean(logits.argmax(dim=1).numpy() == codes[asked])
         means = class_means(rows[known], codes[known])
         easy = np.mean(pairwise_distances_argmin(rows[asked], means) == codes[asked])
-        losses = recorded(self, "train_class_loss")
+        losses = self.history[:, "train_class_loss"]
         learned = entropy(np.bincount(codes)) - min(losses)
         if len(outputs) > 1 and not spread > SAME_ANSWER:
             found = f"its log-probabilities differ by {spread:.2g} nats from row to row"

@@ -215,9 +215,8 @@ class Evolution:
         length = self.sigma_path.norm(dim=1, keepdim=True)
         warm = (1 - rates.keep_sigma ** (2 * self.n_steps)) ** 0.5
         steady = (length / warm < (1.4 + 2 / (m + 1)) * rates.length).to(steps.dtype)
-        self.variance_path = (
-            rates.keep_path * self.variance_path + steady * rates.add_path * move
-        )
+        added = steady * rates.add_path * move
+        self.variance_path = rates.keep_path * self.variance_path + added
         lost = (1 - steady) * rates.rank_one * (1 - rates.keep_path**2)
         self.variance = (
             (1 - rates.rank_one - rates.rank_mu + lost) * self.variance

@@ -151,13 +151,10 @@ def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
     def inside(z):
         return z if bound is None else bound * torch.tanh(z)
 
-    flat = core.prior == "uniform"
-    found = search_latents(
-        lambda z: core.decode(inside(z)),
-        x,
-        [z if bound is None else torch.atanh((z / bound).clamp(-EDGE, EDGE)) for z in starts],
-        distance=distance,
-        penalty=None if flat else lambda z: weight * inside(z).square().sum(-1),
-        max_iter=max_iter,
-    )
+    options = {"distance": distance, "max_iter": max_iter}
+    if core.prior != "uniform":
+        options["penalty"] = lambda z: weight * inside(z).square().sum(-1)
+    if bound is not None:
+        starts = [torch.atanh((z / bound).clamp(-EDGE, EDGE)) for z in starts]
+    found = search_latents(lambda z: core.decode(inside(z)), x, starts, **options)
     return found.distance, inside(found.z)

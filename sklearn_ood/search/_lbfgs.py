@@ -99,11 +99,9 @@ class Lbfgs:
             before, after = self.value[chosen], value[chosen]
             self._accept(chosen, trial[chosen], after, gradient[chosen])
             size = torch.maximum(before.abs(), after.abs())
-            going_on[chosen] = (
-                (before - after > ftol * size)
-                & (gradient[chosen].abs().amax(1) > gtol)
-                & (self.n_iter[chosen] < max_iter)
-            )
+            falls = before - after > ftol * size
+            is_steep = gradient[chosen].abs().amax(1) > gtol
+            going_on[chosen] = falls & is_steep & (self.n_iter[chosen] < max_iter)
         return going_on
 
     def _change_step(self, lower, value):

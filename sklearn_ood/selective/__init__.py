@@ -1,6 +1,5 @@
 """Who decides: answers and refusals."""
 
-from sklearn_ood.selective._classifier import SelectiveClassifier
-from sklearn_ood.selective._novelty import NoveltyDetector
+import lazy_loader
 
-__all__ = ["NoveltyDetector", "SelectiveClassifier"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -130,10 +130,6 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             of ``guarantee_for="group"``. Where scikit-learn routes metadata, what is inside
             gets what it asks for, also of other names.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -236,10 +232,9 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             calibrating = random_part(len(y), *how, parameter="calibration")
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [ood_label_in(each) is not None for each in inside]
-        taught = [
-            fitted_on(each, ~calibrating & (known | ~outlier), X=X, y=y, **metadata)
-            for each, known, metadata in zip(inside, knows, routed.values(), strict=True)
-        ]
+        training = (~calibrating & (known | ~outlier) for known in knows)
+        parts = zip(inside, training, routed.values(), strict=True)
+        taught = [fitted_on(each, rows, X=X, y=y, **given) for each, rows, given in parts]
         self.estimator_, self.detector_ = taught[0], taught[-1]
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))
         return calibrating, calibrating if any(knows) else calibrating | outlier

@@ -96,10 +96,6 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
             ``offset_`` count by it, and what is trained gets it, which must take it or be
             frozen. Where scikit-learn routes metadata, what is inside gets what it asks for.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
@@ -121,18 +117,6 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         return self
 
     def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> NDArray:
-        """Fit, and say of the training rows themselves which are outliers.
-
-        Parameters
-        ----------
-        X, y, **params
-            As for ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            +1 for inliers, -1 for outliers.
-        """
         return self.fit(X, y, **params).predict(X)
 
     @_blocks.block_by_block

@@ -69,9 +69,8 @@ def chosen_threshold(rows, *, delta, **limits):
     delta = delta / len(limits)
     threshold, guarantees = -np.inf, {}
     if "ood_acceptance" in limits:
-        threshold, guarantees["ood_acceptance"] = ood_threshold(
-            *rows.those(rows.outlier), limits["ood_acceptance"], delta
-        )
+        found = ood_threshold(*rows.those(rows.outlier), limits["ood_acceptance"], delta)
+        threshold, guarantees["ood_acceptance"] = found
     if "risk" in limits:
         risks = np.atleast_1d(limits["risk"]).tolist()
         threshold, promises = risk_thresholds(rows, risks, delta, threshold)
@@ -212,9 +211,7 @@ def p_values(total, n_accepted, limit):
     """How likely a total loss so small is, were the mean loss of new rows above ``limit``.
 
     The binomial tail for numbers of errors (integers), else the smaller of Hoeffding's and
-    Bentkus's tail, which hold for any losses in [0, 1].
-
-    Bates et al., "Distribution-free, risk-controlling prediction sets", J. ACM 2021.
+    Bentkus's tail, which hold for any losses in [0, 1] ([2]_ of SelectiveClassifier).
     """
     if total.dtype.kind in "iu":
         return bdtr(total, n_accepted, limit)
@@ -233,11 +230,9 @@ def bet_p_values(log_wealth):
     wealth by ``1 + stake * gain`` with ``gain = weight * (limit - loss) / (1 - limit)``. Where
     the weighted mean loss of new rows is the limit or more, the mean of each factor is at
     most 1, so that the wealth reaches ``1 / p`` with probability p at most: for any losses and
-    weights in [0, 1]. The mean over several stakes is such a wealth too. ``log_wealth``,
-    (n_stakes, n_tests), has its logarithm after each test's rows, for each of the ``STAKES``.
-
-    Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting", JRSS B
-    2024.
+    weights in [0, 1] ([3]_ of SelectiveClassifier). The mean over several stakes is such a
+    wealth too. ``log_wealth``, (n_stakes, n_tests), has its logarithm after each test's rows,
+    for each of the ``STAKES``.
     """
     return np.minimum(len(STAKES) * np.exp(-np.logaddexp.reduce(log_wealth)), 1.0)
 
@@ -349,9 +344,8 @@ def passed_together(sequences, delta):
     while True:
         level = delta / n_open
         passed = [each.passed(level) for each in sequences]
-        n_still = sum(
-            not own[each.first[0] :].all() for each, own in zip(sequences, passed, strict=True)
-        )
+        pairs = zip(sequences, passed, strict=True)
+        n_still = sum(not own[each.first[0] :].all() for each, own in pairs)
         if n_still in (0, n_open):
             return passed, level
         n_open = n_still

@@ -116,7 +116,7 @@ def test_every_estimator_takes_tensors(estimator):
 def test_rows_are_the_tensor_itself_and_so_is_what_is_trained_on():
     rows, classifier = torch.from_numpy(X.copy()), SoftmaxClassifier(**NET)
     data = validate_training_data(classifier, rows, Y, keep_tensors=True)
-    (stored,) = Arrays(data.in_distribution[0]).arrays
+    (stored,) = Arrays(data.known.rows).arrays
     assert stored.data_ptr() == data.rows.data_ptr() == rows.data_ptr()
     classifier.fit(X, Y)
     assert validate_rows(classifier, rows, keep_tensors=True).data_ptr() == rows.data_ptr()

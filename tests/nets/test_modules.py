@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -27,8 +26,7 @@ def n_weights(module):
     ],
 )
 def test_named_networks_give_one_logit_a_class(name, input_shape):
-    size = int(np.prod(input_shape))
-    module = build_module(name, size, 5, input_shape=input_shape)
+    module = build_module(name, 5, input_shape=input_shape)
     assert module(torch.zeros(2, *input_shape)).shape == (2, 5)
     children = dict(module.named_children())
     assert "hidden" in children
@@ -37,8 +35,8 @@ def test_named_networks_give_one_logit_a_class(name, input_shape):
 
 
 def test_auto_follows_the_shape():
-    table = build_module("auto", 4, 3, input_shape=(4,))
-    image = build_module("auto", 64, 3, input_shape=(1, 8, 8))
+    table = build_module("auto", 3, input_shape=(4,))
+    image = build_module("auto", 3, input_shape=(1, 8, 8))
     assert [type(layer).__name__ for layer in table.hidden] == ["Linear", "ReLU"]
     assert isinstance(image.conv[0], torch.nn.Conv2d)
 
@@ -57,17 +55,17 @@ ERRORS = [AssertionError, ValueError, IndexError, RuntimeError, TypeError, Attri
 @pytest.mark.parametrize("error", ERRORS)
 def test_whatever_error_a_network_has_the_input_shape_is_said(error):
     with pytest.raises(ValueError, match=r"inputs of shape \(1, 1, 2\): .*height.*input_shape"):
-        build_module(raises(error), 2, 3, input_shape=(1, 1, 2))
+        build_module(raises(error), 3, input_shape=(1, 1, 2))
 
 
 @pytest.mark.parametrize("n_outputs", [2, 3])
 def test_lazy_layers_learn_their_width_and_probabilities_are_no_logits(n_outputs):
     lazy = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(n_outputs))
-    module = build_module(lazy, 8, n_outputs, input_shape=(2, 2, 2))
+    module = build_module(lazy, n_outputs, input_shape=(2, 2, 2))
     assert module[1].in_features == 8
     with pytest.warns(UserWarning, match="leave the network's last softmax out"):
         build_module(
-            torch.nn.Sequential(lazy, torch.nn.Softmax(1)), 8, n_outputs, input_shape=(8,)
+            torch.nn.Sequential(lazy, torch.nn.Softmax(1)), n_outputs, input_shape=(8,)
         )
 
 
@@ -95,24 +93,24 @@ class Always(torch.nn.Module):
 def test_networks_whose_answer_to_a_row_is_not_its_own(change):
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match="at random, or to a row by the rows beside it"):
-        build_module(Always(change), 4, 2, input_shape=(4,))
+        build_module(Always(change), 2, input_shape=(4,))
 
 
 @pytest.mark.parametrize("change", [torch.nn.Dropout(), torch.nn.BatchNorm1d(4)])
 def test_networks_that_end_so_when_they_are_evaluated(change, recwarn):
-    build_module(Always(change).train(), 4, 2, input_shape=(4,))
+    build_module(Always(change).train(), 2, input_shape=(4,))
     assert not recwarn.list
 
 
 def test_the_denoising_papers_net_has_its_number_of_weights():
     convolutions = 32 * 25 + 32 + 64 * 32 * 25 + 64
     dense = 7 * 7 * 64 * 400 + 400 + 400 * 10 + 10
-    network = build_module("cnn", 784, 10, input_shape=(1, 28, 28))
+    network = build_module("cnn", 10, input_shape=(1, 28, 28))
     assert n_weights(network) == convolutions + dense == 1_310_906
 
 
 def test_vgg13_has_ten_convolutions_and_three_dense_layers():
-    module = build_module("vgg13", 3072, 10, input_shape=(3, 32, 32))
+    module = build_module("vgg13", 10, input_shape=(3, 32, 32))
     convolutions = [layer.out_channels for layer in layers_of(module, torch.nn.Conv2d)]
     dense = [layer.out_features for layer in layers_of(module, torch.nn.Linear)]
     assert convolutions == [64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
@@ -121,7 +119,7 @@ def test_vgg13_has_ten_convolutions_and_three_dense_layers():
 
 
 def test_alexnet_has_the_papers_layers():
-    module = build_module("alexnet", 3072, 10, input_shape=(3, 32, 32))
+    module = build_module("alexnet", 10, input_shape=(3, 32, 32))
     convolutions = [layer.out_channels for layer in layers_of(module, torch.nn.Conv2d)]
     dense = [layer.out_features for layer in layers_of(module, torch.nn.Linear)]
     assert convolutions == [64, 192, 384, 256, 256]
@@ -129,38 +127,36 @@ def test_alexnet_has_the_papers_layers():
 
 
 def test_hidden_layers_and_dropout():
-    module = build_module(
-        "mlp", 4, 2, input_shape=(4,), hidden_layer_sizes=(8, 6), dropout=0.25
-    )
+    module = build_module("mlp", 2, input_shape=(4,), hidden_layer_sizes=(8, 6), dropout=0.25)
     dropouts = [layer.p for layer in layers_of(module, torch.nn.Dropout)]
     assert dropouts == [0.25, 0.25]
     assert module.output.in_features == 6
-    linear = build_module("mlp", 4, 2, input_shape=(4,), hidden_layer_sizes=())
+    linear = build_module("mlp", 2, input_shape=(4,), hidden_layer_sizes=())
     assert n_weights(linear) == 4 * 2 + 2
 
 
 def test_a_callable_gets_features_and_outputs():
-    module = build_module(torch.nn.Linear, 4, 3, input_shape=(4,))
+    module = build_module(torch.nn.Linear, 3, input_shape=(4,))
     assert (module.in_features, module.out_features) == (4, 3)
 
 
 def test_too_small_images_are_named():
     with pytest.raises(ValueError, match=r"\(1, 28, 28\).*too small.*vgg13 needs 32x32"):
-        build_module("vgg13", 784, 10, input_shape=(1, 28, 28))
+        build_module("vgg13", 10, input_shape=(1, 28, 28))
     for shape in ((1, 1, 16), (1, 2, 2)):
         with pytest.raises(ValueError, match=r"small_cnn' \(from 4x4 on\) or 'mlp'"):
-            build_module("auto", int(np.prod(shape)), 10, input_shape=shape)
-        assert build_module("mlp", 4, 2, input_shape=shape)(torch.zeros(2, *shape)).ndim == 2
+            build_module("auto", 10, input_shape=shape)
+        assert build_module("mlp", 2, input_shape=shape)(torch.zeros(2, *shape)).ndim == 2
 
 
 def test_channels_that_come_last_are_named():
     with pytest.raises(ValueError, match=r"channels come first: X.transpose\(0, 3, 1, 2\)"):
-        build_module("small_cnn", 3072, 10, input_shape=(32, 32, 3))
+        build_module("small_cnn", 10, input_shape=(32, 32, 3))
 
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="resnet.*alexnet.*vgg13"):
-        build_module("resnet", 4, 2, input_shape=(4,))
+        build_module("resnet", 2, input_shape=(4,))
     assert set(NETWORKS) == {"mlp", "small_cnn", "cnn", "vgg13", "alexnet"}
 
 
