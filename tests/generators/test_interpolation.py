@@ -6,7 +6,12 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from sklearn_ood import GenerativeClassifier, GeValDi
-from sklearn_ood.generators import GaussianMixtureGenerator, InterpolationGenerator
+from sklearn_ood.generators import (
+    GaussianMixtureGenerator,
+    InterpolationGenerator,
+    _neighbors,
+)
+from sklearn_ood.search._latents import nearest_of_classes
 
 X, Y = load_wine(return_X_y=True)
 
@@ -76,3 +81,28 @@ def test_classifies():
     units = X / X.std(axis=0)
     classifier = GenerativeClassifier(InterpolationGenerator(), max_iter=5, random_state=0)
     assert classifier.fit(units[::2], Y[::2]).score(units[1::2], Y[1::2]) > 0.85
+
+
+@pytest.mark.parametrize("n_classes", [2, 30])
+def test_the_rows_of_all_classes_are_compared_once_with_each_row(n_classes, monkeypatch):
+    asked = []
+
+    def nearest(x, *others, **options):
+        asked.append(len(x))
+        return nearest_of_classes(x, *others, **options)
+
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(n_classes), 4)
+    rows = 5 * rng.normal(size=(n_classes, 3))[y] + rng.normal(size=(len(y), 3))
+    classifier = GenerativeClassifier(InterpolationGenerator(), random_state=0).fit(rows, y)
+    monkeypatch.setattr(_neighbors, "nearest_of_classes", nearest)
+    found = classifier.decision_function(rows[:16])
+    assert asked == [16]
+    each = [
+        classifier.generator_.decode(classifier.generator_.encode(rows[:16], k), k)
+        for k in range(n_classes)
+    ]
+    expected = -np.square(np.stack(each, axis=1) - rows[:16, None]).mean(axis=2)
+    if n_classes == 2:
+        expected = expected[:, 1] - expected[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
