@@ -34,7 +34,7 @@ class NetClassifier(OODClassifier):
         The network. "auto" is "mlp" for flat rows and "small_cnn" for images; "cnn" is the
         network of 1.31 million weights of Spigler, "vgg13" and "alexnet" are those of Lee et
         al. A ``nn.Module`` is copied, and training goes on from its weights; a callable gets
-        ``(n_features_in, n_outputs)`` and returns one.
+        ``(n_features_in, n_outputs)`` and returns one, which is copied too.
     hidden_layer_sizes : tuple of int, default=(128,)
         Dense layers of "mlp" and "small_cnn".
     dropout : float in [0, 1), default=0.0

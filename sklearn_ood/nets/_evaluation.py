@@ -19,6 +19,7 @@ from torch.overrides import (
 )
 from torch.utils.data import Dataset
 
+from sklearn_ood._parameters import called
 from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 
 # Matrix products take another path for fewer rows than a register block, and for rows that
@@ -224,6 +225,23 @@ def with_leaves(network):
     for weights in network.parameters():
         if not weights.is_leaf:
             weights.detach_().requires_grad_()
+    return network
+
+
+def copied(network):
+    """A copy whose weights can be trained."""
+    return with_leaves(deepcopy(network))
+
+
+def made_by(name, function, *arguments):
+    """The network that a user's function gives, copied: parts of it may be those of others.
+
+    So every training begins with the weights that they have, and leaves them. What cannot be
+    copied, such as the older weight_norm, is taken as it is.
+    """
+    network = called(name, function, *arguments)
+    with suppress(RuntimeError):
+        return copied(network) if isinstance(network, nn.Module) else network
     return network
 
 

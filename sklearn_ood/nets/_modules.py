@@ -1,6 +1,5 @@
 """The networks known by name, and the one way from a ``module`` parameter to a network."""
 
-import copy
 import math
 import warnings
 from collections import OrderedDict
@@ -11,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_ood._parameters import called, whole_numbers
-from sklearn_ood.nets._evaluation import keeps_inputs, number_type, take_batch, with_leaves
+from sklearn_ood._parameters import whole_numbers
+from sklearn_ood.nets._evaluation import copied, keeps_inputs, made_by, number_type, take_batch
 
 # Share of a column's standard deviation that float32 may round away.
 LOST = 0.01
@@ -35,9 +34,9 @@ def build_module(module, n_outputs, *, input_shape, hidden_layer_sizes=(128,), d
     ``hidden_layer_sizes`` and ``dropout``.
     """
     if isinstance(module, nn.Module):
-        network = with_leaves(copy.deepcopy(module))
+        network = copied(module)
     elif callable(module):
-        network = called("module", module, size_of(input_shape), n_outputs)
+        network = made_by("module", module, size_of(input_shape), n_outputs)
     elif isinstance(module, str) and module in ("auto", *NETWORKS):
         network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
     else:

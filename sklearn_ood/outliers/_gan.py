@@ -12,8 +12,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from sklearn_ood._parameters import Count, NonNegative, Positive, called
+from sklearn_ood._parameters import Count, NonNegative, Positive
 from sklearn_ood.data._labels import class_means
+from sklearn_ood.nets._evaluation import made_by
 from sklearn_ood.nets._modules import InputShape, check_generation, doubled, halved, mlp
 from sklearn_ood.outliers._sources import OutlierSource
 from sklearn_ood.outliers._training import N_ASKED, OutlierNet
@@ -79,7 +80,7 @@ class GANOutliers(OutlierSource):
     def _make_generator(self, input_shape, rows):
         """A network from latents (n, latent_dim) to inputs (n, *input_shape)."""
         if self.generator != "auto":
-            network = called("generator", self.generator, self.latent_dim, input_shape)
+            network = made_by("generator", self.generator, self.latent_dim, input_shape)
             check_generation(network, (self.latent_dim,), input_shape, name="generator")
             return network
         if len(input_shape) == 3:
@@ -92,7 +93,7 @@ class GANOutliers(OutlierSource):
     def _make_discriminator(self, input_shape, rows):
         """A network from inputs (n, *input_shape) to one logit each: high, they look real."""
         if self.discriminator != "auto":
-            network = called("discriminator", self.discriminator, input_shape)
+            network = made_by("discriminator", self.discriminator, input_shape)
             check_generation(network, input_shape, (1,), name="discriminator")
             return network
         if len(input_shape) == 3:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -233,3 +234,41 @@ def test_arguments_of_a_module_are_no_parameters(module):
     with pytest.raises(ValueError, match=r"module__width.* set module=functools.partial\("):
         SoftmaxClassifier(module).set_params(module__width=3)
     assert SoftmaxClassifier().set_params(lr=0.5).lr == 0.5
+
+
+class Trained(nn.Module):
+    """A part that somebody trained, which others build on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU())
+
+    def forward(self, rows):
+        return self.layers(rows)
+
+
+@pytest.mark.parametrize("kind", [SoftmaxClassifier, RejectClassifier, "a generator"])
+def test_parts_that_callables_share_stay_as_they_are(kind):
+    body = Trained()
+    before = {name: each.clone() for name, each in body.state_dict().items()}
+    if kind == "a generator":
+        gan = GANOutliers(
+            latent_dim=4,
+            generator=lambda d, shape: nn.Sequential(body, nn.Linear(8, *shape)),
+            discriminator=lambda shape: nn.Sequential(body, nn.Linear(8, 1)),
+        )
+        classifier = ConfidentClassifier(outliers=gan, **TINY)
+    else:
+        classifier = kind(lambda d, k: nn.Sequential(body, nn.Linear(8, k)), **TINY)
+    first = classifier.fit(X[Y > 0], Y[Y > 0]).net_
+    assert all(torch.equal(each, before[name]) for name, each in body.state_dict().items())
+    trained = first.generator_ if kind == "a generator" else first.module_.network
+    assert not torch.equal(trained[0].layers[0].weight, before["layers.0.weight"])
+
+
+def test_folds_know_nothing_of_each_other_though_a_callable_shares_a_part():
+    rng, body = np.random.default_rng(0), Trained()
+    noise, labels = rng.normal(size=(40, 4)), np.arange(40) % 2
+    classifier = SoftmaxClassifier(lambda d, k: nn.Sequential(body, nn.Linear(8, k)), **TINY)
+    expected = [clone(classifier).fit(noise, labels).predict_proba(noise) for _ in range(2)]
+    np.testing.assert_array_equal(*expected)
