@@ -79,16 +79,6 @@ class Parameterized(BaseEstimator):
             cls.__doc__ = _inherited(texts, signature(cls), ("Parameters", "Attributes"))
 
     def set_params(self, **params):
-        """Set parameters, also of what they hold, as ``<name>__<parameter>``.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self
-        """
         held = self.get_params(deep=False) | params
         for name in params:
             outer, _, inner = name.partition("__")

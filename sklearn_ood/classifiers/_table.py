@@ -92,10 +92,8 @@ class TableClassifier(OODClassifier):
     after how many trees boosting stops. The members are then fitted on all rows; of more than
     50,000 each tree sees so many, drawn at random, and the network too.
 
-    A column is taken for categories where it is text, boolean or declared so, and else for
-    numbers. A category that was not seen, or that is not among the 254 most frequent, is
-    read as one more, rare one. Columns without any value are ignored, as are those with so few
-    that some of the members judged saw none. Dates are refused.
+    Columns are read as :class:`TableEncoder` says; those with so few values that some of the
+    members judged saw none are ignored, too.
 
     References
     ----------

@@ -1,5 +1,7 @@
 """Pictures of why rows look strange: which features say so, and which members."""
 
+from typing import Self
+
 import numpy as np
 
 from sklearn_ood._plotting import new_figure
@@ -32,7 +34,7 @@ class ExplanationDisplay:
         self.explanation = explanation
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, max_rows=5, max_features=5, plot=True):
+    def from_estimator(cls, estimator, X, *, max_rows=5, max_features=5, plot=True) -> Self:
         """What speaks against some rows, by a fitted combination.
 
         Parameters
@@ -44,10 +46,6 @@ class ExplanationDisplay:
         max_rows, max_features : int, default=5
         plot : bool, default=True
             Whether to draw at once.
-
-        Returns
-        -------
-        ExplanationDisplay
 
         Examples
         --------
@@ -65,17 +63,13 @@ class ExplanationDisplay:
         display = cls(combined.explain(rows))
         return display.plot(max_features=max_features) if plot else display
 
-    def plot(self, *, max_features=5, figure=None):
+    def plot(self, *, max_features=5, figure=None) -> Self:
         """Draw a bar for each feature that speaks against a row: its evidence.
 
         Parameters
         ----------
         max_features : int, default=5
         figure : matplotlib Figure, default=None
-
-        Returns
-        -------
-        self
         """
         found = self.explanation
         against = [found.against(i, max_features) for i in range(len(found.rows))]
@@ -122,7 +116,7 @@ class MemberPValuesDisplay:
         self.captions = captions
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, max_rows=10, plot=True):
+    def from_estimator(cls, estimator, X, y=None, *, max_rows=10, plot=True) -> Self:
         """P-values of the members and of their combination.
 
         Parameters
@@ -136,10 +130,6 @@ class MemberPValuesDisplay:
         max_rows : int, default=10
         plot : bool, default=True
             Whether to draw at once.
-
-        Returns
-        -------
-        MemberPValuesDisplay
 
         Examples
         --------
@@ -161,17 +151,13 @@ class MemberPValuesDisplay:
         display = cls(p_values, names=[*combined.members_, "combined"], captions=captions)
         return display.plot() if plot else display
 
-    def plot(self, *, ax=None):
+    def plot(self, *, ax=None) -> Self:
         """Draw the table.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; in a figure of its own by default.
-
-        Returns
-        -------
-        self
         """
         n_rows, n_names = self.p_values.shape
         ax = ax or new_figure(1.2 * n_names + 1.5, 0.35 * n_rows + 0.8).subplots()

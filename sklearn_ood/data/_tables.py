@@ -289,9 +289,8 @@ class TableEncoder(TransformerMixin, Parameterized):
 
     A column of numbers is standardised, and 0 where it is missing, which an indicator marks
     where training rows missed it. A column of categories becomes one indicator for each of its
-    32 most frequent ones, a missing cell among them; of more than 254 the rarer ones count as
-    one. What is new, or what a single training row had, has no indicator: such a row lies
-    between the others, not infinitely far.
+    32 most frequent ones, a missing cell among them. What is new, or what a single training row
+    had, has no indicator: such a row lies between the others, not infinitely far.
 
     Attributes
     ----------
@@ -308,8 +307,9 @@ class TableEncoder(TransformerMixin, Parameterized):
     Notes
     -----
     A column is taken for categories where it is text, boolean or declared so, and else for
-    numbers; later it may come in another type. Columns without any value are left out; dates
-    are refused.
+    numbers; later it may come in another type. A category that was not seen, or that is not
+    among the 254 most frequent, is read as one more, rare one. Columns without any value are
+    left out; dates are refused.
 
     Examples
     --------

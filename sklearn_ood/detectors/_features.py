@@ -19,7 +19,7 @@ from sklearn_ood._response import unwrap
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block, first_block, of_rows
 from sklearn_ood.data._rows import validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import device_of, evaluate
+from sklearn_ood.nets._evaluation import device_of, evaluate, some_rows
 from sklearn_ood.nets._modules import HALF, InputShape
 from sklearn_ood.nets._training import wrap_trained
 
@@ -111,7 +111,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         self.estimator_, self.layer_ = estimator, layer
         if self.layer is not None:
             with torch.no_grad():  # raises where it does not run
-                self._read(estimator.net_.module_, _some_rows(estimator))
+                rows = some_rows(estimator.n_features_in_, estimator.net_.device)
+                self._read(estimator.net_.module_, rows)
         return self
 
     @block_by_block
@@ -276,7 +277,8 @@ def _last_linear(estimator):
 
     A convolution of one pixel is one, too.
     """
-    module, rows = estimator.net_.module_, _some_rows(estimator)
+    module, n_features = estimator.net_.module_, estimator.n_features_in_
+    rows = some_rows(n_features, estimator.net_.device)
     names = {layer: name for name, layer in layers_of(module).items()}
     layers = [layer for layer in names if isinstance(layer, (nn.Linear, nn.Conv2d))]
     calls, outputs = calls_of(layers, module, rows)
@@ -292,12 +294,6 @@ def _last_linear(estimator):
             "compiled, scripted, traced, exported or quantised."
         )
     return names[(ends or last)[-1]], bool(ends)
-
-
-def _some_rows(estimator):
-    random = torch.Generator().manual_seed(0)
-    rows = torch.rand(2, estimator.n_features_in_, generator=random, device="cpu")
-    return rows.to(estimator.net_.device)
 
 
 def _makes_any(layer, module, rows, n_classes):

@@ -33,24 +33,17 @@ class Core(nn.Module):
     - ``log_density``, from inputs (n, d) to their log densities (n, K), or what stands for
       them.
 
-    Attributes
-    ----------
-    prior : {"normal", "truncated_normal", "uniform"}
-        Of the latents: standard normal, the same cut off at -2 and 2, or uniform on [-1, 1].
-    is_differentiable : bool
-        Whether gradients of a generation reach its latent.
-    is_encoder_trusted : bool
-        Whether what ``encode`` finds passes for the nearest; else a search may start there.
-    is_single : bool
-        Whether it takes float32 alone, as networks do; else it computes in what it gets.
-    floats_per_row, floats_per_latent : int
-        Numbers held at once for each row that is scored, and each latent of one class that is
-        decoded: they set the size of batches.
+    ``floats_per_row`` and ``floats_per_latent`` are numbers held at once for each row that is
+    scored, and each latent of one class that is decoded: they set the size of batches.
     """
 
+    # Standard normal, cut off at -2 and 2 ("truncated_normal"), or "uniform" on [-1, 1].
     prior = "normal"
+    # Whether gradients of a generation reach its latent.
     is_differentiable = True
+    # Whether what ``encode`` finds passes for the nearest; else a search may start there.
     is_encoder_trusted = False
+    # Whether it takes float32 alone, as networks do; else it computes in what it gets.
     is_single = True
 
     def __init__(self, n_classes, n_features):

@@ -285,10 +285,6 @@ def compare_accuracy(
 ):
     """Compare all pairs of classifiers, of which (n_members, n_samples) answers are correct.
 
-    The parameters are those of ``DifferentSamples.compare_accuracy``.
-
-    References
-    ----------
     Q. McNemar (1947), Note on the sampling error of the difference between correlated
     proportions; S. Holm (1979), A simple sequentially rejective multiple test procedure.
     """

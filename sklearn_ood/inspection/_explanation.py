@@ -1,6 +1,6 @@
 """Inputs beside what explains their answer: what moves it, and the nearest generations."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class InputGradientsDisplay:
         self.X, self.gradients, self.titles = X, gradients, titles
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, guided=True, plot=True):
+    def from_estimator(cls, estimator, X, *, guided=True, plot=True) -> Self:
         """Gradients of a fitted classifier for a few inputs.
 
         Parameters
@@ -36,26 +36,18 @@ class InputGradientsDisplay:
         guided : bool, default=True
             Guided backpropagation.
         plot : bool, default=True
-
-        Returns
-        -------
-        InputGradientsDisplay
         """
         gradients = estimator.input_gradients(X, guided=guided)
         rows = np.asarray(X, dtype=np.float64).reshape(gradients.shape)
         display = cls(rows, gradients, [str(label) for label in estimator.predict(X)])
         return display.plot() if plot else display
 
-    def plot(self, *, figure=None):
+    def plot(self, *, figure=None) -> Self:
         """Draw the inputs above and their gradients below: images, or bars for rows.
 
         Parameters
         ----------
         figure : matplotlib Figure, default=None
-
-        Returns
-        -------
-        self
         """
         n = len(self.X)
         figure = figure or new_figure(1.6 * n, 3.6)

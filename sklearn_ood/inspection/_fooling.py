@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
@@ -226,17 +226,13 @@ class FoolingDisplay:
     def __init__(self, result):
         self.result = result
 
-    def plot(self, ax=None, *, n_rows=3):
+    def plot(self, ax=None, *, n_rows=3) -> Self:
         """Draw up to ``n_rows`` images of each class; those that fooled come first.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
         n_rows : int, default=3
-
-        Returns
-        -------
-        self
         """
         if len(self.result.input_shape) != 3:
             raise ValueError(

@@ -42,10 +42,6 @@ class _OfAnswers:
             Passed to :meth:`from_predictions`. ``name`` is that of the estimator's class,
             ``classes`` its ``classes_`` and ``threshold`` its ``threshold_``, where these are
             drawn and not given.
-
-        Returns
-        -------
-        display
         """
         given = {name: value for name, value in kwargs.items() if value is not None}
         settings = cls._settings_of(estimator) | given
@@ -117,10 +113,6 @@ class RiskCoverageDisplay(_OfAnswers):
             Whether to draw the curve of a perfect ranking.
         **kwargs
             Passed to matplotlib's ``plot`` for the curve.
-
-        Returns
-        -------
-        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         area = None if self.aurc is None else f"AURC = {self.aurc:.3g}"
@@ -161,10 +153,6 @@ class RiskCoverageDisplay(_OfAnswers):
         ----------
         **kwargs
             Passed to :meth:`plot`.
-
-        Returns
-        -------
-        display
         """
         rows = y_true, y_pred, confidence
         coverage, risk, _ = risk_coverage_curve(*rows, sample_weight=sample_weight)
@@ -237,10 +225,6 @@ class ConfidenceHistogramDisplay(_OfAnswers):
             Bins, the same for all kinds of rows.
         **kwargs
             Passed to matplotlib's ``hist``.
-
-        Returns
-        -------
-        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         shown = _within_finite(self.confidence)
@@ -288,10 +272,6 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         ----------
         threshold : float, default=None
             Lowest confidence that is answered.
-
-        Returns
-        -------
-        display
 
         Raises
         ------

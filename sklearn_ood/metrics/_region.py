@@ -99,10 +99,6 @@ class AcceptedRegionDisplay:
         **kwargs
             Passed to :meth:`plot`.
 
-        Returns
-        -------
-        display
-
         Raises
         ------
         ValueError
@@ -144,10 +140,6 @@ class AcceptedRegionDisplay:
             Axes to draw on; None makes new ones.
         **kwargs
             Passed to matplotlib's ``imshow``.
-
-        Returns
-        -------
-        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         colors = pyplot().get_cmap("tab10")(np.arange(len(self.classes)) % 10)

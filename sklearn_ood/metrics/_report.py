@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -292,7 +292,7 @@ class RejectConfusionDisplay:
     matrix: NDArray
     classes: NDArray
 
-    def plot(self, *, ax=None, **kwargs):
+    def plot(self, *, ax=None, **kwargs) -> Self:
         """Draw the share of each true class, and the number of rows in every cell.
 
         Parameters
@@ -301,10 +301,6 @@ class RejectConfusionDisplay:
             Where to draw; in a figure of its own by default.
         **kwargs : dict
             For ``imshow``.
-
-        Returns
-        -------
-        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         names = [str(each) for each in self.classes.tolist()]
@@ -325,13 +321,8 @@ class RejectConfusionDisplay:
     @inherits(reject_confusion_matrix, plot)
     def from_predictions(
         cls, y_true, y_pred, accepted, *, classes, sample_weight=None, ax=None, **kwargs
-    ):
-        """Draw answers and refusals.
-
-        Returns
-        -------
-        RejectConfusionDisplay
-        """
+    ) -> Self:
+        """Draw answers and refusals."""
         settings = {"classes": classes, "sample_weight": sample_weight}
         matrix = reject_confusion_matrix(y_true, y_pred, accepted, **settings)
         return cls(matrix, np.asarray(classes)).plot(ax=ax, **kwargs)
@@ -340,13 +331,8 @@ class RejectConfusionDisplay:
     @inherits(selective_report, plot)
     def from_estimator(
         cls, estimator, X, y, *, sample_weight=None, groups=None, ax=None, **kwargs
-    ):
-        """Draw what a fitted classifier answers and refuses.
-
-        Returns
-        -------
-        RejectConfusionDisplay
-        """
+    ) -> Self:
+        """Draw what a fitted classifier answers and refuses."""
         settings = {"sample_weight": sample_weight, "groups": groups}
         report = selective_report(estimator, X, y, **settings)
         return cls(report.matrix, report.classes).plot(ax=ax, **kwargs)

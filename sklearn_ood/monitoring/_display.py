@@ -1,5 +1,7 @@
 """The evidence for a change, row by row."""
 
+from typing import Self
+
 import numpy as np
 
 from sklearn_ood._plotting import axes_and_figure
@@ -27,7 +29,7 @@ class MonitorDisplay:
         self.alpha = alpha
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator, *, ax=None, **kwargs) -> Self:
         """Draw a monitor.
 
         Parameters
@@ -38,14 +40,10 @@ class MonitorDisplay:
             Where to draw; in a figure of its own by default.
         **kwargs : dict
             For the line.
-
-        Returns
-        -------
-        MonitorDisplay
         """
         return cls(estimator.log_wealth_, alpha=estimator.alpha).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, **kwargs):
+    def plot(self, *, ax=None, **kwargs) -> Self:
         """Draw the evidence on a logarithmic scale, and the alarm's level.
 
         Parameters
@@ -54,10 +52,6 @@ class MonitorDisplay:
             Where to draw; in a figure of its own by default.
         **kwargs : dict
             For the line.
-
-        Returns
-        -------
-        self
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
         level = -np.log10(self.alpha)

@@ -133,9 +133,9 @@ class DriftMonitor(_Monitor):
 
     References
     ----------
-    .. [1] V. Vovk, "Testing randomness online", Statistical Science 2021.
-    .. [2] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for
-       sequential change detection", New England Journal of Statistics in Data Science 2024.
+    V. Vovk, "Testing randomness online", Statistical Science 2021. J. Shin, A. Ramdas and
+    A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", New
+    England Journal of Statistics in Data Science 2024.
 
     See Also
     --------
@@ -243,9 +243,8 @@ class RiskMonitor(_Monitor):
     ----------
     log_wealth_ : ndarray of shape (n_answers,)
         Natural logarithm of the evidence for a larger risk after each answer since ``fit`` or
-        ``restart``; rows that are refused are left out. The alarm is at ``log(1 / alpha)``.
-    alarm_row_ : int or None
-        The first answer, counted from 0, at which the alarm was reached.
+        ``restart``; rows that are refused are left out, also where ``alarm_row_`` is counted.
+        The alarm is at ``log(1 / alpha)``.
     risk_ : float
         The risk that is watched.
     n_answered_, n_errors_ : int

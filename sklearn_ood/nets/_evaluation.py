@@ -205,6 +205,12 @@ def device_of(module):
     return next(tensors, torch.empty(0, device="cpu")).device
 
 
+def some_rows(n_features, device="cpu"):
+    """Two rows of numbers between 0 and 1, the same ones every time."""
+    random = torch.Generator().manual_seed(0)
+    return torch.rand(2, n_features, generator=random, device="cpu").to(device)
+
+
 def keeps_inputs(function, rows):
     """Whether it does not write into rows: torch refuses to where they share memory."""
     try:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sklearn_ood._parameters import whole_numbers
-from sklearn_ood.nets._evaluation import copied, keeps_inputs, made_by, number_type, take_batch
+from sklearn_ood.nets import _evaluation
 
 # Share of a column's standard deviation that float32 may round away.
 LOST = 0.01
@@ -34,9 +34,9 @@ def build_module(module, n_outputs, *, input_shape, hidden_layer_sizes=(128,), d
     ``hidden_layer_sizes`` and ``dropout``.
     """
     if isinstance(module, nn.Module):
-        network = copied(module)
+        network = _evaluation.copied(module)
     elif callable(module):
-        network = made_by("module", module, size_of(input_shape), n_outputs)
+        network = _evaluation.made_by("module", module, size_of(input_shape), n_outputs)
     elif isinstance(module, str) and module in ("auto", *NETWORKS):
         network = _named_module(module, n_outputs, input_shape, hidden_layer_sizes, dropout)
     else:
@@ -60,14 +60,12 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             "nn.Module."
         )
     training = _is_training(network)
-    parameter = next(network.parameters(), torch.zeros((), device="cpu"))
-    random, width = torch.Generator().manual_seed(0), math.prod(input_shape)
-    rows = torch.rand(2, width, generator=random, device="cpu").to(parameter.device)
+    rows = _evaluation.some_rows(math.prod(input_shape), _evaluation.device_of(network))
     try:
         with torch.no_grad():
             evaluated = InputShape(network, input_shape).eval()
             outputs, again = evaluated(rows), evaluated(rows[:1].repeat(2, 1))
-            is_kept = keeps_inputs(evaluated, rows[:1].expand(2, -1))
+            is_kept = _evaluation.keeps_inputs(evaluated, rows[:1].expand(2, -1))
     except NoTensorError:
         raise
     except (RuntimeError, ValueError, AssertionError, LookupError, *MISTAKES) as error:
@@ -135,9 +133,7 @@ def ascending(classes, name, *, at_least=1):
 def check_generation(network, input_shape, output_shape, *, name):
     """Raise unless a user's network maps inputs to as many numbers as the shape holds."""
     if isinstance(network, nn.Module):
-        network = nn.Sequential(network, nn.Flatten()).train(
-            getattr(network, "training", False)
-        )
+        network = nn.Sequential(network, nn.Flatten()).train(_is_training(network))
     check_outputs(network, input_shape, size_of(output_shape), name=name)
 
 
@@ -219,7 +215,8 @@ class Whitened(nn.Module):
     def learn(self, rows, seed):
         """Take means, deviations and axes from (at most ``MAX_ROWS``) rows."""
         order = np.random.RandomState(seed).permutation(len(rows))[:MAX_ROWS]
-        rows = take_batch(rows, torch.from_numpy(order), torch.device("cpu")).double().numpy()
+        rows = _evaluation.take_batch(rows, torch.from_numpy(order), torch.device("cpu"))
+        rows = rows.double().numpy()
         center, scale = rows.mean(axis=0), _scale(rows.std(axis=0))
         white = white_axes((rows - center) / scale) / scale[:, None]
         self.center.copy_(torch.from_numpy(center))
@@ -269,7 +266,7 @@ class InputShape(nn.Module):
         if _is_training(self.network) and not self.training:  # its owner trains it, too
             self.eval()
         inputs = rows.reshape(rows.shape[0], *self.input_shape)
-        inputs = inputs.to(number_type(self.network, inputs.dtype))
+        inputs = inputs.to(_evaluation.number_type(self.network, inputs.dtype))
         outputs = self.network(inputs)
         for name in self.names:
             if getattr(outputs, name, None) is not None:

@@ -24,7 +24,7 @@ from skorch import NeuralNet
 from skorch.history import History
 
 from sklearn_ood.nets._autoencoder import Autoencoder
-from sklearn_ood.nets._evaluation import device_of
+from sklearn_ood.nets._evaluation import device_of, some_rows
 from sklearn_ood.nets._modules import InputShape, size_of
 from sklearn_ood.nets._training import Seeded, wrap_trained
 from sklearn_ood.persistence._reader import (
@@ -109,9 +109,7 @@ def answers(network):
     found = []
     for part in network.modules():
         if isinstance(part, InputShape | Autoencoder):
-            random = torch.Generator().manual_seed(0)
-            shape = 2, size_of(part.input_shape)
-            rows = torch.rand(shape, generator=random, device="cpu").to(device_of(part))
+            rows = some_rows(size_of(part.input_shape), device_of(part))
             with torch.no_grad(), torch.device("cpu"):
                 found.append(part(rows).cpu())
     return found

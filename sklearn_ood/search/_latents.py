@@ -26,7 +26,6 @@ class Match(NamedTuple):
 
     distance: torch.Tensor
     objective: torch.Tensor
-    start_objective: torch.Tensor
     z: torch.Tensor
 
 
@@ -122,10 +121,10 @@ def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None
             choice = torch.stack([objective(start, x) for start in starts]).argmin(0)
         best = torch.take_along_dim(torch.stack(starts), choice[None, :, :, None], 0)[0]
     found = minimize_batched(bind, best.reshape(-1, m), **options)
-    z, *objectives = (entry.unflatten(0, (n_classes, n)) for entry in found)
+    z, lowest = (entry.unflatten(0, (n_classes, n)) for entry in found)
     with torch.no_grad():
         reached = distance(x, decode(z))
-    return Match(*(entry.transpose(0, 1) for entry in (reached, *objectives, z)))
+    return Match(*(entry.transpose(0, 1) for entry in (reached, lowest, z)))
 
 
 def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):

@@ -14,7 +14,6 @@ class Minimum(NamedTuple):
 
     z: torch.Tensor
     value: torch.Tensor
-    start_value: torch.Tensor
 
 
 def minimize_batched(
@@ -41,7 +40,7 @@ def minimize_batched(
     index = torch.arange(len(start), device=start.device)
     function = bind(index)
     state = Lbfgs(start, *_value_and_gradient(function, start), history_size)
-    result = Minimum(state.z.clone(), state.value.clone(), state.value.clone())
+    result = Minimum(state.z.clone(), state.value.clone())
     running = (state.gradient.abs().amax(1) > gtol) & torch.isfinite(state.value)
     running &= max_iter > 0
     while running.any():
