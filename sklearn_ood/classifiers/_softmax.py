@@ -1,4 +1,4 @@
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class SoftmaxClassifier(LogitClassifier):
     """
 
     @classmethod
-    def from_module(cls, network, classes, input_shape, **params):
+    def from_module(cls, network, classes, input_shape, **params) -> Self:
         """A fitted classifier around a network that is already trained.
 
         Parameters
@@ -117,10 +117,6 @@ class SoftmaxClassifier(LogitClassifier):
             Shape of one input: ``(n_features,)`` or ``(C, H, W)``.
         **params
             Further parameters: ``score_function``, ``temperature`` (a number), ``epsilon``, ...
-
-        Returns
-        -------
-        SoftmaxClassifier
 
         Examples
         --------

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ class PretrainedGenerator(BaseGenerator):
     device: Any = "auto"
 
     @classmethod
-    def from_module(cls, module, latent_dim, *, classes=None, **parameters):
+    def from_module(cls, module, latent_dim, *, classes=None, **parameters) -> Self:
         """A generator that is fitted at once.
 
         Parameters
@@ -122,14 +122,10 @@ class PretrainedGenerator(BaseGenerator):
             As for the class.
         classes : array-like of shape (n_classes,), default=None
             Sorted labels, for a conditional module or one module a class.
-
-        Returns
-        -------
-        PretrainedGenerator
         """
         generator = cls(module, latent_dim=latent_dim, **parameters)
-        generator.classes_ = None if classes is None else ascending(classes, "module")
-        generator.n_classes_ = 1 if classes is None else len(generator.classes_)
+        known = None if classes is None else ascending(classes, "module")
+        generator.classes_, generator.n_classes_ = known, 1 if known is None else len(known)
         generator.latent_dim_ = latent_dim
         generator.core_ = generator.make_core().to(resolve_device(generator.device))
         generator.n_features_in_ = generator.core_.n_features

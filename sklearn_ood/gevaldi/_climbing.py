@@ -198,8 +198,8 @@ class Climbing(OODClassifier):
 
     @undisturbed
     def maximally_different_samples(
-        self, n_samples=100, *, pair=None, y=None, divergence=None, random_state=None
-    ):
+        self, n_samples: int = 100, *, pair=None, y=None, divergence=None, random_state=None
+    ) -> DifferentSamples:
         """Generate samples on which the members differ most.
 
         Parameters
@@ -214,10 +214,6 @@ class Climbing(OODClassifier):
             None is the parameter ``divergence``.
         random_state : int, RandomState instance or None, default=None
             Determines where the ascent starts and evolution's proposals.
-
-        Returns
-        -------
-        DifferentSamples
         """
         check_is_fitted(self, "generator_")
         known, generator = self.named_estimators_, self.generator_

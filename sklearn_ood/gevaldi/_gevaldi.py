@@ -126,7 +126,9 @@ class GeValDi(Composition, _climbing.Climbing):
         self.classes_ = classes
         return self
 
-    def disagreement_matrix(self, n_samples=100, *, X=None, random_state=None):
+    def disagreement_matrix(
+        self, n_samples=100, *, X=None, random_state=None
+    ) -> _samples.Disagreement:
         """How far every member can be set apart from every other, in both orders of KL.
 
         Parameters
@@ -136,10 +138,6 @@ class GeValDi(Composition, _climbing.Climbing):
         X : array-like of shape (n_samples, n_features), default=None
             Compare on these rows instead.
         random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        Disagreement
         """
         check_is_fitted(self)
         names, asked = self.estimator_names_, None

@@ -201,10 +201,6 @@ def churn_report(
     random_state : int, RandomState instance or None, default=None
         Divides the rows into halves.
 
-    Returns
-    -------
-    ChurnReport
-
     Raises
     ------
     ValueError

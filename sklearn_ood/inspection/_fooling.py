@@ -77,7 +77,7 @@ def fooling_rate(
     lr: Positive = 1e-5,
     n_offspring: Annotated[int, Interval(Integral, 2, None, closed="left")] = 16,
     random_state: RandomState = None,
-):
+) -> FoolingResult:
     """How often a search finds an input that the classifier accepts as a given class.
 
     For every class, searches from random starts look for an input that is predicted as the
@@ -113,10 +113,6 @@ def fooling_rate(
     n_offspring : int >= 2, default=16
         Candidates in each generation of "evolution".
     random_state : int, RandomState or None, default=None
-
-    Returns
-    -------
-    FoolingResult
 
     References
     ----------

@@ -237,10 +237,6 @@ def selective_report(
     groups : array-like of shape (n_samples,), default=None
         For what promises the risk of each group.
 
-    Returns
-    -------
-    SelectiveReport
-
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -64,12 +64,7 @@ class _Monitor(ScoreWrapper, Parameterized):
         return self.alarm_row_ is not None
 
     def restart(self) -> Self:
-        """Forget the stream, and the alarm; what ``fit`` learned stays.
-
-        Returns
-        -------
-        self
-        """
+        """Forget the stream, and the alarm; what ``fit`` learned stays."""
         check_is_fitted(self)
         self._restart()
         return self
