@@ -84,7 +84,7 @@ def singles(seed):
     return found | {k: make_pipeline(ood.TableEncoder(), each) for k, each in others.items()}
 
 
-@lab.Experiment("known", TABLES, options=ROWS)
+@lab.Experiment("known", TABLES, seeds=3, options=ROWS)
 def known(args, name, seed):
     """Accuracy, AURC and log loss of every classifier on one split."""
     X, y = frame(name)

@@ -179,11 +179,11 @@ def selection(args, name, seed):
     return found
 
 
-@lab.Experiment("judged, {data}", NAMES, effort="--networks networks")
+@lab.Experiment("judged, {data}", NAMES, seeds=3, effort="--networks networks")
 def judged(args, name, seed):
     """All single scores, the default and its confidence, on other images and outliers."""
     rows, codes, linear = look(name, args)
-    (X, X_test), (y, y_test) = halves(rows[KNOWN]), halves(codes)
+    (X, X_test), (y, y_test) = map(halves, lab.some_rows(rows[KNOWN], codes, None, seed))
     sets = {k: v for k, v in rows.items() if len(v) != N_CORRUPTED and k != KNOWN}
     if UNSEEN in sets:
         sets[UNSEEN] = halves(sets[UNSEEN])[1]
