@@ -134,7 +134,8 @@ class LeaveClassesOut(BaseCrossValidator):
 
     def _encode(self, y):
         """The code of each row and the classes, each of two rows at least."""
-        codes, classes = encode_labels(checked_labels(self, y), self.ood_label)
+        y = checked_labels(self, y)
+        codes, classes = encode_labels(y, self.ood_label, owner=type(self).__name__)
         single = classes[np.bincount(codes[codes != OUTLIER], minlength=len(classes)) < 2]
         if len(single):
             raise ValueError(

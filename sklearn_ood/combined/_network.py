@@ -73,7 +73,8 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
             "of pairs (image, label)."
         )
     if classes is None:
-        _, classes = encode_labels(as_numpy(y), parameters.get("ood_label"))
+        ood_label = parameters.get("ood_label")
+        _, classes = encode_labels(as_numpy(y), ood_label, owner=cls.__name__)
     input_shape = parameters.get("input_shape") or np.shape(X)[1:]
     classifier = SoftmaxClassifier.from_module(network, classes, input_shape, device=device)
     return cls(FrozenEstimator(classifier), **DEFAULTS | parameters).fit(X, y)

@@ -85,11 +85,7 @@ class DatasetRows(PagedRows):
         size = max(SMALLEST_BATCH, size // SMALLEST_BATCH * SMALLEST_BATCH)
         blocks = [self._index[start : start + size] for start in range(0, len(self), size)]
         for images, labels in self._read(blocks, **self._options):
-            if images.shape[1:] != self.item_shape:
-                raise ValueError(
-                    f"Got images of the shapes {self.item_shape}, {images.shape[1:]} in one "
-                    f"dataset, {EXPECTED}; resize or crop them in its transform."
-                )
+            _check_one_shape([self.item_shape, images.shape[1:]])
             yield images, labels
 
     def image_blocks(self):
@@ -210,14 +206,18 @@ def _stacked(items):
     """One batch of a dataset's items."""
     images, labels = zip(*map(_image_and_label, items), strict=True)
     images = list(map(_tensor, images))
-    shapes = sorted({tuple(image.shape) for image in images})
+    _check_one_shape([image.shape for image in images])
+    unlabelled = any(label is None for label in labels)
+    return torch.stack(images), None if unlabelled else list(labels)
+
+
+def _check_one_shape(shapes):
+    shapes = list(dict.fromkeys(map(tuple, shapes)))
     if len(shapes) > 1:
         raise ValueError(
             f"Got images of the shapes {str(shapes[:4])[1:-1]} in one dataset, {EXPECTED}; "
             "resize or crop them in its transform."
         )
-    unlabelled = any(label is None for label in labels)
-    return torch.stack(images), None if unlabelled else list(labels)
 
 
 def _image_and_label(item):

@@ -16,10 +16,15 @@ from sklearn_ood._parameters import check_label
 OUTLIER = -1
 
 
-def encode_labels(y, ood_label=None):
+def encode_labels(y, ood_label=None, *, owner="this"):
     """Codes of labels and their sorted classes; rows with ``ood_label`` form none."""
     outlier = is_label(y, ood_label)
     classes, inside = np.unique(y[~outlier], return_inverse=True)
+    if not len(classes):
+        raise ValueError(
+            f"Got only outlier rows in y (all equal ood_label={ood_label!r}), but {owner} "
+            "needs in-distribution rows to learn from; add rows of the classes to be known."
+        )
     if ood_label is not None and not outlier.any():
         warnings.warn(
             f"Got ood_label={ood_label!r}, but no row of y has it, so that none is an outlier; "

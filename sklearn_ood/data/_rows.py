@@ -112,7 +112,8 @@ def validate_training_data(
     rows = (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=True)
     check_consistent_length(rows, y)
     rows, y, weight = _with_weight(rows, y, sample_weight)
-    codes, classes = encode_labels(y, getattr(estimator, "ood_label", None))
+    ood_label, owner = getattr(estimator, "ood_label", None), type(estimator).__name__
+    codes, classes = encode_labels(y, ood_label, owner=owner)
     _check_classes(estimator, classes, min_classes, sample_weight)
     estimator.input_shape_ = _resolve_input_shape(estimator, image_shape, rows.shape[1])
     return TrainingData(rows, codes, classes, estimator.input_shape_, weight)
@@ -324,12 +325,7 @@ def _image_shape(X):
 
 
 def _check_classes(estimator, classes, min_classes, sample_weight):
-    name, ood_label = type(estimator).__name__, getattr(estimator, "ood_label", None)
-    if len(classes) == 0:
-        raise ValueError(
-            f"Got only outlier rows in y (all equal ood_label={ood_label!r}), but {name} needs "
-            "in-distribution rows to learn from; add rows of the classes to be known."
-        )
+    name = type(estimator).__name__
     if len(classes) < min_classes:
         of = "" if sample_weight is None else " of some sample_weight"
         raise ValueError(

@@ -208,19 +208,13 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
 
     def _classes_and_outliers(self, y):
         """The labels to be known, and a mask of the rows that have none of them."""
-        ood_label = ood_label_in(self)
         if is_frozen(self.estimator):
             check_is_fitted(self.estimator)
             classes = classes_of(self.estimator)
             check_same_kind(y, classes)
         else:
-            _, classes = _labels.encode_labels(y, ood_label)
-        if not len(classes):
-            raise ValueError(
-                f"Got only outlier rows in y (all equal ood_label={ood_label!r}), but "
-                f"{type(self).__name__} needs in-distribution rows; add rows of the classes to "
-                "be known."
-            )
+            owner = type(self).__name__
+            _, classes = _labels.encode_labels(y, ood_label_in(self), owner=owner)
         return classes, codes_in(classes, y) == OUTLIER
 
     def _fit_inside(self, X, y, outlier, routed):
