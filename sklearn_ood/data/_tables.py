@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from math import prod
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -20,6 +20,8 @@ MAX_LEVELS = 254
 NUMBER, CATEGORY, EMPTY = "number", "category", "empty"
 # What reads a number may hold it in single precision, or square it.
 LARGEST = float(np.finfo(np.float32).max)
+# The largest whole number up to which floats hold all.
+EXACT = 2**53
 # Of one column; a category that is rarer has no indicator.
 MAX_INDICATORS = 32
 
@@ -126,9 +128,12 @@ def _cells(name, column, kind=None):
     """
     values, declared = np.asarray(column), str(getattr(column, "dtype", "")).lower()
     named = kind != NUMBER and declared.startswith(("bool", "cat", "enum"))
+    is_text = named or (kind == CATEGORY and values.dtype.kind in "iuO")
+    if values.ndim > 1:
+        raise _refused(name, "cells that hold several values")
     if values.dtype.kind in "mM":
         raise _refused(name, f"dates or times ({values.dtype})", ValueError)
-    if values.dtype.kind in "biuf" and not named:
+    if values.dtype.kind in "biuf" and not is_text:
         if np.isinf(values).any():
             raise ValueError(
                 f"Got X with infinity in column {name!r}; expected finite numbers."
@@ -140,8 +145,8 @@ def _cells(name, column, kind=None):
     except TypeError as error:
         raise _refused(name, "cells that hold several values") from error
     meaning = {cell: _meaning(cell, name, named) for cell in distinct}
-    if named or any(isinstance(each, str) for each in meaning.values()):
-        meaning = {cell: None if m is None else str(m) for cell, m in meaning.items()}
+    if is_text or any(isinstance(each, str) for each in meaning.values()):
+        meaning = {cell: _as_text(cell, m) for cell, m in meaning.items()}
         return [meaning[cell] for cell in cells]
     return np.array([meaning[cell] for cell in cells], dtype=np.float64)  # None is NaN
 
@@ -157,6 +162,12 @@ def _meaning(cell, name, named):
     if isinstance(cell, (date, time, timedelta)):
         raise _refused(name, f"dates or times such as {cell!r}", ValueError)
     raise _refused(name, f"{cell!r}")
+
+
+def _as_text(cell, meaning):
+    """What a cell means as text; whole numbers that floats round are themselves."""
+    is_rounded = isinstance(cell, Integral) and abs(cell) > EXACT
+    return None if meaning is None else str(int(cell) if is_rounded else meaning)
 
 
 def _refused(name, found, kind=TypeError):
@@ -352,7 +363,7 @@ class TableEncoder(TransformerMixin, Parameterized):
         return self.indicators_.encode(read_table(self, X, reset=False))
 
     def get_feature_names_out(self, input_features=None):
-        """Names of what ``transform`` gives: "<column>", "<column>_<category>".
+        """Names of what ``transform`` gives: "<column>", "<column>_<category>"; each once.
 
         Parameters
         ----------
@@ -368,7 +379,12 @@ class TableEncoder(TransformerMixin, Parameterized):
         learned, levels = self.indicators_, self.columns_.levels
         marked = zip(learned.columns.tolist(), learned.codes.tolist(), strict=True)
         marks = [f"{names[j]}_{[*levels[j], 'rare', 'missing'][code]}" for j, code in marked]
-        return np.array([*names[learned.numbers], *marks], dtype=object)
+        once = {}
+        for name in (*names[learned.numbers], *marks):
+            while name in once:  # a column may be called as a category of another
+                name += "_"
+            once[name] = None
+        return np.array([*once], dtype=object)
 
     def __sklearn_tags__(self):
         return takes_tables(super().__sklearn_tags__())

@@ -55,6 +55,22 @@ def test_arrays_have_names_too():
     assert names.tolist() == ["x0", "x1_a", "x1_b", "x0_missing"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ({"a": list("bbcc"), "a_b": [1.0, 2, 3, 4]}, ["a_b", "a_b_", "a_c"]),
+        (
+            {"a": ["missing", "missing", None, None, "rare", "rare"]},
+            ["a_missing", "a_missing_", "a_rare"],
+        ),
+    ],
+)
+def test_no_name_is_there_twice(columns, names):
+    encoder = TableEncoder().set_output(transform="polars")
+    encoded = encoder.fit_transform(pl.DataFrame(columns))
+    assert encoded.columns == names == encoder.get_feature_names_out().tolist()
+
+
 def test_before_any_detector(tmp_path):
     steps = make_pipeline(TableEncoder(), NoveltyDetector(NeighborDistance()))
     steps.fit(FRAME)

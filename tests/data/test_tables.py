@@ -111,6 +111,27 @@ def test_codes_that_are_read_as_numbers_later_are_the_same(codes):
         np.testing.assert_array_equal(rows, [[1], [0], [3]])
 
 
+IDS = 2**60 + np.array([0, 0, 1, 1])
+LONG = {
+    "categories": pd.DataFrame({"id": pd.Series(IDS).astype("category")}),
+    "text": pd.DataFrame({"id": IDS.astype(str)}),
+    "objects": pd.DataFrame({"id": [*IDS.tolist(), "other"]}),
+    "numbers": pd.DataFrame({"id": IDS}),
+    "polars": pl.DataFrame({"id": IDS}),
+}
+
+
+@pytest.mark.parametrize("later", LONG)
+@pytest.mark.parametrize("before", ["categories", "text", "objects"])
+def test_whole_numbers_that_floats_round_are_different_categories(before, later):
+    rows, reader = read(LONG[before])
+    np.testing.assert_array_equal(rows[:4, 0], [0, 0, 1, 1])
+    again = read_table(reader, LONG[later], reset=False)
+    np.testing.assert_array_equal(again[:4, 0], [0, 0, 1, 1])
+    for unseen in (pd.DataFrame({"id": [2**60 + 2]}), pd.DataFrame({"id": [str(2**60 - 1)]})):
+        assert read_table(reader, unseen, reset=False).item() == reader.columns_.n_levels[0]
+
+
 def test_texts_that_are_equal_numbers_are_told_apart():
     _, reader = read(pd.DataFrame({"a": ["01", "1", "1.0", "01", "1.0", "01"]}))
     assert reader.columns_.levels[0].tolist() == ["01", "1.0", "1"]
@@ -141,6 +162,12 @@ def test_rare_categories_of_many_are_one():
         (pl.DataFrame({"when": [date(2020, 1, 1)]}), ValueError, "dates.*'when'"),
         (pd.DataFrame({"both": [[1, 2]]}), TypeError, "several values in column 'both'"),
         (pl.DataFrame({"both": [[1, 2]]}), TypeError, "several values in column 'both'"),
+        (pl.DataFrame({"both": [{"a": 1}]}), TypeError, "several values in column 'both'"),
+        (
+            pl.DataFrame({"both": [[1.0, 2.0]]}, schema={"both": pl.Array(pl.Float64, 2)}),
+            TypeError,
+            "several values in column 'both'",
+        ),
         (pd.DataFrame({"far": [1.0, np.inf]}), ValueError, "infinity in column 'far'"),
         (pd.DataFrame({"raw": [b"x"]}), TypeError, "b'x'.*in column 'raw'"),
         (pd.DataFrame({"a": []}), ValueError, r"0 sample\(s\)"),
