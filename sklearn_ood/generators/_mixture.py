@@ -319,6 +319,7 @@ def _directions(scaled, seed):
     return {"directions": most_varying(scaled), "noise_variance": noise}
 
 
+@np.errstate(under="ignore")  # of probabilities in scikit-learn
 def _fit_mixture(X, n_components, **options):
     """Means, weights, and roots of precisions and covariances of a class's components."""
     from sklearn.mixture import GaussianMixture  # slow to import

@@ -155,3 +155,14 @@ def test_as_an_outlier_detector():
     frame, _ = mixed(300)
     detector = NoveltyDetector(TableDensity(1), contamination=0.1, random_state=0).fit(frame)
     assert 0.02 < (detector.predict(frame) == -1).mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    "density",
+    [TableDensity(2, random_state=0), GenerativeClassifier(GaussianMixtureGenerator(2))],
+)
+def test_probabilities_that_underflow_while_a_mixture_is_fitted_are_no_error(density):
+    codes = np.arange(400) // 2 % 2
+    rows = np.random.default_rng(0).normal(size=(400, 9)) + 1e3 * codes[:, None]
+    with np.errstate(under="raise"):
+        assert np.isfinite(density.fit(rows, np.arange(400) % 2).score_samples(rows)).all()
