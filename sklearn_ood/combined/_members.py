@@ -19,7 +19,7 @@ from sklearn_ood.combined import _columns
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._blocks import once, take_rows, unmasked
 from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
-from sklearn_ood.data._tables import TableEncoder
+from sklearn_ood.data._tables import TableEncoder, check_frame
 from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity
@@ -36,7 +36,7 @@ WEIGHTS = {"trees": 2.0, "mixture": 3.0, "nearest_ranks": 0.5, "extreme": 0.5}
 def keep_table(estimator, X, *, reset):
     """A frame or an array of objects as it came, for others to read, else float64 with NaN."""
     if hasattr(X, "columns"):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        check_frame(estimator, X, reset=reset)
         return X
     # In float32 a row's score by most methods would depend on the rows beside it.
     X = unmasked(X)

@@ -78,16 +78,21 @@ class TableColumns:
         return rows
 
 
+def check_frame(estimator, X, *, reset):
+    """Raise for a frame of other names, or without rows or columns."""
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if len(X) == 0 or X.shape[1] == 0:
+        raise ValueError(
+            f"Found array with {len(X)} sample(s) and {X.shape[1]} feature(s) while a "
+            f"minimum of 1 is required by {type(estimator).__name__}."
+        )
+
+
 def read_table(estimator, X, *, reset):
     """The rows of a table as numbers, for an estimator that keeps ``columns_``."""
     X = unmasked(as_native(X))
     if hasattr(X, "columns"):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        if len(X) == 0 or X.shape[1] == 0:
-            raise ValueError(
-                f"Found array with {len(X)} sample(s) and {X.shape[1]} feature(s) while a "
-                f"minimum of 1 is required by {type(estimator).__name__}."
-            )
+        check_frame(estimator, X, reset=reset)
     else:
         X = X.reshape(len(X), prod(X.shape[1:])) if getattr(X, "ndim", 2) > 2 else X
         if not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US":

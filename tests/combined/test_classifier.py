@@ -481,6 +481,14 @@ def test_frames_come_to_the_members_as_they_are(blobs):
         detector.predict(frame[list("dcba") + ["kind"]])
 
 
+@pytest.mark.parametrize("method", ["explain", "p_values", "predict"])
+def test_a_frame_without_rows_is_named(blobs, fitted, method):
+    frame = pd.DataFrame(blobs[0])
+    model = clone(fitted).fit(frame, blobs[1])
+    with pytest.raises(ValueError, match=r"0 sample\(s\) .* required by CombinedClassifier"):
+        getattr(model, method)(frame[:0])
+
+
 def test_members_are_shown_and_fitted_at_the_same_time(blobs, fitted, capsys):
     X, y = blobs
     with parallel_config("threading"):
