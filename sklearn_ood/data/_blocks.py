@@ -260,6 +260,8 @@ def take_rows(X, mask):
         return _spilled(X, mask, X.dtype)
     if is_tensor(X):
         return X[sys.modules["torch"].as_tensor(mask, device=X.device)]
+    if hasattr(X, "to_flat_index"):  # of pandas, which scikit-learn takes no part of
+        return X[mask]
     return _safe_indexing(X, np.flatnonzero(mask))
 
 

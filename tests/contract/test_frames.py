@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ood import (
     CombinedClassifier,
     DAEConfidence,
+    DriftMonitor,
     GenerativeClassifier,
     GeValDi,
     NeighborDistance,
@@ -267,3 +268,18 @@ def test_what_was_not_fitted_says_so(method):
         getattr(CombinedClassifier(), method)(X)
     with pytest.raises(NotFittedError):
         GeValDi([("a", LogisticRegression())]).failure_regions(None)
+
+
+@pytest.mark.parametrize("labels", [NAMES, CODES])
+@pytest.mark.parametrize(
+    "model",
+    [
+        NoveltyDetector(GenerativeClassifier("pca", random_state=0), random_state=0),
+        DriftMonitor(GenerativeClassifier("pca", random_state=0), random_state=0),
+        SelectiveClassifier(LogisticRegression(max_iter=500), coverage=0.8, random_state=0),
+    ],
+)
+def test_labels_in_an_index(model, labels):
+    given, expected = (clone(model).fit(X, y) for y in (pd.Index(labels), labels))
+    scores = (m.estimator_.predict_proba(X) for m in (given, expected))
+    np.testing.assert_array_equal(*scores)
