@@ -124,7 +124,8 @@ def _with_weight(rows, y, sample_weight):
     if sample_weight is None:
         return rows, y, None
     how = {"dtype": np.float64, "ensure_non_negative": True}
-    weight = _check_sample_weight(np.asarray(sample_weight), y, **how)
+    weight = np.asarray(_blocks.unmasked(sample_weight))
+    weight = _check_sample_weight(weight, y, **how)
     counts = weight > 0
     if not counts.all():
         rows, y, weight = _blocks.take_rows(rows, counts), y[counts], weight[counts]

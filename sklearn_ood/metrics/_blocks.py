@@ -128,9 +128,11 @@ def as_numbers(name, values, n_rows=None):
         )
     values = values.astype(np.float64, copy=False)
     if np.isnan(values).any():
+        which = "is not to be trusted at all may have -inf"
+        which = "does not count has 0" if name.endswith("weight") else which
         raise ValueError(
             f"Got {name} with {int(np.isnan(values).sum())} NaN, but each row needs a number; "
-            "a row that is not to be trusted at all may have -inf."
+            f"a row that {which}."
         )
     return values
 

@@ -205,6 +205,11 @@ def test_what_takes_no_weights_says_so(rows):
         NeighborDistance(3).fit(X, y, sample_weight=weight)
     with pytest.raises(ValueError, match="1 class of some sample_weight"):
         TableClassifier().fit(X, y, sample_weight=y)
-    for wrong in (np.zeros(len(y)), -weight, weight[:5]):
+    masked = np.ma.masked_array(weight, mask=y)
+    for wrong in (np.zeros(len(y)), -weight, weight[:5], masked):
         with pytest.raises(ValueError, match="weight"):
             SoftmaxClassifier().fit(X, y, sample_weight=wrong)
+    with pytest.raises(ValueError, match="weight"):
+        MahalanobisDistance().fit(X, y, sample_weight=masked)
+    with pytest.raises(ValueError, match="NaN, .* a row that does not count has 0"):
+        CombinedClassifier().fit(X, y, sample_weight=np.where(y, np.nan, 1.0))
