@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -171,8 +171,11 @@ class Decision(nn.Module):
     @torch.no_grad()
     def prepare(self, values):
         """Make what a trace needs, or raise where a part has no form; how many outputs."""
-        for self.parts.is_single in (True, False):
-            n_outputs = len(self(values))
+        self.parts.is_single = True
+        n_outputs = len(self(values))
+        self.parts.is_single = False
+        with suppress(RuntimeError):  # of a network that makes numbers in float32 itself
+            self(values)
         return n_outputs
 
     def forward(self, values):

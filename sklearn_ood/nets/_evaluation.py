@@ -131,8 +131,13 @@ def evaluate(net, read, rows, max_rows=None):
     if not overflown.any():
         return outputs
     outputs = outputs.astype(np.float64)
-    double = deepcopy(net.module_).double()
-    outputs[overflown] = by(double, take_rows(rows, overflown), torch.float64)
+    try:
+        double = deepcopy(net.module_).double()
+        outputs[overflown] = by(double, take_rows(rows, overflown), torch.float64)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # of a network that makes numbers in float32 itself
+        pass
     if np.isfinite(outputs).all():
         return outputs
     raise ValueError(

@@ -322,6 +322,24 @@ def test_a_step_that_answers_otherwise_is_named(step, rows, message, tmp_path):
     assert not (tmp_path / "model.onnx").exists()
 
 
+class Mixing(torch.nn.Linear):
+    """It makes numbers itself, in float32."""
+
+    def forward(self, rows):
+        logits = super().forward(rows)
+        return logits @ torch.eye(logits.shape[1])
+
+
+class Turning(torch.nn.Linear):
+    def forward(self, rows):
+        return torch.nn.functional.linear(super().forward(rows), -torch.eye(self.out_features))
+
+
+@pytest.mark.parametrize("module", [Mixing, Turning])
+def test_a_network_that_works_in_single_alone(module):
+    agrees(SoftmaxClassifier(module, **SMALL).fit(X[:200], Y[:200]), X[200:300])
+
+
 class Branching(torch.nn.Linear):
     def forward(self, rows):
         return super().forward(rows if rows.sum() > 0 else -rows)

@@ -86,3 +86,27 @@ def test_scores_of_rows_in_inference_mode_and_rows_that_require_a_gradient():
         np.testing.assert_array_equal(model.score_samples(of_mode), expected)
         again = SoftmaxClassifier(epsilon=0.1, **OPTIONS).fit(of_mode, np.arange(20) % 2)
     np.testing.assert_array_equal(again.score_samples(of_mode), expected)
+
+
+class Mixing(nn.Linear):
+    """It makes numbers itself, in float32."""
+
+    def forward(self, rows):
+        return super().forward(1000 * rows) @ torch.ones(2, 2)
+
+
+class Turning(nn.Linear):
+    def forward(self, rows):
+        return nn.functional.linear(super().forward(1000 * rows), torch.eye(2))
+
+
+@pytest.mark.parametrize("network", [Mixing(3, 2), Turning(3, 2)])
+def test_rows_that_overflow_in_a_network_that_works_in_single_alone(network):
+    classifier = SoftmaxClassifier.from_module(network, [0, 1], 3)
+    rows = np.ones((2, 3), dtype=np.float32)
+    assert np.isfinite(classifier.score_samples(rows)).all()
+    rows[1] = 3e38
+    with pytest.raises(
+        ValueError, match="infinite outputs from the network for some of 1 rows"
+    ):
+        classifier.score_samples(rows)
