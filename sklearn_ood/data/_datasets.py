@@ -61,8 +61,9 @@ class DatasetRows(PagedRows):
         self._generator = torch.Generator()  # goes on from pass to pass
         if not len(self._index):
             raise ValueError(f"Found {_name(X)} with 0 sample(s), but at least one is needed.")
-        ((first, label),) = self._read([self._index[:1]])
-        self.is_labelled, self.item_shape = label is not None, first.shape[1:]
+        self._first = self._index[:1]
+        ((first, self._label),) = self._read([self._first])
+        self.is_labelled, self.item_shape = self._label is not None, first.shape[1:]
         self.image_shape = self.item_shape if first.ndim == 4 else None
         self.shape = len(self._index), int(np.prod(self.item_shape))
 
@@ -93,9 +94,9 @@ class DatasetRows(PagedRows):
         return (images for images, _ in self.blocks())
 
     def labels(self):
-        """The label of each image; all are read, unless the dataset has ``targets``."""
+        """The label of each image: the dataset's ``targets`` where items have them, or read."""
         known = _targets_of(self._dataset)
-        if known is not None:
+        if known is not None and _is_label(self._label, known[self._first]):
             return known[self._index]
         return self.joined(labels for _, labels in self.blocks())
 
@@ -196,10 +197,21 @@ def _targets_of(dataset):
     if isinstance(dataset, Subset):
         whole = _targets_of(dataset.dataset)
         return None if whole is None else whole[dataset.indices]
-    targets = getattr(dataset, "targets", None)
-    if targets is None or getattr(dataset, "target_transform", None) is not None:
+    targets, of_pairs = (getattr(dataset, each, None) for each in ("targets", "transforms"))
+    of_labels = getattr(dataset, "target_transform", None)
+    # torchvision's transform of images alone, as one of pairs, has none of labels.
+    is_changed = of_labels is not None or getattr(of_pairs, "target_transform", of_pairs)
+    if targets is None or is_changed:
         return None
     return _as_labels(targets, len(dataset))
+
+
+def _is_label(label, target):
+    """Whether an item's label is its target, too; of none, and of what is no label, it is."""
+    try:
+        return label is None or np.array_equal(_as_labels(*label), target)
+    except ValueError:
+        return True
 
 
 def _stacked(items):

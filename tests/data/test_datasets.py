@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from sklearn_ood import (
     SelectiveClassifier,
     SoftmaxClassifier,
 )
+from sklearn_ood.data._datasets import DatasetRows
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -368,6 +370,34 @@ def test_training_on_images_that_are_drawn_is_refused(sampler):
 def test_batches_without_an_end(ask):
     with pytest.raises(ValueError, match="batches have no end, of a dataset of 8 images"):
         ask(DataLoader(EIGHT, batch_sampler=itertools.cycle([[0, 1], [2]])))
+
+
+class Targets(Items):
+    """Beside its items it has targets, as those of torchvision."""
+
+    def __init__(self, items, targets, **transforms):
+        super().__init__(items)
+        self.targets = targets
+        vars(self).update(transforms)
+
+
+LABELLED = list(zip(X[:8], Y[:8].tolist(), strict=True))
+OF_IMAGES = SimpleNamespace(transform=len, target_transform=None)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        (Targets(LABELLED, Y[:8].tolist(), transforms=OF_IMAGES), Y[:8]),
+        (Targets(list(X[:8]), Y[:8].tolist()), Y[:8]),
+        (Targets(LABELLED, (Y[:8] + 1).tolist()), Y[:8]),
+        (Targets(LABELLED, [*Y[:1].tolist(), *[9] * 7], transforms=zip), Y[:8]),
+        (Subset(Targets(LABELLED, (Y[:8] + 1).tolist()), [3, 1, 2]), Y[[3, 1, 2]]),
+    ],
+    ids=["the same", "images alone", "others", "of pairs that are transformed", "a part"],
+)
+def test_labels_are_those_of_the_items_whatever_targets_there_are(dataset, expected):
+    assert DatasetRows(dataset).labels().tolist() == expected.tolist()
 
 
 class WithoutLength(Dataset):

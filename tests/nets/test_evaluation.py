@@ -106,7 +106,5 @@ def test_rows_that_overflow_in_a_network_that_works_in_single_alone(network):
     rows = np.ones((2, 3), dtype=np.float32)
     assert np.isfinite(classifier.score_samples(rows)).all()
     rows[1] = 3e38
-    with pytest.raises(
-        ValueError, match="infinite outputs from the network for some of 1 rows"
-    ):
+    with pytest.raises(ValueError, match="infinite outputs from the network"):
         classifier.score_samples(rows)
