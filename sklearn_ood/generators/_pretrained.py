@@ -1,6 +1,7 @@
 """Somebody's trained network as a generator."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, Literal, Self
@@ -85,7 +86,8 @@ class PretrainedGenerator(BaseGenerator):
         Whether one module makes all classes, and what its second argument is: True for class
         indices (n,); "one-hot" for rows (n, n_classes) of 0 and 1, as for StyleGAN2-ADA and
         pytorch-pretrained-BigGAN; another name for what the module's part of this name makes
-        of the indices: "shared" for BigGAN-PyTorch.
+        of the indices: "shared" for BigGAN-PyTorch. Classes are numbered as they are sorted:
+        y must have all that the module makes, or be of a frozen generator that names them.
     arguments : dict, default=None
         What else the module is called with, by name, such as ``{"truncation": 1.0}`` or
         ``{"noise_mode": "const"}``: its answer must not be random.
@@ -192,7 +194,21 @@ class PretrainedGenerator(BaseGenerator):
                 "Got a module that makes something else of the same latents each time; turn "
                 "its noise off, for instance by arguments={'noise_mode': 'const'}."
             )
+        if self.conditional:
+            self._warn_of_classes(module)
         return made.shape[1]
+
+    def _warn_of_classes(self, module):
+        """Where its table of classes is longer than those that there are."""
+        tables = [each for each in module.modules() if isinstance(each, nn.Embedding)]
+        n_known = min((each.num_embeddings for each in tables), default=0)
+        if n_known > self.n_classes_:
+            warnings.warn(
+                f"Got {self.n_classes_} classes for a module of {n_known}: they are taken for "
+                "its first, in ascending order. If they are others, name all that it makes: "
+                "FrozenEstimator(PretrainedGenerator.from_module(module, ..., classes=...)).",
+                stacklevel=5,
+            )
 
 
 def _in_single(module):

@@ -539,3 +539,29 @@ def test_a_mixture_of_many_features_is_a_density_in_few_directions(n, d):
     standardised = (new - made) / generator.core_.scale.numpy()
     left = np.square(standardised).sum(axis=1).mean() / (d - min(64, n - 1))
     assert 0.7 < left / float(generator.core_.noise_variance) < 1.4  # from halves of the rows
+
+
+class Tabled(nn.Module):
+    """Class k is around k."""
+
+    def __init__(self, n_classes):
+        super().__init__()
+        self.table = nn.Embedding(n_classes, 2)
+        self.table.weight.data[:] = torch.arange(n_classes)[:, None]
+
+    def forward(self, z, index):
+        means = self.table(index) if index.dtype == torch.int64 else index
+        return means + 0.1 * z
+
+
+@pytest.mark.parametrize("conditional", [True, "table"])
+def test_classes_of_a_module_that_makes_more(conditional):
+    y = np.repeat([0, 2], 20)
+    X = y[:, None] + 0.1 * np.random.default_rng(0).normal(size=(40, 2))
+    module, told = Tabled(3), {"latent_dim": 2, "conditional": conditional}
+    with pytest.warns(UserWarning, match="2 classes for a module of 3: .* for its first"):
+        PretrainedGenerator(module, **told).fit(X, y)
+    known = PretrainedGenerator.from_module(module, classes=[0, 1, 2], **told)
+    classifier = GenerativeClassifier(FrozenEstimator(known), random_state=0).fit(X, y)
+    assert classifier.score(X, y) == 1
+    assert classifier.classes_.tolist() == [0, 1, 2]
