@@ -18,7 +18,7 @@ import torch
 
 from sklearn_ood._version import __version__
 from sklearn_ood.nets._training import resolve_device
-from sklearn_ood.persistence._parts import GIVEN, with_parts
+from sklearn_ood.persistence._parts import GIVEN, name_of, with_parts
 from sklearn_ood.persistence._reader import Refused, checked, require
 
 FORMAT_VERSION, MAX_HEADER = 2, 4096
@@ -163,7 +163,7 @@ def load(path, *, modules=(), device="cpu"):
 @contextmanager
 def _given(modules, subject, error_type):
     """What the caller gives by name, while a file is read; every error says of what."""
-    names = [getattr(each, "__qualname__", type(each).__qualname__) for each in modules]
+    names = list(map(name_of, modules))
     token = GIVEN.set(dict(zip(names, modules, strict=True)))
     try:
         is_known = all(map(callable, modules)) and len(set(names)) == len(names)

@@ -115,7 +115,8 @@ def answers(network):
     return found
 
 
-def _name_of(value):
+def name_of(value):
+    """Of a class or a function its own, of an object that of its class."""
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
@@ -213,7 +214,7 @@ class Copier(pickle.Pickler):
 
     def reducer_override(self, value):
         """How a value is copied; NotImplemented is as ever."""
-        kind, name = type(value), _name_of(value)
+        kind, name = type(value), name_of(value)
         if isinstance(value, np.memmap):
             return np.asarray(value).__reduce_ex__(5)
         if callable(getattr(value, "to_numpy", None)):
@@ -226,7 +227,7 @@ class Copier(pickle.Pickler):
             arguments = "given", kind.__qualname__, value.state_dict()
         elif is_given(value, name) or "<" in name:  # a lambda, or local to a function
             arguments = "given", name
-        elif isinstance(value, partial) and named(called := _name_of(value.func)):
+        elif isinstance(value, partial) and named(called := name_of(value.func)):
             what = f"where a part is a functools.partial of {called}"
             require(False, what, "pass that partial itself in modules")
         elif named(kind.__qualname__) is kind:
