@@ -353,7 +353,7 @@ def calls_of(layers, module, batch, change=None):
         if get_ident() == own_thread:  # another may be at work on the same module
             output = change(output) if change else output
             calls.pop(layer, None)
-            calls[layer] = inputs[0], output
+            calls[layer] = _kept(inputs[0]), _kept(output)
             return output if change else None
 
     handles = []
@@ -366,6 +366,13 @@ def calls_of(layers, module, batch, change=None):
         for handle in handles:
             handle.remove()
     return calls, outputs
+
+
+def _kept(values):
+    """Values as they are now: the next layer may work in place."""
+    if isinstance(values, tuple):
+        return tuple(map(_kept, values))
+    return values.clone() if isinstance(values, torch.Tensor) else values
 
 
 def pooled(features, side):

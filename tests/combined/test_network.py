@@ -232,7 +232,8 @@ def test_compared_scores_are_those_of_each_alone(network):
     classifier = SoftmaxClassifier.from_module(network, ["a", "b", "c"], SHAPE)
     network.n_rows = 0
     table = compare_scores(classifier, X, y, outliers, n_resamples=50, random_state=0)
-    assert network.n_rows == 208 + 80 + 208 + 4  # in sixteens, and twice two find the layer
+    # In sixteens; the layer is found twice by two rows, and by two whose logits are moved.
+    assert network.n_rows == 208 + 80 + 208 + 2 * (2 + 2)
     layer = last_linear(classifier)
     names = list(scores_of_network(layer))
     assert table.score.unique().tolist() == names

@@ -415,6 +415,45 @@ def test_a_traced_backbone_is_copied(images, given):
         np.testing.assert_allclose(features, network(torch.from_numpy(X)), rtol=1e-4)
 
 
+def in_place(is_so):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=is_so), nn.Flatten()
+    dense = nn.Linear(300, 4), nn.ReLU(inplace=is_so), nn.Linear(4, 2)
+    return nn.Sequential(*layers, *dense).eval()
+
+
+@pytest.mark.parametrize("layer", ["0", "1", "2", "4", "6", None])
+def test_features_are_those_before_a_layer_that_works_in_place(images, layer):
+    X, _ = images
+    found, expected = (
+        NetFeatures(FrozenEstimator(as_classifier(in_place(is_so))), layer=layer).fit_transform(
+            X
+        )
+        for is_so in (True, False)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+class Overwriting(nn.Module):
+    """It overwrites what its last layer took, as where memory is scarce."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(144, 2)
+
+    def forward(self, images):
+        rows = 2 * images.flatten(1)
+        outputs = self.last(rows)
+        rows.zero_()
+        return outputs
+
+
+def test_features_are_those_before_they_are_overwritten(images):
+    X, _ = images
+    features = NetFeatures(FrozenEstimator(as_classifier(Overwriting()))).fit_transform(X)
+    np.testing.assert_array_equal(features, 2 * X.reshape(40, -1))
+
+
 def compiled_in_place(network):
     network.compile(backend="eager")
     return network
