@@ -50,7 +50,8 @@ def answers(estimator, flow):
     """What a fitted classifier or detector, a pipeline or a search answers to rows."""
     steps, inner = steps_and_inner(estimator)
     flow = through(steps, flow)
-    said, refused = answered(inner, flow), flow.refused(allow_nan=allows_nan(inner))
+    allow_nan = isinstance(inner, CombinedClassifier) or allows_nan(inner)  # its parts refuse
+    said, refused = answered(inner, flow), flow.refused(allow_nan=allow_nan)
     return replace(said, score=torch.where(refused, torch.nan, said.score))
 
 

@@ -17,6 +17,7 @@ from sklearn_ood import (
     NeighborDistance,
     SelectiveClassifier,
     SoftmaxClassifier,
+    TableEncoder,
     to_onnx,
 )
 from sklearn_ood.combined import _conformal
@@ -163,3 +164,30 @@ def test_every_score_of_features_as_a_module(name):
     with torch.no_grad():
         given = answers_of(last, flow).score
     np.testing.assert_allclose(given.numpy(), last.score_samples(rows), rtol=1e-9)
+
+
+def encoded(estimator):
+    return make_pipeline(TableEncoder(), estimator)
+
+
+@pytest.mark.parametrize(
+    ("member", "refuses"),
+    [
+        (encoded(NeighborDistance()), False),
+        (encoded(GenerativeClassifier("pca")), False),
+        (NeighborDistance(), True),
+    ],
+)
+def test_missing_cells_are_refused_by_a_part_of_a_combination_or_not(member, refuses):
+    forest = encoded(ExtraTreesClassifier(5, random_state=0))
+    rows = X[:200, 2:12].copy()
+    model = CombinedClassifier(forest, [("member", member)], random_state=0)
+    model.fit(rows, Y[:200])
+    rows[::5, 1] = np.nan
+    flow = Flow(torch.tensor(rows), Parts(), [None] * rows.shape[1])
+    with torch.no_grad():
+        given = answers_of(model, flow).score.numpy()
+    refused = np.isnan(rows).any(axis=1) & refuses
+    np.testing.assert_array_equal(np.isnan(given), refused)
+    expected = model.score_samples(rows[~refused])
+    np.testing.assert_allclose(given[~refused], expected, atol=1e-6)
