@@ -350,14 +350,15 @@ class Drawn(Shuffled):
     """Some images again, others never."""
 
     def __iter__(self):
-        return iter(torch.randint(8, (8,)).tolist())
+        return iter([0, 0, *torch.randperm(8)[:6].tolist()])
 
 
 class Part(Shuffled):
     """Others in each pass."""
 
     def __iter__(self):
-        return iter(torch.randperm(8)[:3].tolist())
+        self.first = getattr(self, "first", 0) + 3
+        return iter([image % 8 for image in range(self.first, self.first + 3)])
 
 
 @pytest.mark.parametrize("sampler", [Drawn(), Part()])
