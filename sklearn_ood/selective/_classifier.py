@@ -150,6 +150,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
         classes, outlier = self._classes_and_outliers(y)
         told = self._told(y, classes, **own)
         calibrating, unseen = self._fit_inside(X, y, outlier, routed)
+        check_same_kind(y, self.classes_)  # or each answer would be wrong
         warn_of_untaught(self.classes_, y, outlier)
         self._calibrate(X, y, unseen, outlier=outlier, calibrating=calibrating, **told)
         return self

@@ -242,3 +242,17 @@ def test_losses_are_in_the_order_of_the_sorted_labels_whatever_that_of_the_class
         losses.append([*bounds, model.fit(X[1::2], Y[1::2]).guarantee_["loss"].bound])
     assert losses[0] == losses[1]
     assert losses[0][1] == losses[0][2]
+
+
+class TextClasses(AnyOrder):
+    """Of another library, which makes text of labels that are none."""
+
+    def fit(self, X, y):
+        return super().fit(X, y.astype(str))
+
+
+@pytest.mark.parametrize("labels", [Y > 0, Y])
+def test_labels_that_a_classifier_learned_as_text_are_named(labels):
+    model = SelectiveClassifier(TextClasses(), coverage=0.8, random_state=0)
+    with pytest.raises(ValueError, match=r"Got y with labels such as .* that were learned are"):
+        model.fit(X, labels)
