@@ -80,6 +80,8 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         Whether a member asks it.
     members_ : dict of str to estimator
         The fitted members, in order; "classifier" where the classifier is meant.
+    method_ : str
+        How their p-values are combined, as the scale of the combination has learned.
     weights_ : ndarray of shape (n_members,)
         How much each member's evidence counts: exponents of the p-values.
     member_scales_ : list of ConformalScale
@@ -168,6 +170,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     is_asked_: bool = fitted()
     members_: dict = fitted()
     calibration_indices_: np.ndarray = fitted()
+    method_: str = fitted()
     weights_: np.ndarray = fitted()
     member_scales_: list = fitted()
     scale_: ConformalScale = fitted()
@@ -214,7 +217,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         """
         self._validate_params()
         own, inside = self._route(**params)
-        lessons = Lessons(self, X, y, inside, **own)
+        lessons, self.method_ = Lessons(self, X, y, inside, **own), self.method
         self.is_asked_, self.calibration_indices_ = lessons.is_asked, lessons.calibrating
         asked, self.members_ = model = lessons.model()
         self.weights_ = _members.weights_of(self.members_, are_default=self.members is None)
@@ -370,7 +373,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         return log_proba, log_right(*likely, self.outlier_share), typicality, members
 
     def _typicality(self, log_p):
-        return -_conformal.combine(log_p, self.method, self.weights_)
+        return -_conformal.combine(log_p, self.method_, self.weights_)
 
     def _log_p(self, rows):
         return _conformal.on_scales(self.member_scales_, self._look(rows)[1])

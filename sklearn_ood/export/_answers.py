@@ -211,7 +211,7 @@ def _(combined: CombinedClassifier, flow):
             raise TypeError(f"In the member {name!r}: {error}") from error
     scores = torch.stack(columns, dim=1)
     members_log_p = on_scales(combined.member_scales_, scores)
-    typicality = -combine(members_log_p, combined.method, combined.weights_)
+    typicality = -combine(members_log_p, combined.method_, combined.weights_)
     log_p = combined.scale_.log_p(typicality)
     confidence = log_right(log_proba.amax(dim=1), log_p, combined.outlier_share)
     # A calibration row, rounded otherwise, is still level with itself.

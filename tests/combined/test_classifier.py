@@ -145,6 +145,18 @@ def test_p_values_are_valid_for_exchangeable_rows(method, ties):
     assert (refused.mean(0) <= alphas + 3 * error).all()
 
 
+@pytest.mark.parametrize("later", ["cauchy", "min"])
+def test_p_values_are_combined_as_they_were_calibrated(later):
+    """Another rule asks for another calibration: it counts from the next fit."""
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    names = [(str(j), FrozenEstimator(FirstColumn(j))) for j in (0, 1)]
+    detector = CombinedClassifier(None, names).fit(X)
+    expected = detector.p_values(X)
+    detector.set_params(method=later)
+    np.testing.assert_array_equal(detector.p_values(X), expected)
+    assert (detector.fit(X).p_values(X) != expected).any()
+
+
 @pytest.mark.slow
 def test_false_discoveries_are_few():
     rng = np.random.default_rng(1)
