@@ -29,8 +29,10 @@ def headlines():
 
     def above(method):
         """At how many coverages a hybrid is above the network of its seed, and where."""
-        runs = zip(risk(method).values, risk("cnn").values, strict=False)
-        over = [np.flatnonzero(np.subtract(*run) > 1e-12) for run in runs]
+        network, hybrid = (
+            dict(zip(r.seeds, r.values, strict=True)) for r in map(risk, ("cnn", method))
+        )
+        over = [np.flatnonzero(np.subtract(hybrid[k], network[k]) > 1e-12) for k in hybrid]
         count = Number(map(len, over), len(over), range(len(over)))
         where = 2 * np.concatenate(over) + 2
         at = f", {min(where)} to {max(where)} % of all rows" if len(where) else ""

@@ -124,9 +124,10 @@ def told(args, name):
     """What was chosen for a GAN and its search, for the key of its results."""
     if "gan" not in name:
         return {}
-    small = args.part == "digits"
-    made = makers(args.epochs)[2]
-    classifier = of_digits(name) if small else made[name if name == ALONE else "gan"]()
+    if args.part == "digits":
+        classifier = of_digits(name)
+    else:
+        classifier = makers(args.epochs)[2][name if name == ALONE else "gan"]()
     of_gan = {key: getattr(classifier.generator, key) for key in OF_A_GAN}
     return of_gan | lab.chosen(classifier, "n_candidates", "max_iter")
 
