@@ -302,9 +302,6 @@ class Counting(MyNetwork):
         return super().forward(rows) * (1 + self.n_batches)
 
 
-LAYERS = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
-
-
 @pytest.mark.parametrize(
     ("module", "given", "message"),
     [
@@ -425,16 +422,53 @@ def test_searches_keep_how_they_judged(model, tmp_path):
     assert again.fit(X, Y).best_score_ == model.best_score_
 
 
-def test_a_method_of_ones_own_goes_by_its_class(tmp_path):
-    fitted = EnergyClassifier(max_epochs=1, random_state=0).fit(X, Y)
-    with pytest.raises(TypeError, match=r"EnergyClassifier"):
+def local_class():
+    class Local(EnergyClassifier):
+        pass
+
+    return Local
+
+
+@pytest.mark.parametrize("kind", [EnergyClassifier, local_class()])
+@pytest.mark.parametrize(
+    "around", [lambda inner: inner, make_pipeline], ids=["alone", "inside"]
+)
+def test_a_method_of_ones_own_goes_by_its_class(kind, around, tmp_path):
+    fitted = around(kind(max_epochs=1, random_state=0)).fit(X, Y)
+    with pytest.raises(TypeError, match=kind.__name__):
         save(fitted, tmp_path / "model.ood")
-    save(fitted, tmp_path / "model.ood", modules=[EnergyClassifier])
-    again = load(tmp_path / "model.ood", modules=[EnergyClassifier])
-    assert type(again) is EnergyClassifier
+    save(fitted, tmp_path / "model.ood", modules=[kind])
+    again = load(tmp_path / "model.ood", modules=[kind])
+    assert type(again) is type(fitted)
     assert_same_answers(fitted, again)
-    with pytest.raises(ValueError, match=r"EnergyClassifier"):
+    with pytest.raises(ValueError, match=kind.__name__):
         load(tmp_path / "model.ood")
+
+
+@pytest.mark.parametrize("is_cloned", [False, True])
+def test_partials_of_several_classes_are_told_apart(is_cloned, tmp_path):
+    made = [partial(Activated, activation=torch.tanh), partial(MyNetwork)]
+    both = VotingClassifier(
+        [(str(i), clone(SHORT).set_params(module=m)) for i, m in enumerate(made)]
+    )
+    fitted = (clone(both) if is_cloned else both).fit(X, Y)
+    save(fitted, tmp_path / "model.ood", modules=made)
+    assert_same_answers(fitted, load(tmp_path / "model.ood", modules=made[::-1]))
+
+
+def shift(by):
+    return lambda rows: rows + by
+
+
+@pytest.mark.parametrize("other", [shift(2), partial(shift(2))], ids=["bare", "in a partial"])
+def test_another_function_of_the_same_name_is_not_the_given_one(other, tmp_path):
+    path, given = tmp_path / "model.ood", shift(1)
+    steps = make_pipeline(FunctionTransformer(given), FunctionTransformer(other)).fit(X)
+    with pytest.raises(TypeError, match="<lambda>(, not among|: pass that partial)"):
+        save(steps, path, modules=[given])
+    steps[1].set_params(func=given)
+    save(steps, path, modules=[given])
+    assert_same_answers(steps, load(path, modules=[given]))
 
 
 def test_what_cannot_be_stored_is_named(classifier, tmp_path):

@@ -69,7 +69,7 @@ def restore_own(name, state, networks):
         built = getattr(made, "untrained_networks", dict)()
     require(built.keys() == networks.keys(), f"of {name} with other networks")
     for path, network in built.items():
-        weights, history, *said = networks[path]
+        weights, history, said = networks[path]
         fill(network.eval(), weights, said, name)
         if history is not None:
             network = wrap_trained(network, device=str(torch.get_default_device()))
@@ -82,42 +82,32 @@ def restore_own(name, state, networks):
 def fill(network, weights, said, name):
     """Weights into a network that a caller may have made: like the one that was saved."""
     advice = (LIKE_IT,) if GIVEN.get() else ()
-    types = network_types(network.state_dict())
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         require(not advice, f"of {name} with a network of other layers ({error})", *advice)
         raise
-    is_so = types == network_types(weights)
-    require(is_so, f"of {name} with a network of another type of numbers", *advice)
+    both = weights, network.state_dict()
+    before, now = ([getattr(each[path], "dtype", None) for path in weights] for each in both)
+    require(before == now, f"of {name} with a network of another type of numbers", *advice)
     is_real = said and device_of(network).type != "meta"
-    pairs = zip(answers(network), *said, strict=True) if is_real else ()
-    is_so = all(
-        torch.allclose(now, before, NEAR, NEAR * float(before.abs().max()))
-        for now, before in pairs
-    )
-    require(is_so, f"of {name} with a network that answers otherwise", *advice)
-
-
-def network_types(weights):
-    """Types of numbers in a state dict, of which some are no tensors."""
-    return {path: each.dtype for path, each in weights.items() if torch.is_tensor(each)}
+    for now, before in zip(answers(network), said, strict=True) if is_real else ():
+        is_so = torch.allclose(now, before, NEAR, NEAR * float(before.abs().max()))
+        require(is_so, f"of {name} with a network that answers otherwise", *advice)
 
 
 def answers(network):
     """What the parts of a network that a caller may make say of some rows."""
-    found = []
-    for part in network.modules():
-        if isinstance(part, InputShape | Autoencoder):
-            rows = some_rows(size_of(part.input_shape), device_of(part))
-            with torch.no_grad(), torch.device("cpu"):
-                found.append(part(rows).cpu())
-    return found
+    parts = [each for each in network.modules() if isinstance(each, InputShape | Autoencoder)]
+    rows = (some_rows(size_of(each.input_shape), device_of(each)) for each in parts)
+    with torch.no_grad(), torch.device("cpu"):
+        return [part(some).cpu() for part, some in zip(parts, rows, strict=True)]
 
 
 def name_of(value):
-    """Of a class or a function its own, of an object that of its class."""
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    """Of a class or a function its own, of an object its class's, of a partial both's."""
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return f"{name}({name_of(value.func)})" if isinstance(value, partial) else name
 
 
 def is_given(value, name):
@@ -225,7 +215,7 @@ class Copier(pickle.Pickler):
             return object.__new__, (kind,), vars(value) | {"owner": name}  # which holds this
         if isinstance(value, torch.nn.Module):
             arguments = "given", kind.__qualname__, value.state_dict()
-        elif is_given(value, name) or "<" in name:  # a lambda, or local to a function
+        elif is_given(value, name):
             arguments = "given", name
         elif isinstance(value, partial) and named(called := name_of(value.func)):
             what = f"where a part is a functools.partial of {called}"
@@ -235,6 +225,8 @@ class Copier(pickle.Pickler):
         elif kind in CALLS:
             arguments = kind.__name__, *CALLS[kind][0](value)
         else:
+            is_found = "<" not in getattr(value, "__qualname__", "")
+            require_listed(is_found, name)  # else a lambda, or local to a function
             return NotImplemented
         return tuple.__new__, (Part, arguments)
 
@@ -246,7 +238,7 @@ def state_of(estimator):
         held, history = attrgetter(path)(estimator), None
         if isinstance(held, NeuralNet):
             held, history = held.module_, list(held.history_)
-        networks[path] = held.state_dict(), history, *said_by(held)
+        networks[path] = held.state_dict(), history, said_by(held)
         state.pop(path.partition(".")[0], None)
     return state, networks
 
@@ -254,7 +246,7 @@ def state_of(estimator):
 def said_by(network):
     """The answers to compare with, where a caller's own part may give others; else none."""
     said, again = (answers(network) if GIVEN.get() else [] for _ in range(2))
-    return (said,) if said and all(map(torch.equal, said, again)) else ()
+    return said if all(map(torch.equal, said, again)) else []
 
 
 def with_parts(estimator):
