@@ -19,7 +19,7 @@ from sklearn_ood.data._blocks import PagedRows
 
 BATCH_BYTES = 2**26
 SMALLEST_BATCH, LARGEST_BATCH = 16, 1024
-MOST_PASSES = 16  # over a dataset, in one of its loader
+MOST_PASSES = 16  # over a dataset, in one pass of a loader
 # How a loader reads.
 KEPT = "collate_fn", "num_workers", "worker_init_fn", "multiprocessing_context"
 EXPECTED = (
@@ -61,9 +61,8 @@ class DatasetRows(PagedRows):
         self._generator = torch.Generator()  # goes on from pass to pass
         if not len(self._index):
             raise ValueError(f"Found {_name(X)} with 0 sample(s), but at least one is needed.")
-        self._first = self._index[:1]
-        ((first, self._label),) = self._read([self._first])
-        self.is_labelled, self.item_shape = self._label is not None, first.shape[1:]
+        ((first, label),) = self._read([self._index[:1]])
+        self.is_labelled, self.item_shape = label is not None, first.shape[1:]
         self.image_shape = self.item_shape if first.ndim == 4 else None
         self.shape = len(self._index), int(np.prod(self.item_shape))
 
@@ -96,8 +95,11 @@ class DatasetRows(PagedRows):
     def labels(self):
         """The label of each image: the dataset's ``targets`` where items have them, or read."""
         known = _targets_of(self._dataset)
-        if known is not None and _is_label(self._label, known[self._first]):
-            return known[self._index]
+        if known is not None:
+            some = self._index[:: 1 + len(self) // SMALLEST_BATCH]
+            ((_, labels),) = self._read([some])
+            if _are_labels(labels, known[some]):
+                return known[self._index]
         return self.joined(labels for _, labels in self.blocks())
 
     def joined(self, blocks):
@@ -206,10 +208,10 @@ def _targets_of(dataset):
     return _as_labels(targets, len(dataset))
 
 
-def _is_label(label, target):
-    """Whether an item's label is its target, too; of none, and of what is no label, it is."""
+def _are_labels(labels, targets):
+    """Whether items' labels are their targets, or what is no label, or there are none."""
     try:
-        return label is None or np.array_equal(_as_labels(*label), target)
+        return labels is None or np.array_equal(_as_labels(*labels), targets)
     except ValueError:
         return True
 

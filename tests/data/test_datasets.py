@@ -392,10 +392,18 @@ OF_IMAGES = SimpleNamespace(transform=len, target_transform=None)
         (Targets(LABELLED, Y[:8].tolist(), transforms=OF_IMAGES), Y[:8]),
         (Targets(list(X[:8]), Y[:8].tolist()), Y[:8]),
         (Targets(LABELLED, (Y[:8] + 1).tolist()), Y[:8]),
+        (Targets(LABELLED, [*Y[:7].tolist(), 9]), Y[:8]),
         (Targets(LABELLED, [*Y[:1].tolist(), *[9] * 7], transforms=zip), Y[:8]),
         (Subset(Targets(LABELLED, (Y[:8] + 1).tolist()), [3, 1, 2]), Y[[3, 1, 2]]),
     ],
-    ids=["the same", "images alone", "others", "of pairs that are transformed", "a part"],
+    ids=[
+        "the same",
+        "images alone",
+        "others",
+        "one other",
+        "of pairs that are transformed",
+        "a part",
+    ],
 )
 def test_labels_are_those_of_the_items_whatever_targets_there_are(dataset, expected):
     assert DatasetRows(dataset).labels().tolist() == expected.tolist()
