@@ -147,6 +147,7 @@ def eaurc_score(counts):
     score : float
         In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
         all are wrong.
+
     Examples
     --------
     >>> from sklearn_ood.metrics import eaurc_score

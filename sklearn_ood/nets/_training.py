@@ -175,6 +175,7 @@ def training_parameters(estimator):
 
 def train(net, rows, codes, weight=None, *, validation=None, random):
     """Train ``net`` on rows and codes, watching those of ``validation``.
+
     An epoch draws as many rows as there are, each as often as its weight says on average.
 
     All that is random is drawn from ``random``, a :class:`Seeded`. An interrupt by the user

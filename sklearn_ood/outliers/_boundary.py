@@ -29,6 +29,7 @@ class BoundaryOutliers(MadeOutliers):
 
     Vernekar et al. (see :class:`RejectClassifier`) ask for samples that cover the whole
     boundary and leave open how.
+
     Of the rows a share ``between`` is drawn on segments between rows of two classes, less those
     that are inside a class. The others start at a row and step as far and in such directions as
     its class is scattered, or in any direction; what is still inside goes on until it is out. A
