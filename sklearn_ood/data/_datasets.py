@@ -220,7 +220,7 @@ def _stacked(items):
     """One batch of a dataset's items."""
     images, labels = zip(*map(_image_and_label, items), strict=True)
     images = list(map(_tensor, images))
-    _check_one_shape(sorted(image.shape for image in images))
+    _check_one_shape(sorted({tuple(image.shape) for image in images}))
     unlabelled = any(label is None for label in labels)
     return torch.stack(images), None if unlabelled else list(labels)
 
