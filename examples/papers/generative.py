@@ -202,8 +202,8 @@ def images(args, taught, seed, name):
 def risk(args, pair, seed, method):
     """The curve of all that name classes, and of hybrids with the network's names."""
     (taught, outside), name = pair.split(" and "), method.removesuffix(HYBRID)
-    is_of_the_cnn = name.startswith("cnn")  # what stands by itself is one for all networks
-    said, _ = scores_of(name, taught, args, seed if is_of_the_cnn else 0)
+    is_one = method.endswith(HYBRID) and not name.startswith("cnn")  # for all networks
+    said, _ = scores_of(name, taught, args, 0 if is_one else seed)
     cnn, _ = scores_of("cnn", taught, args, seed)
     naming = cnn if method in OF_THE_CNN or method not in NAMES else said
     if "label" not in naming[taught]:
