@@ -192,11 +192,10 @@ class TableClassifier(OODClassifier):
     def _member_log_proba(self, members, rows, n_classes):
         """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
         log_p = np.empty((len(members), len(rows), n_classes))
+        missing = np.repeat(rows[-1:], -len(rows) % ROW_BLOCK, axis=0)
+        padded = np.concatenate([rows, missing])  # a row by itself would be rounded in other ways
         for (name, member), values in zip(members.items(), log_p, strict=True):
-            seen, least = rows, LEAST[name]
-            if name == "net":
-                missing = np.repeat(rows[-1:], -len(rows) % ROW_BLOCK, axis=0)
-                seen = self._indicated(np.concatenate([rows, missing]))
+            least, seen = LEAST[name], self._indicated(padded) if name == "net" else padded
             proba = member.predict_proba(seen)[: len(rows)]
             values[:] = np.log((1 - least) * proba + least / n_classes)
         return log_p

@@ -124,3 +124,10 @@ def test_a_frame_goes_through_the_selective_classifier():
     frame, y = mixed(400)
     model = SelectiveClassifier(SMALL, coverage=0.7, random_state=0).fit(frame, y)
     assert 0.5 < model.accept(frame).mean() < 0.95
+
+
+def test_a_row_by_itself_has_the_same_bits():
+    X, y = load_digits(return_X_y=True)
+    model = TableClassifier(5, random_state=0).fit(X[:150], y[:150])
+    alone = np.concatenate([model.predict_log_proba(row[None]) for row in X[150:182]])
+    np.testing.assert_array_equal(alone, model.predict_log_proba(X[150:182]))
