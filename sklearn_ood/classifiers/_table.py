@@ -193,7 +193,7 @@ class TableClassifier(OODClassifier):
         """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
         log_p = np.empty((len(members), len(rows), n_classes))
         missing = np.repeat(rows[-1:], -len(rows) % ROW_BLOCK, axis=0)
-        padded = np.concatenate([rows, missing])  # a row by itself would be rounded in other ways
+        padded = np.concatenate([rows, missing])  # or a row by itself is rounded otherwise
         for (name, member), values in zip(members.items(), log_p, strict=True):
             least, seen = LEAST[name], self._indicated(padded) if name == "net" else padded
             proba = member.predict_proba(seen)[: len(rows)]

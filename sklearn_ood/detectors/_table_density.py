@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
+from torch.nn.functional import pad
 
 from sklearn_ood._parameters import Count, Positive, RandomState, drawn_seed, fitted
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import some_of_each_class
 from sklearn_ood.data._tables import TableColumns, read_table
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
-from sklearn_ood.nets._evaluation import device_of, map_batches, rows_per_batch
+from sklearn_ood.nets._evaluation import ROW_BLOCK, device_of, map_batches, rows_per_batch
 
 MIXTURE_MAX_FEATURES = 64
 # Of the mixtures beside the one whose form is chosen.
@@ -266,8 +267,12 @@ def log_density_of_some(core, x):
     away = ((x - core.centre) / core.scale)[:, None] - core.means[used]
     both = (seen[:, :, None] & seen[:, None])[:, None]
     known = torch.where(both, covariance, torch.eye(d).to(covariance))
-    root = torch.linalg.cholesky(known)
-    white = torch.linalg.solve_triangular(root, away.nan_to_num()[..., None], upper=False)
+    # Solved in whole blocks, or where a row lies in memory would round it.
+    wide = d + -d % ROW_BLOCK
+    root = torch.eye(wide).to(known).repeat(*known.shape[:2], 1, 1)
+    root[..., :d, :d] = torch.linalg.cholesky(known)
+    away = pad(away.nan_to_num(), (0, wide - d))[..., None]
+    white = torch.linalg.solve_triangular(root, away, upper=False)
     squares = torch.full((len(x), *used.shape), torch.inf).to(x)  # of padding
     squares[:, used] = white[..., 0].square().sum(2)
     return from_squares(core, seen, squares)

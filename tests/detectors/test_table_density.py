@@ -114,6 +114,16 @@ def test_missing_numbers_count_as_on_average():
     )
 
 
+def test_a_row_with_missing_numbers_has_the_same_bits_among_others():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 47)) @ rng.normal(size=(47, 47))
+    density = TableDensity(1, random_state=0).fit(rows)
+    rows[:, 5] = np.nan
+    order = rng.permutation(120)
+    found = density.score_samples(rows)
+    np.testing.assert_array_equal(density.score_samples(rows[order]), found[order])
+
+
 def test_wide_and_categories_only_and_numbers_missing_in_fit():
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(200, 70))
