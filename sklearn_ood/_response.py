@@ -11,7 +11,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, NuSVC
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils.validation import _num_samples
 
 from sklearn_ood._parameters import check_label
 
@@ -47,9 +47,14 @@ def unwrap(estimator, X=None):
     if X is None or not steps:
         return inner, X
     rows = X
-    for _, step in steps:
+    for name, step in steps:
         rows = step.transform(rows)
-    check_consistent_length(X, rows)
+        if _num_samples(rows) != (n_rows := _num_samples(X)):
+            raise ValueError(
+                f"Got the step {name!r} ({type(step).__name__}), which makes inconsistent "
+                f"numbers of samples: [{n_rows}, {_num_samples(rows)}], but each row gets an "
+                "answer; leave rows out before fit, and none of new ones."
+            )
     return inner, rows
 
 

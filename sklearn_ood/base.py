@@ -299,6 +299,31 @@ def fitted_on(estimator, rows, *, X, y, **params):
     return _response.fitted_foreign(clone(estimator), *data, **params)
 
 
+def warn_of_company(estimator, X, scores, ask):
+    """Warn where the least or the middle row has another score alone, as none of ours has."""
+    steps, inner = _response.steps_and_inner(estimator)
+    parts = [*(step for _, step in steps), inner]
+    if all(isinstance(each, Parameterized) for each in parts):
+        return
+    for place in np.argsort(scores)[[0, len(scores) // 2]]:
+        try:
+            alone = in_blocks(ask, take_rows(X, np.arange(len(scores)) == place))[0]
+        except (IndexError, ValueError) as error:
+            alone = f"none ({error})"
+        else:
+            near = {"rtol": 1e-4, "atol": 1e-3 * float(np.ptp(scores))}
+            if np.isclose(alone, scores[place], **near):
+                continue
+        warnings.warn(
+            f"Got the score {scores[place]} of a row among others, but alone {alone}, from "
+            f"{', '.join(type(each).__name__ for each in parts)}: where scores hang on the "
+            "rows beside a row, or on chance, nothing is promised of new ones; take what "
+            "scores each row by itself.",
+            stacklevel=4,
+        )
+        return
+
+
 def random_part(n_rows, share, random_state, *, parameter):
     """Mask of a simple random part of the rows, of this share, neither none nor all.
 
@@ -346,7 +371,8 @@ class Router:
         if _routing_enabled():
             routed = process_routing(self, "fit", **given)
             inside = {n: routed[n].fit if n in routed else {} for n in self._inside()}
-            return {n: v for n, v in given.items() if requests.get(n) is not False}, inside
+            own = {n: v for n, v in given.items() if requests.get(n, False) is not False}
+            return own, inside
         weight, inside = given.get("sample_weight"), {}
         for name, each in self._inside().items():
             inside[name] = {} if is_frozen(each) else fit_weights(each, weight)

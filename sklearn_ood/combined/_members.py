@@ -4,6 +4,8 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
@@ -12,6 +14,7 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils.validation import validate_data
 
 from sklearn_ood._response import is_frozen, known_of, log_proba, unwrap
+from sklearn_ood.base import warn_of_company
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import QuickTrees, TableClassifier, of_rows_a_tree
@@ -192,6 +195,18 @@ def look(classifier, members, X, names=None):
                 "evidence needs numbers."
             )
     return log_p, np.nan_to_num(scores)
+
+
+def warn_of_company_in(classifier, members, X, scores, names):
+    """Warn of members whose score of a row depends on the rows beside it."""
+    for name, column in zip(names, scores.T, strict=True):
+        if (member := members.get(name)) is not None:
+            asked = classifier if member == CLASSIFIER else member
+            warn_of_company(asked, X, column, partial(_score_of, classifier, {name: member}))
+
+
+def _score_of(classifier, member, X):
+    return look(classifier, member, X)[1][:, 0]
 
 
 def member_scores(member, X, labels=None):

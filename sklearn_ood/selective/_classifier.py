@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
 from sklearn_ood._response import check_classifier, classes_of, is_frozen, ood_label_in
-from sklearn_ood.base import Router, Wrapper, fitted_on, random_part
+from sklearn_ood.base import Router, Wrapper, fitted_on, random_part, warn_of_company
 from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, checked_labels, codes_in
@@ -260,6 +260,7 @@ class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
             new = X if unseen.all() else take_rows(X, unseen)
             answers, confidence, agrees = in_blocks(self._look, new)
             self.answers_by_largest_ = bool(agrees.all())
+            warn_of_company(self.detector_, new, confidence, lambda row: self._ask(row)[1])
         if limits:
             of_new = None if groups is None else np.asarray(groups)[unseen]
             labels, part = self._parts(answers, of_new)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, forget
 from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
-from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
+from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part, warn_of_company
 from sklearn_ood.data import _blocks
 from sklearn_ood.selective._thresholds import checked_weights, coverage_threshold
 
@@ -179,7 +179,9 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
             return float(np.log(self._level(inner, share, weight)))
         placing = held_out & ~outlier if (held_out & ~outlier).any() else ~outlier
         rows = X if placing.all() else _blocks.take_rows(X, placing)
-        scores = _blocks.in_blocks(partial(known_of, self.estimator_), rows)
+        ask = partial(known_of, self.estimator_)
+        scores = _blocks.in_blocks(ask, rows)
+        warn_of_company(self.estimator_, rows, scores, ask)
         if self.contamination != "auto" and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
         weight = None if weight is None else weight[placing]

@@ -221,6 +221,32 @@ def test_weights_reach_training_and_calibration(rows):
         assert search.best_estimator_.guarantee_["risk"].n_effective
 
 
+class Early(LogisticRegression):
+    """Looks at rows beside those it learns from, as boosting does that stops early."""
+
+    def fit(self, X, y, eval_set=None):
+        self.looked_at_ = eval_set
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda each: SelectiveClassifier(each, risk=0.2, random_state=0),
+        lambda each: NoveltyDetector(each, random_state=0),
+        lambda each: CombinedClassifier(each, [("near", NeighborDistance())], random_state=0),
+    ],
+)
+def test_what_is_inside_gets_what_it_asks_for_by_other_names(rows, around):
+    X, y, _ = rows
+    looked_at = [(X[:50], y[:50])]
+    with config_context(enable_metadata_routing=True):
+        model = around(Early().set_fit_request(eval_set=True))
+        model.fit(X[::8], y[::8], eval_set=looked_at)
+    taught = getattr(model, "estimator_", None) or model.classifier_
+    assert taught.looked_at_ is looked_at
+
+
 def test_weights_that_nothing_takes_are_refused_by_name(rows, frozen):
     X, y, _ = rows
     weight = np.ones(len(y))

@@ -18,6 +18,7 @@ from sklearn_ood import (
     DriftMonitor,
     NeighborDistance,
     NoveltyDetector,
+    SelectiveClassifier,
     SoftmaxClassifier,
 )
 
@@ -31,6 +32,41 @@ class FirstColumn(BaseEstimator):
 
     def score_samples(self, X):
         return np.asarray(X)[:, 0]
+
+
+class Alone(BaseEstimator):
+    """PyOD's contract; how far out, each row by itself."""
+
+    def fit(self, X, y=None):
+        self.known_ = np.sort(np.abs(X).max(axis=1))
+        self.decision_scores_ = self.decision_function(X)
+        return self
+
+    def decision_function(self, X):
+        return np.abs(X).max(axis=1)
+
+
+class Ranked(Alone):
+    """As PyOD's ECOD and COPOD: ranks among the rows that it learned and those beside it."""
+
+    def decision_function(self, X):
+        far = super().decision_function(X)
+        every = np.sort(np.concatenate([self.known_, far]))
+        return np.searchsorted(every, far, side="right") / len(every)
+
+
+class Several(Alone):
+    """As PyOD's COF and SOD: knows no row but those beside it."""
+
+    def decision_function(self, X):
+        return np.abs(X[:, 0] - X[[1], 0])
+
+
+class Drawn(Alone):
+    """As PyOD's LMDD: by chance."""
+
+    def decision_function(self, X):
+        return np.random.default_rng().normal(size=len(X))
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +239,28 @@ def test_contamination_out_of_range(normal, contamination):
         ValueError, match=r"contamination=.*expected one of 'auto' or a float in .*0\.5\]"
     ):
         detector.fit(normal)
+
+
+@pytest.mark.parametrize(
+    "detector", [Ranked(), Several(), Drawn()], ids=["ranked", "several", "drawn"]
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda each: NoveltyDetector(each, random_state=0),
+        lambda each: SelectiveClassifier(
+            LogisticRegression(), detector=each, coverage=0.9, random_state=0
+        ),
+        lambda each: CombinedClassifier(
+            LogisticRegression(), [("it", each)], calibration=0.3, random_state=0
+        ),
+    ],
+    ids=["novelty", "selective", "combined"],
+)
+def test_scores_that_hang_on_the_rows_beside_a_row_are_a_warning(normal, detector, around):
+    labels = np.arange(len(normal)) % 2
+    with pytest.warns(UserWarning, match="of a row among others, but alone .*StandardScaler, "):
+        around(make_pipeline(StandardScaler(), detector)).fit(normal, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        around(make_pipeline(StandardScaler(), Alone())).fit(normal, labels)
