@@ -1,4 +1,4 @@
-"""Boosting, trees and a net as one classifier of tables as people have them."""
+"""Boosting, trees, a net and a linear model as one classifier of tables as they come."""
 
 import warnings
 from contextlib import nullcontext
@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_random_state
 
@@ -23,13 +24,16 @@ from sklearn_ood.nets._evaluation import ROW_BLOCK
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.
 MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 3000, 500, 2000
 # What a member says at least of every class: the trees vote by counting.
-LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5}
+LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5, "linear": 1e-5}
+# The members that see numbers of like spread.
+INDICATED = "net", "linear"
 # Where the members' weights are drawn, and how strongly.
-PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0]), 5.0
+PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0, 0.0]), 5.0
 STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
 # Of boosting, which has one for each class in every stage.
 MAX_TREES = 8000
 MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
+LINEAR_VISITS = 1_000_000
 # Up to so many rows boosting in several threads takes longer.
 MAX_ROWS_A_THREAD = 50_000
 FARTHEST = 10.0
@@ -40,6 +44,11 @@ class QuickTrees(ExtraTreesClassifier):
 
     They answer without threads, whose start takes longer than the answer to a single row.
     """
+
+    def fit(self, X, y, sample_weight=None):
+        """Grow the trees."""
+        with np.errstate(over="ignore"):  # of sums that only tell where cells are missing
+            return super().fit(X, y, sample_weight)
 
     def predict_proba(self, X):
         """Shares of the trees' votes, (n_samples, n_classes)."""
@@ -53,12 +62,13 @@ def of_rows_a_tree(n_rows, most):
 
 
 class TableClassifier(OODClassifier):
-    r"""Classify the rows of a table about as well as the best of boosting, trees and a net.
+    r"""Classify the rows of a table about as well as the best of four kinds of classifiers.
 
     Takes tables as people have them: arrays with or without NaN, and frames of pandas or
     polars with numbers, categories, text, booleans and missing cells. The log-probabilities
-    of histogram gradient boosting, extremely randomised trees and a small network are added
-    with the weights that have the least log loss on rows that the members were not fitted on.
+    of histogram gradient boosting, extremely randomised trees, a small network and logistic
+    regression are added with the weights that have the least log loss on rows that the members
+    were not fitted on.
 
     Parameters
     ----------
@@ -73,13 +83,13 @@ class TableClassifier(OODClassifier):
     Attributes
     ----------
     members_ : dict of str to classifier
-        The fitted "boosting", "trees" and "net"; they name classes by their positions.
+        The fitted "boosting", "trees", "net" and "linear", of positions of the classes.
     weights_ : ndarray of shape (n_members,)
         Weight of each, none negative; their sum is above 1 where members are too timid.
     columns_ : TableColumns
         Kind of each column, and its categories.
     indicators_ : Indicators
-        The numbers that the network sees.
+        The numbers that the network and the linear model see.
 
     Notes
     -----
@@ -90,7 +100,7 @@ class TableClassifier(OODClassifier):
     judge members fitted on others: five parts in turn of up
     to 500 rows, two of up to 2,000, and above one half of at most 3,000. These rows also say
     after how many trees boosting stops. The members are then fitted on all rows; of more than
-    50,000 each tree sees so many, drawn at random, and the network too.
+    50,000 each tree, the network and the linear model see so many, drawn at random.
 
     Columns are read as :class:`TableEncoder` says; those with so few values that some of the
     members judged saw none are ignored, too.
@@ -147,7 +157,7 @@ class TableClassifier(OODClassifier):
     def _weighed(self, known, folds, seed):
         """Weights of the members, and stages of boosting, by rows held out from them."""
         if not folds:
-            return np.full(3, 1 / 3), STAGE
+            return np.full(len(LEAST), 1 / len(LEAST)), STAGE
         rows, codes, _ = known
         trials = [self._fit_members(known, *fold, seed) for fold in folds]
         log_p = [
@@ -171,31 +181,34 @@ class TableClassifier(OODClassifier):
         return {
             "boosting": _boosted(lesson, self._is_category, seed, n_stages, judge),
             "trees": trees.fit(seen, told, weight),
-            "net": self._trained_net(lesson, seed),
-        }
+        } | self._indicated_members(lesson, seed)
 
     @one_thread()
-    def _trained_net(self, lesson, seed):
+    def _indicated_members(self, lesson, seed):
         seen, told, weight = lesson.at(some_of_each_class(lesson.codes, MAX_NET_ROWS, seed))
+        numbers, n_rows = self._indicated(seen), len(seen)
         net = MLPClassifier(
             64,
             alpha=1e-3,
-            batch_size=min(128, len(seen)),
+            batch_size=min(128, n_rows),
             learning_rate_init=3e-3,
-            max_iter=int(np.clip(NET_VISITS // len(seen), 5, 40)),
+            max_iter=int(np.clip(NET_VISITS // n_rows, 5, 40)),
             random_state=seed,
         )
+        linear = LogisticRegression(max_iter=int(np.clip(LINEAR_VISITS // n_rows, 20, 200)))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # is good enough by then
-            return net.fit(self._indicated(seen), told, weight)
+            warnings.simplefilter("ignore", ConvergenceWarning)  # are good enough by then
+            fits = (each.fit(numbers, told, weight) for each in (net, linear))
+            return dict(zip(INDICATED, fits, strict=True))
 
     def _member_log_proba(self, members, rows, n_classes):
         """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
         log_p = np.empty((len(members), len(rows), n_classes))
         missing = np.repeat(rows[-1:], -len(rows) % ROW_BLOCK, axis=0)
         padded = np.concatenate([rows, missing])  # or a row by itself is rounded otherwise
+        numbers = self._indicated(padded)
         for (name, member), values in zip(members.items(), log_p, strict=True):
-            least, seen = LEAST[name], self._indicated(padded) if name == "net" else padded
+            least, seen = LEAST[name], numbers if name in INDICATED else padded
             proba = member.predict_proba(seen)[: len(rows)]
             values[:] = np.log((1 - least) * proba + least / n_classes)
         return log_p

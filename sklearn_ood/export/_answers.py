@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from sklearn_ood._response import SMALLEST_PROBA, steps_and_inner
 from sklearn_ood.classifiers._generative import LEAST_SIMILARITY, GenerativeClassifier
-from sklearn_ood.classifiers._table import FARTHEST, LEAST, TableClassifier
+from sklearn_ood.classifiers._table import FARTHEST, INDICATED, LEAST, TableClassifier
 from sklearn_ood.combined._classifier import CombinedClassifier
 from sklearn_ood.combined._columns import ExtremeColumn, least_share
 from sklearn_ood.combined._conformal import combine, log_right, on_scales
@@ -136,7 +136,7 @@ def _(estimator: TableClassifier, flow):
     pooled = 0.0
     weights = zip(estimator.members_.items(), estimator.weights_, strict=True)
     for (name, member), weight in weights:
-        if name == "net":
+        if name in INDICATED:
             numbers = indicated(estimator.indicators_, rows)
             near = numbers.to(clipped(numbers.values, FARTHEST))
             proba = converted(member, near, name, "predict_proba").values

@@ -60,7 +60,7 @@ def test_rare_classes_and_few_rows():
     assert model.classes_.tolist() == ["no", "once", "twice", "yes"]
     assert model.predict_proba(frame).shape == (120, 4)
     few = TableClassifier(10, random_state=0).fit(frame[:2], ["a", "b"])
-    assert few.weights_.tolist() == [1 / 3] * 3
+    assert few.weights_.tolist() == [1 / 4] * 4
     assert few.predict(frame).shape == (120,)
 
 
@@ -131,3 +131,18 @@ def test_a_row_by_itself_has_the_same_bits():
     model = TableClassifier(5, random_state=0).fit(X[:150], y[:150])
     alone = np.concatenate([model.predict_log_proba(row[None]) for row in X[150:182]])
     np.testing.assert_array_equal(alone, model.predict_log_proba(X[150:182]))
+
+
+def test_a_linear_rule_is_found_in_few_rows():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(650, 10))
+    on_line = X @ rng.normal(size=10)
+    y = np.digitize(on_line, np.quantile(on_line, [0.25, 0.5, 0.75]))
+    model = TableClassifier(20, random_state=0).fit(X[:150], y[:150])
+    assert model.score(X[150:], y[150:]) > 0.8
+
+
+def test_numbers_beyond_single_precision_warn_of_nothing():
+    X = np.array([[1e39, 0.0], [2e39, 1.0]] * 14 + [[1e39, np.nan], [2e39, np.nan]])
+    with np.errstate(over="raise"):
+        assert SMALL.fit(X, [0, 1] * 15).predict(X).tolist() == [0, 1] * 15
