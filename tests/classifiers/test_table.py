@@ -145,4 +145,5 @@ def test_a_linear_rule_is_found_in_few_rows():
 def test_numbers_beyond_single_precision_warn_of_nothing():
     X = np.array([[1e39, 0.0], [2e39, 1.0]] * 14 + [[1e39, np.nan], [2e39, np.nan]])
     with np.errstate(over="raise"):
-        assert SMALL.fit(X, [0, 1] * 15).predict(X).tolist() == [0, 1] * 15
+        answers = SMALL.fit(X, [0, 1] * 15).predict(X)
+    assert answers[:28].tolist() == [0, 1] * 14
