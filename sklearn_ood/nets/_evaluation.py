@@ -315,20 +315,17 @@ def aligned_linear(inputs, weight, bias=None):
     return outputs[: len(rows), : len(weight)].reshape(*inputs.shape[:-1], len(weight))
 
 
-def _aligned_bmm(left, right):
-    """Products of two batches of matrices, padded so."""
-    product = torch.bmm(_in_blocks(left), _in_blocks(right))
-    return product[:, : left.shape[1], : right.shape[2]]
-
-
 def _aligned_matmul(left, right):
-    is_plain = right.dim() == 2 <= left.dim()
-    return aligned_linear(left, right.T) if is_plain else torch.matmul(left, right)
+    if right.dim() == 2 <= left.dim():
+        return aligned_linear(left, right.T)
+    if min(left.dim(), right.dim()) < 2:
+        return torch.matmul(left, right)
+    product = torch.matmul(_in_blocks(left), _in_blocks(right))
+    return product[..., : left.shape[-2], : right.shape[-1]]
 
 
-MATMUL = torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__
-ALIGNED = {linear: aligned_linear, torch.bmm: _aligned_bmm}
-ALIGNED |= dict.fromkeys(MATMUL, _aligned_matmul)
+PRODUCTS = torch.bmm, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__
+ALIGNED = {linear: aligned_linear} | dict.fromkeys(PRODUCTS, _aligned_matmul)
 
 
 def _pad(batch):

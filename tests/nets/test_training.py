@@ -195,6 +195,18 @@ def test_products_compute_each_row_alike(shape, dtype):
         assert torch.equal(whole[5:6], one)
 
 
+@pytest.mark.parametrize("n_keys", [13, 49, 197])
+def test_a_query_beside_others_is_answered_alike(n_keys):
+    """An image's one query for its own keys, as in layers that attend to the class token."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 2, 1, 64, generator=generator)
+    keys = torch.randn(1, 2, 64, n_keys, generator=generator)
+    with AlignedProducts():
+        answers = query.repeat(16, 1, 1, 1) @ keys.repeat(16, 1, 1, 1)
+    torch.testing.assert_close(answers[:1], query @ keys)
+    assert (answers == answers[:1]).all()
+
+
 def test_products_by_name_are_as_without():
     rows = torch.arange(6.0).reshape(2, 3)
     with AlignedProducts():
