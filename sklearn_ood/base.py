@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._metadata_requests import (
     _raise_for_params,
@@ -21,6 +21,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood import _response
+from sklearn_ood._answering import Answering
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import fit_weights, is_frozen, ood_label_in, unwrap
 from sklearn_ood.data._blocks import (
@@ -36,7 +37,7 @@ from sklearn_ood.data._tables import takes_tables
 from sklearn_ood.metrics._blocks import as_labels, as_rows
 
 
-class OODClassifier(ClassifierMixin, Parameterized):
+class OODClassifier(Answering, Parameterized):
     """A classifier that also says how in-distribution a row is.
 
     A method supplies ``fit`` (which sets ``classes_`` last) and the hook ``_evidence``, from

@@ -165,6 +165,11 @@ def indexable_rows(X, y, *, needs_labels=True):
     return X, indexable(y)[0]
 
 
+def labels_of(X, y):
+    """The labels y; where they are None those that a dataset has."""
+    return _datasets().DatasetRows(X).labels() if y is None and is_dataset(X) else y
+
+
 def training_rows(X, y):
     """The rows of a dataset, to be read when training asks for them, and the labels."""
     rows = _datasets().DatasetRows(X, in_order=False)
@@ -294,6 +299,12 @@ def naming_columns(X):
         if not columns:
             raise
         said = f"Got X with cells that are no finite numbers in {columns}: {error}"
+        first = [next(iter(X[name]), None) for name in columns]
+        if any(hasattr(each, "__len__") and not isinstance(each, str) for each in first):
+            said += (
+                " Of images in cells pass one array of all, or a DataLoader whose collate_fn "
+                "gives pairs (image, label)."
+            )
         raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from error
 
 

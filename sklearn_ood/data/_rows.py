@@ -158,8 +158,8 @@ def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=Non
 def as_native(X, *, keep_tensors=False):
     """Tensors and CUDA arrays as tensors, without a copy, or as arrays; all else as it is."""
     _check_one_array(X)
-    if hasattr(X, "column_names"):  # a table of pyarrow
-        return X.to_pandas()
+    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+        return _frame_of(X)
     if not _blocks.is_tensor(X):
         if not hasattr(X, "__cuda_array_interface__"):
             return X
@@ -177,6 +177,18 @@ def as_native(X, *, keep_tensors=False):
     return (X.float() if X.dtype == sys.modules["torch"].bfloat16 else X).numpy()
 
 
+def _frame_of(X):
+    """A table of pyarrow as a frame; one of Hugging Face's with the columns of its format."""
+    how = getattr(X, "format", None) or {"type": None, "columns": list(X.column_names)}
+    if how["type"] == "custom":
+        raise TypeError(
+            f"Got X as a {type(X).__name__} with a transform, which a table has not; pass "
+            "what X.map gives, or of images a DataLoader whose collate_fn gives pairs (image, "
+            "label)."
+        )
+    return X.to_pandas()[how["columns"]]
+
+
 def _check_one_array(X):
     """Raise for what has its rows elsewhere, or in several arrays, or is no array at all."""
     if _blocks.is_dataset(X):
@@ -184,19 +196,23 @@ def _check_one_array(X):
             f"Got X as {type(X).__name__}, but this needs all rows at once; put NetFeatures "
             "around a trained network before it in a pipeline, or pass arrays."
         )
-    first = next(iter(X), None) if isinstance(X, (list, tuple)) else None
+    first = next(iter(X), None) if isinstance(X, Sequence) else None
     image = next(iter(first), None) if isinstance(first, tuple) else first
-    if getattr(image, "ndim", 0) > 1:
+    is_array = hasattr(image, "__array_interface__")  # as of PIL, without a shape
+    shape = np.shape(image) if is_array else getattr(image, "shape", ())
+    if len(shape) > 1:
         alone = first is image
         of, images = ("", "X") if alone else ("pairs with ", "[x for x, _ in X]")
         raise ValueError(
             f"Got X as a {type(X).__name__} of {of}{type(image).__name__} of shape "
-            f"{tuple(image.shape)}, but expected one array of all; pass numpy.stack({images}) "
+            f"{tuple(shape)}, but expected one array of all; pass numpy.stack({images}) "
             f"or torch.stack({images}){'' if alone else ' as X, and the labels as y'}."
         )
     if hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
         raise TypeError(f"Got X as a {type(X).__name__}, without rows; pass X.collect().")
-    if not (X is None or isinstance(X, Sequence) or any(hasattr(X, each) for each in ARRAYS)):
+    is_one = not isinstance(getattr(X, "shape", None), dict)  # as of several datasets
+    is_array = is_one and any(hasattr(X, each) for each in ARRAYS)
+    if not (X is None or isinstance(X, Sequence) or is_array):
         raise TypeError(
             f"Got a {type(X).__name__}, but expected an array, a frame or a tensor; of images "
             "also a torch.utils.data.Dataset, which a class of one's own has to extend, or a "

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood._answering import Answering
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
 from sklearn_ood._response import check_classifier, classes_of, is_frozen, ood_label_in
 from sklearn_ood.base import Router, Wrapper, fitted_on, random_part, warn_of_company
@@ -25,7 +26,7 @@ from sklearn_ood.selective._guarantees import first_of, warn_of_unpromised
 from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
 
 
-class SelectiveClassifier(Router, Wrapper, ClassifierMixin, Deciding):
+class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
     """Any classifier, that may also refuse to answer.
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject

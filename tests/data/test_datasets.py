@@ -409,6 +409,12 @@ def test_labels_are_those_of_the_items_whatever_targets_there_are(dataset, expec
     assert DatasetRows(dataset).labels().tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("fitted", FITTED[::6], ids=["classifier", "selective"])
+def test_the_share_of_right_answers_is_of_the_labels_that_a_dataset_has(fitted):
+    labelled = Items(list(zip(X, Y.tolist(), strict=True)))
+    assert fitted.score(labelled) == fitted.score(X, Y) == fitted.score(labelled, Y)
+
+
 class WithoutLength(Dataset):
     def __getitem__(self, index):
         return IMAGE

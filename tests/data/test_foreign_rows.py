@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import UserList
 from fractions import Fraction
 from functools import partial
 
@@ -344,3 +345,52 @@ def test_a_full_temporary_folder_is_an_error_that_names_it(tmp_path, monkeypatch
     ):
         with pytest.raises(OSError, match=f"{tmp_path} has no room.*TMPDIR"):
             estimator.fit(rows, Y)
+
+
+class Table:
+    """A dataset of Hugging Face: what it gives has a format, its frame has all columns."""
+
+    def __init__(self, frame, **how):
+        self.frame, self.column_names = frame, list(frame)
+        self.shape = frame.shape
+        everything = {"type": None, "columns": list(frame)}
+        self.format = everything | how
+
+    def to_pandas(self):
+        return self.frame
+
+
+TABLE = pd.DataFrame(X, columns=["a", "b", "c"]).assign(label=Y)
+
+
+def test_columns_that_a_format_leaves_out_are_no_features():
+    chosen = Table(TABLE, type="torch", columns=["a", "b", "c"])
+    fitted = TableClassifier(random_state=0).fit(chosen, Y)
+    assert fitted.feature_names_in_.tolist() == ["a", "b", "c"]
+    whole = Table(TABLE[["a", "b", "c"]])
+    np.testing.assert_array_equal(fitted.predict_proba(whole), fitted.predict_proba(chosen))
+
+
+class Picture:
+    """An image of PIL: an array without a shape."""
+
+    __array_interface__ = np.zeros((4, 4, 3), np.uint8).__array_interface__
+
+
+OF_IMAGES = pd.DataFrame({"image": [np.zeros((1, 4, 4)).tolist()] * 9, "label": range(9)})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (Table(TABLE, type="custom"), "with a transform.* X.map"),
+        (type("Parts", (dict,), {"shape": {}})(train=1), "Got a Parts, but expected an array"),
+        (OF_IMAGES, r"cells .* in \['image'\].* DataLoader whose collate_fn gives pairs"),
+        (Table(OF_IMAGES), r"in \['image'\].* DataLoader whose collate_fn gives pairs"),
+        ([Picture()] * 9, r"a list of Picture of shape \(4, 4, 3\), but expected one array"),
+        (UserList(np.zeros((9, 1, 4, 4))), r"UserList of ndarray of shape \(1, 4, 4\)"),
+    ],
+)
+def test_what_holds_images_elsewhere_says_how_to_pass_them(rows, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        NET.fit(rows, Y[:9])
