@@ -4,6 +4,7 @@ A member is a fitted estimator, or a pipeline that ends in one; whatever it is, 
 brought to one sign: higher looks more like the training rows.
 """
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -122,8 +123,16 @@ def image_members(input_shape, classifier):
     has_net = hasattr(classifier, "net_")
     has_conv = has_net and "conv" in layers_of(classifier.net_.module_)
     features = [("neighbors", _near_in_feature_maps)] if has_conv else []
-    if has_net and not has_conv and ends_linear(classifier):
-        return network_members()
+    if has_net and not has_conv:
+        if ends_linear(classifier):
+            return network_members()
+        warnings.warn(
+            "Got a network whose outputs are not those of a linear layer that can be read, so "
+            "that members see the pixels and the probabilities, but none of its features; let "
+            "it return one head's logits, take copy.deepcopy(network) of one that was compiled "
+            "in place, or pass members, for instance with NetFeatures(layer=...).",
+            stacklevel=2,
+        )
     # A density a class, which no row is held out from.
     pixels = GenerativeClassifier(PCAGenerator(n_components), validation_fraction=0)
     return [("confidence", CLASSIFIER), *features, ("pixels", pixels)]

@@ -291,7 +291,8 @@ def _last_linear(estimator):
         raise ValueError(
             "Got a network without a linear layer that runs; pass one of "
             f"{sorted(names.values())} as layer, or the network as it was before it was "
-            "compiled, scripted, traced, exported or quantised."
+            "compiled (in place: copy.deepcopy(network)), scripted, traced, exported or "
+            "quantised."
         )
     return names[(ends or last)[-1]], bool(ends)
 

@@ -203,7 +203,8 @@ def test_networks_as_people_have_them(name):
 
 def test_a_network_without_a_linear_end_keeps_probability_and_pixels():
     end = nn.Sequential(nn.Conv2d(1, K, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    model = CombinedClassifier.from_module(end, *images(200, 2), random_state=0)
+    with pytest.warns(UserWarning, match="none of its features"):
+        model = CombinedClassifier.from_module(end, *images(200, 2), random_state=0)
     assert list(model.members_) == ["confidence", "pixels"]
 
 
