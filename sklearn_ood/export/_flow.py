@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.modules.conv import _ConvNd
 
-from sklearn_ood.export._comparison import package, run
+from sklearn_ood.export._comparison import LARGE, package, run
 
 # Operators of this domain stand for models that are put in their place.
 DOMAIN = "sklearn"
@@ -115,7 +115,8 @@ class Flow:
     def by_network(self, network):
         """Outputs of a network that takes float32: by it, or where ONNX can in double.
 
-        NaN where Python refuses the row, whatever a network makes of it.
+        NaN where Python refuses the row, whatever a network makes of it, and of large numbers
+        where it is in float32: onnxruntime's layers that normalise square them.
         """
         parts, rows = self.parts, self.values
         is_scaled = isinstance(network, torch.nn.Sequential) and hasattr(network[0], "center")
@@ -125,7 +126,8 @@ class Flow:
         is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
         # onnxruntime has convolutions in float32 only.
         if parts.is_single or any(isinstance(each, _ConvNd) for each in inner.modules()):
-            outputs = inner(single)
+            outputs, largest = inner(single), single.abs().amax(dim=1, keepdim=True)
+            is_valid = is_valid & (largest <= LARGE)
         else:
             outputs = parts.in_double(inner)(single.double())
         return torch.where(is_valid, outputs.double(), torch.nan)

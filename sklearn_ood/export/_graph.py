@@ -109,7 +109,7 @@ def to_onnx(estimator, path=None, *, X=None):
     Every step by skl2onnx and the whole graph are run before anything is written, and must
     give what Python gives. Where Python refuses a row (it has NaN or an infinite number, and no
     step fills it in), score and probabilities are NaN, and the row is not accepted; so are
-    numbers beyond 1e15 where the graph overflows in float32.
+    numbers beyond 1e15 where the graph computes in float32.
 
     Examples
     --------

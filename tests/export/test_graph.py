@@ -209,6 +209,26 @@ def test_a_search_around_images():
     agrees(frozen.fit(X[:400], Y[:400]), X[800:])
 
 
+class Tokens(torch.nn.Module):
+    """A transformer's first and last layers: patches, and a norm, which squares."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm = torch.nn.Conv2d(1, 6, 4, 4), torch.nn.LayerNorm(6)
+        self.head = torch.nn.Linear(6, 3)
+
+    def forward(self, images):
+        return self.head(self.norm(self.patches(images).flatten(2).mT)[:, 0])
+
+
+def test_a_network_with_a_norm_refuses_what_it_cannot_square():
+    torch.manual_seed(0)
+    network = SoftmaxClassifier.from_module(Tokens(), [0, 1, 2], (1, 8, 8))
+    graph = to_onnx(network)
+    agrees(network, X[:100], graph)
+    assert np.isnan(run(graph, X[1:2] * 1e19)["score"]).all()
+
+
 @pytest.mark.slow
 def test_the_scores_on_mnist_and_on_its_outliers(real_data):
     real_data("mnist.npz", "notmnist.npz")
