@@ -42,7 +42,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         Whose output to take: the name of any module in ``named_modules()`` of the network, such
         as "conv", "hidden" and "output" of those known by name. None takes what the last
         linear layer takes; of a backbone, what it returns: a tensor, the first of a tuple,
-        ``.pooler_output`` or ``.last_hidden_state``; of tokens their mean.
+        ``.image_embeds``, ``.pooler_output`` or ``.last_hidden_state``; of tokens their mean.
     pooling : int >= 1 or None, default=3
         Feature maps of shape (C, H, W) are averaged to (C, pooling, pooling) where they are
         larger, then flattened. None keeps them whole.
@@ -210,7 +210,8 @@ class Embedding(InputShape):
     """From flat rows to the features that a backbone returns, of tokens their mean."""
 
     def __init__(self, network, input_shape):
-        super().__init__(network, input_shape, ("pooler_output", "last_hidden_state"))
+        names = "image_embeds", "pooler_output", "last_hidden_state"
+        super().__init__(network, input_shape, names)
 
     def forward(self, rows):
         features = super().forward(rows.clone())  # whose first layers may work in place

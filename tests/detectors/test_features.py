@@ -222,6 +222,10 @@ def test_features_and_last_layer_of_any_network_make_its_logits(images, network,
             lambda tokens: tokens[:, 2],
         ),
         (
+            lambda tokens: Bunch(last_hidden_state=tokens, image_embeds=tokens[:, 0]),
+            lambda tokens: tokens[:, 0],
+        ),
+        (
             lambda tokens: Bunch(last_hidden_state=tokens, pooler_output=None),
             lambda tokens: tokens.mean(1),
         ),
