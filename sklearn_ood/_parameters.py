@@ -215,6 +215,7 @@ def _shown(constraint):
 
 def _constraints(hint):
     """scikit-learn's constraints in an annotation; none where anything is allowed."""
+    hint = getattr(typing.get_origin(hint) or hint, "__value__", hint)  # of an alias
     parents = getattr(typing.get_origin(hint), "__mro__", ())
     if hint is Any or typing.Protocol in parents:  # as parts of ArrayLike are
         return []

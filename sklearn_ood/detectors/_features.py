@@ -1,6 +1,7 @@
 """The outputs of a network's layer."""
 
-from contextlib import suppress
+import sys
+from contextlib import nullcontext, suppress
 from dataclasses import field
 from threading import get_ident
 from typing import Any
@@ -363,11 +364,18 @@ def calls_of(layers, module, batch, change=None):
         for layer in layers:
             with suppress(RuntimeError):  # of a scripted one
                 handles.append(layer.register_forward_hook(note))
-        outputs = module(batch)
+        with uncompiled():
+            outputs = module(batch)
     finally:
         for handle in handles:
             handle.remove()
     return calls, outputs
+
+
+def uncompiled():
+    """While networks run as they did before they were compiled, and so with new hooks."""
+    is_any = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if is_any else nullcontext()
 
 
 def _kept(values):

@@ -231,6 +231,14 @@ class Copier(pickle.Pickler):
         return tuple.__new__, (Part, arguments)
 
 
+class Copies(pickle.Unpickler):
+    """Makes the copies. A subclass: Python 3.13.0 sets no function on an Unpickler."""
+
+    def persistent_load(self, part):
+        """What a dictionary was replaced by, as skops takes it."""
+        return tuple.__new__(Part, part)
+
+
 def state_of(estimator):
     """Attributes of an object of this package; its networks' weights and histories."""
     networks, state = {}, dict(vars(estimator))
@@ -254,6 +262,4 @@ def with_parts(estimator):
     stream, buffers = io.BytesIO(), []
     Copier(stream, protocol=5, buffer_callback=buffers.append).dump(estimator)
     stream.seek(0)
-    copies = pickle.Unpickler(stream, buffers=buffers)
-    copies.persistent_load = partial(tuple.__new__, Part)
-    return copies.load()
+    return Copies(stream, buffers=buffers).load()

@@ -198,7 +198,7 @@ def lines():
 
 
 def make_scalar(kind):
-    return kind("2000") if kind is np.datetime64 else kind(1)
+    return kind(1, "D") if kind in {np.datetime64, np.timedelta64} else kind(1)
 
 
 if __name__ == "__main__":

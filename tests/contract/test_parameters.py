@@ -18,6 +18,9 @@ from contract import estimators, test_fuzz
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
+from typing_extensions import TypeAliasType
+
+from sklearn_ood._parameters import Count, check_arguments
 
 rng = np.random.default_rng(0)
 Y = np.arange(60) % 3
@@ -92,3 +95,18 @@ def test_an_odd_value_works_or_is_named(name, parameter):
             said = error_of(quick(INSTANCES[name]), parameter, value)
         words = (parameter, *OTHER_WORDS)
         assert said is None or any(word in said for word in words), f"{value!r}: {said}"
+
+
+def test_the_name_of_a_type_is_that_type():
+    """As ``ArrayLike`` is from numpy 2.5 on, and ``type Size = ...`` in Python 3.12."""
+    rows, size = TypeAliasType("Rows", np.ndarray | None), TypeAliasType("Size", Count)
+
+    def draw(rows: rows, size: size | None = None):
+        """Nothing."""
+
+    check_arguments(draw, {"rows": X, "size": 2})
+    check_arguments(draw, {"rows": None, "size": None})
+    with pytest.raises(ValueError, match="Got size=0, but expected an int in the range"):
+        check_arguments(draw, {"rows": X, "size": 0})
+    with pytest.raises(ValueError, match="Got rows='x', but expected an instance of 'numpy"):
+        check_arguments(draw, {"rows": "x", "size": 2})

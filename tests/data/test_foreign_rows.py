@@ -126,8 +126,8 @@ def test_rows_keep_what_their_type_holds(dtype, expected):
     [
         (np.ma.masked_array(X, mask=np.arange(360).reshape(120, 3) == 4), r"\[1\]"),
         (np.ma.masked_greater(X, 12), r"\[0, 1, 2\]"),
-        (np.where(np.arange(120) == 7, np.datetime64("NaT"), DATES)[:, None], r"\[0\]"),
-        ((DATES - DATES[0])[:, None] + np.timedelta64("NaT"), r"\[0\]"),
+        (np.where(np.arange(120) == 7, np.datetime64("NaT", "ns"), DATES)[:, None], r"\[0\]"),
+        ((DATES - DATES[0])[:, None] + np.timedelta64("NaT", "ns"), r"\[0\]"),
         (pd.DataFrame({"when": pd.Series(DATES).where(Y > 0)}), r"\['when'\]"),
     ],
 )
@@ -215,7 +215,7 @@ def test_dates_alone_are_numbers_and_beside_others_an_error():
     "y",
     [
         np.ma.masked_array(Y, mask=Y == 1),
-        np.where(Y == 0, np.datetime64("NaT"), DATES.astype("datetime64[D]")),
+        np.where(Y == 0, np.datetime64("NaT", "D"), DATES.astype("datetime64[D]")),
         np.array(["a", None, "b"], dtype=object)[Y],
     ],
 )
