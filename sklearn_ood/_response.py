@@ -95,6 +95,19 @@ def check_classifier(estimator):
         )
 
 
+def check_told_no_classes(estimator):
+    """Raise for a fitted detector of PyOD that took classes for known outliers."""
+    inner = unwrap(estimator)[0]
+    labels = signature(inner.fit).parameters.get("y") if hasattr(inner, "fit") else None
+    learns = labels is not None and labels.default is labels.empty
+    if learns and hasattr(inner, "decision_scores_") and not is_frozen(estimator):
+        raise TypeError(
+            f"Got {type(inner).__name__}, which learns from y which rows are outliers, but "
+            "here y has classes, of which it would take one for these; fit it with labels of "
+            "its own, and pass it in a sklearn.frozen.FrozenEstimator."
+        )
+
+
 def classes_of(estimator, ood_label=None):
     """Labels that a fitted estimator was taught, of which the outliers' must be none."""
     for each in (estimator, unwrap(estimator)[0]):

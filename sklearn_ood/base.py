@@ -307,8 +307,10 @@ def warn_of_company(estimator, X, scores, ask):
     if all(isinstance(each, Parameterized) for each in parts):
         return
     for place in np.argsort(scores)[[0, len(scores) // 2]]:
+        is_it = np.arange(len(scores)) == place
+        row = X[[place]] if isinstance(X, np.ndarray) else take_rows(X, is_it)  # or read all
         try:
-            alone = in_blocks(ask, take_rows(X, np.arange(len(scores)) == place))[0]
+            alone = in_blocks(ask, row)[0]
         except (IndexError, ValueError) as error:
             alone = f"none ({error})"
         else:

@@ -9,7 +9,12 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood._parameters import clone_completed, drawn_seed
-from sklearn_ood._response import classes_of, fitted_by_weight, fitted_foreign
+from sklearn_ood._response import (
+    check_told_no_classes,
+    classes_of,
+    fitted_by_weight,
+    fitted_foreign,
+)
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, n_rows, once, take_rows, with_bar
@@ -195,6 +200,7 @@ class Lessons:
             shown = with_bar(unfitted, total=len(unfitted), unit="fit", told=told)
         fitted = {name: next(fitted) for name in shown}
         for name, each in fitted.items():
+            check_told_no_classes(each)
             width = getattr(each, "n_features_in_", X.shape[1])
             if width != X.shape[1]:
                 raise ValueError(

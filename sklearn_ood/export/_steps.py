@@ -219,7 +219,8 @@ def _model(step, flow, name, method):
             errors.append(error)
     raise TypeError(
         f"Got the step {name!r} ({type(step).__name__}), which skl2onnx cannot convert for "
-        f"flat rows; leave it out and apply it before the graph: {errors[-1]}"
+        "flat rows; register a converter for it (skl2onnx.update_registered_converter), or "
+        f"leave it out and apply it before the graph: {errors[-1]}"
     ) from errors[-1]
 
 

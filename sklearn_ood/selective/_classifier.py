@@ -14,7 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._answering import Answering
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
-from sklearn_ood._response import check_classifier, classes_of, is_frozen, ood_label_in
+from sklearn_ood._response import (
+    check_classifier,
+    check_told_no_classes,
+    classes_of,
+    is_frozen,
+    ood_label_in,
+)
 from sklearn_ood.base import Router, Wrapper, fitted_on, random_part, warn_of_company
 from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
@@ -232,6 +238,7 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
         parts = zip(inside, training, routed.values(), strict=True)
         taught = [fitted_on(each, rows, X=X, y=y, **given) for each, rows, given in parts]
         self.estimator_, self.detector_ = taught[0], taught[-1]
+        check_told_no_classes(self.detector_)
         self.classes_ = classes_of(self.estimator_, ood_label_in(self))
         return calibrating, calibrating if any(knows) else calibrating | outlier
 

@@ -62,6 +62,13 @@ class Several(Alone):
         return np.abs(X[:, 0] - X[[1], 0])
 
 
+class Told(Alone):
+    """As PyOD's XGBOD: must be told which rows are outliers."""
+
+    def fit(self, X, y):
+        return super().fit(X[y == 0])
+
+
 class Drawn(Alone):
     """As PyOD's LMDD: by chance."""
 
@@ -264,3 +271,15 @@ def test_scores_that_hang_on_the_rows_beside_a_row_are_a_warning(normal, detecto
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         around(make_pipeline(StandardScaler(), Alone())).fit(normal, labels)
+
+
+def test_a_detector_that_is_told_of_outliers_takes_no_classes_for_them(normal):
+    labels = np.arange(len(normal)) % 2
+    classifier, told = LogisticRegression(), make_pipeline(StandardScaler(), Told())
+    with pytest.raises(TypeError, match="Told, which learns from y which rows are outliers"):
+        SelectiveClassifier(classifier, detector=told, coverage=0.9).fit(normal, labels)
+    with pytest.raises(TypeError, match="Told, which learns from y which rows are outliers"):
+        CombinedClassifier(classifier, [("it", told)], calibration=0.3).fit(normal, labels)
+    frozen = FrozenEstimator(told.fit(normal, np.zeros(len(normal))))
+    SelectiveClassifier(classifier, detector=frozen, coverage=0.9).fit(normal, labels)
+    CombinedClassifier(classifier, [("it", frozen)], calibration=0.3).fit(normal, labels)
