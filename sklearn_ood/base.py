@@ -314,8 +314,7 @@ def warn_of_company(estimator, X, scores, ask):
         except (IndexError, ValueError) as error:
             alone = f"none ({error})"
         else:
-            near = {"rtol": 1e-4, "atol": 1e-3 * float(np.ptp(scores))}
-            if np.isclose(alone, scores[place], **near):
+            if np.isclose(alone, scores[place], 1e-4, 1e-3 * float(np.ptp(scores))):
                 continue
         warnings.warn(
             f"Got the score {scores[place]} of a row among others, but alone {alone}, from "
