@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._metadata_requests import (
     _raise_for_params,
@@ -21,13 +21,13 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood import _response
-from sklearn_ood._answering import Answering
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import fit_weights, is_frozen, ood_label_in, unwrap
 from sklearn_ood.data._blocks import (
     block_by_block,
     in_blocks,
     indexable_rows,
+    labels_of,
     n_rows,
     take_rows,
 )
@@ -35,6 +35,27 @@ from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, foreign
 from sklearn_ood.data._rows import as_native, validate_rows, validate_training_data
 from sklearn_ood.data._tables import takes_tables
 from sklearn_ood.metrics._blocks import as_labels, as_rows
+
+
+class Answering(ClassifierMixin):
+    """What scikit-learn expects of a classifier; the labels may be those of a dataset."""
+
+    def score(self, X, y=None, sample_weight=None):
+        """Share of right answers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
+        y : array-like of shape (n_samples,), default=None
+            Labels; None takes those of a dataset.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts.
+
+        Returns
+        -------
+        float
+        """
+        return super().score(X, labels_of(X, y), sample_weight)
 
 
 class OODClassifier(Answering, Parameterized):
@@ -298,32 +319,6 @@ def fitted_on(estimator, rows, *, X, y, **params):
         data = [take_rows(each, rows) for each in data]
         params = _check_method_params(X, params, np.flatnonzero(rows)) if params else {}
     return _response.fitted_foreign(clone(estimator), *data, **params)
-
-
-def warn_of_company(estimator, X, scores, ask):
-    """Warn where the least or the middle row has another score alone, as none of ours has."""
-    steps, inner = _response.steps_and_inner(estimator)
-    parts = [*(step for _, step in steps), inner]
-    if all(isinstance(each, Parameterized) for each in parts):
-        return
-    for place in np.argsort(scores)[[0, len(scores) // 2]]:
-        is_it = np.arange(len(scores)) == place
-        row = X[[place]] if isinstance(X, np.ndarray) else take_rows(X, is_it)  # or read all
-        try:
-            alone = in_blocks(ask, row)[0]
-        except (IndexError, ValueError) as error:
-            alone = f"none ({error})"
-        else:
-            if np.isclose(alone, scores[place], 1e-4, 1e-3 * float(np.ptp(scores))):
-                continue
-        warnings.warn(
-            f"Got the score {scores[place]} of a row among others, but alone {alone}, from "
-            f"{', '.join(type(each).__name__ for each in parts)}: where scores hang on the "
-            "rows beside a row, or on chance, nothing is promised of new ones; take what "
-            "scores each row by itself.",
-            stacklevel=4,
-        )
-        return
 
 
 def random_part(n_rows, share, random_state, *, parameter):

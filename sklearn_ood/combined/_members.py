@@ -15,7 +15,6 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils.validation import validate_data
 
 from sklearn_ood._response import is_frozen, known_of, log_proba, unwrap
-from sklearn_ood.base import warn_of_company
 from sklearn_ood.classifiers._generative import GenerativeClassifier
 from sklearn_ood.classifiers._softmax import SoftmaxClassifier
 from sklearn_ood.classifiers._table import QuickTrees, TableClassifier, of_rows_a_tree
@@ -28,6 +27,7 @@ from sklearn_ood.detectors._features import NetFeatures, layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity
 from sklearn_ood.generators import PCAGenerator
+from sklearn_ood.selective._guarantees import warn_of_company
 
 CLASSIFIER, DROP = "classifier", "drop"
 IMAGE_COMPONENTS = 32

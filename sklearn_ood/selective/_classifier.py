@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ood._answering import Answering
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
 from sklearn_ood._response import (
     check_classifier,
@@ -21,14 +20,14 @@ from sklearn_ood._response import (
     is_frozen,
     ood_label_in,
 )
-from sklearn_ood.base import Router, Wrapper, fitted_on, random_part, warn_of_company
+from sklearn_ood.base import Answering, Router, Wrapper, fitted_on, random_part
 from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, checked_labels, codes_in
 from sklearn_ood.metrics._blocks import as_labels
 from sklearn_ood.selective._arrays import checked_loss, losses
 from sklearn_ood.selective._deciding import CHOSEN_BY, Deciding, check_groups, check_limits
-from sklearn_ood.selective._guarantees import first_of, warn_of_unpromised
+from sklearn_ood.selective._guarantees import first_of, warn_of_company, warn_of_unpromised
 from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
 
 

@@ -4,6 +4,12 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from sklearn_ood._parameters import Parameterized
+from sklearn_ood._response import steps_and_inner
+from sklearn_ood.data._blocks import in_blocks, take_rows
+
 
 @dataclass(frozen=True)
 class Guarantee:
@@ -100,6 +106,32 @@ def warn_of_unpromised(guarantees):
             "larger risk or delta, or give more calibration rows.",
             stacklevel=4,
         )
+
+
+def warn_of_company(estimator, X, scores, ask):
+    """Warn where the least or the middle row has another score alone, as none of ours has."""
+    steps, inner = steps_and_inner(estimator)
+    parts = [*(step for _, step in steps), inner]
+    if all(isinstance(each, Parameterized) for each in parts):
+        return
+    for place in np.argsort(scores)[[0, len(scores) // 2]]:
+        is_it = np.arange(len(scores)) == place
+        row = X[[place]] if isinstance(X, np.ndarray) else take_rows(X, is_it)  # or read all
+        try:
+            alone = in_blocks(ask, row)[0]
+        except (IndexError, ValueError) as error:
+            alone = f"none ({error})"
+        else:
+            if np.isclose(alone, scores[place], 1e-4, 1e-3 * float(np.ptp(scores))):
+                continue
+        warnings.warn(
+            f"Got the score {scores[place]} of a row among others, but alone {alone}, from "
+            f"{', '.join(type(each).__name__ for each in parts)}: where scores hang on the "
+            "rows beside a row, or on chance, nothing is promised of new ones; take what "
+            "scores each row by itself.",
+            stacklevel=4,
+        )
+        return
 
 
 def first_of(counts):

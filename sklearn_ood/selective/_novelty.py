@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, forget
 from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
-from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part, warn_of_company
+from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
 from sklearn_ood.data import _blocks
+from sklearn_ood.selective._guarantees import warn_of_company
 from sklearn_ood.selective._thresholds import checked_weights, coverage_threshold
 
 # With contamination="auto": the share of the rows held out, and the share of them refused,
