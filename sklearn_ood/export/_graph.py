@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -22,8 +21,6 @@ from sklearn_ood.selective._classifier import SelectiveClassifier
 
 __all__ = ["to_onnx"]
 
-# The first whose default exporter is the one that is used here.
-OLDEST_TORCH = parse_version("2.9")
 # What is written as another type; text is found by its elements.
 WIDE = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}
 OUTPUTS = "label", "probabilities", "score", "accepted", "p_value", "confidence"
@@ -120,10 +117,6 @@ def to_onnx(estimator, path=None, *, X=None):
     >>> [output.name for output in model.graph.output]  # doctest: +SKIP
     ['label', 'probabilities', 'score', 'accepted']
     """
-    if parse_version(torch.__version__) < OLDEST_TORCH:
-        raise ImportError(
-            f"to_onnx needs torch >= {OLDEST_TORCH}, but found {torch.__version__}; update it."
-        )
     check_is_fitted(estimator)
     branches, threshold, reject_label = _resolve(estimator)
     steps, classifier = branches[0]
