@@ -47,11 +47,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 from sklearn.tree._tree import NODE_DTYPE
-from sklearn.utils.fixes import parse_version
 
 from sklearn_ood import SoftmaxClassifier, load, save
 from sklearn_ood.generators import VAE
-from sklearn_ood.persistence._reader import FUNCTIONS, RULES, SIGNS, checked
+from sklearn_ood.persistence._reader import FUNCTIONS, RULES, SIGNS
 
 X, Y = load_iris(return_X_y=True)
 X, Y = X[::2].copy(), Y[::2]
@@ -630,8 +629,6 @@ NEIGHBORS = KNeighborsClassifier(algorithm="brute")
 RANDOM = LogisticRegression(random_state=np.random.default_rng(0))
 LEGACY = LogisticRegression(random_state=np.random.RandomState(0))
 CODES = np.column_stack([Y, X[:, 0]])
-IS_NEW = parse_version(sklearn.__version__) >= parse_version("1.9")
-PROBABILITY = "_effective_probability" if IS_NEW else "probability"
 INDICES = {
     "networks of classes": (VAES, X, "n_classes_", 10**9),
     "left child": (FOREST, X, "nodes", put("left_child", 10**6)),
@@ -677,7 +674,7 @@ INDICES = {
         "kernel",
         lambda _: node("FunctionNode", "numpy.absolute"),
     ),
-    "support probabilities": (SVC(), X, PROBABILITY, True),
+    "support probabilities": (SVC(), X, "_effective_probability", True),
     "no support vectors": (SVC(), X, "support_vectors_", None),
     "support width": (SVC(), X, "support_vectors_", first_columns(2)),
     "fewer columns": (STAGES, X, "n_trees_per_iteration_", 1),
@@ -819,20 +816,6 @@ def test_a_file_of_something_else_than_an_estimator_is_refused(saved):
     other = sequence("list", literal(1)) | {"protocol": 2}
     write(saved, other, members)
     refused(saved, "of type list")
-
-
-def test_losses_are_found_where_older_versions_have_them(tmp_path):
-    save(HistGradientBoostingClassifier(max_iter=1).fit(X, Y), tmp_path / "model.ood")
-    schema, members = parts_of(tmp_path / "model.ood")
-    for loss in nodes_of(schema, "LossNode"):
-        loss["__module__"] = "_loss"  # of scikit-learn before 1.9
-    write(older := tmp_path / "model.ood", schema, members)
-    data = older.read_bytes().split(b"\n", 1)[1]
-    assert any(name.startswith("_loss.Cy") for name in checked(data).names)
-    for loss in nodes_of(schema, "LossNode"):
-        loss["__class__"] = "CyLossFunction"
-    write(older, schema, members)
-    refused(older, "CyLossFunction")
 
 
 def test_every_class_of_this_package_is_on_the_list():

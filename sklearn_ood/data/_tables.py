@@ -160,7 +160,7 @@ def _meaning(cell, name, named):
     """A cell as text or a float; None where it is missing. Declared categories are text."""
     if is_missing(cell):
         return None
-    if isinstance(cell, Real) or type(cell).__name__ == "Decimal":
+    if isinstance(cell, (Real, np.bool_)) or type(cell).__name__ == "Decimal":
         return float(cell)
     if named or isinstance(cell, str):
         return str(cell)

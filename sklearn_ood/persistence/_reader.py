@@ -29,8 +29,6 @@ def table(name):
 
 # The exact list of nodes of skops, and of this package's classes ("own").
 LISTED = frozenset(table("types.txt"))
-# Where other versions of what is listed say that it is: scikit-learn before 1.9.
-MOVED = {"_loss": "sklearn._loss._loss"}
 MAX_PARTS, MAX_DEPTH, MAX_WIDTH = 2**20, 200, 2**24
 resolve = cache(resolve_name)
 
@@ -117,8 +115,7 @@ class Reader:
     def node(self, node, where):
         """Plain data of one node, which must be listed."""
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
-        listed = f"{loader} {MOVED.get(node['__module__'], node['__module__'])}"
-        require_listed(f"{listed}.{node['__class__']}" in LISTED, node["__class__"], where)
+        require_listed(f"{loader} {name}" in LISTED, node["__class__"], where)
         self.names.add(name)
         if loader == "NdArrayNode" and node["type"] == "numpy":
             is_one = self.files.setdefault(node["file"], node) is node

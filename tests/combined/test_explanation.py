@@ -82,7 +82,7 @@ def test_names_the_column_that_was_mistyped(birds, mistyped):
         assert features[0].startswith(name)
         assert (np.diff(changes) <= 0).all()
         assert changes.min() >= changes.max() / 10
-    known = set(train.astype(object).fillna("").itertuples(index=False, name=None))
+    known = set(train.astype(object).where(train.notna(), "").itertuples(index=False, name=None))
     near = found.nearest.astype(object).fillna("").itertuples(index=False, name=None)
     assert known.issuperset(near)
     for frame in (found.nearest, found.expected):

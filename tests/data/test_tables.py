@@ -82,6 +82,7 @@ TRUTH = {
     "text": ["True", "False", "True"],
     "json": ["true", "false", "true"],
     "polars": pl.Series([True, False, True]),
+    "of numpy": np.array([*map(np.bool_, [True, False, True])], dtype=object),
 }
 
 

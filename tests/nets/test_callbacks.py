@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import sklearn
 import torch
 from sklearn.datasets import load_iris
-from sklearn.utils.fixes import parse_version
 from skorch.callbacks import (
     BatchScoring,
     Checkpoint,
@@ -57,10 +55,6 @@ def test_scores_of_epochs_are_the_accuracy(kind, use_caching):
 KINDS = [SoftmaxClassifier, ConfidentClassifier, RejectClassifier, COOLClassifier]
 
 
-ONLY_CLASSIFIERS = parse_version(sklearn.__version__) < parse_version("1.9")
-
-
-@pytest.mark.skipif(ONLY_CLASSIFIERS, reason="scorers ask only classifiers for probabilities")
 @pytest.mark.parametrize("kind", [*KINDS, DAEConfidence])
 def test_a_net_gives_probabilities_to_callbacks_and_of_arrays(kind):
     loss = EpochScoring("neg_log_loss", lower_is_better=False, name="nll")
