@@ -82,8 +82,8 @@ def test_names_the_column_that_was_mistyped(birds, mistyped):
         assert features[0].startswith(name)
         assert (np.diff(changes) <= 0).all()
         assert changes.min() >= changes.max() / 10
-    known = set(train.astype(object).where(train.notna(), "").itertuples(index=False, name=None))
-    near = found.nearest.astype(object).fillna("").itertuples(index=False, name=None)
+    filled = (each.astype(object).where(each.notna(), "") for each in (train, found.nearest))
+    known, near = (set(each.itertuples(index=False, name=None)) for each in filled)
     assert known.issuperset(near)
     for frame in (found.nearest, found.expected):
         assert (frame.dtypes == X.dtypes).all()
