@@ -330,7 +330,8 @@ def check_answers(model, X):
         if values is not None:
             check_numbers(values, len(plain))
             again = answer(getattr(model, name), plain)
-            np.testing.assert_allclose(again, values, rtol=1e-6, atol=1e-6)
+            # A frame of float32 goes on as it is, and others compute in it.
+            np.testing.assert_allclose(again, values, rtol=1e-5, atol=1e-5)
     if is_classifier(model):
         check_classifier(model, X, len(plain))
 
