@@ -115,9 +115,12 @@ class Lessons:
         if self.is_crossed:
             folds = (np.setdiff1d(self.training, part) for part in self.parts)
             models = [self.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
-        pairs = zip(models, self.parts, strict=True)
-        scores = [_members.look(*each, self._rows(part), model[1])[1] for each, part in pairs]
-        _members.warn_of_company_in(*models[0], self._rows(self.parts[0]), scores[0], model[1])
+        scores = []
+        for each, part in zip(models, self.parts, strict=True):
+            rows = self._rows(part)
+            scores.append(_members.look(*each, rows, model[1])[1])
+            if len(scores) == 1:
+                _members.warn_of_company_in(*each, rows, scores[0], model[1])
         settings = {"is_crossed": self.is_crossed, "row_weights": self.calibration_weights}
         return _conformal.calibrated(scores, self.combination.method, weights, **settings)
 
