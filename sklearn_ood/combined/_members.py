@@ -23,7 +23,8 @@ from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._blocks import once, take_rows, unmasked
 from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
 from sklearn_ood.data._tables import TableEncoder, check_frame
-from sklearn_ood.detectors._features import NetFeatures, layers_of
+from sklearn_ood.detectors._features import NetFeatures
+from sklearn_ood.detectors._layers import layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
 from sklearn_ood.detectors._table_density import TableDensity
 from sklearn_ood.generators import PCAGenerator

@@ -1,8 +1,9 @@
 from ._comparison import compare_scores, scores_of_network
 from ._fdbd import FDBD
-from ._features import NetFeatures, last_linear
+from ._features import NetFeatures
 from ._gradnorm import GradNorm
 from ._kl_matching import KLMatching
+from ._layers import last_linear
 from ._linear import LinearScore
 from ._logits import LogitScore
 from ._mahalanobis import MahalanobisDistance

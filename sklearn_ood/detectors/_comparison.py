@@ -13,9 +13,10 @@ from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood._response import unwrap
 from sklearn_ood.data._blocks import indexable_rows
 from sklearn_ood.detectors._fdbd import FDBD
-from sklearn_ood.detectors._features import NetFeatures, last_linear
+from sklearn_ood.detectors._features import NetFeatures
 from sklearn_ood.detectors._gradnorm import GradNorm
 from sklearn_ood.detectors._kl_matching import KLMatching
+from sklearn_ood.detectors._layers import last_linear
 from sklearn_ood.detectors._logits import LogitScore
 from sklearn_ood.detectors._mahalanobis import MahalanobisDistance
 from sklearn_ood.detectors._nci import NCI

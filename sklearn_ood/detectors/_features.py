@@ -1,9 +1,6 @@
 """The outputs of a network's layer."""
 
-import sys
-from contextlib import nullcontext, suppress
 from dataclasses import field
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -13,15 +10,16 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
-from torch.nn.functional import adaptive_avg_pool2d, linear
+from torch.nn.functional import adaptive_avg_pool2d
 
 from sklearn_ood._parameters import Count, Estimator, Parameterized, fitted, forget
 from sklearn_ood._response import unwrap
 from sklearn_ood.base import Wrapper
 from sklearn_ood.data._blocks import block_by_block, first_block, of_rows
 from sklearn_ood.data._rows import validate_rows, validate_training_data
+from sklearn_ood.detectors._layers import calls_of, find_last_linear, find_layer
 from sklearn_ood.nets._evaluation import device_of, evaluate, some_rows
-from sklearn_ood.nets._modules import HALF, InputShape
+from sklearn_ood.nets._modules import HALF, InputShape, taking
 from sklearn_ood.nets._training import wrap_trained
 
 LARGEST_FLOAT = np.finfo(np.float32).max
@@ -58,8 +56,9 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     ----------
     estimator_ : classifier
         The fitted classifier, or what holds the backbone.
-    layer_ : str or None
-        The layer in use: the linear one whose input is taken, where ``layer`` is None.
+    layer_ : str, tuple of str or None
+        The layer in use: the linear one whose input is taken, where ``layer`` is None; several
+        where the network returns their mean.
     input_shape_ : tuple of int
         Shape of one input.
 
@@ -87,7 +86,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     input_shape: Any = None
 
     estimator_: BaseEstimator = fitted()
-    layer_: str | None = fitted()
+    layer_: str | tuple | None = fitted()
 
     def fit(self, X, y=None):
         """Fit the classifier, unless it is frozen.
@@ -108,7 +107,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
             )
         layer = self.layer
         if layer is None and not isinstance(estimator, Backbone):
-            layer = _last_linear(estimator)[0]
+            layer, *others = find_last_linear(estimator)[0]
+            layer = (layer, *others) if others else layer
         self.estimator_, self.layer_ = estimator, layer
         if self.layer is not None:
             with torch.no_grad():  # raises where it does not run
@@ -160,17 +160,18 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         return nn.Sequential(estimator.scored_network_.network[0], module)
 
     def _read(self, module, batch):
-        layers = [find_layer(module, self.layer_)] if self.layer_ else []
+        names = [self.layer_] if isinstance(self.layer_, str) else self.layer_ or ()
+        layers = [find_layer(module, name) for name in names]
         calls, outputs = calls_of(layers, module, batch)
-        if layers and not calls:
+        if len(calls) < len(layers):
             raise ValueError(
                 f"Got layer={self.layer_!r}, which does not run where the network is "
                 "evaluated, or in a part that was compiled, scripted, traced or exported, "
                 "which is not seen into; pass a layer that runs, or the network as it was."
             )
-        for taken, given in calls.values():
-            outputs = taken if self.layer is None else given
-        return pooled(outputs, self.pooling)
+        place = 0 if self.layer is None else 1  # what it takes or gives
+        read = [calls[layer][place] for layer in layers] or [outputs]
+        return torch.cat([pooled(each, self.pooling) for each in read], dim=1)
 
     def _validated(self, X):
         return validate_rows(self, X, keep_tensors=True, dtype=np.float32)
@@ -197,6 +198,8 @@ class Backbone(Parameterized):
         validate_training_data(self, X, None, min_classes=1, keep_tensors=True)
         embedding = Embedding(self.network, self.input_shape_)
         self.net_ = wrap_trained(embedding, device=device_of(self.network))
+        with taking(self.input_shape_, "backbone"), torch.no_grad():
+            self.net_.module_(some_rows(self.n_features_in_, self.net_.device))
         return self
 
     def untrained_networks(self):
@@ -218,6 +221,10 @@ class Embedding(InputShape):
         features = super().forward(rows.clone())  # whose first layers may work in place
         return features.mean(dim=1) if features.ndim == 3 else features
 
+    def outputs(self, inputs):
+        """Of a network of images and text those of the images."""
+        return getattr(self.network, "get_image_features", self.network)(inputs)
+
 
 class LayerReader(nn.Module):
     """A network, of which ``read(network, rows)`` is wanted."""
@@ -228,161 +235,6 @@ class LayerReader(nn.Module):
 
     def forward(self, rows):
         return self.read(self.network, rows)
-
-
-def last_linear(classifier):
-    """The last layer of a network that ends in a linear one, as a pair of arrays.
-
-    Parameters
-    ----------
-    classifier : fitted classifier of this package around a network
-        Also frozen, or last in a pipeline.
-
-    Returns
-    -------
-    weight : ndarray of shape (n_classes, n_features), float64
-    bias : ndarray of shape (n_classes,), float64
-
-    Raises
-    ------
-    ValueError
-        If the network's outputs are not those of its last linear layer.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from sklearn_ood import SoftmaxClassifier
-    >>> from sklearn_ood.detectors import last_linear
-    >>> network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
-    >>> classifier = SoftmaxClassifier.from_module(network, [0, 1, 2], input_shape=2)
-    >>> weight, bias = last_linear(classifier)
-    >>> weight.shape, bias.shape
-    ((3, 8), (3,))
-    """
-    classifier, _ = unwrap(classifier)
-    name, makes_outputs = _last_linear(classifier)
-    if not makes_outputs:
-        raise ValueError(
-            "Got a network whose outputs, one for each class, are not those of its last linear "
-            f"layer {name!r}, but this score is made of that layer; pass a network that ends "
-            "in it."
-        )
-    layer = find_layer(classifier.net_.module_, name)
-    weight = layer.weight.detach().flatten(1).double().cpu().numpy()
-    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu()
-    return weight, np.asarray(bias)
-
-
-@torch.no_grad()
-def _last_linear(estimator):
-    """Name of the linear layer that makes the outputs, else that runs last; if it makes them.
-
-    A convolution of one pixel is one, too.
-    """
-    module, n_features = estimator.net_.module_, estimator.n_features_in_
-    rows = some_rows(n_features, estimator.net_.device)
-    names = {layer: name for name, layer in layers_of(module).items()}
-    layers = [layer for layer in names if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    calls, outputs = calls_of(layers, module, rows)
-    last = [layer for layer in calls if isinstance(layer, nn.Linear)]
-    n_classes = len(estimator.classes_)  # of which others have more outputs
-    ends = [layer for layer, call in calls.items() if _makes(layer, *call, outputs, n_classes)]
-    # Whatever it gives: else a ReLU or a bound follows, which these rows do not meet.
-    ends = [layer for layer in ends if _makes_any(layer, module, rows, n_classes)]
-    if not (last or ends):
-        raise ValueError(
-            "Got a network without a linear layer that runs; pass one of "
-            f"{sorted(names.values())} as layer, or the network as it was before it was "
-            "compiled (in place: copy.deepcopy(network)), scripted, traced, exported or "
-            "quantised."
-        )
-    return names[(ends or last)[-1]], bool(ends)
-
-
-def _makes_any(layer, module, rows, n_classes):
-    """Whether outputs are what a layer gives, also where that is something else."""
-    random = torch.Generator().manual_seed(0)
-
-    def moved(given):
-        noise = torch.randn(given.shape, generator=random, device="cpu")
-        return given + 100 * noise.to(given)
-
-    calls, outputs = calls_of([layer], module, rows, moved)
-    return _makes(layer, *calls[layer], outputs, n_classes, is_own=False)
-
-
-def _makes(layer, taken, given, outputs, n_classes, is_own=True):
-    """Whether outputs are what a layer gives, but for a number a row, as log-probabilities.
-
-    And whether that is what its weights make of its inputs, where it is the layer's own.
-    """
-    weight, given, outputs = layer.weight, given.flatten(1), outputs[:, :n_classes]
-    is_of_one_pixel = weight[0].numel() == weight.shape[1] == taken[0].numel()
-    if not is_of_one_pixel or given.shape != outputs.shape:
-        return False
-    if is_own:
-        bias = None if layer.bias is None else layer.bias.double()
-        made = linear(taken.flatten(1).double(), weight.flatten(1).double(), bias)
-        error = (given.double() - made).abs().max()
-        if error > max(0.01, torch.finfo(given.dtype).eps ** 0.5) * made.abs().max():
-            return False
-    given, outputs = (each.double().log_softmax(1) for each in (given, outputs))
-    return torch.allclose(given, outputs, rtol=1e-4, atol=1e-5)
-
-
-def find_layer(module, name):
-    """The layer with a name from ``layers_of``; a ValueError has the names."""
-    layers = layers_of(module)
-    if name not in layers:
-        raise ValueError(f"Got layer={name!r}, but expected one of {sorted(layers)}.")
-    return layers[name]
-
-
-def layers_of(module):
-    """All layers by name: of the user's network, which our modules have in ``network``."""
-    named = getattr(module, "network", module).named_modules()
-    return {name: layer for name, layer in named if name}
-
-
-def calls_of(layers, module, batch, change=None):
-    """What each of ``layers`` takes and gives, by layer, while ``module`` works on a batch.
-
-    In the order in which they end, each of its last call; then the outputs of the module. The
-    module goes on with what ``change`` makes of the output of a layer.
-    """
-    calls, own_thread = {}, get_ident()
-
-    def note(layer, inputs, output):
-        if get_ident() == own_thread:  # another may be at work on the same module
-            output = change(output) if change else output
-            calls.pop(layer, None)
-            calls[layer] = _kept(inputs[0]), _kept(output)
-            return output if change else None
-
-    handles = []
-    try:
-        for layer in layers:
-            with suppress(RuntimeError):  # of a scripted one
-                handles.append(layer.register_forward_hook(note))
-        with uncompiled():
-            outputs = module(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls, outputs
-
-
-def uncompiled():
-    """While networks run as they did before they were compiled, and so with new hooks."""
-    is_any = "torch._dynamo" in sys.modules
-    return torch.compiler.set_stance("force_eager") if is_any else nullcontext()
-
-
-def _kept(values):
-    """Values as they are now: the next layer may work in place."""
-    if isinstance(values, tuple):
-        return tuple(map(_kept, values))
-    return values.clone() if isinstance(values, torch.Tensor) else values
 
 
 def pooled(features, side):

@@ -19,7 +19,7 @@ from sklearn_ood.metrics import _blocks
 from sklearn_ood.metrics._blocks import as_labels, as_mask, as_weights, differs, labels_for
 
 COUNTS = ("rows", "answered", "right", "wrong", "refused")
-UNKNOWN, REFUSED, ALL = "unknown", "refused", "all"
+OTHERS = UNKNOWN, REFUSED, ALL = "unknown", "refused", "all"
 WIDE = 30  # letters that fit below a picture
 
 
@@ -89,6 +89,12 @@ def _shown(count):
     return f"{count:,.5g}" if isinstance(count, float) else f"{count:,}"
 
 
+def names_of(classes):
+    """Names of classes, and our own ones of what is none: in brackets where a class has it."""
+    names = [str(each) for each in classes.tolist()]
+    return names, {each: f"({each})" if each in names else each for each in OTHERS}
+
+
 FORMATS = dict.fromkeys(COUNTS, _shown)
 FORMATS |= dict.fromkeys(("coverage", "risk", "risk of answers"), "{:.1%}".format)
 
@@ -134,6 +140,8 @@ class SelectiveReport:
     def to_frame(self):
         """One line for each class, for "unknown" where there are such rows, and for "all".
 
+        Of a class that is called so, ours is "(unknown)" or "(all)".
+
         Returns
         -------
         pandas.DataFrame
@@ -146,14 +154,15 @@ class SelectiveReport:
             Without pandas.
         """
         pd = optional("pandas", "A report", "table")
-        unknown = [UNKNOWN] if self.matrix[-1].any() else []
-        names = [*map(str, self.classes.tolist()), *unknown]
+        names, others = names_of(self.classes)
+        unknown = [others[UNKNOWN]] if self.matrix[-1].any() else []
+        names += unknown
         right, wrong = _right_and_wrong(self.matrix)
         answered, refused = right + wrong, self.matrix[:, -1]
         rows = answered + refused
         counts = np.array([rows, answered, right, wrong, refused]).T[: len(names)]
         frame = pd.DataFrame(counts, names, COUNTS)
-        frame = pd.concat([frame, pd.DataFrame([counts.sum(axis=0)], [ALL], COUNTS)])
+        frame = pd.concat([frame, pd.DataFrame([counts.sum(axis=0)], [others[ALL]], COUNTS)])
         named = self.matrix[:, :-1].sum(axis=0).tolist() + [0] * len(unknown)
         frame["coverage"] = frame["answered"] / frame["rows"]
         frame["risk"] = frame["wrong"] / frame["answered"]
@@ -299,16 +308,16 @@ class RejectConfusionDisplay:
             For ``imshow``.
         """
         self.ax_, self.figure_ = axes_and_figure(ax)
-        names = [str(each) for each in self.classes.tolist()]
+        names, others = names_of(self.classes)
         total = self.matrix.sum(axis=1, keepdims=True)
         share = self.matrix / np.where(total > 0, total, 1)
         style = {"cmap": "Blues", "vmin": 0, "vmax": 1} | kwargs
         tilt = 30 if len("".join(names)) > WIDE else "horizontal"
-        drawn = ConfusionMatrixDisplay(share, display_labels=[*names, REFUSED])
+        drawn = ConfusionMatrixDisplay(share, display_labels=[*names, others[REFUSED]])
         drawn.plot(ax=self.ax_, im_kw=style, xticks_rotation=tilt, colorbar=False)
         for text, count in zip(drawn.text_.flat, self.matrix.flat, strict=True):
             text.set_text(_shown(count.item()))
-        self.ax_.set_yticks(range(len(share)), [*names, UNKNOWN])
+        self.ax_.set_yticks(range(len(share)), [*names, others[UNKNOWN]])
         self.ax_.set(xlabel="Answer", ylabel="Truth")
         self.im_ = drawn.im_
         return self

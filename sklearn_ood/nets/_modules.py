@@ -1,9 +1,8 @@
 """The networks known by name, and the one way from a ``module`` parameter to a network."""
 
-import math
 import warnings
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import numpy as np
@@ -60,21 +59,12 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
             "nn.Module."
         )
     training = _is_training(network)
-    rows = _evaluation.some_rows(math.prod(input_shape), _evaluation.device_of(network))
+    rows = _evaluation.some_rows(size_of(input_shape), _evaluation.device_of(network))
     try:
-        with torch.no_grad():
+        with taking(input_shape, name), torch.no_grad():
             evaluated = InputShape(network, input_shape).eval()
             outputs, again = evaluated(rows), evaluated(rows[:1].repeat(2, 1))
             is_kept = _evaluation.keeps_inputs(evaluated, rows[:1].expand(2, -1))
-    except NoTensorError:
-        raise
-    except (RuntimeError, ValueError, AssertionError, LookupError, *MISTAKES) as error:
-        channels_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
-        raise ValueError(
-            f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
-            "Check input_shape and the network's first layers"
-            f"{'; channels come first, (C, H, W)' if channels_last else ''}."
-        ) from error
     finally:
         InputShape(network, input_shape).train(training)
     if not is_kept:
@@ -85,6 +75,22 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
     _check_shape(outputs, input_shape, n_outputs, name)
     if name == "module" and not outputs.is_meta:
         _warn_of_outputs(outputs, again)
+
+
+@contextmanager
+def taking(input_shape, name):
+    """While a user's network is tried; its errors are those of the inputs' shape."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, NoTensorError):
+        raise
+    except (RuntimeError, ValueError, AssertionError, LookupError, *MISTAKES) as error:
+        is_last = len(input_shape) == 3 and input_shape[2] < min(input_shape[:2])
+        raise ValueError(
+            f"Got a {name} that cannot take inputs of shape {tuple(input_shape)}: {error} "
+            "Check input_shape and the network's first layers, and that it takes nothing else"
+            f"{'; channels come first, (C, H, W)' * is_last}."
+        ) from error
 
 
 def _check_shape(outputs, input_shape, n_outputs, name):
@@ -267,7 +273,7 @@ class InputShape(nn.Module):
             self.eval()
         inputs = rows.reshape(rows.shape[0], *self.input_shape)
         inputs = inputs.to(_evaluation.number_type(self.network, inputs.dtype))
-        outputs = self.network(inputs)
+        outputs = self.outputs(inputs)
         for name in self.names:
             if getattr(outputs, name, None) is not None:
                 outputs = getattr(outputs, name)
@@ -279,6 +285,10 @@ class InputShape(nn.Module):
             "logits or features, a tuple that begins with one, or an object that has it in "
             f".{' or .'.join(self.names)}; wrap it."
         )
+
+    def outputs(self, inputs):
+        """What the network returns."""
+        return self.network(inputs)
 
 
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):

@@ -47,6 +47,25 @@ def test_the_matrix_is_scikit_learns_with_refusals_as_a_class(digits):
     assert (found == expected).all()
 
 
+def test_classes_with_the_names_of_our_lines_have_lines_of_their_own():
+    classes = np.array(["all", "refused", "unknown"])
+    answered = [True, False, True, True]
+    matrix = reject_confusion_matrix(
+        ["all", "all", "unknown", "x"], classes[[0, 1, 2, 0]], answered, classes=classes
+    )
+    frame = SelectiveReport(matrix, classes).to_frame()
+    assert frame["rows"].to_dict() == {
+        "all": 2,
+        "refused": 0,
+        "unknown": 1,
+        "(unknown)": 1,
+        "(all)": 4,
+    }
+    axes = RejectConfusionDisplay(matrix, classes).plot().ax_
+    assert [each.get_text() for each in axes.get_xticklabels()][-1] == "(refused)"
+    assert [each.get_text() for each in axes.get_yticklabels()][-1] == "(unknown)"
+
+
 def test_the_report_adds_up(digits):
     model, X, y = digits
     report = selective_report(model, X, y)
