@@ -1,8 +1,4 @@
-"""Parameters of estimators: one line each, with type, range and default; checked at fit.
-
-An estimator lists its parameters as annotated class attributes. They become the signature,
-scikit-learn's own constraints, and the entries of the docstring that a subclass inherits.
-"""
+"""Parameters of estimators: annotated class attributes, checked at fit by their types."""
 
 import re
 import typing
@@ -44,19 +40,17 @@ FIRST = "", "Parameters", "Attributes", "Returns", "Yields", "Raises"
 
 
 def fitted(*, init: Literal[False] = False):
-    """An attribute that fit sets, declared with its type: only such ones can be saved.
-
-    ``init`` tells type checkers that it is no parameter.
-    """
-    return field(init=init)
+    """An attribute that fit sets, declared with its type: only such ones can be saved."""
+    return field(init=init)  # which tells type checkers that it is no parameter
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field, fitted))
 class Parameterized(BaseEstimator):
     """An estimator whose parameters are its annotated class attributes.
 
-    All are keyword-only but one that says ``field(default=..., kw_only=False)``; those that
-    say ``fitted()`` are no parameters.
+    They become the signature, scikit-learn's own constraints, and the entries of the docstring
+    that a subclass inherits. All are keyword-only but one that says ``field(default=...,
+    kw_only=False)``; those that say ``fitted()`` are no parameters.
     """
 
     _parameter_constraints: ClassVar[dict] = {}  # of an estimator without parameters
@@ -177,10 +171,8 @@ def check_arguments(function, arguments):
 
 
 def _satisfies(value, constraint):
-    """Whether a constraint allows a value.
-
-    True, False and integers beyond 64 bits are no numbers here, and a class has no methods.
-    """
+    """Whether a constraint allows a value."""
+    # True, False and integers beyond 64 bits are no numbers here, and a class has no methods.
     is_flag = isinstance(value, bool | np.bool_)
     is_huge = isinstance(value, Integral) and abs(int(value)) >= 2**63
     if isinstance(constraint, Interval) and (is_flag or is_huge):
@@ -271,11 +263,10 @@ def _sections(text):
 
 
 def clone_completed(estimator, *, random_state=None, input_shape=None):
-    """An unfitted clone in which what was left open, also inside of pipelines, is filled in.
+    """An unfitted clone, whose ``random_state`` and ``input_shape`` of None are filled in.
 
-    Every ``random_state`` that is None is the same int, or a seed drawn from a RandomState,
-    every ``input_shape`` that is None an image's (C, H, W), where it is one, but behind a step
-    of a pipeline that takes images itself and gives something else.
+    Also inside of pipelines: with the int, or seeds drawn from a RandomState; with an image's
+    (C, H, W), where it is one, but behind a step that takes images and gives something else.
     """
     filled, parameters = {}, estimator.get_params(deep=True)
     inside = [("", estimator), *((f"{name}__", each) for name, each in parameters.items())]

@@ -38,11 +38,7 @@ def steps_and_inner(estimator):
 
 
 def unwrap(estimator, X=None):
-    """What is inside pipelines, searches and frozen estimators, and the rows as it gets them.
-
-    These pass on only the method names that scikit-learn knows; the others (``accept``,
-    ``answers``) have to be asked of the innermost estimator itself.
-    """
+    """What is inside pipelines, searches and frozen ones, and the rows as it gets them."""
     steps, inner = steps_and_inner(estimator)
     if X is None or not steps:
         return inner, X
@@ -136,17 +132,14 @@ def classes_of(estimator, ood_label=None):
 def answers_and_confidence(estimator, X, *, by_largest=False):
     """What a fitted classifier answers to each row, and its confidence in that answer.
 
-    Steps before the classifier run once, and the classifier is asked once where it has
-    ``answers_and_confidence`` itself, or the answer follows from its probabilities, as
-    :func:`answers_by_largest` found (``by_largest``).
-
     The answers are ``answers(X)`` of a classifier that may reject, else ``predict(X)``. The
     confidence, float64, is the first of these that it has: ``confidence(X)``;
     ``score_samples(X)``; ``predict_proba(X)`` of the answer; ``decision_function(X)`` of the
-    answer, less the largest of the other classes (for two classes its absolute value). A
-    TypeError where it has none of these methods, a ValueError where one gives anything else.
+    answer, less the largest of the other classes (for two classes its absolute value).
     """
     inner, X = unwrap(estimator, X)
+    # Steps run once, and the classifier is asked once where it says both, or the answer
+    # follows from its probabilities, as answers_by_largest found.
     if hasattr(inner, "answers_and_confidence"):
         return inner.answers_and_confidence(X)
     if _scored_by(inner):
@@ -162,12 +155,10 @@ def answers_and_confidence(estimator, X, *, by_largest=False):
 
 
 def answers_by_largest(estimator, X):
-    """Where the answer is the class of the largest probability (or decision function).
-
-    Nowhere for classifiers that choose otherwise: those with a threshold of their own, and
-    support vector machines, whose probabilities come from a model beside them.
-    """
+    """Where the answer is the class of the largest probability (or decision function)."""
     inner, X = unwrap(estimator, X)
+    # Nowhere for those with a threshold of their own, and support vector machines, whose
+    # probabilities come from a model beside them.
     responds = hasattr(inner, "predict_proba") or hasattr(inner, "decision_function")
     if isinstance(inner, _NOT_THE_LARGEST) or _scored_by(inner) or not responds:
         return np.zeros(_num_samples(X), dtype=bool)
@@ -217,10 +208,7 @@ def answers_of(estimator, X):
 
 
 def answers_and_accepted(estimator, X, groups=None):
-    """Named classes, and the mask of the rows that are answered: all, unless it may refuse.
-
-    ``groups``, where there are any, are those of :class:`SelectiveClassifier`.
-    """
+    """Named classes, and the mask of the rows that are answered: all, unless it may refuse."""
     inner, X = unwrap(estimator, X)
     if hasattr(inner, "answers_and_accepted"):
         return inner.answers_and_accepted(X, **({} if groups is None else {"groups": groups}))
@@ -266,12 +254,9 @@ def evidence_of(estimator, X):
 
 
 def log_proba(classifier, X):
-    """Logarithms of a fitted classifier's probabilities, all finite, in float64.
-
-    Its own ``predict_log_proba`` is taken where that is exact: for classifiers that also have
-    a ``confidence``. A probability of zero is read as the smallest normal float.
-    """
+    """Logarithms of a fitted classifier's probabilities, all finite, in float64."""
     inner, X = unwrap(classifier, X)
+    # Its own is exact where it also has a confidence.
     if hasattr(inner, "predict_log_proba") and callable(getattr(inner, "confidence", None)):
         return inner.predict_log_proba(X)
     if not hasattr(inner, "predict_proba"):
@@ -284,26 +269,21 @@ def log_proba(classifier, X):
 
 @np.errstate(under="ignore")
 def log_softmax(evidence):
-    """Log-probabilities that keep their precision where the probability is nearly one.
-
-    The largest column is ``-log1p(sum of the others' odds)``, exact down to 1e-308.
-    """
+    """Log-probabilities that keep their precision where the probability is nearly one."""
     evidence = np.asarray(evidence, dtype=np.float64)
     top = evidence.argmax(axis=1)[:, None]
     shifted = evidence - np.take_along_axis(evidence, top, axis=1)
     odds = np.exp(shifted)
     np.put_along_axis(odds, top, 0.0, axis=1)
+    # The largest column is -log1p(sum of the others' odds), exact down to 1e-308.
     return shifted - np.log1p(odds.sum(axis=1, keepdims=True))
 
 
 def fitted_foreign(estimator, *data, **fit_params):
-    """Fitted to rows, and labels, as they are; where it wants float32, behind a step for that.
-
-    Estimators of other libraries, such as skorch's, may take no float64, which errors say.
-    """
+    """Fitted to rows, and labels, as they are; where it wants float32, behind a step for it."""
     try:
         return estimator.fit(*data, **fit_params)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # as of skorch's, in words alone
         if not re.search("(?i)double|float64", str(error)):
             raise
         single = make_pipeline(FunctionTransformer(np.float32), clone(estimator))

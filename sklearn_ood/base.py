@@ -41,29 +41,15 @@ class Answering(ClassifierMixin):
     """What scikit-learn expects of a classifier; the labels may be those of a dataset."""
 
     def score(self, X, y=None, sample_weight=None):
-        """Share of right answers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        y : array-like of shape (n_samples,), default=None
-            Labels; None takes those of a dataset.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts.
-
-        Returns
-        -------
-        float
-        """
+        """Share of right answers; ``y`` may be left out where X is a dataset with labels."""
         return super().score(X, labels_of(X, y), sample_weight)
 
 
 class OODClassifier(Answering, Parameterized):
     """A classifier that also says how in-distribution a row is.
 
-    A method supplies ``fit`` (which sets ``classes_`` last) and the hook ``_evidence``, from
-    flat rows to one number for each class; it overrides ``_log_proba`` and
-    ``_evidence_and_scores`` where they are not the softmax and the maximum of it.
+    X is an array or frame of shape (n_samples, n_features), images (n_samples, C, H, W), a
+    ``torch.utils.data`` ``Dataset`` of them, or a ``DataLoader``.
 
     Parameters
     ----------
@@ -102,104 +88,56 @@ class OODClassifier(Answering, Parameterized):
 
     @block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
-        """The most likely class of each row; never rejects.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels from ``classes_``.
-        """
+        """The most likely class of each row, (n_samples,), from ``classes_``; never rejects."""
         evidence = self._evidence(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)]
 
     @block_by_block
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """Probabilities over the in-distribution classes.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Rows sum to 1.
-        """
+        """Probabilities over the in-distribution classes, (n_samples, n_classes)."""
         return np.exp(self._log_proba(self._validate_rows(X)))
 
     @block_by_block
     def predict_log_proba(self, X: ArrayLike) -> NDArray:
-        """Logarithm of ``predict_proba``, exact also where a probability is nearly 1.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
+        """Logarithm of ``predict_proba``, exact also where a probability is nearly 1."""
         return self._log_proba(self._validate_rows(X))
 
     @block_by_block
     def decision_function(self, X: ArrayLike) -> NDArray:
-        """Evidence for each class; its argmax (its sign for two classes) is ``predict``.
+        """Evidence for each class, (n_samples, n_classes): its argmax is ``predict``.
 
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            For two classes that for the second less that for the first.
+        For two classes it is that for the second less that for the first, (n_samples,).
         """
         evidence = self._evidence(self._validate_rows(X))
         return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
 
     @block_by_block
     def score_samples(self, X: ArrayLike) -> NDArray:
-        """How in-distribution each row is: higher is more trustworthy.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """How in-distribution each row is, (n_samples,): higher is more trustworthy."""
         return self._scores(self._validate_rows(X))
 
     @block_by_block
     def confidence(self, X: ArrayLike) -> NDArray:
-        """How likely the answer to each row is right: higher is more.
+        """How likely the answer to each row is right, (n_samples,): higher is more.
 
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``score_samples``, unless the method knows better.
+        It is ``score_samples``, unless the method knows better.
         """
         return self.score_samples(X)
 
     def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
-        """``predict`` and ``confidence`` of each row, at once.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
-        Returns
-        -------
-        answers : ndarray of shape (n_samples,)
-            Labels from ``classes_``.
-        confidence : ndarray of shape (n_samples,)
-        """
+        """``predict`` and ``confidence`` of each row, at once: two arrays (n_samples,)."""
         return in_blocks(self._answers_and_scores, X)
 
     def class_score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray:
-        """How in-distribution each row is, were it of a given class.
+        """How in-distribution each row is, were it of a given class, (n_samples,).
+
+        The evidence for that class where the score is the best class's, else ``score_samples``.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : array-like of shape (n_samples,)
-            A label from ``classes_`` for each row.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The evidence for that class where the score is the best class's, else
-            ``score_samples``.
-
-        Raises
-        ------
-        ValueError
-            For labels that are not in ``classes_``, or more or fewer of them than rows.
+            A label from ``classes_`` for each row; a ValueError names others.
         """
         rows = self._validate_rows(X)
         y = as_labels("y", y, len(rows))
@@ -234,8 +172,7 @@ class OODClassifier(Answering, Parameterized):
     def _scores(self, rows):
         return self._evidence_and_scores(rows)[1]
 
-    def _evidence_and_scores(self, rows):
-        """Overridden where the score is another than the best class's evidence."""
+    def _evidence_and_scores(self, rows):  # overridden where the score is another
         evidence = self._evidence(rows)
         return evidence, evidence.max(axis=1)
 
@@ -247,13 +184,7 @@ class OODClassifier(Answering, Parameterized):
 
 
 class Wrapper(MetaEstimatorMixin):
-    """Around ``estimator``: what is true of the inner one's input is true of its own.
-
-    Attributes
-    ----------
-    n_features_in_, feature_names_in_
-        As the estimator has them.
-    """
+    """Around ``estimator``: what is true of the inner one's input is true of its own."""
 
     n_features_in_: Any = property(attrgetter("estimator_.n_features_in_"))
     feature_names_in_: Any = property(attrgetter("estimator_.feature_names_in_"))
@@ -322,10 +253,7 @@ def fitted_on(estimator, rows, *, X, y, **params):
 
 
 def random_part(n_rows, share, random_state, *, parameter):
-    """Mask of a simple random part of the rows, of this share, neither none nor all.
-
-    Whatever the labels, so that its rows are to the others as new rows are.
-    """
+    """Mask of a random part of the rows, neither none nor all, whatever their labels."""
     n_drawn = round(share * n_rows)
     if not 0 < n_drawn < n_rows:
         raise ValueError(
@@ -356,10 +284,7 @@ class Router:
         return {name: each for name, each in given.items() if each is not None}
 
     def _route(self, **metadata):
-        """What ``fit`` does with metadata itself, and what each of ``_inside()`` gets.
-
-        Of those that are None nothing is said.
-        """
+        """What ``fit`` does with metadata itself, and what each of ``_inside()`` gets."""
         given = {name: value for name, value in metadata.items() if value is not None}
         if not given:
             return {}, {name: {} for name in self._inside()}

@@ -80,18 +80,9 @@ def _with_outliers(X, y, n_outliers, draw, inside, ood_label, random_state):
 
 
 def inside_two_gaussians(X, *, sigma: Positive = 1.0):
-    """Tell which points are in-distribution for :func:`make_two_gaussians`.
+    """Mask of points (n_samples, 2) that :func:`make_two_gaussians` has in-distribution.
 
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, 2)
-    sigma : float > 0, default=1.0
-        Standard deviation of the Gaussians.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) of bool
-        True within three standard deviations of a mean, (-10, 0) or (10, 0).
+    They are within three standard deviations, ``sigma``, of a mean, (-10, 0) or (10, 0).
 
     Examples
     --------
@@ -137,7 +128,6 @@ def make_two_gaussians(
     ood_label : int, default=-1
         Label of the outlier rows; neither 0 nor 1.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
 
     Returns
     -------
@@ -154,11 +144,10 @@ def make_two_gaussians(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn_ood.datasets import make_two_gaussians
     >>> X, y = make_two_gaussians(100, outliers="boundary", n_outliers=20, random_state=0)
-    >>> np.unique(y, return_counts=True)
-    (array([-1,  0,  1]), array([20, 50, 50]))
+    >>> X.shape, sorted(set(y.tolist()))
+    ((120, 2), [-1, 0, 1])
     """
     check_arguments(make_two_gaussians, locals())
     if outliers is None and n_outliers is not None:
@@ -194,7 +183,7 @@ def make_two_gaussians(
 
 
 def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
-    """Tell which points lie on a ring of :func:`make_rings`.
+    """Mask of the points (n_samples, 2) that lie on a ring of :func:`make_rings`.
 
     Parameters
     ----------
@@ -202,10 +191,6 @@ def inside_rings(X, *, inner_radius: Positive = 0.6, thickness: Positive = 0.1):
     inner_radius : float > 0, default=0.6
     thickness : float > 0, default=0.1
         Outer minus inner radius; the outer one is at most 1.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) of bool
 
     Examples
     --------
@@ -236,13 +221,13 @@ def make_rings(
 
     The centres are (-1, 1), (1, 1) and (1, -1). A classifier that splits the plane among three
     classes is sure of itself in the holes and far away, where no row was ever seen
-    (:func:`inside_rings` says where).
+    (Spigler, "Denoising Autoencoders for Overgeneralization in Neural Networks", section IV.A).
 
     Parameters
     ----------
     n_samples : int >= 3, default=3000
         In-distribution rows, shared equally by the three classes (the first ones get what is
-        left over); [1]_ draws 1,000 a class.
+        left over), uniform in area.
     inner_radius, thickness
         As for :func:`inside_rings`.
     n_outliers : int >= 0, default=0
@@ -252,19 +237,11 @@ def make_rings(
     ood_label : int, default=-1
         Label of the outlier rows; none of 0, 1, 2.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
 
     Returns
     -------
-    X : ndarray of shape (n_samples + n_outliers, 2)
-        Uniform in area on the rings.
-    y : ndarray of shape (n_samples + n_outliers,) of int
-        0, 1, 2, or ``ood_label``.
-
-    References
-    ----------
-    .. [1] Spigler, "Denoising Autoencoders for Overgeneralization in Neural Networks",
-       section IV.A.
+    X, y
+        As of :func:`make_two_gaussians`.
 
     Examples
     --------
@@ -309,7 +286,6 @@ def make_birds(
     missing : float in [0, 1), default=0.08
         Share of the cells that are empty on average, of all columns but ``ringed``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
 
     Returns
     -------
@@ -318,11 +294,6 @@ def make_birds(
         ``diet``, and whether it is ``ringed``.
     y : ndarray of shape (n_samples + n_unknown,) of str
         Names of the species.
-
-    Raises
-    ------
-    ImportError
-        Without pandas.
 
     Examples
     --------

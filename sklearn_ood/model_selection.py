@@ -46,8 +46,9 @@ class LeaveClassesOut(BaseCrossValidator):
 
     The test part of a split is all rows of the classes left out, and a share of the rows of
     every other class; at least two classes stay in training. To a classifier fitted on the
-    rest the left-out classes are unknown: a score that counts an answer to them as an error
-    tunes for the unknown without any outlier data.
+    rest the left-out classes are unknown: a score that counts an answer to them as an error,
+    as those of :mod:`sklearn_ood.metrics` do, tunes for the unknown without any outlier data.
+    The test parts overlap and do not cover every row, as ``cross_val_predict`` would need.
 
     Parameters
     ----------
@@ -69,12 +70,6 @@ class LeaveClassesOut(BaseCrossValidator):
     ValueError
         From :meth:`split`: if a parameter is out of its range, y is no class label, fewer
         than two classes would stay in training, or a class has a single row.
-
-    Notes
-    -----
-    The test parts overlap and do not cover every row: ``cross_validate``, ``GridSearchCV`` and
-    the like work, ``cross_val_predict`` does not. A scorer has to bear labels that the
-    classifier was never taught, as those of :mod:`sklearn_ood.metrics` do.
 
     Examples
     --------
@@ -100,7 +95,7 @@ class LeaveClassesOut(BaseCrossValidator):
     def split(
         self, X: ArrayLike, y: ArrayLike | None = None, groups: object = None
     ) -> Iterator[tuple[NDArray, NDArray]]:
-        """Generate the indices of the training and test rows.
+        """Generate the indices of the training and test rows, ascending.
 
         Parameters
         ----------
@@ -110,11 +105,6 @@ class LeaveClassesOut(BaseCrossValidator):
             Class labels.
         groups : object
             Ignored, exists for compatibility.
-
-        Yields
-        ------
-        train, test : ndarray of int
-            Rows, ascending.
         """
         check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
         codes, classes = self._encode(indexable(X, y)[1])

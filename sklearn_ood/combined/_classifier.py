@@ -229,19 +229,16 @@ class CombinedClassifier(Router, Composition, OODClassifier):
 
     @block_by_block
     def p_values(self, X):
-        """How surprising each row would be, were it of the training distribution.
+        """How surprising each row would be, were it of the training distribution, (n_samples,).
 
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha (with
-            "cross" about that) of rows that are exchangeable with the calibration rows.
+        In ``[1 / (n_calibration_ + 1), 1]``; at most alpha for at most a share alpha (with
+        "cross" about that) of rows that are exchangeable with the calibration rows.
         """
         typicality = self._typicality(self._log_p(self._validate_rows(X)))
         return self.scale_.p_values(typicality)
 
     def outliers_fdr(self, X, alpha: Share = 0.1):
-        """Which rows of a batch to call outliers, with few false alarms among them.
+        """Mask of the rows of a batch to call outliers, with few false alarms among them.
 
         Parameters
         ----------
@@ -250,52 +247,29 @@ class CombinedClassifier(Router, Composition, OODClassifier):
             Expected share of in-distribution rows among those called outliers, at most
             (Benjamini and Hochberg's procedure). To find any, ``n_calibration_`` must be about
             ``n_samples / (alpha * outliers)``.
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples,)
         """
         check_arguments(self.outliers_fdr, {"alpha": alpha})
         return false_discovery_control(self.p_values(X)) <= alpha
 
     @block_by_block
     def member_p_values(self, X):
-        """Each member's own p-value: which evidence speaks against a row.
+        """Each member's own p-value, (n_samples, n_members): which speaks against a row.
 
-        Returns
-        -------
-        ndarray of shape (n_samples, n_members)
-            Columns in the order of ``members_``, each valid by itself.
+        Columns are in the order of ``members_``, each valid by itself.
         """
         scores = self._look(self._validate_rows(X))[1]
         return _conformal.on_scales(self.member_scales_, scores, "p_values")
 
     @block_by_block
     def member_score_samples(self, X):
-        """Logarithm of each member's own p-value, extrapolated as in ``score_samples``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_members)
-        """
+        """Logarithm of each member's own p-value, extrapolated as in ``score_samples``."""
         return self._log_p(self._validate_rows(X))
 
     def explain(self, X):
         """Why rows of a table look strange: which member and which features speak against them.
 
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-
-        Returns
-        -------
-        Explanation
-            Frames with a line for each row; :class:`ExplanationDisplay` draws them.
-
-        Raises
-        ------
-        ValueError, ImportError
-            For images; without pandas.
+        The :class:`Explanation` has frames with a line for each row;
+        :class:`ExplanationDisplay` draws them. It is an error for images, and without pandas.
         """
         rows = self._validate_rows(X)
         if self.reference_ is None:
@@ -307,31 +281,15 @@ class CombinedClassifier(Router, Composition, OODClassifier):
 
     @block_by_block
     def confidence(self, X):
-        """How likely the answer to each row is right: at most 0, higher is more.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
         return self._evidence_and_scores(self._validate_rows(X))[1]
 
     def answers_and_p_values(self, X):
-        """``predict``, ``confidence``, ``p_values``, ``member_score_samples``, at one look.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
-        Returns
-        -------
-        answers, confidence, p_values : ndarray of shape (n_samples,)
-        member_scores : ndarray of shape (n_samples, n_members)
-        """
+        """``predict``, ``confidence``, ``p_values``, ``member_score_samples``, at one look."""
         return in_blocks(self._answers_and_p_values, X)
 
     @property
     def n_calibration_(self):
-        """Rows that calibrate the combination."""
+        """Rows that calibrate the combination; of weighted ones the sum of their weights."""
         return self.scale_.n_samples
 
     def _inside(self):

@@ -29,16 +29,14 @@ MAX_CELLS = 500_000
 
 
 class ColumnRanks(QuantileTransformer):
-    """Standardised columns as shares of the training rows that lie below, in no unit.
-
-    Beyond all training rows they go on, in standard deviations, or what is far would be near.
-    """
+    """Standardised columns as shares of the training rows that lie below, in no unit."""
 
     def __init__(self, n_quantiles=MAX_QUANTILES, random_state=None):
         super().__init__(n_quantiles=n_quantiles, random_state=random_state)
 
     def transform(self, X):
         """Shares, and what lies beyond, in units of their own standard deviation."""
+        # Beyond all training rows they go on, or what is far would be near.
         shares, values = np.asarray(super().transform(X)), np.asarray(X)  # of any frame
         beyond = values - np.clip(values, self.quantiles_[0], self.quantiles_[-1])
         return shares + beyond / np.sqrt(12)
@@ -81,10 +79,7 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
 
 
 class NearestRow(NeighborDistance):
-    """Distance to the nearest training row, whatever its class: one search for all.
-
-    Of more than 50 columns fewer rows are remembered, as many as have half a million cells.
-    """
+    """Distance to the nearest training row, whatever its class: one search for all."""
 
     def fit(self, X, y=None):
         """Remember the training rows."""
@@ -100,10 +95,7 @@ class ExtremeColumn(BaseEstimator):
     """How far out in its column the most extreme number of a row lies.
 
     The score is the logarithm of the least share of the training rows, of all columns and
-    both sides, that lie as far out; beyond all of them it follows a generalised Pareto tail. At
-    most ``max_samples`` training rows are remembered, drawn at random: ``columns_`` (2,
-    n_features, n_remembered) are the columns, and their negatives, each in ascending order, and
-    ``tails_`` (3, 2, n_features) start, scale and shape of the lower tail of each.
+    both sides, that lie as far out; beyond all of them it follows a generalised Pareto tail.
     """
 
     def __init__(self, max_samples=10_000, random_state=None):
@@ -115,6 +107,7 @@ class ExtremeColumn(BaseEstimator):
         X = validate_data(self, X, dtype=np.float64)
         order = check_random_state(self.random_state).permutation(len(X))
         columns = X[order[: self.max_samples]].T
+        # Both sides, ascending: (2, n_features, n_remembered), and (3, 2, n_features).
         self.columns_ = np.sort(np.stack([columns, -columns]))
         tails = [[fit_tail(column) for column in side] for side in self.columns_]
         self.tails_ = np.moveaxis(np.array(tails), 2, 0)

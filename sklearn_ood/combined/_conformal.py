@@ -1,9 +1,4 @@
-"""Conformal prediction: rows that calibrate, scores as p-values, several as one, confidence.
-
-A score is higher for what looks more like the calibration rows; a statistic of combined
-evidence is higher for what looks less like them. What reads scores takes arrays of numpy and
-tensors, of which a graph is made.
-"""
+"""Conformal prediction: scores as p-values, several as one, for arrays and tensors."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -31,9 +26,9 @@ POWER = -0.25
 def split_rows(n_rows, calibration, random_state):
     """Positions of the rows to train on, and the parts of those that calibrate.
 
-    All are drawn at random, whatever their class, so that calibration rows and new rows are
-    exchangeable. Two parts are for members and combination; with "cross" every row trains,
-    and each part is scored by what learned from the others; with "all" no row trains.
+    Drawn at random, whatever their class, so that calibration rows and new rows are
+    exchangeable. Two parts are for members and combination; with "cross" every row trains, and
+    each part is scored by what learned from the others; with "all" no row trains.
     """
     order = random_state.permutation(n_rows)
     is_crossed = calibration == "cross"
@@ -50,11 +45,9 @@ def split_rows(n_rows, calibration, random_state):
 
 
 def auto_calibration(n_rows, *, is_asked, is_given):
-    """ "cross" where rows are few, else a number: fewer where a classifier loses them.
-
-    A given network, of which members are made, may have more features than there are rows, and
-    the scale of a member then depends on which it learned from: a third calibrates.
-    """
+    """ "cross" where rows are few, else a number: fewer where a classifier loses them."""
+    # Members made of a given network may have more features than there are rows, and their
+    # scales then depend on which they learned from.
     if is_asked and is_given:
         return min(n_rows // 3, AUTO_ASKED[-1])
     crossed_below, share, least, most = AUTO_ASKED if is_asked else AUTO
@@ -106,6 +99,18 @@ def on_scales(scales, scores, method="log_p"):
 class ConformalScale:
     """The scores of calibration rows, as a scale from scores to p-values.
 
+    ``p_values`` is exact: at most a share alpha of rows that are exchangeable with the
+    calibration rows has a p-value of at most alpha, whatever their distribution, ties included
+    (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005, section 2.2);
+    with weights in [0, 1] see :func:`p_values_from_scores`. It is a staircase that never falls
+    below ``1 / (n_samples + 1)``.
+
+    ``log_p`` ranks where the staircase is flat. Between calibration scores it joins the tops of
+    the steps by straight lines. Below the lowest one it follows the tail of a generalised
+    Pareto distribution (Pickands, "Statistical inference using extreme order statistics",
+    Annals of Statistics 1975) with a shape between 0 (exponential) and 1/2: a belief, no
+    promise.
+
     Attributes
     ----------
     values, levels : ndarray of shape (n_values,)
@@ -114,21 +119,6 @@ class ConformalScale:
         Calibration rows, or the sum of their weights.
     tail_start, tail_scale, tail_shape : float
         Of the generalised Pareto distribution of ``tail_start - score`` below that score.
-
-    Notes
-    -----
-    ``p_values`` is exact: at most a share alpha of rows that are exchangeable with the
-    calibration rows has a p-value of at most alpha, whatever their distribution, ties included
-    (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005, section 2.2);
-    with weights that holds for rows of another density, to which the weights are the ratios
-    (see :func:`p_values_from_scores`). It is a staircase that never falls below
-    ``1 / (n_samples + 1)``.
-
-    ``log_p`` ranks where the staircase is flat. Between calibration scores it joins the tops
-    of the steps by straight lines, so that it is never below the logarithm of ``p_values``.
-    Below the lowest one it follows the tail of a generalised Pareto distribution (Pickands,
-    "Statistical inference using extreme order statistics", Annals of Statistics 1975) with a
-    shape between 0 (exponential) and 1/2: strictly decreasing, and a belief, no promise.
     """
 
     values: np.ndarray
@@ -140,12 +130,9 @@ class ConformalScale:
 
     @classmethod
     def fit(cls, scores, weight=None):
-        """The scale of the scores of calibration rows: at least one, finite.
-
-        With weights in [0, 1], how often there are such rows among new ones, a new row counts
-        for 1, the most that it may weigh: its p-value is never below that of its own weight.
-        """
+        """The scale of the scores of calibration rows: at least one, finite."""
         values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+        # A new row counts for 1, the most that it may weigh.
         counts = counts if weight is None else np.bincount(place, weight)
         n_samples = len(scores) if weight is None else float(counts.sum())
         levels = np.minimum((1 + np.cumsum(counts)) / (n_samples + 1), 1)
@@ -171,10 +158,7 @@ class ConformalScale:
         return steps[n_below(self.values, scores)]
 
     def log_p(self, scores):
-        """Logarithm of the p-value, interpolated, with its tail extrapolated.
-
-        In (-inf, 0], non-decreasing in the score, strictly so below the highest.
-        """
+        """Logarithm of the p-value, interpolated, with its tail extrapolated; never falling."""
         xp = namespace(scores)
         above = n_below(self.values, scores, strictly=True)
         level = between(self.values, self.levels, scores, above)
@@ -219,12 +203,9 @@ def fisher(log_p):
 
 
 def cauchy(log_p):
-    """Logarithm of the mean half-Cauchy quantile: the strongest evidence counts most.
-
-    The quantile is ``cot(pi p / 2)``, about ``2 / (pi p)`` for a small p. The Cauchy quantile
-    ``cot(pi p)`` of Liu & Xie (2020) is half of that there, but minus infinity where p is 1,
-    so that one very typical score could outweigh any evidence.
-    """
+    """Logarithm of the mean half-Cauchy quantile: the strongest evidence counts most."""
+    # cot(pi p / 2), about 2 / (pi p) for a small p, where the Cauchy quantile cot(pi p) is half
+    # of that, but minus infinity at 1: one very typical score could outweigh any evidence.
     xp = namespace(log_p)
     right, most = constants(log_p, np.pi / 2, np.pi / 2 - 1e-12)
     is_small = log_p < SMALL_LOG_P
@@ -250,11 +231,9 @@ COMBINATIONS = {"fisher": fisher, "average": average, "cauchy": cauchy, "min": s
 def combine(log_p, method, weights=1.0):
     """Evidence against each row, from its p-values' logarithms (n_samples, n_members).
 
-    The statistics are as published, but no distribution of theirs is used: p-values of the
-    same row depend on each other, so the statistic is calibrated again, as one more score.
-    It is higher where there is more evidence, and non-increasing in every p-value, which is
-    raised to its weight first (Good, "On the weighted combination of significance tests", JRSS
-    B 1955).
+    Each p-value is raised to its weight first (Good, "On the weighted combination of
+    significance tests", JRSS B 1955). No distribution of the statistics is used: p-values of
+    the same row depend on each other, so the statistic is calibrated again, as one more score.
 
     R. Fisher, "Statistical methods for research workers", 4th ed., 1932. Y. Liu and J. Xie,
     "Cauchy combination test", JASA 2020, eq. 2. L. Tippett, "The methods of statistics", 1931.
@@ -265,17 +244,13 @@ def combine(log_p, method, weights=1.0):
 
 
 def log_right(log_proba, log_p, outlier_share):
-    """What to rank answers by: likely right, and likely to be of a known class.
+    """What to rank answers by, at most 0: likely right, and likely to be of a known class.
 
     Where a share pi of the rows is unknown, and every answer to them is wrong, the rows that
     are best refused are those with the least ``p_max / (1 + odds)``, ``odds = pi / (1 - pi) *
-    f_out / f_in`` being those of an unknown row (Narasimhan, Menon, Jitkrittum and Kumar,
-    "Plugin estimators for selective classification with out-of-distribution detection", ICLR
-    2024, section 4); Xia and Bouganis ("Augmenting softmax information for selective
-    classification with out-of-distribution data", ACCV 2022) have another product of the two.
+    f_out / f_in`` being those of an unknown row (reference 3 of CombinedClassifier, section 4).
     The p-value u of the novelty is uniform on known rows, ``f_in(u) = 1``, and falls for
-    unknown ones: ``f_out(u) = a * u ** (a - 1)`` with a small a. At most 0; ``log_proba``, of
-    the answer were the row of a known class, where the share is 0.
+    unknown ones: ``f_out(u) = a * u ** (a - 1)`` with a small a.
     """
     xp = namespace(log_p)
     first, slope = constants(log_p, logit(outlier_share) + np.log(SHAPE), SHAPE - 1)
@@ -295,10 +270,8 @@ def constants(like, *values):
 
 
 def n_below(known, scores, *, strictly=False):
-    """How many of ascending numbers, (n_known,), are at most, or strictly below, each score.
-
-    Or of columns of them, (n_columns, n_known), for scores of shape (n_samples, n_columns).
-    """
+    """How many of ascending numbers, (n_known,), are at most, or strictly below, each score."""
+    # Columns (n_columns, n_known) are for scores of shape (n_samples, n_columns).
     if namespace(scores) is torch:
         (known,) = constants(scores, known)
         if known.ndim == 2:
@@ -325,10 +298,7 @@ def _bisected(known, scores, strictly):
 
 
 def between(known, levels, scores, above):
-    """Levels at scores that lie just below ``known[above]``, by straight lines.
-
-    Of columns ``known`` and ``levels`` are of shape (n_columns, n_known).
-    """
+    """Levels at scores that lie just below ``known[above]``, by straight lines."""
     xp, size = namespace(scores), known.shape[-1]
     first = xp.arange(known.size // size) * size if known.ndim == 2 else 0
     right = first + xp.clip(above, 0, size - 1)

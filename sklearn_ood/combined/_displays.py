@@ -64,13 +64,7 @@ class ExplanationDisplay:
         return display.plot(max_features=max_features) if plot else display
 
     def plot(self, *, max_features=5, figure=None) -> Self:
-        """Draw a bar for each feature that speaks against a row: its evidence.
-
-        Parameters
-        ----------
-        max_features : int, default=5
-        figure : matplotlib Figure, default=None
-        """
+        """Draw a bar for each feature that speaks against a row, in a figure of its own."""
         found = self.explanation
         against = [found.against(i, max_features) for i in range(len(found.rows))]
         heights = [max(len(features), 1) + 2 for features, _ in against]
@@ -101,13 +95,12 @@ class MemberPValuesDisplay:
     Parameters
     ----------
     p_values : ndarray of shape (n_rows, n_names)
-    names : sequence of str of length n_names
-    captions : sequence of str of length n_rows
+    names, captions : sequence of str
+        Of the columns, and of the rows.
 
     Attributes
     ----------
-    figure_ : matplotlib Figure
-    ax_ : matplotlib Axes
+    figure_, ax_ : matplotlib Figure and Axes
     """
 
     def __init__(self, p_values, *, names, captions):
@@ -152,13 +145,7 @@ class MemberPValuesDisplay:
         return display.plot() if plot else display
 
     def plot(self, *, ax=None) -> Self:
-        """Draw the table.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; in a figure of its own by default.
-        """
+        """Draw the table, on axes of its own or on given ones."""
         n_rows, n_names = self.p_values.shape
         ax = ax or new_figure(1.2 * n_names + 1.5, 0.35 * n_rows + 0.8).subplots()
         self.ax_, self.figure_ = ax, ax.figure

@@ -79,36 +79,27 @@ class Explanation:
     nearest: Any
 
     def to_frame(self, max_features=3):
-        """The summary, and in words the features that speak against each row.
+        """The summary, and in ``features`` those that speak against each row, in words.
+
+        Each has its value, and in brackets the expected one.
 
         Parameters
         ----------
         max_features : int, default=3
             Name at most so many for a row, those with the most evidence, and none that has
             less than a tenth of the most.
-
-        Returns
-        -------
-        pandas.DataFrame of shape (n_samples, 5)
-            In ``features`` each has its value, and in brackets the expected one.
         """
         named = (self.against(i, max_features)[0] for i in range(len(self.rows)))
         return self.summary.assign(features=list(map(", ".join, named)))
 
     def against(self, position, max_features=3):
-        """What speaks against one row, the strongest first.
+        """Features, in words, that speak against a row, the strongest first; their evidence.
 
         Parameters
         ----------
         position : int
             Of the row, from 0.
         max_features : int, default=3
-
-        Returns
-        -------
-        features : list of str
-            Each with its value, and in brackets the expected one.
-        evidence : ndarray of shape (n_named,)
         """
         evidence = self.evidence.iloc[position].to_numpy()
         order = np.argsort(-evidence, kind="stable")[:max_features]
@@ -182,18 +173,14 @@ def _shown(cell):
 class ReferenceRows:
     """Some rows of a table with columns of any kind, and their labels.
 
-    ``values`` are of each column the distinct cells, an ascending array of numbers, else a
-    list, and ``codes`` (n_rows, n_features) the place of each cell among them, -1 where it is
-    missing.
-
     The distance of two rows is Gower's ("A general coefficient of similarity and some of its
     properties", Biometrics 1971), the sum over columns of at most 1: of numbers the share of
     these rows that lie between, of others 1 where they differ; 1 where one of the two is
-    missing. So a column that is far off weighs no more than one that differs.
+    missing.
     """
 
-    values: list
-    codes: np.ndarray
+    values: list  # of each column its distinct cells: ascending numbers in an array, or a list
+    codes: np.ndarray  # of each cell its place among them, -1 where it is missing
     labels: np.ndarray
 
     @classmethod
@@ -210,11 +197,9 @@ class ReferenceRows:
         return cls(list(values), np.column_stack(codes), labels)
 
     def positions(self):
-        """What the rows are compared by (n_rows, n_features): NaN is missing.
-
-        The share of these rows below a number, with half of those that equal it; the place of
-        any other cell in ``values``.
-        """
+        """What the rows are compared by (n_rows, n_features): NaN is missing."""
+        # The share of these rows below a number, with half of those that equal it; the place
+        # of any other cell in values.
         columns = (np.append(self._levels(j), np.nan)[c] for j, c in enumerate(self.codes.T))
         return np.column_stack(list(columns))
 

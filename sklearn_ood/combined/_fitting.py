@@ -30,11 +30,8 @@ class Lessons:
     """Rows of a combination: those that its models learn from, and those that calibrate.
 
     ``training`` and ``parts``, those that calibrate, are places among the known ``rows``, which
-    are of ``classes``; ``is_crossed`` says that the same rows do both. Members ask the
-    classifier (``is_asked``), which may know the classes without a lesson (``is_given``).
-    ``metadata`` is what the fit of each estimator that was given gets beside rows and labels,
-    ``weight`` what the others get; ``calibration_weights`` are of the parts, relative to the
-    largest weight, None where all count alike.
+    are of ``classes``; ``is_crossed`` says that the same rows do both, ``is_asked`` that
+    members ask the classifier, ``is_given`` that it knows the classes without a lesson.
     """
 
     def __init__(self, combination, X, y, inside, sample_weight=None, calibration_weight=None):
@@ -55,6 +52,7 @@ class Lessons:
         if how_often is not None:
             how_often = [how_often[places[part]] for part in self.parts]
         self.calibration_weights = how_often
+        # What the fit of an estimator that was given gets beside rows and labels.
         self.metadata = {n: _check_method_params(X, each, places) for n, each in inside.items()}
         self.seed = drawn_seed(random_state)
 

@@ -1,8 +1,4 @@
-"""The members of a combination: which there are, and how their scores are read.
-
-A member is a fitted estimator, or a pipeline that ends in one; whatever it is, its score is
-brought to one sign: higher looks more like the training rows.
-"""
+"""The members of a combination: which there are, and how their scores are read."""
 
 import warnings
 from functools import partial
@@ -73,11 +69,8 @@ def given(members):
 
 
 def resolve_members(members, classifier):
-    """Named members without the dropped ones, made where they come from the classifier.
-
-    Without a classifier, as with one class, what needs it is left out.
-    """
-    resolved = {}
+    """Named members without the dropped ones, made where they come from the classifier."""
+    resolved = {}  # without a classifier, as with one class, what needs it is left out
     for name, member in members:
         is_estimator = hasattr(member, "fit")
         if member == DROP or (classifier is None and not is_estimator):
@@ -220,12 +213,9 @@ def _score_of(classifier, member, X):
 
 
 def member_scores(member, X, labels=None):
-    """Score of each row by a fitted member, read at a class where it has one score a class.
-
-    The first of these that it has: with labels, ``class_score_samples(X, labels)``; the
-    logarithm of the labels' probability, or of the largest, for a classifier without
-    ``score_samples``; its score, or its confidence (:func:`known_of`).
-    """
+    """Score of each row by a fitted member, read at a class where it has one score a class."""
+    # With labels class_score_samples, where it has that; the logarithm of the labels'
+    # probability, or of the largest, for a classifier without score_samples; else its score.
     last, X_last = unwrap(member, X)
     if labels is not None and hasattr(last, "class_score_samples"):
         if is_frozen(member):

@@ -26,9 +26,6 @@ class PrincipalRadii(BaseEstimator):
     long, for what is likeliest of all, such as one grey, is not what is drawn (E. Nalisnick et
     al., "Detecting out-of-distribution inputs to deep generative models using typicality",
     2019). The score is that of :class:`ExtremeColumn` on the two.
-
-    There are at most ``n_components``, half the number of features, and one for 16 rows, as
-    many as they are learned from at most, drawn at random; the lengths are learned from all.
     """
 
     def __init__(self, n_components=128, random_state=None):
@@ -40,6 +37,7 @@ class PrincipalRadii(BaseEstimator):
         how = {"sample_weight": sample_weight, "min_classes": 1}
         rows = validate_training_data(self, X, None, **how).known.drawn().rows
         n_rows, n_features = rows.shape
+        # At most so many as half the features, and one for 16 rows that they learn from.
         most = min(n_rows, ROWS_OF_A_COMPONENT * self.n_components, MAX_CELLS // n_features)
         n_components = max(1, min(most // ROWS_OF_A_COMPONENT, n_features // 2))
         some = check_random_state(self.random_state).permutation(n_rows) < most

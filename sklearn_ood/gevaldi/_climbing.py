@@ -38,9 +38,9 @@ MIN_LOG_PROBA = float(np.log(np.finfo(np.float64).eps))
 
 
 def js_divergence(log_proba):
-    """Jensen-Shannon divergence of the members (Lin, 1991), their order does not matter.
+    """Jensen-Shannon divergence of the members, whatever their order, of each sample.
 
-    ``mean_m KL(p_m || mean_m p_m)`` in nats, from 0 to log(n_members), one number a sample.
+    ``mean_m KL(p_m || mean_m p_m)`` in nats, from 0 to log(n_members) (Lin, 1991).
     """
     log_proba = log_proba.clamp_min(MIN_LOG_PROBA)
     log_mean = torch.logsumexp(log_proba, 0) - float(np.log(len(log_proba)))
@@ -48,10 +48,9 @@ def js_divergence(log_proba):
 
 
 def kl_divergence(log_proba):
-    """Kullback-Leibler divergence of the first from the second; of more, over all pairs.
+    """Kullback-Leibler divergence of the first from the second, of each sample.
 
-    ``KL(p_1 || p_2)`` in nats, from 0 to 36, one number a sample; of more than two the mean
-    over all ordered pairs.
+    ``KL(p_1 || p_2)`` in nats, from 0 to 36; of more than two the mean over all ordered pairs.
     """
     log_proba = log_proba.clamp_min(MIN_LOG_PROBA)
     n_members = len(log_proba)

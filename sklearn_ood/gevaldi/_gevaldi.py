@@ -168,12 +168,7 @@ class GeValDi(Composition, _climbing.Climbing):
         y : array-like of shape (n_samples,)
             Their labels.
         **options
-            As for :meth:`DifferentSamples.compare_accuracy`.
-
-        Returns
-        -------
-        list of PairedAccuracy
-            One a pair of the members that were set apart.
+            As for :meth:`DifferentSamples.compare_accuracy`, which returns the same.
         """
         check_is_fitted(self)
         rows = self._validate_rows(X)
@@ -187,6 +182,8 @@ class GeValDi(Composition, _climbing.Climbing):
     def failure_regions(self, samples, *, space="auto", min_samples=10, eps=None):
         """Clusters of different samples: what kinds of input the members cannot settle.
 
+        They are a list of :class:`FailureRegion`, the largest first.
+
         Parameters
         ----------
         samples : DifferentSamples
@@ -199,11 +196,6 @@ class GeValDi(Composition, _climbing.Climbing):
             The smallest region; for DBSCAN, neighbours that make a dense point.
         eps : float > 0, default=None
             Radius of DBSCAN; None is HDBSCAN, which needs none.
-
-        Returns
-        -------
-        list of FailureRegion
-            The largest first.
         """
         check_is_fitted(self)
         options = {"space": space, "min_samples": min_samples, "eps": eps}
@@ -213,21 +205,16 @@ class GeValDi(Composition, _climbing.Climbing):
         """Fit the members again with different samples as further training rows.
 
         A sample's label is the class that it was generated for. Whether the ascent helped shows
-        beside ``refit_with(dataclasses.replace(samples, end=samples.start), X, y)``.
+        beside ``refit_with(dataclasses.replace(samples, end=samples.start), X, y)``. The
+        :class:`Refit` has the estimator, whose members are frozen, and accuracies.
 
         Parameters
         ----------
         samples : DifferentSamples
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            The training rows.
-        y : array-like of shape (n_samples,)
+        X, y
+            The training rows and their labels.
         evaluate : dict of str to (X, y), default=None
             On which the consensus is judged before and after: test rows, fresh samples.
-
-        Returns
-        -------
-        Refit
-            The estimator, whose members are frozen, and the accuracies before and after.
         """
         check_is_fitted(self)
         refitted = clone(self)

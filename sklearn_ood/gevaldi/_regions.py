@@ -25,10 +25,8 @@ class FailureRegion:
     confusable : list of labels
         Classes that get at least 10 % of the members' answers, the most frequent first.
     mean_divergence : float
-    index : ndarray of shape (size,)
-        Which samples.
-    representatives : ndarray of shape (at most 10,)
-        Which samples are nearest its centre.
+    index, representatives : ndarray of int
+        Which samples, and which, ten at most, are nearest its centre.
     """
 
     size: int
@@ -101,17 +99,7 @@ def _region(samples, points, index):
 
 
 def plot_samples(found, *, max_samples=8):
-    """Draw the most divergent samples before and after the ascent (figure 1).
-
-    Parameters
-    ----------
-    found : DifferentSamples
-    max_samples : int, default=8
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the most divergent samples before and after the ascent (figure 1)."""
     index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
     figure = new_figure(4.2, 1.5 * len(index))
     axes = figure.subplots(len(index), 2, squeeze=False)
@@ -131,17 +119,14 @@ def plot_samples(found, *, max_samples=8):
 def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
     """Draw divergence, drift and set distance along the ascent (figures 2 and 3).
 
+    Means, and the middle half of divergence and drift.
+
     Parameters
     ----------
     found : DifferentSamples
     hierarchy, n
         As for ``DifferentSamples.set_distance_path``. Set distances are left out where there
         is neither a hierarchy nor class means to learn one from.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Means, and the middle half of divergence and drift.
     """
     ranked = hierarchy is not None or found.class_means is not None
     figure = new_figure(10 if ranked else 7, 3)
@@ -169,14 +154,8 @@ def plot_map(found, regions, X=None, y=None):
     ----------
     found : DifferentSamples
     regions : list of FailureRegion
-    X : array-like of shape (n_rows, n_features), default=None
-        Real rows, drawn beside; the components are theirs.
-    y : array-like of shape (n_rows,), default=None
-        Their labels.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    X, y : array-like, default=None
+        Real rows, drawn beside, and their labels; the components are theirs.
     """
     from sklearn.decomposition import PCA  # slow to import
 
@@ -196,18 +175,7 @@ def plot_map(found, regions, X=None, y=None):
 
 
 def plot_regions(found, regions, *, max_regions=6):
-    """Draw representative samples of each region (figure 6).
-
-    Parameters
-    ----------
-    found : DifferentSamples
-    regions : list of FailureRegion
-    max_regions : int, default=6
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw representative samples of each region, the first ``max_regions`` (figure 6)."""
     regions = regions[:max_regions]
     width = max((len(region.representatives) for region in regions), default=1)
     figure = new_figure(0.9 * width + 1, 1.1 * max(1, len(regions)))
@@ -225,18 +193,8 @@ def plot_regions(found, regions, *, max_regions=6):
 def plot_changes(found, *, feature_names=None, max_features=20):
     """Draw what the ascent changed in each feature: for tables.
 
-    Parameters
-    ----------
-    found : DifferentSamples
-    feature_names : sequence of str, default=None
-    max_features : int, default=20
-        The features that changed most are drawn.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        For each feature a bar of the mean absolute change, in standard deviations of the
-        start, and the mean change as a point.
+    For each feature a bar of the mean absolute change, in standard deviations of the start, and
+    the mean change as a point; of many features those that changed most.
     """
     start, end = found.start.samples, found.end.samples
     n_features = end.shape[1]

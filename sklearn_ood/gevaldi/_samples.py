@@ -30,10 +30,8 @@ class Snapshot:
         What the latents generate.
     log_proba : ndarray of shape (n_members, n_samples, n_classes)
         The members' predictions.
-    log_prior : ndarray of shape (n_samples,)
-        Log density of the latents.
-    divergence : ndarray of shape (n_samples,)
-        How far the predictions lie apart.
+    log_prior, divergence : ndarray of shape (n_samples,)
+        Log density of the latents, and how far the predictions lie apart.
     classes : ndarray of shape (n_classes,)
     """
 
@@ -107,12 +105,7 @@ class DifferentSamples:
         return (answers != answers[0]).any(axis=0)
 
     def condition(self):
-        """The class that each sample was generated for; an error where there are none.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """The class that each sample was generated for; an error where there are none."""
         if self.y is None:
             raise ValueError(
                 "Got samples without condition labels: their generator was fitted without "
@@ -125,15 +118,16 @@ class DifferentSamples:
 
         People would give many samples another label, the more the farther they climbed: the
         verdict may be the wrong way round, and that of :meth:`GeValDi.compare_accuracy`, on
-        real rows, goes before it. Interval and test take the samples as independent. Samples
-        of one class that climbed to the same summit are not: look at them (``plot_samples``)
-        before trusting a p-value.
+        real rows, goes before it; a warning says so. Interval and test take the samples as
+        independent. Samples of one class that climbed to the same summit are not: look at them
+        (``plot_samples``) before trusting a p-value.
 
         Parameters
         ----------
         judge : classifier, default=None
             Fitted, and none of the members, such as nearest neighbours of real rows. Samples
-            that it gives another label than their condition do not count.
+            that it gives another label than their condition do not count; where it agrees with
+            nine in ten, there is no warning.
         **options
             ``confidence_level=0.95`` of the bootstrap intervals, ``n_resamples=10_000`` and
             ``random_state=None``.
@@ -143,11 +137,6 @@ class DifferentSamples:
         list of PairedAccuracy
             One a pair of members: accuracies, interval of their difference, exact McNemar
             test, corrected for the number of pairs.
-
-        Warns
-        -----
-        UserWarning
-            If there is no judge, or it agrees with fewer than nine conditions in ten.
         """
         label = self.condition()
         agrees, doubt = np.ones(len(self), bool), "no judge"
@@ -164,7 +153,7 @@ class DifferentSamples:
         return compare_accuracy(correct[:, agrees], self.names, **options)
 
     def set_distance_path(self, hierarchy=None, *, n=(1, 3, 5)):
-        """Course of the first two members' ``prediction_set_distance`` along the ascent.
+        """The first two members' :func:`prediction_set_distance` at ``steps`` of the ascent.
 
         Parameters
         ----------
@@ -176,7 +165,6 @@ class DifferentSamples:
         Returns
         -------
         ndarray of shape (n_checkpoints, n_samples, len(n))
-            At ``steps``.
         """
         pair = np.moveaxis(self.log_proba_path, 1, 0)[:2]
         known = {"classes": self.end.classes, "class_means": self.class_means}
@@ -184,14 +172,7 @@ class DifferentSamples:
         return distance.reshape(*pair.shape[1:3], -1)
 
     def to_frame(self):
-        """One row a sample, as a pandas DataFrame.
-
-        Returns
-        -------
-        DataFrame
-            Condition, divergence before and after, drift, log prior, and each member's
-            answer and its probability before and after.
-        """
+        """One row a sample, as a pandas DataFrame, before and after the ascent."""
         columns = {
             "condition": self.y,
             "start_divergence": self.start.divergence,
@@ -253,15 +234,13 @@ class PairedAccuracy(NamedTuple):
         Their names.
     n_samples : int
         How many were judged.
-    first_accuracy, second_accuracy : float
-    difference : float
-        First less second.
+    first_accuracy, second_accuracy, difference : float
+        The last is first less second.
     low, high : float
         Bootstrap interval of the difference.
-    p_value : float
-        Exact McNemar test, two-sided: could the two be equally accurate?
-    adjusted_p_value : float
-        The same after Holm's correction for all the pairs compared.
+    p_value, adjusted_p_value : float
+        Exact McNemar test, two-sided: could the two be equally accurate? And the same after
+        Holm's correction for all the pairs compared.
     """
 
     first: str
@@ -283,11 +262,7 @@ def compare_accuracy(
     n_resamples: Count = 10_000,
     random_state: RandomState = None,
 ):
-    """Compare all pairs of classifiers, of which (n_members, n_samples) answers are correct.
-
-    Q. McNemar (1947), Note on the sampling error of the difference between correlated
-    proportions; S. Holm (1979), A simple sequentially rejective multiple test procedure.
-    """
+    """Compare all pairs of classifiers, of which (n_members, n_samples) answers are correct."""
     check_arguments(compare_accuracy, locals())
     rng, n = check_random_state(random_state), correct.shape[1]
     if not n:
@@ -302,6 +277,8 @@ def compare_accuracy(
         interval = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1 - tail])
         numbers = first.mean(), second.mean(), shares[0] - shares[1], *interval, mcnemar(*only)
         compared.append([*pair, n, *map(float, numbers)])
+    # Q. McNemar (1947), Note on the sampling error of the difference between correlated
+    # proportions; S. Holm (1979), A simple sequentially rejective multiple test procedure.
     adjusted = holm([each[-1] for each in compared]).tolist()
     corrected = zip(compared, adjusted, strict=True)
     return [PairedAccuracy._make([*each, p]) for each, p in corrected]

@@ -70,8 +70,6 @@ class ChurnRegion(NamedTuple):
 class ChurnReport:
     """How two models differ on real rows. Print it, or show it as a notebook's last line.
 
-    The tables are by pandas, the extra ``table``.
-
     Parameters
     ----------
     different : ndarray of bool of shape (n_rows,)
@@ -80,8 +78,7 @@ class ChurnReport:
         Of these rows: whether the old model is right, wrong or refuses (down), and the new
         one (across). None where no labels were given.
     regions : list of ChurnRegion
-        All rows, divided by rules; the region with the largest share of different answers
-        first.
+        All rows, divided by rules; that with the largest share of different answers first.
     unread : list of str
         Columns that no rule could use, such as dates.
     """
@@ -180,16 +177,17 @@ def churn_report(
 ) -> ChurnReport:
     """May the new model replace the old one? Where they differ, and who is right there.
 
-    The churn is the share of rows to which two models give different answers [1]_; a row that
-    the old one has right and the new one wrong is a negative flip [2]_. A shallow tree, grown
-    on one half of the rows, divides them into regions by rules in the names of columns; the
-    other half tells how far the models differ in each.
+    The churn is the share of rows to which two models give different answers (M. Milani Fard et
+    al., "Launch and iterate: reducing prediction churn", 2016); a row that the old one has
+    right and the new one wrong is a negative flip (S. Yan et al., "Positive-congruent
+    training", 2021). A shallow tree, grown on one half of the rows, divides them into regions
+    by rules in the names of columns; the other half tells how far the models differ in each.
 
     Parameters
     ----------
     old, new : classifier
         Fitted, of any library; they may refuse (:class:`~sklearn_ood.SelectiveClassifier`).
-        Each gets X as it is.
+        Each gets X as it is. A ValueError where they have no class in common.
     X : array-like or frame of shape (n_rows, n_features)
         Real rows that neither was fitted to. Of a sparse matrix or of texts there are no
         regions.
@@ -200,16 +198,6 @@ def churn_report(
     max_regions : int >= 1, default=6
     random_state : int, RandomState instance or None, default=None
         Divides the rows into halves.
-
-    Raises
-    ------
-    ValueError
-        If the models have no class in common, or X and y are not equally long.
-
-    References
-    ----------
-    .. [1] M. Milani Fard et al. (2016), Launch and iterate: reducing prediction churn.
-    .. [2] S. Yan et al. (2021), Positive-congruent training, eq. 1.
 
     Examples
     --------
@@ -297,15 +285,10 @@ def _measured(rules, different, outcomes, kept):
 
 
 class Columns(NamedTuple):
-    """A table as numbers, and what a rule can ask of it.
+    """A table as numbers, and what a rule can ask of it."""
 
-    ``values`` are numbers and positions of categories, NaN for missing numbers; each of the
-    ``questions`` names a column, the position of a category or None for the number itself, and
-    the names of both; ``unread`` columns hold neither.
-    """
-
-    values: np.ndarray
-    questions: list
+    values: np.ndarray  # numbers and positions of categories, NaN for missing numbers
+    questions: list  # a column, a category's position or None for the number, their names
     unread: list
 
     @classmethod
@@ -337,13 +320,7 @@ class Columns(NamedTuple):
 
 
 def find_rules(columns, holds, grown, max_rules):
-    """Rules, and which rows each describes: from a tree that tells some rows where it holds.
-
-    Returns
-    -------
-    list of (str, ndarray of bool of shape (n_rows,))
-        Every row is in one of them.
-    """
+    """Rules, and masks of the rows that each describes, of which every row is in one."""
     rows = np.flatnonzero(grown)[:MAX_GROWN]
     if max_rules == 1 or not columns.questions or len(np.unique(holds[rows])) < 2:
         return [("all rows", np.ones(len(holds), dtype=bool))]

@@ -26,16 +26,16 @@ class InputGradientsDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, guided=True, plot=True) -> Self:
-        """Gradients of a fitted classifier for a few inputs.
+        """Gradients of a few inputs by a fitted classifier that has ``input_gradients``.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted, with the method ``input_gradients``.
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         guided : bool, default=True
             Guided backpropagation.
         plot : bool, default=True
+            Whether to draw at once.
         """
         gradients = estimator.input_gradients(X, guided=guided)
         rows = np.asarray(X, dtype=np.float64).reshape(gradients.shape)
@@ -43,12 +43,7 @@ class InputGradientsDisplay:
         return display.plot() if plot else display
 
     def plot(self, *, figure=None) -> Self:
-        """Draw the inputs above and their gradients below: images, or bars for rows.
-
-        Parameters
-        ----------
-        figure : matplotlib Figure, default=None
-        """
+        """Draw the inputs above and their gradients below: images, or bars for rows."""
         n = len(self.X)
         figure = figure or new_figure(1.6 * n, 3.6)
         self.figure_, self.axes_ = figure, figure.subplots(2, n, squeeze=False)

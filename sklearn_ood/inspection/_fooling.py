@@ -158,7 +158,7 @@ def fooling_rate(
 def fooling_rate_on(
     estimator, X, *, coverage: Share = 0.95, n_trials=5, max_updates=100, **parameters
 ):
-    """The fooling rate of any classifier, at the threshold that accepts rows like X.
+    """The fooling rate of any classifier, in [0, 1], at the threshold that accepts rows like X.
 
     Parameters
     ----------
@@ -171,11 +171,6 @@ def fooling_rate_on(
     n_trials, max_updates, **parameters
         Of :func:`fooling_rate`; by default the confidence itself is attacked, without
         gradients.
-
-    Returns
-    -------
-    float
-        In [0, 1], lower is better.
     """
     check_arguments(fooling_rate_on, {"coverage": coverage})
     X = as_native(mapped_images(X, ())[0])  # no labels are asked for
@@ -189,19 +184,9 @@ def fooling_rate_on(
 
 
 def fooling_scorer(**parameters):
-    """A scorer for searches and cross-validation: minus the rate of :func:`fooling_rate_on`.
+    """A scorer for searches and cross-validation: minus :func:`fooling_rate_on`, by parameters.
 
     Rows of classes that the estimator was not taught bound no search.
-
-    Parameters
-    ----------
-    **parameters
-        Of :func:`fooling_rate_on`.
-
-    Returns
-    -------
-    callable
-        Maps ``(estimator, X, y)`` to a number in [-1, 0], higher is better.
     """
     return partial(_minus_rate, parameters)
 
@@ -215,21 +200,14 @@ class FoolingDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     """
 
     def __init__(self, result):
         self.result = result
 
     def plot(self, ax=None, *, n_rows=3) -> Self:
-        """Draw up to ``n_rows`` images of each class; those that fooled come first.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-        n_rows : int, default=3
-        """
+        """Draw up to ``n_rows`` images of each class; those that fooled come first."""
         if len(self.result.input_shape) != 3:
             raise ValueError(
                 f"Got inputs of shape {self.result.input_shape}, but expected images "

@@ -26,22 +26,8 @@ class FoolingGenerator:
     Its D^2 weights, trained with Adam, need not be held: the gradient of a weight is that of
     its output times its input, which Adam divides by its size, so that all weights of an
     output take the same step s and its activation moves by s (||input||_1 + 1), the bias
-    included. One number and two moments for each output are the whole state.
-
-    Parameters
-    ----------
-    n_generators, n_features : int
-    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0, 1)
-        Range of the features; the sigmoid spans it.
-    lr : float, default=1e-5
-    keep : callable, default=None
-        Maps rows to the nearest ones that are allowed; gradients pass.
-    random_state : int, RandomState or None, default=None
-
-    Attributes
-    ----------
-    activation : ndarray of shape (n_generators, n_features), float32
-        Before the sigmoid.
+    included. One number and two moments for each output are the whole state: ``activation``
+    (n_generators, n_features), before the sigmoid, which spans the ``bounds``.
     """
 
     def __init__(

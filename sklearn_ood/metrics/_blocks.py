@@ -1,8 +1,7 @@
 """Rows of equal confidence form one block; every ranking metric is a function of the counts.
 
-A block can only be accepted or refused whole. Once each block's rows are counted by kind
-(right or wrong, in or out of distribution), the order of the rows is gone, and with it any
-dependence on how ties were sorted. So the bootstrap counts the rows of many resamples at once.
+Once each block's rows are counted by kind (right or wrong, in or out of distribution), the
+order of the rows is gone, and the bootstrap counts the rows of many resamples at once.
 """
 
 from collections.abc import Callable
@@ -38,11 +37,9 @@ Rows: TypeAlias = tuple[NDArray, int, NDArray, NDArray | None]
 def of_counts(
     rows: Callable[..., Rows], *, joins_idle: bool = False
 ) -> Callable[[Callable], Callable[..., float]]:
-    """Make a metric of rows of a function of counts (..., n_kinds, n_blocks), to (...).
-
-    ``rows`` makes arguments of :func:`count_blocks` of the metric's; ``joins_idle`` says that
-    neighbouring blocks without errors may be joined first.
-    """
+    """Make a metric of rows of a function of counts (..., n_kinds, n_blocks), to (...)."""
+    # rows makes the arguments of count_blocks; joins_idle: neighbouring blocks without errors
+    # may be joined first.
     of_rows = signature(rows)
     *first, sample_weight = of_rows.parameters.values()
 
@@ -257,11 +254,13 @@ def bootstrap_interval(
     n_jobs: int | None = None,
     **params: Any,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a metric over the rows.
+    """Percentile bootstrap interval of a metric over the rows, (low, high).
 
     For the ranking metrics of this package the rows are sorted once and all resamples are
     computed together from how often each row was drawn. Any other metric is called once with
-    all rows, and once a resample.
+    all rows, and once a resample. Resamples in which it is NaN or raises a ValueError (no
+    outlier was drawn, say) are left out (Efron, "Bootstrap Methods", Annals of Statistics
+    1979).
 
     Parameters
     ----------
@@ -269,10 +268,8 @@ def bootstrap_interval(
         Called as ``metric(*rows, **params)``; returns a number.
     *rows : array-likes of shape (n_samples,)
         The metric's arguments, all of one length.
-    confidence_level : float, default=0.95
-        In (0, 1).
-    n_resamples : int, default=10_000
-        At least 1.
+    confidence_level : float in (0, 1), default=0.95
+    n_resamples : int >= 1, default=10_000
     random_state : int, RandomState instance or None, default=None
         Draws the resamples.
     n_jobs : int, default=None
@@ -281,12 +278,6 @@ def bootstrap_interval(
     **params
         Further keyword arguments of the metric; ``sample_weight`` is not one of them.
 
-    Returns
-    -------
-    low, high : float
-        Resamples in which the metric has no value (no outlier was drawn, say) are left out:
-        those where it is NaN or raises a ValueError.
-
     Raises
     ------
     ValueError
@@ -294,21 +285,15 @@ def bootstrap_interval(
     TypeError
         If ``sample_weight`` is given, or the metric gives no number.
 
-    References
-    ----------
-    .. [1] Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics
-       7(1), 1979.
-
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_ood.metrics import aurc_score, bootstrap_interval
     >>> confidence = np.linspace(0, 1, 200)
     >>> wrong = np.sin(40 * confidence) > 1.6 * confidence
-    >>> low, high = bootstrap_interval(
-    ...     aurc_score, wrong, np.zeros(200), confidence, random_state=0
-    ... )
-    >>> bool(low < aurc_score(wrong, np.zeros(200), confidence) < high)
+    >>> rows = wrong, np.zeros(200), confidence
+    >>> low, high = bootstrap_interval(aurc_score, *rows, random_state=0)
+    >>> bool(low < aurc_score(*rows) < high)
     True
     """
     settings = {"confidence_level": confidence_level, "n_resamples": n_resamples}

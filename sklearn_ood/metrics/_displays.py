@@ -39,9 +39,8 @@ class _OfAnswers:
         y : array-like of shape (n_samples,)
             True labels; an answer to a label that was never taught is an error.
         **kwargs
-            Passed to :meth:`from_predictions`. ``name`` is that of the estimator's class,
-            ``classes`` its ``classes_`` and ``threshold`` its ``threshold_``, where these are
-            drawn and not given.
+            Passed to :meth:`from_predictions`. ``name``, ``classes`` and ``threshold`` are
+            those of the estimator, where these are drawn and not given.
         """
         given = {name: value for name, value in kwargs.items() if value is not None}
         settings = cls._settings_of(estimator) | given
@@ -57,15 +56,12 @@ class _OfAnswers:
 class RiskCoverageDisplay(_OfAnswers):
     """Selective risk against coverage, with the curve of a perfect ranking beside it.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. Several curves share
-    an axis: pass the first one's ``ax_`` as ``ax`` to the next.
+    Several curves share an axis: pass the first one's ``ax_`` as ``ax`` to the next.
 
     Parameters
     ----------
-    coverage : ndarray of shape (n_points,)
-        Coverages that a threshold can reach, rising.
-    risk : ndarray of shape (n_points,)
-        Selective risk at each.
+    coverage, risk : ndarray of shape (n_points,)
+        As :func:`risk_coverage_curve` has them.
     aurc : float, default=None
         Area under the curve, shown in the legend.
     name : str, default=None
@@ -74,14 +70,8 @@ class RiskCoverageDisplay(_OfAnswers):
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
-    line_ : matplotlib Line2D
-        The curve.
-    optimal_line_ : matplotlib Line2D
-        The dashed curve of a perfect ranking; None when not drawn.
-
-    See Also
-    --------
-    risk_coverage_curve : The numbers behind the picture.
+    line_, optimal_line_ : matplotlib Line2D
+        The curve, and the dashed one of a perfect ranking; None when not drawn.
 
     Examples
     --------
@@ -164,22 +154,17 @@ class RiskCoverageDisplay(_OfAnswers):
 class ConfidenceHistogramDisplay(_OfAnswers):
     """Confidence of right answers, wrong answers and answers to unknown classes.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
-
     Parameters
     ----------
     confidence : ndarray of shape (n_samples,)
         Higher = more trustworthy; infinite values are drawn at the ends.
-    right : ndarray of shape (n_samples,), dtype bool
-        Where the row is of a known class and the answer right.
-    is_in : ndarray of shape (n_samples,), dtype bool
-        Where the row is of a known class.
+    right, is_in : ndarray of bool of shape (n_samples,)
+        Where the answer is right, and where the row is of a known class.
     threshold : float, default=None
         Lowest confidence that is answered, drawn as a line.
     name : str, default=None
         Title of the picture.
     weights : ndarray of shape (n_samples,), default=None
-        Weights of the rows.
 
     Attributes
     ----------
@@ -222,7 +207,7 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         Parameters
         ----------
         bins : int or array-like, default=40
-            Bins, the same for all kinds of rows.
+            The same for all kinds of rows.
         **kwargs
             Passed to matplotlib's ``hist``.
         """
@@ -272,11 +257,6 @@ class ConfidenceHistogramDisplay(_OfAnswers):
         ----------
         threshold : float, default=None
             Lowest confidence that is answered.
-
-        Raises
-        ------
-        ValueError
-            If lengths differ, a number is NaN, or weights are not valid.
         """
         labels, answers, shown, weights = as_answers(y_true, y_pred, confidence, sample_weight)
         is_in = codes_in(as_labels("classes", classes), labels) != OUTLIER

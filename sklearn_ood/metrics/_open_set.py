@@ -51,18 +51,13 @@ def tnr_at_tpr(counts, *, tpr: PositiveShare = 0.95):
 
     The threshold is the largest t for which ``score >= t`` accepts at least a share ``tpr``
     of the in-distribution rows. Rows of equal score are accepted together, outliers among
-    them: the result is one that a threshold really reaches, never an interpolation. It is
-    from the paper of :func:`ood_report`.
+    them: the result is one that a threshold really reaches, never an interpolation. In [0, 1],
+    higher is better: 0 for a constant score. It is from the paper of :func:`ood_report`.
 
     Parameters
     ----------
-    tpr : float, default=0.95
-        Share of the inliers to accept, in (0, 1].
-
-    Returns
-    -------
-    tnr : float
-        In [0, 1]; higher is better. 0 for a constant score.
+    tpr : float in (0, 1], default=0.95
+        Share of the inliers to accept.
 
     Examples
     --------
@@ -78,13 +73,8 @@ def tnr_at_tpr(counts, *, tpr: PositiveShare = 0.95):
 def auroc(counts):
     """Area under the ROC curve: how often an inlier scores above an outlier.
 
-    Ties count one half. The value is that of :func:`sklearn.metrics.roc_auc_score`, which
-    does not take infinite scores.
-
-    Returns
-    -------
-    score : float
-        In [0, 1]; higher is better. 1/2 for a constant score.
+    In [0, 1], higher is better: 1/2 for a constant score, as ties count one half. It is
+    :func:`sklearn.metrics.roc_auc_score`, which does not take infinite scores.
 
     Examples
     --------
@@ -102,12 +92,7 @@ def detection_accuracy(counts):
 
     .. math:: 1 - \min_t \tfrac12 [P_{in}(score \le t) + P_{out}(score > t)]
 
-    It is from the paper of :func:`ood_report`.
-
-    Returns
-    -------
-    accuracy : float
-        In [1/2, 1]; higher is better. 1/2 for a constant score.
+    In [1/2, 1], higher is better. It is from the paper of :func:`ood_report`.
 
     Examples
     --------
@@ -124,12 +109,8 @@ def aupr_in(counts):
     """Area under the precision-recall curve with the inliers as the positives.
 
     A step function over the distinct scores, as
-    :func:`sklearn.metrics.average_precision_score` has it: nothing is interpolated.
-
-    Returns
-    -------
-    score : float
-        In (0, 1]; higher is better. The share of inliers for a constant score.
+    :func:`sklearn.metrics.average_precision_score` has it: nothing is interpolated. In (0, 1],
+    higher is better: the share of inliers for a constant score.
 
     Examples
     --------
@@ -142,14 +123,7 @@ def aupr_in(counts):
 
 @of_counts(in_or_out)
 def aupr_out(counts):
-    """Area under the precision-recall curve with the outliers as the positives.
-
-    They are ranked by the negative score; otherwise as :func:`aupr_in`.
-
-    Returns
-    -------
-    score : float
-        In (0, 1]; higher is better. The share of outliers for a constant score.
+    """:func:`aupr_in` with the outliers as the positives, ranked by the negative score.
 
     Examples
     --------
@@ -171,29 +145,16 @@ def _average_precision(counts):
 def ood_report(
     is_in: Labels, score: Numbers, *, tpr: PositiveShare = 0.95, sample_weight: Weights = None
 ) -> dict[str, float]:
-    """The five numbers by which Lee et al. compare detectors of outliers.
+    """The five numbers by which Lee et al. compare detectors of outliers, by name.
 
-    Returns
-    -------
-    report : dict of str to float
-        ``tnr_at_tpr``, ``auroc``, ``detection_accuracy``, ``aupr_in`` and ``aupr_out``.
-
-    References
-    ----------
-    .. [1] Lee et al., "Training Confidence-calibrated Classifiers for Detecting
-       Out-of-Distribution Samples", ICLR 2018.
+    ``tnr_at_tpr``, ``auroc``, ``detection_accuracy``, ``aupr_in`` and ``aupr_out`` ("Training
+    Confidence-calibrated Classifiers for Detecting Out-of-Distribution Samples", ICLR 2018).
 
     Examples
     --------
     >>> from sklearn_ood.metrics import ood_report
-    >>> report = ood_report([True, True, False, False], [0.9, 0.6, 0.7, 0.1])
-    >>> for name, value in report.items():
-    ...     print(f"{name:18} {value:.2f}")
-    tnr_at_tpr         0.50
-    auroc              0.75
-    detection_accuracy 0.75
-    aupr_in            0.83
-    aupr_out           0.83
+    >>> ood_report([True, True, False, False], [0.9, 0.6, 0.7, 0.1])["auroc"]
+    0.75
     """
     check_arguments(ood_report, {"tpr": tpr})
     _, counts = _blocks.count_blocks(*in_or_out(is_in, score, sample_weight=sample_weight))
@@ -238,16 +199,9 @@ def oscr_score(counts):
 
     The share of the known rows that is answered and right (CCR) is drawn against the share
     of the unknown rows that is answered (FPR). The area is the probability that a known row
-    is answered right with more confidence than an unknown row has; ties count one half.
-
-    Returns
-    -------
-    score : float
-        In [0, accuracy on the known rows]; higher is better.
-
-    References
-    ----------
-    .. [1] Dhamija, Günther and Boult, "Reducing Network Agnostophobia", NeurIPS 2018.
+    is answered right with more confidence than an unknown row has; ties count one half. In
+    [0, accuracy on the known rows], higher is better (Dhamija, Günther and Boult, "Reducing
+    Network Agnostophobia", NeurIPS 2018).
 
     Examples
     --------
@@ -271,21 +225,15 @@ def open_set_f_measure(
 ) -> float:
     """Macro F-measure over the known classes of a classifier that refuses below a threshold.
 
-    A row is answered where ``confidence >= threshold``. For a class, precision is the
-    share of right answers among those that name it, unknown rows included, and recall the
-    share of its rows that is answered right. Their harmonic mean is averaged over the
-    classes that have rows or are answered, of which Spigler (see :func:`openness`) says
-    nothing; a class with neither is left out.
+    A row is answered where ``confidence >= threshold``. For a class, precision is the share of
+    right answers among those that name it, unknown rows included, and recall the share of its
+    rows that is answered right. Their harmonic mean, in [0, 1], is averaged over the classes
+    that have rows or are answered, of which Spigler (see :func:`openness`) says nothing.
 
     Parameters
     ----------
     threshold : float
         Lowest confidence that is answered.
-
-    Returns
-    -------
-    score : float
-        In [0, 1]; higher is better. 0 when nothing is answered.
 
     Raises
     ------
@@ -296,10 +244,9 @@ def open_set_f_measure(
     Examples
     --------
     >>> from sklearn_ood.metrics import open_set_f_measure
-    >>> score = open_set_f_measure(
-    ...     [0, 1, 7, 8], [0, 1, 1, 0], [0.9, 0.6, 0.7, 0.1], classes=[0, 1], threshold=0.5
-    ... )
-    >>> round(score, 3)
+    >>> answers, confidence = [0, 1, 1, 0], [0.9, 0.6, 0.7, 0.1]
+    >>> given = {"classes": [0, 1], "threshold": 0.5}
+    >>> round(open_set_f_measure([0, 1, 7, 8], answers, confidence, **given), 3)
     0.833
     """
     number = np.asarray(threshold)
@@ -326,9 +273,11 @@ def open_set_f_measure(
 
 
 def openness(n_train: int, n_test: int, n_target: int | None = None) -> float:
-    r"""How many classes of the test were never taught.
+    r"""How many classes of the test were never taught: in [0, 1), 0 for a closed problem.
 
     .. math:: 1 - \sqrt{\frac{2 \, n_{train}}{n_{test} + n_{target}}}
+
+    (Scheirer et al., "Toward Open Set Recognition", IEEE TPAMI 2013).
 
     Parameters
     ----------
@@ -338,31 +287,14 @@ def openness(n_train: int, n_test: int, n_target: int | None = None) -> float:
         Number of classes in the test, the unknown ones included; at least ``n_train``.
     n_target : int, default=None
         Number of classes that have to be recognised, from ``n_train`` to ``n_test``. None
-        is ``n_test``, which gives the form of Spigler, 1 - sqrt(n_train / n_test).
-
-    Returns
-    -------
-    openness : float
-        In [0, 1): 0 for a closed problem.
-
-    Raises
-    ------
-    ValueError
-        If the numbers are not in the order 1 <= n_train <= n_target <= n_test.
-
-    References
-    ----------
-    .. [1] Scheirer et al., "Toward Open Set Recognition", IEEE TPAMI 2013.
-    .. [2] Spigler, "Denoising Autoencoders for Overgeneralization in Neural Networks",
-       IEEE TPAMI 2019, section IV-C.
+        is ``n_test``, which gives 1 - sqrt(n_train / n_test) (Spigler, "Denoising Autoencoders
+        for Overgeneralization in Neural Networks", IEEE TPAMI 2019, section IV-C).
 
     Examples
     --------
     >>> from sklearn_ood.metrics import openness
     >>> round(openness(2, 10), 3)
     0.553
-    >>> round(openness(2, 10, n_target=2), 3)
-    0.423
     """
     n_target = n_test if n_target is None else n_target
     if not 1 <= n_train <= n_target <= n_test:

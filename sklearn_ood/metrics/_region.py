@@ -23,17 +23,15 @@ ANSWERED, REFUSED = 0.5, 0.08  # opacity
 class AcceptedRegionDisplay:
     """The region of two features in which a classifier answers, coloured by its answers.
 
-    Make one with :meth:`from_estimator`. As scikit-learn's ``DecisionBoundaryDisplay``, which
-    takes every answer for a class, for what may refuse.
+    As scikit-learn's ``DecisionBoundaryDisplay``, which takes every answer for a class, for
+    what may refuse.
 
     Parameters
     ----------
     first, second : ndarray of shape (n_points,)
         Values of the two features, rising.
-    answers : ndarray of shape (n_points, n_points)
-        Codes of what is answered, the second feature along the lines.
-    accepted : ndarray of bool of shape (n_points, n_points)
-        Where it is answered.
+    answers, accepted : ndarray of shape (n_points, n_points)
+        Codes of what is answered, and where it is, the second feature along the lines.
     classes : ndarray of shape (n_classes,)
     names : list of str
         Of the two features.
@@ -84,12 +82,11 @@ class AcceptedRegionDisplay:
         Parameters
         ----------
         estimator : classifier
-            Usually a :class:`SelectiveClassifier`, also inside of a pipeline or a search. One
-            that never refuses answers everywhere.
+            Usually a :class:`SelectiveClassifier`, also inside of a pipeline or a search.
         X : array-like of shape (n_samples, n_features)
             Rows whose range of the two features is drawn.
         features : pair of int or str, default=(0, 1)
-            The two, as positions or as names of a frame's columns: numbers.
+            The two, as positions or as names of a frame's columns: numbers, or a ValueError.
         row : int, default=0
             The other features are those of this row of X.
         group : label, default=None
@@ -98,11 +95,6 @@ class AcceptedRegionDisplay:
             Of each feature.
         **kwargs
             Passed to :meth:`plot`.
-
-        Raises
-        ------
-        ValueError
-            If there are not two such features, or one is no number.
         """
         check_arguments(cls.from_estimator, {"n_points": n_points})
         X = X if hasattr(X, "columns") else np.asarray(X)

@@ -127,10 +127,7 @@ class SelectiveReport:
 
     @property
     def risk_interval(self) -> tuple[float, float]:
-        """Clopper-Pearson 95 % confidence interval of the risk on rows like these.
-
-        Exact, but approximate where rows are weighted.
-        """
+        """Clopper-Pearson 95 % interval of the risk on such rows; about that, if weighted."""
         answered, wrong = self._answered_and_wrong(self.matrix)
         if not answered:
             return 0.0, 1.0
@@ -147,11 +144,6 @@ class SelectiveReport:
         pandas.DataFrame
             Columns rows, answered, right, wrong, refused; coverage; the risk of the class's
             answered rows, and that of the answers that name it. NaN where there are none.
-
-        Raises
-        ------
-        ImportError
-            Without pandas.
         """
         pd = optional("pandas", "A report", "table")
         names, others = names_of(self.classes)
@@ -303,7 +295,7 @@ class RejectConfusionDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; in a figure of its own by default.
+            Axes to draw on; None makes new ones.
         **kwargs : dict
             For ``imshow``.
         """

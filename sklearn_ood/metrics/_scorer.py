@@ -19,10 +19,9 @@ from sklearn_ood.metrics._blocks import as_weights, differs, labels_for
 def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """Scorer that judges a classifier's answers together with its confidence in them.
 
-    The confidence is ``confidence`` or ``score_samples``, else what ``predict_proba`` gives
-    the answer, else the margin of ``decision_function``. A row whose label is not in
-    ``classes_`` is out of distribution: any answer to it is an error. So outlier rows ride
-    along in the test folds, and nobody has to say which label is theirs.
+    A row whose label is not in ``classes_`` is out of distribution: any answer to it is an
+    error. So outlier rows ride along in the test folds, and nobody has to say which label is
+    theirs. The confidence is found as by :class:`SelectiveClassifier`.
 
     Parameters
     ----------
@@ -55,10 +54,6 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
         If the metric takes no such argument. When called: if the estimator lacks the method
         that the metric needs.
 
-    See Also
-    --------
-    sklearn.metrics.make_scorer : Scorers that need no confidence.
-
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -66,8 +61,6 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     >>> from sklearn.model_selection import cross_val_score
     >>> from sklearn_ood.metrics import selective_scorer
     >>> scorer = selective_scorer("risk_at_coverage", coverage=0.8)
-    >>> scorer
-    selective_scorer('risk_at_coverage', coverage=0.8)
     >>> X, y = load_iris(return_X_y=True)
     >>> cross_val_score(LogisticRegression(max_iter=500), X, y, scoring=scorer).mean() > -0.02
     np.True_

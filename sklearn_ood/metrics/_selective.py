@@ -1,9 +1,4 @@
-"""Risk and coverage of a classifier that may decline to answer.
-
-Coverage is the share of rows answered, selective risk the share of the answers that is
-wrong. A row whose label the classifier was never taught is wrong whenever it is answered,
-which needs no special case here: its label equals no prediction.
-"""
+"""Risk (share of the answers that is wrong) and coverage (share of the rows answered)."""
 
 from __future__ import annotations
 
@@ -53,21 +48,14 @@ def risk_coverage_curve(
 
     Accepting the rows with ``confidence >= threshold`` takes or leaves all rows of equal
     confidence together, so there is one point for each distinct confidence and none in
-    between. With a constant confidence the curve is a single point, at coverage 1.
+    between (El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification",
+    JMLR 2010).
 
     Returns
     -------
-    coverage : ndarray of shape (n_points,)
-        Rising, in (0, 1]; the last is 1.
-    risk : ndarray of shape (n_points,)
-        In [0, 1]; the last is the error rate of the classifier.
-    threshold : ndarray of shape (n_points,)
-        Falling: the lowest confidence accepted at each point.
-
-    References
-    ----------
-    .. [1] El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
-       Classification", JMLR 11, 2010.
+    coverage, risk, threshold : ndarray of shape (n_points,)
+        Coverage rises to 1, where the risk is the error rate of the classifier; the threshold
+        falls: it is the lowest confidence accepted.
 
     Examples
     --------
@@ -75,12 +63,10 @@ def risk_coverage_curve(
     >>> coverage, risk, threshold = risk_coverage_curve(
     ...     [0, 1, 1, "unknown"], [0, 1, 0, 1], [0.9, 0.8, 0.8, 0.1]
     ... )
-    >>> coverage
-    array([0.25, 0.75, 1.  ])
+    >>> coverage, threshold
+    (array([0.25, 0.75, 1.  ]), array([0.9, 0.8, 0.1]))
     >>> risk.round(2)
     array([0.  , 0.33, 0.5 ])
-    >>> threshold
-    array([0.9, 0.8, 0.1])
     """
     rows = right_or_wrong(y_true, y_pred, confidence, sample_weight=sample_weight)
     values, counts = _blocks.count_blocks(*rows)
@@ -92,12 +78,15 @@ def risk_coverage_curve(
 def aurc_score(counts):
     r"""Area under the risk-coverage curve: the mean risk of the top 1, 2, ... n rows.
 
-    Inside a block of t rows with e errors and equal confidence, after n0 accepted rows
-    with e0 errors, the expected risk over all orders of the block is used,
+    In [0, 1], lower is better: 0 when all answers are right, the error rate when the confidence
+    is constant (Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
+    Neural Classifiers", ICLR 2019). Inside a block of t rows with e errors and equal
+    confidence, after n0 accepted rows with e0 errors, the expected risk over all orders of the
+    block is used,
 
     .. math:: risk(n_0 + j) = \frac{e_0 + j e / t}{n_0 + j}, \quad j = 1, ..., t,
 
-    so that the score does not depend on the order of the rows. Lower is better.
+    so that the score does not depend on the order of the rows.
 
     Parameters
     ----------
@@ -105,17 +94,6 @@ def aurc_score(counts):
         Finite numbers >= 0, taken as counts: a weight of 2 is the same as the row twice.
         Where their mean is below 1, as of shares, it is made 1; above, their scale matters a
         little, as the number of rows does.
-
-    Returns
-    -------
-    score : float
-        In [0, 1]: 0 when all answers are right, 1 when all are wrong, the error rate when
-        the confidence is constant.
-
-    References
-    ----------
-    .. [1] Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep
-       Neural Classifiers", ICLR 2019.
 
     Examples
     --------
@@ -130,29 +108,22 @@ def aurc_score(counts):
 def eaurc_score(counts):
     r"""Excess area under the risk-coverage curve: what a perfect ranking would save.
 
-    The AURC minus that of a ranking with all k errors last, which is exactly
+    :func:`aurc_score`, whose paper it is from, minus that of a ranking with all k errors last,
+    which is exactly
 
     .. math:: \frac{1}{n} \sum_{j=1}^{k} \frac{j}{n - k + j}.
 
-    The paper, whose integral is the limit of this sum, is that of :func:`aurc_score`. Lower is
-    better.
+    In [0, 1), lower is better: 0 for a perfect ranking, hence also when all answers are right,
+    and when all are wrong.
 
     Parameters
     ----------
     sample_weight : array-like of shape (n_samples,), default=None
         As for :func:`aurc_score`.
 
-    Returns
-    -------
-    score : float
-        In [0, 1): 0 for a perfect ranking, hence also when all answers are right and when
-        all are wrong.
-
     Examples
     --------
     >>> from sklearn_ood.metrics import eaurc_score
-    >>> eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.1, 0.7])
-    0.0
     >>> round(eaurc_score([0, 1, 1, 0], [0, 1, 0, 0], [0.9, 0.8, 0.75, 0.7]), 3)
     0.083
     """
@@ -163,22 +134,13 @@ def eaurc_score(counts):
 
 @of_counts(right_or_wrong)
 def augrc_score(counts):
-    r"""Area under the generalised risk-coverage curve.
+    """Area under the generalised risk-coverage curve: the mean risk of a silent failure.
 
-    The generalised risk is the share of *all* rows that is answered and wrong. Its area is
-    the mean risk of a silent failure; with a the accuracy and f the AUROC of the confidence
-    for telling right from wrong, it is :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`. Ties count
-    one half. Lower is better.
-
-    Returns
-    -------
-    score : float
-        In [0, 1/2]: 0 when all answers are right, 1/2 when all are wrong.
-
-    References
-    ----------
-    .. [1] Traub et al., "Overcoming Common Flaws in the Evaluation of Selective
-       Classification Systems", NeurIPS 2024.
+    The generalised risk is the share of *all* rows that is answered and wrong. With a the
+    accuracy and f the AUROC of the confidence for telling right from wrong, the area is
+    :math:`(1 - f) a (1 - a) + (1 - a)^2 / 2`; ties count one half. In [0, 1/2], lower is
+    better: 0 when all answers are right, 1/2 when all are wrong (Traub et al., "Overcoming
+    Common Flaws in the Evaluation of Selective Classification Systems", NeurIPS 2024).
 
     Examples
     --------
@@ -192,20 +154,14 @@ def augrc_score(counts):
 
 @of_counts(right_or_wrong)
 def risk_at_coverage(counts, *, coverage: PositiveShare = 0.9):
-    """Selective risk when at least this share of the rows is answered.
+    """Selective risk, in [0, 1], when at least this share of the rows is answered.
 
     It is the risk at the smallest coverage that a threshold can reach and that is not below
     the one asked for; rows of equal confidence are answered together.
 
     Parameters
     ----------
-    coverage : float, default=0.9
-        In (0, 1]. With nothing answered there is no risk to speak of, so 0 is an error.
-
-    Returns
-    -------
-    risk : float
-        In [0, 1].
+    coverage : float in (0, 1], default=0.9
 
     Examples
     --------
@@ -222,18 +178,12 @@ def risk_at_coverage(counts, *, coverage: PositiveShare = 0.9):
 def coverage_at_risk(counts, *, risk: ClosedShare = 0.01):
     """Largest share of the rows that can be answered with at most this selective risk.
 
-    This judges a confidence on rows whose labels are known; it promises nothing about new
-    rows.
+    In [0, 1]: 0 when no threshold reaches the risk. This judges a confidence on rows whose
+    labels are known; it promises nothing about new rows.
 
     Parameters
     ----------
-    risk : float, default=0.01
-        In [0, 1].
-
-    Returns
-    -------
-    coverage : float
-        In [0, 1]: 0 when no threshold reaches the risk, so that nothing can be answered.
+    risk : float in [0, 1], default=0.01
 
     Examples
     --------
@@ -260,26 +210,17 @@ def expected_calibration_error(
     Rows are put into bins of equal width over [0, 1], each closed on the right (the first
     on both sides); then
 
-    .. math:: \sum_b \frac{n_b}{n} |accuracy_b - confidence_b|.
+    .. math:: \sum_b \frac{n_b}{n} |accuracy_b - confidence_b|
 
-    Empty bins count nothing. A row whose label the classifier was never taught is wrong
-    whatever is answered, so its confidence ought to be 0.
+    (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3). In [0, 1], lower
+    is better. A row whose label the classifier was never taught is wrong whatever is answered,
+    so its confidence ought to be 0.
 
     Parameters
     ----------
     confidence : array-like of shape (n_samples,)
         Probability of each answer, in [0, 1]: ``predict_proba(X).max(axis=1)``.
-    n_bins : int, default=20
-        At least 1.
-
-    Returns
-    -------
-    error : float
-        In [0, 1]; lower is better.
-
-    References
-    ----------
-    .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+    n_bins : int >= 1, default=20
 
     Examples
     --------

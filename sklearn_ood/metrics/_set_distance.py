@@ -27,13 +27,13 @@ def prediction_set_distance(
     """Mean distance, along a hierarchy, of the likeliest classes of two classifiers.
 
     ``d = mean over pairs (i, j) of H(i, j)`` with i among the n likeliest classes of the
-    first and j among those of the second; H is half the length of the shortest path.
+    first and j among those of the second; H is half the length of the shortest path
+    (V. Palaniappan et al., GeValDi, 2023, eq. 3).
 
     Parameters
     ----------
     a, b : array-like of shape (n_samples, n_classes)
-        Probabilities, or anything that orders the classes. Of equal ones the first class in
-        order comes first.
+        Probabilities, or anything that orders the classes; of equal ones the first comes first.
     hierarchy : networkx graph, dict or None, default=None
         A graph that has every class as a node, undirected paths count; or a nested dict
         (``{"animal": {"cat": {}, "dog": {}}}``; lists may stand for the lowest level) whose
@@ -54,19 +54,13 @@ def prediction_set_distance(
     ValueError
         If the shapes differ, a class is not in the hierarchy, or two have no path.
 
-    References
-    ----------
-    V. Palaniappan et al. (2023), GeValDi, eq. 3.
-
     Examples
     --------
     >>> from sklearn_ood.metrics import prediction_set_distance
     >>> hierarchy = {"animal": ["cat", "dog"], "vehicle": ["car"]}
     >>> a, b = [[0.7, 0.2, 0.1]], [[0.1, 0.2, 0.7]]
-    >>> prediction_set_distance(a, b, hierarchy, n=1, classes=["car", "cat", "dog"])
-    array([2.])
-    >>> prediction_set_distance(a, a, hierarchy, n=(1, 2), classes=["car", "cat", "dog"])
-    array([[0., 1.]])
+    >>> prediction_set_distance(a, b, hierarchy, n=(1, 2), classes=["car", "cat", "dog"])
+    array([[2.  , 1.25]])
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 2 or a.shape != b.shape:

@@ -19,9 +19,7 @@ class MonitorDisplay:
 
     Attributes
     ----------
-    figure_ : matplotlib Figure
-    ax_ : matplotlib Axes
-    line_ : matplotlib Line2D
+    figure_, ax_, line_ : matplotlib Figure, Axes and Line2D
     """
 
     def __init__(self, log_wealth, *, alpha):
@@ -30,17 +28,7 @@ class MonitorDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **kwargs) -> Self:
-        """Draw a monitor.
-
-        Parameters
-        ----------
-        estimator : DriftMonitor or RiskMonitor
-            Fitted.
-        ax : matplotlib Axes, default=None
-            Where to draw; in a figure of its own by default.
-        **kwargs : dict
-            For the line.
-        """
+        """Draw a fitted :class:`DriftMonitor` or :class:`RiskMonitor`, as :meth:`plot` does."""
         return cls(estimator.log_wealth_, alpha=estimator.alpha).plot(ax=ax, **kwargs)
 
     def plot(self, *, ax=None, **kwargs) -> Self:

@@ -14,20 +14,16 @@ PRIOR = 0.5  # of Jeffreys' beta distribution
 
 
 def log_power_bets(p_values):
-    """Logarithms of the factors ``k p**(k - 1)`` and of their mirrors, (n, 2 * n_powers).
-
-    On uniform p-values their mean is 1; they grow where p-values are small, or large.
-    """
+    """Logarithms of the factors ``k p**(k - 1)`` and of their mirrors, (n, 2 * n_powers)."""
+    # On uniform p-values their mean is 1; they grow where p-values are small, or large.
     p = np.clip(p_values, np.finfo(float).tiny, 1 - np.finfo(float).epsneg)
     log_p = np.column_stack([np.log(p), np.log1p(-p)])[:, :, None]
     return (np.log(POWERS) + (POWERS - 1) * log_p).reshape(len(p), -1)
 
 
 def log_error_bets(errors, risk):
-    """Logarithms of the likelihood ratios of larger risks to ``risk``, (n, n_odds).
-
-    Their mean is at most 1 where the probability of an error is at most ``risk``.
-    """
+    """Logarithms of the likelihood ratios of larger risks to ``risk``, (n, n_odds)."""
+    # Their mean is at most 1 where the probability of an error is at most the risk.
     odds = ODDS * risk / (1 - risk)
     larger = odds / (1 + odds)
     errors = np.asarray(errors, dtype=bool)[:, None]
@@ -46,16 +42,12 @@ def log_opened(n_rows):
 
 
 def mixture(log_factors, log_open, n_before):
-    """Wealth of a gambler who begins to bet at every row with a part of it.
+    """Wealth after each row of a gambler who begins to bet at every row with a part of it.
 
     ``1 / log(e + n)`` of the wealth is unopened after n rows. What is opened at row n stays
     on one bet from there on, so that a change is found whenever it comes, and the sum is a
     test martingale: it reaches ``1 / alpha`` with probability at most alpha, ever (Ville; the
     papers are those of :class:`DriftMonitor`).
-
-    Of factors (n_rows, n_bets), and of the wealth (n_bets,) that is being bet after the
-    ``n_before`` rows before these, the wealth after each row, where the first row of all began
-    with a logarithm of 0, and what is then being bet.
     """
     row = n_before + 1 + np.arange(len(log_factors))[:, None]
     grown = np.cumsum(log_factors, axis=0)
@@ -93,7 +85,7 @@ def ranks(scores, past, uniform):
 
     Of exchangeable scores they are independent and uniform, ties included, which numbers in
     [0, 1) break (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2nd ed.,
-    2022, proposition 2.8). ``past`` are the ascending scores before the first.
+    2022, proposition 2.8).
     """
     earlier = np.tri(len(scores), k=-1, dtype=bool)
     lower = np.searchsorted(past, scores) + (earlier & (scores < scores[:, None])).sum(axis=1)

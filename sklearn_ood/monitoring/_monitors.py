@@ -96,11 +96,17 @@ class _Monitor(ScoreWrapper, Parameterized):
 class DriftMonitor(_Monitor):
     """Whether a stream is still like the data that a model knows, asked after every row.
 
-    Each row's score is ranked among the reference rows and all rows before it: as long as
-    rows are exchangeable, such p-values are independent and uniform. A mixture of bets against
-    that, begun anew at every row, is a test martingale: its chance of ever reaching
-    ``1 / alpha`` is at most alpha, so that one may look after every row and false alarms do
-    not add up.
+    Each row's score is ranked among the reference rows and all rows before it: as long as rows
+    are exchangeable, such p-values are independent and uniform. A mixture of bets against that,
+    begun anew at every row, is a test martingale: its chance of ever reaching ``1 / alpha`` is
+    at most alpha, so that one may look after every row and false alarms do not add up (V. Vovk,
+    "Testing randomness online", Statistical Science 2021; J. Shin, A. Ramdas and A. Rinaldo,
+    "E-detectors", New England Journal of Statistics in Data Science 2024).
+    :class:`MonitorDisplay` draws the evidence; :class:`RiskMonitor` needs labels, and watches
+    the promise on the risk.
+
+    After a change the new rows are ranked among more and more of their own kind: an alarm that
+    does not come soon after a change may not come. ``restart`` forgets the stream.
 
     Parameters
     ----------
@@ -120,22 +126,6 @@ class DriftMonitor(_Monitor):
         Scores of the reference rows, ascending.
     seen_scores_ : ndarray of shape (n_reference + n_rows,)
         Those, and the scores of the stream so far: eight bytes a row.
-
-    Notes
-    -----
-    After a change the new rows are ranked among more and more of their own kind: an alarm that
-    does not come soon after a change may not come. ``restart`` forgets the stream.
-
-    References
-    ----------
-    V. Vovk, "Testing randomness online", Statistical Science 2021. J. Shin, A. Ramdas and
-    A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", New
-    England Journal of Statistics in Data Science 2024.
-
-    See Also
-    --------
-    RiskMonitor : The same for the promise on the risk, where labels come later.
-    MonitorDisplay : Draws the evidence.
 
     Examples
     --------
@@ -185,17 +175,8 @@ class DriftMonitor(_Monitor):
     def partial_fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Look at further rows of the stream, in order; the first call of all is ``fit``.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            As many or as few as there are: the alarm does not depend on the batches.
-        y : None
-            Ignored, but by ``fit``.
-
-        Returns
-        -------
-        self
-            With ``alarm_``, ``alarm_row_`` and ``log_wealth_`` brought up to date.
+        There may be as many or as few as there are: the alarm does not depend on the batches.
+        Labels are ignored, but by ``fit``.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
@@ -248,11 +229,6 @@ class RiskMonitor(_Monitor):
         Bounds on the risk, which hold after every row at once with probability
         ``1 - alpha`` where it does not change (Robbins, 1970).
 
-    See Also
-    --------
-    DriftMonitor : Needs no labels.
-    SelectiveClassifier : Makes the promise.
-
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -279,15 +255,7 @@ class RiskMonitor(_Monitor):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator, unless it is frozen; none of these rows is judged.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-        y : array-like of shape (n_samples,)
-
-        Raises
-        ------
-        ValueError
-            If no risk is given, and the estimator promises none.
+        A ValueError where no risk is given, and the estimator promises none.
         """
         _response.check_classifier(self.estimator)
         X, y, rows = self._checked(X, y)
@@ -316,11 +284,6 @@ class RiskMonitor(_Monitor):
             Their labels. An answer to a label that the classifier was not taught is wrong.
         groups : array-like of shape (n_samples,), default=None
             For what promises the risk of each group.
-
-        Returns
-        -------
-        self
-            With ``alarm_``, ``alarm_row_`` and ``log_wealth_`` brought up to date.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)

@@ -17,21 +17,16 @@ MAX_STEP = 10.0
 
 
 class Ascent(NamedTuple):
-    """How n latents climbed: their start and end, what these generate, and the way.
-
-    ``objective`` is the value at the end; ``divergence`` and ``drift``, (n, n_steps + 1), are
-    those at the start and after every step; ``log_proba``, (n, n_checkpoints, n_members,
-    n_classes), are the predictions at `checkpoints`. Tensors, or arrays at last.
-    """
+    """How n latents climbed: their start and end, what these generate, and the way."""
 
     start: torch.Tensor
     z: torch.Tensor
     start_x: torch.Tensor
     x: torch.Tensor
-    objective: torch.Tensor
-    divergence: torch.Tensor
+    objective: torch.Tensor  # at the end
+    divergence: torch.Tensor  # as drift (n, n_steps + 1), at the start and after every step
     drift: torch.Tensor
-    log_proba: torch.Tensor
+    log_proba: torch.Tensor  # (n, n_checkpoints, n_members, n_classes), at checkpoints
 
     def best_of(self, n_starts):
         """Of every ``n_starts`` latents in a row the one with the highest objective."""
@@ -53,11 +48,9 @@ def identity(z):
 
 
 def likeliest(prior, prior_mass, latent_dim):
-    """Projection, along the last axis, onto the smallest set that holds the prior's mass.
-
-    Where all latents are equally likely (``prior="uniform"``), that is the whole box; of a
-    truncated normal prior it is the part of the normal one's ball in its box.
-    """
+    """Projection, along the last axis, onto the smallest set that holds the prior's mass."""
+    # Of a uniform prior that is the whole box, of a truncated normal one the normal one's ball
+    # in its box.
     bound = BOUNDS.get(prior)
     if prior_mass == 1 and bound is None:
         return identity
@@ -72,19 +65,14 @@ def likeliest(prior, prior_mass, latent_dim):
 
 
 class Objective(NamedTuple):
-    """What climbs: ``D(p(y | g(z))) + prior_weight * log p(z)`` (Palaniappan et al., eq. 2).
+    """What climbs: ``D(p(y | g(z))) + prior_weight * log p(z)`` (Palaniappan et al., eq. 2)."""
 
-    ``generate`` maps latents (n, m) to g(z), (n, d), ``log_proba`` these to predictions
-    (n_members, n, n_classes), ``divergence`` these to (n,), as ``log_prior`` does latents, and
-    ``project`` latents to the nearest ones that are allowed.
-    """
-
-    log_proba: Callable
-    divergence: Callable
+    log_proba: Callable  # of g(z), (n_members, n, n_classes)
+    divergence: Callable  # of these, (n,)
     log_prior: Callable
     prior_weight: float
-    project: Callable = identity
-    generate: Callable = identity
+    project: Callable = identity  # latents to the nearest ones that are allowed
+    generate: Callable = identity  # latents (n, m) to g(z), (n, d)
 
     def __call__(self, z):
         """Value, divergence and predictions of latents, (..., m) taken as one batch."""
@@ -122,13 +110,10 @@ def ascend(moves, objective, start, *, n_steps=100, **options):
 
 
 def gradient_moves(objective, start, *, lr=0.05, method="adam"):
-    """Steps along the gradient.
-
-    "sgd" is the plain step ``z + lr * gradient`` of Algorithm 1 (Palaniappan et al., 2023).
-    "adam" scales each coordinate's step to about ``lr``, whatever the gradient's size: where
-    the classifiers agree almost surely, it is tiny.
-    """
+    """Steps along the gradient, by "adam" or the plain ones of "sgd" (Algorithm 1)."""
     z = start.detach().clone().requires_grad_()
+    # Adam's steps are of about lr, whatever the gradient's size: where the classifiers agree
+    # almost surely, it is tiny.
     adam = partial(torch.optim.Adam, eps=torch.finfo(z.dtype).tiny)
     optimizer = (adam if method == "adam" else torch.optim.SGD)([z], lr=lr, maximize=True)
     while True:
@@ -142,11 +127,7 @@ def gradient_moves(objective, start, *, lr=0.05, method="adam"):
 
 @torch.no_grad()
 def evolution_moves(objective, start, **options):
-    """Steps of evolution: the best proposal so far is what one has reached.
-
-    The objective, which need not be differentiable nor continuous, never falls. The options
-    are those of :class:`Evolution`.
-    """
+    """Steps of :class:`Evolution`: the best proposal so far is what one has reached."""
     strategy = Evolution(start, *objective(start), **options)
     while True:
         yield strategy.best, *strategy.found
@@ -157,13 +138,9 @@ def evolution_moves(objective, start, **options):
 class Evolution:
     """The separable CMA evolution strategy, for n maximisations side by side, from (n, m).
 
-    ``ask`` draws proposals around every mean, at first with the standard deviation
-    ``step_size``; ``tell`` moves mean, step size and the spread of every coordinate towards the
-    better half of them. ``best`` is each problem's best proposal so far, and ``found`` its
-    value and what else is to be known of it, (n, ...); the first are those of the start.
-
-    R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
-    space complexity, section 2.
+    ``best`` is each problem's best proposal so far, and ``found`` its value and what else is to
+    be known of it, (n, ...); the first are those of the start. R. Ros and N. Hansen (2008), A
+    simple modification in CMA-ES achieving linear time and space complexity, section 2.
     """
 
     def __init__(self, start, *found, population_size=20, step_size=0.5, rng):
@@ -175,7 +152,7 @@ class Evolution:
         self.sigma_path, self.variance_path = torch.zeros_like(start), torch.zeros_like(start)
 
     def ask(self):
-        """Proposals, (n, population_size, m); they may be moved before they are told."""
+        """Proposals (n, population_size, m), which may be moved before they are told."""
         n, m = self.mean.shape
         drawn = self.mean.new_empty(n, self.population_size, m).normal_(generator=self.rng)
         return self.mean[:, None] + (self.sigma * self.variance.sqrt())[:, None] * drawn
@@ -250,11 +227,8 @@ class Rates:
 
 
 def in_chunks(climb, start, *, floats_per_row, codes):
-    """Let latents of the classes ``codes`` climb in chunks of bounded memory, in their order.
-
-    ``climb`` maps the latents and classes of one chunk to an :class:`Ascent`. The chunks have
-    every class in equal shares: what is generated side by side wastes nothing then.
-    """
+    """Let latents of the classes ``codes`` climb in chunks of bounded memory."""
+    # Every class in equal shares: what is generated side by side wastes nothing then.
     labels = torch.as_tensor(codes, device=start.device)
     order = torch.argsort(ClassBlocks(labels, int(labels.max()) + 1).turn, stable=True)
     size = max(1, FLOATS_PER_CHUNK // floats_per_row)

@@ -13,13 +13,7 @@ KINDS: dict[str, Any] = {"integer": (), "range": {}, "one_hot": (), "fixed": {}}
 
 
 class ColumnConstraints:
-    """Moves rows to the nearest ones that keep to constraints.
-
-    ``"integer"`` are columns of whole numbers, ``"range"`` (low, high) of columns,
-    ``"one_hot"`` groups of columns of which one is 1 and all others are 0, ``"fixed"`` values
-    of columns, which are called by ``names`` or positions. A ValueError says where a column is
-    not known, is asked for twice, or has no number that it may be.
-    """
+    """Moves rows to the nearest ones that keep to constraints, as :class:`GeValDi` has them."""
 
     def __init__(self, constraints, n_features, names=None):
         given = _given(constraints)

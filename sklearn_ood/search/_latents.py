@@ -1,9 +1,4 @@
-"""Search of latent vectors, for all rows and all classes together.
-
-Classifying ``n`` rows with ``K`` generators asks for ``n * K`` small, independent
-minimisations over the same decoders: in one batch they cost a few matrix products. The
-functions here know no labels and no estimators, only tensors, modules and callables.
-"""
+"""Search of latent vectors, for all rows and all classes together: tensors and callables."""
 
 from typing import NamedTuple
 
@@ -49,15 +44,12 @@ DISTANCES = {"l2": squared_distance, "l1": absolute_distance, "l3": cubic_distan
 
 
 class ClassBlocks:
-    """Rows that have a class each, laid out as one block a class, all of one width.
-
-    The width is a multiple of ``multiple_of``.
-    """
+    """Rows that have a class each, laid out as one block a class, all of one width."""
 
     def __init__(self, class_index, n_classes, multiple_of=1):
         order = torch.argsort(class_index, stable=True)
         count = torch.bincount(class_index, minlength=n_classes)
-        width = -(-int(count.max()) // multiple_of) * multiple_of
+        width = -(-int(count.max()) // multiple_of) * multiple_of  # rounded up
         first = torch.cumsum(count, 0) - count
         # In which turn each row comes where the classes take turns.
         self.turn = torch.argsort(order) - first[class_index]
@@ -85,7 +77,7 @@ def nearest_of_classes(x, rows, half_norm, sizes, *, max_elements=MAX_DISTANCES)
     """Which of each class's rows is nearest in L2 to each input: (K, n).
 
     The first ``sizes[0]`` rows are those of the first class, and so on; ``half_norm`` is half
-    of their squared length. At most ``max_elements`` distances are held at once.
+    of their squared length.
     """
     parts = x.split(max(1, max_elements // len(rows)))
     inner = (torch.addmm(half_norm, part, rows.T, beta=-1) for part in parts)

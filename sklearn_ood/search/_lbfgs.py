@@ -26,11 +26,9 @@ def minimize_batched(
     above its start.
 
     ``bind(index)`` returns the function of the problems ``index`` (b,), from points (b, m) to
-    values (b,), differentiable; it is called again whenever enough problems have left.
-    ``start`` is of shape (n_problems, m). A problem takes at most ``max_iter`` steps, whose
-    curvature the last ``history_size`` tell, each of at most ``max_line_search`` trials. It has
-    converged when no entry of its gradient is larger than ``gtol``, or when a step lowers its
-    value by a smaller share than ``ftol``.
+    values (b,), differentiable; it is called again whenever enough problems have left. A
+    problem has converged when no entry of its gradient is larger than ``gtol``, or when a step
+    lowers its value by a smaller share than ``ftol``.
 
     J. Nocedal (1980), Updating quasi-Newton matrices with limited storage. A. Lewis and
     M. Overton (2013), Nonsmooth optimization via quasi-Newton methods, section 4: the
@@ -56,15 +54,12 @@ def minimize_batched(
 
 
 class Lbfgs:
-    """Where the running problems are: every attribute is a tensor with one entry a problem.
-
-    The first direction is steepest descent, its first step of unit length.
-    """
+    """Where the running problems are: every attribute is a tensor with one entry a problem."""
 
     def __init__(self, z, value, gradient, history_size):
         n, m = z.shape
         self.z, self.value, self.gradient = z.detach().clone(), value, gradient
-        self.direction = -gradient
+        self.direction = -gradient  # at first, with a step of unit length
         self.slope = -gradient.square().sum(1)
         self.step = 1.0 / gradient.norm(dim=1).clamp_min(1e-12)
         self.low, self.high = z.new_zeros(n), z.new_full((n,), torch.inf)

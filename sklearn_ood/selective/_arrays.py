@@ -39,19 +39,13 @@ def threshold_from_scores(
     ----------
     confidence : array-like of shape (n_samples,)
         Scores, higher is more trustworthy; turn the sign of anomaly scores.
-    y_true : array-like of shape (n_samples,), default=None
-        True labels; for ``risk``, and for ``ood_acceptance`` with the label of outliers.
-    y_pred : array-like of shape (n_samples,), default=None
-        Answers; for ``risk``.
-    coverage : float in (0, 1), default=None
-        Accept at least this share of the rows that are no outliers.
+    y_true, y_pred : array-like of shape (n_samples,), default=None
+        True labels and answers: both for ``risk``, and ``y_true`` with the label of outliers
+        for ``ood_acceptance``.
+    coverage, ood_acceptance : float in (0, 1), default=None
     risk : float in (0, 1) or sequence of float, default=None
-        With probability ``1 - delta`` at most this share of the accepted new answers is wrong.
-        Several, rising: a threshold for each, all promises at once.
-    ood_acceptance : float in (0, 1), default=None
-        With probability ``1 - delta`` at most this share of new outliers is accepted.
     delta : float in (0, 1), default=0.05
-        Probability with which the promises may fail, over the draw of these rows.
+        As for :class:`SelectiveClassifier`.
     ood_label : label, default=None
         Which rows of ``y_true`` are outliers.
     loss : array-like of shape (n_samples,), default=None
@@ -117,9 +111,10 @@ def p_values_from_scores(
 ) -> NDArray:
     """How surprising scores are among those of rows that some system was not trained on.
 
-    Of new rows like those that calibrate, at most a share alpha has a p-value of alpha or
-    less, on average over both. With weights, ratios of the densities of new rows to those that
-    calibrate, it holds for new rows of that other density [1]_.
+    Of new rows like those that calibrate, at most a share alpha has a p-value of alpha or less,
+    on average over both. With weights, ratios of the densities of new rows to those that
+    calibrate, it holds for new rows of that other density (R. Tibshirani, R. Barber, E. Candes
+    and A. Ramdas, "Conformal prediction under covariate shift", NeurIPS 2019).
 
     Parameters
     ----------
@@ -142,19 +137,11 @@ def p_values_from_scores(
     ValueError
         If only one weight is given, a shape is wrong, or a number is NaN.
 
-    References
-    ----------
-    .. [1] R. Tibshirani, R. Barber, E. Candes and A. Ramdas, "Conformal prediction under
-       covariate shift", NeurIPS 2019.
-
     Examples
     --------
     >>> from sklearn_ood import p_values_from_scores
     >>> p_values_from_scores([1.0, 2.0, 3.0, 4.0], [0.5, 3.5])
     array([0.2, 0.8])
-    >>> weights = {"calibration_weight": [4, 2, 1, 1], "sample_weight": [8, 2]}
-    >>> p_values_from_scores([1.0, 2.0, 3.0, 4.0], [0.5, 3.5], **weights)
-    array([0.5, 0.9])
     """
     if (calibration_weight is None) != (sample_weight is None):
         raise ValueError(
@@ -176,10 +163,8 @@ def p_values_from_scores(
 
 
 def as_losses(name, values, shape, each):
-    """Numbers in [0, 1] of a shape, one ``each`` of something; whole numbers as booleans.
-
-    By type and not by value: which bound holds may not depend on the losses that were drawn.
-    """
+    """Numbers in [0, 1] of a shape, one ``each`` of something; whole numbers as booleans."""
+    # By type and not by value: which bound holds may not depend on the losses drawn.
     found = as_array(name, values)
     numbers = found.dtype.kind in "biuf" and ((found >= 0) & (found <= 1)).all()
     if not numbers or found.shape != shape:

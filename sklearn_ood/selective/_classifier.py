@@ -164,6 +164,8 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
     def recalibrate(self, X: ArrayLike, y: ArrayLike, **params: Any) -> Self:
         """Choose the threshold anew on labelled rows, without fitting the estimator again.
 
+        It stays as it was where an error is raised, as by ``fit``.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
@@ -174,16 +176,6 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
             ``sample_weight`` and ``groups``, as for ``fit``; and parameters to set: coverage,
             risk, ood_acceptance, cost, threshold, delta, guarantee_for, loss or reject_label.
             Where another way was set before, set that to None.
-
-        Returns
-        -------
-        self
-            As it was, where an error is raised.
-
-        Raises
-        ------
-        ValueError
-            As ``fit`` does.
         """
         check_is_fitted(self)
         own = {name: params.pop(name, None) for name in ("sample_weight", "groups")}

@@ -150,7 +150,7 @@ class Deciding(Parameterized):
     threshold_: float | np.ndarray = fitted()
 
     def predict(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray:
-        """The class of each accepted row, and ``reject_label_`` for the others.
+        """The class of each accepted row, and ``reject_label_`` for the others, (n_samples,).
 
         Parameters
         ----------
@@ -158,10 +158,6 @@ class Deciding(Parameterized):
             Or a ``torch.utils.data`` ``Dataset`` of images, or a ``DataLoader``.
         groups : array-like of shape (n_samples,), default=None
             For ``guarantee_for="group"``: a group that did not calibrate is refused.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
         if is_lazy(X) and groups is None:
@@ -174,29 +170,14 @@ class Deciding(Parameterized):
 
     @block_by_block
     def answers(self, X: ArrayLike) -> NDArray:
-        """The class that the estimator names for each row, also where it is refused.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """The class that the estimator names for each row, also where it is refused."""
         check_is_fitted(self)
         if self.answers_by_largest_:
             return self._ask(X)[0]
         return answers_of(self.estimator_, X)
 
     def accept(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray:
-        """Which rows are answered.
-
-        Parameters
-        ----------
-        X, groups
-            As for ``predict``.
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples,)
-        """
+        """Mask of the rows that are answered; X and groups as for ``predict``."""
         check_is_fitted(self)
         self._check_promise()
         if is_lazy(X) and groups is None:
@@ -208,18 +189,7 @@ class Deciding(Parameterized):
     def answers_and_accepted(
         self, X: ArrayLike, *, groups: ArrayLike | None = None
     ) -> tuple[NDArray, NDArray]:
-        """``answers`` and ``accept`` of each row, at once.
-
-        Parameters
-        ----------
-        X, groups
-            As for ``predict``.
-
-        Returns
-        -------
-        answers : ndarray of shape (n_samples,)
-        accepted : ndarray of bool of shape (n_samples,)
-        """
+        """``answers`` and ``accept`` of each row, at once; X and groups as for ``predict``."""
         check_is_fitted(self)
         self._check_promise()
         if self.reject_label_ is None and groups is None:
@@ -230,79 +200,49 @@ class Deciding(Parameterized):
 
     @block_by_block
     def score_samples(self, X: ArrayLike) -> NDArray:
-        """The confidence that the threshold is compared with.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """The confidence that the threshold is compared with, (n_samples,)."""
         check_is_fitted(self)
         of_answer = self.detector_ is self.estimator_ and not self.answers_by_largest_
         return confidence_of(self.detector_, X, of_answer=of_answer)
 
     def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
-        """``answers`` and ``score_samples`` of each row, at once.
-
-        Parameters
-        ----------
-        X
-            As for ``predict``.
-
-        Returns
-        -------
-        answers : ndarray of shape (n_samples,)
-        confidence : ndarray of shape (n_samples,)
-        """
+        """``answers`` and ``score_samples`` of each row, at once."""
         check_is_fitted(self)
         return in_blocks(self._ask, X)
 
     @available_if(_estimator_has("predict_proba"))
     @block_by_block
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """The estimator's probabilities, also for refused rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
+        """The estimator's probabilities, (n_samples, n_classes), also for refused rows."""
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
     @available_if(_estimator_has("decision_function"))
     @block_by_block
     def decision_function(self, X: ArrayLike) -> NDArray:
-        """The estimator's evidence for each class, also for refused rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-        """
+        """The estimator's evidence for each class, as it gives it, also for refused rows."""
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
     def decide(
         self, X: ArrayLike, *, groups: ArrayLike | None = None, alpha: Share = 0.05
     ) -> Any:
-        """What is answered to each row, or why it is refused.
+        """What is answered to each row, or why it is refused, as a pandas DataFrame.
+
+        It has the index of X, and the columns ``label``, the class that is named, also where it
+        is refused; ``confidence``; ``accepted``; ``reason``, empty where accepted, "strange"
+        for rows unlike the known ones, "no promise" for a class or group that is always
+        refused, else "unsure". A detector refuses what is strange, unless p-values tell. Of
+        several risks also ``risk``, the least that the answer keeps, NaN where it is refused.
+        Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the member that speaks
+        most against a strange row.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, ...)
-        groups : array-like of shape (n_samples,), default=None
-            For ``guarantee_for="group"``.
+        X, groups
+            As for ``predict``.
         alpha : float in (0, 1), default=0.05
             Refused rows with a p-value up to it are strange.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A line for each row, with the index of X: ``label``, the class that is named, also
-            where it is refused; ``confidence``; ``accepted``; ``reason``, empty where accepted,
-            "strange" for rows unlike the known ones, "no promise" for a class or group that is
-            always refused, else "unsure". A detector refuses what is strange, unless p-values
-            tell. Of several risks also ``risk``, the least that the answer keeps, NaN where it
-            is refused. Of a :class:`CombinedClassifier` also ``p_value`` and ``member``, the
-            member that speaks most against a strange row.
         """
         check_is_fitted(self)
         check_arguments(self.decide, {"alpha": alpha})

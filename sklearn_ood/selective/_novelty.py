@@ -122,32 +122,17 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
 
     @_blocks.block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
-        """+1 for inliers, -1 for outliers.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """+1 for inliers, -1 for outliers, (n_samples,)."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     @_blocks.block_by_block
     def decision_function(self, X: ArrayLike) -> NDArray:
-        """``score_samples(X) - offset_``: negative for outliers.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """``score_samples(X) - offset_``: negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     @_blocks.block_by_block
     def score_samples(self, X: ArrayLike) -> NDArray:
-        """The estimator's score: higher is more in-distribution.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """The estimator's score, (n_samples,): higher is more in-distribution."""
         check_is_fitted(self)
         return known_of(self.estimator_, X)
 

@@ -1,8 +1,4 @@
-"""Thresholds on a confidence, and what they promise: pure functions.
-
-A row is accepted where its confidence is at least the threshold. Rows of equal confidence
-are accepted or refused together.
-"""
+"""Thresholds on a confidence, and what they promise: pure functions."""
 
 from collections.abc import Sequence as Labels
 from dataclasses import dataclass
@@ -25,10 +21,10 @@ SMALLEST = 1e-300  # of limits and levels, so that numbers of rows are finite
 class CalibrationRows:
     """Rows that trained nothing, and what was answered to them: arrays of length n_samples.
 
-    ``loss`` is whether answering is wrong, or how costly, in [0, 1]. ``outlier`` are the rows
-    that the outliers' acceptance is counted on, ``calibrating`` those as new rows come, for
-    the risk. ``weight`` is relative to the largest, or None. ``part`` has codes of what is
-    answered, or of groups, called ``labels``: the risk of each is promised by itself.
+    ``loss`` is whether answering is wrong, or how costly, in [0, 1]; ``outlier`` are the rows
+    that the outliers' acceptance is counted on, ``calibrating`` those as new rows come, for the
+    risk; ``part`` has codes of answers, or of groups, called ``labels``, whose risk is promised
+    each.
     """
 
     confidence: np.ndarray
@@ -36,7 +32,7 @@ class CalibrationRows:
     outlier: np.ndarray
     calibrating: np.ndarray
     part: np.ndarray
-    weight: np.ndarray | None = None
+    weight: np.ndarray | None = None  # relative to the largest
     labels: Labels[Any] = (None,)
     guarantee_for: str = "all"
     quantity: str = "risk"
@@ -56,12 +52,7 @@ def checked_weights(sample_weight, n_rows, name="sample_weight"):
 
 
 def chosen_threshold(rows, *, delta, **limits):
-    """The threshold of a coverage or a cost, or that which keeps one promise or several.
-
-    ``limits`` are ``coverage``, ``cost``, or one or both of ``risk``, a number or several
-    rising ones, and ``ood_acceptance``, which share ``delta``. Returned with the guarantees by
-    their names it is a float, or an array (n_parts,), (n_limits,) or (n_limits, n_parts).
-    """
+    """The threshold of a coverage or a cost, or that which keeps one promise or several."""
     if "coverage" in limits:
         return coverage_threshold(*rows.those(~rows.outlier), limits["coverage"]), {}
     if "cost" in limits:
@@ -96,11 +87,9 @@ def coverage_threshold(confidence, loss, weight, coverage):
 
 
 def cost_threshold(confidence, loss, weight, cost):
-    """The threshold at which these rows cost least, where each refusal costs ``cost``.
-
-    Chow's rule ("On optimum recognition error and reject tradeoff", 1970), with the confidence
-    in the place of a probability. Of thresholds that cost the same, that which accepts most.
-    """
+    """The threshold at which these rows cost least, where each refusal costs ``cost``."""
+    # Chow's rule ("On optimum recognition error and reject tradeoff", 1970), with the
+    # confidence in the place of a probability. Of equal costs, that which accepts most.
     steps = Steps(confidence, (cost - loss) * (1.0 if weight is None else weight))
     saved = np.append(0, steps.total)
     most = np.flatnonzero(saved >= saved.max() - 1e-12 * len(confidence))[-1]
@@ -108,12 +97,9 @@ def cost_threshold(confidence, loss, weight, cost):
 
 
 def ood_threshold(confidence, loss, weight, limit, delta):
-    """The smallest threshold that new outliers pass with at most this probability.
-
-    The share of outliers above the (k+1)-th largest of n has a Beta(k+1, n-k) distribution
-    (smaller under ties), whatever theirs is; k is the largest that keeps the promise. With
-    weights it is the largest at which bets on few outliers being accepted pay.
-    """
+    """The smallest threshold that new outliers pass with at most this probability."""
+    # The share of outliers above the (k+1)-th largest of n has a Beta(k+1, n-k) distribution
+    # (smaller under ties), whatever theirs is; k is the largest that keeps the promise.
     n_rows, order = len(confidence), np.argsort(-confidence, kind="stable")
     ranked = None if weight is None else weight[order]
 
@@ -146,25 +132,17 @@ def ood_threshold(confidence, loss, weight, limit, delta):
 def risk_thresholds(rows, limits, delta, at_least=-np.inf):
     """The thresholds of most coverage whose selective risk is at most each of rising limits.
 
-    As selection with guaranteed risk (SGR [1]_), with bounds that hold for any number of rows,
-    tests few thresholds at a level of their own. SGR searches by bisection, where the next
-    threshold to test depends on the same rows as the tests; here the order is fixed
-    beforehand, which makes the promise exact [2]_: from each of J starts (the fewest rows that
-    can pass, about twice as many ... all rows) coverage grows row by row as long as the test
-    at level delta / J passes. Where there are several parts (the answers of each class, the
-    rows of each group) or limits, all promises hold at once by Holm's correction [3]_. Parts
-    of too few rows are not tested and take no level: how many rows there are says nothing of
-    whether the answers are right.
+    As selection with guaranteed risk (Geifman, El-Yaniv, NeurIPS 2017), with bounds that hold
+    for any number of rows. SGR searches by bisection, where the next threshold to test depends
+    on the same rows as the tests; here the order is fixed beforehand, which makes the promise
+    exact (A. Angelopoulos et al., "Learn then test", 2021): from each of J starts (the fewest
+    rows that can pass, about twice as many ... all rows) coverage grows row by row as long as
+    the test at level delta / J passes. Where there are several parts or limits, all promises
+    hold at once by Holm's correction (F. Bretz et al., "A graphical approach to sequentially
+    rejective multiple test procedures", 2009).
 
-    Only thresholds from ``at_least`` on are chosen, whatever that was chosen by: the promise
-    holds for all thresholds that pass at once. They are of shape (n_limits, n_parts), falling
-    along the limits, +inf where nothing can be promised; a ValueError has the best reachable
-    bound, where that is everywhere. The guarantees are in that order.
-
-    .. [1] Geifman, El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
-    .. [2] A. Angelopoulos et al., "Learn then test", 2021.
-    .. [3] F. Bretz et al., "A graphical approach to sequentially rejective multiple test
-       procedures", 2009.
+    Thresholds, from ``at_least`` on, are of shape (n_limits, n_parts), +inf where nothing can
+    be promised; a ValueError has the best reachable bound, where that is everywhere.
     """
     n_parts = len(rows.labels)
     of_part = [rows.those(rows.calibrating & (rows.part == code)) for code in range(n_parts)]
@@ -200,6 +178,7 @@ def risk_thresholds(rows, limits, delta, at_least=-np.inf):
 
 def _testable(counts, limit, delta):
     """Those of which enough rows are there, tested together; at least one."""
+    # How many rows there are says nothing of whether the answers are right: no level is lost.
     log_room = np.log(delta) - counts * np.log1p(-limit)
     falling = np.argsort(-log_room, kind="stable")
     enough = np.flatnonzero(log_room[falling] >= np.log(np.arange(1, len(counts) + 1)))
@@ -208,13 +187,10 @@ def _testable(counts, limit, delta):
 
 @np.errstate(under="ignore")
 def p_values(total, n_accepted, limit):
-    """How likely a total loss so small is, were the mean loss of new rows above ``limit``.
-
-    The binomial tail for numbers of errors (integers), else the smaller of Hoeffding's and
-    Bentkus's tail, which hold for any losses in [0, 1] ([2]_ of SelectiveClassifier).
-    """
-    if total.dtype.kind in "iu":
+    """How likely a total loss so small is, were the mean loss of new rows above ``limit``."""
+    if total.dtype.kind in "iu":  # numbers of errors
         return bdtr(total, n_accepted, limit)
+    # Hoeffding's and Bentkus's tail hold for any losses ([2]_ of SelectiveClassifier).
     total = total.round(9)  # a whole number of losses stays one
     seen = np.minimum(total / n_accepted, limit)
     divergence = rel_entr(seen, limit) + rel_entr(1 - seen, 1 - limit)
@@ -226,23 +202,19 @@ def p_values(total, n_accepted, limit):
 def bet_p_values(log_wealth):
     """How likely the wealth of these bets, were each of them no better than fair.
 
-    A gambler bets on every row that its loss is smaller than a limit, and multiplies his
-    wealth by ``1 + stake * gain`` with ``gain = weight * (limit - loss) / (1 - limit)``. Where
-    the weighted mean loss of new rows is the limit or more, the mean of each factor is at
-    most 1, so that the wealth reaches ``1 / p`` with probability p at most: for any losses and
-    weights in [0, 1] ([3]_ of SelectiveClassifier). The mean over several stakes is such a
-    wealth too. ``log_wealth``, (n_stakes, n_tests), has its logarithm after each test's rows,
-    for each of the ``STAKES``.
+    A gambler bets on every row that its loss is smaller than a limit, and multiplies his wealth
+    by ``1 + stake * gain`` with ``gain = weight * (limit - loss) / (1 - limit)``. Where the
+    weighted mean loss of new rows is the limit or more, the mean of each factor is at most 1,
+    so that the wealth reaches ``1 / p`` with probability p at most: for any losses and weights
+    in [0, 1] ([3]_ of SelectiveClassifier). The mean over the ``STAKES`` is such a wealth too.
+    ``log_wealth``, (n_stakes, n_tests), has its logarithm after each test's rows.
     """
     return np.minimum(len(STAKES) * np.exp(-np.logaddexp.reduce(log_wealth)), 1.0)
 
 
 def acceptance_p_values(n_rows, weight, limit):
-    """How likely so few accepted rows are, were their share ``limit``: for the first k.
-
-    ``weight`` is in the order of falling confidence, or None.
-    """
-    if weight is None:
+    """How likely so few accepted rows are, were their share ``limit``: for the first k."""
+    if weight is None:  # else in the order of falling confidence
         return bdtr(np.arange(n_rows), n_rows, limit)
     lost = np.log1p(-STAKES * weight)
     won = np.log1p(STAKES * weight * limit / (1 - limit))
@@ -251,10 +223,8 @@ def acceptance_p_values(n_rows, weight, limit):
 
 
 def largest_not_excluded(excludes, limit, n_halvings=30):
-    """By halving, just above the largest number in (0, 1) that a test does not exclude.
-
-    What it excludes it excludes for all larger ones; the result is not above ``limit`` then.
-    """
+    """By halving, just above the largest number in (0, 1) that a test does not exclude."""
+    # What it excludes it excludes for all larger ones.
     low, high = (0.0, limit) if excludes(limit) else (limit, 1.0)
     for _ in range(n_halvings):
         middle = (low + high) / 2
@@ -268,13 +238,9 @@ def fewest(limit, delta):
 
 
 def starts(n_rows, limit, delta):
-    """Ranks from which coverage grows: J of them, in geometric progression up to all rows.
-
-    The smallest is where an error-free block just passes at level delta / J, and each is at
-    most twice the one before.
-    """
+    """Ranks from which coverage grows: J of them, each at most twice the one before."""
     for n_starts in range(1, 65):
-        least = fewest(limit, delta / n_starts)
+        least = fewest(limit, delta / n_starts)  # an error-free block just passes
         if least >= n_rows:
             break
         if n_starts >= 1 + np.log2(n_rows / least):
@@ -283,10 +249,7 @@ def starts(n_rows, limit, delta):
 
 
 class Steps:
-    """The thresholds from the strictest on: one between unequal confidences, at least one.
-
-    ``n_accepted`` and ``total`` are how many rows each ``threshold`` accepts, and their loss.
-    """
+    """The thresholds from the strictest on: one between unequal confidences, at least one."""
 
     def __init__(self, confidence, loss, weight=None):
         order = np.argsort(-confidence, kind="stable")
@@ -302,10 +265,7 @@ class Steps:
 
 
 class Sequence(Steps):
-    """Tests of "the mean loss is above the limit" in a fixed order, from some starts on.
-
-    The starts are chosen for about the ``level`` of the tests.
-    """
+    """Tests of "the mean loss is above the limit" in a fixed order, from some starts on."""
 
     def __init__(self, confidence, loss, weight, limit, level):
         super().__init__(confidence, loss, weight)
@@ -336,12 +296,9 @@ class Sequence(Steps):
 
 
 def passed_together(sequences, delta):
-    """The steps of each sequence that pass, so that all promises hold at once, and the level.
-
-    By Holm's correction: a sequence of which every step passes leaves its level to the others.
-    """
+    """By Holm's correction: the steps of each sequence that pass, and the level."""
     n_open = len(sequences)
-    while True:
+    while True:  # one of which every step passes leaves its level to the others
         level = delta / n_open
         passed = [each.passed(level) for each in sequences]
         pairs = zip(sequences, passed, strict=True)
