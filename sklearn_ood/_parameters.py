@@ -85,7 +85,6 @@ class Parameterized(BaseEstimator):
         return super().set_params(**params)
 
     def _validate_params(self):
-        """Raise for the first parameter that is out of its range."""
         check_parameters(vars(self), self._parameter_constraints, type(self).__name__)
 
     def _weight_in(self, params):
@@ -198,7 +197,6 @@ def declare(cls):
 
 
 def _shown(constraint):
-    """What a constraint expects, in words."""
     if isinstance(constraint, Options):
         return f"one of {', '.join(sorted(map(repr, constraint.options)))}"
     text = str(constraint).replace(f" in the range [-{LARGEST}, {LARGEST}]", "")

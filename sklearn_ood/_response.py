@@ -306,7 +306,6 @@ def fit_weights(estimator, weight):
 
 
 def fitted_by_weight(estimator, X, y, weight):
-    """Fitted to rows and labels, and to weights where it takes them."""
     with config_context(enable_metadata_routing=False):
         return fitted_foreign(estimator, X, y, **fit_weights(estimator, weight))
 

@@ -279,7 +279,6 @@ class Router:
         return router.add(method_mapping=mapping, **trained) if trained else router
 
     def _inside(self):
-        """The estimators that are there, by the name of their parameter."""
         given = {name: getattr(self, name) for name in self._routes_to}
         return {name: each for name, each in given.items() if each is not None}
 

@@ -131,9 +131,8 @@ def make_two_gaussians(
 
     Returns
     -------
-    X : ndarray of shape (n_samples + n_outliers, 2)
-    y : ndarray of shape (n_samples + n_outliers,) of int
-        0, 1, or ``ood_label``.
+    X, y : ndarray of shape (n_samples + n_outliers, 2), and (n_samples + n_outliers,) of int
+        The labels are 0, 1, or ``ood_label``.
 
     References
     ----------
@@ -234,14 +233,8 @@ def make_rings(
         Outlier rows to add, uniform in the box minus the rings.
     box : float > 0, default=2.0
         Half the side of the box.
-    ood_label : int, default=-1
-        Label of the outlier rows; none of 0, 1, 2.
-    random_state : int, RandomState instance or None, default=None
-
-    Returns
-    -------
-    X, y
-        As of :func:`make_two_gaussians`.
+    ood_label, random_state
+        As for :func:`make_two_gaussians`, which also returns the same.
 
     Examples
     --------

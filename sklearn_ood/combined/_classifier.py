@@ -55,10 +55,12 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     calibration : {"auto", "cross"}, float in (0, 1) or int >= 20, default="auto"
         Rows held out from training, as a share or a number: one half calibrates the members,
         the other the combination. "cross" scores every row by what learned from the others (in
-        five folds) and fits once more to all rows, see the notes. "auto" is "cross" below
-        2,000 rows, else a tenth of them, between 500 and 10,000; where a member asks the
-        classifier, which then loses them, "cross" below 1,000, and 200 at least; a third where
-        members are made from a frozen one. Where all is frozen, all rows calibrate.
+        five folds) and fits once more to all rows: with the models of all folds, at most 2
+        alpha of new rows would have a p-value of at most alpha [1]_; with one model in use that
+        is not proved, and measured it is about alpha. "auto" is "cross" below 2,000 rows, else
+        a tenth of them, between 500 and 10,000; where a member asks the classifier, which then
+        loses them, "cross" below 1,000, and 200 at least; a third where members are made from a
+        frozen one. Where all is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
     input_shape : tuple (C, H, W), default=None
@@ -84,10 +86,8 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         How their p-values are combined, as the scale of the combination has learned.
     weights_ : ndarray of shape (n_members,)
         How much each member's evidence counts: exponents of the p-values.
-    member_scales_ : list of ConformalScale
-        From each member's score to its p-value.
-    scale_ : ConformalScale
-        From the combined evidence to the p-value.
+    member_scales_, scale_ : list of ConformalScale, ConformalScale
+        From each member's score, and from the combined evidence, to the p-value.
     reference_ : ReferenceRows or None
         At most 5,000 rows that trained, or else calibrate, for ``explain``; None for images.
     n_calibration_ : int or float
@@ -108,8 +108,7 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     feature maps and those of the nearest of 10,000 training images of the class, and the
     likelihood of the pixels under one PCA a class; around a network without a child ``conv``
     that ends in a linear layer ViM (:class:`Subspace`), NCI, the energy and ReAct of its
-    features, and how far an image is along the principal components of all and beside them,
-    both ways: what is too plain is as strange as what is too rich.
+    features, and how far an image is along the principal components of all and beside them.
 
     Where a member asks the classifier (as "classifier", or made from it), the classifier
     learns from the rows that train the members, and members that have one score a class are
@@ -126,26 +125,16 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     ``confidence`` is ``log p_max - log(1 + pi / (1 - pi) * f(u))`` with pi the
     ``outlier_share``, u the p-value, uniform on known rows, and ``f(u) = 0.05 * u ** -0.95``
     its density on unknown ones: Bayes' rule for refusing where answers to unknown rows are
-    wrong [3]_.
-
-    "cross" uses all rows twice. With the models of all folds, at most 2 alpha of new rows
-    would have a p-value of at most alpha [4]_; with one model in use that is not proved, and
-    measured it is about alpha.
+    wrong [2]_. The p-values are those of [3]_ and [4]_.
 
     References
     ----------
-    .. [1] V. Vovk, A. Gammerman and G. Shafer, "Algorithmic learning in a random world", 2005.
-    .. [2] S. Bates et al., "Testing for outliers with conformal p-values", AoS 2023.
-    .. [3] H. Narasimhan, A. K. Menon, W. Jitkrittum and S. Kumar, "Plugin estimators for
-       selective classification with out-of-distribution detection", ICLR 2024.
-    .. [4] V. Vovk et al., "Cross-conformal predictive distributions", COPA 2018; R. Barber et
+    .. [1] V. Vovk et al., "Cross-conformal predictive distributions", COPA 2018; R. Barber et
        al., "Predictive inference with the jackknife+", AoS 2021.
-
-    See Also
-    --------
-    SelectiveClassifier : Answers, or refuses with a guarantee on the risk.
-    NoveltyDetector : Takes the p-value as it is: ``contamination`` is its level.
-    MemberPValuesDisplay : Draws which member speaks against which row.
+    .. [2] H. Narasimhan, A. K. Menon, W. Jitkrittum and S. Kumar, "Plugin estimators for
+       selective classification with out-of-distribution detection", ICLR 2024.
+    .. [3] V. Vovk, A. Gammerman and G. Shafer, "Algorithmic learning in a random world", 2005.
+    .. [4] S. Bates et al., "Testing for outliers with conformal p-values", AoS 2023.
 
     Examples
     --------
@@ -153,17 +142,12 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn_ood import CombinedClassifier, GenerativeClassifier, NeighborDistance
     >>> X, y = load_iris(return_X_y=True)
-    >>> members = [
-    ...     ("confidence", "classifier"),
-    ...     ("pca", GenerativeClassifier("pca")),
-    ...     ("neighbors", NeighborDistance()),
-    ... ]
+    >>> pca, near = GenerativeClassifier("pca"), NeighborDistance()
+    >>> members = [("confidence", "classifier"), ("pca", pca), ("neighbors", near)]
     >>> combined = CombinedClassifier(LogisticRegression(), members, random_state=0).fit(X, y)
     >>> far = X[:1] + 10
     >>> bool(combined.p_values(far)[0] == 1 / (combined.n_calibration_ + 1))
     True
-    >>> combined.member_p_values(far).shape
-    (1, 3)
     """
 
     classifier_: BaseEstimator | None = fitted()

@@ -35,7 +35,6 @@ class ColumnRanks(QuantileTransformer):
         super().__init__(n_quantiles=n_quantiles, random_state=random_state)
 
     def transform(self, X):
-        """Shares, and what lies beyond, in units of their own standard deviation."""
         # Beyond all training rows they go on, or what is far would be near.
         shares, values = np.asarray(super().transform(X)), np.asarray(X)  # of any frame
         beyond = values - np.clip(values, self.quantiles_[0], self.quantiles_[-1])
@@ -55,7 +54,6 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        """Learn the covariance of the rows of a class, one for all."""
         X = validate_data(self, X, dtype=np.float64)
         codes = np.unique(np.zeros(len(X)) if y is None else y, return_inverse=True)[1]
         within = X - class_means(X, codes)[codes]
@@ -72,7 +70,6 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Coordinates along the directions, float64."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False).clip(-FARTHEST, FARTHEST)
         return batched(lambda batch: projected(batch, self.axes_.T), X, is_aligned=True)
@@ -82,7 +79,6 @@ class NearestRow(NeighborDistance):
     """Distance to the nearest training row, whatever its class: one search for all."""
 
     def fit(self, X, y=None):
-        """Remember the training rows."""
         return super().fit(X)
 
     def _remembered(self, codes):
@@ -103,7 +99,6 @@ class ExtremeColumn(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        """Remember the columns, sorted, and how their tails fall off."""
         X = validate_data(self, X, dtype=np.float64)
         order = check_random_state(self.random_state).permutation(len(X))
         columns = X[order[: self.max_samples]].T

@@ -55,7 +55,6 @@ def auto_calibration(n_rows, *, is_asked, is_given):
 
 
 def calibration_size(calibration, n_rows):
-    """How many of ``n_rows`` rows calibrate."""
     if calibration in ("all", "cross"):
         return n_rows
     is_count = isinstance(calibration, Integral)
@@ -312,12 +311,10 @@ def between(known, levels, scores, above):
 
 
 def log_mean_exp(x):
-    """Logarithm of the mean of exponentials, of each row."""
     xp = namespace(x)
     largest = xp.amax(x, axis=1, keepdims=True)
     return largest[:, 0] + xp.log(xp.mean(xp.exp(x - largest), axis=1))
 
 
 def log1p(x):
-    """Logarithm of 1 + x, for x >= 0."""
     return _heads.log1p(x) if namespace(x) is torch else np.log1p(x)

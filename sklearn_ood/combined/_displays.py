@@ -26,8 +26,18 @@ class ExplanationDisplay:
 
     Attributes
     ----------
-    figure_ : matplotlib Figure
-    axes_ : ndarray of matplotlib Axes of shape (n_rows,)
+    figure_, axes_ : matplotlib Figure, and Axes of shape (n_rows,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ood import CombinedClassifier, ExplanationDisplay, TableDensity
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
+    >>> mistyped = X[:1].assign(**{"petal length (cm)": 14.0})
+    >>> display = ExplanationDisplay.from_estimator(model.fit(X, y), mistyped, plot=False)
+    >>> display.explanation.evidence.idxmax(axis=1).tolist()
+    ['petal length (cm)']
     """
 
     def __init__(self, explanation):
@@ -46,18 +56,6 @@ class ExplanationDisplay:
         max_rows, max_features : int, default=5
         plot : bool, default=True
             Whether to draw at once.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn_ood import CombinedClassifier, ExplanationDisplay, TableDensity
-        >>> X, y = load_iris(return_X_y=True, as_frame=True)
-        >>> model = CombinedClassifier(members=[("density", TableDensity())], random_state=0)
-        >>> model = model.fit(X, y)
-        >>> mistyped = X[:1].assign(**{"petal length (cm)": 14.0})
-        >>> display = ExplanationDisplay.from_estimator(model, mistyped, plot=False)
-        >>> display.explanation.evidence.idxmax(axis=1).tolist()
-        ['petal length (cm)']
         """
         combined, rows = _combination(estimator, X[:max_rows])
         display = cls(combined.explain(rows))
@@ -101,6 +99,16 @@ class MemberPValuesDisplay:
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ood import CombinedClassifier, MemberPValuesDisplay, TableDensity
+    >>> X, y = load_iris(return_X_y=True)
+    >>> fitted = CombinedClassifier(members=[("density", TableDensity())]).fit(X, y)
+    >>> display = MemberPValuesDisplay.from_estimator(fitted, X[:2], plot=False)
+    >>> display.names, display.p_values.shape
+    (['density', 'combined'], (2, 2))
     """
 
     def __init__(self, p_values, *, names, captions):
@@ -114,27 +122,10 @@ class MemberPValuesDisplay:
 
         Parameters
         ----------
-        estimator : CombinedClassifier
-            Fitted; also inside a pipeline, a search, or what may refuse.
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Rows; the first ``max_rows`` are drawn.
+        estimator, X, max_rows, plot
+            As for :class:`ExplanationDisplay`; images, too.
         y : array-like of shape (n_samples,), default=None
             Their labels, to be written beside the predictions.
-        max_rows : int, default=10
-        plot : bool, default=True
-            Whether to draw at once.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn.linear_model import LogisticRegression
-        >>> from sklearn_ood import CombinedClassifier, MemberPValuesDisplay, NeighborDistance
-        >>> X, y = load_iris(return_X_y=True)
-        >>> members = [("confidence", "classifier"), ("near", NeighborDistance())]
-        >>> fitted = CombinedClassifier(LogisticRegression(), members).fit(X, y)
-        >>> display = MemberPValuesDisplay.from_estimator(fitted, X[:2], plot=False)
-        >>> display.names, display.p_values.shape
-        (['confidence', 'near', 'combined'], (2, 3))
         """
         combined, rows = _combination(estimator, X[:max_rows])
         p_values = np.column_stack([combined.member_p_values(rows), combined.p_values(rows)])

@@ -36,17 +36,13 @@ class Explanation:
         p-value; ``nearest_label``, the class of the nearest training row.
     members : pandas.DataFrame of shape (n_samples, n_members)
         Logarithm of each member's p-value: ``member_score_samples``.
-    changes : pandas.DataFrame of shape (n_samples, n_features)
+    changes, evidence : pandas.DataFrame of shape (n_samples, n_features)
         Change of the logarithm of the row's p-value when the feature takes its ``expected``
-        value: positive where the feature speaks against the row.
-    evidence : pandas.DataFrame of shape (n_samples, n_features)
-        By which features are named: the change, and how much rarer the row's value is beside
-        its others than by itself, see the notes; 0 where it is the expected one.
-    rows : pandas.DataFrame of shape (n_samples, n_features)
-    expected : pandas.DataFrame of shape (n_samples, n_features)
-        Of each feature the value in the training row that has one and is nearest in all others.
-    nearest : pandas.DataFrame of shape (n_samples, n_features)
-        The nearest training row.
+        value, positive where the feature speaks against the row; and that, by which features
+        are named, with how much rarer the row's value is beside its others than by itself.
+    rows, expected, nearest : pandas.DataFrame of shape (n_samples, n_features)
+        The rows; of each feature the value in the training row that has one and is nearest in
+        all others; and the nearest training row, which of a training row is itself.
 
     Notes
     -----
@@ -54,10 +50,8 @@ class Explanation:
     rare a value is beside the others is the logarithm of how like it those of all training rows
     are, over how like those of the ten that are nearest in the other features, and at least 0:
     minus their pointwise mutual information, by nearest neighbours. Of a value unlike all, such
-    as a new category, it is the logarithm of the number of rows.
-
-    Two features that are strange together may both have a large change, or neither. A
-    training row is its own nearest.
+    as a new category, it is the logarithm of the number of rows. Two features that are strange
+    together may both have a large change, or neither.
 
     Examples
     --------
@@ -81,26 +75,14 @@ class Explanation:
     def to_frame(self, max_features=3):
         """The summary, and in ``features`` those that speak against each row, in words.
 
-        Each has its value, and in brackets the expected one.
-
-        Parameters
-        ----------
-        max_features : int, default=3
-            Name at most so many for a row, those with the most evidence, and none that has
-            less than a tenth of the most.
+        At most ``max_features``, those with the most evidence, and none that has less than a
+        tenth of the most; each with its value, and in brackets the expected one.
         """
         named = (self.against(i, max_features)[0] for i in range(len(self.rows)))
         return self.summary.assign(features=list(map(", ".join, named)))
 
     def against(self, position, max_features=3):
-        """Features, in words, that speak against a row, the strongest first; their evidence.
-
-        Parameters
-        ----------
-        position : int
-            Of the row, from 0.
-        max_features : int, default=3
-        """
+        """Features, in words, that speak against the row at a position; and their evidence."""
         evidence = self.evidence.iloc[position].to_numpy()
         order = np.argsort(-evidence, kind="stable")[:max_features]
         least = np.maximum(LEAST_PART * evidence.max(), np.finfo(np.float64).tiny)
@@ -163,7 +145,6 @@ def _from_reference(rows, reference, donors):
 
 
 def _shown(cell):
-    """A cell in few digits."""
     if is_missing(cell):
         return "missing"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
@@ -191,7 +172,6 @@ class ReferenceRows:
 
     @classmethod
     def of(cls, table, labels):
-        """The rows of an array or a frame."""
         found = [_distinct(_cells(column)) for column in columns_of(table)]
         values, codes = zip(*found, strict=True)
         return cls(list(values), np.column_stack(codes), labels)
@@ -204,7 +184,6 @@ class ReferenceRows:
         return np.column_stack(list(columns))
 
     def locate(self, table):
-        """Positions of the rows of another table."""
         columns = enumerate(map(_cells, columns_of(table)))
         return np.column_stack([self._place(j, cells) for j, cells in columns])
 
@@ -216,7 +195,6 @@ class ReferenceRows:
         return np.array([*values, None], dtype=object)[codes]
 
     def _levels(self, j):
-        """Position of each distinct cell of a column."""
         values, codes = self.values[j], self.codes[:, j]
         if not isinstance(values, np.ndarray):
             return np.arange(len(values), dtype=np.float64)
@@ -277,7 +255,6 @@ def cells_replaced(table, rows, columns, reference, donors):
 
 
 def columns_of(table):
-    """The columns of an array or a frame, one after the other."""
     by_place = getattr(table, "iloc", table)
     return (by_place[:, j] for j in range(table.shape[1]))
 
@@ -333,7 +310,6 @@ def _without_nan(cells):
 
 
 def _distinct(cells):
-    """Distinct cells, and which of them each cell is."""
     if isinstance(cells, list):
         values = [cell for cell in dict.fromkeys(cells) if cell is not None]
         place = {value: code for code, value in enumerate(values)} | {None: MISSING}

@@ -91,7 +91,6 @@ class Lessons:
 
     @property
     def calibrating(self):
-        """Places of all rows that calibrate."""
         return np.concatenate(self.parts)
 
     @once
@@ -159,7 +158,6 @@ class Lessons:
 
     @property
     def _taught(self):
-        """The classes of the rows that train."""
         return self.classes if self.is_given else np.unique(self.labels[self.training])
 
     def _rows(self, places):

@@ -47,7 +47,6 @@ def keep_table(estimator, X, *, reset):
 
 
 def check_members(members):
-    """Raise unless these are None, or pairs of a name and a member."""
     if members is None:
         return
     are_pairs = all(isinstance(each, (list, tuple)) and len(each) == 2 for each in members)
@@ -64,7 +63,6 @@ def check_members(members):
 
 
 def given(members):
-    """The estimators among named members."""
     return {name: each for name, each in members or [] if hasattr(each, "fit")}
 
 
@@ -98,7 +96,6 @@ def ask_classifier(members, input_shape):
 
 
 def default_classifier(input_shape):
-    """The classifier for images, or for tables."""
     if len(input_shape) == 3:
         return SoftmaxClassifier(input_shape=input_shape, max_epochs=5, lr_schedule="cosine")
     return TableClassifier()
@@ -148,7 +145,6 @@ def table_members(n_rows, n_classes):
 
 
 def weights_of(members, *, are_default):
-    """How much the evidence of each of the fitted members counts."""
     chosen = WEIGHTS if are_default and "trees" in members else {}
     return np.array([chosen.get(name, 1.0) for name in members])
 

@@ -25,7 +25,7 @@ DEFAULTS = {"method": "average", "outlier_share": 0.0005}
 
 
 def from_module(cls, network, X, y=None, *, classes=None, device="auto", **parameters):
-    """A combination around a network that is already trained, which is not trained again.
+    """A fitted combination around a network that is already trained, and is not trained again.
 
     Parameters
     ----------
@@ -46,25 +46,17 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
         here: what lies far off in one respect may look known in all others. ``outlier_share``
         is 0.0005, with which ``confidence`` ranks known images nearly as the probability does.
 
-    Returns
-    -------
-    CombinedClassifier
-        Fitted.
-
     Examples
     --------
     >>> import numpy as np
     >>> from torch import nn
     >>> from sklearn_ood import CombinedClassifier
-    >>> rng = np.random.default_rng(0)
     >>> y = np.arange(400) % 2
-    >>> X = rng.normal(size=(400, 1, 8, 8)) + y[:, None, None, None]
+    >>> X = np.random.default_rng(0).normal(size=(400, 1, 8, 8)) + y[:, None, None, None]
     >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     >>> model = CombinedClassifier.from_module(network, X, y, random_state=0)
     >>> list(model.members_)
     ['vim', 'nci', 'energy', 'react', 'pixels']
-    >>> model.p_values(X[:3] + 5).shape
-    (3,)
     """
     X, y = mapped_images(X, y)
     if y is None:

@@ -94,7 +94,6 @@ def _diverging(divergence, function, log_proba):
 
 
 def is_differentiable(classifier):
-    """Whether the probabilities of a fitted classifier have a gradient."""
     return hasattr(classifier, "scored_network_")
 
 
@@ -143,7 +142,7 @@ class Climbing(OODClassifier):
         Latents start and stay among the likeliest ones, which hold this share of the prior:
         this keeps samples on the data's manifold; with 1 a positive ``prior_weight`` has to.
     optimizer : {"auto", "adam", "sgd", "evolution"}, default="auto"
-        "sgd" is the plain gradient step of [1]_, "adam" scales it coordinate by coordinate.
+        "sgd" is the plain step of Algorithm 1, "adam" scales it coordinate by coordinate.
         "auto" is "adam" where members and generator are differentiable, else "evolution".
     lr : float > 0, default=0.05
         Learning rate of "adam" and "sgd".
@@ -212,7 +211,6 @@ class Climbing(OODClassifier):
         divergence : {"js", "kl"} or callable, default=None
             None is the parameter ``divergence``.
         random_state : int, RandomState instance or None, default=None
-            Determines where the ascent starts and evolution's proposals.
         """
         check_is_fitted(self, "generator_")
         known, generator = self.named_estimators_, self.generator_

@@ -33,8 +33,9 @@ class GeValDi(Composition, _climbing.Climbing):
 
     A generator's latents climb the divergence of the classifiers' predictions: what they
     generate at the top lies on the data's manifold and shows where the classifiers differ,
-    without validation data. As an estimator it is the consensus of its members, as
-    confident as they agree.
+    without validation data (V. Palaniappan et al., "GeValDi: generative validation of
+    discriminative models", ICLR 2023 tiny papers, eq. 2 and Algorithm 1, with its log prior).
+    As an estimator it is the consensus of its members, as confident as they agree.
 
     Parameters
     ----------
@@ -58,11 +59,6 @@ class GeValDi(Composition, _climbing.Climbing):
     ``predict_proba`` is the mean of the members', ``decision_function`` its logarithm, and
     ``score_samples`` minus the members' divergence at x in nats: 0 where they agree (be it that
     a row is ambiguous), down to ``-log(n_members)`` for "js" and -36 for "kl".
-
-    References
-    ----------
-    .. [1] V. Palaniappan et al., "GeValDi: generative validation of discriminative models",
-       ICLR 2023 tiny papers, eq. 2 and Algorithm 1 (with the log prior of eq. 2).
 
     Examples
     --------
@@ -131,13 +127,7 @@ class GeValDi(Composition, _climbing.Climbing):
     ) -> _samples.Disagreement:
         """How far every member can be set apart from every other, in both orders of KL.
 
-        Parameters
-        ----------
-        n_samples : int >= 1, default=100
-            Samples that climb for each ordered pair.
-        X : array-like of shape (n_samples, n_features), default=None
-            Compare on these rows instead.
-        random_state : int, RandomState instance or None, default=None
+        By ``n_samples`` that climb for each ordered pair, unless these are compared on rows X.
         """
         check_is_fitted(self)
         names, asked = self.estimator_names_, None
@@ -162,11 +152,10 @@ class GeValDi(Composition, _climbing.Climbing):
         Parameters
         ----------
         samples : DifferentSamples
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-            Real rows that no member was fitted to. Those are judged that are nearest to a
-            sample, in units of the features' standard deviations; each counts once.
-        y : array-like of shape (n_samples,)
-            Their labels.
+        X, y
+            Real rows that no member was fitted to, and their labels. Those are judged that are
+            nearest to a sample, in units of the features' standard deviations; each counts
+            once.
         **options
             As for :meth:`DifferentSamples.compare_accuracy`, which returns the same.
         """
@@ -202,11 +191,10 @@ class GeValDi(Composition, _climbing.Climbing):
         return find_regions(samples, self.generator_, **options)
 
     def refit_with(self, samples, X, y, *, evaluate=None):
-        """Fit the members again with different samples as further training rows.
+        """A :class:`Refit` of the members with different samples as further training rows.
 
         A sample's label is the class that it was generated for. Whether the ascent helped shows
-        beside ``refit_with(dataclasses.replace(samples, end=samples.start), X, y)``. The
-        :class:`Refit` has the estimator, whose members are frozen, and accuracies.
+        beside ``refit_with(dataclasses.replace(samples, end=samples.start), X, y)``.
 
         Parameters
         ----------
@@ -367,5 +355,4 @@ def _fit(estimator, rows, labels, weight):
 
 
 def _shown(classes):
-    """The first classes, as text."""
     return reprlib.repr(np.asarray(classes).tolist())

@@ -16,12 +16,10 @@ CONFUSABLE_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class FailureRegion:
-    """One kind of input that the members cannot settle.
+    """One kind of input that the members cannot settle, of ``size`` samples.
 
     Attributes
     ----------
-    size : int
-        Samples in it.
     confusable : list of labels
         Classes that get at least 10 % of the members' answers, the most frequent first.
     mean_divergence : float
@@ -119,14 +117,9 @@ def plot_samples(found, *, max_samples=8):
 def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
     """Draw divergence, drift and set distance along the ascent (figures 2 and 3).
 
-    Means, and the middle half of divergence and drift.
-
-    Parameters
-    ----------
-    found : DifferentSamples
-    hierarchy, n
-        As for ``DifferentSamples.set_distance_path``. Set distances are left out where there
-        is neither a hierarchy nor class means to learn one from.
+    Means, and the middle half of divergence and drift. Set distances, with the arguments of
+    ``DifferentSamples.set_distance_path``, are left out where there is neither a hierarchy nor
+    class means to learn one from.
     """
     ranked = hierarchy is not None or found.class_means is not None
     figure = new_figure(10 if ranked else 7, 3)
@@ -150,12 +143,7 @@ def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
 def plot_map(found, regions, X=None, y=None):
     """Draw where the regions lie, on two principal components (figure 5).
 
-    Parameters
-    ----------
-    found : DifferentSamples
-    regions : list of FailureRegion
-    X, y : array-like, default=None
-        Real rows, drawn beside, and their labels; the components are theirs.
+    Those of real rows, where X is given, which are drawn beside, by their labels y.
     """
     from sklearn.decomposition import PCA  # slow to import
 
@@ -220,7 +208,6 @@ def plot_changes(found, *, feature_names=None, max_features=20):
 
 
 def _scatter(axis, points, groups, title):
-    """Points of named groups in colours, with a legend."""
     for number, (name, index) in enumerate(groups):
         axis.scatter(*points[index].T, s=5, color=f"C{number % 10}", label=name)
     axis.legend(fontsize=6, markerscale=2)

@@ -25,9 +25,8 @@ class Snapshot:
 
     Attributes
     ----------
-    latents : ndarray of shape (n_samples, latent_dim)
-    samples : ndarray of shape (n_samples, n_features)
-        What the latents generate.
+    latents, samples : ndarray of shape (n_samples, latent_dim), and (n_samples, n_features)
+        What the latents generate are the samples.
     log_proba : ndarray of shape (n_members, n_samples, n_classes)
         The members' predictions.
     log_prior, divergence : ndarray of shape (n_samples,)
@@ -126,8 +125,8 @@ class DifferentSamples:
         ----------
         judge : classifier, default=None
             Fitted, and none of the members, such as nearest neighbours of real rows. Samples
-            that it gives another label than their condition do not count; where it agrees with
-            nine in ten, there is no warning.
+            that it gives another label than their condition do not count. A warning says where
+            there is none, or it agrees with fewer than nine conditions in ten.
         **options
             ``confidence_level=0.95`` of the bootstrap intervals, ``n_resamples=10_000`` and
             ``random_state=None``.
@@ -135,8 +134,7 @@ class DifferentSamples:
         Returns
         -------
         list of PairedAccuracy
-            One a pair of members: accuracies, interval of their difference, exact McNemar
-            test, corrected for the number of pairs.
+            One a pair of members.
         """
         label = self.condition()
         agrees, doubt = np.ones(len(self), bool), "no judge"
@@ -155,16 +153,8 @@ class DifferentSamples:
     def set_distance_path(self, hierarchy=None, *, n=(1, 3, 5)):
         """The first two members' :func:`prediction_set_distance` at ``steps`` of the ascent.
 
-        Parameters
-        ----------
-        hierarchy : networkx graph, dict or None, default=None
-            None learns a tree from the means of the training rows.
-        n : int or tuple of int, default=(1, 3, 5)
-            Sizes of the sets.
-
-        Returns
-        -------
-        ndarray of shape (n_checkpoints, n_samples, len(n))
+        It is of shape (n_checkpoints, n_samples, len(n)); for a ``hierarchy`` of None a tree is
+        learned from the means of the training rows.
         """
         pair = np.moveaxis(self.log_proba_path, 1, 0)[:2]
         known = {"classes": self.end.classes, "class_means": self.class_means}
@@ -193,10 +183,9 @@ class Disagreement(NamedTuple):
     Attributes
     ----------
     names : list of str
-    divergence : ndarray of shape (n_members, n_members)
-        Entry (a, b) is the mean of ``KL(p_a || p_b)`` in nats; 0 on the diagonal.
-    different : ndarray of shape (n_members, n_members)
-        Share of the samples to which a and b give different answers.
+    divergence, different : ndarray of shape (n_members, n_members)
+        Entry (a, b) is the mean of ``KL(p_a || p_b)`` in nats, and the share of the samples to
+        which a and b give different answers.
     """
 
     names: list
@@ -210,14 +199,9 @@ class Disagreement(NamedTuple):
 
 
 class Refit(NamedTuple):
-    """Members fitted again with further rows.
+    """Members fitted again with further rows: the ``estimator`` has them, frozen.
 
-    Attributes
-    ----------
-    estimator : GeValDi
-        With the new members, frozen.
-    before, after : dict of str to float
-        Accuracy of the consensus on each set that was to be evaluated.
+    ``before`` and ``after`` are the accuracies of the consensus on each set that was given.
     """
 
     estimator: object
@@ -226,14 +210,10 @@ class Refit(NamedTuple):
 
 
 class PairedAccuracy(NamedTuple):
-    """Two classifiers on the same samples.
+    """Two classifiers, ``first`` and ``second``, on the same ``n_samples``.
 
     Attributes
     ----------
-    first, second : str
-        Their names.
-    n_samples : int
-        How many were judged.
     first_accuracy, second_accuracy, difference : float
         The last is first less second.
     low, high : float

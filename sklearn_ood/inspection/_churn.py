@@ -44,10 +44,9 @@ class ChurnRegion(NamedTuple):
         Of the rows that were kept to measure: all, and those with different answers.
     low, high : float
         Exact 95 % confidence interval of the share with different answers.
-    only_old, only_new : int or None
-        Rows on which only that model is right; None where no labels were given.
-    p_value : float or None
-        Exact McNemar test of these two numbers, corrected for the number of regions (Holm).
+    only_old, only_new, p_value : int, int and float, or None
+        Rows on which only that model is right, and the exact McNemar test of these two numbers,
+        corrected for the number of regions (Holm); None where no labels were given.
     """
 
     rule: str

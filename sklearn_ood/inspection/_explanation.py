@@ -17,8 +17,7 @@ class InputGradientsDisplay:
 
     Attributes
     ----------
-    figure_ : matplotlib Figure
-    axes_ : ndarray of matplotlib Axes of shape (2, n_samples)
+    figure_, axes_ : matplotlib Figure, and Axes of shape (2, n_samples)
     """
 
     def __init__(self, X, gradients, titles):
@@ -28,14 +27,8 @@ class InputGradientsDisplay:
     def from_estimator(cls, estimator, X, *, guided=True, plot=True) -> Self:
         """Gradients of a few inputs by a fitted classifier that has ``input_gradients``.
 
-        Parameters
-        ----------
-        estimator : estimator
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-        guided : bool, default=True
-            Guided backpropagation.
-        plot : bool, default=True
-            Whether to draw at once.
+        Those of guided backpropagation, unless ``guided=False``; ``plot=False`` draws nothing
+        yet.
         """
         gradients = estimator.input_gradients(X, guided=guided)
         rows = np.asarray(X, dtype=np.float64).reshape(gradients.shape)
@@ -62,7 +55,6 @@ class InputGradientsDisplay:
 
 
 def _show(axes, image):
-    """One image, its values stretched to [0, 1]."""
     low, high = image.min(), image.max()
     stretched = (image - low) / (high - low) if high > low else np.zeros_like(image)
     draw_row(axes, stretched, image.shape)

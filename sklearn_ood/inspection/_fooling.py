@@ -28,11 +28,8 @@ class FoolingResult:
     ----------
     rows : ndarray of shape (n_trials, n_features), float32
         Inputs at the end; where a trial fooled, the one that did.
-    targets : ndarray of shape (n_trials,)
-        Classes aimed at.
-    fooled : ndarray of bool of shape (n_trials,)
-    updates : ndarray of int of shape (n_trials,)
-        Made before the trial fooled, or was given up.
+    targets, fooled, updates : ndarray of shape (n_trials,)
+        Classes aimed at, whether they were reached, and the updates until that, or the end.
     input_shape : tuple of int
     """
 
@@ -81,7 +78,10 @@ def fooling_rate(
     """How often a search finds an input that the classifier accepts as a given class.
 
     For every class, searches from random starts look for an input that is predicted as the
-    class with a confidence of at least ``threshold``; all trials are one batch.
+    class with a confidence of at least ``threshold``; all trials are one batch (N. Kardan and
+    K. O. Stanley, "Mitigating fooling with competitive overcomplete output layer neural
+    networks", IJCNN 2017; G. Spigler, "Denoising autoencoders for overgeneralization in neural
+    networks", IEEE TPAMI 2020, section IV-B).
 
     Parameters
     ----------
@@ -92,18 +92,17 @@ def fooling_rate(
         In the unit of the confidence: for most of our classifiers a logarithm, such as
         ``np.log(0.9)``.
     target : {"unscaled", "scaled"}, default="unscaled"
-        What the search makes large: the probability of the class, as in [1]_ and [2]_, of
+        What the search makes large: the probability of the class, as in the papers, of
         COOL that of all its units together; or the class's evidence, which the confidence is
         computed from, such as log c(x) + log p(x), of COOL the units' agreement.
     method : {"auto", "gradient", "evolution"}, default="auto"
-        "gradient" trains a :class:`FoolingGenerator` for each trial through the network of
-        one of our classifiers. "evolution" needs ``predict_proba`` only: a separable CMA
-        evolution strategy for each trial. "auto" is "gradient" where it can be.
+        "gradient" trains a generator for each trial through the network of one of our
+        classifiers. "evolution" needs ``predict_proba`` only: a separable CMA evolution
+        strategy for each trial. "auto" is "gradient" where it can be.
     bounds : tuple (low, high) of float or array of shape (n_features,), default=(0.0, 1.0)
         Range of the features.
     constraints : dict, default=None
-        What the inputs keep to (whole numbers, ranges, one-hot groups, fixed columns), as
-        for :class:`~sklearn_ood.GeValDi`.
+        What the inputs keep to, as for :class:`~sklearn_ood.GeValDi`.
     n_trials : int, default=20
         For each class.
     max_updates : int, default=10000
@@ -113,13 +112,6 @@ def fooling_rate(
     n_offspring : int >= 2, default=16
         Candidates in each generation of "evolution".
     random_state : int, RandomState or None, default=None
-
-    References
-    ----------
-    .. [1] N. Kardan and K. O. Stanley, "Mitigating fooling with competitive overcomplete
-       output layer neural networks", IJCNN 2017.
-    .. [2] G. Spigler, "Denoising autoencoders for overgeneralization in neural networks",
-       IEEE TPAMI 2020, section IV-B.
 
     Examples
     --------
@@ -165,12 +157,11 @@ def fooling_rate_on(
     estimator : classifier
         Fitted, with ``predict_proba``.
     X : array-like of shape (n_samples, n_features)
-        In-distribution rows: their ranges bound the search.
+        In-distribution rows, whose ranges bound the search.
     coverage : float in (0, 1), default=0.95
         Share of the rows of X that is accepted.
     n_trials, max_updates, **parameters
-        Of :func:`fooling_rate`; by default the confidence itself is attacked, without
-        gradients.
+        Of :func:`fooling_rate`; by default the confidence itself is attacked, by evolution.
     """
     check_arguments(fooling_rate_on, {"coverage": coverage})
     X = as_native(mapped_images(X, ())[0])  # no labels are asked for
@@ -192,16 +183,7 @@ def fooling_scorer(**parameters):
 
 
 class FoolingDisplay:
-    """The images that a search has found, a column for each class.
-
-    Parameters
-    ----------
-    result : FoolingResult
-
-    Attributes
-    ----------
-    ax_, figure_ : matplotlib Axes and Figure
-    """
+    """The images of a :class:`FoolingResult`, a column for each class."""
 
     def __init__(self, result):
         self.result = result
@@ -254,7 +236,6 @@ def _minus_rate(parameters, estimator, X, y):
 
 
 def _check_estimator(estimator, method):
-    """Raise where the estimator lacks what the method needs."""
     remedies = {"n_features_in_": "fit it on an array"}
     if method == "gradient":
         remedies["scored_network_"] = "it has no gradient, so that method='evolution' is left"

@@ -240,7 +240,6 @@ def mean_above(first, second, n_first):
 
 
 def at_first(reached, values):
-    """The value at the first block where a condition is reached."""
     first = np.argmax(reached, axis=-1)[..., None]
     return np.take_along_axis(values, first, -1)[..., 0]
 
@@ -271,19 +270,10 @@ def bootstrap_interval(
     confidence_level : float in (0, 1), default=0.95
     n_resamples : int >= 1, default=10_000
     random_state : int, RandomState instance or None, default=None
-        Draws the resamples.
     n_jobs : int, default=None
-        Workers for metrics that are called once a resample; joblib's convention. The interval
-        does not depend on it.
+        Workers for metrics that are called once a resample; the interval does not depend on it.
     **params
         Further keyword arguments of the metric; ``sample_weight`` is not one of them.
-
-    Raises
-    ------
-    ValueError
-        If the metric has no value on the rows, lengths differ or a parameter is out of range.
-    TypeError
-        If ``sample_weight`` is given, or the metric gives no number.
 
     Examples
     --------

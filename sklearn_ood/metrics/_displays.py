@@ -21,8 +21,6 @@ MARKED_AT_MOST = 200  # points that a threshold can reach
 
 
 class _OfAnswers:
-    """A picture of what a classifier answers."""
-
     from_predictions: Callable[..., Any]
 
     @classmethod
@@ -62,16 +60,13 @@ class RiskCoverageDisplay(_OfAnswers):
     ----------
     coverage, risk : ndarray of shape (n_points,)
         As :func:`risk_coverage_curve` has them.
-    aurc : float, default=None
-        Area under the curve, shown in the legend.
-    name : str, default=None
-        Name of the curve in the legend.
+    aurc, name : float and str, default=None
+        Area under the curve, and its name, shown in the legend.
 
     Attributes
     ----------
-    ax_, figure_ : matplotlib Axes and Figure
-    line_, optimal_line_ : matplotlib Line2D
-        The curve, and the dashed one of a perfect ranking; None when not drawn.
+    ax_, figure_, line_, optimal_line_ : matplotlib Axes, Figure and two Line2D
+        The last one is the dashed curve of a perfect ranking; None when not drawn.
 
     Examples
     --------
@@ -168,11 +163,9 @@ class ConfidenceHistogramDisplay(_OfAnswers):
 
     Attributes
     ----------
-    ax_, figure_ : matplotlib Axes and Figure
-    bars_ : list of matplotlib artists
-        One histogram for each kind of row that occurs.
-    line_ : matplotlib Line2D
-        The threshold; None when there is none.
+    ax_, figure_, bars_, line_ : matplotlib Axes, Figure, list of artists, and Line2D
+        A histogram for each kind of row that occurs, and the threshold; None when there is
+        none.
 
     Examples
     --------

@@ -38,11 +38,9 @@ class AcceptedRegionDisplay:
 
     Attributes
     ----------
-    ax_, figure_ : matplotlib Axes and Figure
-    im_ : matplotlib AxesImage
-        The answers: faint where they are refused.
-    contour_ : matplotlib contour set
-        The border of the accepted region; None where all is answered, or nothing.
+    ax_, figure_, im_, contour_ : matplotlib Axes, Figure, AxesImage and contour set
+        The answers, faint where they are refused, and the border of the accepted region; None
+        where all is answered, or nothing.
 
     Examples
     --------

@@ -33,6 +33,9 @@ def reject_confusion_matrix(
 ) -> NDArray:
     """Confusion matrix with a column for refusals and a row for labels that are no class.
 
+    True classes along the rows, the last one for all other labels; answers along the columns,
+    the last one for refusals: (n_classes + 1, n_classes + 1).
+
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
@@ -40,22 +43,11 @@ def reject_confusion_matrix(
     y_pred : array-like of shape (n_samples,)
         The class that the classifier names for each row, refused or not.
     accepted : array-like of bool of shape (n_samples,)
-        Which rows are answered.
+        Which rows are answered; a ValueError says where one has an answer that is no class.
     classes : array-like of shape (n_classes,)
         The labels that the classifier was taught.
     sample_weight : array-like of shape (n_samples,), default=None
         Finite numbers >= 0; the matrix then has sums of them.
-
-    Returns
-    -------
-    ndarray of shape (n_classes + 1, n_classes + 1)
-        True classes along the rows, the last one for all other labels; answers along the
-        columns, the last one for refusals.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, an answer is not among the classes, or weights are not valid.
 
     Examples
     --------
@@ -85,7 +77,6 @@ def reject_confusion_matrix(
 
 
 def _shown(count):
-    """A number of rows, or a sum of weights."""
     return f"{count:,.5g}" if isinstance(count, float) else f"{count:,}"
 
 
@@ -108,9 +99,8 @@ class SelectiveReport:
 
     Parameters
     ----------
-    matrix : ndarray of shape (n_classes + 1, n_classes + 1)
-        As :func:`reject_confusion_matrix` has it.
-    classes : ndarray of shape (n_classes,)
+    matrix, classes
+        As :func:`reject_confusion_matrix` has them.
     promises : list
         Those of the classifier's ``guarantee_``.
     group_risks : dict of label to float
@@ -127,7 +117,7 @@ class SelectiveReport:
 
     @property
     def risk_interval(self) -> tuple[float, float]:
-        """Clopper-Pearson 95 % interval of the risk on such rows; about that, if weighted."""
+        """Clopper-Pearson 95 % confidence interval of the risk; about that, if weighted."""
         answered, wrong = self._answered_and_wrong(self.matrix)
         if not answered:
             return 0.0, 1.0
@@ -137,13 +127,9 @@ class SelectiveReport:
     def to_frame(self):
         """One line for each class, for "unknown" where there are such rows, and for "all".
 
-        Of a class that is called so, ours is "(unknown)" or "(all)".
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns rows, answered, right, wrong, refused; coverage; the risk of the class's
-            answered rows, and that of the answers that name it. NaN where there are none.
+        Of a class that is called so, ours is "(unknown)" or "(all)". The columns of the
+        pandas.DataFrame are rows, answered, right, wrong, refused; coverage; the risk of the
+        class's answered rows, and that of the answers that name it; NaN where there are none.
         """
         pd = optional("pandas", "A report", "table")
         names, others = names_of(self.classes)
@@ -198,7 +184,6 @@ class SelectiveReport:
 
     @staticmethod
     def _answered_and_wrong(matrix):
-        """How many rows of a matrix are answered, and how many of these wrong."""
         right, wrong = (each.sum() for each in _right_and_wrong(matrix))
         return right + wrong, wrong
 
@@ -210,7 +195,6 @@ def _right_and_wrong(matrix):
 
 
 def _kind(promise):
-    """What is promised, whatever the limit."""
     return promise.guarantee_for, promise.label, promise.quantity
 
 
@@ -276,14 +260,12 @@ class RejectConfusionDisplay:
 
     Parameters
     ----------
-    matrix : ndarray of shape (n_classes + 1, n_classes + 1)
-        As :func:`reject_confusion_matrix` has it.
-    classes : ndarray of shape (n_classes,)
+    matrix, classes
+        As :func:`reject_confusion_matrix` has them.
 
     Attributes
     ----------
-    ax_, figure_ : matplotlib Axes and Figure
-    im_ : matplotlib AxesImage
+    ax_, figure_, im_ : matplotlib Axes, Figure and AxesImage
     """
 
     matrix: NDArray

@@ -19,9 +19,12 @@ from sklearn_ood.metrics._blocks import as_weights, differs, labels_for
 def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
     """Scorer that judges a classifier's answers together with its confidence in them.
 
-    A row whose label is not in ``classes_`` is out of distribution: any answer to it is an
-    error. So outlier rows ride along in the test folds, and nobody has to say which label is
-    theirs. The confidence is found as by :class:`SelectiveClassifier`.
+    It is called as ``scorer(estimator, X, y, sample_weight=None, groups=None)``; higher is
+    better. A row whose label is not in ``classes_`` is out of distribution: any answer to it is
+    an error. So outlier rows ride along in the test folds, and nobody has to say which label is
+    theirs. The confidence is found as by :class:`SelectiveClassifier`; ``groups`` are for what
+    promises the risk of each. Where scikit-learn routes metadata,
+    ``set_score_request(sample_weight=True, groups=True)`` asks for them.
 
     Parameters
     ----------
@@ -38,13 +41,6 @@ def selective_scorer(metric: str = "aurc", **kwargs: Any) -> _SelectiveScorer:
           search ranks last.
     **kwargs
         Keyword arguments of the metric, such as ``coverage=0.8``.
-
-    Returns
-    -------
-    scorer : callable
-        Called as ``scorer(estimator, X, y, sample_weight=None, groups=None)``; higher is
-        better. ``groups`` are for what promises the risk of each group. Where scikit-learn
-        routes metadata, ``set_score_request(sample_weight=True, groups=True)`` asks for them.
 
     Raises
     ------

@@ -26,9 +26,9 @@ def prediction_set_distance(
 ) -> NDArray:
     """Mean distance, along a hierarchy, of the likeliest classes of two classifiers.
 
-    ``d = mean over pairs (i, j) of H(i, j)`` with i among the n likeliest classes of the
-    first and j among those of the second; H is half the length of the shortest path
-    (V. Palaniappan et al., GeValDi, 2023, eq. 3).
+    ``d = mean over pairs (i, j) of H(i, j)`` with i among the n likeliest classes of the first
+    and j among those of the second; H is half the length of the shortest path (V. Palaniappan
+    et al., GeValDi, 2023, eq. 3). Of shape (n_samples, len(n)), or (n_samples,) for a single n.
 
     Parameters
     ----------
@@ -41,18 +41,10 @@ def prediction_set_distance(
     n : int or tuple of int, default=(1, 3, 5)
         Sizes of the sets; with fewer classes than that, all of them.
     classes : array-like of shape (n_classes,), default=None
-        Label of each column; None is 0, 1, ...
+        Label of each column; None is 0, 1, ... A ValueError says which is not in the hierarchy,
+        or has no path to the others.
     class_means : array-like of shape (n_classes, n_features), default=None
         A typical input of each class, where ``hierarchy`` is None.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, len(n)), or (n_samples,) for a single n
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, a class is not in the hierarchy, or two have no path.
 
     Examples
     --------
@@ -115,7 +107,6 @@ def class_distances(hierarchy, classes, class_means=None):
 
 
 def _mean_distance(first, second, distance):
-    """Mean over the pairs of two sets."""
     pairs = product(first.T, second.T)
     return sum(distance[a, b] for a, b in pairs) / (first.shape[1] * second.shape[1])
 
@@ -152,7 +143,6 @@ def _dict_edges(hierarchy):
 
 
 def _places(nodes, labels):
-    """Position of every class among the nodes."""
     counts, place = Counter(nodes), {node: i for i, node in enumerate(nodes)}
     found = {label: counts[label] for label in labels}
     for wrong, words in ((0, "without the classes"), (2, "in several places with")):

@@ -70,7 +70,6 @@ class _Monitor(ScoreWrapper, Parameterized):
         return self
 
     def _checked(self, X, y):
-        """Rows and labels to fit to, where nothing is known of others."""
         forget(self)
         self._validate_params()
         X, y = self._rows_and_labels(X, y)
@@ -218,9 +217,8 @@ class RiskMonitor(_Monitor):
     Attributes
     ----------
     log_wealth_ : ndarray of shape (n_answers,)
-        Natural logarithm of the evidence for a larger risk after each answer since ``fit`` or
-        ``restart``; rows that are refused are left out, also where ``alarm_row_`` is counted.
-        The alarm is at ``log(1 / alpha)``.
+        The evidence for a larger risk after each answer; rows that are refused are left out,
+        also where ``alarm_row_`` is counted.
     risk_ : float
         The risk that is watched.
     n_answered_, n_errors_ : int

@@ -34,16 +34,13 @@ class Ascent(NamedTuple):
         return self.take(best + n_starts * torch.arange(len(best), device=best.device))
 
     def take(self, index):
-        """Some of the latents."""
         return Ascent(*(part[index.to(part.device)] for part in self))
 
     def numpy(self):
-        """Arrays in place of the tensors."""
         return Ascent(*(part.cpu().numpy() for part in self))
 
 
 def identity(z):
-    """Latents as they are."""
     return z
 
 
@@ -171,7 +168,6 @@ class Evolution:
         self._move(proposals, order)
 
     def keep(self, mask):
-        """Drop the problems where ``mask`` is False."""
         self.found = [each[mask] for each in self.found]
         for name, state in vars(self).items():
             if isinstance(state, torch.Tensor):
@@ -205,8 +201,6 @@ class Evolution:
 
 
 class Rates:
-    """The strategy's weights and learning rates, from population size and dimension."""
-
     def __init__(self, population_size, m):
         n_parents = population_size // 2
         weights = np.log((population_size + 1) / 2) - np.log(np.arange(1, n_parents + 1))

@@ -63,7 +63,6 @@ class ColumnConstraints:
         return next((name for name, j in self._places.items() if j == column), int(column))
 
     def _place(self, column):
-        """Position of a column given by name or position."""
         if isinstance(column, Integral) and -1 < column < self._n_features:
             return int(column)
         if column in self._places:

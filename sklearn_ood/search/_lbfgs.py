@@ -69,11 +69,9 @@ class Lbfgs:
         self.scale = z.new_ones(n)
 
     def keep(self, running):
-        """Let the other problems leave."""
         vars(self).update({name: entry[running] for name, entry in vars(self).items()})
 
     def trial(self):
-        """Where to evaluate every problem next."""
         return torch.addcmul(self.z, self.step[:, None], self.direction)
 
     def judge(self, trial, value, gradient, running, max_iter, gtol, ftol, max_line_search):

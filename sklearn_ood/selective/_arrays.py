@@ -42,9 +42,7 @@ def threshold_from_scores(
     y_true, y_pred : array-like of shape (n_samples,), default=None
         True labels and answers: both for ``risk``, and ``y_true`` with the label of outliers
         for ``ood_acceptance``.
-    coverage, ood_acceptance : float in (0, 1), default=None
-    risk : float in (0, 1) or sequence of float, default=None
-    delta : float in (0, 1), default=0.05
+    coverage, risk, ood_acceptance, delta
         As for :class:`SelectiveClassifier`.
     ood_label : label, default=None
         Which rows of ``y_true`` are outliers.
@@ -57,14 +55,9 @@ def threshold_from_scores(
     Returns
     -------
     threshold : float, or ndarray of shape (n_limits,)
+        A ValueError has the best reachable bound, where none can promise what was asked.
     guarantees : dict of str to Guarantee
         As ``SelectiveClassifier.guarantee_``; empty for ``coverage``.
-
-    Raises
-    ------
-    ValueError
-        If no threshold can promise what was asked, with the best reachable bound; or if an
-        array that is needed is missing, has another length, or a score is NaN.
 
     Examples
     --------
@@ -111,10 +104,10 @@ def p_values_from_scores(
 ) -> NDArray:
     """How surprising scores are among those of rows that some system was not trained on.
 
-    Of new rows like those that calibrate, at most a share alpha has a p-value of alpha or less,
-    on average over both. With weights, ratios of the densities of new rows to those that
-    calibrate, it holds for new rows of that other density (R. Tibshirani, R. Barber, E. Candes
-    and A. Ramdas, "Conformal prediction under covariate shift", NeurIPS 2019).
+    Of new rows like those that calibrate, at most a share alpha has a p-value, in (0, 1], of
+    alpha or less, on average over both. With weights, ratios of the densities of new rows to
+    those that calibrate, it holds for new rows of that other density (R. Tibshirani, R. Barber,
+    E. Candes and A. Ramdas, "Conformal prediction under covariate shift", NeurIPS 2019).
 
     Parameters
     ----------
@@ -125,17 +118,7 @@ def p_values_from_scores(
     calibration_weight : array-like of shape (n_calibration,), default=None
         Weights of the rows that calibrate, finite and >= 0; both weights are given, or none.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the new rows, on the same scale.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        In (0, 1]; without a weight of its own a row may have 0.
-
-    Raises
-    ------
-    ValueError
-        If only one weight is given, a shape is wrong, or a number is NaN.
+        Weights of the new rows, on the same scale. Without one of its own a row may have 0.
 
     Examples
     --------

@@ -51,7 +51,6 @@ def check_limits(given):
 
 
 def as_array(name, values):
-    """An array of numbers, or an error that names what is none."""
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -124,8 +123,7 @@ class Deciding(Parameterized):
     guarantee_ : dict of str to Guarantee
         What holds with probability ``1 - delta``: keys "risk" ("loss" where that is given; of
         several limits "risk <limit>", for classes and groups "risk of <label>") and
-        "ood_acceptance" as asked for, with ``limit``, ``bound``, ``delta``, ``n_samples``,
-        ``n_accepted``, ``n_errors``, ``label`` and, of weighted rows, ``n_effective``.
+        "ood_acceptance" as asked for; each has ``limit``, ``bound`` and ``n_accepted``.
     chosen_by_ : dict
         The parameters that the threshold was chosen by.
     reject_label_ : label or None

@@ -19,11 +19,9 @@ class Guarantee:
     ----------
     quantity : {"risk", "loss", "ood_acceptance"}
         What is at most ``limit``; "loss" is the risk of losses that were given.
-    limit : float
-        What was asked for.
-    bound : float
-        Upper confidence bound of the quantity at the threshold; at most ``limit``, or 1 where
-        nothing could be promised, and nothing is accepted.
+    limit, bound : float
+        What was asked for, and the upper confidence bound of the quantity at the threshold: at
+        most ``limit``, or 1 where nothing could be promised, and nothing is accepted.
     delta : float
         The promise is broken with at most this probability, over calibration sets; of several
         (for each class or group, of several limits) any of them.
@@ -32,10 +30,8 @@ class Guarantee:
         answered so, of a group its own), and those of them that the threshold accepts.
     n_errors : int or float
         Accepted rows that count against the promise; with losses the sum of these.
-    guarantee_for : {"all", "class", "group"}, default="all"
-        Of which answers it is promised.
-    label : label, default=None
-        The class that these answers name, or the group that their rows are of.
+    guarantee_for, label : {"all", "class", "group"} and label, default="all" and None
+        Of which answers it is promised: those that name this class, or of rows of this group.
     n_effective : float, default=None
         Of weighted rows, how many of equal weight are as good: the squared sum of the weights
         over the sum of their squares.
@@ -135,5 +131,4 @@ def warn_of_company(estimator, X, scores, ask):
 
 
 def first_of(counts):
-    """The first ten labels with their numbers of rows."""
     return f"{dict(list(counts.items())[:10])}{' and so on' * (len(counts) > 10)}"

@@ -38,7 +38,6 @@ class CalibrationRows:
     quantity: str = "risk"
 
     def those(self, mask):
-        """Of some rows: confidence, loss and weight."""
         weight = None if self.weight is None else self.weight[mask]
         return self.confidence[mask], self.loss[mask], weight
 
@@ -274,7 +273,6 @@ class Sequence(Steps):
         self.limit, self.p_value = limit, self.p_values(limit)
 
     def p_values(self, limit, steps=slice(None)):
-        """How likely losses so small are, were the mean loss the limit or more."""
         if self.weight is None:
             return p_values(self.total[steps], self.n_accepted[steps], limit)
         gain = self.weight * (limit - self.loss) / (1 - limit)
