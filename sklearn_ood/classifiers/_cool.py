@@ -31,22 +31,14 @@ class COOLClassifier(NetClassifier):
     class agree; far from it a few of them win, and the product over the class falls.
 
     ``decision_function`` is the class's agreement in log space: with w units p_1..p_w in a
-    class, the sum of log(w p_j); it is 0 at most, where the units share all probability
-    equally. ``score_samples`` is its maximum, in (-inf, 0]: the logarithm of the confidence
-    of [1]_, normalised so that 1 can be reached. ``predict_proba`` is the agreement
-    normalised over the classes.
+    class, the sum of log(w p_j). ``score_samples`` is its maximum, in (-inf, 0]: the logarithm
+    of the confidence of [1]_, normalised so that 1 is reached where the units share all
+    probability equally. ``predict_proba`` is the agreement normalised over the classes.
 
     Parameters
     ----------
-    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
-            default="auto"
-        As for :class:`SoftmaxClassifier`, with ``n_units_per_class`` outputs class by class.
     n_units_per_class : int, default=10
-        Degree of overcompleteness.
-
-    See Also
-    --------
-    SoftmaxClassifier : One unit a class.
+        Outputs of the network for each class, class by class.
 
     References
     ----------

@@ -35,14 +35,13 @@ class DAEConfidence(NetClassifier):
     gamma(x) = (1/D) sum_i (dr_i/dx_i - 1).
 
     It multiplies the class probabilities p_k(x): inputs that fool the classifier alone do not
-    move it.
+    move it. ``decision_function`` is log c(x) + log p_k(x), ``score_samples`` its maximum over
+    the classes, in (-inf, 0]: far from the training data it falls without bound, as minus the
+    squared distance.
 
-    ``decision_function`` is log c(x) + log p_k(x), ``score_samples`` its maximum over the
-    classes: in (-inf, 0], the logarithm of a confidence in (0, 1]. Far from the training data
-    it falls without bound, as minus the squared distance.
-
-    A neural network and its autoencoder share one encoder and are trained jointly. Without
-    ``y`` (whose class is then labelled 1), or with one class, it is a model of that class.
+    The classifier and its autoencoder share one encoder and are trained jointly (with any other
+    classifier: :class:`DAEClassifier`). Without ``y``, whose class is then labelled 1, or with
+    one class, it is a model of that class.
 
     Parameters
     ----------
@@ -55,8 +54,7 @@ class DAEConfidence(NetClassifier):
     lr : float > 0, default=3e-3
         Learning rate.
     lr_schedule : {None, "cosine", "step"}, default="cosine"
-        As in :class:`SoftmaxClassifier`. Without one the last steps leave errors of their own
-        in the reconstructions.
+        Without one the last steps leave errors of their own in the reconstructions.
     decoder : {"tied", "free"}, default="tied"
         The mirror image of the encoder, with the encoder's weights transposed, or with its
         own, also for encoders that have no mirror image.
@@ -79,11 +77,10 @@ class DAEConfidence(NetClassifier):
     n_probes : int >= 1, default=4
         Directions of "hutchinson": few will do where there are many features.
     typicality : bool, default=False
-        Also multiply with exp(-v d(x)^2 - w z(x)^2), where d is the Mahalanobis distance from
-        the code to the nearest class mean, z the deviation of the logarithm of the code's
-        norm from the nearest class mean, in standard deviations; v and w are chosen as
-        ``alpha="auto"`` is. Each factor by itself keeps 0.9 for the share ``coverage`` of
-        rows, the product for fewer.
+        Also multiply with exp(-v d(x)^2 - w z(x)^2): d is the Mahalanobis distance from the
+        code to the nearest class mean, z the deviation of the logarithm of the code's norm from
+        the nearest class mean, in standard deviations; v and w are chosen as ``alpha="auto"``
+        is, each by itself. The code of a blank image, which reconstructs well, is short.
     validation_fraction : float in (0, 1), default=0.1
         Share of every class held out for ``alpha="auto"``, ``typicality`` and early stopping.
         Where no class has rows enough for that, the training rows are used instead.
@@ -92,41 +89,24 @@ class DAEConfidence(NetClassifier):
     ----------
     alpha_ : float
         The weight of the reconstruction error in use.
-    typicality_weights_ : ndarray of shape (2,)
-        The weights v and w, with ``typicality=True``.
-    probes_ : ndarray of shape (n_probes, n_features)
-        The random signs of "hutchinson".
+    typicality_weights_, probes_ : ndarray
+        The weights v and w, with ``typicality=True``; the random signs of "hutchinson".
     net_ : skorch.NeuralNet
         ``net_.module_`` has ``encode``, ``decode`` and ``reconstruct`` for tensors of flat
         rows; ``net_.history`` has both losses of each epoch.
-    code_statistics_ : CodeStatistics or None
-        What is typical of the codes, with ``typicality=True``.
-
-    See Also
-    --------
-    DAEClassifier : The confidence for any other classifier.
-
-    Notes
-    -----
-    What is simple is easily reconstructed, also where it is unlike any training row: a blank
-    image reconstructs better than most digits. ``typicality=True`` sees that, because the
-    code of a blank or low-contrast image is shorter than those of every class. The formula
-    for gamma is equation 4 without its 0 * inf.
 
     References
     ----------
     .. [1] G. Spigler, "Denoising autoencoders for overgeneralization in neural networks",
-       IEEE TPAMI 2020.
+       IEEE TPAMI 2020; gamma is equation 4 without its 0 * inf.
     .. [2] G. Alain and Y. Bengio, "What regularized auto-encoders learn from the
        data-generating distribution", JMLR 2014.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_ood import DAEConfidence
     >>> X, y = load_iris(return_X_y=True)
-    >>> X = StandardScaler().fit_transform(X)
     >>> classifier = DAEConfidence(lr=0.01, random_state=0).fit(X, y)
     >>> bool(classifier.score_samples(X).min() > classifier.score_samples(X + 10).max())
     True
@@ -178,10 +158,9 @@ class DAEConfidence(NetClassifier):
         -------
         sklearn.utils.Bunch
             Arrays of shape (n_samples,). ``reconstruction_error``: ||r(x) - x||^2 / D.
-            Unless ``curvature="off"``, ``gamma``: the mean of dr_i/dx_i - 1, and
-            ``curvature_factor``: Gamma(x) = exp(-beta max(gamma, 0)). With
-            ``typicality=True``, ``code_distance``: d(x)^2, per code unit, and
-            ``code_norm_deviation``: z(x)^2. ``log_confidence``: log c(x).
+            ``log_confidence``: log c(x). Unless ``curvature="off"``, ``gamma`` and
+            ``curvature_factor``: exp(-beta max(gamma, 0)). With ``typicality=True``,
+            ``code_distance``: d(x)^2, per code unit, and ``code_norm_deviation``: z(x)^2.
         """
         _, components = self._components(self._validate_rows(X))
         return components

@@ -63,11 +63,11 @@ class GenerativeClassifier(OODClassifier):
     similarity : {"auto", "likelihood", "l2", "l1", "l3"}, callable or estimator, default="auto"
         How near a row is to its nearest generation. "l2" is minus the mean squared difference
         a feature, "l1" and "l3" take the first and third power. "likelihood" is the log density
-        a feature, in nats; for a VAE what its lower bound is at the encoder's mean alone, which
-        is mostly above the log density. A callable gets the rows and the
-        generations, tensors of shape (..., n_features), and reduces the last axis. An
-        estimator, such as ``SiameseSimilarity``, is first fitted to the training rows. "auto"
-        is "likelihood" for PCA and mixtures, else "l2".
+        a feature, in nats; of a VAE its lower bound at the encoder's mean alone, mostly above
+        the density. A callable gets the rows and the generations, tensors of shape
+        (..., n_features), and reduces the last axis. An estimator, such as
+        :class:`SiameseSimilarity`, is first fitted to the training rows. "auto" is
+        "likelihood" for PCA and mixtures, else "l2".
     search : {"auto", "encoder", "optimize", "both"}, default="auto"
         How the nearest generation is found where it is not known: training rows are compared
         one by one, and "l2" has a closed form for PCA. "encoder" takes the encoder's latent as
@@ -223,7 +223,6 @@ class GenerativeClassifier(OODClassifier):
         return map_batches(of_batch, rows, device=device_of(core), max_rows=size)
 
     def _similarity(self, x):
-        """Similarity (n, K) of rows to the nearest generation of each class."""
         if self.similarity_ == "likelihood":
             return self.generator_.core_.log_density(x) / x.shape[1]
         return self._nearest(x)[0]

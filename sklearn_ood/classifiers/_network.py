@@ -75,17 +75,15 @@ class NetClassifier(OODClassifier):
     Attributes
     ----------
     center_, scale_ : ndarray of shape (n_features,) or None
-        Flat rows in float64 are centred and scaled by these where some of their columns are
-        so far from zero, or from one, that float32 would lose them: others have 0 and 1.
-        None where no column is.
+        What flat rows in float64 are centred and scaled by where float32 would lose columns
+        that are far from zero or from one (others have 0 and 1); None where it loses none.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` is the torch module, which takes flat rows.
+        The trained net; ``net_.module_`` is the torch module, which takes flat rows, and
+        ``net_.history`` has all that was recorded.
     head_ : nn.Module
         From the net's outputs to the evidence for each class and the score.
-    loss_curve_ : list of float
-        Training loss of each epoch; ``net_.history`` has all that was recorded.
-    validation_loss_curve_ : list of float
-        Held-out loss of each epoch, with ``early_stopping=True``.
+    loss_curve_, validation_loss_curve_ : list of float
+        Training loss of each epoch, and with ``early_stopping=True`` the held-out loss.
     n_iter_ : int
         Epochs trained.
     feature_names_in_ : ndarray of str
@@ -202,10 +200,7 @@ class NetClassifier(OODClassifier):
 
     @property
     def scored_network_(self):
-        """The network and its head: a module from flat rows to evidence and score.
-
-        The rows are as those of X; in float64 where ``center_`` is not None.
-        """
+        """From flat rows to evidence and score; in float64 where ``center_`` is not None."""
         return self._scored(self.net_.module_)
 
     @property
@@ -249,18 +244,7 @@ class NetClassifier(OODClassifier):
         return replace(data, rows=self.scale_rows(data.rows))
 
     def scale_rows(self, rows):
-        """Rows as the network takes them.
-
-        Parameters
-        ----------
-        rows : ndarray or tensor of shape (n_samples, n_features)
-            In the units of X.
-
-        Returns
-        -------
-        ndarray or tensor of shape (n_samples, n_features), float32
-            Less ``center_``, divided by ``scale_``.
-        """
+        """Rows as the network takes them: less ``center_``, over ``scale_``, in float32."""
         if rows.dtype in (np.float32, torch.float32) and self.center_ is None:
             return rows
         scaling = self._scaling or Scaling(np.zeros(1), np.ones(1))

@@ -64,8 +64,8 @@ class OutlierClassifier(LogitClassifier):
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        As in :class:`NetClassifier`; with a GAN also ``net_.generator_`` and
-        ``net_.discriminator_``. ``net_.history`` has the course of every loss.
+        The trained net; with a GAN also ``net_.generator_`` and ``net_.discriminator_``.
+        ``net_.history`` has the course of every loss.
     """
 
     beta: NonNegative = 1.0
@@ -101,7 +101,6 @@ class OutlierClassifier(LogitClassifier):
         return made.reshape(-1, *self.input_shape_)
 
     def make_network(self, n_classes, input_shape):
-        """As of :class:`NetClassifier`; the own mlp sees a table standardised and whitened."""
         if not self._whitens(input_shape):
             return super().make_network(n_classes, input_shape)
         (n_features,) = input_shape
@@ -173,7 +172,6 @@ def resolve_sources(outliers):
 
 
 def _source(outliers, source):
-    """The source that a name or a callable stands for."""
     if isinstance(source, str) and source in SOURCES:
         return SOURCES[source]
     if isinstance(source, _sources.OutlierSource):
@@ -201,9 +199,9 @@ class ConfidentClassifier(OutlierClassifier):
     """Neural network that is taught to be unsure of outliers, given or made.
 
     Training minimises the cross entropy on the classes plus ``beta`` times the divergence
-    KL(uniform || p) on outliers [1]_; the scores are those of :class:`SoftmaxClassifier`.
-    Far away from all data a ReLU net is sure of itself all the same [2]_: where that
-    matters take :class:`RejectClassifier`.
+    KL(uniform || p) on outliers [1]_ (the paper's are "gan"); the scores are those of
+    :class:`SoftmaxClassifier`. Far away from all data a ReLU net is sure of itself all the
+    same [2]_: where that matters take :class:`RejectClassifier`.
 
     Parameters
     ----------
@@ -215,13 +213,6 @@ class ConfidentClassifier(OutlierClassifier):
         :class:`SoftmaxClassifier` of these layers trains. At 1 outliers that resemble the
         data can bring a deep network without normalisation to say the same of all rows; fit
         warns.
-    outliers : str, callable, OutlierSource, or dict of these to weights, default="boundary"
-        Where training takes its outliers from, as for :class:`RejectClassifier`; the paper's
-        are "gan".
-
-    See Also
-    --------
-    RejectClassifier : An output of its own for outliers.
 
     References
     ----------
@@ -236,9 +227,7 @@ class ConfidentClassifier(OutlierClassifier):
     >>> from sklearn_ood.datasets import make_two_gaussians
     >>> X, y = make_two_gaussians(200, outliers="box", random_state=0)
     >>> classifier = ConfidentClassifier(outliers="given", ood_label=-1, random_state=0)
-    >>> classifier.fit(X, y).predict([[-10, 0], [10, 0]])
-    array([0, 1])
-    >>> inside, outside = classifier.score_samples([[-10, 0], [40, 40]])
+    >>> inside, outside = classifier.fit(X, y).score_samples([[-10, 0], [40, 40]])
     >>> bool(inside > outside)
     True
     """
@@ -262,7 +251,6 @@ class RejectLoss(OutlierLoss):
     outlier_loss = staticmethod(reject_loss)
 
     def class_logits(self, outputs):
-        """Those of the classes alone."""
         return outputs[:, :-1]
 
 
@@ -278,9 +266,6 @@ class RejectClassifier(OutlierClassifier):
 
     Parameters
     ----------
-    module : {"auto", "mlp", "small_cnn", "cnn", "vgg13", "alexnet"}, nn.Module or callable, \
-            default="auto"
-        As for :class:`SoftmaxClassifier`, with ``n_classes + 1`` outputs.
     beta : float > 0, default=0.2
         Weight of the outliers in the loss. A larger one refuses more rows close to the
         classes, and more of their own.

@@ -111,8 +111,7 @@ class SoftmaxClassifier(LogitClassifier):
             From inputs of ``input_shape`` to one logit for each class, alone, first in a tuple
             or as ``.logits``; it is not copied, and left in evaluation mode.
         classes : array-like of shape (n_classes,)
-            The label of each output, distinct and in ascending order, as scikit-learn keeps
-            them.
+            The label of each output, distinct and in ascending order.
         input_shape : int or tuple of int
             Shape of one input: ``(n_features,)`` or ``(C, H, W)``.
         **params

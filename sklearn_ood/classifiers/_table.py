@@ -40,13 +40,9 @@ FARTHEST = 10.0
 
 
 class QuickTrees(ExtraTreesClassifier):
-    """Extremely randomised trees of numbers that have been validated.
-
-    They answer without threads, whose start takes longer than the answer to a single row.
-    """
+    """Randomised trees of validated numbers; starting threads takes longer than a row."""
 
     def fit(self, X, y, sample_weight=None):
-        """Grow the trees."""
         with np.errstate(over="ignore"):  # of sums that only tell where cells are missing
             return super().fit(X, y, sample_weight)
 
@@ -65,10 +61,9 @@ class TableClassifier(OODClassifier):
     r"""Classify the rows of a table about as well as the best of four kinds of classifiers.
 
     Takes tables as people have them: arrays with or without NaN, and frames of pandas or
-    polars with numbers, categories, text, booleans and missing cells. The log-probabilities
-    of histogram gradient boosting, extremely randomised trees, a small network and logistic
-    regression are added with the weights that have the least log loss on rows that the members
-    were not fitted on.
+    polars with numbers, categories, text, booleans and missing cells, read as
+    :class:`TableEncoder` says. Histogram gradient boosting, extremely randomised trees, a small
+    network and logistic regression answer together.
 
     Parameters
     ----------
@@ -93,21 +88,16 @@ class TableClassifier(OODClassifier):
 
     Notes
     -----
-    The evidence for a class is :math:`\sum_m w_m \log p_m(k \mid x)` less what normalises it:
-    a logarithmic opinion pool, calibrated as it is weighted. ``score_samples`` is the largest.
+    The evidence for a class is :math:`\sum_m w_m \log p_m(k \mid x)` less what normalises it: a
+    logarithmic opinion pool (Genest and Zidek, "Combining probability distributions",
+    Statistical Science 1986), calibrated as it is weighted. ``score_samples`` is the largest.
 
-    The weights, drawn a little towards a half for boosting and for trees, come from rows that
-    judge members fitted on others: five parts in turn of up
-    to 500 rows, two of up to 2,000, and above one half of at most 3,000. These rows also say
-    after how many trees boosting stops. The members are then fitted on all rows; of more than
-    50,000 each tree, the network and the linear model see so many, drawn at random.
-
-    Columns are read as :class:`TableEncoder` says; those with so few values that some of the
-    members judged saw none are ignored, too.
-
-    References
-    ----------
-    C. Genest and J. V. Zidek, "Combining probability distributions", Statistical Science 1986.
+    The weights with the least log loss, drawn a little towards a half for boosting and for
+    trees, come from rows that judge members fitted on others: five parts in turn of up to 500
+    rows, two of up to 2,000, and above one half of at most 3,000. These rows also say after how
+    many trees boosting stops. The members are then fitted on all rows; of more than 50,000 each
+    tree, the network and the linear model see so many, drawn at random. Columns with so few
+    values that some of the members judged saw none are ignored.
 
     Examples
     --------
@@ -286,11 +276,7 @@ def _folds(codes, random_state):
 
 
 def pooling_weights(log_p, codes, row_weight=None, *, prior, strength):
-    """Weights, none negative, of members' log-probabilities with the least log loss.
-
-    Of (n_members, n_samples, n_classes), with a penalty of some strength on their squared
-    distance from ``prior``, (n_members,), beside the summed log loss.
-    """
+    """Weights >= 0 of members' log-probabilities (m, n, K), with the least log loss."""
     n_members, n, _ = log_p.shape
     truth = log_p[:, np.arange(n), codes]
     row_weight = np.ones(n) if row_weight is None else row_weight

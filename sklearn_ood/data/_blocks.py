@@ -1,8 +1,4 @@
-"""Rows that do not fit in memory: files mapped into it, torch's datasets, dask's collections.
-
-What is mapped is read block by block and never held: the pages that were read go back to the
-system, and a part of the rows is written into a temporary file that is mapped itself.
-"""
+"""Rows that do not fit in memory: mapped files, torch's datasets, dask's collections."""
 
 import mmap
 import sys
@@ -130,7 +126,6 @@ def _block_size(X):
 
 
 def is_tensor(X):
-    """Whether X is a tensor of torch, which is not loaded to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(X, torch.Tensor)
 
@@ -147,10 +142,7 @@ def first_block(X):
 
 
 def indexable_rows(X, y, *, needs_labels=True):
-    """X and y of one length, to take parts of; without y the labels that a dataset has.
-
-    With ``needs_labels=None`` these are taken where there are some.
-    """
+    """X and y of one length; without y a dataset's labels (needed, or None: if it has some)."""
     if not is_dataset(X):
         return indexable(unmasked(X), y)
     if y is None:
@@ -177,10 +169,7 @@ def training_rows(X, y):
 
 
 def mapped_images(X, y):
-    """The images of a dataset in a temporary file mapped into memory, and their labels.
-
-    For what passes over them several times. All else is as it is.
-    """
+    """A dataset's images in a mapped temporary file, and the labels; all else as it is."""
     if not is_dataset(X):
         return X, y
     images, labels = _datasets().DatasetRows(X), []
@@ -244,7 +233,6 @@ class PagedRows:
         return part
 
     def part(self, mask):
-        """The rows where ``mask`` holds."""
         return PagedRows(take_rows(self.rows, mask))
 
     def _count(self, n_bytes):
@@ -271,11 +259,7 @@ def take_rows(X, mask):
 
 
 def drawn_by(weight, order, offset=0.5):
-    """Places of as many rows as there are, each as often as its weight says, but a fraction.
-
-    Systematic resampling along a random order: over offsets in [0, 1) each row comes in
-    proportion to its weight.
-    """
+    """Places of as many rows, each as often as its weight says: systematic resampling."""
     cumulated = np.cumsum(weight[order])
     at = (np.arange(len(order)) + offset) * (cumulated[-1] / len(order))
     found = np.searchsorted(cumulated, at, side="right")
@@ -316,7 +300,6 @@ def _is_finite(column):
 
 
 def is_lazy(X):
-    """Whether X is an array or a frame of dask."""
     return "dask" in sys.modules and hasattr(X, "dask") and hasattr(X, "npartitions")
 
 

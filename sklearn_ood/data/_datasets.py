@@ -29,12 +29,10 @@ EXPECTED = (
 
 
 def n_images(X):
-    """How many images a dataset has, or a loader gives."""
     return len(_images_of(X, in_order=False))
 
 
 def part_of(X, mask):
-    """The images where ``mask`` holds, to be read as the others are."""
     chosen = _images_of(X)[mask].tolist()
     if not isinstance(X, DataLoader):
         return Subset(X, chosen)
@@ -43,12 +41,7 @@ def part_of(X, mask):
 
 
 class DatasetRows(PagedRows):
-    """The images of a dataset as flat rows, read when they are asked for.
-
-    A loader says how they are read, with how many workers; batches are the reader's, and for
-    training their order is. What the dataset draws at random is drawn anew in every pass.
-    ``item_shape`` is that of an image, or of a flat row, where ``image_shape`` is None.
-    """
+    """The images of a dataset as flat rows, read when they are asked for, as a loader says."""
 
     dtype = np.dtype(np.float32)
 
@@ -70,7 +63,6 @@ class DatasetRows(PagedRows):
         return len(self._index)
 
     def read(self, index):
-        """The rows ``index``, a slice or an array of positions."""
         ((images, _),) = self._read([self._index[index]])
         return self._flat(images)
 
@@ -89,7 +81,6 @@ class DatasetRows(PagedRows):
             yield images, labels
 
     def image_blocks(self):
-        """The images alone."""
         return (images for images, _ in self.blocks())
 
     def labels(self):
@@ -113,7 +104,6 @@ class DatasetRows(PagedRows):
         return np.concatenate([_as_labels(*some) for some in labels])
 
     def part(self, mask):
-        """The rows where ``mask`` holds."""
         part, index = copy(self), self._index[mask]
         vars(part).update(_index=index, shape=(len(index), self.shape[1]))
         return part
@@ -217,7 +207,6 @@ def _are_labels(labels, targets):
 
 
 def _stacked(items):
-    """One batch of a dataset's items."""
     images, labels = zip(*map(_image_and_label, items), strict=True)
     images = list(map(_tensor, images))
     _check_one_shape(sorted({tuple(image.shape) for image in images}))

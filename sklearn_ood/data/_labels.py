@@ -1,7 +1,4 @@
-"""Labels and the integer codes behind them: nothing but numpy.
-
-Behind this file a class is its position in ``classes_`` and an outlier is :data:`OUTLIER`.
-"""
+"""Labels and the integer codes behind them (OUTLIER of outliers): nothing but numpy."""
 
 import warnings
 
@@ -49,10 +46,7 @@ def unique_labels(labels, name="y"):
 
 
 def codes_in(classes, labels):
-    """Position of each label in ``classes``, of any order; ``OUTLIER`` where it is not one.
-
-    Text and numbers are never equal.
-    """
+    """Position of each label in ``classes``, else ``OUTLIER``; text equals no number."""
     classes, labels = np.asarray(classes), np.asarray(labels)
     kind = classes.dtype.kind
     if kind != labels.dtype.kind or kind not in "biufU":  # numpy might round them to compare
@@ -144,10 +138,7 @@ def checked_labels(estimator, y) -> np.ndarray:
 
 
 def check_same_kind(y, classes, name="y", of="classes"):
-    """Raise where labels are numbers and classes text, or the other way round.
-
-    One label alone may be that of what is no class, unless it is a class written otherwise.
-    """
+    """Raise where labels are numbers and classes text, or the other way round."""
     y, classes = np.asarray(y), np.asarray(classes)
     if {_kind(y), _kind(classes)} != {str, float}:
         return
@@ -176,10 +167,7 @@ def rank_in_class(codes):
 
 
 def hold_out_each_class(codes, fraction, random_state):
-    """Mask of rows to validate on: the same share of every class, and never all of one.
-
-    Not to calibrate on: these rows are not as new ones are.
-    """
+    """Mask of the same share of every class, never all of one; not to calibrate on."""
     shuffled = check_random_state(random_state).permutation(len(codes))
     _, stratum, counts = np.unique(codes[shuffled], return_inverse=True, return_counts=True)
     quota = np.minimum(np.round(fraction * counts), counts - 1)

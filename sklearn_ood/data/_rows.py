@@ -32,14 +32,12 @@ class Part(NamedTuple):
     weight: np.ndarray | None
 
     def those(self, mask):
-        """The rows where ``mask`` holds."""
         if mask.all():
             return self
         weight = None if self.weight is None else self.weight[mask]
         return Part(_blocks.take_rows(self.rows, mask), self.codes[mask], weight)
 
     def at(self, places):
-        """The rows of an array at some places."""
         return Part(*(None if each is None else each[places] for each in self))
 
     def drawn_places(self):
@@ -58,13 +56,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Validated training rows, flat.
-
-    They are a tensor where X was one and the estimator learns from tensors, in float32 where
-    that holds every number of X's type, else in float64. ``codes`` are positions in the sorted
-    ``classes``, ``OUTLIER`` for known outliers; ``input_shape`` is ``(n_features,)`` for
-    tables, ``(C, H, W)`` for images; ``weight`` is above 0, or None where all are 1.
-    """
+    """Validated training rows, flat; codes in sorted ``classes``; weights > 0, or None."""
 
     rows: np.ndarray
     codes: np.ndarray
@@ -79,7 +71,6 @@ class TrainingData:
 
     @property
     def outliers(self):
-        """Rows of the known outliers."""
         return _blocks.take_rows(self.rows, self.codes == OUTLIER)
 
 
@@ -94,14 +85,7 @@ def validate_training_data(
     read_rows=None,
     dtype=None,
 ):
-    """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``.
-
-    A dataset of images is read from a temporary file. Without y its labels are taken, else all
-    rows are one class, labelled 1 as scikit-learn labels inliers, where one is enough. Rows of
-    weight 0 are left out. Tensors stay where they are (``keep_tensors``) or become arrays in
-    host memory. ``read_rows(estimator, X, *, reset)`` makes the rows of X, by default finite
-    numbers of ``dtype``: None is float32 or float64, whichever loses nothing.
-    """
+    """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``."""
     forget(estimator)
     X, y = _blocks.mapped_images(X, y)
     X, y = as_native(X, keep_tensors=keep_tensors), as_native(y)
@@ -133,11 +117,7 @@ def _with_weight(rows, y, sample_weight):
 
 
 def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=None, finite=True):
-    """The rows of ``X`` for a fitted estimator, flat, or what is wrong with them.
-
-    The other parameters are as in :func:`validate_training_data`; what is not ``finite`` is
-    looked at later, by :func:`check_finite`.
-    """
+    """The rows of ``X`` for a fitted estimator, flat, or what is wrong with them."""
     check_is_fitted(estimator)
     X = as_native(X, keep_tensors=keep_tensors)
     image_shape, fitted_shape = _image_shape(X), tuple(estimator.input_shape_)

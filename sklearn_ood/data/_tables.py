@@ -43,7 +43,6 @@ class TableColumns:
 
     @classmethod
     def of(cls, table):
-        """The columns of a table."""
         if _is_plain(table):
             empty = np.isnan(table).all(axis=0) if table.dtype.kind == "f" else False
             kinds = np.where(np.broadcast_to(empty, table.shape[1]), EMPTY, NUMBER)
@@ -53,7 +52,6 @@ class TableColumns:
 
     @property
     def is_category(self):
-        """Mask of the columns that hold categories."""
         return self.kinds == CATEGORY
 
     @property
@@ -62,10 +60,7 @@ class TableColumns:
         return np.array(list(map(len, self.levels)))
 
     def read(self, table):
-        """A table as float64: numbers, and positions of categories in ``levels``.
-
-        A missing cell is NaN, a category that is not in ``levels`` their number.
-        """
+        """A table as float64: numbers, places in ``levels``, NaN where a cell is missing."""
         if _is_plain(table) and not self.is_category.any():
             return np.clip(table, -LARGEST, LARGEST, dtype=np.float64)
         rows, is_plain = np.empty(table.shape), (self.kinds == NUMBER) & _plain_columns(table)
@@ -127,10 +122,7 @@ def _columns(table, places):
 
 
 def _cells(name, column, kind=None):
-    """Cells of a column: float64 where they are numbers, else text or None.
-
-    In one that is known to hold numbers, declared categories and booleans are numbers too.
-    """
+    """Cells of a column: float64 where they are numbers, else text or None."""
     values, declared = np.asarray(column), str(getattr(column, "dtype", "")).lower()
     named = kind != NUMBER and declared.startswith(("bool", "cat", "enum"))
     is_text = named or (kind == CATEGORY and values.dtype.kind in "iuO")
@@ -213,11 +205,7 @@ def _numbers(name, column, kind, levels):
 
 
 def positions_in(known, cells):
-    """Position of each cell among known ones: NaN where it is missing, their number if new.
-
-    A column may change its type: where either cell is a number, or text as a number is
-    written here, the other may be text that says this number. "01" and "1" are different.
-    """
+    """Position of each cell among known ones: NaN where it is missing, their number if new."""
     position = {cell: code for code, cell in enumerate(known)} | {None: np.nan}
     if others := {*cells} - position.keys():
         texts = {_text(cell): code for code, cell in reversed([*enumerate(known)])}
@@ -255,13 +243,7 @@ def takes_tables(tags):
 
 @dataclass(frozen=True)
 class Indicators:
-    """Numbers of like spread in place of a table that was read: for distances and products.
-
-    A number is standardised, and 0 where it is missing. A category is 1 in the column that
-    stands for it, if it is frequent; so is a missing cell, where one was missing at first.
-    ``numbers`` are the columns of numbers, with their means and standard deviations;
-    ``columns`` and ``codes`` say of which each indicator is, -1 of a missing cell.
-    """
+    """Standardised numbers, 0 if missing, and 0 or 1 for each frequent category of a column."""
 
     numbers: np.ndarray
     centre: np.ndarray
@@ -271,7 +253,6 @@ class Indicators:
 
     @classmethod
     def of(cls, rows, is_category):
-        """Indicators for rows as :func:`read_table` gives them."""
         missing = np.isnan(rows)
         present = ~missing.all(axis=0)
         numbers = np.flatnonzero(present & ~is_category)
@@ -316,10 +297,6 @@ class TableEncoder(TransformerMixin, Parameterized):
         Means and standard deviations, and what each indicator stands for.
     n_features_in_ : int
 
-    See Also
-    --------
-    TableClassifier, TableDensity : Take tables as they are.
-
     Notes
     -----
     A column is taken for categories where it is text, boolean or declared so, and else for
@@ -354,15 +331,11 @@ class TableEncoder(TransformerMixin, Parameterized):
         return self
 
     def transform(self, X):
-        """The table as numbers.
+        """The table as numbers, (n_samples, n_features_out) in float64.
 
         Parameters
         ----------
         X : array-like or frame of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray or frame of shape (n_samples, n_features_out), float64
         """
         check_is_fitted(self)
         return self.indicators_.encode(read_table(self, X, reset=False))
@@ -374,10 +347,6 @@ class TableEncoder(TransformerMixin, Parameterized):
         ----------
         input_features : array-like of str or None, default=None
             Names of the columns, where fit was given none.
-
-        Returns
-        -------
-        ndarray of str objects
         """
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)

@@ -33,7 +33,7 @@ UNKNOWN = "unknown"
 
 
 def scores_of_network(linear, random_state=None):
-    """All scores of features and logits, with the settings of their papers.
+    """All scores of features and logits, with the settings of their papers: unfitted, by name.
 
     Parameters
     ----------
@@ -45,7 +45,6 @@ def scores_of_network(linear, random_state=None):
     Returns
     -------
     dict of str to estimator
-        Unfitted, on features.
     """
     some = {"max_samples": MAX_NEIGHBOR_ROWS, "random_state": random_state}
     made = {"linear": linear}
@@ -82,8 +81,8 @@ def compare_scores(
     """How well every score of a network tells outliers, and its own errors.
 
     Known images and outliers run through the network once; all scores are made of the features
-    that its last linear layer takes, and of the logits. A part of the known images is what the
-    scores learn from; nothing is chosen by the outliers.
+    that its last linear layer takes, and of the logits. They learn from a part of the known
+    images, and nothing is chosen by the outliers.
 
     Parameters
     ----------
@@ -126,8 +125,6 @@ def compare_scores(
     >>> X, y = load_iris(return_X_y=True)
     >>> net = SoftmaxClassifier(max_epochs=20, random_state=0).fit(X[:100], y[:100])
     >>> table = compare_scores(net, X[:100], y[:100], X[100:], n_resamples=100, random_state=0)
-    >>> list(table.columns)
-    ['score', 'outliers', 'metric', 'value', 'low', 'high']
     >>> best = table[table.metric == "auroc"].sort_values("value").score.iloc[-1]
     """
     import pandas as pd  # only where a frame is asked for

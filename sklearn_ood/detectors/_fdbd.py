@@ -1,5 +1,3 @@
-"""How far a row's features are from the decision boundaries."""
-
 import numpy as np
 import torch
 from scipy.spatial.distance import cdist
@@ -17,8 +15,7 @@ class FDBD(LinearScore):
 
     Attributes
     ----------
-    mean_ : ndarray of shape (n_features,)
-    weight_distances_ : ndarray of shape (n_classes, n_classes)
+    mean_, weight_distances_ : ndarray of shape (n_features,) and (n_classes, n_classes)
 
     References
     ----------
@@ -27,11 +24,9 @@ class FDBD(LinearScore):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.detectors import FDBD
-    >>> X, y = load_iris(return_X_y=True)
-    >>> FDBD().fit(X, y).score_samples(X).shape
-    (150,)
+    >>> FDBD().fit([[0.0], [1.0], [7.0]], ["a", "a", "b"]).score_samples([[5.0]]).shape
+    (1,)
     """
 
     mean_: np.ndarray = fitted()

@@ -62,10 +62,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     input_shape_ : tuple of int
         Shape of one input.
 
-    See Also
-    --------
-    CombinedClassifier : Takes the last feature maps of its net by default.
-
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -74,9 +70,9 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     >>> from sklearn_ood import NetFeatures, SoftmaxClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> features = NetFeatures(SoftmaxClassifier(max_epochs=5, random_state=0))
-    >>> features.fit_transform(X, y).shape
-    (150, 128)
     >>> detector = make_pipeline(features, LocalOutlierFactor(novelty=True)).fit(X, y)
+    >>> detector[:-1].transform(X).shape
+    (150, 128)
     """
 
     estimator: Estimator | nn.Module = field(kw_only=False)
@@ -136,7 +132,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
     @property
     def _wrapped(self):
-        """What is fitted: the classifier, or a backbone as an estimator."""
         if isinstance(self.estimator, nn.Module):
             return Backbone(self.estimator, input_shape=self.input_shape)
         return self.estimator

@@ -1,5 +1,3 @@
-"""How strongly a row would pull at the last layer."""
-
 from sklearn_ood.detectors._linear import LinearScore
 
 
@@ -16,11 +14,9 @@ class GradNorm(LinearScore):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.detectors import GradNorm
-    >>> X, y = load_iris(return_X_y=True)
-    >>> GradNorm().fit(X, y).score_samples(X).shape
-    (150,)
+    >>> GradNorm().fit([[0.0], [1.0], [7.0]], ["a", "a", "b"]).score_samples([[5.0]]).shape
+    (1,)
     """
 
     def _score(self, features, logits):

@@ -30,8 +30,7 @@ def last_linear(classifier):
 
     Returns
     -------
-    weight : ndarray of shape (n_classes, n_features), float64
-    bias : ndarray of shape (n_classes,), float64
+    weight, bias : ndarray of shape (n_classes, n_features) and (n_classes,), float64
 
     Raises
     ------
@@ -46,8 +45,6 @@ def last_linear(classifier):
     >>> network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> classifier = SoftmaxClassifier.from_module(network, [0, 1, 2], input_shape=2)
     >>> weight, bias = last_linear(classifier)
-    >>> weight.shape, bias.shape
-    ((3, 8), (3,))
     """
     classifier, _ = unwrap(classifier)
     names, make_outputs = find_last_linear(classifier)
@@ -68,10 +65,7 @@ def last_linear(classifier):
 
 @torch.no_grad()
 def find_last_linear(estimator):
-    """Names of the linear layers whose mean are the outputs; and whether there are such ones.
-
-    Usually one; else it is the one that runs last. A convolution of one pixel is one, too.
-    """
+    """Names of the linear layers whose mean are the outputs, else of the last; if there are."""
     module, n_features = estimator.net_.module_, estimator.n_features_in_
     rows = some_rows(n_features, estimator.net_.device)
     names = {layer: name for name, layer in layers_of(module).items()}
@@ -110,10 +104,7 @@ def _make_any(layers, module, rows, n_classes):
 
 
 def _make(layers, calls, outputs, n_classes, is_own=True):
-    """Whether outputs are the mean of what layers give, but for a number a row.
-
-    And whether that is what their weights make of their inputs, where it is the layers' own.
-    """
+    """Whether outputs are the mean of what layers give, but for a number a row."""
     given = [calls[layer][1].flatten(1).double() for layer in layers]
     if not given or (is_own and not all(_is_linear(layer, *calls[layer]) for layer in layers)):
         return False
@@ -156,11 +147,7 @@ def layers_of(module):
 
 
 def calls_of(layers, module, batch, change=None):
-    """What each of ``layers`` takes and gives, by layer, while ``module`` works on a batch.
-
-    In the order in which they end, each of its last call; then the outputs of the module. The
-    module goes on with what ``change`` makes of the output of a layer.
-    """
+    """What each layer last took and gave, in order, and the outputs; ``change`` alters each."""
     calls, own_thread = {}, get_ident()
 
     def note(layer, inputs, output):
@@ -185,12 +172,9 @@ def calls_of(layers, module, batch, change=None):
 
 @contextmanager
 def uncompiled():
-    """While networks run as they did before they were compiled, and so with new hooks.
-
-    torch has one stance for all threads: the first one in sets it, the last one out takes it
-    back, as each for itself would leave it set by another.
-    """
+    """While networks run as they did before they were compiled, and so with new hooks."""
     own = object()
+    # One stance for all threads: each for itself would leave it set by another.
     try:
         with STANCE:
             if not USERS and "torch._dynamo" in sys.modules:

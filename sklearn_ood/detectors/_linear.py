@@ -31,9 +31,9 @@ SMALLEST = 1e-30  # of a norm that divides; float32 has it, too
 class LinearScore(Parameterized, ABC):
     """Template of a score of features, and of the logits of the last linear layer.
 
-    A method overrides ``_learn`` and ``_score``, which are written in torch. The layer works
-    in the type of the features, as in the network; what takes logarithms of probabilities is
-    in float64, as are all means.
+    A method overrides ``_learn`` and ``_score``, which are written in torch. The layer works in
+    the features' type, as in the network; logarithms of probabilities, and all means, in
+    float64. The features are those of :class:`NetFeatures`.
 
     Parameters
     ----------
@@ -46,13 +46,8 @@ class LinearScore(Parameterized, ABC):
 
     Attributes
     ----------
-    weight_ : ndarray of shape (n_classes, n_features)
-    bias_ : ndarray of shape (n_classes,)
+    weight_, bias_ : ndarray of shape (n_classes, n_features) and (n_classes,)
     n_features_in_ : int
-
-    See Also
-    --------
-    NetFeatures : The features.
     """
 
     linear: tuple | None = None
@@ -74,8 +69,6 @@ class LinearScore(Parameterized, ABC):
             Features.
         y : array-like of shape (n_samples,), default=None
             Labels; needed where ``linear`` is None.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts, in means, covariances and the logistic regression.
         """
         self._validate_params()
         needs_labels = self._needs_labels
@@ -90,12 +83,7 @@ class LinearScore(Parameterized, ABC):
 
     @block_by_block
     def score_samples(self, X):
-        """How in-distribution each row is: higher is more.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), float64
-        """
+        """How in-distribution each row is: higher is more."""
         rows = validate_rows(self, X, keep_tensors=True, finite=False)
         return batched(self._checked_score, rows, max_rows=self._max_rows, is_aligned=True)
 
@@ -117,7 +105,6 @@ class LinearScore(Parameterized, ABC):
         return self.linear is None
 
     def _checked_score(self, batch):
-        """Scores of rows that nobody has looked at."""
         logits = self._logits(batch)
         if not isfinite(logits[:, 0].sum().item()):  # a product with what is not finite is not
             check_finite(self, batch)

@@ -1,5 +1,3 @@
-"""The classic scores of a network's logits, made from its features."""
-
 from typing import Annotated
 
 import torch
@@ -19,11 +17,10 @@ class LogitScore(LinearScore):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.detectors import LogitScore
-    >>> X, y = load_iris(return_X_y=True)
-    >>> LogitScore(score_function="margin").fit(X, y).score_samples(X).shape
-    (150,)
+    >>> score = LogitScore(score_function="margin").fit([[0.0], [1.0], [7.0]], ["a", "a", "b"])
+    >>> bool(score.score_samples([[0.5]]) > score.score_samples([[4.0]]))
+    True
     """
 
     score_function: Annotated[str, StrOptions(set(SCORE_FUNCTIONS))] = "energy"

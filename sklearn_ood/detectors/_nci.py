@@ -1,5 +1,3 @@
-"""How a row's features lie beside the weights of its class."""
-
 import numpy as np
 import torch
 
@@ -20,8 +18,7 @@ class NCI(LinearScore):
 
     Attributes
     ----------
-    mean_ : ndarray of shape (n_features,)
-    mean_logits_ : ndarray of shape (n_classes,)
+    mean_, mean_logits_ : ndarray of shape (n_features,) and (n_classes,)
 
     References
     ----------
@@ -30,11 +27,9 @@ class NCI(LinearScore):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.detectors import NCI
-    >>> X, y = load_iris(return_X_y=True)
-    >>> NCI().fit(X, y).score_samples(X).shape
-    (150,)
+    >>> NCI().fit([[0.0], [1.0], [7.0]], ["a", "a", "b"]).score_samples([[5.0]]).shape
+    (1,)
     """
 
     alpha: NonNegative = 1e-4

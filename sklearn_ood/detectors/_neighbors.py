@@ -1,5 +1,3 @@
-"""How far it is to the training rows of each class."""
-
 from dataclasses import field
 
 import numpy as np
@@ -39,17 +37,14 @@ class NeighborDistance(OODClassifier):
         What searches, one a class: a tree, or by brute force in more than 20 features.
     rows_ : list of ndarray
         The rows remembered, less ``centre_``; one array a class.
-    centre_ : ndarray of shape (n_features,)
-        Mean of the rows remembered.
-    scale_ : float
-        Root of their total variance.
+    centre_, scale_ : ndarray of shape (n_features,), and float
+        Mean of the rows remembered, and the root of their total variance.
 
     Notes
     -----
     ``score_samples`` is the evidence of the nearest class, at most 0, in the units of X:
-    scale the features first. ``predict_proba`` is not calibrated: the softmax of the evidence
-    divided by ``scale_``. Rows are searched in float64 and around their mean; the distance to
-    what is found is measured by itself.
+    scale the features first. ``predict_proba`` is the softmax of the evidence divided by
+    ``scale_``, not calibrated.
 
     Examples
     --------
@@ -126,7 +121,6 @@ class NeighborDistance(OODClassifier):
         return np.minimum(np.concatenate(distances), FARTHEST)
 
     def _remembered(self, codes):
-        """Places of the rows that are kept."""
         if self.max_samples is None or len(codes) <= self.max_samples:
             return slice(None)
         return some_of_each_class(codes, self.max_samples, self.random_state)
@@ -139,14 +133,12 @@ def _mean(rows, weight):
 
 
 def _searched(rows):
-    """What finds the nearest of some rows."""
     if rows.shape[1] <= MAX_TREE_FEATURES:
         return cKDTree(rows, leafsize=LEAF_SIZE)
     return NearestNeighbors(algorithm="brute").fit(rows)
 
 
 def _neighbor(searched, rows, k):
-    """Which is the k-th nearest of those that are searched."""
     if isinstance(searched, cKDTree):
         return searched.query(rows, [k])[1][:, 0]
     return searched.kneighbors(rows, k, return_distance=False)[:, -1]

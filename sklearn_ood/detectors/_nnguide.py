@@ -1,5 +1,3 @@
-"""The energy, guided by the nearest training rows."""
-
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -36,11 +34,9 @@ class NNGuide(LinearScore):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.detectors import NNGuide
-    >>> X, y = load_iris(return_X_y=True)
-    >>> NNGuide().fit(X, y).score_samples(X).shape
-    (150,)
+    >>> NNGuide().fit([[0.0], [1.0], [7.0]], ["a", "a", "b"]).score_samples([[5.0]]).shape
+    (1,)
     """
 
     n_neighbors: Count = 10

@@ -1,5 +1,3 @@
-"""The energy after the features were clipped, pruned or scaled."""
-
 from numbers import Real
 from typing import Annotated, Literal
 
@@ -18,6 +16,9 @@ LARGEST_GROWTH = 100.0  # of the exponent; that of activations that are not nega
 class ActivationShaping(LinearScore):
     """The energy of the logits of features that were shaped.
 
+    For convolutional networks, whose last activations are not negative: on transformers shaped
+    energies are near chance, or below.
+
     Parameters
     ----------
     method : {"react", "ash", "scale"}, default="react"
@@ -32,11 +33,6 @@ class ActivationShaping(LinearScore):
     ceiling_ : float
         Where "react" clips.
 
-    Notes
-    -----
-    For convolutional networks, whose last activations are not negative. On transformers shaped
-    energies are near chance, or below.
-
     References
     ----------
     .. [1] Y. Sun, C. Guo and Y. Li, "ReAct: out-of-distribution detection with rectified
@@ -48,11 +44,10 @@ class ActivationShaping(LinearScore):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.detectors import ActivationShaping
-    >>> X, y = load_iris(return_X_y=True)
-    >>> ActivationShaping(method="scale", percentile=50).fit(X, y).score_samples(X).shape
-    (150,)
+    >>> score = ActivationShaping(percentile=50).fit([[0.0], [1.0], [7.0]], ["a", "a", "b"])
+    >>> score.ceiling_
+    1.0
     """
 
     method: Literal["react", "ash", "scale"] = "react"

@@ -1,5 +1,3 @@
-"""How much of a row's features lies outside the directions in which the training rows vary."""
-
 import numpy as np
 import torch
 from torch.linalg import vector_norm
@@ -13,7 +11,8 @@ class Subspace(LinearScore):
     """Minus the length of what the principal subspace leaves over, alone or beside the logits.
 
     With the last linear layer it is ViM [1]_: the energy of the logits, less that length times
-    the mean largest logit over the mean length. Without, the length alone ("residual").
+    the mean largest logit over the mean length, in (-inf, inf). Without, the length alone
+    ("residual"), in (-inf, 0].
 
     Parameters
     ----------
@@ -26,15 +25,10 @@ class Subspace(LinearScore):
     Attributes
     ----------
     origin_ : ndarray of shape (n_features,)
-    residual_axes_ : ndarray of shape (n_features, n_features - n_components)
-    residual_offset_ : ndarray of shape (n_features - n_components,)
-        Minus the origin, along these axes.
+    residual_axes_, residual_offset_ : ndarray of shape (n_features, n_left) and (n_left,)
+        Directions outside the subspace, and minus the origin along them.
     scale_ : float
         What a unit of the residual's length costs.
-
-    Notes
-    -----
-    ``score_samples`` is in (-inf, inf) with logits, in (-inf, 0] without.
 
     References
     ----------
@@ -87,8 +81,6 @@ class Subspace(LinearScore):
             self.scale_ = float(largest / residual)
 
     def _scatter(self, rows, weight):
-        """Sum of the outer products of rows around the origin."""
-
         def of_block(block, some):
             return gram((block - as_tensor(self.origin_, block)) * some.sqrt()[:, None])
 

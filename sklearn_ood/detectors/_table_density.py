@@ -29,11 +29,7 @@ SURPRISE, MISSING_SURPRISE = 1.0, 0.5
 
 @dataclass(frozen=True)
 class Frequencies:
-    """Log frequencies of the values of counted columns, in each class.
-
-    ``values`` are the known values of each column, sorted, and the lines of ``log_p``,
-    (n_cells, n_classes), of every column those, any other, a missing cell.
-    """
+    """Log frequencies (n_cells, n_classes) of the values of counted columns, in each class."""
 
     columns: np.ndarray
     values: list
@@ -62,7 +58,6 @@ class Frequencies:
         return places
 
     def log_likelihood(self, rows):
-        """Sum over the columns, (n_samples, n_classes)."""
         sizes = np.array([len(known) + 2 for known in self.values], dtype=np.int64)
         cells = self.places(rows) + np.cumsum(sizes) - sizes
         total = np.zeros((len(rows), self.log_p.shape[1]))
@@ -122,10 +117,9 @@ class TableDensity(OODClassifier):
     class. ``predict_proba`` is its softmax, which is overconfident.
 
     A category that no row had counts one nat less than its column does on average in the
-    class: one such cell is weak evidence, many are strong. A missing cell is a category of its
-    own, but costs half a nat at most. Where numbers are missing, the density is that of the
-    others, and the missing ones count as they do on average; to learn the mixture they are
-    drawn from the class's others.
+    class. A missing cell is a category of its own, but costs half a nat at most. Missing
+    numbers count as they do on average, beside the density of the others; to learn the mixture
+    they are drawn from the class's others.
 
     Examples
     --------
@@ -256,11 +250,7 @@ def _filled(numbers, codes, random_state):
 
 
 def log_density_of_some(core, x):
-    """Log densities (n, K) of numbers of which some are NaN: these count as on average.
-
-    Each component's density of a row with its missing numbers where they are expected, less
-    half a nat for each: exact for a Gaussian.
-    """
+    """Log densities (n, K) of rows with NaN: exact for a Gaussian, less half a nat for each."""
     d, used = core.n_features, core.weights > 0  # the others are padding
     covariance = core.covariance_root[used] @ core.covariance_root[used].mT
     seen = ~x.isnan()

@@ -32,11 +32,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Answers:
-    """What an estimator says of n rows; what is not finite is refused.
-
-    ``evidence`` (n, n_classes) is there where a combination reads the score at a class, and
-    only a combination has a confidence and a p-value.
-    """
+    """What an estimator says of n rows; what is not finite is refused."""
 
     log_proba: torch.Tensor
     score: torch.Tensor

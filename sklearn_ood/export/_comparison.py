@@ -26,7 +26,6 @@ MAX_COLUMNS = 512
 
 
 def package(name):
-    """A package of the extra "onnx"."""
     return optional(name, "to_onnx", "onnx")
 
 
@@ -52,10 +51,7 @@ def is_text(column):
 
 
 def some_rows(X, branches, n_features):
-    """At most so many of a user's rows, flat and in float64, or a frame with text as it is.
-
-    Without any, typical ones of each branch, which is steps and who answers.
-    """
+    """Some of a user's rows, a frame where it has text; without any, typical ones."""
     if X is None:
         return np.concatenate([typical_rows(*each) for each in branches])
     if hasattr(X, "iloc") and any(is_text(X[name]) for name in X.columns):
@@ -235,7 +231,6 @@ def check_graph(model, estimator, takes, wanted, rows, threshold):
 
 
 def _combined_in(asked):
-    """The combination that is asked for p-values, or None."""
     combined = unwrap(getattr(asked, "estimator_", asked))[0]
     return combined if hasattr(combined, "p_values") else None
 
@@ -255,10 +250,7 @@ def _by_python(estimator, first, rows):
 
 
 def _differ(given, wanted, threshold, step):
-    """Which rows differ by more than rounding; a p-value may by a step.
-
-    The label and what is accepted are compared where neither is at the edge.
-    """
+    """Which rows differ by more than rounding; a p-value may by a step."""
     label, proba, score, accepted, *more = given
     label_, proba_, score_, accepted_, *more_ = wanted
     limit = np.broadcast_to(-np.inf if threshold is None else threshold, proba.shape[1])

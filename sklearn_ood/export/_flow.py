@@ -17,12 +17,7 @@ LARGEST = torch.finfo(torch.float32).max
 
 @dataclass
 class Parts:
-    """What a graph is made of beside tensor operations; found when rows first pass.
-
-    ``models``, of numbers (n, d) to numbers (n, m), are in the order of their names, ``kept``
-    is what was made once for each key, with copies of networks, whose classes ``networks``
-    names; ``is_single`` says that they are computed in float32, as in Python.
-    """
+    """What a graph is made of beside tensor operations; found when rows first pass."""
 
     models: dict = field(default_factory=dict)
     kept: dict = field(default_factory=dict)
@@ -46,19 +41,13 @@ class Parts:
         return self.once((id(estimator), name), copied)
 
     def in_double(self, network):
-        """A copy of a network in double."""
         key = id(network), "double"
         return self.once(key, lambda: copy.deepcopy(network, self.doubles)).double()
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Rows somewhere in a graph, in float64, NaN where a cell is missing.
-
-    A row that Python refuses is infinite in some column from there on. ``texts`` are of each
-    column of text those that are known, whose places are its values (another text is -1); None
-    of numbers.
-    """
+    """Rows in a graph, in float64: NaN is a missing cell, infinite a row that is refused."""
 
     values: torch.Tensor
     parts: Parts
@@ -80,7 +69,6 @@ class Flow:
         return self.to(torch.where(refused[:, None], torch.inf, values))
 
     def select(self, places):
-        """Some of the columns."""
         texts = [self.texts[place] for place in places]
         return replace(self, values=self.values[:, torch.as_tensor(places)], texts=texts)
 
@@ -113,11 +101,7 @@ class Flow:
         return tensor(made)
 
     def by_network(self, network):
-        """Outputs of a network that takes float32: by it, or where ONNX can in double.
-
-        NaN where Python refuses the row, whatever a network makes of it, and of large numbers
-        where it is in float32: onnxruntime's layers that normalise square them.
-        """
+        """Outputs of a network, in double if ONNX can; NaN where Python refuses the row."""
         parts, rows = self.parts, self.values
         is_scaled = isinstance(network, torch.nn.Sequential) and hasattr(network[0], "center")
         inner = network[1] if is_scaled else network

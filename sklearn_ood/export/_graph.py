@@ -55,6 +55,10 @@ def to_onnx(estimator, path=None, *, X=None):
     - ``accepted`` (n,), bool: true everywhere without a :class:`SelectiveClassifier`;
     - of a :class:`CombinedClassifier` also ``p_value`` and ``confidence`` (n,), double.
 
+    Where Python refuses a row (it has NaN or an infinite number, and no step fills it in),
+    score and probabilities are NaN, and the row is not accepted; so are numbers beyond 1e15
+    where the graph computes in float32.
+
     Parameters
     ----------
     estimator : fitted estimator
@@ -87,10 +91,6 @@ def to_onnx(estimator, path=None, *, X=None):
         gradients (``epsilon > 0``, the curvature of DAEConfidence) or a search; or if it has
         one that gives something else.
 
-    See Also
-    --------
-    save : Keep an estimator for Python.
-
     Notes
     -----
     Everything is computed in double where onnxruntime and skl2onnx can: convolutions and some
@@ -100,13 +100,8 @@ def to_onnx(estimator, path=None, *, X=None):
 
     The whole estimator is one torch module, exported once; trees are one node each. Encoders,
     imputers and Yeo and Johnson's power are written here, other steps and classifiers of
-    scikit-learn by skl2onnx. What parts have in common, such as a network whose features
-    several members read, is in the graph once.
-
-    Every step by skl2onnx and the whole graph are run before anything is written, and must
-    give what Python gives. Where Python refuses a row (it has NaN or an infinite number, and no
-    step fills it in), score and probabilities are NaN, and the row is not accepted; so are
-    numbers beyond 1e15 where the graph computes in float32.
+    scikit-learn by skl2onnx. Every step by skl2onnx and the whole graph are run before anything
+    is written, and must give what Python gives.
 
     Examples
     --------
@@ -234,10 +229,7 @@ def _labels(classes, reject_label):
 
 
 def _written(decision, values, outputs, columns, labels, about):
-    """The model of a decision, from double (n, d) to the outputs, tried on rows in numbers.
-
-    There is an input for each of the named columns, or one "X".
-    """
+    """The model of a decision, tried on rows: an input for each named column, or one "X"."""
     onnx = _comparison.package("onnx")
     _comparison.package("onnxscript")  # torch.onnx needs it
     rows, parts = torch.tensor(values), decision.parts

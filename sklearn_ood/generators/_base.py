@@ -21,10 +21,9 @@ from sklearn_ood.search._latents import BOUNDS, by_class
 
 
 class Core(nn.Module):
-    """The generators of all classes in one module: the tensors begin with a class axis.
+    """The generators of all K classes in one module: ``decode``, and what else each can do.
 
-    Every core has ``decode``, from latents (K, c, m) to generations (K, c, d). What else a
-    generator can do is what else its core has:
+    ``decode`` makes of latents (K, c, m) generations (K, c, d). What else there may be:
 
     - ``encode``, from inputs (K, c, d) to a first guess of their latents (K, c, m);
     - ``nearest``, from inputs (n, d), the prior's weight and a distance to the latents
@@ -32,9 +31,6 @@ class Core(nn.Module):
       else under the penalised squared one;
     - ``log_density``, from inputs (n, d) to their log densities (n, K), or what stands for
       them.
-
-    ``floats_per_row`` and ``floats_per_latent`` are numbers held at once for each row that is
-    scored, and each latent of one class that is decoded: they set the size of batches.
     """
 
     # Standard normal, cut off at -2 and 2 ("truncated_normal"), or "uniform" on [-1, 1].
@@ -82,10 +78,9 @@ class BaseGenerator(Parameterized, ABC):
     """One generator a class: latent vectors in, inputs out.
 
     A generator of class k maps a latent vector ``z`` of ``latent_dim_`` numbers, drawn from
-    a prior, to an input. Without labels there is one unconditional generator.
-
-    A subclass supplies ``make_core`` and ``_fit(rows, codes)``, which sets ``core_`` and, at
-    last, ``latent_dim_``.
+    a prior, to an input. Without labels there is one unconditional generator. A subclass
+    supplies ``make_core`` and ``_fit(rows, codes)``, which sets ``core_`` and, at last,
+    ``latent_dim_``.
 
     Attributes
     ----------
@@ -94,14 +89,10 @@ class BaseGenerator(Parameterized, ABC):
         ``log_density``, as tensor functions.
     classes_ : ndarray of shape (n_classes,) or None
         Sorted labels; None when fitted without.
-    n_classes_ : int
-        Number of generators, 1 without labels.
-    latent_dim_ : int
-        Length of a latent vector.
+    n_classes_, latent_dim_, n_features_in_ : int
+        How many generators there are, 1 without labels; lengths of a latent and of an input.
     noise_variance_ : ndarray of shape (n_classes,)
         Variance of an input's feature around its generation; 0 where the model has none.
-    n_features_in_ : int
-        Length of an input.
     input_shape_ : tuple of int
         Shape of an input.
     """
@@ -159,7 +150,6 @@ class BaseGenerator(Parameterized, ABC):
             Which class to draw from: one label, or one a sample. Classes are drawn with
             equal probability by default.
         random_state : int, RandomState instance or None, default=None
-            Determines latents and classes.
 
         Returns
         -------
@@ -175,16 +165,12 @@ class BaseGenerator(Parameterized, ABC):
         return self._map(self.core_.generate, self.draw_latents(n_samples, rng), codes)
 
     def draw_latents(self, n_samples=1, random_state=None):
-        """Draw latent vectors from the prior.
+        """Draw latent vectors (n_samples, latent_dim) from the prior, in float32.
 
         Parameters
         ----------
         n_samples : int >= 1, default=1
         random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        z : ndarray of shape (n_samples, latent_dim), float32
         """
         check_is_fitted(self)
         rng, size = check_random_state(random_state), (n_samples, self.latent_dim_)
@@ -196,17 +182,13 @@ class BaseGenerator(Parameterized, ABC):
         return ndtri(rng.uniform(tail, 1 - tail, size=size)).astype(np.float32)
 
     def decode(self, z, y=None):
-        """Generate the inputs that belong to latent vectors.
+        """Generate the inputs (n_samples, n_features) that belong to latent vectors.
 
         Parameters
         ----------
         z : array-like of shape (n_samples, latent_dim)
         y : label or array-like of shape (n_samples,), default=None
             The class of each; may be left out where there is one class only.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
         """
         z = self._latents(z, self._number_type)
         return self._map(self.core_.generate, z, self.class_index(y, len(z)))
@@ -234,16 +216,7 @@ class BaseGenerator(Parameterized, ABC):
         return self._map(encode, rows, self.class_index(y, len(rows)))
 
     def log_prior(self, z):
-        """Log density of latent vectors under the prior.
-
-        Parameters
-        ----------
-        z : array-like of shape (n_samples, latent_dim)
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,)
-        """
+        """Log density (n_samples,) of latents (n_samples, latent_dim) under the prior."""
         z = self._latents(z, np.float64)
         return self.log_prior_tensor(torch.from_numpy(z)).numpy()
 
@@ -258,18 +231,7 @@ class BaseGenerator(Parameterized, ABC):
         return each.where(z.abs() <= bound, -torch.inf).sum(-1)
 
     def class_index(self, y, n_samples):
-        """Positions in ``classes_``.
-
-        Parameters
-        ----------
-        y : label, array-like of shape (n_samples,) or None
-            One label, one a sample, or None where there is a single class.
-        n_samples : int
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int64
-        """
+        """Positions (n_samples,) in ``classes_`` of one label, one a row, or the only one."""
         if y is None:
             if self.n_classes_ > 1:
                 raise ValueError(
@@ -300,7 +262,6 @@ class BaseGenerator(Parameterized, ABC):
         return np.float32 if self.core_.is_single else np.float64
 
     def _latents(self, z, dtype):
-        """Latent vectors as an array, or what is wrong with them."""
         check_is_fitted(self)
         z = check_array(z, dtype=dtype, input_name="z")
         if z.shape[1] != self.latent_dim_:

@@ -23,11 +23,7 @@ LATENT_VARIANCE = 1 / 3
 
 
 class GANCore(Core):
-    """What a GAN learns: generators (K, c, m) to (K, c, d), discriminators to (K, c, 1 + m).
-
-    ``player`` plays against the discriminator and swings; ``decode`` is its running average.
-    ``encode`` is the discriminator, which also tells latents.
-    """
+    """Generators (K, c, m) to (K, c, d), and discriminators, which also tell latents."""
 
     prior = "uniform"
 
@@ -84,7 +80,6 @@ class GANCore(Core):
 
 
 def _averaged(averaged, weights, n_averaged):
-    """Weights moved towards others, faster in the first steps."""
     return averaged.lerp(weights, max(1 - AVERAGING, 10 / (10 + int(n_averaged))))
 
 
@@ -117,12 +112,12 @@ class GAN(NetGenerator):
     """Generate the rows of each class with a generative adversarial net.
 
     All classes' players are trained at the same time, as one stacked net, with one-sided label
-    smoothing, instance noise that fades out, a gradient penalty on real rows, and weight
-    normalisation. Of images the generator is DCGAN's: batch normalisation, and a sigmoid that
-    spans the range of the training rows. What generates is the running average of the
-    generators' weights. The discriminator also tells the latent that an input may be made of:
-    latents that come back from generations differ, and rows that come back are not left out. It
-    is the encoder from which a search of latents starts.
+    smoothing [2]_, instance noise that fades out [3]_, a gradient penalty on real rows [4]_,
+    and weight normalisation. Of images the generator is DCGAN's [1]_: batch normalisation, and
+    a sigmoid that spans the range of the training rows. What generates is the running average
+    of the generators' weights. The discriminator also tells the latent that an input may be
+    made of: latents that come back from generations differ [6]_, rows that come back are not
+    left out [5]_. It is the encoder from which a search of latents starts.
 
     Parameters
     ----------
@@ -159,19 +154,18 @@ class GAN(NetGenerator):
 
     References
     ----------
-    A. Radford, L. Metz and S. Chintala (2015), DCGAN. T. Salimans et al. (2016), Improved
-    techniques for training GANs, section 3.4. M. Arjovsky and L. Bottou (2017), Towards
-    principled methods for training GANs, section 3. L. Mescheder, A. Geiger and S. Nowozin
-    (2018), Which training methods for GANs do actually converge?, eq. 9. T. Che et al. (2017),
-    Mode regularized generative adversarial networks, section 3.1. X. Chen et al. (2016),
-    InfoGAN, section 5.
+    .. [1] A. Radford, L. Metz and S. Chintala (2015), DCGAN.
+    .. [2] T. Salimans et al. (2016), Improved techniques for training GANs, section 3.4.
+    .. [3] M. Arjovsky and L. Bottou (2017), Towards principled methods for training GANs.
+    .. [4] L. Mescheder et al. (2018), Which training methods for GANs converge?, eq. 9.
+    .. [5] T. Che et al. (2017), Mode regularized GANs, section 3.1.
+    .. [6] X. Chen et al. (2016), InfoGAN, section 5.
 
     Examples
     --------
     >>> from sklearn_ood.generators import GAN
     >>> gan = GAN(1, max_epochs=2, min_steps=0, random_state=0)
-    >>> gan = gan.fit([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
-    >>> gan.sample(3, random_state=0).shape
+    >>> gan.fit([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]).sample(3, random_state=0).shape
     (3, 2)
     """
 

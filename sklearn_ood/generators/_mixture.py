@@ -22,11 +22,7 @@ from sklearn_ood.generators._base import BaseGenerator, Core, learned
 
 
 class Form(NamedTuple):
-    """Of each class's mixture: how many components, and the ridge on their covariances.
-
-    The ridge is in units of each feature's spread, or of one spread of all (``one_unit``):
-    features that are of one kind, such as counts, differ in spread for a reason.
-    """
+    """How many components, and the ridge, in units of each feature's or of one spread."""
 
     n_components: int
     reg_covar: float
@@ -53,11 +49,7 @@ FARTHEST = 1e100
 
 
 class MixtureCore(Core):
-    """The mixtures of all classes, in units of the features' spread.
-
-    They are padded to one width by components of weight 0. Where the directions that they are
-    in are fewer than the features, beside them is isotropic noise, the same for all.
-    """
+    """The mixtures of all classes, in units of the features' spread, padded to one width."""
 
     is_single = False
 
@@ -134,11 +126,10 @@ class GaussianMixtureGenerator(BaseGenerator):
     n_components : int or "auto", default="auto"
         Components of each class's mixture; fewer for a class with less than ten rows a
         component. "auto" chooses their form, from nine between one and sixteen components, by
-        rows held out: a form is good when these are answered right, and when a class that is
-        left out has lower densities under the others than their own rows (AUROC). The
-        simplest is taken that is not clearly worse than the best, of those under which the
-        rows are about as likely as they can be: at most a quarter of a nat a feature less.
-        With one class it is the one with the highest held-out density.
+        held-out rows: that these are answered right, and that a class that is left out has
+        lower densities under the others than their own rows (AUROC). The simplest is taken that
+        is not clearly worse than the best, of those that give the rows at most a quarter of a
+        nat a feature less than the likeliest. With one class it is the likeliest.
     reg_covar : float > 0, default=1e-2
         Ridge added to the covariances of the standardised features. Ignored when
         ``n_components="auto"``.
@@ -189,16 +180,11 @@ class GaussianMixtureGenerator(BaseGenerator):
         return MixtureCore(self.n_classes_, width, n_directions, self.n_features_in_)
 
     def class_log_density(self, X):
-        """Log density of every row under every class.
+        """Log density (n_samples, n_classes) of every row under every class, in nats.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples, n_classes)
-            In nats, for X in its own units.
         """
         rows = torch.from_numpy(validate_rows(self, X))
         return self.core_.log_density(rows).numpy()
@@ -253,12 +239,7 @@ class GaussianMixtureGenerator(BaseGenerator):
 
 
 def held_out_scores(density, codes):
-    """How well densities (n, K) tell the class of each row, and when it is left out: (n,).
-
-    The first is 1 where its class is the likeliest. The second is the share of the rows of
-    other classes that have a higher density under the rest; its mean over the rows of a class
-    is the AUROC of telling them. With rows of one class only it is their mean density.
-    """
+    """Of each row, whether it is answered right, and its part of a left-out class's AUROC."""
     n, n_classes = density.shape
     if (codes == codes[0]).all():
         return density[:, codes[0]].mean(keepdims=True)
@@ -296,10 +277,7 @@ def _frame(rows, one_unit, seed):
 
 
 def _directions(scaled, seed):
-    """Those in which rows vary most, and the variance a feature left over of other rows.
-
-    They are the features themselves where these are few: nothing is left over.
-    """
+    """Those in which rows vary most, and the variance a feature that others leave over."""
     n, d = scaled.shape
     if d <= MAX_DIRECTIONS:
         return {"directions": np.eye(d), "noise_variance": 1.0}

@@ -77,11 +77,9 @@ class NearestNeighborGenerator(BaseGenerator):
     Attributes
     ----------
     rows_ : ndarray of shape (n_samples, n_features_in)
-        Training rows, sorted by class.
+        Training rows, sorted by class, of the type ``row_type_``.
     offsets_ : ndarray of shape (n_classes + 1,)
         Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``.
-    row_type_ : str
-        Their type.
 
     Examples
     --------
@@ -136,10 +134,10 @@ class InterpolationCore(Core):
 class InterpolationGenerator(BaseGenerator):
     """Generate rows between a training row of a class and one of its nearest neighbours.
 
-    This is SMOTE as a generator: of three latents, uniform on [-1, 1], the first numbers the
-    rows of a class along its first principal component, the second a row's neighbours, and the
-    third is the place between the two. Rows that lie apart from their class are no start, so
-    that what is generated keeps to the data however the latents are moved. Neighbours are in
+    This is SMOTE [1]_ as a generator: of three latents, uniform on [-1, 1], the first numbers
+    the rows of a class along its first principal component, the second a row's neighbours, and
+    the third is the place between the two. Rows that lie apart from their class are no start,
+    so that what is generated keeps to the data however the latents are moved. Neighbours are in
     units of the features' standard deviations. An encoded row is the nearest training row.
 
     Parameters
@@ -151,8 +149,7 @@ class InterpolationGenerator(BaseGenerator):
 
     References
     ----------
-    N. Chawla et al. (2002), SMOTE: synthetic minority over-sampling technique, section 4.2.
-    M. Breunig et al. (2000), LOF: identifying density-based local outliers.
+    .. [1] N. Chawla et al. (2002), SMOTE: synthetic minority over-sampling technique.
 
     Examples
     --------
@@ -201,7 +198,6 @@ def _inner(scaled, contamination):
 
 
 def _along(scaled):
-    """Order of rows along their first principal component."""
     centred = scaled - scaled.mean(axis=0)
     return np.argsort(centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1], kind="stable")
 

@@ -60,9 +60,8 @@ class PCAGenerator(BaseGenerator):
 
     The generator of class k is ``G_k(z) = mean_k + W_k z``, with the columns of ``W_k``
     the leading principal axes, whose squared length is the variance along them less that of
-    the noise, so that z is standard normal. The nearest generation of an input is its
-    projection: a closed form. As a probabilistic model (isotropic noise around the subspace)
-    it also has a density.
+    the noise, so that z is standard normal [1]_. The nearest generation of an input is its
+    projection: a closed form. With isotropic noise around the subspace it also has a density.
 
     Parameters
     ----------
@@ -82,16 +81,14 @@ class PCAGenerator(BaseGenerator):
 
     References
     ----------
-    M. Tipping and C. Bishop (1999), Probabilistic principal component analysis, eq. 8.
+    .. [1] M. Tipping and C. Bishop (1999), Probabilistic principal component analysis, eq. 8.
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood.generators import PCAGenerator
-    >>> X, y = load_iris(return_X_y=True)
-    >>> generator = PCAGenerator(n_components=2).fit(X, y)
-    >>> generator.decode(generator.encode(X[:3], 0), 0).shape
-    (3, 4)
+    >>> generator = PCAGenerator(1).fit([[0.0, 0.0], [1.0, 1.0], [3.0, 3.0]])
+    >>> generator.decode(generator.encode([[2.0, 2.0]])).round(6)
+    array([[2., 2.]])
     """
 
     default_similarity = "likelihood"
@@ -130,11 +127,7 @@ class PCAGenerator(BaseGenerator):
 
 
 def principal_axes(X, n_components):
-    """Mean, scaled principal axes and the variance a feature that they leave out.
-
-    The squared length of an axis is the variance along it less the noise (Tipping & Bishop,
-    eq. 7); those are zeros that X does not span.
-    """
+    """Mean, principal axes as long as their variance less the noise (eq. 7), and the noise."""
     n, d = X.shape
     mean = X.mean(0)
     centred = X - mean

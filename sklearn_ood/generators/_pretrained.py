@@ -25,11 +25,7 @@ from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
 
 
 class ConditionalCore(Core):
-    """One network of all classes, which is told the class: it makes what is asked alone.
-
-    Of many classes it makes a few at once, and once more for their gradients, so that what its
-    layers hold does not grow with the number of classes.
-    """
+    """One network of all classes, told the class; of many it makes a few at once."""
 
     def __init__(self, n_classes, n_features, network, told, arguments):
         super().__init__(n_classes, n_features)
@@ -53,7 +49,6 @@ class ConditionalCore(Core):
 
 
 def alike():
-    """Contexts in which a network computes, and computes once more, to the same bits."""
     return AlignedProducts(), AlignedProducts()
 
 
@@ -173,7 +168,6 @@ class PretrainedGenerator(BaseGenerator):
 
     @torch.no_grad()
     def _width(self, module):
-        """Length of a generation."""
         device, arguments = device_of(module), self.arguments or {}
         inputs = [torch.zeros(1, self.latent_dim, device=device)]
         try:
@@ -199,7 +193,6 @@ class PretrainedGenerator(BaseGenerator):
         return made.shape[1]
 
     def _warn_of_classes(self, module):
-        """Where its table of classes is longer than those that there are."""
         tables = [each for each in module.modules() if isinstance(each, nn.Embedding)]
         n_known = min((each.num_embeddings for each in tables), default=0)
         if n_known > self.n_classes_:

@@ -47,7 +47,7 @@ class SiameseSimilarity(StackTrainer):
     """Similarity of rows after an embedding that brings rows of one class together.
 
     A network is trained to tell pairs of the same class from pairs of different classes by
-    the distance of their embeddings. Fitted, the object is a callable for
+    the distance of their embeddings [1]_. Fitted, the object is a callable for
     ``GenerativeClassifier(similarity=...)``.
 
     Parameters
@@ -65,18 +65,16 @@ class SiameseSimilarity(StackTrainer):
 
     References
     ----------
-    R. Hadsell, S. Chopra and Y. LeCun (2006), Dimensionality reduction by learning an
-    invariant mapping.
+    .. [1] R. Hadsell, S. Chopra and Y. LeCun (2006), Dimensionality reduction by learning an
+       invariant mapping.
 
     Examples
     --------
     >>> import torch
-    >>> from sklearn.datasets import load_iris
     >>> from sklearn_ood import SiameseSimilarity
-    >>> X, y = load_iris(return_X_y=True)
-    >>> similarity = SiameseSimilarity(max_epochs=2, random_state=0).fit(X, y)
-    >>> rows = torch.tensor(X[[0, 1, 140]], dtype=torch.float32)
-    >>> bool(similarity(rows[0], rows[1]) > similarity(rows[0], rows[2]))
+    >>> X = torch.tensor([[0.0], [0.1], [0.9], [1.0]])
+    >>> similarity = SiameseSimilarity(random_state=0).fit(X, [0, 0, 1, 1])
+    >>> bool(similarity(X[0], X[1]) > similarity(X[0], X[2]))
     True
     """
 

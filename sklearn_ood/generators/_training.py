@@ -18,10 +18,7 @@ Network = Literal["auto", "mlp", "conv"] | Annotated[Any, callable]
 
 
 class StackedRows(BatchedDataset):
-    """The i-th row of every class, side by side, of arrays of rows and integer classes.
-
-    An epoch is as long as the largest class; smaller ones begin again.
-    """
+    """The i-th row of every class, side by side; smaller classes begin again."""
 
     def __init__(self, arrays):
         self.arrays = arrays

@@ -41,11 +41,7 @@ class VAECore(Core):
         return self
 
     def log_density(self, x):
-        """What stands for it: the evidence lower bound at the encoder's mean.
-
-        Without the average over the encoder's distribution it is no bound: for most rows it
-        lies above the log density.
-        """
+        """What stands for it: the bound at the encoder's mean, which mostly lies above it."""
         bound = self.negative_elbo(x.expand(self.n_classes, -1, -1), sample=False)
         return -x.shape[1] * bound.T.double()
 

@@ -1,7 +1,4 @@
-"""A classifier network and the denoising autoencoder that shares its encoder.
-
-And what the confidence of the autoencoder is made of: outputs, and distances from the typical.
-"""
+"""A classifier network and the denoising autoencoder that shares its encoder."""
 
 import copy
 from itertools import pairwise
@@ -24,10 +21,7 @@ GEOMETRY = ("kernel_size", "stride", "padding", "dilation")
 
 
 class Autoencoder(nn.Module):
-    """The layers of ``network`` before its last as encoder, a decoder, and the last layer.
-
-    For one class the output layer is left out: it has that class with certainty.
-    """
+    """The layers of ``network`` before its last as encoder, a decoder, and the last layer."""
 
     def __init__(self, network, input_shape, tied, *, n_classes):
         super().__init__()
@@ -48,7 +42,6 @@ class Autoencoder(nn.Module):
         return self.decoder(code).flatten(1)
 
     def reconstruct(self, rows):
-        """Reconstruction of flat rows."""
         return self.decode(self.encode(rows))
 
     def classify(self, code):
@@ -56,15 +49,11 @@ class Autoencoder(nn.Module):
         return code.new_zeros(code.shape[0], 1) if self.output is None else self.output(code)
 
     def forward(self, rows):
-        """Logits of flat rows."""
         return self.classify(self.encode(rows))
 
 
 class DenoisingNet(Net):
-    """Trains an :class:`Autoencoder` on rows with Gaussian noise of this standard deviation.
-
-    ``reconstruction_weight`` is the factor of the mean squared error beside the cross entropy.
-    """
+    """Trains an :class:`Autoencoder` on rows with Gaussian noise of this standard deviation."""
 
     def __init__(self, *args, noise=0.2, reconstruction_weight=1.0, **kwargs):
         self.noise = noise
@@ -72,7 +61,6 @@ class DenoisingNet(Net):
         super().__init__(*args, **kwargs)
 
     def losses(self, batch):
-        """Both losses of a batch, reconstructed from rows with fresh noise."""
         inputs, targets = batch
         code = self.module_.encode(inputs + self.noise * torch.randn_like(inputs))
         reconstruction = functional.mse_loss(self.module_.decode(code), inputs)
@@ -89,23 +77,14 @@ class DenoisingNet(Net):
 
 
 def balance_weights(autoencoder):
-    """Start the encoder and the decoder with weights that suit both directions (Glorot).
-
-    torch's are so small that reconstructions vanish at the start; the steps that follow
-    overshoot and silence units, most of them in the convolutional networks.
-    """
+    """Glorot's start: with torch's smaller weights units of convolutions fall silent."""
     for layer in (*autoencoder.encoder.modules(), *autoencoder.decoder.modules()):
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.xavier_uniform_(layer.weight)
 
 
 class CodeStatistics(nn.Module):
-    """What is typical of the codes of each class, and how far a code is from it.
-
-    ``code @ whitening`` has, within the classes, the identity as its covariance; ``means`` are
-    its class means. ``log_norms`` are class means of the logarithm of the squared norm, and
-    ``log_norm_scale`` its standard deviation within the classes.
-    """
+    """What is typical of the codes of each class, and how far a code is from it."""
 
     def __init__(self, n_classes, n_units):
         super().__init__()
@@ -116,10 +95,7 @@ class CodeStatistics(nn.Module):
 
     @classmethod
     def fit(cls, code, classes):
-        """Learn from codes (n, n_units) and classes, integers from 0.
-
-        All classes have one covariance, with shrinkage (Ledoit and Wolf, 2004).
-        """
+        """Learn from codes (n, n_units): one covariance, shrunk (Ledoit and Wolf, 2004)."""
         code = code.astype(np.float64)
         members = np.eye(classes.max() + 1)[classes]
         shares = members / members.sum(axis=0)
@@ -140,11 +116,7 @@ class CodeStatistics(nn.Module):
         return statistics
 
     def forward(self, code):
-        """Squared distances (n, 2) of codes in float64 from what is typical of a class.
-
-        The squared Mahalanobis distance per unit, and the squared deviation of the logarithm
-        of the norm in standard deviations, of the nearest class: about 1 for typical codes.
-        """
+        """Squared distances (n, 2) to the nearest class: Mahalanobis a unit, of log norms."""
         white = functional.linear(code, self.whitening.T)
         distances = torch.stack([(white - mean).square().sum(dim=1) for mean in self.means])
         deviation = (log_squared_norm(code)[:, None] - self.log_norms).abs().amin(dim=1)
@@ -153,10 +125,7 @@ class CodeStatistics(nn.Module):
 
 
 class ConfidenceNetwork(nn.Module):
-    """Logits of the classes, then the distances that lower the confidence.
-
-    The first is the reconstruction error, ||r(x) - x||^2 / D; without ``statistics`` the only.
-    """
+    """Logits, reconstruction error, and with ``statistics`` the distances of the code."""
 
     def __init__(self, autoencoder, statistics):
         super().__init__()
@@ -174,7 +143,6 @@ class ConfidenceNetwork(nn.Module):
 
 
 def log_squared_norm(code):
-    """Logarithm of the squared norm of each code."""
     return torch.log(code.square().sum(dim=1).clamp_min(np.finfo(np.float32).tiny))
 
 
@@ -184,12 +152,7 @@ def without_overflow(values, nan=LARGEST_FLOAT):
 
 
 def make_decoder(encoder, input_shape, tied):
-    """The mirror image of ``encoder``: layer by layer, last first, with a linear output.
-
-    Pooling is undone by repeating each value. Tied layers use the encoder's weights,
-    transposed, with biases of their own. Where a layer has no mirror image, an untied decoder
-    is dense with one hidden layer.
-    """
+    """The mirror image of the encoder; free where there is none, one hidden layer."""
     layers = _layers(encoder)
     shapes = _shapes(layers, input_shape)
     layers = layers[: len(layers) - isinstance(layers[-1], ACTIVATIONS)]

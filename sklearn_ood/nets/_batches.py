@@ -8,11 +8,7 @@ from sklearn_ood.data._blocks import drawn_by
 
 
 class ArrayBatches:
-    """skorch's iterator over :class:`Arrays`: whole batches by one indexing call.
-
-    A single row that is left joins the batch before it (batch normalisation needs two),
-    unless ``drop_last`` leaves it out.
-    """
+    """skorch's iterator over :class:`Arrays`; a single row that is left joins a batch."""
 
     random = nullcontext()
 

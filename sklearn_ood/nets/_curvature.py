@@ -1,9 +1,4 @@
-"""Trace of the Jacobian of an autoencoder, exact or estimated: pure functions on tensors.
-
-For a denoising autoencoder r the Jacobian of r(x) - x follows the Hessian of the log-density
-(Alain and Bengio, 2014), so that its trace says whether x lies near a maximum of the density
-or between maxima.
-"""
+"""Trace of an autoencoder's Jacobian, which tells the density's maxima (Alain & Bengio)."""
 
 import torch
 
@@ -13,16 +8,7 @@ PAIRS_PER_BLOCK = 64
 
 
 def exact_trace(encode, decode, inputs, *, code_is_relu=False, pairs_per_block=PAIRS_PER_BLOCK):
-    """Trace of d decode(encode(x)) / dx for each row, exact up to rounding.
-
-    The full Jacobian is never formed. With D inputs and m code units the cheaper of two sums
-    is taken: over inputs, the sum of dr_i/dx_i, where D <= m; over code units, the sum of
-    <dh_k/dx, dr/dh_k>, where m < D. Each row goes forward once; each unit costs one backward
-    pass, but one of a ReLU's that is exactly zero. Both functions treat each row on its own.
-
-    The traces (n,) are in float64, but rounded to the inputs' type, so that a row's does not
-    depend on the rows beside it; ``pairs_per_block`` bounds the memory.
-    """
+    """Trace (n,) of d decode(encode(x)) / dx: a sum over inputs or, if fewer, code units."""
     inputs = inputs.detach()
     with torch.no_grad():
         code = encode(inputs)
@@ -41,12 +27,7 @@ def exact_trace(encode, decode, inputs, *, code_is_relu=False, pairs_per_block=P
 
 
 def hutchinson_trace(reconstruct, inputs, probes):
-    """Estimate of the trace of d reconstruct(x) / dx for each row (Hutchinson, 1990).
-
-    Unbiased, with an error that shrinks as 1 / sqrt(n_probes). ``probes``, (n_probes, D) or
-    (n_probes, n, D), have independent entries of mean 0 and variance 1, such as random signs;
-    the same ones for every row make the estimates of two rows comparable.
-    """
+    """Estimate of the trace by random probes (p, D) or (p, n, D) (Hutchinson, 1990)."""
     total = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()

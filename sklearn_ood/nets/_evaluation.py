@@ -37,11 +37,7 @@ LENDING = RLock()
 
 
 def undisturbed(function):
-    """A function without torch's modes, autocast and default device; gradients are on.
-
-    It leaves them as they were, also where an interrupt comes between the lines of entering
-    or leaving a mode, which Python's contexts do not cover.
-    """
+    """A function without torch's modes, which it leaves as they were, also on interrupts."""
 
     @wraps(function)
     def runs(*args, **kwargs):
@@ -74,13 +70,7 @@ def undisturbed(function):
 @undisturbed
 @torch.no_grad()
 def map_batches(function, rows, *, device="cpu", max_rows=None, is_aligned=False):
-    """Apply ``function`` to batches of rows and join its results, without gradients.
-
-    It takes a tensor ``(n, n_features)`` on ``device`` and returns a tensor, or a tuple of
-    tensors, with n rows, each of which must not depend on the other rows. At most ``max_rows``
-    come at a time, by default from their width and the device's free memory. ``is_aligned``
-    says that its products are :func:`aligned_linear` already.
-    """
+    """Join what ``function`` makes of batches, tensors on ``device``, without gradients."""
     device = torch.device(device)
     size = max_rows or rows_per_batch(rows.shape[1], device)
     size = max(ROW_BLOCK, size // ROW_BLOCK * ROW_BLOCK)
@@ -116,11 +106,7 @@ def forward(net, rows):
 
 
 def evaluate(net, read, rows, max_rows=None):
-    """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows.
-
-    At most ``max_rows`` are evaluated at once; by default that follows from their width. Rows
-    that are NaN or infinite even so raise.
-    """
+    """What ``read(module, batch)`` gives for all rows; again in float64 where it overflows."""
 
     def by(module, rows, dtype):
         where = {"device": net.device, "max_rows": max_rows}
@@ -147,11 +133,7 @@ def evaluate(net, read, rows, max_rows=None):
 
 
 def class_gradients(net, rows, class_logits, *, guided=False):
-    """Gradient of the largest class's logit, for each row: float64, of the rows' shape.
-
-    ``class_logits`` takes the net's outputs; ``guided`` is guided backpropagation (Springenberg
-    et al., 2015).
-    """
+    """Gradient of the largest class's logit, for each row: float64, of the rows' shape."""
     module = guided_copy(net.module_) if guided else net.module_
 
     @torch.enable_grad()
@@ -179,11 +161,7 @@ def guided_copy(module):
 
 
 def odin_rows(net, rows, score, epsilon):
-    """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2).
-
-    ``score`` is of the net's outputs, in float64: for ODIN the logarithm of the largest
-    probability. ``epsilon`` is the step in every feature, or in each, in the features' units.
-    """
+    """Rows moved a step towards a higher score (Liang et al., 2018, eq. 2)."""
     epsilon = torch.as_tensor(epsilon, dtype=torch.float32, device=net.device)
 
     @torch.enable_grad()
@@ -240,16 +218,11 @@ def with_leaves(network):
 
 
 def copied(network):
-    """A copy whose weights can be trained."""
     return with_leaves(deepcopy(network))
 
 
 def made_by(name, function, *arguments):
-    """The network that a user's function gives, copied: parts of it may be those of others.
-
-    So every training begins with the weights that they have, and leaves them. What cannot be
-    copied, such as the older weight_norm, is taken as it is.
-    """
+    """What a user's function gives, copied where it can be: parts may be those of others."""
     network = called(name, function, *arguments)
     with suppress(RuntimeError):
         return copied(network) if isinstance(network, nn.Module) else network
@@ -336,18 +309,11 @@ def _pad(batch):
 
 
 class BatchedDataset(Dataset):
-    """A dataset whose ``batch(index)`` gives many rows by one call.
-
-    Attributes
-    ----------
-    weight : ndarray of shape (n_samples,) or None
-        How often each row is drawn in an epoch, relative to the others; None is once.
-    """
+    """A dataset whose ``batch(index)`` gives many rows; ``weight`` says how often each."""
 
     weight = None
 
     def batches(self, indices):
-        """One batch after the other."""
         return map(self.batch, indices)
 
 
@@ -362,7 +328,6 @@ class Arrays(BatchedDataset):
         return len(self.arrays[0])
 
     def batch(self, index):
-        """Rows of every array by a slice or an index tensor, as tensors on the device."""
         return tuple(take_batch(array, index, self.device) for array in self.arrays)
 
     def batches(self, indices):

@@ -1,10 +1,4 @@
-"""Heads: from a network's outputs to the evidence for each class and the score of a row.
-
-A head is a module of plain tensor operations in float64, so that one formula, written once,
-scores rows, is differentiated (ODIN, fooling, ascent) and is exported (ONNX). Scores are
-higher for rows that look more in-distribution, and in log space: a softmax saturates at 1,
-where thousands of rows could not be told apart.
-"""
+"""Heads: from outputs to evidence and scores in log space, in float64, also for ONNX."""
 
 import math
 
@@ -19,10 +13,7 @@ LARGEST_LOGIT = 1e300
 
 
 class Head(nn.Module):
-    """Evidence of shape (n, n_classes) of outputs (n, n_outputs); the score is the best one's.
-
-    A method overrides ``evidence``, and what differs from it.
-    """
+    """Evidence (n, n_classes) of outputs, which a method overrides, and the score."""
 
     # Whether the score is the evidence for the best class, in the same unit.
     scores_best_class = True
@@ -101,10 +92,7 @@ class RejectHead(SoftmaxHead):
 
 
 class AgreementHead(Head):
-    """Agreement of each class's units: the sum of log(w p_j) over the w units of a class.
-
-    In (-inf, 0]; 0 where they share the whole probability equally (Kardan & Stanley, 2017).
-    """
+    """The sum of log(w p_j) over each class's w units, at most 0 (Kardan & Stanley, 2017)."""
 
     def __init__(self, n_units):
         super().__init__()
@@ -117,7 +105,6 @@ class AgreementHead(Head):
         return outputs.unflatten(1, (-1, self.n_units)).sum(dim=2)
 
     def log_outputs(self, outputs):
-        """Log-probabilities of the classes: what their units have together."""
         return self.log_units(outputs).logsumexp(dim=2)
 
     def log_units(self, outputs):
@@ -126,10 +113,7 @@ class AgreementHead(Head):
 
 
 class ConfidenceHead(Head):
-    """Log-probabilities, lowered by distances that follow the logits in the outputs.
-
-    The confidence is exp of minus the weighted sum of the distances (Spigler, eq. 5).
-    """
+    """Log-probabilities less weighted distances, which follow the logits (Spigler, eq. 5)."""
 
     def __init__(self, n_classes, weights):
         super().__init__()
@@ -159,7 +143,6 @@ class ScoredNetwork(nn.Module):
         return self.head(self.network(rows))
 
     def log_outputs(self, rows):
-        """What the network says of rows, before the method's confidence scales it."""
         return self.head.log_outputs(self.network(rows).double())
 
 

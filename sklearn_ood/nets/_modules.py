@@ -26,12 +26,7 @@ HALF = (torch.float16, torch.bfloat16)  # which numpy has not, or not in full
 
 
 def build_module(module, n_outputs, *, input_shape, hidden_layer_sizes=(128,), dropout=0.0):
-    """The network that an estimator's ``module`` parameter describes.
-
-    A network is copied, with its weights; a callable gets ``(n_features_in, n_outputs)``;
-    "auto" is "mlp" for flat rows and "small_cnn" for images, the two that take
-    ``hidden_layer_sizes`` and ``dropout``.
-    """
+    """The network that an estimator's ``module`` parameter describes."""
     if isinstance(module, nn.Module):
         network = _evaluation.copied(module)
     elif callable(module):
@@ -161,11 +156,7 @@ class Scaling(nn.Module):
 
 
 def units_of(rows):
-    """Center and scale (n_features,) of rows in float64: 0 and 1 but for columns that need it.
-
-    Those whose differences float32 would round away, and those far from 1. None where no
-    column does, or float32 holds the rows.
-    """
+    """Center and scale for columns that float32 would lose, 0 and 1 for others; or None."""
     if rows.dtype in (np.float32, torch.float32):
         return None
     rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
@@ -204,11 +195,7 @@ def _spread_in_single(rows):
 
 
 class Whitened(nn.Module):
-    """Standardised columns and, beside them, whitened ones: (n, 2 * n_features).
-
-    What columns share hides what tells rows apart where columns are nearly functions of one
-    another; and a net learns slowly from what is small. ``learn`` sets both before training.
-    """
+    """Standardised columns and, beside them, whitened ones: (n, 2 * n_features)."""
 
     def __init__(self, n_features):
         super().__init__()
@@ -230,11 +217,7 @@ class Whitened(nn.Module):
 
 
 def white_axes(rows):
-    """Principal axes of centred rows, each divided by the standard deviation along it.
-
-    The axes are those of every other row, the deviations those of the rest: along an axis
-    that few rows determine, new rows vary more than these.
-    """
+    """Principal axes of every other row, divided by the others' deviations along them."""
     first, second = rows[::2], rows[1::2]
     _, axes = np.linalg.eigh(first.T @ first)
     return axes / _scale((second @ axes).std(axis=0))
@@ -251,11 +234,7 @@ class NoTensorError(TypeError):
 
 
 class InputShape(nn.Module):
-    """Takes flat rows and hands them to ``network`` in the shape that it wants.
-
-    What it returns is an attribute of ``names``, a tuple's first, or the tensor itself. A
-    network is taken as it was before it was compiled, since compiled layers run no new hooks.
-    """
+    """Takes flat rows and hands them to ``network`` in the shape that it wants."""
 
     def __init__(self, network, input_shape, names=("logits",)):
         super().__init__()
@@ -292,7 +271,6 @@ class InputShape(nn.Module):
 
 
 def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
-    """Dense layers with ReLU."""
     return _network([], input_shape, n_outputs, hidden_layer_sizes, dropout)
 
 
@@ -367,12 +345,10 @@ def _conv_block(n_inputs, n_outputs, kernel_size, pool=2, **pooling):
 
 
 def halved(n_inputs, n_outputs, **options):
-    """A convolution that halves height and width."""
     return nn.Conv2d(n_inputs, n_outputs, 4, 2, 1, **options)
 
 
 def doubled(n_inputs, n_outputs, **options):
-    """A transposed convolution that doubles height and width."""
     return nn.ConvTranspose2d(n_inputs, n_outputs, 4, 2, 1, **options)
 
 

@@ -17,11 +17,7 @@ CHANNELS = (64, 32)
 
 
 class StackedLinear(nn.Module):
-    """One dense layer a class: (K, c, n_in) to (K, c, n_out) by one batched product.
-
-    ``normalize`` learns the length of each unit's weights apart from their direction
-    (Salimans and Kingma, 2016, eq. 2).
-    """
+    """One dense layer a class, (K, c, n_in) to (K, c, n_out); or weight-normalised."""
 
     def __init__(self, n_classes, n_in, n_out, normalize=False):
         super().__init__()
@@ -47,11 +43,7 @@ def stacked_mlp(n_classes, sizes, normalize=False):
 
 
 class StackedModule(nn.Module):
-    """Any modules of one architecture, evaluated together by vectorising over them.
-
-    Dense layers become batched products, convolutions grouped ones. Layers that update
-    running statistics (batch normalisation in training) cannot be vectorised.
-    """
+    """Any modules of one architecture, evaluated together by vectorising over them."""
 
     def __init__(self, modules):
         super().__init__()
@@ -102,10 +94,7 @@ class ConditionedNetwork(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
-    """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean.
-
-    ``network`` makes means and log variances, (K, c, 2 m), of inputs less ``mean``.
-    """
+    """From inputs (K, c, d) to normal distributions of latents, of which it gives the mean."""
 
     def __init__(self, network, n_features):
         super().__init__()
@@ -113,7 +102,6 @@ class GaussianEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features))
 
     def distribution(self, x):
-        """Mean and log variance of the latents."""
         return self.network(x - self.mean).chunk(2, dim=2)
 
     def forward(self, x):
@@ -121,10 +109,7 @@ class GaussianEncoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From inputs (K, c, d) to latents (K, c, m) that they may be generated from.
-
-    ``network`` makes logits that inputs less ``mean`` are real, and latents: (K, c, 1 + m).
-    """
+    """From inputs (K, c, d) to latents (K, c, m) that they may be generated from."""
 
     def __init__(self, network, shape):
         super().__init__()
@@ -141,10 +126,7 @@ class Discriminator(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From latents (K, c, m) to inputs (K, c, d): what the network makes, plus ``mean``.
-
-    With ``sigmoid`` it makes logits of where inputs are between ``low`` and ``low + span``.
-    """
+    """From latents (K, c, m) to inputs (K, c, d): bounded by a sigmoid, or free."""
 
     def __init__(self, network, shape, *, sigmoid=False):
         super().__init__()
@@ -170,13 +152,7 @@ def stacked_network(
     normalize=False,
     parameter="network",
 ):
-    """A network for every class, from rows to rows; either may be images.
-
-    "auto" is "conv" for images, else "mlp". "conv" is half of a small DCGAN: two
-    convolutions and a dense layer, or the reverse where images are made. A module is copied
-    for every class, a callable is called with (n_inputs, n_outputs) for every class.
-    ``parameter`` is what the user calls the network.
-    """
+    """A network for every class, (K, c, p) to (K, c, q); either may be images."""
     n_inputs, n_outputs = size_of(input_shape), size_of(output_shape)
     sees_images, makes_images = len(input_shape) == 3, len(output_shape) == 3
     if network == "auto":
@@ -211,10 +187,7 @@ def conditioned_network(network, n_classes, input_shape, *shapes, **options):
 
 
 class WeightNormalized(nn.Module):
-    """A convolution with weight normalisation: a learned length for each unit's direction.
-
-    torch's own parametrizations cannot be pickled.
-    """
+    """A convolution with weight normalisation; torch's own cannot be pickled."""
 
     def __init__(self, layer):
         super().__init__()
@@ -227,16 +200,11 @@ class WeightNormalized(nn.Module):
         return functional_call(self.layer, {"weight": weight}, (x,))
 
     def _norm(self, weight):
-        """Length of the weights of each unit."""
         return torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
 
 
 class StackedConvolutions(nn.Module):
-    """Two convolutions that halve the image's size, padded to a multiple of 4, then dense.
-
-    The classes' are grouped ones, from images (K, c, C, H, W) to (K, c, q). ``normalize`` is
-    weight normalisation.
-    """
+    """Two grouped convolutions that halve the image's size, then dense."""
 
     def __init__(self, n_classes, input_shape, output_shape, normalize):
         super().__init__()
@@ -259,10 +227,7 @@ class StackedConvolutions(nn.Module):
 
 
 class StackedTransposed(nn.Module):
-    """The reverse: dense, two convolutions that double the size, and the padding cut off.
-
-    ``normalize`` is batch normalisation of each class's channels, as in DCGAN.
-    """
+    """The reverse: dense, two convolutions that double the size, and the padding cut off."""
 
     def __init__(self, n_classes, input_shape, output_shape, normalize):
         super().__init__()

@@ -1,7 +1,4 @@
-"""Training of networks: a skorch net on batches of arrays, with randomness of its own.
-
-torch's global generators are neither used nor changed.
-"""
+"""Training of networks: a skorch net on batches of arrays, with randomness of its own."""
 
 from contextlib import contextmanager, nullcontext
 from inspect import signature
@@ -25,12 +22,7 @@ BORROWER = local()
 
 
 class Net(NeuralNet):
-    """A skorch net on :class:`Arrays`; a method overrides ``batch_loss`` or ``losses``.
-
-    Every key of a step's result that ends in "loss" is averaged over the epoch, must stay
-    finite, and is kept in the history as ``train_<key>`` and ``valid_<key>``. ``random`` is
-    the context in which a :func:`train` draws.
-    """
+    """A skorch net on :class:`Arrays`; a method overrides ``losses``, which are recorded."""
 
     random = nullcontext()
     # skorch's own average and print; here losses are averaged without leaving the device.
@@ -108,7 +100,6 @@ class Net(NeuralNet):
         return self.criterion_.class_logits(torch.from_numpy(outputs)).softmax(dim=1).numpy()
 
     def predict(self, X):
-        """Position of the likeliest class."""
         return self.predict_proba(X).argmax(axis=1)
 
 
@@ -174,14 +165,7 @@ def training_parameters(estimator):
 
 
 def train(net, rows, codes, weight=None, *, validation=None, random):
-    """Train ``net`` on rows and codes, watching those of ``validation``.
-
-    An epoch draws as many rows as there are, each as often as its weight says on average.
-
-    All that is random is drawn from ``random``, a :class:`Seeded`. An interrupt by the user
-    reaches the caller: a half-trained net is never handed out. A loss or a weight that
-    becomes NaN or infinite raises.
-    """
+    """Train ``net`` on rows and codes, drawn by weight, watching those of ``validation``."""
     if validation is not None:
         *held_out, their_weight = validation
         watched = Arrays(*held_out, weight=their_weight, device=net.device)
@@ -240,14 +224,7 @@ def training_errors(estimator):
 
 
 class Seeded(Mode):
-    """A context, of one thread, in which torch draws from generators of its own.
-
-    Whatever ``random_state`` makes, layers' weights, dropout, noise, also in networks of
-    users, comes out the same beside other threads. Tensors made without a type or a device
-    are float32 on the CPU, whatever torch's defaults are. Functions that take no generator
-    (recurrent nets with dropout, attention with dropout, ``rrelu`` and the like) borrow the
-    global one under a lock and put it back.
-    """
+    """A context, of one thread, in which torch draws from generators of its own."""
 
     def __init__(self, random_state):
         super().__init__()

@@ -28,15 +28,13 @@ class BoundaryOutliers(MadeOutliers):
     """Rows outside the classes: all around each of them, far out, and between them.
 
     Vernekar et al. (see :class:`RejectClassifier`) ask for samples that cover the whole
-    boundary and leave open how.
-
-    Of the rows a share ``between`` is drawn on segments between rows of two classes, less those
-    that are inside a class. The others start at a row and step as far and in such directions as
-    its class is scattered, or in any direction; what is still inside goes on until it is out. A
-    point is inside while its ``n_neighbors``-th nearest row is close for the class of the
-    nearest one, in units of the class's median. How close is learned from a fifth of the rows,
-    which the others have not seen: the share ``quantile`` of new rows is inside, in any
-    dimension. Distances are taken where the pooled scatter of the classes is white.
+    boundary and leave open how. Of the rows a share ``between`` is drawn on segments between
+    rows of two classes, less those that are inside a class. The others start at a row and step
+    as far and in such directions as its class is scattered, or in any direction; what is still
+    inside goes on until it is out. A point is inside while its ``n_neighbors``-th nearest row
+    is close for the class of the nearest one, in units of the class's median: as close as the
+    share ``quantile`` is of a fifth of the rows, which the others have not seen. Distances are
+    taken where the pooled scatter of the classes is white.
 
     Parameters
     ----------
@@ -58,8 +56,6 @@ class BoundaryOutliers(MadeOutliers):
     >>> from sklearn_ood import BoundaryOutliers
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> outliers = BoundaryOutliers(between=0.0)(X, np.zeros(200), 50, random_state=0)
-    >>> outliers.shape
-    (50, 2)
     >>> bool(np.linalg.norm(outliers, axis=1).min() > 1.0)
     True
     """
@@ -122,11 +118,7 @@ class _Region:
         return start + step
 
     def _steps(self, codes):
-        """One standard deviation: most of the steps as the row's own class is scattered.
-
-        The difference of two random rows has twice their covariance, whatever their number.
-        The other steps are as long, and go in any direction of the white space.
-        """
+        """One standard deviation each: as the row's class is scattered, or in any direction."""
         first, second = (self._rows_of(codes) for _ in range(2))
         own = (self.X[first] - self.X[second]) / np.sqrt(2.0)
         lengths = np.linalg.norm(own @ self.to_white, axis=1, keepdims=True)
@@ -137,17 +129,12 @@ class _Region:
         return np.where(use_pooled[:, None], pooled @ self.from_white, own)
 
     def _rows_of(self, codes):
-        """A random row of each of the classes."""
         by_class, sizes, start = grouped(self.codes)
         return by_class[start[codes] + self.rng.randint(sizes[codes])]
 
 
 def within_class_whitening(X, codes):
-    """Matrices to and from the space where the pooled scatter of the classes is white.
-
-    The columns are standardised first, so that their units do not matter. Directions of
-    (nearly) no variance get ``VARIANCE_FLOOR`` of the mean one.
-    """
+    """Matrices to and from the space where the pooled scatter of the classes is white."""
     centered = X - class_means(X, codes)[codes]
     scale = centered.std(axis=0)
     scale[scale == 0] = 1.0

@@ -69,10 +69,7 @@ class GANOutliers(OutlierSource):
     discriminator: Any = "auto"
 
     def make_networks(self, input_shape, rows):
-        """Untrained generator and discriminator, for the location and scale of the rows.
-
-        Images are made in the range of the rows' values.
-        """
+        """Untrained generator and discriminator, for the location and scale of the rows."""
         self._validate_params()
         generator = self._make_generator(input_shape, rows)
         return generator, InputShape(self._make_discriminator(input_shape, rows), input_shape)
@@ -196,7 +193,6 @@ def pull_away_term(rows):
 
 
 def _step(network, optimizer, loss):
-    """One step of one network; the others, through which the loss goes, get no gradient."""
     optimizer.zero_grad()
     loss.backward(inputs=list(network.parameters()))
     optimizer.step()
@@ -215,11 +211,7 @@ class Affine(nn.Module):
 
 
 def dcgan_generator(latent_dim, input_shape, n_channels=128):
-    """The generator of Lee et al., appendix B, for images of any size from 8x8 on.
-
-    The first layer makes a map of an eighth of the image's size, 4x4 for 32x32 images; each
-    of three more doubles it. What sticks out is cropped.
-    """
+    """The generator of Lee et al., appendix B: three doublings, cropped to the image."""
     channels, height, width = _image_size(input_shape)
     start, n = (-(-height // 8), -(-width // 8)), n_channels
     first = nn.ConvTranspose2d(latent_dim, 4 * n, start, bias=False)
@@ -232,7 +224,7 @@ def dcgan_generator(latent_dim, input_shape, n_channels=128):
 
 
 def dcgan_discriminator(input_shape, n_channels=128):
-    """The discriminator of Lee et al., appendix B, for images of any size from 8x8 on."""
+    """The discriminator of Lee et al., appendix B."""
     channels, height, width = _image_size(input_shape)
     n = n_channels
     layers = [halved(channels, n, bias=False), nn.LeakyReLU(0.2)]

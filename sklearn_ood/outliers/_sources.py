@@ -1,7 +1,4 @@
-"""Where outliers come from: made from the data alone, or given.
-
-A source is a callable ``(X, y, n, random_state) -> X_out`` with parameters.
-"""
+"""Where outliers come from: made from the data alone, or given."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -19,17 +16,10 @@ from sklearn_ood.nets._evaluation import Arrays
 
 
 class OutlierSource(Parameterized):
-    """A callable with parameters that makes outliers from data.
-
-    A source defines ``__call__(X, y, n, random_state)``, which returns n rows.
-    """
+    """A callable ``(X, y, n, random_state) -> X_out`` with parameters."""
 
     def supply(self, net, data, n, random_state, as_inputs):
-        """Function from a number to that many outliers on a net's device, of n made now.
-
-        ``as_inputs`` makes inputs of the net of rows in the units of the data. Of a net that
-        is being evaluated it draws those that it was not trained on.
-        """
+        """Function from a number to that many of n outliers, as inputs of the net."""
         rows = as_inputs(self.sample(data, n, random_state))
         n_unseen = int(net.unseen * len(rows))
         if n_unseen:
@@ -65,7 +55,7 @@ class MadeOutliers(OutlierSource):
     """A source that makes outliers from the data alone."""
 
     def __call__(self, X, y, n, random_state=None):
-        """Draw n outliers.
+        """Draw n outliers, (n, n_features).
 
         Parameters
         ----------
@@ -75,10 +65,6 @@ class MadeOutliers(OutlierSource):
             Their classes; None is one class.
         n : int
         random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n, n_features)
         """
         self._validate_params()
         check_array(X, dtype=np.float32)  # whose range the outliers must not leave
@@ -212,7 +198,6 @@ class CallableOutliers(OutlierSource):
     function: Callable = field(kw_only=False)
 
     def __call__(self, X, y, n, random_state=None):
-        """Call the function."""
         return called("outliers", self.function, X, y, n, random_state)
 
     def __repr__(self, N_CHAR_MAX=700):

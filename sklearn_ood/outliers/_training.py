@@ -28,12 +28,7 @@ class OutlierLoss(nn.Module):
     """Cross entropy on rows, and a loss on outliers.
 
     A method defines ``outlier_loss``, from outputs on outliers to a scalar; one whose loss on
-    rows is another overrides ``forward``.
-
-    Parameters
-    ----------
-    weight : tensor of shape (n_outputs,), default=None
-        Weights of the classes.
+    rows is another overrides ``forward``. ``weight`` (n_outputs,) weighs the classes.
     """
 
     def __init__(self, weight=None):
@@ -50,11 +45,7 @@ class OutlierLoss(nn.Module):
 
 
 class OutlierNet(Net):
-    """Adds ``beta`` times the loss on outliers to the loss on rows.
-
-    A step takes an outlier for each row; ``criterion`` is an :class:`OutlierLoss`. The share
-    ``unseen`` of the outliers is for validation.
-    """
+    """Adds ``beta`` times the loss on as many outliers, by an :class:`OutlierLoss`."""
 
     def __init__(self, module, *args, beta, unseen=0.0, **kwargs):
         super().__init__(module, *args, **kwargs)
@@ -67,19 +58,16 @@ class OutlierNet(Net):
         self.shares_ = np.cumsum(weights) / np.sum(weights)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """A trained net does not carry training data."""
         super().on_train_end(net, X=X, y=y, **kwargs)
         self.draws_ = self.shares_ = None
 
     @torch.no_grad()
     def draw(self, n):
-        """n outliers, as device rows."""
         counts = np.diff(np.round(self.shares_ * n).astype(int), prepend=0)
         parts = zip(self.draws_, counts, strict=True)
         return torch.cat([draw(int(count)) for draw, count in parts if count])
 
     def losses(self, batch):
-        """All terms of the loss on one batch and as many fresh outliers."""
         inputs, targets = batch
         outputs = self.module_(torch.cat([inputs, self.draw(len(inputs))]))
         outputs, on_outliers = outputs.tensor_split([len(inputs)])

@@ -1,7 +1,4 @@
-"""Keep an estimator in a file that runs no code when it is read.
-
-A file is a checksum, one line of JSON with the versions, and an archive of skops.
-"""
+"""Files of a checksum, a line of JSON with the versions, and an archive of skops."""
 
 import hashlib
 import io
@@ -29,14 +26,15 @@ def save(estimator, path, *, modules=()):
     """Write an estimator into one file, without pickle.
 
     What is scikit-learn's is written by skops (an archive of arrays and one description);
-    networks are their weights alone. The file has the versions of the packages and a
-    checksum. It replaces an older one only when it is whole on the disk, with its mode; a
-    symbolic link is followed.
+    networks are their weights alone, stored for prediction: without optimizers and callbacks.
+    The file has the versions of the packages and a checksum. It replaces an older one only when
+    it is whole on the disk, with its mode; a symbolic link is followed.
 
     Parameters
     ----------
     estimator : estimator
-        Of this package or of scikit-learn, fitted or not, also nested.
+        Of this package or of scikit-learn, fitted or not, also nested. Its parameters must be
+        as they were in ``fit``, since networks are built again from them.
     path : str or path-like
     modules : sequence of networks, classes and functions, default=()
         Your own ones that the estimator holds, such as your network, its class or a
@@ -49,15 +47,6 @@ def save(estimator, path, *, modules=()):
         If a part of the estimator cannot be stored; the message says which and what to do.
     OSError
         If the file cannot be written; an older file is then as it was.
-
-    See Also
-    --------
-    load : Read it again.
-
-    Notes
-    -----
-    Networks are stored for prediction: optimizers and callbacks are left out. Parameters
-    must be as they were in ``fit``, since networks are built again from them.
 
     Examples
     --------
@@ -94,6 +83,12 @@ def save(estimator, path, *, modules=()):
 def load(path, *, modules=(), device="cpu"):
     """Read an estimator that :func:`save` wrote; no code from the file is run.
 
+    A file holds names and values. The names are of an exact list (the estimators of this
+    package and of scikit-learn, what these hold, a few functions) or in `modules`; attributes
+    are parameters and what a class declares; networks are built by the estimator and only
+    filled. All is checked before anything is made. The checksum finds accidents: whoever writes
+    a file can compute it, and can still choose what the model predicts.
+
     Parameters
     ----------
     path : str or path-like
@@ -118,19 +113,6 @@ def load(path, *, modules=(), device="cpu"):
     -----
     UserWarning
         If a package has another version than when the file was saved.
-
-    See Also
-    --------
-    save : Write the file.
-
-    Notes
-    -----
-    A file holds names and values, no code. The names are of an exact list (the estimators of
-    this package and of scikit-learn, what these hold, a few functions) or in `modules`;
-    attributes are parameters and what a class declares; networks are built by the estimator
-    and only filled. All indices are checked before anything is made. The checksum finds
-    accidents: whoever writes a file can compute it, and can still choose what the model
-    predicts.
 
     Examples
     --------

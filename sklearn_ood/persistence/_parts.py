@@ -1,9 +1,4 @@
-"""What skops does not write, or would restore without a check: written as a call of ``Part``.
-
-Networks are parts of the estimator that holds them: it builds them again from its parameters
-(``untrained_networks``), and the file only fills them. All is made on torch's default device;
-on "meta" nothing is allocated, so that a file is checked by building what it describes.
-"""
+"""What skops does not write, or restores without a check: written as a call of ``Part``."""
 
 import io
 import pickle
@@ -56,7 +51,6 @@ class Part(tuple):
     _fields = ()
 
     def __new__(cls, kind, *arguments):
-        """The value itself."""
         return MAKE[kind](*arguments)
 
 
@@ -147,7 +141,6 @@ def array_and_type(tensor):
 
 
 def restore_tensor(values, dtype):
-    """A tensor of the type that it had."""
     return torch.tensor(values, dtype=getattr(torch, dtype))
 
 

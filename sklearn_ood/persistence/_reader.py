@@ -1,7 +1,4 @@
-"""What a file describes, read as plain data and checked before skops makes anything of it.
-
-An object is read as its shadow: of its class, with plain attributes, and never called.
-"""
+"""What a file describes, read as plain data and checked before skops makes anything of it."""
 
 import io
 import json
@@ -22,7 +19,6 @@ from sklearn.base import BaseEstimator
 
 
 def table(name):
-    """The lines of a table beside the code."""
     lines = Path(__file__).with_name(name).read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -53,10 +49,7 @@ def require_listed(condition, name, where=("a part",)):
 
 
 def one_description(is_ours):
-    """A hook for JSON, for one description of each part wherever it is.
-
-    skops writes a part anew each time, with other arrays: of ours the first is kept.
-    """
+    """A hook for JSON: one description of each part; of ours, which may differ, the first."""
     known: dict[int, dict] = {}
 
     def hook(node):
@@ -158,10 +151,7 @@ def hashed(items):
 
 
 def shadow(kind, state):
-    """An object with these attributes: none hides a method, and they fit each other.
-
-    All attributes of a dataclass, as of every class of this package, are declared.
-    """
+    """An object with these attributes, never called: none hides a method, and they fit."""
     is_declared, made = is_dataclass(kind), object.__new__(kind)
     state = {} if state is None else state
     known = get_type_hints(kind) if is_declared else {}
