@@ -50,7 +50,21 @@ class Parameterized(BaseEstimator):
 
     They become the signature, scikit-learn's own constraints, and the entries of the docstring
     that a subclass inherits. All are keyword-only but one that says ``field(default=...,
-    kw_only=False)``; those that say ``fitted()`` are no parameters.
+    kw_only=False)``; those that say ``fitted()`` are no parameters. A class that has one of
+    these need not document it:
+
+    Parameters
+    ----------
+    input_shape : tuple (C, H, W), default=None
+        Shape of one image where X has flat rows, as in a pipeline.
+    n_jobs : int or None, default=None
+        How many parts are fitted at the same time.
+    device : {"auto"} or torch device, default="auto"
+        Where networks run: "auto" is CUDA where there is one.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Seed of all that is random: the same int gives the same bits on a CPU, in any thread.
     """
 
     _parameter_constraints: ClassVar[dict] = {}  # of an estimator without parameters
@@ -107,6 +121,8 @@ def _fit(X, y=None, sample_weight=None):
         Labels; None is one class.
     sample_weight : array-like of shape (n_samples,), default=None
         How much each row counts.
+    **params : dict of str to array-like
+        ``sample_weight``: how much each row counts.
 
     Returns
     -------

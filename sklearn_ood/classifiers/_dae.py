@@ -150,10 +150,6 @@ class DAEConfidence(NetClassifier):
     def confidence_components(self, X):
         """What the confidence c(x) of each row is made of.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
-
         Returns
         -------
         sklearn.utils.Bunch
@@ -240,7 +236,6 @@ class DAEConfidence(NetClassifier):
 
     @np.errstate(over="ignore", under="ignore")
     def _components(self, rows):
-        """Log-probabilities of the classes, and the parts of the confidence."""
         logits, distances = self._outputs(self.net_, rows)
         names = ("reconstruction_error", "code_distance", "code_norm_deviation")
         components = Bunch(**dict(zip(names, distances.T, strict=False)))

@@ -85,12 +85,6 @@ class GenerativeClassifier(OODClassifier):
         Part of each class that is held out to calibrate ``predict_proba``; all but VAE and
         GAN are then fitted again, to all rows. With 0, or where no row can be spared, it is
         calibrated on the training rows and overconfident.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image, for flat rows that are images.
-    device : str, default="auto"
-        Where a generator given by name runs; "auto" is CUDA where there is one.
-    random_state : int, RandomState instance or None, default=None
-        Determines generators, held-out rows and candidates.
 
     Attributes
     ----------
@@ -136,14 +130,7 @@ class GenerativeClassifier(OODClassifier):
     _needs_labels = False
 
     def fit(self, X, y=None, **params):
-        """Learn a generator for every class.
-
-        Parameters
-        ----------
-        **params : dict of str to array-like
-            ``sample_weight``: how much each row counts among those of its class. Generators
-            learn from as many rows, drawn by it.
-        """
+        """Learn a generator for every class, from as many rows, drawn by ``sample_weight``."""
         data = self._training_data(X, y, self._weight_in(params))
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=3)
         split_seed, seed, bank_seed = seeds
@@ -165,10 +152,6 @@ class GenerativeClassifier(OODClassifier):
 
     def explain(self, X):
         """Find the nearest generation of every class to every row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
 
         Returns
         -------

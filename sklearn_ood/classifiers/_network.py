@@ -39,8 +39,6 @@ class NetClassifier(OODClassifier):
         Dense layers of "mlp" and "small_cnn".
     dropout : float in [0, 1), default=0.0
         Dropout after each of these layers.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image where X has flat rows, as in a pipeline.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.
     optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
@@ -65,10 +63,6 @@ class NetClassifier(OODClassifier):
         Patience of early stopping, in epochs.
     net_params : dict, default=None
         Passed to ``skorch.NeuralNet``: callbacks, ``optimizer__betas`` and so on.
-    device : {"auto"} or torch device, default="auto"
-        "auto" is CUDA where there is one.
-    random_state : int, RandomState or None, default=None
-        Seed of weights, batches and held-out rows: the same bits on a CPU, in any thread.
     verbose : int, default=0
         1 shows a progress bar, of training and of scoring a dataset.
 
@@ -140,6 +134,9 @@ class NetClassifier(OODClassifier):
     def fit(self, X, y=None, **params):
         """Train the network on the in-distribution rows.
 
+        An epoch draws as many rows as there are of some ``sample_weight``, each as often as its
+        weight says on average.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
@@ -148,9 +145,6 @@ class NetClassifier(OODClassifier):
         y : array-like of shape (n_samples,)
             Labels; rows with the label ``ood_label`` are known outliers. None takes those of
             the dataset.
-        **params : dict of str to array-like
-            ``sample_weight``: how much each row counts. An epoch draws as many rows as there
-            are of some weight, each as often as its weight says on average.
         """
         weight, how = self._weight_in(params), {"keep_tensors": self._learns_tensors}
         if is_dataset(X) and self._learns_tensors:
@@ -174,7 +168,7 @@ class NetClassifier(OODClassifier):
         return {"net_": self.make_network(len(self.classes_), self.input_shape_)}
 
     def input_gradients(self, X, *, guided=False):
-        """Gradient of the predicted class's logit with respect to each input.
+        """Gradient of the predicted class's logit at each input, of X's shape, in float64.
 
         Parameters
         ----------
@@ -182,10 +176,6 @@ class NetClassifier(OODClassifier):
         guided : bool, default=False
             Guided backpropagation (Springenberg et al., 2015): only positive gradients pass
             a ReLU, which must be an ``nn.ReLU``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features) or (n_samples, C, H, W), float64
         """
         rows = self._validate_rows(X)
         gradients = class_gradients(self.net_, rows, self.head_.logits, guided=guided)
@@ -237,7 +227,6 @@ class NetClassifier(OODClassifier):
         return None if self.center_ is None else Scaling(self.center_, self.scale_)
 
     def _in_single(self, data):
-        """Data whose rows are float32, in the units that suit them."""
         is_flat = len(data.input_shape) == 1
         units = units_of(data.known.rows) if is_flat else None
         self.center_, self.scale_ = units or (None, None)

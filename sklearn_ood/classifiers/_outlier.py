@@ -60,12 +60,6 @@ class OutlierClassifier(LogitClassifier):
         :class:`UniformOutliers`, :class:`MixupOutliers`, :class:`NoiseOutliers`. A callable
         ``(X, y, n, random_state) -> X_out`` gets the in-distribution rows and labels. A
         dict mixes sources: ``{"boundary": 0.7, "given": 0.3}``.
-
-    Attributes
-    ----------
-    net_ : skorch.NeuralNet
-        The trained net; with a GAN also ``net_.generator_`` and ``net_.discriminator_``.
-        ``net_.history`` has the course of every loss.
     """
 
     beta: NonNegative = 1.0
@@ -75,16 +69,14 @@ class OutlierClassifier(LogitClassifier):
 
     @undisturbed
     def sample_outliers(self, n_samples=1, *, random_state=None):
-        """Samples of the trained generator; outliers of other sources come from calling them.
+        """Samples of the trained GAN, (n_samples, n_features) or (n_samples, C, H, W).
+
+        Outliers of other sources come from calling them.
 
         Parameters
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
         """
         check_is_fitted(self)
         if not hasattr(self.net_, "generator_"):
@@ -190,8 +182,6 @@ def uniform_divergence(logits):
 
 
 class ConfidenceLoss(OutlierLoss):
-    """Cross entropy of rows, and the divergence of outliers from the uniform distribution."""
-
     outlier_loss = staticmethod(uniform_divergence)
 
 
@@ -246,8 +236,6 @@ def reject_loss(logits):
 
 
 class RejectLoss(OutlierLoss):
-    """Cross entropy of rows, and of outliers, which belong to the last class."""
-
     outlier_loss = staticmethod(reject_loss)
 
     def class_logits(self, outputs):

@@ -72,8 +72,6 @@ class TableClassifier(OODClassifier):
     n_jobs : int or None, default=None
         Trees grown at the same time. Boosting takes one thread, of more than 50,000 rows those
         that OpenMP gives it.
-    random_state : int, RandomState or None, default=None
-        Determines the held-out rows and the trees.
 
     Attributes
     ----------
@@ -129,8 +127,6 @@ class TableClassifier(OODClassifier):
         ----------
         X : array-like or frame of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-        **params : dict of str to array-like
-            ``sample_weight``: how much each row counts, for the members and their weights.
         """
         data = self._training_data(X, y, self._weight_in(params))
         rows, codes, weight = data.known

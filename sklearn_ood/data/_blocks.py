@@ -137,7 +137,7 @@ def is_dataset(X):
 
 
 def first_block(X):
-    """Some first rows of a dataset, to see what they are; all else as it is."""
+    """Some first rows of a dataset; all else as it is."""
     return next(_datasets().DatasetRows(X).image_blocks()) if is_dataset(X) else X
 
 
@@ -345,7 +345,6 @@ def _mapped_file(X):
 
 
 def _spilled(X, mask, dtype):
-    """Rows of a mapped file, copied into a temporary one."""
     shape = (int(np.count_nonzero(mask)), *X.shape[1:])
     size = _block_size(X)
     masks = (mask[start : start + size] for start in range(0, len(X), size))

@@ -25,8 +25,6 @@ ARRAYS = "__array__", "__cuda_array_interface__", "__dataframe__", "shape"
 
 
 class Part(NamedTuple):
-    """Rows, their codes and, where there are any, their weights."""
-
     rows: Any
     codes: np.ndarray
     weight: np.ndarray | None
@@ -50,7 +48,6 @@ class Part(NamedTuple):
         return np.append(places, first[~np.isin(self.codes[first], self.codes[places])])
 
     def drawn(self):
-        """The rows themselves, drawn so."""
         return self.at(self.drawn_places())._replace(weight=None)
 
 
@@ -66,7 +63,6 @@ class TrainingData:
 
     @cached_property
     def known(self):
-        """The in-distribution part."""
         return Part(self.rows, self.codes, self.weight).those(self.codes != OUTLIER)
 
     @property
@@ -271,7 +267,6 @@ def _check_dates_and_masks(X):
 
 
 def _is_of_dates(dtype):
-    """Whether a column of pandas or polars holds dates, times or differences of them."""
     temporal = getattr(dtype, "is_temporal", None)
     return temporal() if temporal else getattr(dtype, "kind", None) in ("m", "M")
 

@@ -56,7 +56,6 @@ class TableColumns:
 
     @property
     def n_levels(self):
-        """How many categories each column has; 0 for numbers."""
         return np.array(list(map(len, self.levels)))
 
     def read(self, table):
@@ -115,7 +114,6 @@ def _plain_columns(table):
 
 
 def _columns(table, places):
-    """Place, name and content of some columns."""
     names = getattr(table, "columns", range(table.shape[1]))
     by_place = getattr(table, "iloc", table)
     return ((j, str(names[j]), by_place[:, j]) for j in places)
@@ -275,7 +273,6 @@ class Indicators:
 
 
 def _common(codes):
-    """The most frequent of some codes, without those of a single row."""
     values, counts = np.unique(codes, return_counts=True)
     frequent = np.argsort(-counts, kind="stable")[:MAX_INDICATORS]
     return values[frequent[counts[frequent] > 1]]
@@ -295,7 +292,6 @@ class TableEncoder(TransformerMixin, Parameterized):
         Kind of each column, and its categories.
     indicators_ : Indicators
         Means and standard deviations, and what each indicator stands for.
-    n_features_in_ : int
 
     Notes
     -----
@@ -331,23 +327,12 @@ class TableEncoder(TransformerMixin, Parameterized):
         return self
 
     def transform(self, X):
-        """The table as numbers, (n_samples, n_features_out) in float64.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-        """
+        """The table as numbers, (n_samples, n_features_out) in float64."""
         check_is_fitted(self)
         return self.indicators_.encode(read_table(self, X, reset=False))
 
     def get_feature_names_out(self, input_features=None):
-        """Names of what ``transform`` gives: "<column>", "<column>_<category>"; each once.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns, where fit was given none.
-        """
+        """Names of what ``transform`` gives: "<column>", "<column>_<category>"; each once."""
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
         learned, levels = self.indicators_, self.columns_.levels

@@ -13,10 +13,6 @@ class FDBD(LinearScore):
     :math:`|f_k - f_j| / \\|w_k - w_j\\|_2` away; their mean is divided by
     :math:`\\|h - \\mu\\|_2` [1]_.
 
-    Attributes
-    ----------
-    mean_, weight_distances_ : ndarray of shape (n_features,) and (n_classes, n_classes)
-
     References
     ----------
     .. [1] L. Liu and Y. Qin, "Fast decision boundary based out-of-distribution detector",

@@ -49,8 +49,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         Rows that the network evaluates at once, rounded to a multiple of 16 with which a row's
         features do not depend on the rows beside it. None is as many as have a million
         numbers.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image where X has flat rows, for a backbone.
 
     Attributes
     ----------
@@ -85,13 +83,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     layer_: str | tuple | None = fitted()
 
     def fit(self, X, y=None):
-        """Fit the classifier, unless it is frozen.
-
-        Parameters
-        ----------
-        y : array-like of shape (n_samples,)
-            Labels; not needed for a frozen classifier.
-        """
+        """Fit the classifier, unless it is frozen and needs no labels."""
         forget(self)
         self._validate_params()
         estimator = clone(self._wrapped).fit(X, y)
@@ -114,12 +106,7 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
     @block_by_block
     def transform(self, X):
-        """The layer's outputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_activations), float32
-        """
+        """The layer's outputs, (n_samples, n_activations) in float32."""
         check_is_fitted(self)
         key = id(self.estimator_.net_), self.layer, self.layer_, self.pooling
         return of_rows(X, key, lambda: self._features(self._validated(X)))

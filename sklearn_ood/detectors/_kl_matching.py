@@ -11,10 +11,6 @@ class KLMatching(LinearScore):
     :math:`-\\min_k KL(p(x) \\| d_k)`, at most 0, where :math:`d_k` is the mean probability
     vector of the training rows that are predicted to be of class k [1]_.
 
-    Attributes
-    ----------
-    log_templates_ : ndarray of shape (n_predicted_classes, n_classes)
-
     References
     ----------
     .. [1] D. Hendrycks et al., "Scaling out-of-distribution detection for real-world

@@ -47,7 +47,6 @@ class LinearScore(Parameterized, ABC):
     Attributes
     ----------
     weight_, bias_ : ndarray of shape (n_classes, n_features) and (n_classes,)
-    n_features_in_ : int
     """
 
     linear: tuple | None = None

@@ -16,10 +16,6 @@ class NCI(LinearScore):
     alpha : float >= 0, default=1e-4
         Weight of the norm.
 
-    Attributes
-    ----------
-    mean_, mean_logits_ : ndarray of shape (n_features,) and (n_classes,)
-
     References
     ----------
     .. [1] L. Liu and Y. Qin, "Detecting out-of-distribution through the lens of neural

@@ -28,8 +28,6 @@ class NeighborDistance(OODClassifier):
     max_samples : int >= 1 or None, default=None
         Remember at most this many training rows, drawn at random, but one of every class at
         least. Time and memory of scoring are proportional to it.
-    random_state : int, RandomState or None, default=None
-        Chooses the rows remembered.
 
     Attributes
     ----------

@@ -19,13 +19,6 @@ class NNGuide(LinearScore):
     max_samples : int >= 1 or None, default=10_000
         Remember at most this many training rows, drawn at random. Time and memory of scoring
         are proportional to it.
-    random_state : int, RandomState or None, default=None
-        Chooses the rows remembered.
-
-    Attributes
-    ----------
-    bank_ : ndarray of shape (n_remembered, n_features), float32
-        Unit-length features times their energy.
 
     References
     ----------

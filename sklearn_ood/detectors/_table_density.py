@@ -97,10 +97,6 @@ class TableDensity(OODClassifier):
         How many rows of each class are imagined to be as in the whole table.
     max_samples : int >= 1 or None, default=20000
         Learn numbers from at most this many rows, drawn at random.
-    n_jobs : int or None, default=None
-        Classes whose mixtures are fitted at the same time.
-    random_state : int, RandomState or None, default=None
-        Determines the rows drawn and the mixtures.
 
     Attributes
     ----------
@@ -149,14 +145,11 @@ class TableDensity(OODClassifier):
     _read_rows = staticmethod(read_table)
 
     def fit(self, X, y=None, **params):
-        """Learn the likelihood of each class.
+        """Learn the likelihood of each class; mixtures from rows drawn by ``sample_weight``.
 
         Parameters
         ----------
         X : array-like or frame of shape (n_samples, n_features)
-        **params : dict of str to array-like
-            ``sample_weight``: how much each row counts among those of its class. Mixtures
-            learn from rows drawn by it, up to ``max_samples``.
         """
         data = self._training_data(X, y, self._weight_in(params))
         rows = data.known.rows

@@ -121,15 +121,12 @@ class BaseGenerator(Parameterized, ABC):
 
     @undisturbed
     def fit(self, X, y=None, **params):
-        """Learn to generate the rows of each class.
+        """Learn to generate the rows of each class, drawn by their weights.
 
         Parameters
         ----------
         y : array-like of shape (n_samples,), default=None
             Labels: one generator is learned for each, or a single one without.
-        **params : dict of str to array-like
-            ``sample_weight``: how much each row counts among those of its class; as many rows
-            are drawn by it.
         """
         weight = self._weight_in(params)
         self._validate_params()
@@ -141,7 +138,7 @@ class BaseGenerator(Parameterized, ABC):
         return self
 
     def sample(self, n_samples: Count = 1, y=None, random_state=None):
-        """Draw new inputs.
+        """Draw new inputs, (n_samples, n_features).
 
         Parameters
         ----------
@@ -150,10 +147,6 @@ class BaseGenerator(Parameterized, ABC):
             Which class to draw from: one label, or one a sample. Classes are drawn with
             equal probability by default.
         random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
         check_arguments(self.sample, {"n_samples": n_samples})
@@ -165,13 +158,7 @@ class BaseGenerator(Parameterized, ABC):
         return self._map(self.core_.generate, self.draw_latents(n_samples, rng), codes)
 
     def draw_latents(self, n_samples=1, random_state=None):
-        """Draw latent vectors (n_samples, latent_dim) from the prior, in float32.
-
-        Parameters
-        ----------
-        n_samples : int >= 1, default=1
-        random_state : int, RandomState instance or None, default=None
-        """
+        """Draw latent vectors (n_samples, latent_dim) from the prior, in float32."""
         check_is_fitted(self)
         rng, size = check_random_state(random_state), (n_samples, self.latent_dim_)
         if self.core_.prior == "normal":
@@ -194,17 +181,13 @@ class BaseGenerator(Parameterized, ABC):
         return self._map(self.core_.generate, z, self.class_index(y, len(z)))
 
     def encode(self, X, y=None):
-        """Find a latent vector for every input: a quick guess, or exact where known.
+        """Latents (n_samples, latent_dim) of inputs: a quick guess, or exact where known.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : label or array-like of shape (n_samples,), default=None
             The class whose generator is meant; may be left out where there is one only.
-
-        Returns
-        -------
-        z : ndarray of shape (n_samples, latent_dim)
         """
         rows = validate_rows(self, X)
         if not hasattr(self.core_, "encode"):

@@ -135,10 +135,6 @@ class GaussianMixtureGenerator(BaseGenerator):
         ``n_components="auto"``.
     max_iter : int >= 1, default=100
         Largest number of EM steps.
-    n_jobs : int or None, default=None
-        Classes fitted at the same time.
-    random_state : int, RandomState instance or None, default=None
-        Determines the start of EM and the held-out rows.
 
     Attributes
     ----------
@@ -180,12 +176,7 @@ class GaussianMixtureGenerator(BaseGenerator):
         return MixtureCore(self.n_classes_, width, n_directions, self.n_features_in_)
 
     def class_log_density(self, X):
-        """Log density (n_samples, n_classes) of every row under every class, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        """
+        """Log density (n_samples, n_classes) of every row under every class, in nats."""
         rows = torch.from_numpy(validate_rows(self, X))
         return self.core_.log_density(rows).numpy()
 

@@ -89,8 +89,6 @@ class PretrainedGenerator(BaseGenerator):
     noise_variance : float >= 0, default=0.01
         Expected variance of a feature around its generation: how much a search trusts the
         prior.
-    device : str, default="auto"
-        Where to run the network; "auto" is CUDA where there is one.
 
     Examples
     --------

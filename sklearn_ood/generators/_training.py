@@ -31,7 +31,6 @@ class StackedRows(BatchedDataset):
         return int(self._count.max())
 
     def batch(self, index):
-        """Positions (b,) and rows (K, b, d)."""
         if isinstance(index, slice):
             index = torch.arange(len(self))[index]
         index = index.to(self._order.device)
@@ -58,20 +57,12 @@ class StackTrainer(Parameterized):
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Hidden layers of an "mlp" that looks at inputs; those of one that makes them are
         reversed.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image, where X has flat rows.
     max_epochs : int, default=30
         Passes over the largest class.
     batch_size : int, default=64
         Rows of each class in a batch.
     lr : float, default=1e-3
         Learning rate of Adam.
-    device : str, default="auto"
-        "auto" is CUDA where there is one.
-    verbose : int, default=0
-        1 shows a progress bar.
-    random_state : int, RandomState instance or None, default=None
-        Determines weights, batches, noise and held-out rows.
 
     Attributes
     ----------

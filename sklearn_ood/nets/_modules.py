@@ -151,7 +151,6 @@ class Scaling(nn.Module):
         return ((rows.double() - self.center) / self.scale).clamp(-largest, largest).float()
 
     def inverse(self, rows):
-        """The float64 rows that these are made of."""
         return self.center + self.scale * rows
 
 
@@ -372,5 +371,4 @@ def _size_after(conv, input_shape):
 
 
 def size_of(shape):
-    """How many numbers an input of this shape holds."""
     return int(torch.Size(shape).numel())

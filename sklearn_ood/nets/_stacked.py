@@ -35,7 +35,6 @@ class StackedLinear(nn.Module):
 
 
 def stacked_mlp(n_classes, sizes, normalize=False):
-    """Dense layers with ReLU between them, one network a class."""
     layers = []
     for n_in, n_out in pairwise(sizes):
         layers += [StackedLinear(n_classes, n_in, n_out, normalize), nn.ReLU()]

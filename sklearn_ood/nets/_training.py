@@ -331,7 +331,6 @@ def recorded(key):
 
 
 def wrap_trained(module, *, device="auto"):
-    """A net around a module that is trained already."""
     net = make_net(with_leaves(module), device=device).initialize()
     net.module_.eval()
     return net

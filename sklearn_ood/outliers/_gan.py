@@ -135,7 +135,6 @@ class GANOutlierNet(OutlierNet):
             optimizer.param_groups[0]["lr"] = decay * self.gan.lr
 
     def generate(self, n):
-        """n fresh samples of the generator, as flat rows."""
         n_made = max(2, n)  # batch normalisation needs two
         latents = torch.randn(n_made, self.gan.latent_dim, device=self.device)
         return self.generator_(latents).flatten(1)[:n]
@@ -199,8 +198,6 @@ def _step(network, optimizer, loss):
 
 
 class Affine(nn.Module):
-    """``shift + scale * inputs``, fixed."""
-
     def __init__(self, shift, scale):
         super().__init__()
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))

@@ -52,8 +52,6 @@ class OutlierSource(Parameterized):
 
 
 class MadeOutliers(OutlierSource):
-    """A source that makes outliers from the data alone."""
-
     def __call__(self, X, y, n, random_state=None):
         """Draw n outliers, (n, n_features).
 

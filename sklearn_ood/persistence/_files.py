@@ -113,10 +113,6 @@ def load(path, *, modules=(), device="cpu"):
     -----
     UserWarning
         If a package has another version than when the file was saved.
-
-    Examples
-    --------
-    See :func:`save`.
     """
     import skops.io  # slow to import
 

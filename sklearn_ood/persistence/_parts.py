@@ -118,7 +118,6 @@ def named(name):
 
 
 def restore_given(name, weights=None):
-    """What the caller hands to load: as it is, or a network with its first weights."""
     require_listed(name in GIVEN.get(), name)
     given = GIVEN.get()[name]
     if weights is None or not isinstance(given, torch.nn.Module):
@@ -129,7 +128,6 @@ def restore_given(name, weights=None):
 
 
 def restore_dictionary(kind, keys, values):
-    """A dictionary with keys of any type."""
     return kind(zip(hashed(keys), values, strict=True))
 
 
@@ -153,7 +151,6 @@ def restore_matrix(kind, *content):
 
 
 def rows_and_options(tree):
-    """What a KDTree or BallTree is built from."""
     data, _, _, _, leaf_size, *_, metric, weights = tree.__getstate__()
     p, vector, *_ = metric.__getstate__()
     name = type(metric).__name__.removesuffix("Distance64").lower()
@@ -228,7 +225,6 @@ class Copies(pickle.Unpickler):
     """Makes the copies. A subclass: Python 3.13.0 sets no function on an Unpickler."""
 
     def persistent_load(self, part):
-        """What a dictionary was replaced by, as skops takes it."""
         return tuple.__new__(Part, part)
 
 

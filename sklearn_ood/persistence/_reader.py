@@ -182,7 +182,6 @@ PLAIN = {
 
 
 def inner(nodes):
-    """The nodes of a tree that are no leaves."""
     is_boosted = "is_leaf" in nodes.dtype.names
     return nodes[nodes["is_leaf"] == 0 if is_boosted else nodes["left_child"] != -1]
 
@@ -212,7 +211,6 @@ def has_columns_for_codes(encoder):
 
 
 def inside(indices, stop):
-    """Which indices are at least 0 and below ``stop``."""
     return np.less_equal(0, indices) & np.less(indices, stop)
 
 
