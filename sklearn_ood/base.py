@@ -23,14 +23,7 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 from sklearn_ood import _response
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood._response import fit_weights, is_frozen, ood_label_in, unwrap
-from sklearn_ood.data._blocks import (
-    block_by_block,
-    in_blocks,
-    indexable_rows,
-    labels_of,
-    n_rows,
-    take_rows,
-)
+from sklearn_ood.data import _blocks
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, codes_in, foreign, is_label
 from sklearn_ood.data._rows import as_native, validate_rows, validate_training_data
 from sklearn_ood.data._tables import takes_tables
@@ -42,7 +35,7 @@ class Answering(ClassifierMixin):
 
     def score(self, X, y=None, sample_weight=None):
         """Share of right answers; ``y`` may be left out where X is a dataset with labels."""
-        return super().score(X, labels_of(X, y), sample_weight)
+        return super().score(X, _blocks.labels_of(X, y), sample_weight)
 
 
 class OODClassifier(Answering, Parameterized):
@@ -86,23 +79,23 @@ class OODClassifier(Answering, Parameterized):
         tags.target_tags.required = self._needs_labels
         return takes_tables(tags) if self._read_rows else tags
 
-    @block_by_block
+    @_blocks.block_by_block
     def predict(self, X: ArrayLike) -> NDArray:
         """The most likely class of each row, (n_samples,), from ``classes_``; never rejects."""
         evidence = self._evidence(self._validate_rows(X))
         return self.classes_[evidence.argmax(axis=1)]
 
-    @block_by_block
+    @_blocks.block_by_block
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Probabilities over the in-distribution classes, (n_samples, n_classes)."""
         return np.exp(self._log_proba(self._validate_rows(X)))
 
-    @block_by_block
+    @_blocks.block_by_block
     def predict_log_proba(self, X: ArrayLike) -> NDArray:
         """Logarithm of ``predict_proba``, exact also where a probability is nearly 1."""
         return self._log_proba(self._validate_rows(X))
 
-    @block_by_block
+    @_blocks.block_by_block
     def decision_function(self, X: ArrayLike) -> NDArray:
         """Evidence for each class, (n_samples, n_classes): its argmax is ``predict``.
 
@@ -111,12 +104,12 @@ class OODClassifier(Answering, Parameterized):
         evidence = self._evidence(self._validate_rows(X))
         return evidence[:, 1] - evidence[:, 0] if evidence.shape[1] == 2 else evidence
 
-    @block_by_block
+    @_blocks.block_by_block
     def score_samples(self, X: ArrayLike) -> NDArray:
         """How in-distribution each row is, (n_samples,): higher is more trustworthy."""
         return self._scores(self._validate_rows(X))
 
-    @block_by_block
+    @_blocks.block_by_block
     def confidence(self, X: ArrayLike) -> NDArray:
         """How likely the answer to each row is right, (n_samples,): higher is more.
 
@@ -126,7 +119,7 @@ class OODClassifier(Answering, Parameterized):
 
     def answers_and_confidence(self, X: ArrayLike) -> tuple[NDArray, NDArray]:
         """``predict`` and ``confidence`` of each row, at once: two arrays (n_samples,)."""
-        return in_blocks(self._answers_and_scores, X)
+        return _blocks.in_blocks(self._answers_and_scores, X)
 
     def class_score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray:
         """How in-distribution each row is, were it of a given class, (n_samples,).
@@ -210,7 +203,8 @@ class ScoreWrapper(Wrapper):
         knows = ood_label_in(self.estimator) is not None
         required = get_tags(self).target_tags.required
         if_there = None if is_frozen(self.estimator) else False  # what it was not taught
-        X, y = indexable_rows(X, as_native(y), needs_labels=knows or required or if_there)
+        needs_labels = knows or required or if_there
+        X, y = _blocks.indexable_rows(X, as_native(y), needs_labels=needs_labels)
         if y is None and required:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; its "
@@ -222,7 +216,7 @@ class ScoreWrapper(Wrapper):
     def _known_outliers(self, X, y):
         """Mask of the rows that are outliers, as told or of classes that a frozen one lacks."""
         if y is None:
-            return np.zeros(n_rows(X), dtype=bool)
+            return np.zeros(_blocks.n_rows(X), dtype=bool)
         y, inner = as_rows("y", y), unwrap(self.estimator)[0]
         if is_frozen(self.estimator) and is_classifier(inner) and hasattr(inner, "classes_"):
             check_same_kind(y, inner.classes_)
@@ -247,7 +241,7 @@ def fitted_on(estimator, rows, *, X, y, **params):
         return estimator
     data = [X] if y is None else [X, y]
     if not rows.all():
-        data = [take_rows(each, rows) for each in data]
+        data = [_blocks.take_rows(each, rows) for each in data]
         params = _check_method_params(X, params, np.flatnonzero(rows)) if params else {}
     return _response.fitted_foreign(clone(estimator), *data, **params)
 

@@ -8,13 +8,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
+from sklearn_ood import _response
 from sklearn_ood._parameters import clone_completed, drawn_seed
-from sklearn_ood._response import (
-    check_told_no_classes,
-    classes_of,
-    fitted_by_weight,
-    fitted_foreign,
-)
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, n_rows, once, take_rows, with_bar
@@ -129,7 +124,7 @@ class Lessons:
             classifier = self._classifier(np.arange(len(self.labels)), "answers", seeds)
         if classifier is None:
             return None, taught
-        order = codes_in(taught, classes_of(classifier))  # which need not be sorted
+        order = codes_in(taught, _response.classes_of(classifier))  # which need not be sorted
         return classifier, taught if OUTLIER in order else taught[order]
 
     def reference(self):
@@ -187,9 +182,9 @@ class Lessons:
         metadata = self.metadata.items()
         given = {n: _check_method_params(self.rows, each, chosen) for n, each in metadata}
         fits = (
-            delayed(fitted_foreign)(each, X, y, **given[name])
+            delayed(_response.fitted_foreign)(each, X, y, **given[name])
             if name in given
-            else delayed(fitted_by_weight)(each, X, y, weight)
+            else delayed(_response.fitted_by_weight)(each, X, y, weight)
             for name, each in unfitted.items()
         )
         fitted = Parallel(n_jobs=combination.n_jobs, return_as="generator")(fits)
@@ -199,7 +194,7 @@ class Lessons:
             shown = with_bar(unfitted, total=len(unfitted), unit="fit", told=told)
         fitted = {name: next(fitted) for name in shown}
         for name, each in fitted.items():
-            check_told_no_classes(each)
+            _response.check_told_no_classes(each)
             width = getattr(each, "n_features_in_", X.shape[1])
             if width != X.shape[1]:
                 raise ValueError(

@@ -12,14 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ood import _response
 from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
-from sklearn_ood._response import (
-    check_classifier,
-    check_told_no_classes,
-    classes_of,
-    is_frozen,
-    ood_label_in,
-)
 from sklearn_ood.base import Answering, Router, Wrapper, fitted_on, random_part
 from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
@@ -145,7 +139,7 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
         forget(self)
         self._validate_params()
         check_limits(self._given)
-        check_classifier(self.estimator)
+        _response.check_classifier(self.estimator)
         X, y = indexable_rows(X, y)
         y = checked_labels(self, y)
         own, routed = self._route(**params)
@@ -205,30 +199,30 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
 
     def _classes_and_outliers(self, y):
         """The labels to be known, and a mask of the rows that have none of them."""
-        if is_frozen(self.estimator):
+        if _response.is_frozen(self.estimator):
             check_is_fitted(self.estimator)
-            classes = classes_of(self.estimator)
+            classes = _response.classes_of(self.estimator)
             check_same_kind(y, classes)
         else:
             owner = type(self).__name__
-            _, classes = _labels.encode_labels(y, ood_label_in(self), owner=owner)
+            _, classes = _labels.encode_labels(y, _response.ood_label_in(self), owner=owner)
         return classes, codes_in(classes, y) == OUTLIER
 
     def _fit_inside(self, X, y, outlier, routed):
         """Fit what is inside; masks of the rows that calibrate, and of those not trained on."""
         inside = list(self._inside().values())
-        calibrating = np.full(len(y), all(map(is_frozen, inside)))
+        calibrating = np.full(len(y), all(map(_response.is_frozen, inside)))
         if self._limits and not calibrating.all():
             how = self.calibration, self.random_state
             calibrating = random_part(len(y), *how, parameter="calibration")
         # Outliers reach those that know them; where none does, all of them are as good as new.
-        knows = [ood_label_in(each) is not None for each in inside]
+        knows = [_response.ood_label_in(each) is not None for each in inside]
         training = (~calibrating & (known | ~outlier) for known in knows)
         parts = zip(inside, training, routed.values(), strict=True)
         taught = [fitted_on(each, rows, X=X, y=y, **given) for each, rows, given in parts]
         self.estimator_, self.detector_ = taught[0], taught[-1]
-        check_told_no_classes(self.detector_)
-        self.classes_ = classes_of(self.estimator_, ood_label_in(self))
+        _response.check_told_no_classes(self.detector_)
+        self.classes_ = _response.classes_of(self.estimator_, _response.ood_label_in(self))
         return calibrating, calibrating if any(knows) else calibrating | outlier
 
     def _told(self, y, classes, sample_weight=None, groups=None):
