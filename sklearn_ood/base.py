@@ -177,7 +177,15 @@ class OODClassifier(Answering, Parameterized):
 
 
 class Wrapper(MetaEstimatorMixin):
-    """Around ``estimator``: what is true of the inner one's input is true of its own."""
+    """Around ``estimator``: what is true of the inner one's input is true of its own.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator.
+    n_features_in_, feature_names_in_
+        As the estimator has them.
+    """
 
     n_features_in_: Any = property(attrgetter("estimator_.n_features_in_"))
     feature_names_in_: Any = property(attrgetter("estimator_.feature_names_in_"))

@@ -63,14 +63,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
         frozen one. Where all is frozen, all rows calibrate.
     outlier_share : float in [0, 1), default=0.01
         Share of unknown rows, for ``confidence``: the classifier's probability where it is 0.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image, for flat rows that are images.
-    n_jobs : int, default=None
-        Members fitted at the same time.
-    verbose : int, default=0
-        Whether to show which member is being fitted.
-    random_state : int, RandomState or None, default=None
-        Chooses the rows held out, and seeds the members that have no seed.
 
     Attributes
     ----------
@@ -179,6 +171,10 @@ class CombinedClassifier(Router, Composition, OODClassifier):
     def fit(self, X, y=None, **params):
         """Fit the classifier and the members, and calibrate them on rows held out.
 
+        It is an error if there are too few rows to calibrate, a member has no score, or the
+        classifier no probabilities or takes no weights. So few that no p-value is small, or a
+        class that trained no member, are a warning.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
@@ -190,14 +186,6 @@ class CombinedClassifier(Router, Composition, OODClassifier):
             among rows that calibrate; ``calibration_weight`` for these alone. The classifier
             must take it, or be frozen; members get it where they, or a pipeline's last step,
             take it. Where scikit-learn routes metadata, each gets what it asks for.
-
-        Raises
-        ------
-        ValueError
-            If there are too few rows to calibrate, or a parameter is out of range. So few that
-            no p-value is small, or a class that trained no member, are a warning.
-        TypeError
-            If a member has no score, or the classifier no probabilities or takes no weights.
         """
         self._validate_params()
         own, inside = self._route(**params)

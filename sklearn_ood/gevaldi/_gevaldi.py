@@ -47,12 +47,6 @@ class GeValDi(Composition, _climbing.Climbing):
         From :mod:`sklearn_ood.generators`, frozen or not. None is an
         :class:`~sklearn_ood.generators.InterpolationGenerator`, which keeps to the data, for
         up to 64 features, a :class:`~sklearn_ood.generators.VAE` for more.
-    input_shape : tuple (C, H, W), default=None
-        Shape of one image, for flat rows that are images.
-    n_jobs : int or None, default=None
-        Members fitted at the same time.
-    random_state : int, RandomState instance or None, default=None
-        For members and a generator that have no ``random_state`` of their own.
 
     Notes
     -----

@@ -117,9 +117,9 @@ class DifferentSamples:
 
         People would give many samples another label, the more the farther they climbed: the
         verdict may be the wrong way round, and that of :meth:`GeValDi.compare_accuracy`, on
-        real rows, goes before it; a warning says so. Interval and test take the samples as
-        independent. Samples of one class that climbed to the same summit are not: look at them
-        (``plot_samples``) before trusting a p-value.
+        real rows, goes before it. Interval and test take the samples as independent. Samples of
+        one class that climbed to the same summit are not: look at them (``plot_samples``)
+        before trusting a p-value. The list has one :class:`PairedAccuracy` a pair of members.
 
         Parameters
         ----------
@@ -130,11 +130,6 @@ class DifferentSamples:
         **options
             ``confidence_level=0.95`` of the bootstrap intervals, ``n_resamples=10_000`` and
             ``random_state=None``.
-
-        Returns
-        -------
-        list of PairedAccuracy
-            One a pair of members.
         """
         label = self.condition()
         agrees, doubt = np.ones(len(self), bool), "no judge"

@@ -14,10 +14,6 @@ class InputGradientsDisplay:
     ----------
     X, gradients : ndarray of shape (n_samples, n_features) or (n_samples, C, H, W)
     titles : sequence of str of length n_samples
-
-    Attributes
-    ----------
-    figure_, axes_ : matplotlib Figure, and Axes of shape (2, n_samples)
     """
 
     def __init__(self, X, gradients, titles):

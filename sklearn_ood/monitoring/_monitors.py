@@ -40,8 +40,6 @@ class _Monitor(ScoreWrapper, Parameterized):
 
     Attributes
     ----------
-    estimator_ : estimator
-        The fitted estimator.
     log_wealth_ : ndarray of shape (n_rows,)
         Natural logarithm of the evidence for a change after each row since ``fit`` or
         ``restart``. The alarm is at ``log(1 / alpha)``.
@@ -116,8 +114,6 @@ class DriftMonitor(_Monitor):
     reference : float in (0, 1), default=0.2
         Share of the rows given to ``fit`` that train nothing, and are what the stream's rows
         are first ranked among.
-    random_state : int, RandomState or None, default=None
-        Chooses the reference rows, and breaks ties between equal scores.
 
     Attributes
     ----------

@@ -53,13 +53,9 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
         They calibrate: for ``ood_acceptance`` all of them, unless estimator or detector have
         an ``ood_label`` that is set; then outliers take part in training, and only the
         held-out ones calibrate.
-    random_state : int, RandomState or None, default=None
-        Chooses the held-out rows.
 
     Attributes
     ----------
-    estimator_ : estimator
-        The fitted classifier.
     detector_ : estimator
         The fitted source of confidence: ``estimator_`` where no detector was given.
     answers_by_largest_ : bool
@@ -115,6 +111,11 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit the estimator on one part of the rows and choose the threshold on the other.
 
+        Where no threshold can promise what was asked, a ValueError has the best reachable
+        bound. It is an error, too, if parameters contradict each other, the outliers' label was
+        learned as a class, or the estimator is no classifier, has no confidence, or takes no
+        weights.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
@@ -127,14 +128,6 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
             and is passed on to what is trained, which must take it or be frozen. ``groups``:
             of ``guarantee_for="group"``. Where scikit-learn routes metadata, what is inside
             gets what it asks for, also of other names.
-
-        Raises
-        ------
-        ValueError
-            If parameters contradict each other, the outliers' label was learned as a class,
-            or no threshold can promise what was asked, with the best reachable bound.
-        TypeError
-            If the estimator is no classifier, has no confidence, or takes no weights.
         """
         forget(self)
         self._validate_params()

@@ -49,13 +49,9 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         Known outliers count for neither. A :class:`CombinedClassifier` has calibrated itself:
         ``contamination`` (0.05 for "auto") is then the level of its p-value, the largest share
         of new inliers that is refused, at least ``1 / (n_calibration_ + 1)``.
-    random_state : int, RandomState or None, default=None
-        Chooses the rows held out by "auto".
 
     Attributes
     ----------
-    estimator_ : estimator
-        The fitted estimator.
     offset_ : float
         The score at which an inlier becomes an outlier.
 
@@ -84,6 +80,10 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit the estimator and place ``offset_``.
 
+        It is an error if y is None and needed, ``contamination`` is a level that the p-values
+        of a :class:`CombinedClassifier` cannot reach, or nothing takes the weights: a frozen
+        one is calibrated.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
@@ -96,14 +96,6 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
             ``sample_weight``: how often there are such rows among new ones; the rows that place
             ``offset_`` count by it, and what is trained gets it, which must take it or be
             frozen. Where scikit-learn routes metadata, what is inside gets what it asks for.
-
-        Raises
-        ------
-        ValueError
-            If y is None and needed, or ``contamination`` is a level that the p-values of a
-            :class:`CombinedClassifier` cannot reach.
-        TypeError
-            For weights that nothing takes: a frozen :class:`CombinedClassifier` is calibrated.
         """
         forget(self)
         self._validate_params()
