@@ -9,11 +9,22 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import _response
-from sklearn_ood._parameters import Estimator, RandomState, Share, fitted, forget
+from sklearn_ood._parameters import (
+    Estimator,
+    Parameterized,
+    RandomState,
+    Share,
+    fitted,
+    forget,
+)
 from sklearn_ood.base import Answering, Router, Wrapper, fitted_on, random_part
 from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
@@ -23,6 +34,10 @@ from sklearn_ood.selective._arrays import checked_loss, losses
 from sklearn_ood.selective._deciding import CHOSEN_BY, Deciding, check_groups, check_limits
 from sklearn_ood.selective._guarantees import first_of, warn_of_company, warn_of_unpromised
 from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
+
+UNLABELLED, SEMI_SUPERVISED = -1, (SelfTrainingClassifier, LabelPropagation, LabelSpreading)
+# What hands labels on as they are; of others -1 is a class.
+HANDING_ON = Pipeline, FrozenEstimator, BaseSearchCV, Parameterized
 
 
 class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
@@ -40,7 +55,8 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
         ``confidence`` or ``score_samples``, else what its ``predict_proba`` gives the answer,
         else the margin of its ``decision_function``. A ``sklearn.frozen.FrozenEstimator``, or
         a pipeline of them, is not fitted again: all rows given to ``fit`` calibrate, and every
-        label that it was not taught is an outlier.
+        label that it was not taught is an outlier. Of one that is semi-supervised in
+        scikit-learn's way, rows of label -1 are unlabelled: they train, and do not calibrate.
     detector : estimator, default=None
         Takes over the confidence, found as for ``estimator``, which still names the class;
         outlier detectors of scikit-learn and PyOD fit in.
@@ -138,11 +154,12 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
         own, routed = self._route(**params)
         if self.guarantee_for != "group" and any("groups" in each for each in routed.values()):
             own.pop("groups", None)
-        classes, outlier = self._classes_and_outliers(y)
+        unlabelled = self._unlabelled(y)
+        classes, outlier = self._classes_and_outliers(y, unlabelled)
         told = self._told(y, classes, **own)
-        calibrating, unseen = self._fit_inside(X, y, outlier, routed)
+        calibrating, unseen = self._fit_inside(X, y, outlier, unlabelled, routed)
         check_same_kind(y, self.classes_)  # or each answer would be wrong
-        warn_of_untaught(self.classes_, y, outlier)
+        warn_of_untaught(self.classes_, y, outlier | unlabelled)
         self._calibrate(X, y, unseen, outlier=outlier, calibrating=calibrating, **told)
         return self
 
@@ -175,8 +192,8 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
             told = self._told(y, self.classes_, **own)
             check_same_kind(y, self.classes_)
             outlier = codes_in(self.classes_, y) == OUTLIER
-            every = np.full(outlier.shape, True)
-            self._calibrate(X, y, every, outlier=outlier, calibrating=every, **told)
+            labelled = ~self._unlabelled(y)
+            self._calibrate(X, y, labelled, outlier=outlier, calibrating=labelled, **told)
         except BaseException:
             self.__dict__ = before
             raise
@@ -190,24 +207,37 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
         tags.classifier_tags = get_tags(self.estimator).classifier_tags
         return tags
 
-    def _classes_and_outliers(self, y):
-        """The labels to be known, and a mask of the rows that have none of them."""
+    def _unlabelled(self, y):
+        """Mask of the rows whose label nobody knows."""
+        inner = self.estimator
+        while isinstance(inner, HANDING_ON):
+            inside = inner[-1] if isinstance(inner, Pipeline) else None
+            inner = getattr(inner, "estimator", getattr(inner, "classifier", inside))
+        knows = (
+            isinstance(inner, SEMI_SUPERVISED) and _response.ood_label_in(self) != UNLABELLED
+        )
+        return _labels.is_label(y, UNLABELLED if knows else None)
+
+    def _classes_and_outliers(self, y, unlabelled):
+        """The labels to be known, and a mask of the rows that have another one."""
         if _response.is_frozen(self.estimator):
             check_is_fitted(self.estimator)
             classes = _response.classes_of(self.estimator)
             check_same_kind(y, classes)
         else:
             owner = type(self).__name__
-            _, classes = _labels.encode_labels(y, _response.ood_label_in(self), owner=owner)
-        return classes, codes_in(classes, y) == OUTLIER
+            labels, ood_label = y[~unlabelled], _response.ood_label_in(self)
+            _, classes = _labels.encode_labels(labels, ood_label, owner=owner)
+        return classes, (codes_in(classes, y) == OUTLIER) & ~unlabelled
 
-    def _fit_inside(self, X, y, outlier, routed):
+    def _fit_inside(self, X, y, outlier, unlabelled, routed):
         """Fit what is inside; masks of the rows that calibrate, and of those not trained on."""
         inside = list(self._inside().values())
         calibrating = np.full(len(y), all(map(_response.is_frozen, inside)))
         if self._limits and not calibrating.all():
             how = self.calibration, self.random_state
             calibrating = random_part(len(y), *how, parameter="calibration")
+        calibrating &= ~unlabelled
         # Outliers reach those that know them; where none does, all of them are as good as new.
         knows = [_response.ood_label_in(each) is not None for each in inside]
         training = (~calibrating & (known | ~outlier) for known in knows)

@@ -28,6 +28,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import LinearSVC
 
 from sklearn_ood import NoveltyDetector, RiskMonitor, SelectiveClassifier, SoftmaxClassifier
@@ -615,3 +616,30 @@ def test_nan_confidence_is_an_error():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match=r"or no numbers from Odd\.score_samples"):
         SelectiveClassifier(Odd(max_iter=1000), coverage=0.5).fit(X, y)
+
+
+def semi_supervised():
+    inner = SelfTrainingClassifier(GaussianNB())
+    yield inner
+    yield make_pipeline(StandardScaler(), LabelSpreading())
+    yield GridSearchCV(inner, {"threshold": [0.8, 0.9]}, cv=3)
+
+
+@pytest.mark.parametrize("inner", [*semi_supervised()])
+def test_unlabelled_rows_train_and_do_not_calibrate(known, inner):
+    X, y = known
+    hidden = np.arange(len(y)) % 3 == 0
+    some = np.where(hidden, -1, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        selective = SelectiveClassifier(inner, risk=0.2, random_state=0).fit(X, some)
+        frozen = FrozenEstimator(clone(inner).fit(X, some))
+        calibrated = SelectiveClassifier(frozen, risk=0.2).fit(X, some)
+        again = clone(calibrated).fit(X, y).recalibrate(X, some)
+    assert selective.classes_.tolist() == [0, 1, 2]
+    assert selective.reject_label_ == -1
+    assert selective.guarantee_["risk"].n_samples < 0.2 * len(y)
+    for each in (calibrated, again):
+        assert each.guarantee_["risk"].n_samples == (~hidden).sum()
+    with pytest.raises(ValueError, match="from 300 calibration rows"):  # as outliers they do
+        SelectiveClassifier(inner, risk=0.2, ood_label=-1, random_state=0).fit(X, some)
