@@ -13,3 +13,14 @@ def optional(name, needed_by, extra):
             f"{needed_by} needs {package}, which is not installed; "
             f'pip install "sklearn-ood[{extra}]".'
         ) from error
+
+
+def as_fitted(estimator, rows):
+    """Rows as a frame where the estimator knows names and pandas is there."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if hasattr(rows, "columns"):
+        return rows
+    try:
+        return rows if names is None else import_module("pandas").DataFrame(rows, columns=names)
+    except ImportError:
+        return rows

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sklearn_ood._optional import optional
+from sklearn_ood._optional import as_fitted, optional
 from sklearn_ood._response import known_of, unwrap
 from sklearn_ood.data._tables import is_missing
 
@@ -148,17 +148,6 @@ def taken(function, rows):
     made = [outputs for _, outputs in parts if outputs is not None]
     joined = tuple(map(np.concatenate, zip(*made, strict=True))) if made else None
     return np.concatenate([each for each, _ in parts]), joined
-
-
-def as_fitted(estimator, rows):
-    """Rows as a frame where the estimator knows names and pandas is there."""
-    names = getattr(estimator, "feature_names_in_", None)
-    if hasattr(rows, "columns"):
-        return rows
-    try:
-        return rows if names is None else package("pandas").DataFrame(rows, columns=names)
-    except ImportError:
-        return rows
 
 
 def made_by(step, rows, method):

@@ -17,10 +17,11 @@ from sklearn.preprocessing import (
 from sklearn.utils import get_tags
 from sklearn.utils._indexing import _get_column_indices
 
+from sklearn_ood._optional import as_fitted
 from sklearn_ood.combined._columns import FARTHEST, ClassWhitening, ColumnRanks
 from sklearn_ood.combined._conformal import between, n_below
 from sklearn_ood.data._tables import TableEncoder
-from sklearn_ood.export._comparison import as_fitted, made_by, package, same_output
+from sklearn_ood.export._comparison import made_by, package, same_output
 from sklearn_ood.export._flow import LARGEST, Flow, clipped, places_in, tensor
 
 # The newest operators that both torch's and scikit-learn's converters write.

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import _response
+from sklearn_ood._optional import as_fitted
 from sklearn_ood._parameters import (
     Count,
     Natural,
@@ -114,7 +115,7 @@ def log_proba(classifiers, rows):
     """Predictions of fitted classifiers, all with the same classes, for an array of rows."""
     # In float32 a linear model would compute in float32, where probabilities sum to 1 by eye.
     rows = np.asarray(rows, dtype=np.float64)
-    return np.stack([_response.log_proba(classifier, rows) for classifier in classifiers])
+    return np.stack([_response.log_proba(each, as_fitted(each, rows)) for each in classifiers])
 
 
 def log_proba_tensor(classifiers, x):

@@ -166,7 +166,14 @@ def fooling_rate_on(
     check_arguments(fooling_rate_on, {"coverage": coverage})
     X = as_native(mapped_images(X, ())[0])  # no labels are asked for
     confidence = confidence_of(estimator, X)
-    rows = np.asarray(X, dtype=np.float64).reshape(len(confidence), -1)
+    try:
+        dense = X.toarray() if hasattr(X, "toarray") else X
+        rows = np.asarray(dense, dtype=np.float64).reshape(len(confidence), -1)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Got X whose cells are no numbers ({error}), but a search moves numbers; attack "
+            "what comes behind the encoder, with its rows, or a model of the numbers alone."
+        ) from error
     settings: dict = {"target": "scaled", "method": "evolution", "random_state": 0}
     settings |= {"n_trials": n_trials, "max_updates": max_updates} | parameters
     limits: dict = {"threshold": float(np.quantile(confidence, 1 - coverage))}

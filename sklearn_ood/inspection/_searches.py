@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit
 from sklearn.utils import check_random_state
 
+from sklearn_ood._optional import as_fitted
 from sklearn_ood._parameters import drawn_seed
 from sklearn_ood._response import confidence_of
 from sklearn_ood.nets._evaluation import map_batches
@@ -72,7 +73,7 @@ def confidence_where(hit, estimator, rows):
     """Confidence of the estimator in some rows, -inf in the others."""
     confidence = np.full(len(rows), -np.inf)
     if hit.any():
-        confidence[hit] = confidence_of(estimator, rows[hit])
+        confidence[hit] = confidence_of(estimator, as_fitted(estimator, rows[hit]))
     return confidence
 
 
@@ -150,7 +151,7 @@ class EvolutionSearch:
 
     def _judge(self, shares):
         """What the search makes large, and the confidence in the class aimed at."""
-        rows = self._inside(shares.flatten(0, -2).numpy())
+        rows = as_fitted(self.estimator, self._inside(shares.flatten(0, -2).numpy()))
         classes = np.repeat(self.classes, len(rows) // len(self.classes))
         proba = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
         hit = proba.argmax(axis=1) == classes

@@ -6,6 +6,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -485,3 +486,15 @@ class TestConstraints:
     def test_are_checked_in_fit(self):
         with pytest.raises(ValueError, match="column 'petal'"):
             GeValDi(TREES, generator=GENERATOR, constraints={"integer": ["petal"]}).fit(X, Y)
+
+
+def test_frozen_members_that_pick_columns_by_name():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    by_name = make_column_transformer((StandardScaler(), list(X.columns[:2])))
+    members = [("sepals", make_pipeline(by_name, GaussianNB())), ("all", GaussianNB())]
+    frozen = [(name, FrozenEstimator(member.fit(X, y))) for name, member in members]
+    gevaldi = GeValDi(frozen, generator=GaussianMixtureGenerator(1), n_steps=2, random_state=0)
+    found = gevaldi.fit(X, y).maximally_different_samples(3, random_state=0)
+    expected = np.log(members[0][1].predict_proba(X[:3]))
+    np.testing.assert_allclose(log_proba(gevaldi.estimators_, X[:3])[0], expected)
+    assert len(found.samples) == 3

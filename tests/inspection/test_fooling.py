@@ -3,6 +3,8 @@ from copy import copy
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -319,3 +321,19 @@ def test_images_in_any_units_are_drawn(bounds, n_channels, caplog):
     plt.close("all")
     assert 0 <= drawn.min() < drawn.max() <= 1
     assert not caplog.records  # of matplotlib, which clips colours
+
+
+def test_a_pipeline_that_picks_columns_by_name_is_attacked_with_frames(recwarn):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    columns = make_column_transformer((StandardScaler(), list(X.columns)))
+    by_name, search = make_pipeline(columns, LogisticRegression()), {"max_updates": 5}
+    by_place = make_pipeline(StandardScaler(), LogisticRegression())
+    rates = [fooling_rate_on(each.fit(X, y), X, **search) for each in (by_name, by_place)]
+    assert rates[0] == rates[1]
+    sparse, plain = csr_array(X.to_numpy()), LogisticRegression(max_iter=500)
+    dense = fooling_rate_on(plain.fit(X.to_numpy(), y), X.to_numpy(), **search)
+    assert fooling_rate_on(plain, sparse, **search) == dense
+    assert not [each for each in recwarn if "feature names" in str(each.message)]
+    model, texts = make_pipeline(columns, plain), X.assign(text="a")
+    with pytest.raises(TypeError, match="behind the encoder"):
+        fooling_rate_on(model.fit(texts, y), texts, **search)
