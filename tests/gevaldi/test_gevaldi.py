@@ -497,4 +497,4 @@ def test_frozen_members_that_pick_columns_by_name():
     found = gevaldi.fit(X, y).maximally_different_samples(3, random_state=0)
     expected = np.log(members[0][1].predict_proba(X[:3]))
     np.testing.assert_allclose(log_proba(gevaldi.estimators_, X[:3])[0], expected)
-    assert len(found.samples) == 3
+    assert len(found.end.samples) == 3
