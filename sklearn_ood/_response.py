@@ -130,16 +130,14 @@ def classes_of(estimator, ood_label=None):
 
 
 def answers_and_confidence(estimator, X, *, by_largest=False):
-    """What a fitted classifier answers to each row, and its confidence in that answer.
-
-    The answers are ``answers(X)`` of a classifier that may reject, else ``predict(X)``. The
-    confidence, float64, is the first of these that it has: ``confidence(X)``;
-    ``score_samples(X)``; ``predict_proba(X)`` of the answer; ``decision_function(X)`` of the
-    answer, less the largest of the other classes (for two classes its absolute value).
-    """
+    """What a fitted classifier answers to each row, and its confidence in that answer."""
     inner, X = unwrap(estimator, X)
-    # Steps run once, and the classifier is asked once where it says both, or the answer
-    # follows from its probabilities, as answers_by_largest found.
+    # The answers are answers(X) of a classifier that may reject, else predict(X). The
+    # confidence is the first of these that it has: confidence(X); score_samples(X);
+    # predict_proba(X) of the answer; decision_function(X) of the answer, less the largest of
+    # the other classes (for two classes its absolute value). Steps run once, and the classifier
+    # is asked once where it says both, or the answer follows from its probabilities, as
+    # answers_by_largest found.
     if hasattr(inner, "answers_and_confidence"):
         return inner.answers_and_confidence(X)
     if _scored_by(inner):
@@ -167,14 +165,10 @@ def answers_by_largest(estimator, X):
 
 
 def confidence_of(estimator, X, *, of_answer=False, methods=METHODS):
-    """Confidence of a fitted estimator in each row, as in :func:`answers_and_confidence`.
-
-    Unless it is asked what it answers (``of_answer``), the class of the largest probability
-    (or decision function) is taken for the answer. ``methods`` are asked before anything
-    else; then a PyOD detector, known by ``decision_scores_``, for minus its
-    ``decision_function``, and scikit-learn's outlier detectors for theirs. So higher is always
-    more normal. NaN is an error; infinities are the largest numbers, in their order.
-    """
+    """Confidence of a fitted estimator in each row, as in :func:`answers_and_confidence`."""
+    # methods are asked before anything else; then a PyOD detector, known by decision_scores_,
+    # for minus its decision_function, and scikit-learn's outlier detectors for theirs: higher
+    # is always more normal. NaN is an error; infinities are the largest numbers, in order.
     inner, X = unwrap(estimator, X)
     scored_by = _scored_by(inner, methods)
     if scored_by:

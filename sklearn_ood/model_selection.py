@@ -65,12 +65,6 @@ class LeaveClassesOut(BaseCrossValidator):
     random_state : int, RandomState instance or None, default=None
         Chooses classes and rows. Pass an int for the same splits at every call.
 
-    Raises
-    ------
-    ValueError
-        From :meth:`split`: if a parameter is out of its range, y is no class label, fewer
-        than two classes would stay in training, or a class has a single row.
-
     Examples
     --------
     >>> import numpy as np
@@ -96,6 +90,9 @@ class LeaveClassesOut(BaseCrossValidator):
         self, X: ArrayLike, y: ArrayLike | None = None, groups: object = None
     ) -> Iterator[tuple[NDArray, NDArray]]:
         """Generate the indices of the training and test rows, ascending.
+
+        A ValueError says where y is no class label, fewer than two classes would stay in
+        training, or a class has a single row.
 
         Parameters
         ----------

@@ -42,13 +42,7 @@ class ColumnRanks(QuantileTransformer):
 
 
 class ClassWhitening(TransformerMixin, BaseEstimator):
-    """Directions in which the rows of a class spread alike, instead of columns.
-
-    Columns that tell the same count once, and what breaks the dependence between them is far.
-    ``axes_`` (n_features, n_directions), by which rows are multiplied, are the inverse root of
-    the covariance within classes, in which no direction has less than a hundredth of a column's
-    variance; of more than 1,000 columns the 200 widest directions, whose search is random.
-    """
+    """Directions in which the rows of a class spread alike, instead of columns."""
 
     def __init__(self, random_state=None):
         self.random_state = random_state
@@ -56,6 +50,7 @@ class ClassWhitening(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         X = validate_data(self, X, dtype=np.float64)
         codes = np.unique(np.zeros(len(X)) if y is None else y, return_inverse=True)[1]
+        # Columns that tell the same count once, and what breaks their dependence is far.
         within = X - class_means(X, codes)[codes]
         spread = within.std(axis=0)
         scale = np.where(spread > LEAST_SPREAD, spread, 1.0)
@@ -88,11 +83,7 @@ class NearestRow(NeighborDistance):
 
 
 class ExtremeColumn(BaseEstimator):
-    """How far out in its column the most extreme number of a row lies.
-
-    The score is the logarithm of the least share of the training rows, of all columns and
-    both sides, that lie as far out; beyond all of them it follows a generalised Pareto tail.
-    """
+    """How far out in its column the most extreme number of a row lies."""
 
     def __init__(self, max_samples=10_000, random_state=None):
         self.max_samples = max_samples
@@ -102,7 +93,7 @@ class ExtremeColumn(BaseEstimator):
         X = validate_data(self, X, dtype=np.float64)
         order = check_random_state(self.random_state).permutation(len(X))
         columns = X[order[: self.max_samples]].T
-        # Both sides, ascending: (2, n_features, n_remembered), and (3, 2, n_features).
+        # Both sides, ascending, and the start, scale and shape of each one's lower tail.
         self.columns_ = np.sort(np.stack([columns, -columns]))
         tails = [[fit_tail(column) for column in side] for side in self.columns_]
         self.tails_ = np.moveaxis(np.array(tails), 2, 0)

@@ -24,12 +24,9 @@ POWER = -0.25
 
 
 def split_rows(n_rows, calibration, random_state):
-    """Positions of the rows to train on, and the parts of those that calibrate.
-
-    Drawn at random, whatever their class, so that calibration rows and new rows are
-    exchangeable. Two parts are for members and combination; with "cross" every row trains, and
-    each part is scored by what learned from the others; with "all" no row trains.
-    """
+    """Positions of the rows to train on, and the parts of those that calibrate."""
+    # Whatever their class, so that they and new rows are exchangeable. Two parts are for
+    # members and combination; with "cross" each part is scored by what learned from the others.
     order = random_state.permutation(n_rows)
     is_crossed = calibration == "cross"
     n_calibration = calibration_size(calibration, n_rows)
@@ -62,12 +59,7 @@ def calibration_size(calibration, n_rows):
 
 
 def calibrated(parts, method, weights=1.0, *, is_crossed, row_weights=None):
-    """Scales of the members, and that of their combination.
-
-    ``parts`` of the calibration rows have scores (n_part, n_members), and weights in [0, 1].
-    If crossed, every part is read on the scales of all others, and members have the scales of
-    all rows in the end; else the second part is read on the scales of the first.
-    """
+    """Scales of members, from parts of scores (n_part, n_members), and of their combination."""
     row_weights = row_weights or [None] * len(parts)
 
     def scales_of(chosen):
@@ -77,6 +69,8 @@ def calibrated(parts, method, weights=1.0, *, is_crossed, row_weights=None):
     def joined(arrays, chosen):
         return None if arrays[0] is None else np.concatenate([arrays[i] for i in chosen])
 
+    # If crossed, every part is read on the scales of all others, else the second on the
+    # first's.
     every, read = range(len(parts)), range(len(parts)) if is_crossed else [1]
     typicality = []
     for i in read:
@@ -169,11 +163,9 @@ class ConformalScale:
 
 
 def fit_tail(scores):
-    """Start, scale and shape of the lowest tenth of ascending scores, by moments.
-
-    The scale is positive, the shape in [0, 1/2] (Hosking & Wallis, "Parameter and quantile
-    estimation for the generalized Pareto distribution", Technometrics 1987, section 2.2).
-    """
+    """Start, scale and shape, 0 to 1/2, of the lowest tenth of ascending scores, by moments."""
+    # Hosking & Wallis, "Parameter and quantile estimation for the generalized Pareto
+    # distribution", Technometrics 1987, section 2.2.
     n_tail = min(max(TAIL_MIN_ROWS, int(np.ceil(TAIL_SHARE * len(scores)))), len(scores) - 1)
     start = float(scores[n_tail])
     excess = start - scores[:n_tail]
@@ -224,34 +216,27 @@ def smallest(log_p):
     return -namespace(log_p).amin(log_p, axis=1)
 
 
+# R. Fisher, "Statistical methods for research workers", 4th ed., 1932. Y. Liu and J. Xie,
+# "Cauchy combination test", JASA 2020, eq. 2. L. Tippett, "The methods of statistics", 1931. V.
+# Vovk and R. Wang, "Combining p-values via averaging", Biometrika 2020.
 COMBINATIONS = {"fisher": fisher, "average": average, "cauchy": cauchy, "min": smallest}
 
 
 def combine(log_p, method, weights=1.0):
-    """Evidence against each row, from its p-values' logarithms (n_samples, n_members).
-
-    Each p-value is raised to its weight first (Good, "On the weighted combination of
-    significance tests", JRSS B 1955). No distribution of the statistics is used: p-values of
-    the same row depend on each other, so the statistic is calibrated again, as one more score.
-
-    R. Fisher, "Statistical methods for research workers", 4th ed., 1932. Y. Liu and J. Xie,
-    "Cauchy combination test", JASA 2020, eq. 2. L. Tippett, "The methods of statistics", 1931.
-    V. Vovk and R. Wang, "Combining p-values via averaging", Biometrika 2020.
-    """
+    """Evidence against each row, from its p-values' logarithms (n_samples, n_members)."""
+    # Each is raised to its weight (Good, "On the weighted combination of significance tests",
+    # JRSS B 1955). p-values of a row depend on each other, so that this is calibrated again.
     (weights,) = constants(log_p, weights)
     return COMBINATIONS[method](weights * log_p)
 
 
 def log_right(log_proba, log_p, outlier_share):
-    """What to rank answers by, at most 0: likely right, and likely to be of a known class.
-
-    Where a share pi of the rows is unknown, and every answer to them is wrong, the rows that
-    are best refused are those with the least ``p_max / (1 + odds)``, ``odds = pi / (1 - pi) *
-    f_out / f_in`` being those of an unknown row (reference 3 of CombinedClassifier, section 4).
-    The p-value u of the novelty is uniform on known rows, ``f_in(u) = 1``, and falls for
-    unknown ones: ``f_out(u) = a * u ** (a - 1)`` with a small a.
-    """
+    """What to rank answers by, at most 0: likely right, and likely to be of a known class."""
     xp = namespace(log_p)
+    # Where a share pi of the rows is unknown, and every answer to them is wrong, the rows best
+    # refused have the least p_max / (1 + odds), odds = pi / (1 - pi) * f_out / f_in (reference
+    # 2 of CombinedClassifier, section 4). The p-value u is uniform on known rows, f_in(u) = 1,
+    # and falls for unknown ones: f_out(u) = a * u ** (a - 1) with a small a.
     first, slope = constants(log_p, logit(outlier_share) + np.log(SHAPE), SHAPE - 1)
     log_odds = first + slope * log_p
     return log_proba - xp.clip(log_odds, 0, None) - log1p(xp.exp(-xp.abs(log_odds)))

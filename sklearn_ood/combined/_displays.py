@@ -62,7 +62,7 @@ class ExplanationDisplay:
         return display.plot(max_features=max_features) if plot else display
 
     def plot(self, *, max_features=5, figure=None) -> Self:
-        """Draw a bar for each feature that speaks against a row, in a figure of its own."""
+        """Draw a bar for each of the ``max_features`` that speak most against a row."""
         found = self.explanation
         against = [found.against(i, max_features) for i in range(len(found.rows))]
         heights = [max(len(features), 1) + 2 for features, _ in against]
@@ -136,7 +136,7 @@ class MemberPValuesDisplay:
         return display.plot() if plot else display
 
     def plot(self, *, ax=None) -> Self:
-        """Draw the table, on axes of its own or on given ones."""
+        """Draw the table, on axes ``ax`` or in a figure of its own."""
         n_rows, n_names = self.p_values.shape
         ax = ax or new_figure(1.2 * n_names + 1.5, 0.35 * n_rows + 0.8).subplots()
         self.ax_, self.figure_ = ax, ax.figure

@@ -82,7 +82,7 @@ class Explanation:
         return self.summary.assign(features=list(map(", ".join, named)))
 
     def against(self, position, max_features=3):
-        """Features, in words, that speak against the row at a position; and their evidence."""
+        """Up to ``max_features``, in words, that speak against the row at a position; their evidence."""
         evidence = self.evidence.iloc[position].to_numpy()
         order = np.argsort(-evidence, kind="stable")[:max_features]
         least = np.maximum(LEAST_PART * evidence.max(), np.finfo(np.float64).tiny)
@@ -152,13 +152,7 @@ def _shown(cell):
 
 @dataclass(frozen=True)
 class ReferenceRows:
-    """Some rows of a table with columns of any kind, and their labels.
-
-    The distance of two rows is Gower's ("A general coefficient of similarity and some of its
-    properties", Biometrics 1971), the sum over columns of at most 1: of numbers the share of
-    these rows that lie between, of others 1 where they differ; 1 where one of the two is
-    missing.
-    """
+    """Some rows of a table with columns of any kind, and their labels."""
 
     values: list  # of each column its distinct cells: ascending numbers in an array, or a list
     codes: np.ndarray  # of each cell its place among them, -1 where it is missing
@@ -211,12 +205,7 @@ class ReferenceRows:
 
 
 def nearest(positions, known):
-    """Which known row is nearest, in all columns and in all but one, and how rare cells are.
-
-    Of each row the first of the nearest; of each cell the nearest in the other columns, of
-    those whose cell in this one is not missing, and how much rarer cells like it are among the
-    nearest in the others than among all.
-    """
+    """Which known row is nearest, in all columns and in all but one, and how rare cells are."""
     in_all = np.empty(len(positions), dtype=np.int64)
     but_one, rarity = np.empty(positions.shape, dtype=np.int64), np.empty(positions.shape)
     last, like_none = min(N_NEAR, len(known)) - 1, np.log(len(known))
@@ -228,6 +217,7 @@ def nearest(positions, known):
         for j, column in enumerate(columns):
             cells = apart(*column)
             others = total - cells
+            # Of those whose cell in this column is not missing.
             but_one[part, j] = (others + len(columns) * np.isnan(known[:, j])).argmin(axis=1)
             near = others < np.partition(others, last, axis=1)[:, last : last + 1] + ROUNDING
             like = 1 / (cells + BANDWIDTH)
@@ -238,6 +228,7 @@ def nearest(positions, known):
 
 def apart(positions, others):
     """Distances of cells, at most 1: of what is missing in one alone 1, in both 0."""
+    # Gower, "A general coefficient of similarity and some of its properties", Biometrics 1971.
     distances = np.minimum(np.abs(positions - others), 1.0)
     if not np.isnan(distances).any():
         return distances

@@ -22,12 +22,7 @@ LEVEL = 0.05
 
 
 class Lessons:
-    """Rows of a combination: those that its models learn from, and those that calibrate.
-
-    ``training`` and ``parts``, those that calibrate, are places among the known ``rows``, which
-    are of ``classes``; ``is_crossed`` says that the same rows do both, ``is_asked`` that
-    members ask the classifier, ``is_given`` that it knows the classes without a lesson.
-    """
+    """Known rows of a combination: those that its models learn from, and that calibrate."""
 
     def __init__(self, combination, X, y, inside, sample_weight=None, calibration_weight=None):
         X, y = mapped_images(X, y)
@@ -35,6 +30,8 @@ class Lessons:
         known, places = self._known(X, y, sample_weight)
         self.rows, self.weight = known.rows, known.weight
         self.labels = self.classes[known.codes]
+        # Whether members ask the classifier, whether the same rows train and calibrate, and
+        # whether the classifier knows the classes without a lesson.
         self.is_asked = _members.ask_classifier(combination.members, combination.input_shape_)
         random_state = check_random_state(combination.random_state)
         calibration = self._calibration()

@@ -166,21 +166,16 @@ def class_log_proba(classifier, X):
 
 @once
 def look(classifier, members, X, names=None):
-    """Log-probabilities of the classes, and the members' scores at the likeliest of them.
-
-    The scores (n_samples, n_members), whose infinities are clipped, are in the order of
-    ``names``; 0 of what a model of one class has not.
-    """
+    """Log-probabilities of the classes, and the members' scores at the likeliest of them."""
     log_p = class_log_proba(classifier, X)
-    labels = None
-    if classifier is not None:
-        labels = np.asarray(classifier.classes_)[log_p.argmax(axis=1)]
+    likeliest = log_p.argmax(axis=1)
+    labels = None if classifier is None else np.asarray(classifier.classes_)[likeliest]
     names = list(members if names is None else names)
     asks_more = hasattr(classifier, "score_samples")
     scores = np.zeros((len(X), len(names)))
     for column, name in zip(scores.T, names, strict=True):
         member = members.get(name)
-        if member is None:
+        if member is None:  # a model of one class has not all
             continue
         if member != CLASSIFIER:
             column[:] = member_scores(member, X, labels)

@@ -121,7 +121,8 @@ class GeValDi(Composition, _climbing.Climbing):
     ) -> _samples.Disagreement:
         """How far every member can be set apart from every other, in both orders of KL.
 
-        By ``n_samples`` that climb for each ordered pair, unless these are compared on rows X.
+        By ``n_samples`` that climb for each ordered pair, from where ``random_state`` says,
+        unless these are compared on rows X.
         """
         check_is_fitted(self)
         names, asked = self.estimator_names_, None

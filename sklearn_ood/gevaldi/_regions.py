@@ -97,7 +97,7 @@ def _region(samples, points, index):
 
 
 def plot_samples(found, *, max_samples=8):
-    """Draw the most divergent samples before and after the ascent (figure 1)."""
+    """Draw the ``max_samples`` most divergent of :class:`DifferentSamples`, before and after."""
     index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
     figure = new_figure(4.2, 1.5 * len(index))
     axes = figure.subplots(len(index), 2, squeeze=False)
@@ -115,11 +115,11 @@ def plot_samples(found, *, max_samples=8):
 
 
 def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
-    """Draw divergence, drift and set distance along the ascent (figures 2 and 3).
+    """Draw divergence, drift and set distance along the ascent of :class:`DifferentSamples`.
 
-    Means, and the middle half of divergence and drift. Set distances, with the arguments of
-    ``DifferentSamples.set_distance_path``, are left out where there is neither a hierarchy nor
-    class means to learn one from.
+    Means, and the middle half of divergence and drift. Set distances, by ``hierarchy`` and
+    ``n`` as ``set_distance_path`` has them, are left out where there is neither that nor class
+    means.
     """
     ranked = hierarchy is not None or found.class_means is not None
     figure = new_figure(10 if ranked else 7, 3)
@@ -141,7 +141,7 @@ def plot_ascent(found, *, hierarchy=None, n=(1, 3, 5)):
 
 
 def plot_map(found, regions, X=None, y=None):
-    """Draw where the regions lie, on two principal components (figure 5).
+    """Draw where regions of :class:`DifferentSamples` lie, on two principal components.
 
     Those of real rows, where X is given, which are drawn beside, by their labels y.
     """
@@ -163,7 +163,7 @@ def plot_map(found, regions, X=None, y=None):
 
 
 def plot_regions(found, regions, *, max_regions=6):
-    """Draw representative samples of each region, the first ``max_regions`` (figure 6)."""
+    """Draw representative samples of the first ``max_regions`` regions."""
     regions = regions[:max_regions]
     width = max((len(region.representatives) for region in regions), default=1)
     figure = new_figure(0.9 * width + 1, 1.1 * max(1, len(regions)))
@@ -179,10 +179,11 @@ def plot_regions(found, regions, *, max_regions=6):
 
 
 def plot_changes(found, *, feature_names=None, max_features=20):
-    """Draw what the ascent changed in each feature: for tables.
+    """Draw what the ascent of :class:`DifferentSamples` changed in each feature: for tables.
 
-    For each feature a bar of the mean absolute change, in standard deviations of the start, and
-    the mean change as a point; of many features those that changed most.
+    For each feature, by ``feature_names``, a bar of the mean absolute change, in standard
+    deviations of the start, and the mean change as a point; the ``max_features`` that changed
+    most.
     """
     start, end = found.start.samples, found.end.samples
     n_features = end.shape[1]

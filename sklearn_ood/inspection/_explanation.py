@@ -21,7 +21,7 @@ class InputGradientsDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, guided=True, plot=True) -> Self:
-        """Gradients of a few inputs by a fitted classifier that has ``input_gradients``.
+        """Gradients of a few inputs X by a fitted classifier that has ``input_gradients``.
 
         Those of guided backpropagation, unless ``guided=False``; ``plot=False`` draws nothing
         yet.

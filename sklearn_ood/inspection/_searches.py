@@ -1,9 +1,4 @@
-"""The searches of an attack: all trials in one batch, along gradients or by evolution.
-
-A search has the inputs of its trials (``rows``) and their ``confidence`` in the class aimed
-at, -inf where it is not predicted; ``update`` moves them, ``keep`` drops trials. It makes the
-confidence large (``scaled``), or the output for the class alone.
-"""
+"""The searches of an attack: all trials in one batch, along gradients or by evolution."""
 
 import numpy as np
 import torch
@@ -16,6 +11,10 @@ from sklearn_ood._response import confidence_of
 from sklearn_ood.nets._evaluation import map_batches
 from sklearn_ood.search._ascent import Evolution
 
+# A search has the inputs of its trials (rows) and their confidence in the class aimed at, -inf
+# where it is not predicted; update moves them, keep drops trials. It makes the confidence large
+# (scaled), or the output for the class alone.
+
 # A score from another batch, in float32, may be off by this much.
 SCORE_TOLERANCE = 1e-3
 FIRST_STEP = 0.2
@@ -24,11 +23,21 @@ FIRST_STEP = 0.2
 class FoolingGenerator:
     """A batch of generators, each one dense sigmoid layer with an input uniform in [0, 1].
 
-    Its D^2 weights, trained with Adam, need not be held: the gradient of a weight is that of
-    its output times its input, which Adam divides by its size, so that all weights of an
-    output take the same step s and its activation moves by s (||input||_1 + 1), the bias
-    included. One number and two moments for each output are the whole state: ``activation``
-    (n_generators, n_features), before the sigmoid, which spans the ``bounds``.
+    Parameters
+    ----------
+    n_generators, n_features : int
+    bounds : tuple (low, high) of float or ndarray of shape (n_features,), default=(0, 1)
+        Range of the features; the sigmoid spans it.
+    lr : float, default=1e-5
+        Of Adam, which trains their weights.
+    keep : callable, default=None
+        Maps rows to the nearest ones that are allowed; gradients pass.
+    random_state : int, RandomState or None, default=None
+
+    Attributes
+    ----------
+    activation : ndarray of shape (n_generators, n_features), float32
+        Before the sigmoid.
     """
 
     def __init__(
@@ -39,6 +48,10 @@ class FoolingGenerator:
         random_state = check_random_state(random_state)
         shape = n_generators, n_features
         inputs = random_state.uniform(size=shape)
+        # Its D^2 weights, trained with Adam, need not be held: the gradient of a weight is that
+        # of its output times its input, which Adam divides by its size, so that all weights of
+        # an output take the same step s, and its activation moves by s (||input||_1 + 1), the
+        # bias included. One number and two moments for each output are the whole state.
         self.step = lr * (inputs.sum(axis=1, keepdims=True) + 1).astype(np.float32)
         # Weights and bias of a torch layer are uniform on +-1/sqrt(D): the sum of D of them,
         # each times an input, is normal but for terms of order 1/D.

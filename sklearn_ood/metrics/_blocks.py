@@ -19,11 +19,7 @@ from sklearn.utils.validation import _num_samples
 
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments, inherits
 from sklearn_ood._response import as_numpy, unwrap
-from sklearn_ood.data._labels import (
-    check_no_label_missing,
-    check_same_kind,
-    hidden_entries,
-)
+from sklearn_ood.data._labels import check_no_label_missing, check_same_kind, hidden_entries
 
 ROUNDING = 1e-12  # of shares
 _CELLS_AT_ONCE = 2**16  # stays in the cache of one core

@@ -8,14 +8,13 @@ from sklearn_ood._plotting import axes_and_figure
 
 
 class MonitorDisplay:
-    """How the evidence for a change grew, and where the alarm was.
+    """How the evidence for a change grew, and where the alarm was, at ``1 / alpha``.
 
     Parameters
     ----------
     log_wealth : ndarray of shape (n_rows,)
         Natural logarithms.
     alpha : float
-        The alarm is at ``1 / alpha``.
 
     Attributes
     ----------
@@ -28,7 +27,7 @@ class MonitorDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **kwargs) -> Self:
-        """Draw a fitted :class:`DriftMonitor` or :class:`RiskMonitor`, as :meth:`plot` does."""
+        """Draw the ``estimator``, a fitted :class:`DriftMonitor` or :class:`RiskMonitor`."""
         return cls(estimator.log_wealth_, alpha=estimator.alpha).plot(ax=ax, **kwargs)
 
     def plot(self, *, ax=None, **kwargs) -> Self:

@@ -42,13 +42,10 @@ def log_opened(n_rows):
 
 
 def mixture(log_factors, log_open, n_before):
-    """Wealth after each row of a gambler who begins to bet at every row with a part of it.
-
-    ``1 / log(e + n)`` of the wealth is unopened after n rows. What is opened at row n stays
-    on one bet from there on, so that a change is found whenever it comes, and the sum is a
-    test martingale: it reaches ``1 / alpha`` with probability at most alpha, ever (Ville; the
-    papers are those of :class:`DriftMonitor`).
-    """
+    """Wealth after each row of a gambler who begins to bet at every row with a part of it."""
+    # 1 / log(e + n) of it is unopened after n rows. What is opened at row n stays on one bet
+    # from there on: a change is found whenever it comes, and the sum is a test martingale,
+    # which reaches 1 / alpha with probability at most alpha, ever (Ville).
     row = n_before + 1 + np.arange(len(log_factors))[:, None]
     grown = np.cumsum(log_factors, axis=0)
     begun = log_opened(row) - (grown - log_factors)
@@ -60,11 +57,9 @@ def mixture(log_factors, log_open, n_before):
 
 
 def confidence_sequence(n_errors, n_rows, alpha):
-    """Bounds on the probability of an error that hold at all times at once.
-
-    The mixture of likelihoods under Jeffreys' prior stays below ``1 / alpha`` times that of
-    the true probability, at every row, with probability ``1 - alpha`` (Robbins, 1970).
-    """
+    """Bounds on the probability of an error that hold at all times at once (Robbins, 1970)."""
+    # The mixture of likelihoods under Jeffreys' prior stays below 1 / alpha times that of the
+    # true probability, at every row, with probability 1 - alpha.
     if n_rows == 0:
         return 0.0, 1.0
     n_right = n_rows - n_errors
@@ -81,12 +76,9 @@ def confidence_sequence(n_errors, n_rows, alpha):
 
 
 def ranks(scores, past, uniform):
-    """P-values of scores, each among those before it, and all scores in ascending order.
-
-    Of exchangeable scores they are independent and uniform, ties included, which numbers in
-    [0, 1) break (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2nd ed.,
-    2022, proposition 2.8).
-    """
+    """P-values of scores, each among those before it, and all scores in ascending order."""
+    # Independent and uniform, if scores are exchangeable, ties included (Vovk, Gammerman and
+    # Shafer, "Algorithmic learning in a random world", 2nd ed., 2022, proposition 2.8).
     earlier = np.tri(len(scores), k=-1, dtype=bool)
     lower = np.searchsorted(past, scores) + (earlier & (scores < scores[:, None])).sum(axis=1)
     equal = np.searchsorted(past, scores, side="right") - np.searchsorted(past, scores)

@@ -133,16 +133,13 @@ def evolution_moves(objective, start, **options):
 
 
 class Evolution:
-    """The separable CMA evolution strategy, for n maximisations side by side, from (n, m).
-
-    ``best`` is each problem's best proposal so far, and ``found`` its value and what else is to
-    be known of it, (n, ...); the first are those of the start. R. Ros and N. Hansen (2008), A
-    simple modification in CMA-ES achieving linear time and space complexity, section 2.
-    """
+    """The separable CMA evolution strategy, for n maximisations side by side, from (n, m)."""
 
     def __init__(self, start, *found, population_size=20, step_size=0.5, rng):
         self.rates, self.rng = Rates(population_size, start.shape[1]), rng
         self.population_size, self.n_steps = population_size, 0
+        # R. Ros and N. Hansen (2008), A simple modification in CMA-ES achieving linear time and
+        # space complexity, section 2. found is the value of best, and what else is known of it.
         self.best, self.found, self.mean = start, found, start
         self.variance = torch.ones_like(start)
         self.sigma = torch.full_like(start[:, :1], step_size)

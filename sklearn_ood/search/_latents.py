@@ -74,11 +74,8 @@ def by_class(function, rows, class_index, n_classes):
 
 
 def nearest_of_classes(x, rows, half_norm, sizes, *, max_elements=MAX_DISTANCES):
-    """Which of each class's rows is nearest in L2 to each input: (K, n).
-
-    The first ``sizes[0]`` rows are those of the first class, and so on; ``half_norm`` is half
-    of their squared length.
-    """
+    """Which of each class's rows, in blocks of ``sizes``, is nearest to each input: (K, n)."""
+    # In L2, by half of the squared length of rows.
     parts = x.split(max(1, max_elements // len(rows)))
     inner = (torch.addmm(half_norm, part, rows.T, beta=-1) for part in parts)
     of_classes = (part.split(sizes, 1) for part in inner)
@@ -86,13 +83,9 @@ def nearest_of_classes(x, rows, half_norm, sizes, *, max_elements=MAX_DISTANCES)
 
 
 def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None, **options):
-    """Find the latent vector of every class whose generation is nearest to every row.
-
-    Minimises ``distance(x, decode(z)) + penalty(z)`` over z, by ``minimize_batched`` with the
-    options: ``decode`` maps latents (K, c, m) to generations (K, c, d), ``penalty`` to (K, c).
-    Each problem begins at the one of ``starts``, (K, n, m), with the smallest objective. The
-    :class:`Match` has distances and objectives (n, K), and latents (n, K, m).
-    """
+    """Find the latent vector of every class whose generation is nearest to every row."""
+    # decode maps latents (K, c, m) to generations (K, c, d), penalty to (K, c). Each problem
+    # begins at the one of starts, (K, n, m), with the smallest objective.
     n_classes, n, m = starts[0].shape
 
     def objective(z, rows):
@@ -120,13 +113,10 @@ def search_latents(decode, x, starts, *, distance=squared_distance, penalty=None
 
 
 def match(core, x, distance, *, guess=None, bank=None, penalty=0.0, max_iter=0):
-    """Distances (n, K) and latents (n, K, m) of the nearest generations to rows (n, d).
-
-    ``guess`` maps the rows to latents (K, n, m): the answer without L-BFGS steps. Further
-    starts are the nearest of ``bank``, latents (K, b, m) and their generations (K, b, d).
-    ``penalty``, (K,), is the weight of a latent's squared length beside the distance; a
-    uniform prior has none.
-    """
+    """Distances (n, K) and latents (n, K, m) of the nearest generations to rows (n, d)."""
+    # The guess, latents (K, n, m), is the answer without L-BFGS steps. Further starts are the
+    # nearest of a bank, latents (K, b, m) and their generations (K, b, d). The penalty (K,) is
+    # the weight of a latent's squared length; a uniform prior has none.
     starts = [] if guess is None else [guess(x)]
     if bank is None and not max_iter:
         (z,) = starts

@@ -19,21 +19,13 @@ class Minimum(NamedTuple):
 def minimize_batched(
     bind, start, *, max_iter=50, history_size=8, gtol=1e-5, ftol=1e-6, max_line_search=12
 ):
-    """Minimise many independent functions at once with L-BFGS, its two-loop recursion.
-
-    Every problem keeps its own history, step length and line search, so that one evaluation of
-    the batch moves every problem on by one trial step, whatever phase it is in. No value ends
-    above its start.
-
-    ``bind(index)`` returns the function of the problems ``index`` (b,), from points (b, m) to
-    values (b,), differentiable; it is called again whenever enough problems have left. A
-    problem has converged when no entry of its gradient is larger than ``gtol``, or when a step
-    lowers its value by a smaller share than ``ftol``.
-
-    J. Nocedal (1980), Updating quasi-Newton matrices with limited storage. A. Lewis and
-    M. Overton (2013), Nonsmooth optimization via quasi-Newton methods, section 4: the
-    bracketing line search for the weak Wolfe conditions.
-    """
+    """Minimise the functions of ``bind(index)``, from ``start`` (n, m), at once with L-BFGS."""
+    # Every problem keeps its own history, step length and line search, so that one evaluation
+    # of the batch moves every problem on by one trial step, whatever phase it is in. It has
+    # converged when no entry of its gradient is larger than gtol, or a step lowers its value by
+    # a smaller share than ftol. J. Nocedal (1980), Updating quasi-Newton matrices with limited
+    # storage. A. Lewis and M. Overton (2013), Nonsmooth optimization via quasi-Newton methods,
+    # section 4: the bracketing line search for the weak Wolfe conditions.
     stopping = max_iter, gtol, ftol, max_line_search
     index = torch.arange(len(start), device=start.device)
     function = bind(index)

@@ -19,19 +19,13 @@ SMALLEST = 1e-300  # of limits and levels, so that numbers of rows are finite
 
 @dataclass(frozen=True, eq=False)
 class CalibrationRows:
-    """Rows that trained nothing, and what was answered to them: arrays of length n_samples.
-
-    ``loss`` is whether answering is wrong, or how costly, in [0, 1]; ``outlier`` are the rows
-    that the outliers' acceptance is counted on, ``calibrating`` those as new rows come, for the
-    risk; ``part`` has codes of answers, or of groups, called ``labels``, whose risk is promised
-    each.
-    """
+    """Rows that trained nothing, and what was answered to them: arrays of length n_samples."""
 
     confidence: np.ndarray
-    loss: np.ndarray
-    outlier: np.ndarray
-    calibrating: np.ndarray
-    part: np.ndarray
+    loss: np.ndarray  # whether answering is wrong, or how costly, in [0, 1]
+    outlier: np.ndarray  # that the outliers' acceptance is counted on
+    calibrating: np.ndarray  # as new rows come, for the risk
+    part: np.ndarray  # codes of answers, or of groups, called labels: the risk of each
     weight: np.ndarray | None = None  # relative to the largest
     labels: Labels[Any] = (None,)
     guarantee_for: str = "all"
@@ -199,15 +193,13 @@ def p_values(total, n_accepted, limit):
 
 @np.errstate(under="ignore")
 def bet_p_values(log_wealth):
-    """How likely the wealth of these bets, were each of them no better than fair.
-
-    A gambler bets on every row that its loss is smaller than a limit, and multiplies his wealth
-    by ``1 + stake * gain`` with ``gain = weight * (limit - loss) / (1 - limit)``. Where the
-    weighted mean loss of new rows is the limit or more, the mean of each factor is at most 1,
-    so that the wealth reaches ``1 / p`` with probability p at most: for any losses and weights
-    in [0, 1] ([3]_ of SelectiveClassifier). The mean over the ``STAKES`` is such a wealth too.
-    ``log_wealth``, (n_stakes, n_tests), has its logarithm after each test's rows.
-    """
+    """How likely the wealth of these bets, were each of them no better than fair."""
+    # A gambler bets on every row that its loss is smaller than a limit, and multiplies his
+    # wealth by 1 + stake * gain with gain = weight * (limit - loss) / (1 - limit). Where the
+    # weighted mean loss of new rows is the limit or more, the mean of each factor is at most 1,
+    # so that the wealth, also its mean over stakes, reaches 1 / p with probability p at most
+    # ([3]_ of SelectiveClassifier). log_wealth, (n_stakes, n_tests), has its logarithm after
+    # each test.
     return np.minimum(len(STAKES) * np.exp(-np.logaddexp.reduce(log_wealth)), 1.0)
 
 
