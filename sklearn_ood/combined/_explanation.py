@@ -82,7 +82,7 @@ class Explanation:
         return self.summary.assign(features=list(map(", ".join, named)))
 
     def against(self, position, max_features=3):
-        """Up to ``max_features``, in words, that speak against the row at a position; their evidence."""
+        """Up to ``max_features``, in words, that speak against a row, and their evidence."""
         evidence = self.evidence.iloc[position].to_numpy()
         order = np.argsort(-evidence, kind="stable")[:max_features]
         least = np.maximum(LEAST_PART * evidence.max(), np.finfo(np.float64).tiny)

@@ -97,7 +97,7 @@ def _region(samples, points, index):
 
 
 def plot_samples(found, *, max_samples=8):
-    """Draw the ``max_samples`` most divergent of :class:`DifferentSamples`, before and after."""
+    """Draw the ``max_samples`` that diverge most, of :class:`DifferentSamples`."""
     index = np.argsort(-found.end.divergence, kind="stable")[:max_samples]
     figure = new_figure(4.2, 1.5 * len(index))
     axes = figure.subplots(len(index), 2, squeeze=False)
