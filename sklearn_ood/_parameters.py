@@ -105,8 +105,7 @@ class Parameterized(BaseEstimator):
         """The ``sample_weight`` among what ``fit`` is given beside X and y, or None."""
         if others := sorted(params.keys() - {"sample_weight"}):
             raise TypeError(
-                f"Got {others}, but {type(self).__name__}.fit takes nothing but sample_weight "
-                "beside X and y."
+                f"Got {others}, but {type(self).__name__}.fit takes X, y and sample_weight."
             )
         return params.get("sample_weight")
 

@@ -195,8 +195,7 @@ def answers_of(estimator, X):
     if others:
         raise ValueError(
             f"Got the answers {others[:5]} from {type(inner).__name__}.{method}, but expected "
-            f"labels from its classes_={classes[:20]}; what may refuse says its class with a "
-            "method answers(X)."
+            f"labels from its classes_={classes[:20]}; what may refuse has a method answers(X)."
         )
     return answers
 

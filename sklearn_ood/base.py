@@ -216,8 +216,7 @@ class ScoreWrapper(Wrapper):
         if y is None and required:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; its "
-                f"estimator ({type(self.estimator).__name__}) needs labels: pass them, or use "
-                "one that needs none."
+                f"estimator ({type(self.estimator).__name__}) needs labels."
             )
         return X, y
 
@@ -235,8 +234,7 @@ class ScoreWrapper(Wrapper):
                 return y == -1
             warnings.warn(
                 f"Got y of -1 and 1, which {type(self.estimator).__name__} takes for classes "
-                "and not for outliers and inliers; pass ood_label=-1 to it if they are, or an "
-                "estimator that needs no labels.",
+                "and not for outliers and inliers; pass ood_label=-1 to it if they are.",
                 stacklevel=3,
             )
         return is_label(y, ood_label)
@@ -260,8 +258,7 @@ def random_part(n_rows, share, random_state, *, parameter):
     if not 0 < n_drawn < n_rows:
         raise ValueError(
             f"Got {parameter}={share!r} for n_samples={n_rows}, which holds out {n_drawn} of "
-            "them, but some must be held out and some train; give more rows, or another "
-            f"{parameter}."
+            f"them, but some must be and some train; give more rows, or another {parameter}."
         )
     drawn = np.zeros(n_rows, dtype=bool)
     drawn[check_random_state(random_state).permutation(n_rows)[:n_drawn]] = True

@@ -66,8 +66,7 @@ def _with_outliers(X, y, n_outliers, draw, inside, ood_label, random_state):
     """Rows beside what ``draw(n)`` makes outside of their support, shuffled."""
     if ood_label in y:
         raise ValueError(
-            f"Got ood_label={ood_label}, but that is a class. Choose an integer that is "
-            f"none of 0..{y.max()}, for example -1."
+            f"Got ood_label={ood_label}, a class; expected none of 0..{y.max()}, such as -1."
         )
     outside = np.empty((0, 2))
     while len(outside) < n_outliers:
@@ -151,8 +150,7 @@ def make_two_gaussians(
     check_arguments(make_two_gaussians, locals())
     if outliers is None and n_outliers is not None:
         raise ValueError(
-            f"Got n_outliers={n_outliers} with outliers=None, but expected outliers to say "
-            'which outliers to draw: "boundary" or "box".'
+            f'Got n_outliers={n_outliers} with outliers=None; expected "boundary" or "box".'
         )
     # The half-plane of a mean belongs to its own disc, and a half box is convex: it lies in the
     # disc exactly when its corners do.

@@ -143,8 +143,7 @@ class Lessons:
         if smallest > LEVEL:
             warnings.warn(
                 f"Got {n_calibration:.4g} rows that calibrate, so that no p-value is below "
-                f"{smallest:.2f}; for {LEVEL} give more rows, a larger calibration, or "
-                "calibration='cross'.",
+                f"{smallest:.2f}; for {LEVEL} give more rows, or a larger calibration.",
                 stacklevel=4,
             )
 
@@ -195,7 +194,6 @@ class Lessons:
             width = getattr(each, "n_features_in_", X.shape[1])
             if width != X.shape[1]:
                 raise ValueError(
-                    f"Got X with {X.shape[1]} features, but {name!r} was fitted on {width}; "
-                    "fit all members on the same features."
+                    f"Got X with {X.shape[1]} features, but {name!r} was fitted on {width}."
                 )
         return {name: fitted.get(name, _members.CLASSIFIER) for name in named}

@@ -185,8 +185,7 @@ def look(classifier, members, X, names=None):
             column[:] = log_p.max(axis=1)
         if np.isnan(column).any():
             raise ValueError(
-                f"Got {int(np.isnan(column).sum())} NaN scores from the member {name!r}, but "
-                "evidence needs numbers."
+                f"Got {np.isnan(column).sum()} NaN from the member {name!r}; expected numbers."
             )
     return log_p, np.nan_to_num(scores)
 

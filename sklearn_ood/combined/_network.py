@@ -61,8 +61,7 @@ def from_module(cls, network, X, y=None, *, classes=None, device="auto", **param
     X, y = mapped_images(X, y)
     if y is None:
         raise ValueError(
-            "Got no y, and X without labels, but each image needs one; pass y, or a dataset "
-            "of pairs (image, label)."
+            "Got no y, and X without labels; pass y, or a dataset of pairs (image, label)."
         )
     if classes is None:
         ood_label = parameters.get("ood_label")

@@ -89,8 +89,7 @@ def _diverging(divergence, function, log_proba):
         gave = f"shape {tuple(values.shape)}, NaN or infinite {n_wrong} times"
     raise ValueError(
         f"Got divergence={divergence!r}, which gave {gave}, but expected a tensor of shape "
-        f"({n_samples},), one finite number a sample; look at it, where it is a callable, and "
-        "at the members' probabilities."
+        f"({n_samples},), one finite number a sample; look at the members' probabilities."
     )
 
 
@@ -105,8 +104,7 @@ def resolve_optimizer(optimizer, classifiers, generator):
         return "adam" if smooth else "evolution"
     if optimizer != "evolution" and not smooth:
         raise ValueError(
-            f"Got optimizer={optimizer!r}, but a member or the generator has no gradients; use "
-            "'evolution' or 'auto'."
+            f"Got optimizer={optimizer!r}, but not all parts have gradients; use 'evolution'."
         )
     return optimizer
 

@@ -73,8 +73,7 @@ def as_rows(name, values, n_rows=None):
         raise ValueError(f"Got {name}=None, but expected one value for each row.")
     if hidden := int(hidden_entries(values).sum()):
         raise ValueError(
-            f"Got {name} with {hidden} entries that are masked or NaT, but each row needs a "
-            "value; leave these rows out."
+            f"Got {name} with {hidden} entries that are masked or NaT; each row needs a value."
         )
     values = as_numpy(values)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -85,8 +84,7 @@ def as_rows(name, values, n_rows=None):
         raise ValueError(f"Got {name} with 0 rows, but at least one is needed.")
     if n_rows is not None and values.size != n_rows:
         raise ValueError(
-            f"Got {name} with {values.size} rows, but the rows before it are {n_rows}; "
-            "pass arrays of the same length."
+            f"Got {name} with {values.size} rows, but expected {n_rows} as before it."
         )
     return values
 
@@ -116,8 +114,7 @@ def as_numbers(name, values, n_rows=None):
             values = values.astype(np.float64)
     if values.dtype.kind not in "biuf":
         raise ValueError(
-            f"Got {name} of {values.dtype}, such as {values[:3].tolist()}, but expected a real "
-            "number for each row."
+            f"Got {name} of {values.dtype}, such as {values[:3].tolist()}; expected numbers."
         )
     values = values.astype(np.float64, copy=False)
     if np.isnan(values).any():
@@ -139,8 +136,7 @@ def as_mask(name, values, n_rows=None):
         valid = False
     if not valid:
         raise ValueError(
-            f"Got {name} with the values {list(dict.fromkeys(flags.tolist()))[:5]}, but "
-            "expected booleans, one for each row."
+            f"Got {name} of {list(dict.fromkeys(flags.tolist()))[:5]}, but expected booleans."
         )
     return flags.astype(bool)
 
@@ -186,8 +182,7 @@ def check_both_kinds(known, weights, inside, outside):
             f"Got {int(counted.sum())} rows {inside} and {int((~counted).sum())} {outside}, "
             "but at least one of each is needed to compare them; keep both in every test part, "
             "for instance with LeaveClassesOut. Training rows are all inside: leave "
-            "return_train_score=False, and error_score=nan in HalvingGridSearchCV, which "
-            "always scores them too."
+            "return_train_score=False, and error_score=nan in HalvingGridSearchCV."
         )
 
 
@@ -286,8 +281,7 @@ def bootstrap_interval(
     check_arguments(bootstrap_interval, settings)
     if "sample_weight" in params:
         raise TypeError(
-            "Got sample_weight, but the bootstrap weighs each row by how often it was drawn; "
-            "leave it out."
+            "Got sample_weight, but the bootstrap weighs each row by how often it was drawn."
         )
     seed = check_random_state(random_state).randint(2**31 - 1)
     draws = n_resamples, np.random.Generator(np.random.SFC64(seed))
@@ -298,8 +292,7 @@ def bootstrap_interval(
     values = values[~np.isnan(values)]
     if values.size == 0:
         raise ValueError(
-            f"Got no value of the metric in {n_resamples} resamples; give more rows of the "
-            "kind that it needs."
+            f"Got no value of the metric in {n_resamples} resamples; give more rows."
         )
     tail = (1 - confidence_level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])

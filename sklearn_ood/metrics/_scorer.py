@@ -117,8 +117,7 @@ def _answers_and_classes(metric, estimator, X, y, groups):
 def _proba(metric, estimator, X, y, groups):
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"Got estimator={estimator!r} without predict_proba, but a calibration error "
-            "judges probabilities."
+            f"Got estimator={estimator!r} without predict_proba, which {metric} judges."
         )
     inner, X = _response.unwrap(estimator, X)
     answers, proba = _response.answers_of(inner, X), _response.evidence_of(inner, X)

@@ -258,8 +258,7 @@ class RiskMonitor(_Monitor):
         risks = [each.limit for each in promises if each.quantity == "risk"]
         if self.risk is None and not risks:
             raise ValueError(
-                "Got risk=None, but the estimator promises no risk itself; pass risk=, or a "
-                "SelectiveClassifier with a risk."
+                "Got risk=None, but the estimator promises no risk itself; pass risk=."
             )
         # The largest decides; what holds for each class does for all.
         self.risk_ = float(max(risks) if self.risk is None else self.risk)

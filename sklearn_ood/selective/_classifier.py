@@ -299,7 +299,6 @@ def warn_of_untaught(classes, y, outlier):
         warnings.warn(
             f"Of {len(counts)} classes all rows were drawn to calibrate and none trained (rows "
             f"of each: {first_of(counts)}). No answer names these classes: answers to their "
-            "rows count as wrong, as they will be; a smaller calibration or more rows make "
-            "this rarer.",
+            "rows count as wrong, as they will be; a smaller calibration makes this rarer.",
             stacklevel=3,
         )

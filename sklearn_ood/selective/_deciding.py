@@ -38,8 +38,7 @@ def check_limits(given):
     for name, of in (("guarantee_for", ("risk",)), ("loss", ("risk", "cost"))):
         if given.get(name, "all") != "all" and not given.keys() & set(of):
             raise ValueError(
-                f"Got {name} without {' or '.join(of)}, but it says what that is a mean of; "
-                f"pass a {' or '.join(of)} too."
+                f"Got {name} without {' or '.join(of)}, to which it belongs; pass that too."
             )
     risk = given.get("risk", 0.5)
     numbers = as_array("risk", risk)
@@ -55,8 +54,7 @@ def as_array(name, values):
         return np.asarray(values)
     except ValueError as error:
         raise ValueError(
-            f"Got {name}={values!r}, whose lines differ in length, but expected a number or an "
-            "array of numbers."
+            f"Got {name}={values!r}, whose lines differ in length, but expected an array."
         ) from error
 
 

@@ -185,8 +185,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         if share < least and self.contamination != "auto":
             raise ValueError(
                 f"Got contamination={share!r}, but no p-value of {name} is below {least:.3g}, "
-                f"from {n_rows} calibration rows; pass contamination={least:.3g} or more, or "
-                "give more rows."
+                f"from {n_rows} calibration rows; pass that or more, or give more rows."
             )
         return max(share, least)
 

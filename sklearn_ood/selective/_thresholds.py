@@ -73,8 +73,7 @@ def coverage_threshold(confidence, loss, weight, coverage):
     accepted = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
     if not len(order) or not accepted[-1]:
         raise ValueError(
-            "Got no in-distribution calibration rows with a weight, but coverage is counted on "
-            "them; pass rows of the known classes."
+            "Got no in-distribution calibration rows with a weight, which coverage needs."
         )
     return float(confidence[order[np.argmax(accepted >= coverage * accepted[-1] - 1e-9)]])
 
@@ -107,15 +106,11 @@ def ood_threshold(confidence, loss, weight, limit, delta):
             f"No threshold can promise ood_acceptance={limit} with delta={delta:.3g} from "
             f"{n_rows} outlier rows, those labelled ood_label or of classes that were not "
             f"taught: the best reachable bound is {bound(0) if n_rows else 1.0:.3g}; give at "
-            f"least {fewest(limit, delta):.6g} of them, or ask for a larger ood_acceptance or "
-            "delta."
+            f"least {fewest(limit, delta):.6g} of them, or ask for a larger ood_acceptance."
         )
     least = confidence[order[kept[-1]]]
     if np.isposinf(least):
-        raise ValueError(
-            "Got outliers with a confidence of +inf, which no threshold refuses; pass finite "
-            "numbers."
-        )
+        raise ValueError("Got outliers with a confidence of +inf, which no threshold refuses.")
     n_accepted = int((confidence > least).sum())
     numbers = bound(n_accepted), delta, n_rows, n_accepted, n_accepted
     promise = Guarantee("ood_acceptance", limit, *numbers, n_effective=n_effective(weight))
