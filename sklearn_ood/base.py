@@ -240,11 +240,12 @@ class ScoreWrapper(Wrapper):
         return is_label(y, ood_label)
 
 
-def fitted_on(estimator, rows, *, X, y, **params):
-    """A clone, fitted on the rows of a mask and of params; what is frozen stays as it is."""
+def fitted_beside(estimator, held_out, outlier, *, X, y, **params):
+    """A clone, fitted on the other rows, on outliers if it knows them; or what is frozen."""
     if is_frozen(estimator):
         check_is_fitted(estimator)
         return estimator
+    rows = ~held_out & (~outlier | (ood_label_in(estimator) is not None))
     data = [X] if y is None else [X, y]
     if not rows.all():
         data = [_blocks.take_rows(each, rows) for each in data]

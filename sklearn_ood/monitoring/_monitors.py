@@ -21,7 +21,7 @@ from sklearn_ood._parameters import (
     fitted,
     forget,
 )
-from sklearn_ood.base import ScoreWrapper, fitted_on, random_part
+from sklearn_ood.base import ScoreWrapper, fitted_beside, random_part
 from sklearn_ood.data._blocks import in_blocks, n_rows, take_rows
 from sklearn_ood.data._rows import as_native
 from sklearn_ood.metrics._blocks import differs, labels_for
@@ -159,9 +159,7 @@ class DriftMonitor(_Monitor):
         outlier = self._known_outliers(X, y)
         if not _response.is_frozen(self.estimator):
             kept = random_part(len(kept), self.reference, random_state, parameter="reference")
-        knows = _response.ood_label_in(self.estimator) is not None
-        training = ~kept & (knows | ~outlier)
-        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y)
+        self.estimator_ = fitted_beside(self.estimator, kept, outlier, X=X, y=y)
         self.reference_scores_ = np.sort(self._scores(take_rows(X, kept & ~outlier)))
         self.seed_ = drawn_seed(random_state)
         self._restart()
@@ -253,7 +251,7 @@ class RiskMonitor(_Monitor):
         """
         _response.check_classifier(self.estimator)
         X, y, rows = self._checked(X, y)
-        self.estimator_ = fitted_on(self.estimator, rows, X=X, y=y)
+        self.estimator_ = fitted_beside(self.estimator, ~rows, ~rows, X=X, y=y)
         promises = getattr(_response.unwrap(self.estimator_)[0], "guarantee_", {}).values()
         risks = [each.limit for each in promises if each.quantity == "risk"]
         if self.risk is None and not risks:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 ARMIJO, WOLFE = 1e-4, 0.9
+MAX_TRIALS = 12  # of the length of one step
 # Below this share of running problems the batch is gathered again without the others.
 FULL = 0.85
 
@@ -16,9 +17,7 @@ class Minimum(NamedTuple):
     value: torch.Tensor
 
 
-def minimize_batched(
-    bind, start, *, max_iter=50, history_size=8, gtol=1e-5, ftol=1e-6, max_line_search=12
-):
+def minimize_batched(bind, start, *, max_iter=50, history_size=8, gtol=1e-5, ftol=1e-6):
     """Minimise the functions of ``bind(index)``, from ``start`` (n, m), at once with L-BFGS."""
     # Every problem keeps its own history, step length and line search, so that one evaluation
     # of the batch moves every problem on by one trial step, whatever phase it is in. It has
@@ -26,7 +25,7 @@ def minimize_batched(
     # a smaller share than ftol. J. Nocedal (1980), Updating quasi-Newton matrices with limited
     # storage. A. Lewis and M. Overton (2013), Nonsmooth optimization via quasi-Newton methods,
     # section 4: the bracketing line search for the weak Wolfe conditions.
-    stopping = max_iter, gtol, ftol, max_line_search
+    stopping = max_iter, gtol, ftol
     index = torch.arange(len(start), device=start.device)
     function = bind(index)
     state = Lbfgs(start, *_value_and_gradient(function, start), history_size)
@@ -66,13 +65,13 @@ class Lbfgs:
     def trial(self):
         return torch.addcmul(self.z, self.step[:, None], self.direction)
 
-    def judge(self, trial, value, gradient, running, max_iter, gtol, ftol, max_line_search):
+    def judge(self, trial, value, gradient, running, max_iter, gtol, ftol):
         """Accept trial steps or change their lengths; return which problems go on."""
         finite = torch.isfinite(value) & torch.isfinite(gradient).all(1)
         lower = finite & (value <= self.value + ARMIJO * self.step * self.slope)
         flat = (gradient * self.direction).sum(1) >= WOLFE * self.slope
         self.n_trials += 1
-        exhausted = self.n_trials >= max_line_search
+        exhausted = self.n_trials >= MAX_TRIALS
         accepted = running & lower & (flat | exhausted)
         # Below the rounding of the value a lower point cannot be recognised any more.
         negligible = -self.step * self.slope <= 0.5 * ftol * self.value.abs()

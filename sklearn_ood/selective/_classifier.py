@@ -25,7 +25,7 @@ from sklearn_ood._parameters import (
     fitted,
     forget,
 )
-from sklearn_ood.base import Answering, Router, Wrapper, fitted_on, random_part
+from sklearn_ood.base import Answering, Router, Wrapper, fitted_beside, random_part
 from sklearn_ood.data import _labels
 from sklearn_ood.data._blocks import in_blocks, indexable_rows, take_rows
 from sklearn_ood.data._labels import OUTLIER, check_same_kind, checked_labels, codes_in
@@ -238,11 +238,10 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
             how = self.calibration, self.random_state
             calibrating = random_part(len(y), *how, parameter="calibration")
         calibrating &= ~unlabelled
-        # Outliers reach those that know them; where none does, all of them are as good as new.
+        # Where none knows outliers, all of them are as good as new.
         knows = [_response.ood_label_in(each) is not None for each in inside]
-        training = (~calibrating & (known | ~outlier) for known in knows)
-        parts = zip(inside, training, routed.values(), strict=True)
-        taught = [fitted_on(each, rows, X=X, y=y, **given) for each, rows, given in parts]
+        masks, parts = (calibrating, outlier), zip(inside, routed.values(), strict=True)
+        taught = [fitted_beside(each, *masks, X=X, y=y, **given) for each, given in parts]
         self.estimator_, self.detector_ = taught[0], taught[-1]
         _response.check_told_no_classes(self.detector_)
         self.classes_ = _response.classes_of(self.estimator_, _response.ood_label_in(self))

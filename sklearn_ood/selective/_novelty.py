@@ -13,8 +13,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood._parameters import Estimator, Parameterized, RandomState, fitted, forget
-from sklearn_ood._response import LARGEST, is_frozen, known_of, ood_label_in, unwrap
-from sklearn_ood.base import Router, ScoreWrapper, fitted_on, random_part
+from sklearn_ood._response import LARGEST, is_frozen, known_of, unwrap
+from sklearn_ood.base import Router, ScoreWrapper, fitted_beside, random_part
 from sklearn_ood.data import _blocks
 from sklearn_ood.selective._guarantees import warn_of_company
 from sklearn_ood.selective._thresholds import checked_weights, coverage_threshold
@@ -103,9 +103,8 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         own, inside = self._route(**params)
         weight = checked_weights(own.get("sample_weight"), _blocks.n_rows(X))
         outlier, held_out = self._known_outliers(X, y), self._hold_out(_blocks.n_rows(X))
-        knows = ood_label_in(self.estimator) is not None
-        training = ~held_out & (knows | ~outlier)
-        self.estimator_ = fitted_on(self.estimator, training, X=X, y=y, **inside["estimator"])
+        masks, given = (held_out, outlier), inside["estimator"]
+        self.estimator_ = fitted_beside(self.estimator, *masks, X=X, y=y, **given)
         self.offset_ = self._place_offset(X, held_out, outlier, weight)
         return self
 

@@ -208,11 +208,11 @@ def acceptance_p_values(n_rows, weight, limit):
     return bet_p_values(more + won.sum(axis=1, keepdims=True))
 
 
-def largest_not_excluded(excludes, limit, n_halvings=30):
+def largest_not_excluded(excludes, limit):
     """By halving, just above the largest number in (0, 1) that a test does not exclude."""
     # What it excludes it excludes for all larger ones.
     low, high = (0.0, limit) if excludes(limit) else (limit, 1.0)
-    for _ in range(n_halvings):
+    for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if excludes(middle) else (middle, high)
     return float(high)
