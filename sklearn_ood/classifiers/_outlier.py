@@ -82,8 +82,7 @@ class OutlierClassifier(LogitClassifier):
         if not hasattr(self.net_, "generator_"):
             raise ValueError(
                 f"Got outliers={self.outliers!r} with beta={self.beta!r}, which trains no "
-                "generator, but sample_outliers needs one; fit with outliers='gan' and "
-                "beta > 0, or call the source itself: BoundaryOutliers()(X, y, n)."
+                "generator; fit with outliers='gan' and beta > 0, or call the source itself."
             )
         with Seeded(random_state):
             latents = torch.randn(n_samples, self._gan.latent_dim)

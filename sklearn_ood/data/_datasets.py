@@ -5,15 +5,8 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
-from torch.utils.data import (
-    DataLoader,
-    IterableDataset,
-    RandomSampler,
-    Subset,
-    SubsetRandomSampler,
-    WeightedRandomSampler,
-    default_collate,
-)
+from torch.utils import data
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from sklearn_ood.data._blocks import PagedRows
 
@@ -118,8 +111,7 @@ class DatasetRows(PagedRows):
             if len(images) != len(batch):
                 raise ValueError(
                     f"Got {len(images)} images of {len(batch)} items from a collate_fn or "
-                    "__getitems__, but one is expected of each, or answers would be those of "
-                    "others; leave out what cannot be read by a Subset of the dataset."
+                    "__getitems__, but expected one of each; leave others out by a Subset."
                 )
             yield images, None if labels is None else (labels, len(images))
 
@@ -137,7 +129,7 @@ def _images_of(X, *, in_order=True):
     """Positions of the images that X gives."""
     is_loader = isinstance(X, DataLoader)
     dataset = X.dataset if is_loader else X
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+    if isinstance(dataset, data.IterableDataset) or not hasattr(dataset, "__len__"):
         raise TypeError(
             f"Got {_name(X)}, an iterable dataset or one without a length, but which image is "
             "which must be known; pass one with __getitem__ and __len__."
@@ -153,10 +145,11 @@ def _images_of_loader(loader, in_order):
     sampler = getattr(batches, "sampler", loader.sampler)
     # That of several processes shuffles so; the order of an epoch is always the same.
     shuffles = getattr(sampler, "shuffle", False)
-    drops = getattr(batches, "drop_last", False) or isinstance(sampler, WeightedRandomSampler)
-    if isinstance(sampler, (RandomSampler, SubsetRandomSampler)):
+    is_weighted = isinstance(sampler, data.WeightedRandomSampler)
+    drops = getattr(batches, "drop_last", False) or is_weighted
+    if isinstance(sampler, (data.RandomSampler, data.SubsetRandomSampler)):
         shuffles, index = True, np.asarray(getattr(sampler, "indices", range(len(dataset))))
-        if isinstance(sampler, RandomSampler):
+        if isinstance(sampler, data.RandomSampler):
             drops = drops or sampler.replacement or sampler.num_samples != len(dataset)
     else:
         index, again = (_one_pass(batches, len(dataset)) for _ in range(2))

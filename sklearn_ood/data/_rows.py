@@ -158,9 +158,8 @@ def _frame_of(X):
     how = getattr(X, "format", None) or {"type": None, "columns": list(X.column_names)}
     if how["type"] == "custom":
         raise TypeError(
-            f"Got X as a {type(X).__name__} with a transform, which a table has not; pass "
-            "what X.map gives, or of images a DataLoader whose collate_fn gives pairs (image, "
-            "label)."
+            f"Got X as a {type(X).__name__} with a transform; pass what X.map gives, or of "
+            "images a DataLoader whose collate_fn gives pairs (image, label)."
         )
     return X.to_pandas()[how["columns"]]
 
@@ -191,8 +190,7 @@ def _check_one_array(X):
     if not (X is None or isinstance(X, Sequence) or is_array):
         raise TypeError(
             f"Got a {type(X).__name__}, but expected an array, a frame or a tensor; of images "
-            "also a torch.utils.data.Dataset, which a class of one's own has to extend, or a "
-            "DataLoader."
+            "also a DataLoader, or what extends torch.utils.data.Dataset."
         )
 
 
@@ -309,9 +307,9 @@ def _image_shape(X):
         return None
     if n_dims != 4:
         raise ValueError(
-            f"Got X of shape {tuple(X.shape)} with {n_dims} dimensions, but expected rows of "
-            "shape (n_samples, n_features) or images of shape (n_samples, C, H, W); a single "
-            "image is X[None], and grey images need a channel axis: X[:, None]."
+            f"Got X of shape {tuple(X.shape)}, but expected (n_samples, n_features) or images "
+            "(n_samples, C, H, W); a single image is X[None], grey ones need a channel: X[:, "
+            "None]."
         )
     return tuple(X.shape[1:])
 

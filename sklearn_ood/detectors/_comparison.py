@@ -9,21 +9,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
+from sklearn_ood import detectors
 from sklearn_ood._parameters import Count, RandomState, Share, check_arguments
 from sklearn_ood._response import unwrap
 from sklearn_ood.data._blocks import indexable_rows
-from sklearn_ood.detectors._fdbd import FDBD
-from sklearn_ood.detectors._features import NetFeatures
-from sklearn_ood.detectors._gradnorm import GradNorm
-from sklearn_ood.detectors._kl_matching import KLMatching
-from sklearn_ood.detectors._layers import last_linear
-from sklearn_ood.detectors._logits import LogitScore
-from sklearn_ood.detectors._mahalanobis import MahalanobisDistance
-from sklearn_ood.detectors._nci import NCI
-from sklearn_ood.detectors._neighbors import NeighborDistance
-from sklearn_ood.detectors._nnguide import NNGuide
-from sklearn_ood.detectors._shaping import ActivationShaping
-from sklearn_ood.detectors._subspace import Subspace
 from sklearn_ood.metrics import aurc_score, auroc, bootstrap_interval, tnr_at_tpr
 from sklearn_ood.metrics._blocks import labels_for
 from sklearn_ood.nets._heads import SCORE_FUNCTIONS
@@ -47,22 +36,24 @@ def scores_of_network(linear, random_state=None):
     dict of str to estimator
     """
     some = {"max_samples": MAX_NEIGHBOR_ROWS, "random_state": random_state}
-    made = {"linear": linear}
+    neighbors, made = detectors.NeighborDistance(5, **some), {"linear": linear}
     return {
-        **{name: LogitScore(score_function=name, **made) for name in SCORE_FUNCTIONS},
-        "Mahalanobis": MahalanobisDistance(normalize=False),
-        "relative Mahalanobis": MahalanobisDistance(normalize=False, relative=True),
-        "Mahalanobis++": MahalanobisDistance(),
-        "relative Mahalanobis++": MahalanobisDistance(relative=True),
-        "nearest neighbours": make_pipeline(Normalizer(), NeighborDistance(5, **some)),
-        "residual": Subspace(),
-        "ViM": Subspace(**made),
-        "NCI": NCI(**made),
-        "fDBD": FDBD(**made),
-        "NNGuide": NNGuide(**made, **some),
-        "GradNorm": GradNorm(**made),
-        "KL matching": KLMatching(**made),
-        **{name: ActivationShaping(method=name, **made) for name in ("react", "ash", "scale")},
+        **{name: detectors.LogitScore(score_function=name, **made) for name in SCORE_FUNCTIONS},
+        "Mahalanobis": detectors.MahalanobisDistance(normalize=False),
+        "relative Mahalanobis": detectors.MahalanobisDistance(normalize=False, relative=True),
+        "Mahalanobis++": detectors.MahalanobisDistance(),
+        "relative Mahalanobis++": detectors.MahalanobisDistance(relative=True),
+        "nearest neighbours": make_pipeline(Normalizer(), neighbors),
+        "residual": detectors.Subspace(),
+        "ViM": detectors.Subspace(**made),
+        "NCI": detectors.NCI(**made),
+        "fDBD": detectors.FDBD(**made),
+        "NNGuide": detectors.NNGuide(**made, **some),
+        "GradNorm": detectors.GradNorm(**made),
+        "KL matching": detectors.KLMatching(**made),
+        "react": detectors.ActivationShaping(method="react", **made),
+        "ash": detectors.ActivationShaping(method="ash", **made),
+        "scale": detectors.ActivationShaping(method="scale", **made),
     }
 
 
@@ -132,8 +123,8 @@ def compare_scores(
     options: dict = {"confidence_level": confidence_level, "n_resamples": n_resamples}
     check_arguments(compare_scores, options | {"test_size": test_size})
     classifier, _ = unwrap(classifier)
-    features = NetFeatures(FrozenEstimator(classifier)).fit(X)
-    weight, bias = linear = last_linear(classifier)
+    features = detectors.NetFeatures(FrozenEstimator(classifier)).fit(X)
+    weight, bias = linear = detectors.last_linear(classifier)
     X, y = indexable_rows(X, y)
     labels = labels_for(classifier, y)
     if untaught := np.setdiff1d(labels, classifier.classes_).tolist():

@@ -89,9 +89,8 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
         estimator = clone(self._wrapped).fit(X, y)
         if not hasattr(estimator, "net_"):
             raise TypeError(
-                f"Got estimator={self.estimator!r}, which has no net_ once fitted, but "
-                "features come from a network; pass a classifier of this package that holds "
-                "one, such as SoftmaxClassifier."
+                f"Got estimator={self.estimator!r}, which has no net_ once fitted; pass a "
+                "classifier of this package that holds one, such as SoftmaxClassifier."
             )
         layer = self.layer
         if layer is None and not isinstance(estimator, Backbone):

@@ -51,8 +51,7 @@ def last_linear(classifier):
     if not make_outputs:
         raise ValueError(
             "Got a network whose outputs, one for each class, are not those of its last linear "
-            f"layer {names[-1]!r}, nor the mean of several, but this score is made of that "
-            "layer; pass a network that ends in it."
+            f"layer {names[-1]!r}, nor the mean of several; pass one that ends in it."
         )
     layers = [find_layer(classifier.net_.module_, name) for name in names]
     weights = [layer.weight.detach().flatten(1).double().cpu().numpy() for layer in layers]

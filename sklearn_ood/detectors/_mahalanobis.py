@@ -94,8 +94,7 @@ class MahalanobisDistance(OODClassifier):
         if not self.whitening_.size:
             raise ValueError(
                 f"Got X of n_samples={len(rows)} and n_features={rows.shape[1]} whose rows do "
-                "not differ within their classes, but the distance is in standard deviations "
-                "there; give several unlike rows a class, or take NeighborDistance."
+                "not differ within their classes; give unlike rows, or take NeighborDistance."
             )
         self.classes_ = data.classes
         return self

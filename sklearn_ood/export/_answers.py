@@ -97,9 +97,9 @@ def _of_evidence(evidence, temperature=1.0):
 def _(estimator: GenerativeClassifier, flow):
     if estimator.similarity_ != "likelihood":
         raise TypeError(
-            f"Got GenerativeClassifier(similarity={estimator.similarity_!r}), whose nearest "
-            "generations are searched for, which ONNX cannot; take similarity='likelihood' "
-            "with the generator 'pca' or 'gmm'."
+            f"Got GenerativeClassifier(similarity={estimator.similarity_!r}), which is "
+            "searched, as ONNX cannot; take similarity='likelihood' with the generator 'pca' "
+            "or 'gmm'."
         )
     core = flow.parts.on_cpu(estimator.generator_, "core_")
     rows = clipped(flow.values, LARGEST)

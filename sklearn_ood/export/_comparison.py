@@ -214,8 +214,7 @@ def check_graph(model, estimator, takes, wanted, rows, threshold):
         raise TypeError(
             f"Got {type(asked).__name__}, whose graph answers {int(differs.sum())} of "
             f"{len(rows)} rows otherwise than Python, such as "
-            f"{np.asarray(rows)[differs][:1, :8].tolist()}; it has no ONNX form that can be "
-            "relied on."
+            f"{np.asarray(rows)[differs][:1, :8].tolist()}; it has no reliable ONNX form."
         )
 
 

@@ -80,9 +80,8 @@ class Flow:
                 return np.asarray(categories, dtype=np.float64)
             except ValueError as error:
                 raise TypeError(
-                    "Got text in fit, such as "
-                    f"{categories[0]!r}, but no rows with text to try the graph on; pass some "
-                    "rows of the table as X, a frame of pandas."
+                    f"Got text in fit, such as {categories[0]!r}, but no rows with text to try "
+                    "the graph on; pass some rows of the table as X, a frame of pandas."
                 ) from error
         texts += [each for each in map(str, categories) if each not in texts]
         return np.array([texts.index(str(each)) for each in categories], dtype=np.float64)

@@ -117,9 +117,8 @@ def to_onnx(estimator, path=None, *, X=None):
     steps, classifier = branches[0]
     if not hasattr(classifier, "classes_"):
         raise TypeError(
-            f"Got {type(classifier).__name__}, which has no classes_ once fitted, but a graph "
-            "is of a classifier; export what it is a member or the detector of: a "
-            "CombinedClassifier, or a SelectiveClassifier."
+            f"Got {type(classifier).__name__}, which has no classes_ once fitted; export the "
+            "CombinedClassifier or SelectiveClassifier that it is in."
         )
     first = steps[0][1] if steps else classifier
     names = getattr(first, "feature_names_in_", None)
@@ -204,8 +203,7 @@ def _resolve(estimator, steps=()):
     if np.ndim(chosen_by.get("risk", 0)) or chosen_by["guarantee_for"] == "group":
         raise TypeError(
             "Got a SelectiveClassifier with a threshold for each group or risk, but a graph "
-            "has one, or one for each class; export its estimator_, and compare with "
-            "threshold_ outside."
+            "has none; export its estimator_, and compare with threshold_ outside."
         )
     if estimator.detector_ is not estimator.estimator_:
         branches = [branches[0], _resolve(estimator.detector_, steps)[0][-1]]

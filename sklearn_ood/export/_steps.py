@@ -4,16 +4,11 @@ from functools import singledispatch
 
 import numpy as np
 import torch
+from sklearn import preprocessing
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PowerTransformer,
-)
 from sklearn.utils import get_tags
 from sklearn.utils._indexing import _get_column_indices
 
@@ -63,7 +58,7 @@ def _(step: ColumnTransformer, flow, name):
 
 
 @transformed.register
-def _(step: FunctionTransformer, flow, name):
+def _(step: preprocessing.FunctionTransformer, flow, name):
     return flow if step.func is None else transformed.dispatch(object)(step, flow, name)
 
 
@@ -79,7 +74,7 @@ def _(step: SimpleImputer, flow, name):
 
 
 @transformed.register
-def _(step: PowerTransformer, flow, name):
+def _(step: preprocessing.PowerTransformer, flow, name):
     """Yeo and Johnson's power, whose scaling is read off zeros and ones."""
     if step.method != "yeo-johnson":
         return transformed.dispatch(object)(step, flow, name)
@@ -99,8 +94,8 @@ def _(step: PowerTransformer, flow, name):
     return flow.guarded(scaled, allow_nan=True)
 
 
-@transformed.register(OneHotEncoder)
-@transformed.register(OrdinalEncoder)
+@transformed.register(preprocessing.OneHotEncoder)
+@transformed.register(preprocessing.OrdinalEncoder)
 def _(step, flow, name):
     infrequent = getattr(step, "infrequent_categories_", None) or []
     if any(each is not None for each in infrequent):
@@ -119,7 +114,7 @@ def _(step, flow, name):
 def _codes(step, column, n_present):
     """Of each category of a column, of what is missing among these, and last of another."""
     n = len(step.categories_[column])
-    if isinstance(step, OneHotEncoder):
+    if isinstance(step, preprocessing.OneHotEncoder):
         dropped = None if step.drop_idx_ is None else step.drop_idx_[column]
         codes = np.eye(n + 1, n)[:, np.arange(n) != dropped]
     else:

@@ -4,11 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn import ensemble
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_ood.export._comparison import package
@@ -29,9 +25,9 @@ class Tree(NamedTuple):
 
 def tree_probabilities(estimator, flow):
     """Probabilities by trees; None of what has no trees."""
-    if isinstance(estimator, HistGradientBoostingClassifier):
+    if isinstance(estimator, ensemble.HistGradientBoostingClassifier):
         return _boosted(estimator, flow)
-    if isinstance(estimator, (RandomForestClassifier, ExtraTreesClassifier)):
+    if isinstance(estimator, (ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier)):
         trees = estimator.estimators_
     elif isinstance(estimator, DecisionTreeClassifier):
         trees = [estimator]

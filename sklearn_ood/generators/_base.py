@@ -271,8 +271,7 @@ class BaseGenerator(Parameterized, ABC):
             return values
         raise ValueError(
             f"Got rows whose values {type(self).__name__} cannot hold in "
-            f"{np.dtype(self._number_type)}, here or when it was fitted; scale them, for "
-            "instance with StandardScaler."
+            f"{np.dtype(self._number_type)}, here or in fit; scale them (StandardScaler)."
         )
 
     def __sklearn_is_fitted__(self):

@@ -118,9 +118,8 @@ class NetGenerator(StackTrainer, BaseGenerator):
             validation = rows[held_out], codes[held_out], None
             if len(np.unique(validation[1])) < self.n_classes_:
                 raise ValueError(
-                    "Got early_stopping=True with "
-                    f"validation_fraction={self.validation_fraction}, but a class is too "
-                    "small to hold rows out; use early_stopping=False."
+                    "Got early_stopping=True, but a class is too small to hold out the share "
+                    f"validation_fraction={self.validation_fraction}; use early_stopping=False."
                 )
             rows, codes = rows[~held_out], codes[~held_out]
 

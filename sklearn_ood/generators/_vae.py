@@ -146,8 +146,7 @@ class VAE(NetGenerator):
     def _fit(self, rows, codes):
         if self.likelihood == "bernoulli" and not (0 <= rows.min() <= rows.max() <= 1):
             raise ValueError(
-                f"Got X with values from {rows.min():.3g} to {rows.max():.3g} and "
-                "likelihood='bernoulli', but expected values in [0, 1]; scale X or use "
-                "'gaussian'."
+                f"Got X from {rows.min():.3g} to {rows.max():.3g} and likelihood='bernoulli', "
+                "but expected values in [0, 1]; scale X or use 'gaussian'."
             )
         super()._fit(rows, codes)

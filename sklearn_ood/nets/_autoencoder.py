@@ -165,8 +165,7 @@ def make_decoder(encoder, input_shape, tied):
         name = type(layers[-1 - mirrored.index(None)]).__name__
         raise ValueError(
             f"Got decoder='tied', but the module's {name} cannot be transposed; use "
-            "decoder='free', or build the encoder from Linear, Conv2d, MaxPool2d, AvgPool2d, "
-            "Flatten and activations."
+            "decoder='free', or Linear, Conv2d, MaxPool2d, AvgPool2d, Flatten and activations."
         )
     code_size, input_size = size_of(shapes[-1]), size_of(input_shape)
     hidden = max(code_size, min(input_size, 4 * code_size))

@@ -105,9 +105,8 @@ def _warn_of_outputs(outputs, again):
     """Warn of outputs that are not those of the row alone, and of probabilities."""
     if not torch.allclose(outputs[0], again[0], rtol=1e-2, atol=1e-2, equal_nan=True):
         warnings.warn(
-            "Got a network that answers at random, or to a row by the rows beside it, also "
-            "where it is evaluated, so that scores are not repeated; look for dropout or batch "
-            "normalisation that is always on.",
+            "Got a network that answers at random, or to a row by the rows beside it, also in "
+            "evaluation; look for dropout or batch normalisation that is always on.",
             stacklevel=4,
         )
     sums_are_one = ((outputs.sum(1) - 1).abs() < 1e-3).all()
@@ -177,8 +176,7 @@ def as_single(rows):
     if lost.any():
         raise ValueError(
             f"Got X whose columns {np.flatnonzero(lost).tolist()} lose their differences in "
-            "float32, which networks compute in; shift and scale them first, for instance "
-            "with StandardScaler."
+            "float32; shift and scale them first, for instance with StandardScaler."
         )
     return rows.astype(np.float32)
 

@@ -218,8 +218,7 @@ def training_errors(estimator):
     except (RuntimeError, OverflowError) as error:
         raise ValueError(
             f"Got {estimator}, which torch cannot train: {error} Look at module and "
-            "net_params, or choose smaller parameters where these need more memory than there "
-            "is, or are too large for float32."
+            "net_params, or choose smaller parameters, which memory and float32 can hold."
         ) from error
 
 

@@ -177,9 +177,8 @@ class GivenOutliers(OutlierSource):
         """All given rows, however many are asked for."""
         if self.rows is None or not len(self.rows):
             raise ValueError(
-                "Got outliers='given', but y has no row labelled ood_label; set ood_label to "
-                "the label of the known outliers, or take outliers that are made, such as "
-                "'boundary'."
+                "Got outliers='given', but y has no row labelled ood_label; set it to the "
+                "label of known outliers, or take outliers that are made, such as 'boundary'."
             )
         return np.asarray(self.rows)
 

@@ -99,10 +99,9 @@ class OutlierNet(Net):
         else:
             return
         warnings.warn(
-            f"The classifier says little of the classes: {found}. Outliers that resemble the "
-            "data can bring a deep network without normalisation to this, from which it may "
-            "not recover; take a smaller beta or lr, batch normalisation, or scale the inputs; "
-            "or train longer.",
+            f"The classifier says little of the classes: {found}, as deep networks without "
+            "normalisation may of outliers that resemble the data; take a smaller beta or lr, "
+            "batch normalisation, scaled inputs, or train longer.",
             ConvergenceWarning,
             stacklevel=2,
         )
