@@ -266,7 +266,6 @@ class DAEConfidence(NetClassifier):
 
 
 def _mean_variance(rows, most=10_000):
-    """Mean variance of the features, from evenly spaced rows."""
     some = rows[:: max(1, len(rows) // most)]
     tensor = isinstance(some, torch.Tensor)
     variance = float((some.var(dim=0, correction=0) if tensor else some.var(axis=0)).mean())

@@ -151,12 +151,9 @@ class GenerativeClassifier(OODClassifier):
         return self
 
     def explain(self, X):
-        """Find the nearest generation of every class to every row.
+        """Find the nearest generation of every class to every row, as an ``Explanation``.
 
-        Returns
-        -------
-        Explanation
-            A mixture generates every row as it is: its latents tell how far out it lies.
+        A mixture generates every row as it is: its latents tell how far out it lies.
         """
         rows = self._validate_rows(X)
         similarity, z = self._map(self._nearest, rows)
@@ -166,7 +163,9 @@ class GenerativeClassifier(OODClassifier):
         return Explanation(rows, made, z, -similarity, self.classes_, tuple(self.input_shape_))
 
     def plot_explanation(self, X, y=None, *, max_rows=10):
-        """Draw rows beside each class's nearest generation (the paper's figures 6 to 8).
+        """Draw rows beside each class's nearest generation, in a matplotlib figure.
+
+        As the paper's figures 6 to 8: the input, then each class; the predicted one is marked.
 
         Parameters
         ----------
@@ -175,11 +174,6 @@ class GenerativeClassifier(OODClassifier):
             Their labels, to be written beside them.
         max_rows : int, default=10
             Only the first so many are drawn.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            A line of axes a row: the input, then each class; the predicted one is marked.
         """
         labels = None if y is None else np.asarray(y)[:max_rows]
         return draw_explanation(self.explain(X[:max_rows]), labels)
@@ -258,7 +252,6 @@ class GenerativeClassifier(OODClassifier):
         return DISTANCES.get(own) or (lambda x, made: -called("similarity", own, x, made))
 
     def _hold_out(self, known, seed):
-        """Rows to learn from, and rows to calibrate on."""
         fraction, counts = self.validation_fraction, np.bincount(known.codes)
         if not np.minimum(np.round(fraction * counts), counts - 1).any():
             return known, _some(known, seed)

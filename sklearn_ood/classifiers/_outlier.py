@@ -245,11 +245,11 @@ class RejectClassifier(OutlierClassifier):
     """Neural network with one more output, for outliers: the reject class.
 
     Training minimises the cross entropy on the classes plus ``beta`` times the cross entropy
-    of outliers, which belong to output K + 1. Unlike the classes' own confidence, the reject
-    class can win in all of the far space [1]_. With f the net's K + 1 outputs divided by
-    ``temperature``, ``decision_function`` is f_k - f_reject, the log-odds of each class
-    against the reject class; ``predict`` never rejects, and ``predict_proba`` is over the K
-    classes alone.
+    of outliers, which belong to output K + 1. Unlike the classes' own confidence
+    (:class:`ConfidentClassifier`), the reject class can win in all of the far space [1]_. With
+    f the net's K + 1 outputs divided by ``temperature``, ``decision_function`` is
+    f_k - f_reject, the log-odds of each class against the reject class; ``predict`` never
+    rejects, and ``predict_proba`` is over the K classes alone.
 
     Parameters
     ----------
@@ -260,10 +260,6 @@ class RejectClassifier(OutlierClassifier):
         Formula of ``score_samples``: "margin" is max_k f_k - f_reject, in (-inf, inf), and
         >= 0 exactly where the reject class does not win [1]_; "1-reject" is
         log(1 - p_reject), in (-inf, 0], the score of [2]_ on a scale that does not saturate.
-
-    See Also
-    --------
-    ConfidentClassifier : Unsure of outliers instead of rejecting them.
 
     References
     ----------
@@ -278,8 +274,6 @@ class RejectClassifier(OutlierClassifier):
     >>> from sklearn_ood.datasets import make_two_gaussians
     >>> X, y = make_two_gaussians(200, random_state=0)
     >>> classifier = RejectClassifier(random_state=0).fit(X, y)
-    >>> classifier.predict([[-10, 0], [10, 0]])
-    array([0, 1])
     >>> (classifier.score_samples([[-10, 0], [0, 40]]) >= 0).tolist()
     [True, False]
     """

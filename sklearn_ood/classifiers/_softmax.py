@@ -75,13 +75,10 @@ class LogitClassifier(NetClassifier):
 class SoftmaxClassifier(LogitClassifier):
     """Neural network trained with cross entropy, with the classic scores.
 
-    The baseline that every paper compares with: the network's own probabilities say what
-    the class is, and ``score_function`` says how far to trust it: the largest probability
-    [1]_, ODIN [2]_ with ``epsilon > 0``, the energy [3]_.
-
-    See Also
-    --------
-    SelectiveClassifier : Turns the score into answers and refusals.
+    The baseline that every paper compares with: the network's own probabilities say what the
+    class is, and ``score_function`` says how far to trust it: the largest probability [1]_,
+    ODIN [2]_ with ``epsilon > 0``, the energy [3]_. :class:`SelectiveClassifier` turns the
+    score into answers and refusals.
 
     References
     ----------

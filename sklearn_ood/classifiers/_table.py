@@ -47,7 +47,6 @@ class QuickTrees(ExtraTreesClassifier):
             return super().fit(X, y, sample_weight)
 
     def predict_proba(self, X):
-        """Shares of the trees' votes, (n_samples, n_classes)."""
         rows = np.ascontiguousarray(X, dtype=np.float32)
         return sum(tree.tree_.predict(rows) for tree in self.estimators_) / len(self)
 
@@ -152,7 +151,7 @@ class TableClassifier(OODClassifier):
         ]
         judges = known.at(np.hstack([held for _, held in folds]))
         pull = {"prior": PRIOR_WEIGHTS, "strength": PRIOR_STRENGTH}
-        weights = pooling_weights(np.hstack(log_p), judges.codes, judges.weight, **pull)
+        weights = pooling_weights(np.hstack(log_p), judges.codes, judges.weights, **pull)
         n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
         if len(rows) > MAX_TRIAL_ROWS:
             n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
@@ -217,9 +216,7 @@ class TableClassifier(OODClassifier):
 
 def _told_columns(rows, parts):
     """Mask of the columns that have a value in each part of the rows, and in all."""
-    told = ~np.isnan(rows).all(axis=0)
-    for part in parts:
-        told &= ~np.isnan(rows[part]).all(axis=0)
+    told = ~np.any([np.isnan(rows[part]).all(axis=0) for part in (..., *parts)], axis=0)
     if not told.any():
         raise ValueError("Got X with too few values in every column to hold some out.")
     return told
@@ -271,11 +268,10 @@ def _folds(codes, random_state):
     return [(order[~held], order[held]) for held in held_out if held.any()]
 
 
-def pooling_weights(log_p, codes, row_weight=None, *, prior, strength):
+def pooling_weights(log_p, codes, row_weight, *, prior, strength):
     """Weights >= 0 of members' log-probabilities (m, n, K), with the least log loss."""
     n_members, n, _ = log_p.shape
     truth = log_p[:, np.arange(n), codes]
-    row_weight = np.ones(n) if row_weight is None else row_weight
 
     def loss(weights):
         pooled = log_softmax(np.tensordot(weights, log_p, 1))

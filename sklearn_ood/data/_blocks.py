@@ -158,7 +158,6 @@ def indexable_rows(X, y, *, needs_labels=True):
 
 
 def labels_of(X, y):
-    """The labels y; where they are None those that a dataset has."""
     return _datasets().DatasetRows(X).labels() if y is None and is_dataset(X) else y
 
 
@@ -184,7 +183,6 @@ def mapped_images(X, y):
 
 
 def n_rows(X):
-    """How many rows X has; a loader has those of its batches."""
     return _datasets().n_images(X) if is_dataset(X) else _num_samples(X)
 
 

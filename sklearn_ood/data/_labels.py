@@ -59,7 +59,6 @@ def codes_in(classes, labels):
 
 
 def foreign(labels, codes):
-    """Labels of no class, each once."""
     return list(dict.fromkeys(np.asarray(labels)[codes == OUTLIER].tolist()))
 
 

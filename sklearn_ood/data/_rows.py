@@ -29,6 +29,11 @@ class Part(NamedTuple):
     codes: np.ndarray
     weight: np.ndarray | None
 
+    @property
+    def weights(self):
+        """The weights, 1 where there are none."""
+        return np.ones(len(self.codes)) if self.weight is None else self.weight
+
     def those(self, mask):
         if mask.all():
             return self
@@ -55,10 +60,10 @@ class Part(NamedTuple):
 class TrainingData:
     """Validated training rows, flat; codes in sorted ``classes``; weights > 0, or None."""
 
-    rows: np.ndarray
-    codes: np.ndarray
+    rows: np.ndarray  # or a tensor, of an estimator that learns from tensors
+    codes: np.ndarray  # OUTLIER of known outliers
     classes: np.ndarray
-    input_shape: tuple
+    input_shape: tuple  # (n_features,) of tables, (C, H, W) of images
     weight: np.ndarray | None = None
 
     @cached_property
@@ -76,10 +81,10 @@ def validate_training_data(
     y,
     *,
     sample_weight=None,
-    min_classes=2,
-    keep_tensors=False,
-    read_rows=None,
-    dtype=None,
+    min_classes=2,  # where one is enough, rows without labels are of class 1
+    keep_tensors=False,  # else they become arrays in host memory
+    read_rows=None,  # (estimator, X, *, reset) -> rows; finite numbers by default
+    dtype=None,  # float32 where that holds every number of X's type, else float64
 ):
     """Check ``X, y`` for ``fit`` and record ``n_features_in_`` and ``input_shape_``."""
     forget(estimator)
@@ -118,14 +123,11 @@ def validate_rows(estimator, X, *, keep_tensors=False, read_rows=None, dtype=Non
     X = as_native(X, keep_tensors=keep_tensors)
     image_shape, fitted_shape = _image_shape(X), tuple(estimator.input_shape_)
     if image_shape not in (None, fitted_shape):
+        is_last = (image_shape[2], *image_shape[:2]) == fitted_shape
+        hint = "channels come first: X.transpose(0, 3, 1, 2)" if is_last else "resize them"
         raise ValueError(
             f"Got X with images of shape {image_shape}, but {type(estimator).__name__} was "
-            f"fitted on inputs of shape {fitted_shape}; "
-            + (
-                "channels come first: X.transpose(0, 3, 1, 2)."
-                if (image_shape[2], *image_shape[:2]) == fitted_shape
-                else "resize or convert them as for fit."
-            )
+            f"fitted on inputs of shape {fitted_shape}; {hint}."
         )
     read_rows = read_rows or partial(_flat_rows, dtype=dtype, finite=finite)
     return read_rows(estimator, X, reset=False)

@@ -122,6 +122,7 @@ def _columns(table, places):
 def _cells(name, column, kind=None):
     """Cells of a column: float64 where they are numbers, else text or None."""
     values, declared = np.asarray(column), str(getattr(column, "dtype", "")).lower()
+    # In a column that held numbers, declared categories and booleans are numbers, too.
     named = kind != NUMBER and declared.startswith(("bool", "cat", "enum"))
     is_text = named or (kind == CATEGORY and values.dtype.kind in "iuO")
     if values.ndim > 1:
@@ -205,6 +206,7 @@ def _numbers(name, column, kind, levels):
 def positions_in(known, cells):
     """Position of each cell among known ones: NaN where it is missing, their number if new."""
     position = {cell: code for code, cell in enumerate(known)} | {None: np.nan}
+    # Types may change: text that says a number is this number; "01" and "1" are different.
     if others := {*cells} - position.keys():
         texts = {_text(cell): code for code, cell in reversed([*enumerate(known)])}
         numbers = {_as_number(text): code for text, code in texts.items()}
@@ -243,6 +245,7 @@ def takes_tables(tags):
 class Indicators:
     """Standardised numbers, 0 if missing, and 0 or 1 for each frequent category of a column."""
 
+    # The columns of numbers; then of which column and category each indicator is, -1: missing.
     numbers: np.ndarray
     centre: np.ndarray
     scale: np.ndarray

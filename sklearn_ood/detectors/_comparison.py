@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 def scores_of_network(linear, random_state=None):
-    """All scores of features and logits, with the settings of their papers: unfitted, by name.
+    """All scores of features and logits by name, unfitted, with the settings of their papers.
 
     Parameters
     ----------
@@ -30,10 +30,6 @@ def scores_of_network(linear, random_state=None):
         As :func:`last_linear` gives it.
     random_state : int, RandomState or None, default=None
         Chooses the training rows that the neighbours remember.
-
-    Returns
-    -------
-    dict of str to estimator
     """
     some = {"max_samples": MAX_NEIGHBOR_ROWS, "random_state": random_state}
     neighbors, made = detectors.NeighborDistance(5, **some), {"linear": linear}

@@ -29,7 +29,7 @@ class FDBD(LinearScore):
     weight_distances_: np.ndarray = fitted()
 
     def _learn(self, known):
-        self.mean_ = mean_of(torch.clone, known.rows, known.weight).cpu().numpy()
+        self.mean_ = mean_of(torch.clone, known).cpu().numpy()
         self.weight_distances_ = cdist(self.weight_, self.weight_).clip(SMALLEST)
 
     def _score(self, features, logits):

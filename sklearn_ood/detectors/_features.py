@@ -57,8 +57,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
     layer_ : str, tuple of str or None
         The layer in use: the linear one whose input is taken, where ``layer`` is None; several
         where the network returns their mean.
-    input_shape_ : tuple of int
-        Shape of one input.
 
     Examples
     --------
@@ -124,7 +122,6 @@ class NetFeatures(Wrapper, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pa
 
     @property
     def input_shape_(self):
-        """Shape of one input."""
         return tuple(self.estimator_.input_shape_)
 
     @property
@@ -174,7 +171,6 @@ class Backbone(Parameterized):
     net_: NeuralNet = fitted()
 
     def fit(self, X, y=None):
-        """Note the shape of an input; the network stays as it is."""
         X = first_block(X)
         validate_training_data(self, X, None, min_classes=1, keep_tensors=True)
         embedding = Embedding(self.network, self.input_shape_)
@@ -184,7 +180,6 @@ class Backbone(Parameterized):
         return self
 
     def untrained_networks(self):
-        """What a file is read into, where the network's class makes it."""
         network = self.network
         if not isinstance(network, nn.Module):
             network = network(self.n_features_in_, 0)

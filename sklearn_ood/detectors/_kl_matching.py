@@ -26,15 +26,14 @@ class KLMatching(LinearScore):
     log_templates_: np.ndarray = fitted()
 
     def _learn(self, known):
-        rows, _, weight = known
-
         def sums(block, some):
             p = self._logits(block).softmax(dim=1)
             weighted = some[:, None] * p
             return p.new_zeros(p.shape[1], p.shape[1]).index_add_(0, p.argmax(dim=1), weighted)
 
-        weight = np.ones(len(rows)) if weight is None else weight
-        found = total(sums, rows, weight)  # those of a class sum to the number of its rows
+        found = total(
+            sums, known.rows, known.weights
+        )  # those of a class sum to the number of its rows
         found = found[found.sum(dim=1) > 0]
         templates = found / found.sum(dim=1, keepdim=True)
         lowest = torch.finfo(templates.dtype).tiny

@@ -19,7 +19,7 @@ USERS: set[object] = set()
 
 
 def last_linear(classifier):
-    """The last layer of a network that ends in a linear one, as a pair of arrays.
+    """Weight (n_classes, n_features) and bias (n_classes,) of the layer that a network ends in.
 
     Of a network that returns the mean of several such heads their inputs are side by side.
 
@@ -27,10 +27,6 @@ def last_linear(classifier):
     ----------
     classifier : fitted classifier of this package around a network
         Also frozen, or last in a pipeline.
-
-    Returns
-    -------
-    weight, bias : ndarray of shape (n_classes, n_features) and (n_classes,), float64
 
     Raises
     ------
@@ -72,7 +68,7 @@ def find_last_linear(estimator):
     calls, outputs = calls_of(layers, module, rows)
     last = [layer for layer in calls if isinstance(layer, nn.Linear)]
     n_classes = len(estimator.classes_)  # of which others have more outputs
-    heads = [layer for layer, (_, given) in calls.items() if _one_each(given, n_classes)]
+    heads = [layer for layer, (_, given) in calls.items() if given[0].numel() == n_classes]
     ends = [heads, *([each] for each in heads)] if len(heads) > 1 else [heads]
     ends = [each for each in ends if _make(each, calls, outputs, n_classes)]
     # Whatever they give: else a ReLU or a bound follows, which these rows do not meet.
@@ -84,10 +80,6 @@ def find_last_linear(estimator):
             "copy.deepcopy(network)), scripted, traced, exported or quantised."
         )
     return [names[layer] for layer in (ends or [last[-1:]])[-1]], bool(ends)
-
-
-def _one_each(given, n_classes):
-    return given.flatten(1).shape[1] == n_classes
 
 
 def _make_any(layers, module, rows, n_classes):

@@ -124,8 +124,6 @@ class LinearScore(Parameterized, ABC):
 
 
 class RowFunction(nn.Module):
-    """A function of rows in float64, as a module."""
-
     def __init__(self, function):
         super().__init__()
         self.function = function
@@ -188,14 +186,13 @@ def total(function, rows, *others):
     return sum(function(block.double(), *some) for block, *some in parts)
 
 
-def mean_of(function, rows, weight=None):
-    """Mean over all rows, or their weights, of what ``function`` gives for each."""
-    weight = np.ones(len(rows)) if weight is None else weight
-    return total(lambda block, some: some @ function(block), rows, weight) / weight.sum()
+def mean_of(function, known):
+    """Mean over the rows of a part, by weight, of what ``function`` gives for each."""
+    found = total(lambda block, some: some @ function(block), known.rows, known.weights)
+    return found / known.weights.sum()
 
 
 def unit(features):
-    """Features of length one; zeros stay."""
     length = vector_norm(features, dim=1, keepdim=True, dtype=torch.float64)
     return features / length.clamp(min=SMALLEST).to(features)
 

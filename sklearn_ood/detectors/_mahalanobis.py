@@ -71,8 +71,7 @@ class MahalanobisDistance(OODClassifier):
     def fit(self, X, y=None, sample_weight=None):
         """Learn the means and the covariance."""
         data = self._training_data(X, y, sample_weight, keep_tensors=True)
-        rows, codes, weight = data.known
-        weight = np.ones(len(codes)) if weight is None else weight
+        rows, codes, weight = data.known._replace(weight=data.known.weights)
 
         def sums(block, block_codes, block_weight):
             members = one_hot(block_codes, len(data.classes)).double() * block_weight[:, None]

@@ -34,7 +34,7 @@ class NCI(LinearScore):
     mean_logits_: np.ndarray = fitted()
 
     def _learn(self, known):
-        self.mean_ = mean_of(torch.clone, known.rows, known.weight).cpu().numpy()
+        self.mean_ = mean_of(torch.clone, known).cpu().numpy()
         self.mean_logits_ = self.weight_ @ self.mean_ + self.bias_
 
     def _score(self, features, logits):

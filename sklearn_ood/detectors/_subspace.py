@@ -57,8 +57,7 @@ class Subspace(LinearScore):
         return False
 
     def _learn(self, known):
-        rows, _, weight = known
-        n_features = rows.shape[1]
+        n_features = known.rows.shape[1]
         n_components = n_features // 2 if self.n_components is None else self.n_components
         if n_components >= n_features:
             raise ValueError(
@@ -67,24 +66,23 @@ class Subspace(LinearScore):
             )
         if self.linear is None:  # a layer whose logits tell nothing
             self.weight_, self.bias_, self.scale_ = np.zeros((1, n_features)), np.zeros(1), 1.0
-            self.origin_ = mean_of(torch.clone, rows, weight).cpu().numpy()
+            self.origin_ = mean_of(torch.clone, known).cpu().numpy()
         else:
             # Directions of less weight are the rounding of float32 weights.
             rounding = max(self.weight_.shape) * np.finfo(np.float32).eps
             self.origin_ = -np.linalg.pinv(self.weight_, rcond=rounding) @ self.bias_
-        axes = torch.linalg.eigh(self._scatter(rows, weight)).eigenvectors.cpu().numpy()
+
+        def scatter(block, some):
+            return gram((block - as_tensor(self.origin_, block)) * some.sqrt()[:, None])
+
+        around = total(scatter, known.rows, known.weights)
+        axes = torch.linalg.eigh(around).eigenvectors.cpu().numpy()
         self.residual_axes_ = axes[:, : n_features - n_components]
         self.residual_offset_ = -self.origin_ @ self.residual_axes_
         if self.linear is not None:
-            largest = mean_of(lambda block: self._logits(block).amax(dim=1), rows, weight)
-            residual = mean_of(self._residual, rows, weight).clamp(min=1e-12)
+            largest = mean_of(lambda block: self._logits(block).amax(dim=1), known)
+            residual = mean_of(self._residual, known).clamp(min=1e-12)
             self.scale_ = float(largest / residual)
-
-    def _scatter(self, rows, weight):
-        def of_block(block, some):
-            return gram((block - as_tensor(self.origin_, block)) * some.sqrt()[:, None])
-
-        return total(of_block, rows, np.ones(len(rows)) if weight is None else weight)
 
     def _score(self, features, logits):
         return logits.logsumexp(dim=1) - self.scale_ * self._residual(features)

@@ -32,8 +32,8 @@ class Frequencies:
     """Log frequencies (n_cells, n_classes) of the values of counted columns, in each class."""
 
     columns: np.ndarray
-    values: list
-    log_p: np.ndarray
+    values: list  # the known ones of each column, sorted
+    log_p: np.ndarray  # of every column these, any other, a missing cell
 
     @classmethod
     def of(cls, known, columns, smoothing):

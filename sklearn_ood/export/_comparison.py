@@ -30,7 +30,6 @@ def package(name):
 
 
 def run(model, feeds):
-    """A model's outputs by onnxruntime."""
     runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
@@ -45,7 +44,6 @@ def run(model, feeds):
 
 
 def is_text(column):
-    """Whether a column of a frame is an input of text."""
     categories = getattr(column.dtype, "categories", column)
     return getattr(categories.dtype, "kind", "O") not in "biuf"
 

@@ -19,10 +19,13 @@ LARGEST = torch.finfo(torch.float32).max
 class Parts:
     """What a graph is made of beside tensor operations; found when rows first pass."""
 
+    # Of numbers (n, d) to numbers (n, m), in the order of their names.
     models: dict = field(default_factory=dict)
+    # What was made once for each key.
     kept: dict = field(default_factory=dict)
     copies: dict = field(default_factory=dict)
     doubles: dict = field(default_factory=dict)
+    # The classes of those that are copied; computed in float32, as in Python.
     networks: set = field(default_factory=set)
     is_single: bool = True
 
@@ -51,10 +54,10 @@ class Flow:
 
     values: torch.Tensor
     parts: Parts
+    # Of each column of text those known, whose places are its values, -1 of others; or None.
     texts: list
 
     def to(self, values):
-        """Numbers made of these rows."""
         return replace(self, values=values, texts=[None] * values.shape[1])
 
     def refused(self, *, allow_nan):
@@ -109,6 +112,7 @@ class Flow:
         is_valid = (single.isfinite() & rows.isfinite()).all(dim=1)[:, None]
         # onnxruntime has convolutions in float32 only.
         if parts.is_single or any(isinstance(each, _ConvNd) for each in inner.modules()):
+            # Layers that normalise square what they get.
             outputs, largest = inner(single), single.abs().amax(dim=1, keepdim=True)
             is_valid = is_valid & (largest <= LARGE)
         else:
@@ -117,7 +121,6 @@ class Flow:
 
 
 def tensor(values):
-    """Fitted numbers as a tensor in float64."""
     return torch.as_tensor(np.asarray(values), dtype=torch.float64)
 
 

@@ -24,7 +24,6 @@ OPSETS = {"": 18, "ai.onnx.ml": 3}
 
 
 def through(steps, flow):
-    """Rows behind some transformers, by name."""
     for name, step in steps:
         if step not in (None, "passthrough"):
             flow = transformed(step, flow, name)
@@ -33,7 +32,6 @@ def through(steps, flow):
 
 @singledispatch
 def transformed(step, flow, name):
-    """Rows behind a fitted transformer."""
     if hasattr(step, "feature_network_"):
         return flow.to(flow.by_network(flow.parts.on_cpu(step, "feature_network_")))
     return converted(step, flow, name, "transform")
@@ -149,7 +147,6 @@ def _(step: TableEncoder, flow, name):
 
 
 def indicated(indicators, flow):
-    """What :class:`Indicators` makes of rows that were read."""
     numbers = flow.select(indicators.numbers).values
     numbers = (numbers - tensor(indicators.centre)) / tensor(indicators.scale)
     numbers = clipped(numbers, LARGEST)
@@ -160,7 +157,6 @@ def indicated(indicators, flow):
 
 
 def read(columns, flow):
-    """Rows as :class:`TableColumns` reads them."""
     values = flow.values
     made = list(clipped(values, LARGEST).unbind(1))
     for column, (kind, levels) in enumerate(zip(columns.kinds, columns.levels, strict=True)):
@@ -179,7 +175,6 @@ def read(columns, flow):
 
 
 def allows_nan(estimator):
-    """Whether it takes rows with missing cells."""
     return get_tags(estimator).input_tags.allow_nan
 
 

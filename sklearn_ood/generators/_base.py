@@ -45,6 +45,7 @@ class Core(nn.Module):
     def __init__(self, n_classes, n_features):
         super().__init__()
         self.n_classes, self.n_features = n_classes, n_features
+        # Numbers held at once for each row that is scored, or latent that is decoded.
         self.floats_per_row = n_classes * n_features
 
     floats_per_latent = property(attrgetter("floats_per_row"))
@@ -64,7 +65,6 @@ class Core(nn.Module):
             self.register_buffer(name, torch.as_tensor(array), persistent=False)
 
     def filled(self, **arrays):
-        """Itself, with what was learned in place of the zeros."""
         self.load_state_dict({name: torch.as_tensor(a) for name, a in arrays.items()})
         return self
 

@@ -54,7 +54,6 @@ class GANCore(Core):
         return self
 
     def losses(self, real, noise_share):
-        """Of the discriminators and of the generators."""
         n_classes, n = real.shape[:2]
         # Batch normalisation needs two.
         z = 2 * torch.rand(n_classes, max(n, 2), self.latent_dim, device=real.device) - 1
@@ -75,7 +74,6 @@ class GANCore(Core):
         return of_real + _cross_entropy(on_fake, 0) + both, _cross_entropy(on_fake, 1) + both
 
     def average(self):
-        """Move the averaged weights towards the player's."""
         self.decode.update_parameters(self.player)
 
 

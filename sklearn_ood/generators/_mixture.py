@@ -232,6 +232,8 @@ class GaussianMixtureGenerator(BaseGenerator):
 def held_out_scores(density, codes):
     """Of each row, whether it is answered right, and its part of a left-out class's AUROC."""
     n, n_classes = density.shape
+    # Of one class their mean density; else right or not, plus the share of rows of other
+    # classes that have a higher density without the own: the mean over a class is the AUROC.
     if (codes == codes[0]).all():
         return density[:, codes[0]].mean(keepdims=True)
     # The best class other than k: the best of all, or the runner-up where k is the best.
@@ -310,7 +312,6 @@ def _fit_mixture(X, n_components, **options):
 
 
 def _gaussian(X, ridge):
-    """The mixture of one component, in one step."""
     mean, identity = X.mean(axis=0), np.eye(X.shape[1])
     root = np.linalg.cholesky((X - mean).T @ (X - mean) / len(X) + ridge * identity)
     return {

@@ -31,7 +31,6 @@ class NeighborCore(Core):
         self.reserve(torch.float32, scaled=(n_rows, n_features), half_norm=(n_rows,))
 
     def place(self, z):
-        """The rows that latents (K, c) number."""
         number = ((z + 1) / 2 * self.count).floor().clamp_min(0)
         return torch.minimum(number, self.count - 1).long() + self.first
 
@@ -76,10 +75,8 @@ class NearestNeighborGenerator(BaseGenerator):
 
     Attributes
     ----------
-    rows_ : ndarray of shape (n_samples, n_features_in)
-        Training rows, sorted by class, of the type ``row_type_``.
-    offsets_ : ndarray of shape (n_classes + 1,)
-        Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``.
+    rows_, offsets_ : ndarray of shape (n_samples, n_features_in) and (n_classes + 1,)
+        Class k holds ``rows_[offsets_[k]:offsets_[k + 1]]``, of the type ``row_type_``.
 
     Examples
     --------

@@ -40,6 +40,7 @@ class ConditionalCore(Core):
         return self.network(z, condition, **self.arguments).flatten(1)
 
     def decode(self, z):
+        # Once more for gradients, so that what layers hold does not grow with the classes.
         index = torch.arange(self.n_classes, device=z.device).repeat_interleave(z.shape[1])
         size = rows_per_batch(self.floats_per_latent, z.device)
         parts = zip(z.flatten(0, 1).split(size), index.split(size), strict=True)

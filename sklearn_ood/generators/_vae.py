@@ -42,6 +42,7 @@ class VAECore(Core):
 
     def log_density(self, x):
         """What stands for it: the bound at the encoder's mean, which mostly lies above it."""
+        # No bound without the average over the encoder's distribution.
         bound = self.negative_elbo(x.expand(self.n_classes, -1, -1), sample=False)
         return -x.shape[1] * bound.T.double()
 

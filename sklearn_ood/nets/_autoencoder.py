@@ -38,7 +38,6 @@ class Autoencoder(nn.Module):
         return self.encoder(rows.reshape(rows.shape[0], *self.input_shape)).flatten(1)
 
     def decode(self, code):
-        """Reconstruction for a code, as flat rows."""
         return self.decoder(code).flatten(1)
 
     def reconstruct(self, rows):
@@ -88,6 +87,8 @@ class CodeStatistics(nn.Module):
 
     def __init__(self, n_classes, n_units):
         super().__init__()
+        # Within classes ``code @ whitening`` has the identity as covariance, and these means;
+        # the squared norm's logarithm has these class means, and this standard deviation.
         shapes = {"means": (n_classes, n_units), "whitening": (n_units, n_units)}
         shapes |= {"log_norms": (n_classes,), "log_norm_scale": ()}
         for name, shape in shapes.items():
@@ -173,8 +174,6 @@ def make_decoder(encoder, input_shape, tied):
 
 
 class TransposedLinear(nn.Module):
-    """A dense layer the other way round, with its weights and an own bias."""
-
     def __init__(self, layer):
         super().__init__()
         self.layer = layer
@@ -200,7 +199,6 @@ def _split(network):
 
 
 def _layers(module):
-    """Layers in the order of the computation, without the nesting."""
     if not isinstance(module, nn.Sequential):
         return [] if isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Identity)) else [module]
     return [layer for child in module for layer in _layers(child)]

@@ -45,7 +45,6 @@ class ArrayBatches:
         return torch.from_numpy(drawn)[torch.randperm(n_rows)]
 
     def _parts(self):
-        """Slices of the rows that are left."""
         n_rows, size = len(self.dataset), self.batch_size
         starts = list(range(self._start, n_rows, size))
         if starts and self.drop_last and n_rows - starts[-1] < size:

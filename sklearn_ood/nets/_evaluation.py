@@ -275,7 +275,6 @@ class AlignedProducts(Mode):
 
 
 def _in_blocks(matrix):
-    """A matrix, or a vector, padded with zeros to whole blocks in its last two axes."""
     more = [(0, -size % ROW_BLOCK) for size in reversed(matrix.shape[-2:])]
     return pad(matrix, tuple(chain(*more))) if any(map(any, more)) else matrix
 

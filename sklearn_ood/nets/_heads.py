@@ -23,7 +23,6 @@ class Head(nn.Module):
         return log_softmax(outputs)
 
     def score(self, outputs):
-        """One number for each row."""
         return self.evidence(outputs).amax(dim=1)
 
     def log_proba(self, outputs):
@@ -108,7 +107,6 @@ class AgreementHead(Head):
         return self.log_units(outputs).logsumexp(dim=2)
 
     def log_units(self, outputs):
-        """Log-probability of each unit, (n, n_classes, n_units)."""
         return log_softmax(outputs).unflatten(1, (-1, self.n_units))
 
 
@@ -153,7 +151,6 @@ def log_softmax(logits):
 
 
 def _against_the_largest(logits):
-    """Logits less the largest, and the others' odds against it."""
     top, best = logits.max(dim=1, keepdim=True)
     shifted = logits - top
     return shifted, shifted.exp().scatter(1, best, 0.0)

@@ -194,6 +194,8 @@ def _spread_in_single(rows):
 class Whitened(nn.Module):
     """Standardised columns and, beside them, whitened ones: (n, 2 * n_features)."""
 
+    # Where columns are nearly functions of one another, what they share hides what tells rows
+    # apart; and a net learns slowly from what is small.
     def __init__(self, n_features):
         super().__init__()
         self.register_buffer("center", torch.zeros(n_features))
@@ -215,6 +217,7 @@ class Whitened(nn.Module):
 
 def white_axes(rows):
     """Principal axes of every other row, divided by the others' deviations along them."""
+    # Along an axis that few rows determine, others vary more than these.
     first, second = rows[::2], rows[1::2]
     _, axes = np.linalg.eigh(first.T @ first)
     return axes / _scale((second @ axes).std(axis=0))
@@ -355,16 +358,12 @@ def _size_after(conv, input_shape):
         with torch.no_grad():
             return conv(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
-        has_channels_last = input_shape[-1] <= 4 < min(input_shape[:-1])
+        hint = "use module='small_cnn' (from 4x4 on) or 'mlp', or larger images (vgg13: 32x32)"
+        if input_shape[-1] <= 4 < min(input_shape[:-1]):
+            hint = "channels come first: X.transpose(0, 3, 1, 2)"
+        size = tuple(input_shape)
         raise ValueError(
-            f"Got input_shape={tuple(input_shape)}, images too small for this network "
-            f"({error}); "
-            + (
-                "channels come first: X.transpose(0, 3, 1, 2)."
-                if has_channels_last
-                else "use module='small_cnn' (from 4x4 on) or 'mlp', or resize the images "
-                "(vgg13 needs 32x32)."
-            )
+            f"Got input_shape={size}, images too small for this network ({error}); {hint}."
         ) from error
 
 

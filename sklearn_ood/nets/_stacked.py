@@ -46,6 +46,7 @@ class StackedModule(nn.Module):
 
     def __init__(self, modules):
         super().__init__()
+        # Not of layers that update running statistics, which are not vectorised.
         parameters, buffers = stack_module_state(list(modules))
         for name, value in parameters.items():
             self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach()))

@@ -24,6 +24,7 @@ BORROWER = local()
 class Net(NeuralNet):
     """A skorch net on :class:`Arrays`; a method overrides ``losses``, which are recorded."""
 
+    # In which :func:`train` draws.
     random = nullcontext()
     # skorch's own average and print; here losses are averaged without leaving the device.
     _default_callbacks: ClassVar[list] = []

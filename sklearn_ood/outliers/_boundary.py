@@ -119,6 +119,7 @@ class _Region:
 
     def _steps(self, codes):
         """One standard deviation each: as the row's class is scattered, or in any direction."""
+        # Whose difference has twice their covariance, whatever their number.
         first, second = (self._rows_of(codes) for _ in range(2))
         own = (self.X[first] - self.X[second]) / np.sqrt(2.0)
         lengths = np.linalg.norm(own @ self.to_white, axis=1, keepdims=True)

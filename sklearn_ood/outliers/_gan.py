@@ -219,7 +219,6 @@ def dcgan_generator(latent_dim, input_shape, n_channels=128):
 
 
 def dcgan_discriminator(input_shape, n_channels=128):
-    """The discriminator of Lee et al., appendix B."""
     channels, height, width = _image_size(input_shape)
     n = n_channels
     layers = [halved(channels, n, bias=False), nn.LeakyReLU(0.2)]

@@ -183,7 +183,6 @@ class GivenOutliers(OutlierSource):
         return np.asarray(self.rows)
 
     def sample(self, data, n, random_state):
-        """The given rows, or those of the data that are labelled as outliers."""
         if self.rows is None:
             return GivenOutliers(data.outliers).sample(data, n, random_state)
         return super().sample(data, n, random_state)

@@ -99,10 +99,6 @@ def load(path, *, modules=(), device="cpu"):
     device : str, default="cpu"
         Where the networks go; "auto" is CUDA where there is one.
 
-    Returns
-    -------
-    estimator
-
     Raises
     ------
     ValueError

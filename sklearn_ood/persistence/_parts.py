@@ -54,6 +54,7 @@ class Part(tuple):
         return MAKE[kind](*arguments)
 
 
+# All is made on torch's default device; on "meta", to check a file, nothing is allocated.
 def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
     kind = named(name)

@@ -91,7 +91,7 @@ def test_weights_find_the_member_that_knows():
     knows = np.log(np.full((500, 3), 0.1) + 0.7 * np.eye(3)[codes])
     others = rng.normal(size=(2, 500, 3))
     start = {"prior": np.array([0.5, 0.5, 0.0]), "strength": 5.0}
-    weights = pooling_weights(np.stack([knows, *others]), codes, **start)
+    weights = pooling_weights(np.stack([knows, *others]), codes, np.ones(len(codes)), **start)
     assert weights[0] > 1
     assert (weights[1:] < weights[0] / 4).all()
 
