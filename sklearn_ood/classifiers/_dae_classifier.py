@@ -66,8 +66,7 @@ class DAEClassifier(DAEConfidence):
 
     def input_gradients(self, X, *, guided=False):
         raise TypeError(
-            f"Got a {type(self).__name__} whose classes come from another estimator, but "
-            "input gradients need a net of its own."
+            f"Got a {type(self).__name__}, but input gradients need a net of its own classes."
         )
 
     def _train(self, net, data, training, held_out, random):

@@ -156,8 +156,7 @@ def resolve_sources(outliers):
     for source, weight in pairs:
         if not isinstance(weight, Real) or not 0 < weight < np.inf:
             raise ValueError(
-                f"Got outliers with weight {weight!r} for {source!r}, but expected a finite "
-                "number > 0; leave out what is not wanted."
+                f"Got weight {weight!r} of outliers {source!r}, but expected finite and > 0."
             )
     return sources, [float(weight) for _, weight in pairs]
 

@@ -134,8 +134,7 @@ class SoftmaxClassifier(LogitClassifier):
         classifier._validate_params()
         if classifier.temperature == "calibrate":
             raise ValueError(
-                "Got temperature='calibrate', but from_module sees no data to calibrate on; "
-                "pass a number."
+                "Got temperature='calibrate', but from_module sees no data; pass a number."
             )
         network = InputShape(network, input_shape)
         classifier.net_ = wrap_trained(network, device=classifier.device)

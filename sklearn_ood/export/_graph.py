@@ -196,8 +196,7 @@ def _resolve(estimator, steps=()):
     branches, threshold, _ = _resolve(estimator.estimator_, steps)
     if threshold is not None:
         raise TypeError(
-            "Got a SelectiveClassifier around another one, but a graph has one threshold; "
-            "export the inner or the outer one alone."
+            "Got two SelectiveClassifiers, but a graph has one threshold; export one alone."
         )
     chosen_by = estimator.chosen_by_
     if np.ndim(chosen_by.get("risk", 0)) or chosen_by["guarantee_for"] == "group":

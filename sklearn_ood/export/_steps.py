@@ -168,8 +168,7 @@ def read(columns, flow):
             made[column] = torch.where(cells.isnan(), torch.nan, code)
         elif flow.texts[column] is not None:
             raise TypeError(
-                "Got text in a column that held numbers in fit; pass rows of the table as X, "
-                "as they were for fit."
+                "Got text in a column that held numbers in fit; pass X as it was for fit."
             )
     return flow.guarded(torch.stack(made, dim=1), allow_nan=True)
 

@@ -249,8 +249,7 @@ class BaseGenerator(Parameterized, ABC):
         z = check_array(z, dtype=dtype, input_name="z")
         if z.shape[1] != self.latent_dim_:
             raise ValueError(
-                f"Got z with {z.shape[1]} columns, but this generator has "
-                f"latent_dim_={self.latent_dim_}; pass one row a latent vector."
+                f"Got z with {z.shape[1]} columns, but expected latent_dim_={self.latent_dim_}."
             )
         return z
 

@@ -207,8 +207,7 @@ def _in_single(module):
     """A module for evaluation, in float32 as latents are, out of what spreads it over GPUs."""
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"Got a module of type {type(module).__name__}, but expected an nn.Module, or a "
-            "sequence of them."
+            f"Got a module of type {type(module).__name__}, but expected nn.Module, or several."
         )
     is_spread = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
     return (module.module if is_spread else module).float().eval()

@@ -192,8 +192,7 @@ def _split(network):
     encoder = network[:-1]
     if next(encoder.parameters(), None) is None:
         raise ValueError(
-            "Got a network without any hidden layer, but the autoencoder needs one to be its "
-            "code; give hidden_layer_sizes at least one size."
+            "Got a network without hidden layers, but one is the code; add hidden_layer_sizes."
         )
     return encoder, network[-1]
 

@@ -15,8 +15,7 @@ class ArrayBatches:
     def __init__(self, dataset, batch_size, shuffle=False, drop_last=False, num_workers=0):
         if num_workers:
             raise ValueError(
-                f"Got num_workers={num_workers}, but batches are slices of arrays, which no "
-                "worker makes faster; leave it out."
+                f"Got num_workers={num_workers}, but batches are slices; leave it out."
             )
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))

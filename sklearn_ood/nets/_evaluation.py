@@ -150,10 +150,7 @@ def guided_copy(module):
     module = deepcopy(module)
     relus = [layer for layer in module.modules() if isinstance(layer, nn.ReLU)]
     if not relus:
-        raise ValueError(
-            "Got guided=True for a net without nn.ReLU modules, but guided backpropagation "
-            "changes how gradients pass them; use guided=False."
-        )
+        raise ValueError("Got guided=True for a net without nn.ReLU modules; use guided=False.")
     for relu in relus:
         relu.inplace = False  # hooks see copies
         relu.register_full_backward_hook(lambda _, passed, __: (passed[0].clamp(min=0),))
@@ -237,8 +234,7 @@ def resolve_device(device):
         resolved = torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or another torch "
-            f"device: {error}"
+            f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or such: {error}"
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(

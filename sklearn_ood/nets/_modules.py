@@ -50,8 +50,7 @@ def check_outputs(network, input_shape, n_outputs, *, name="module"):
     """Raise unless a user's network maps two inputs of ``input_shape`` to (2, n_outputs)."""
     if not isinstance(network, nn.Module):
         raise TypeError(
-            f"Got a {name} callable that returned {type(network).__name__}, but expected an "
-            "nn.Module."
+            f"Got a {name} callable that returned {type(network).__name__}, not an nn.Module."
         )
     training = _is_training(network)
     rows = _evaluation.some_rows(size_of(input_shape), _evaluation.device_of(network))

@@ -163,8 +163,7 @@ def stacked_network(
     if network == "conv":
         if not (sees_images or makes_images):
             raise ValueError(
-                f"Got {parameter}='conv' from {n_inputs} numbers to {n_outputs}, but "
-                "convolutions need images; pass input_shape=(C, H, W)."
+                f"Got {parameter}='conv', but no images; pass input_shape=(C, H, W)."
             )
         build = StackedConvolutions if sees_images else StackedTransposed
         stack = build(n_classes, input_shape, output_shape, normalize)

@@ -133,8 +133,7 @@ def make_net(
     net_params = net_params or {}
     if net_params.get("train_split") is not None:
         raise ValueError(
-            "Got a train_split in net_params, but early_stopping holds out the share "
-            "validation_fraction of the rows; leave it out."
+            "Got a train_split in net_params, but early_stopping holds out rows; leave it out."
         )
     optimizer, own = _optimizer(optimizer), net_params.get("callbacks")
     callbacks += [] if own in (None, "disable") else own
