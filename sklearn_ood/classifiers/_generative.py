@@ -1,5 +1,3 @@
-"""Classify by what can be generated: one generator a class, latents searched in one batch."""
-
 from dataclasses import field
 from functools import partial
 from typing import Annotated, Any, Literal

@@ -1,5 +1,3 @@
-"""The template of the classifiers that hold one net: a network, a loss and a head."""
-
 from collections.abc import Iterable
 from dataclasses import field, replace
 from numbers import Real

@@ -1,5 +1,3 @@
-"""Boosting, trees, a net and a linear model as one classifier of tables as they come."""
-
 import warnings
 from contextlib import nullcontext
 from dataclasses import field
@@ -52,7 +50,6 @@ class QuickTrees(ExtraTreesClassifier):
 
 
 def of_rows_a_tree(n_rows, most):
-    """Settings of a forest with which each tree sees at most so many rows."""
     return {"bootstrap": n_rows > most, "max_samples": most if n_rows > most else None}
 
 

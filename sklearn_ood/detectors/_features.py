@@ -1,5 +1,3 @@
-"""The outputs of a network's layer."""
-
 from dataclasses import field
 from typing import Any
 

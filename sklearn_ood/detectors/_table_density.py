@@ -1,5 +1,3 @@
-"""How likely a row of a table is in each class: numbers by a mixture, categories by counts."""
-
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal

@@ -98,10 +98,9 @@ def to_onnx(estimator, path=None, *, X=None):
     a row whose score lies that near to the threshold: the graph accepts from 1e-6 below it, and
     a p-value is that of a score 1e-6 higher.
 
-    The whole estimator is one torch module, exported once; trees are one node each. Encoders,
-    imputers and Yeo and Johnson's power are written here, other steps and classifiers of
-    scikit-learn by skl2onnx. Every step by skl2onnx and the whole graph are run before anything
-    is written, and must give what Python gives.
+    The estimator is one torch module, exported once, with other steps and classifiers of
+    scikit-learn by skl2onnx. All is run before anything is written, and must give what Python
+    gives.
 
     Examples
     --------

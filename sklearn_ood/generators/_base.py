@@ -187,7 +187,7 @@ class BaseGenerator(Parameterized, ABC):
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, C, H, W)
         y : label or array-like of shape (n_samples,), default=None
-            The class whose generator is meant; may be left out where there is one only.
+            As for ``decode``.
         """
         rows = validate_rows(self, X)
         if not hasattr(self.core_, "encode"):

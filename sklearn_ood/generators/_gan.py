@@ -1,5 +1,3 @@
-"""Generative adversarial nets of all classes, trained as one stacked net."""
-
 from dataclasses import field
 from functools import partial
 from numbers import Real

@@ -1,5 +1,3 @@
-"""A Gaussian mixture a class, evaluated for all classes and components at once."""
-
 import warnings
 from dataclasses import field
 from typing import Literal, NamedTuple
@@ -138,14 +136,10 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     Attributes
     ----------
-    means_ : ndarray of shape (n_classes, n_components, n_features_in)
-        Means of the components of each class.
-    weights_ : ndarray of shape (n_classes, n_components)
-        Their weights, 0 beyond the last component of a class that has fewer.
-    n_components_ : int
-        Components of the class that has most.
-    reg_covar_ : float
-        The ridge used.
+    means_, weights_ : ndarray of shape (n_classes, n_components, ...)
+        Of each class's components; weights are 0 beyond the last of a class that has fewer.
+    n_components_, reg_covar_ : int, and float
+        Components of the class that has most, and the ridge used.
 
     Examples
     --------

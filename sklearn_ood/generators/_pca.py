@@ -1,5 +1,3 @@
-"""A linear generator a class: principal component analysis."""
-
 from dataclasses import field
 from typing import Literal
 
@@ -72,7 +70,6 @@ class PCAGenerator(BaseGenerator):
     Attributes
     ----------
     mean_ : ndarray of shape (n_classes, n_features_in)
-        Mean of each class.
     components_ : ndarray of shape (n_classes, latent_dim, n_features_in)
         ``W_k`` transposed. A class with too few rows to span the subspace has zeros.
     noise_variance_ : ndarray of shape (n_classes,)

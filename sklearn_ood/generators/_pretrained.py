@@ -1,5 +1,3 @@
-"""Somebody's trained network as a generator."""
-
 import copy
 import warnings
 from collections.abc import Sequence

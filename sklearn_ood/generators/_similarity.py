@@ -1,5 +1,3 @@
-"""A similarity learned from pairs of rows of the same and of different classes."""
-
 from dataclasses import field
 from functools import partial
 from typing import Any

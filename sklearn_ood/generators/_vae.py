@@ -1,5 +1,3 @@
-"""Variational autoencoders of all classes, trained as one stacked net."""
-
 from dataclasses import field
 from typing import Literal
 

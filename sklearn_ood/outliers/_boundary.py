@@ -1,5 +1,3 @@
-"""Outliers just outside the classes, made from the data alone."""
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array

@@ -53,14 +53,11 @@ class OutlierSource(Parameterized):
 
 class MadeOutliers(OutlierSource):
     def __call__(self, X, y, n, random_state=None):
-        """Draw n outliers, (n, n_features).
+        """Draw n outliers, (n, n_features), for rows and their classes (None is one class).
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            In-distribution rows.
-        y : array-like of shape (n_samples,) or None
-            Their classes; None is one class.
+        X, y : array-like of shape (n_samples, n_features) and (n_samples,), or None
         n : int
         random_state : int, RandomState or None, default=None
         """
