@@ -3,6 +3,7 @@ from dataclasses import field
 import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 
 from sklearn_ood._parameters import Count, RandomState, fitted
 from sklearn_ood._response import log_softmax
@@ -111,12 +112,10 @@ class NeighborDistance(OODClassifier):
         """To the last neighbour found, each row's by itself: the search rounds by batch."""
         n_neighbors = min(self.n_neighbors, len(self.rows_[code]))
         last = _neighbor(self.neighbors_[code], rows, n_neighbors)
-        size, distances = max(1, MAX_DIFFERENCES // rows.shape[1]), []
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            away = self.rows_[code][last[part]] - rows[part]
-            distances.append(np.linalg.norm(away, axis=1))
-        return np.minimum(np.concatenate(distances), FARTHEST)
+        parts = gen_batches(len(rows), max(1, MAX_DIFFERENCES // rows.shape[1]))
+        aways = (self.rows_[code][last[part]] - rows[part] for part in parts)
+        distances = np.concatenate([np.linalg.norm(away, axis=1) for away in aways])
+        return np.minimum(distances, FARTHEST)
 
     def _remembered(self, codes):
         if self.max_samples is None or len(codes) <= self.max_samples:
