@@ -357,7 +357,7 @@ def _size_after(conv, input_shape):
         with torch.no_grad():
             return conv(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
-        hint = "use module='small_cnn' (from 4x4 on) or 'mlp', or larger images (vgg13: 32x32)"
+        hint = "take 'small_cnn' (from 4x4 on) or 'mlp', or larger images (vgg13 needs 32x32)"
         if input_shape[-1] <= 4 < min(input_shape[:-1]):
             hint = "channels come first: X.transpose(0, 3, 1, 2)"
         size = tuple(input_shape)
