@@ -221,7 +221,6 @@ class DAEConfidence(NetClassifier):
         return np.split(outputs, [net.module_.n_classes], axis=1)
 
     def _gamma(self, rows):
-        """Mean of dr_i/dx_i - 1 for each row."""
         module, device, n_features = self.net_.module_, self.net_.device, rows.shape[1]
         n_pairs = rows_per_batch(4 * n_features)
         narrow = min(n_features, module.code_size) <= LARGEST_EXACT_TRACE

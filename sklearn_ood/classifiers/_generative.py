@@ -235,7 +235,6 @@ class GenerativeClassifier(OODClassifier):
 
     @torch.no_grad()
     def _candidates(self, seed):
-        """Random latents (K, b, m) and their generations (K, b, d)."""
         core, b = self.generator_.core_, self.n_candidates
         z = self.generator_.draw_latents(core.n_classes * b, seed)
         z = z.reshape(core.n_classes, b, -1)

@@ -108,7 +108,6 @@ def _is_plain(table):
 
 
 def _plain_columns(table):
-    """Which columns of a frame hold numbers of numpy's types."""
     types = getattr(table, "dtypes", [None] * table.shape[1])
     return np.array([isinstance(each, np.dtype) and each.kind in "iuf" for each in types])
 
@@ -180,7 +179,6 @@ def _kind(cells):
 
 
 def _levels(cells):
-    """The most frequent texts of a column, as many as are told apart."""
     counts = Counter(cells) if isinstance(cells, list) else Counter()
     del counts[None]
     frequent = sorted(counts, key=lambda level: (-counts[level], level))
@@ -188,7 +186,6 @@ def _levels(cells):
 
 
 def _numbers(name, column, kind, levels):
-    """A column as float64, in the way of a known one."""
     cells = _cells(name, column, kind) if kind != EMPTY else np.full(len(column), np.nan)
     if kind != CATEGORY:
         if isinstance(cells, list) and _kind(cells) != EMPTY:

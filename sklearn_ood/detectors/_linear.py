@@ -212,7 +212,6 @@ def _fitted_layer(known):
 
 
 def _checked_layer(layer, n_features):
-    """Weights and bias in float64, or what is wrong with them."""
     shapes = [np.shape(each) for each in layer]
     is_pair = len(shapes) == 2 and len(shapes[1]) == 1
     if not is_pair or shapes[0] != (*shapes[1], n_features):

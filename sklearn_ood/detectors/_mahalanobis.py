@@ -132,7 +132,6 @@ class MahalanobisDistance(OODClassifier):
 
 
 def gram(rows):
-    """Sum of the rows' outer products."""
     return rows.T @ rows
 
 

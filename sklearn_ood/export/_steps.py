@@ -178,7 +178,7 @@ def allows_nan(estimator):
 
 
 def converted(step, flow, name, method):
-    """Rows behind a method of a step, as skl2onnx writes it; compared with Python on them."""
+    """Rows behind a method of a step, as skl2onnx writes it and Python confirms."""
     if any(each is not None for each in flow.texts):
         raise TypeError(
             f"Got text before the step {name!r} ({type(step).__name__}), which has no ONNX "

@@ -184,7 +184,6 @@ class InterpolationGenerator(BaseGenerator):
 
 
 def _inner(scaled, contamination):
-    """Places of the rows that do not lie apart from the others."""
     n_left = int(contamination * len(scaled))
     if not n_left:
         return np.arange(len(scaled))

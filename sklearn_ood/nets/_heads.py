@@ -130,8 +130,6 @@ class ConfidenceHead(Head):
 
 
 class ScoredNetwork(nn.Module):
-    """A trained network and its head: flat rows to evidence and score, differentiable."""
-
     def __init__(self, network, head):
         super().__init__()
         self.network = network

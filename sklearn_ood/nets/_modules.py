@@ -88,7 +88,6 @@ def taking(input_shape, name):
 
 
 def _check_shape(outputs, input_shape, n_outputs, name):
-    """Raise unless outputs are two rows of so many numbers."""
     if tuple(outputs.shape) != (2, n_outputs):
         of_one = "; of one logit z for the second class make torch.stack([0 * z, z], dim=1)"
         is_one = name == "module" and outputs.numel() == n_outputs == 2

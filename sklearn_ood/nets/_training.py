@@ -159,7 +159,6 @@ def make_net(
 
 
 def training_parameters(estimator):
-    """The arguments of :func:`make_net` that are parameters of an estimator."""
     names = signature(make_net).parameters.keys() & estimator.get_params(deep=False).keys()
     return {name: getattr(estimator, name) for name in names}
 

@@ -75,7 +75,6 @@ class GANOutliers(OutlierSource):
         return generator, InputShape(self._make_discriminator(input_shape, rows), input_shape)
 
     def _make_generator(self, input_shape, rows):
-        """A network from latents (n, latent_dim) to inputs (n, *input_shape)."""
         if self.generator != "auto":
             network = made_by("generator", self.generator, self.latent_dim, input_shape)
             check_generation(network, (self.latent_dim,), input_shape, name="generator")
@@ -88,7 +87,6 @@ class GANOutliers(OutlierSource):
         return nn.Sequential(dense, Affine(rows.mean(axis=0), rows.std(axis=0)))
 
     def _make_discriminator(self, input_shape, rows):
-        """A network from inputs (n, *input_shape) to one logit each: high, they look real."""
         if self.discriminator != "auto":
             network = made_by("discriminator", self.discriminator, input_shape)
             check_generation(network, input_shape, (1,), name="discriminator")
@@ -101,7 +99,6 @@ class GANOutliers(OutlierSource):
         return nn.Sequential(Affine(-rows.mean(axis=0) / scale, 1.0 / scale), dense)
 
     def supply(self, net, data, n, random_state, as_inputs):
-        """Fresh samples of the generator that is trained beside the classifier."""
         return net.generate
 
 

@@ -106,7 +106,6 @@ class Reader:
         return self.plain[id(value)]
 
     def node(self, node, where):
-        """Plain data of one node, which must be listed."""
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
         require_listed(f"{loader} {name}" in LISTED, node["__class__"], where)
         self.names.add(name)
@@ -250,7 +249,6 @@ def side(text, state):
 
 
 def holds(comparison, state):
-    """Whether two sides compare as they must, each item of them."""
     left, sign, right = re.split(SIGNS, comparison)
     return np.all(COMPARISONS[sign](side(left, state), side(right, state)))
 
