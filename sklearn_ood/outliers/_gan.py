@@ -237,7 +237,7 @@ def _dcgan_weights(network):
 def _image_size(input_shape):
     if min(input_shape[1:]) < MIN_IMAGE_SIZE:
         raise ValueError(
-            f"Got images of shape {tuple(input_shape)}, but the generative network needs "
-            f"{MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}; pass your own, or outliers='boundary'."
+            f"Got images of shape {tuple(input_shape)}, but the generative network needs at "
+            f"least {MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}; pass your own, or outliers='boundary'."
         )
     return input_shape
