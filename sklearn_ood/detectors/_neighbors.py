@@ -113,8 +113,8 @@ class NeighborDistance(OODClassifier):
         n_neighbors = min(self.n_neighbors, len(self.rows_[code]))
         last = _neighbor(self.neighbors_[code], rows, n_neighbors)
         parts = gen_batches(len(rows), max(1, MAX_DIFFERENCES // rows.shape[1]))
-        aways = (self.rows_[code][last[part]] - rows[part] for part in parts)
-        distances = np.concatenate([np.linalg.norm(away, axis=1) for away in aways])
+        apart = (self.rows_[code][last[part]] - rows[part] for part in parts)
+        distances = np.concatenate([np.linalg.norm(away, axis=1) for away in apart])
         return np.minimum(distances, FARTHEST)
 
     def _remembered(self, codes):
