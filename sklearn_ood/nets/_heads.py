@@ -23,6 +23,7 @@ class Head(nn.Module):
         return log_softmax(outputs)
 
     def score(self, outputs):
+        """One number for each row."""
         return self.evidence(outputs).amax(dim=1)
 
     def log_proba(self, outputs):
