@@ -85,6 +85,7 @@ class SiameseSimilarity(StackTrainer):
     input_shape_: tuple = fitted()
 
     def untrained_networks(self):
+        """The network as it is before fit, by the attribute that holds it: to read files."""
         fitted_on = getattr(self, "input_shape_", None)
         return {} if fitted_on is None else {"net_": self.make_network(fitted_on)}
 

@@ -106,7 +106,7 @@ class UniformOutliers(MadeOutliers):
 
 
 class MixupOutliers(MadeOutliers):
-    """Rows on the segments between rows of two classes.
+    """Rows on the segments between rows of two classes [1]_.
 
     Parameters
     ----------
