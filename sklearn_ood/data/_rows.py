@@ -309,9 +309,8 @@ def _image_shape(X):
         return None
     if n_dims != 4:
         raise ValueError(
-            f"Got X of shape {tuple(X.shape)}, but expected (n_samples, n_features) or images "
-            "(n_samples, C, H, W); a single image is X[None], grey ones need a channel: X[:, "
-            "None]."
+            f"Got X of shape {tuple(X.shape)} with {n_dims} dimensions, but expected rows, or "
+            "images (n_samples, C, H, W); a single image is X[None], grey ones X[:, None]."
         )
     return tuple(X.shape[1:])
 
