@@ -10,12 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_consistent_length
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_ood._parameters import forget, whole_numbers
 from sklearn_ood.data import _blocks
@@ -92,7 +87,7 @@ def validate_training_data(
     X, y = as_native(X, keep_tensors=keep_tensors), as_native(y)
     image_shape = _image_shape(X)
     if y is None and min_classes == 1:
-        y = np.ones(_num_samples(X), dtype=np.int64)
+        y = np.ones(_blocks.n_rows(X), dtype=np.int64)
     y = checked_labels(estimator, y)
     rows = (read_rows or partial(_flat_rows, dtype=dtype))(estimator, X, reset=True)
     check_consistent_length(rows, y)

@@ -15,13 +15,8 @@ from torch.nn.functional import linear
 from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import block_by_block, of_rows, once, take_rows
 from sklearn_ood.data._rows import check_finite, validate_rows, validate_training_data
-from sklearn_ood.nets._evaluation import (
-    ROW_BLOCK,
-    aligned_linear,
-    map_batches,
-    rows_per_batch,
-    take_batch,
-)
+from sklearn_ood.nets import _evaluation
+from sklearn_ood.nets._evaluation import ROW_BLOCK, map_batches, rows_per_batch
 from sklearn_ood.nets._heads import Head, ScoredNetwork, log_softmax
 
 FLOATS_OF_LOGITS = 2**19  # as many as the processor's own memory holds
@@ -155,7 +150,7 @@ def as_tensor(array, beside):
 def projected(rows, axes, offset=None):
     """``rows @ axes.T + offset``, in the rows' type."""
     axes, offset = as_tensor(axes, rows), offset if offset is None else as_tensor(offset, rows)
-    product = linear if torch.compiler.is_exporting() else aligned_linear
+    product = linear if torch.compiler.is_exporting() else _evaluation.aligned_linear
     return product(rows, axes, offset)
 
 
@@ -182,7 +177,8 @@ def total(function, rows, *others):
     """Sum of what ``function`` gives for all blocks of rows, and of arrays as long."""
     device, size = getattr(rows, "device", "cpu"), rows_per_batch(rows.shape[1])
     blocks, arrays = gen_batches(len(rows), size), (rows, *others)
-    parts = ([take_batch(each, block, device) for each in arrays] for block in blocks)
+    take = _evaluation.take_batch
+    parts = ([take(each, block, device) for each in arrays] for block in blocks)
     return sum(function(block.double(), *some) for block, *some in parts)
 
 

@@ -12,12 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from sklearn_ood._parameters import Count, NonNegative
 from sklearn_ood.generators._base import BaseGenerator, Core
-from sklearn_ood.nets._evaluation import (
-    AlignedProducts,
-    device_of,
-    resolve_device,
-    rows_per_batch,
-)
+from sklearn_ood.nets import _evaluation
+from sklearn_ood.nets._evaluation import AlignedProducts, device_of, rows_per_batch
 from sklearn_ood.nets._modules import ascending
 from sklearn_ood.nets._stacked import StackedModule, StackedNetwork
 
@@ -121,7 +117,7 @@ class PretrainedGenerator(BaseGenerator):
         known = None if classes is None else ascending(classes, "module")
         generator.classes_, generator.n_classes_ = known, 1 if known is None else len(known)
         generator.latent_dim_ = latent_dim
-        generator.core_ = generator.make_core().to(resolve_device(generator.device))
+        generator.core_ = generator.make_core().to(_evaluation.resolve_device(generator.device))
         generator.n_features_in_ = generator.core_.n_features
         return generator
 
@@ -161,7 +157,8 @@ class PretrainedGenerator(BaseGenerator):
                 f"Got a module that generates {core.n_features} features, but X has "
                 f"{rows.shape[1]}; use data of the kind that the module generates."
             )
-        self.core_, self.latent_dim_ = core.to(resolve_device(self.device)), self.latent_dim
+        self.core_ = core.to(_evaluation.resolve_device(self.device))
+        self.latent_dim_ = self.latent_dim
 
     @torch.no_grad()
     def _width(self, module):

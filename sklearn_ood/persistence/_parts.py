@@ -22,15 +22,8 @@ from sklearn_ood.nets._autoencoder import Autoencoder
 from sklearn_ood.nets._evaluation import device_of, some_rows
 from sklearn_ood.nets._modules import InputShape, size_of
 from sklearn_ood.nets._training import Seeded, wrap_trained
-from sklearn_ood.persistence._reader import (
-    LISTED,
-    MAX_WIDTH,
-    hashed,
-    require,
-    require_listed,
-    resolve,
-    shadow,
-)
+from sklearn_ood.persistence import _reader
+from sklearn_ood.persistence._reader import require, require_listed
 
 # What the caller gave: networks, classes and functions by name.
 GIVEN: ContextVar[dict] = ContextVar("given")
@@ -42,7 +35,7 @@ LIKE_IT = (
     "pass the network itself in modules, or a callable that makes one like it; what it "
     "computes with is stored where it is a parameter, a buffer or get_extra_state"
 )
-OWN = {line.rpartition(".")[2]: line[4:] for line in LISTED if line.startswith("own ")}
+OWN = {line.rpartition(".")[2]: line[4:] for line in _reader.LISTED if line.startswith("own ")}
 
 
 class Part(tuple):
@@ -59,7 +52,7 @@ def restore_own(name, state, networks):
     """An object of this package, or of a class that the caller gives."""
     kind = named(name)
     require_listed(isinstance(kind, type) and not issubclass(kind, torch.nn.Module), name)
-    made = shadow(kind, state)
+    made = _reader.shadow(kind, state)
     with Seeded(0):
         built = getattr(made, "untrained_networks", dict)()
     require(built.keys() == networks.keys(), f"of {name} with other networks")
@@ -115,7 +108,7 @@ def is_given(value, name):
 
 def named(name):
     """The class of that name: the caller's, or one of this package; None if there is none."""
-    return GIVEN.get().get(name) or (resolve(OWN[name]) if name in OWN else None)
+    return GIVEN.get().get(name) or (_reader.resolve(OWN[name]) if name in OWN else None)
 
 
 def restore_given(name, weights=None):
@@ -129,7 +122,7 @@ def restore_given(name, weights=None):
 
 
 def restore_dictionary(kind, keys, values):
-    return kind(zip(hashed(keys), values, strict=True))
+    return kind(zip(_reader.hashed(keys), values, strict=True))
 
 
 def array_and_type(tensor):
@@ -145,7 +138,7 @@ def restore_tensor(values, dtype):
 
 def restore_matrix(kind, *content):
     """A sparse matrix whose indices lie inside it."""
-    require(max(content[-1]) <= MAX_WIDTH, "with an endless matrix")
+    require(max(content[-1]) <= _reader.MAX_WIDTH, "with an endless matrix")
     matrix = kind(content[:-1], shape=content[-1])
     matrix.check_format(full_check=True)
     return matrix
