@@ -300,14 +300,27 @@ def _image_shape(X):
     if isinstance(X, _blocks.PagedRows):
         return X.image_shape
     n_dims = getattr(X, "ndim", 2)
+    if isinstance(X, Sequence) or n_dims == 1:
+        _check_no_texts(next(iter(X), None))
     if n_dims <= 2:
         return None
     if n_dims != 4:
         raise ValueError(
             f"Got X of shape {tuple(X.shape)} with {n_dims} dimensions, but expected rows, or "
-            "images (n_samples, C, H, W); a single image is X[None], grey ones X[:, None]."
+            "images (n_samples, C, H, W); a single image is X[None], grey ones X[:, None], "
+            "series (n_samples, C, times) X[:, :, None]."
         )
     return tuple(X.shape[1:])
+
+
+def _check_no_texts(first):
+    """Raise where X are texts, one a row."""
+    if isinstance(first, str):
+        raise ValueError(
+            f"Got X of texts such as {first[:40]!r}, but expected a row of numbers, or of "
+            "cells, for each; make numbers of them in a pipeline, such as "
+            "make_pipeline(TfidfVectorizer(), TruncatedSVD(100), ...)."
+        )
 
 
 def _check_classes(estimator, classes, min_classes, sample_weight):

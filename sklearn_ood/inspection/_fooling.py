@@ -171,8 +171,8 @@ def fooling_rate_on(
         rows = np.asarray(dense, dtype=np.float64).reshape(len(confidence), -1)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"Got X whose cells are no numbers ({error}), but a search moves numbers; attack "
-            "what comes behind the encoder, with its rows, or a model of the numbers alone."
+            "Got X whose cells are not all numbers, but a search moves numbers; attack what "
+            "comes behind the encoder, with its rows, or a model of the numbers alone."
         ) from error
     settings: dict = {"target": "scaled", "method": "evolution", "random_state": 0}
     settings |= {"n_trials": n_trials, "max_updates": max_updates} | parameters

@@ -273,8 +273,15 @@ def mlp(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
 
 
 def small_cnn(input_shape, n_outputs, hidden_layer_sizes=(128,), dropout=0.0):
-    """Two 3x3 convolutions (32 and 64 channels), each pooled by 2, then dense layers."""
-    conv = [*_conv_block(input_shape[0], 32, 3), *_conv_block(32, 64, 3)]
+    """Two 3x3 convolutions (32 and 64 channels), each pooled by 2, then dense layers.
+
+    A side of one pixel stays, such as that of a series (C, 1, T).
+    """
+    conv, before, sides = [], input_shape[0], input_shape[1:]
+    for width in (32, 64):
+        pool = tuple(2 if _channels_are_last(input_shape) else min(2, side) for side in sides)
+        conv += _conv_block(before, width, 3, pool=pool)
+        before, sides = width, [side // by for side, by in zip(sides, pool, strict=True)]
     return _network(conv, input_shape, n_outputs, hidden_layer_sizes, dropout)
 
 
@@ -356,13 +363,17 @@ def _size_after(conv, input_shape):
         with torch.no_grad():
             return conv(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
-        hint = "take 'small_cnn' (from 4x4 on) or 'mlp', or larger images (vgg13 needs 32x32)"
-        if input_shape[-1] <= 4 < min(input_shape[:-1]):
+        hint = "take 'small_cnn' or 'mlp', or larger images (vgg13 needs 32x32)"
+        if _channels_are_last(input_shape):
             hint = "channels come first: X.transpose(0, 3, 1, 2)"
         size = tuple(input_shape)
         raise ValueError(
             f"Got input_shape={size}, images too small for this network ({error}); {hint}."
         ) from error
+
+
+def _channels_are_last(input_shape):
+    return input_shape[-1] <= 4 < min(input_shape[:-1])
 
 
 def size_of(shape):

@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sklearn_ood import CombinedClassifier, MahalanobisDistance, SoftmaxClassifier
 from sklearn_ood._response import log_softmax
 from sklearn_ood.data._labels import (
     OUTLIER,
@@ -81,3 +83,19 @@ def test_temperature_of_calibrated_logits_is_one():
     codes = (proba.cumsum(axis=1) > rng.random((len(proba), 1))).argmax(axis=1)
     assert fit_temperature(logits, codes) == pytest.approx(1.0, abs=0.05)
     assert fit_temperature(3 * logits, codes) == pytest.approx(3.0, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series])
+def test_texts_are_told_what_makes_numbers_of_them(kind):
+    texts = kind(["one or two words"] * 20 + ["or many"] * 20)
+    for classifier in (SoftmaxClassifier(), CombinedClassifier(), MahalanobisDistance()):
+        with pytest.raises(ValueError, match="Got X of texts such as 'one or two .*Tfidf"):
+            classifier.fit(texts, np.arange(40) % 2)
+
+
+def test_series_are_told_that_they_are_images_of_one_line():
+    X = np.random.default_rng(0).normal(size=(40, 3, 20)).astype(np.float32)
+    classifier, y = SoftmaxClassifier(max_epochs=1), np.arange(40) % 2
+    with pytest.raises(ValueError, match=r"X\[:, :, None\]"):
+        classifier.fit(X, y)
+    assert classifier.fit(X[:, :, None], y).input_shape_ == (3, 1, 20)

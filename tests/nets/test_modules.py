@@ -145,9 +145,16 @@ def test_too_small_images_are_named():
     with pytest.raises(ValueError, match=r"\(1, 28, 28\).*too small.*vgg13 needs 32x32"):
         build_module("vgg13", 10, input_shape=(1, 28, 28))
     for shape in ((1, 1, 16), (1, 2, 2)):
-        with pytest.raises(ValueError, match=r"small_cnn' \(from 4x4 on\) or 'mlp'"):
-            build_module("auto", 10, input_shape=shape)
-        assert build_module("mlp", 2, input_shape=shape)(torch.zeros(2, *shape)).ndim == 2
+        with pytest.raises(ValueError, match=r"take 'small_cnn' or 'mlp'"):
+            build_module("cnn", 10, input_shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 20), (2, 3, 5), (1, 28, 28)])
+def test_the_default_network_takes_images_of_any_size(shape):
+    network = build_module("auto", 2, input_shape=shape)
+    assert network(torch.zeros(2, *shape)).shape == (2, 2)
+    sides = [max(1, side // 4) for side in shape[1:]]
+    assert network.hidden[0].in_features == 64 * sides[0] * sides[1]
 
 
 def test_channels_that_come_last_are_named():
