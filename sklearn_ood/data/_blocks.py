@@ -70,9 +70,16 @@ def in_blocks(compute, X, *, verbose=0):
 
 def unmasked(X):
     """A masked array as one whose masked entries are missing; all else as it is."""
+    check_collected(X)
     if not isinstance(X, np.ma.MaskedArray):
         return X
     return X.astype(X.dtype if X.dtype.kind in ("f", "O") else np.float64).filled(np.nan)
+
+
+def check_collected(X):
+    """Raise for a frame of polars that is yet to be computed."""
+    if hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
+        raise TypeError(f"Got X as a {type(X).__name__}, without rows; pass X.collect().")
 
 
 def with_bar(items, *, total, unit, told=None, count=lambda item: 1):
@@ -183,6 +190,7 @@ def mapped_images(X, y):
 
 
 def n_rows(X):
+    check_collected(X)
     return _datasets().n_images(X) if is_dataset(X) else _num_samples(X)
 
 

@@ -180,8 +180,7 @@ def _check_one_array(X):
             f"{tuple(shape)}, but expected one array of all; pass numpy.stack({images}) "
             f"or torch.stack({images}){'' if alone else ' as X, and the labels as y'}."
         )
-    if hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
-        raise TypeError(f"Got X as a {type(X).__name__}, without rows; pass X.collect().")
+    _blocks.check_collected(X)
     is_one = not isinstance(getattr(X, "shape", None), dict)  # as of several datasets
     is_array = is_one and any(hasattr(X, each) for each in ARRAYS)
     if not (X is None or isinstance(X, Sequence) or is_array):

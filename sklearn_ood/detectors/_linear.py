@@ -144,7 +144,12 @@ class EvidenceHead(Head):
 def as_tensor(array, beside):
     """A fitted array as a tensor of the type and on the device of another."""
     like = beside.dtype, beside.device
-    return of_rows(array, like, lambda: torch.as_tensor(array, dtype=like[0], device=like[1]))
+
+    def made():
+        own = np.require(array, requirements="W")  # a mapped file's is read alone
+        return torch.as_tensor(own, dtype=like[0], device=like[1])
+
+    return of_rows(array, like, made)
 
 
 def projected(rows, axes, offset=None):

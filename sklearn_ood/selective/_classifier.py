@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ood import _response
@@ -188,7 +188,7 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
             self.set_params(**params)
             self._validate_params()
             check_limits(self._given)
-            X, y = indexable(X, checked_labels(self, y))
+            X, y = indexable_rows(X, checked_labels(self, y))
             told = self._told(y, self.classes_, **own)
             check_same_kind(y, self.classes_)
             outlier = codes_in(self.classes_, y) == OUTLIER

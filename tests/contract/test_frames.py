@@ -262,6 +262,17 @@ def test_a_frame_that_is_not_yet_read_says_how(estimator):
         estimator.fit(FRAMES["polars"].lazy(), NAMES)
 
 
+@pytest.mark.parametrize("method", ["fit", "recalibrate", "predict", "decide"])
+def test_a_frame_that_is_not_yet_read_says_how_to_who_decides(method):
+    model = SelectiveClassifier(LogisticRegression(max_iter=500), coverage=0.8)
+    model.fit(FRAMES["polars"], NAMES)
+    labels = [NAMES] if method in ("fit", "recalibrate") else []
+    with pytest.raises(TypeError, match=r"LazyFrame, without rows; pass X.collect\(\)"):
+        getattr(model, method)(FRAMES["polars"].lazy(), *labels)
+    with pytest.raises(TypeError, match=r"LazyFrame, without rows; pass X.collect\(\)"):
+        CombinedClassifier().fit(FRAMES["polars"].lazy(), NAMES)
+
+
 @pytest.mark.parametrize("method", ["p_values", "outliers_fdr", "explain", "member_p_values"])
 def test_what_was_not_fitted_says_so(method):
     with pytest.raises(NotFittedError):

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -301,3 +302,18 @@ def test_scores_are_in_double_and_of_rows_of_any_layout():
         np.testing.assert_array_equal(
             scores[3:40], detector.score_samples(wide[3:40]), err_msg=name
         )
+
+
+@pytest.mark.parametrize("detector", [MahalanobisDistance(), Subspace(), NNGuide()])
+def test_what_is_read_from_a_mapped_file_answers_in_silence(detector, tmp_path, recwarn):
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    detector.fit(X, np.arange(40) % 2)
+    joblib.dump(detector, tmp_path / "detector.joblib")
+    mapped = joblib.load(tmp_path / "detector.joblib", mmap_mode="r")
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        np.testing.assert_array_equal(mapped.score_samples(X), detector.score_samples(X))
+    finally:
+        torch.set_warn_always(always)
+    assert not [each for each in recwarn if "not writable" in str(each.message)]
