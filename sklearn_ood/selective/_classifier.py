@@ -45,7 +45,7 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
 
     A row is answered where the confidence is at least ``threshold_``, and gets the reject label
     elsewhere. Say where the threshold lies: by the share to answer (``coverage``), by the share
-    of wrong answers (``risk``) and of outliers that may be answered (``ood_acceptance``), both
+    of wrong answers (``risk`` [1]_) and of outliers that may be answered (``ood_acceptance``),
     with a guarantee, by what a refusal costs (``cost``), or itself. Else nothing is refused.
 
     Parameters
