@@ -14,9 +14,10 @@ from sklearn_ood._parameters import Count, RandomState, drawn_seed, fitted
 from sklearn_ood._response import log_softmax
 from sklearn_ood._threads import one_thread
 from sklearn_ood.base import OODClassifier
+from sklearn_ood.classifiers._table_shares import ClassShares
 from sklearn_ood.data._labels import rank_in_class, some_of_each_class
 from sklearn_ood.data._rows import Part
-from sklearn_ood.data._tables import Indicators, TableColumns, read_table
+from sklearn_ood.data._tables import MAX_INDICATORS, Indicators, TableColumns, read_table
 from sklearn_ood.nets._evaluation import ROW_BLOCK
 
 # Rows on which the weights are found; up to so many each of five, or two, parts judges.
@@ -79,6 +80,8 @@ class TableClassifier(OODClassifier):
         Kind of each column, and its categories.
     indicators_ : Indicators
         The numbers that the network and the linear model see.
+    shares_ : ClassShares
+        What each level of a column of many says of the classes.
 
     Notes
     -----
@@ -92,6 +95,11 @@ class TableClassifier(OODClassifier):
     many trees boosting stops. The members are then fitted on all rows; of more than 50,000 each
     tree, the network and the linear model see so many, drawn at random. Columns with so few
     values that some of the members judged saw none are ignored.
+
+    Of categories the 32 most frequent are told apart. Beside a column of more, where its levels
+    tell of rows they were not counted from, stand logarithms of the classes' shares in the level
+    by those in the table, smoothed as is best for such rows: target encoding, cross-fitted.
+    Identifiers that do not recur tell nothing.
 
     Examples
     --------
@@ -110,6 +118,7 @@ class TableClassifier(OODClassifier):
 
     columns_: TableColumns = fitted()
     indicators_: Indicators = fitted()
+    shares_: ClassShares = fitted()
     used_: np.ndarray = fitted()
     members_: dict = fitted()
     weights_: np.ndarray = fitted()
@@ -129,10 +138,11 @@ class TableClassifier(OODClassifier):
         random_state = check_random_state(self.random_state)
         seed, folds = drawn_seed(random_state), _folds(codes, random_state)
         self.used_ = _told_columns(rows, [learned for learned, _ in folds])
-        self.indicators_ = Indicators.of(rows[:, self.used_], self._is_category)
         known = Part(rows[:, self.used_], codes, weight)
+        self.indicators_ = Indicators.of(self._common(known.rows), self._is_category)
         self.weights_, n_stages = self._weighed(known, folds, seed)
-        self.members_ = self._fit_members(known, slice(None), None, seed, n_stages)
+        every = slice(None), None
+        self.members_, self.shares_ = self._fit_members(known, *every, seed, n_stages)
         self.classes_ = data.classes
         return self
 
@@ -143,27 +153,37 @@ class TableClassifier(OODClassifier):
         rows, codes, _ = known
         trials = [self._fit_members(known, *fold, seed) for fold in folds]
         log_p = [
-            self._member_log_proba(members, rows[held], codes.max() + 1)
-            for members, (_, held) in zip(trials, folds, strict=True)
+            self._member_log_proba(*trial, rows[held], codes.max() + 1)
+            for trial, (_, held) in zip(trials, folds, strict=True)
         ]
         judges = known.at(np.hstack([held for _, held in folds]))
         pull = {"prior": PRIOR_WEIGHTS, "strength": PRIOR_STRENGTH}
         weights = pooling_weights(np.hstack(log_p), judges.codes, judges.weights, **pull)
-        n_stages = int(np.mean([members["boosting"].max_iter for members in trials]))
+        n_stages = int(np.mean([members["boosting"].max_iter for members, _ in trials]))
         if len(rows) > MAX_TRIAL_ROWS:
             n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
         return weights, n_stages
 
     def _fit_members(self, known, learned, held_out, seed, n_stages=None):
-        """The members on some rows; others, where there are some, say when boosting stops."""
-        seen, told, weight = lesson = known.at(learned)
+        """The members on some rows, and the shares that they see beside them.
+
+        Others, where there are some, say when boosting stops.
+        """
+        taught, n_levels = known.at(learned), self.columns_.n_levels[self.used_]
+        many = np.flatnonzero(n_levels > MAX_INDICATORS)
+        shares, told = ClassShares.of(taught, many, n_levels, seed)
+        lesson = taught._replace(rows=np.hstack([self._common(taught.rows), told]))
         judge = None if n_stages else known.at(held_out)
+        if judge is not None:
+            judge = judge._replace(rows=self._seen(judge.rows, shares))
+        is_category = np.pad(self._is_category, (0, told.shape[1]))
         trees = QuickTrees(self.n_estimators, n_jobs=self.n_jobs, random_state=seed)
-        trees.set_params(**of_rows_a_tree(len(seen), MAX_ROWS_A_TREE))
-        return {
-            "boosting": _boosted(lesson, self._is_category, seed, n_stages, judge),
-            "trees": trees.fit(seen, told, weight),
+        trees.set_params(**of_rows_a_tree(len(lesson.rows), MAX_ROWS_A_TREE))
+        members = {
+            "boosting": _boosted(lesson, is_category, seed, n_stages, judge),
+            "trees": trees.fit(*lesson),
         } | self._indicated_members(lesson, seed)
+        return members, shares
 
     @one_thread()
     def _indicated_members(self, lesson, seed):
@@ -183,11 +203,12 @@ class TableClassifier(OODClassifier):
             fits = (each.fit(numbers, told, weight) for each in (net, linear))
             return dict(zip(INDICATED, fits, strict=True))
 
-    def _member_log_proba(self, members, rows, n_classes):
+    def _member_log_proba(self, members, shares, rows, n_classes):
         """Logarithms (n_members, n_samples, n_classes) of the members' probabilities."""
         log_p = np.empty((len(members), len(rows), n_classes))
         missing = np.repeat(rows[-1:], -len(rows) % ROW_BLOCK, axis=0)
         padded = np.concatenate([rows, missing])  # or a row by itself is rounded otherwise
+        padded = self._seen(padded, shares)
         numbers = self._indicated(padded)
         for (name, member), values in zip(members.items(), log_p, strict=True):
             least, seen = LEAST[name], numbers if name in INDICATED else padded
@@ -197,14 +218,25 @@ class TableClassifier(OODClassifier):
 
     def _evidence(self, rows):
         rows = rows[:, self.used_]
-        log_p = self._member_log_proba(self.members_, rows, len(self.classes_))
+        fitted = self.members_, self.shares_
+        log_p = self._member_log_proba(*fitted, rows, len(self.classes_))
         # A sum and no product, which would round a row by what is beside it.
         return log_softmax((self.weights_[:, None, None] * log_p).sum(axis=0))
 
     _log_proba = _evidence  # the evidence for a class is its log-probability
 
-    def _indicated(self, rows):
-        return self.indicators_.encode(rows).clip(-FARTHEST, FARTHEST)
+    def _seen(self, rows, shares):
+        """What boosting and trees see of rows."""
+        return np.hstack([self._common(rows), shares.encode(rows)])
+
+    def _common(self, rows):
+        """Rows in which all but a column's most frequent categories are one."""
+        return np.where(self._is_category, np.minimum(rows, MAX_INDICATORS), rows)
+
+    def _indicated(self, seen):
+        """What the network and the linear model see of it."""
+        numbers = np.hstack([self.indicators_.encode(seen), seen[:, len(self._is_category) :]])
+        return numbers.clip(-FARTHEST, FARTHEST)
 
     @property
     def _is_category(self):

@@ -15,8 +15,8 @@ from sklearn_ood._parameters import Parameterized, fitted
 from sklearn_ood.data._blocks import of_rows, unmasked
 from sklearn_ood.data._rows import as_native
 
-# Of one column; histogram boosting has no more bins. The others count as one, as do new ones.
-MAX_LEVELS = 254
+# Of one column. The others count as one, as do new ones.
+MAX_LEVELS = 10_000
 NUMBER, CATEGORY, EMPTY = "number", "category", "empty"
 # What reads a number may hold it in single precision, or square it.
 LARGEST = float(np.finfo(np.float32).max)
@@ -182,7 +182,10 @@ def _levels(cells):
     counts = Counter(cells) if isinstance(cells, list) else Counter()
     del counts[None]
     frequent = sorted(counts, key=lambda level: (-counts[level], level))
-    return np.array(frequent[:MAX_LEVELS], dtype=np.str_)
+    if len(frequent) > MAX_LEVELS:  # none of those that are as frequent as the next
+        least = counts[frequent[MAX_LEVELS]]
+        frequent = [level for level in frequent if counts[level] > least]
+    return np.array(frequent, dtype=np.str_)
 
 
 def _numbers(name, column, kind, levels):
@@ -297,7 +300,7 @@ class TableEncoder(TransformerMixin, Parameterized):
     -----
     A column is taken for categories where it is text, boolean or declared so, and else for
     numbers; later it may come in another type. A category that was not seen, or that is not
-    among the 254 most frequent, is read as one more, rare one. Columns without any value are
+    among the 10,000 most frequent, is read as one more, rare one. Columns without any value are
     left out; dates are refused.
 
     Examples

@@ -73,7 +73,8 @@ def _log_frequencies(place, codes, weight, n_known, smoothing):
     counts += smoothing * overall / overall.sum()
     log_p = np.log(counts / counts.sum(axis=0))
     average = (np.exp(log_p) * log_p).sum(axis=0)
-    log_p[n_known] = average - SURPRISE
+    # By the class, a new value of many would tell how few rows that has.
+    log_p[n_known] = average @ (counts.sum(axis=0) / counts.sum()) - SURPRISE
     log_p[n_known + 1] = np.maximum(log_p[n_known + 1], average - MISSING_SURPRISE)
     return log_p
 
@@ -110,10 +111,10 @@ class TableDensity(OODClassifier):
     The evidence is the log-likelihood in nats, and ``score_samples`` that of the likeliest
     class. ``predict_proba`` is its softmax, which is overconfident.
 
-    A category that no row had counts one nat less than its column does on average in the
-    class. A missing cell is a category of its own, but costs half a nat at most. Missing
-    numbers count as they do on average, beside the density of the others; to learn the mixture
-    they are drawn from the class's others.
+    A category that no row had counts one nat less than its column does on average. A missing
+    cell is a category of its own, but costs half a nat at most. Missing numbers count as they
+    do on average, beside the density of the others; to learn the mixture they are drawn from
+    the class's others.
 
     Examples
     --------

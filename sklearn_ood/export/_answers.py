@@ -15,6 +15,7 @@ from sklearn_ood.combined._classifier import CombinedClassifier
 from sklearn_ood.combined._columns import ExtremeColumn, least_share
 from sklearn_ood.combined._conformal import combine, log_right, on_scales
 from sklearn_ood.data._labels import OUTLIER, codes_in
+from sklearn_ood.data._tables import MAX_INDICATORS
 from sklearn_ood.detectors import NeighborDistance, TableDensity
 from sklearn_ood.detectors._linear import RowFunction
 from sklearn_ood.detectors._table_density import LEAST as LEAST_DENSITY
@@ -128,13 +129,14 @@ def _(estimator: NeighborDistance, flow):
 
 @answered.register
 def _(estimator: TableClassifier, flow):
-    rows = read(estimator.columns_, flow).select(np.flatnonzero(estimator.used_))
+    rows = _with_shares(estimator, read(estimator.columns_, flow))
     pooled = 0.0
     weights = zip(estimator.members_.items(), estimator.weights_, strict=True)
     for (name, member), weight in weights:
         if name in INDICATED:
-            numbers = indicated(estimator.indicators_, rows)
-            near = numbers.to(clipped(numbers.values, FARTHEST))
+            numbers = indicated(estimator.indicators_, rows).values
+            numbers = torch.cat([numbers, rows.values[:, estimator.used_.sum() :]], dim=1)
+            near = rows.to(clipped(numbers, FARTHEST))
             proba = converted(member, near, name, "predict_proba").values
         else:
             proba = tree_probabilities(member, rows)
@@ -143,6 +145,19 @@ def _(estimator: TableClassifier, flow):
         pooled = pooled + tensor(weight) * some.log()
     log_proba = log_softmax(pooled)
     return Answers(log_proba, log_proba.amax(dim=1), log_proba)
+
+
+def _with_shares(estimator, flow):
+    """What the members of a :class:`TableClassifier` see of rows that were read."""
+    rows, shares = flow.select(np.flatnonzero(estimator.used_)), estimator.shares_
+    is_category = estimator.columns_.is_category[estimator.used_]
+    most = tensor(np.where(is_category, MAX_INDICATORS, np.inf))
+    seen = [torch.where(rows.values > most, most, rows.values)]
+    for column, table in zip(shares.columns, shares.log_ratios, strict=True):
+        cells, missing = rows.values[:, column], len(table) - 1
+        place = torch.where(cells.isnan(), missing, cells.clamp(max=missing))
+        seen.append(tensor(table)[place.long()])
+    return flow.guarded(torch.cat(seen, dim=1), allow_nan=True)
 
 
 @answered.register

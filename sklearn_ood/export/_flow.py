@@ -86,8 +86,10 @@ class Flow:
                     f"Got text in fit, such as {categories[0]!r}, but no rows with text to try "
                     "the graph on; pass some rows of the table as X, a frame of pandas."
                 ) from error
-        texts += [each for each in map(str, categories) if each not in texts]
-        return np.array([texts.index(str(each)) for each in categories], dtype=np.float64)
+        place = {text: code for code, text in enumerate(texts)}
+        found = [place.setdefault(str(each), len(place)) for each in categories]
+        texts += [*place][len(texts) :]
+        return np.array(found, dtype=np.float64)
 
     def by_model(self, key, make):
         """What a model makes of these rows: an array of doubles, (n, m)."""

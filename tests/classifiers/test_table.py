@@ -147,3 +147,24 @@ def test_numbers_beyond_single_precision_warn_of_nothing():
     with np.errstate(over="raise"):
         answers = SMALL.fit(X, [0, 1] * 15).predict(X)
     assert answers[:28].tolist() == [0, 1] * 14
+
+
+def of_towns(n, seed=0):
+    """Rows of many towns, some of them met once, whose class is mostly that of the town."""
+    rng = np.random.default_rng(seed)
+    town = rng.integers(150, size=n)
+    y = np.where(rng.random(n) < 0.9, town % 3, rng.integers(3, size=n))
+    names = pd.Series([f"town {i}" for i in town], dtype=object).where(rng.random(n) > 0.05)
+    frame = pd.DataFrame({"town": names, "id": [f"{seed}-{i}" for i in range(n)]})
+    return frame.assign(size=rng.normal(size=n)), np.array(["a", "b", "c"])[y]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_levels_of_a_column_of_many_tell_their_classes(n_classes):
+    (frame, y), (new, y_new) = of_towns(900), of_towns(300, seed=1)
+    keep, keep_new = y < "abcd"[n_classes], y_new < "abcd"[n_classes]
+    model = TableClassifier(30, random_state=0).fit(frame[keep], y[keep])
+    assert model.shares_.columns.tolist() == [0]  # of what does not come again nothing
+    assert model.score(new[keep_new], y_new[keep_new]) > 0.83
+    unseen = new.assign(town="nowhere")
+    assert np.isfinite(model.predict_log_proba(unseen)).all()

@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_array
 
 import sklearn_ood
 from sklearn_ood import detectors, generators, outliers
+from sklearn_ood.classifiers._table_shares import ClassShares
 from sklearn_ood.combined._columns import NearestRow
 from sklearn_ood.combined._conformal import ConformalScale
 from sklearn_ood.combined._explanation import ReferenceRows
@@ -122,7 +123,7 @@ SELECTIONS = ("chi2", "f_classif", "f_regression", "mutual_info_classif", "r_reg
 SELECTIONS += ("mutual_info_regression",)
 OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam")
 OPTIMIZERS += ("RMSprop", "SGD")
-OURS = (Backbone, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
+OURS = (Backbone, ClassShares, ConformalScale, Frequencies, Guarantee, Indicators, TableColumns)
 OURS += (LeaveClassesOut, NearestRow, ReferenceRows, _SelectiveScorer)
 
 

@@ -38,6 +38,7 @@ FRAME = pd.DataFrame(
 )
 Y = np.where((FRAME["net weight"] > 0) & (FRAME["colour"] != "red"), "no", "yes")
 MISSING = FRAME.assign(colour=FRAME["colour"].where(RNG.random(N) > 0.1))
+OF_MANY = MISSING.assign(town=np.char.add(Y, RNG.integers(40, size=N).astype(str)))
 NUMBERS, TEXT = ["size", "net weight"], ["colour"]
 FOREST = RandomForestClassifier(20, random_state=0)
 FILLED = make_pipeline(SimpleImputer(), StandardScaler())
@@ -82,6 +83,7 @@ def ordinal(**options):
         (make_pipeline(columns(FILLED, ordinal(encoded_missing_value=-2)), FOREST), MISSING),
         (make_pipeline(TableEncoder(), FOREST), MISSING),
         (TableClassifier(20, random_state=0), MISSING),
+        (TableClassifier(20, random_state=0), OF_MANY),
     ],
     ids=[
         "ordinal",
@@ -91,6 +93,7 @@ def ordinal(**options):
         "codes",
         "encoder",
         "table",
+        "a column of many categories",
     ],
 )
 def test_a_table_with_text_is_one_graph(estimator, frame):
