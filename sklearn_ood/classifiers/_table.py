@@ -97,9 +97,9 @@ class TableClassifier(OODClassifier):
     values that some of the members judged saw none are ignored.
 
     Of categories the 32 most frequent are told apart. Beside a column of more, where its levels
-    tell of rows they were not counted from, stand logarithms of the classes' shares in the level
-    by those in the table, smoothed as is best for such rows: target encoding, cross-fitted.
-    Identifiers that do not recur tell nothing.
+    tell of rows they were not counted from, stand logarithms of the classes' shares in the
+    level by those in the table, smoothed as is best for such rows: target encoding,
+    cross-fitted. Identifiers that do not recur tell nothing.
 
     Examples
     --------
