@@ -151,7 +151,7 @@ def first_block(X):
 def indexable_rows(X, y, *, needs_labels=True):
     """X and y of one length; without y a dataset's labels (needed, or None: if it has some)."""
     if not is_dataset(X):
-        return indexable(unmasked(X), y)
+        return indexable(unmasked(computed(X)), computed(y))
     if y is None:
         rows = _datasets().DatasetRows(X)
         is_read = rows.is_labelled if needs_labels is None else needs_labels
@@ -175,9 +175,9 @@ def training_rows(X, y):
 
 
 def mapped_images(X, y):
-    """A dataset's images in a mapped temporary file, and the labels; all else as it is."""
+    """A dataset's images in a mapped temporary file, and the labels; dask's rows in memory."""
     if not is_dataset(X):
-        return X, y
+        return computed(X), computed(y)
     images, labels = _datasets().DatasetRows(X), []
 
     def read():
@@ -307,6 +307,11 @@ def _is_finite(column):
 
 def is_lazy(X):
     return "dask" in sys.modules and hasattr(X, "dask") and hasattr(X, "npartitions")
+
+
+def computed(X):
+    """What is dask's in memory, so that nothing computes it again; all else as it is."""
+    return X.compute() if is_lazy(X) else X
 
 
 def lazily(estimator, method, X):

@@ -135,7 +135,7 @@ def as_native(X, *, keep_tensors=False):
         return _frame_of(X)
     if not _blocks.is_tensor(X):
         if not hasattr(X, "__cuda_array_interface__"):
-            return X
+            return _blocks.computed(X)
         import torch  # loaded only where it is used: it is large
 
         X = torch.as_tensor(X, device="cuda")

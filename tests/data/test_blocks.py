@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -22,12 +23,14 @@ from sklearn_ood import (
     DAEClassifier,
     DAEConfidence,
     GenerativeClassifier,
+    MahalanobisDistance,
     NeighborDistance,
     NetFeatures,
     NoveltyDetector,
     RejectClassifier,
     SelectiveClassifier,
     SoftmaxClassifier,
+    TableEncoder,
 )
 from sklearn_ood.data import _blocks
 
@@ -254,6 +257,35 @@ def test_a_dask_frame_keeps_its_names_and_empty_partitions():
     assert computed(model.predict(bright)).shape == (0,)
     with pytest.raises(ValueError, match="feature names"):
         model.predict(rows[rows.columns[::-1].tolist()])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SelectiveClassifier(GaussianNB(), coverage=0.8, random_state=0),
+        CombinedClassifier(GaussianNB(), members=[("far", MahalanobisDistance())]),
+        NoveltyDetector(MahalanobisDistance(), random_state=0),
+        MahalanobisDistance(),
+        TableEncoder(),
+    ],
+)
+def test_fit_computes_what_is_dasks_once(model):
+    dask_frame = pytest.importorskip("dask.dataframe")
+    frame = pd.DataFrame(X[:, 18:21], columns=["a", "b", "c"])
+    n_computed = []
+
+    def noted(part):
+        n_computed.append(len(part))
+        return part
+
+    rows = dask_frame.from_pandas(frame, npartitions=1)
+    rows = rows.map_partitions(noted, meta=frame.iloc[:0])
+    labels = dask_frame.from_pandas(pd.Series(Y), npartitions=1)
+    model.set_params(**{"random_state": 0} if "random_state" in model.get_params() else {})
+    fitted, plain = clone(model).fit(rows, labels), clone(model).fit(frame, Y)
+    assert sum(n_computed) == len(X)
+    method = "transform" if hasattr(model, "transform") else "score_samples"
+    np.testing.assert_array_equal(getattr(fitted, method)(frame), getattr(plain, method)(frame))
 
 
 def test_dask_images_and_early_errors():
