@@ -87,7 +87,7 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
     confidence. Equal confidences are accepted together.
 
     Not covered, and not to be seen from here: steps outside that saw the calibration rows
-    (put feature selection, target encoders and samplers inside), a search over ``random_state`` or
+    (put feature selection, target encoders, samplers inside), a search over ``random_state`` or
     ``calibration`` or around this estimator, rows that hang together, drift. At most a share
     ``delta`` of all fits is broken; of a useless classifier's few that succeed, all may be.
 
