@@ -146,7 +146,8 @@ def as_tensor(array, beside):
     like = beside.dtype, beside.device
 
     def made():
-        own = np.require(array, requirements="W")  # a mapped file's is read alone
+        is_own = isinstance(array, torch.Tensor)  # else a mapped file's is read alone
+        own = array if is_own else np.require(array, requirements="W")
         return torch.as_tensor(own, dtype=like[0], device=like[1])
 
     return of_rows(array, like, made)
