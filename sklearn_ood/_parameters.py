@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, dataclass_
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
@@ -273,6 +275,19 @@ def _sections(text):
     summary, *parts = re.split(r"(?m)^(\w[\w ]*)\n-{3,}\n", cleandoc(text or ""))
     said = dict(zip(["", *parts[::2]], [summary, *parts[1::2]], strict=True))
     return {title: part.rstrip("\n") + "\n" for title, part in said.items()}
+
+
+def as_chosen(estimator, fitted):
+    """An estimator with what its fit chooses from the rows as another fit of it has chosen."""
+    if isinstance(fitted, FrozenEstimator):
+        return estimator
+    if isinstance(fitted, Pipeline):
+        name, last = estimator.steps[-1]
+        return clone(estimator).set_params(**{name: as_chosen(last, fitted[-1])})
+    if isinstance(fitted, BaseSearchCV):
+        return clone(fitted.best_estimator_)
+    chosen = getattr(fitted, "chosen_params", dict)()
+    return clone(estimator).set_params(**chosen) if chosen else estimator
 
 
 def clone_completed(estimator, *, random_state=None, input_shape=None):

@@ -15,6 +15,7 @@ from sklearn_ood._parameters import (
     NonNegative,
     RandomState,
     ShareOrZero,
+    as_chosen,
     called,
     clone_completed,
     fitted,
@@ -254,6 +255,11 @@ class GenerativeClassifier(OODClassifier):
             return known, _some(known, seed)
         held_out = hold_out_each_class(known.codes, fraction, seed)
         return known.at(~held_out), _some(known.at(held_out), seed)
+
+    def chosen_params(self):
+        """Parameters of another one whose generator does not choose its form anew."""
+        generator = as_chosen(self.generator_, self.generator_)
+        return {} if generator is self.generator_ else {"generator": generator}
 
     def _make_generator(self, data, seed):
         generator = self.generator

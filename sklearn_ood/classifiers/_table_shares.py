@@ -41,18 +41,25 @@ class ClassShares:
         order = check_random_state(seed).permutation(len(rows))
         part = np.empty(len(rows), dtype=np.int64)
         part[order] = rank_in_class(codes[order]) % N_PARTS
-        found = {
-            j: _told(_places(rows[:, j], n_levels[j]), n_levels[j] + 2, part, codes, weight)
-            for j in columns
-        }
-        found = {j: told for j, told in found.items() if told is not None}
+
+        def counted(j):
+            place = _places(rows[:, j], n_levels[j])
+            return place, _counted(place, n_levels[j] + 2, part, codes, weight)
+
+        best = {j: _best_smoothing(*counted(j), part, codes, weight) for j in columns}
+        found = {j: smoothing for j, smoothing in best.items() if smoothing is not None}
         frequent = np.argsort(-np.bincount(codes, weights=weight), kind="stable")
         classes = np.sort(frequent[: max(2, MAX_SHARES // max(1, len(found)))])
-        narrow = np.diff if codes.max() == 1 else lambda ratios: ratios[:, classes]
-        tables = [narrow(table) for table, _ in found.values()]
-        learned = [narrow(by_others) for _, by_others in found.values()]
-        places = np.array([*found], dtype=np.int64)
-        return cls(places, tables), np.hstack([np.empty((len(rows), 0)), *learned])
+        tables, learned = [], [np.empty((len(rows), 0))]
+        for j, smoothing in found.items():
+            place, counts = counted(j)
+            total = counts.sum(axis=0)
+            both = np.stack([total, *(total - counts).clip(min=0)])
+            ratios = _log_ratios(both, _shares(total), smoothing)
+            ratios = np.diff(ratios) if codes.max() == 1 else ratios[..., classes]
+            tables.append(ratios[0])
+            learned.append(ratios[part + 1, place])
+        return cls(np.array([*found], dtype=np.int64), tables), np.hstack(learned)
 
     def encode(self, rows):
         """Numbers for new rows, (n_samples, n_numbers)."""
@@ -66,19 +73,27 @@ def _places(column, n_levels):
     return np.nan_to_num(column, nan=n_levels + 1).astype(np.int64)
 
 
-def _told(place, n_places, part, codes, weight):
-    """Log ratios of a column's places, and of the rows as others tell; None if by chance."""
+def _counted(place, n_places, part, codes, weight):
+    """The weight (n_parts, n_places, n_classes) of a column's rows."""
     counts = np.zeros((N_PARTS, n_places, codes.max() + 1))
     np.add.at(counts, (part, place, codes), weight)
-    total = counts.sum(axis=0)
-    share = np.maximum(total.sum(axis=0) / total.sum(), LEAST_SHARE)
-    others = np.maximum(total - counts, 0.0)[part, place]
-    tried = [_log_ratios(others, share, smoothing) for smoothing in SMOOTHINGS]
-    gains = np.stack([weight * ratios[np.arange(len(codes)), codes] for ratios in tried])
+    return counts
+
+
+def _best_smoothing(place, counts, part, codes, weight):
+    """That with which the other parts tell the classes of rows best; None if by chance."""
+    others = (counts.sum(axis=0) - counts).clip(min=0)
+    own, of_all = others[part, place, codes], others.sum(axis=2)[part, place]
+    share = _shares(counts.sum(axis=0))[codes]
+    tried = [np.log((own + n * share) / (of_all + n)) - np.log(share) for n in SMOOTHINGS]
+    gains = weight * np.stack(tried)
     best = gains.sum(axis=1).argmax()
-    if gains[best].sum() <= max(SURE * np.linalg.norm(gains[best]), LEAST_GAIN):
-        return None
-    return _log_ratios(total, share, SMOOTHINGS[best]), tried[best]
+    is_sure = gains[best].sum() > max(SURE * np.linalg.norm(gains[best]), LEAST_GAIN)
+    return SMOOTHINGS[best] if is_sure else None
+
+
+def _shares(total):
+    return np.maximum(total.sum(axis=0) / total.sum(), LEAST_SHARE)
 
 
 def _log_ratios(counts, share, smoothing):

@@ -9,7 +9,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from sklearn_ood import _response
-from sklearn_ood._parameters import clone_completed, drawn_seed
+from sklearn_ood._parameters import as_chosen, clone_completed, drawn_seed
 from sklearn_ood.combined import _conformal, _members
 from sklearn_ood.combined._explanation import ReferenceRows
 from sklearn_ood.data._blocks import mapped_images, n_rows, once, take_rows, with_bar
@@ -86,24 +86,29 @@ class Lessons:
         return np.concatenate(self.parts)
 
     @once
-    def model(self, chosen=None, task="model in use"):
-        """The classifier, None where no member asks it, and the members by name."""
+    def model(self, chosen=None, task="model in use", like=(None, None)):
+        """The classifier, None where no member asks it, and the members by name.
+
+        What these choose from rows they choose as in a model ``like`` which they are to be.
+        """
         chosen = self.training if chosen is None else chosen
         seeds = np.random.RandomState(self.seed)
-        classifier = self._classifier(chosen, task, seeds) if self.is_asked else None
+        first, others = like
+        classifier = self._classifier(chosen, task, seeds, first) if self.is_asked else None
         members = self.combination.members
         if members is None:
             shape = self.combination.input_shape_
             members = _members.default_members(shape, classifier, self.labels[chosen])
         named = _members.resolve_members(members, classifier)
-        return classifier, self._fitted(named, chosen, task, seeds)
+        return classifier, self._fitted(named, chosen, task, seeds, others)
 
     def scales(self, model, weights):
         """Of the members and their combination: each part by what others taught, if crossed."""
         models = [model] * len(self.parts)
         if self.is_crossed:
             folds = (np.setdiff1d(self.training, part) for part in self.parts)
-            models = [self.model(fold, f"fold {i + 1}") for i, fold in enumerate(folds)]
+            # Scores of one form say nothing of what is usual for those of another.
+            models = [self.model(fold, f"fold {i + 1}", model) for i, fold in enumerate(folds)]
         scores = []
         for each, part in zip(models, self.parts, strict=True):
             rows = self._rows(part)
@@ -155,7 +160,7 @@ class Lessons:
         """The rows at these places, which ascend."""
         return take_rows(self.rows, np.isin(np.arange(len(self.labels)), places))
 
-    def _classifier(self, chosen, task, seeds):
+    def _classifier(self, chosen, task, seeds, like=None):
         """The classifier, fitted to some rows; None where there is one class."""
         known = self.classes if self.is_given else np.unique(self.labels[chosen])
         if len(known) == 1:
@@ -163,16 +168,19 @@ class Lessons:
         classifier = self.combination.classifier
         if classifier is None:
             classifier = _members.default_classifier(self.combination.input_shape_)
-        return self._fitted({"classifier": classifier}, chosen, task, seeds)["classifier"]
+        named, like = {"classifier": classifier}, {"classifier": like}
+        return self._fitted(named, chosen, task, seeds, like)["classifier"]
 
-    def _fitted(self, named, chosen, task, seeds):
+    def _fitted(self, named, chosen, task, seeds, like=None):
         """Named estimators, completed and fitted; a bar shows which, where one is asked for."""
         combination, X, y = self.combination, self._rows(chosen), self.labels[chosen]
-        shape = combination.input_shape_
+        shape, like = combination.input_shape_, like or {}
+        own = {n: each for n, each in named.items() if each != _members.CLASSIFIER}
+        # A search that gets metadata is searched again: what it holds might not take them.
+        own |= {n: as_chosen(own[n], like.get(n)) for n in own if not self.metadata.get(n)}
         unfitted = {
             name: clone_completed(each, random_state=drawn_seed(seeds), input_shape=shape)
-            for name, each in named.items()
-            if each != _members.CLASSIFIER
+            for name, each in own.items()
         }
         weight = None if self.weight is None else self.weight[chosen]
         metadata = self.metadata.items()

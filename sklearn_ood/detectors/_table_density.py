@@ -1,5 +1,6 @@
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn_ood.base import OODClassifier
 from sklearn_ood.data._labels import some_of_each_class
 from sklearn_ood.data._tables import TableColumns, read_table
 from sklearn_ood.generators import GaussianMixtureGenerator, PCAGenerator
+from sklearn_ood.generators._mixture import Form
 from sklearn_ood.nets._evaluation import ROW_BLOCK, device_of, map_batches, rows_per_batch
 
 MIXTURE_MAX_FEATURES = 64
@@ -127,7 +129,7 @@ class TableDensity(OODClassifier):
     True
     """
 
-    n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
+    n_components: Count | Literal["auto"] | Form = field(default="auto", kw_only=False)
     smoothing: Positive = 0.1
     max_samples: Count | None = 20_000
     n_jobs: int | None = None
@@ -175,11 +177,15 @@ class TableDensity(OODClassifier):
         self.classes_ = data.classes
         return self
 
+    def chosen_params(self):
+        """Parameters of another one whose mixtures are of the same forms."""
+        return getattr(self.densities_[0], "chosen_params", dict)() if self.densities_ else {}
+
     def _unfitted(self, n_classes, seed):
         """The densities of numbers: one, or several whose mean errs less than each."""
         if len(self.numbers_) > MIXTURE_MAX_FEATURES:
             return [PCAGenerator()]
-        several = self.n_components == "auto" and n_classes > 1
+        several = n_classes > 1 and not isinstance(self.n_components, Integral)
         options = {"n_jobs": self.n_jobs, "random_state": seed}
         sizes = [self.n_components, *(MORE_COMPONENTS if several else ())]
         return [GaussianMixtureGenerator(size, **options) for size in sizes]

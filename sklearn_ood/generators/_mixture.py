@@ -138,8 +138,9 @@ class GaussianMixtureGenerator(BaseGenerator):
     ----------
     means_, weights_ : ndarray of shape (n_classes, n_components, ...)
         Of each class's components; weights are 0 beyond the last of a class that has fewer.
-    n_components_, reg_covar_ : int, and float
-        Components of the class that has most, and the ridge used.
+    n_components_, reg_covar_, one_unit_ : int, float and bool
+        Components of the class that has most, the ridge used, and whether it is in one unit for
+        all features.
 
     Examples
     --------
@@ -156,7 +157,7 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     weights_ = learned("weights")
 
-    n_components: Count | Literal["auto"] = field(default="auto", kw_only=False)
+    n_components: Count | Literal["auto"] | Form = field(default="auto", kw_only=False)
     reg_covar: Positive = 1e-2
     max_iter: Count = 100
     n_jobs: int | None = None
@@ -164,6 +165,7 @@ class GaussianMixtureGenerator(BaseGenerator):
 
     n_components_: int = fitted()
     reg_covar_: float = fitted()
+    one_unit_: bool = fitted()
 
     def make_core(self):
         width, n_directions = self.n_components_, self.latent_dim_ - 1
@@ -178,12 +180,21 @@ class GaussianMixtureGenerator(BaseGenerator):
     def _fit(self, rows, codes):
         seed = drawn_seed(self.random_state)
         rows = rows.astype(np.float64, copy=False)
-        chosen = Form(self.n_components, self.reg_covar)
-        if self.n_components == "auto":
+        chosen = self.n_components
+        if chosen == "auto":
             chosen = self._best_form(rows, codes, seed)
+        elif not isinstance(chosen, Form):
+            chosen = Form(chosen, self.reg_covar)
         self.core_ = self._fitted_core(rows, codes, chosen, seed, self.max_iter)
         self.n_components_, self.reg_covar_ = self.core_.weights.shape[1], chosen.reg_covar
+        self.one_unit_ = chosen.one_unit
         self.latent_dim_ = self.core_.means.shape[2] + 1
+
+    def chosen_params(self):
+        """Parameters of another one that does not choose its form anew."""
+        if self.n_components != "auto":
+            return {}
+        return {"n_components": Form(self.n_components_, self.reg_covar_, self.one_unit_)}
 
     def _best_form(self, rows, codes, seed):
         """The form that tells held-out rows' classes, and classes left out, best."""
