@@ -31,9 +31,8 @@ class KLMatching(LinearScore):
             weighted = some[:, None] * p
             return p.new_zeros(p.shape[1], p.shape[1]).index_add_(0, p.argmax(dim=1), weighted)
 
-        found = total(
-            sums, known.rows, known.weights
-        )  # those of a class sum to the number of its rows
+        # Those of a class sum to the number of its rows.
+        found = total(sums, known.rows, known.weights)
         found = found[found.sum(dim=1) > 0]
         templates = found / found.sum(dim=1, keepdim=True)
         lowest = torch.finfo(templates.dtype).tiny
