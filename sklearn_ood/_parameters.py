@@ -282,6 +282,8 @@ def as_chosen(estimator, fitted):
     if isinstance(fitted, FrozenEstimator):
         return estimator
     if isinstance(fitted, Pipeline):
+        if not isinstance(estimator, Pipeline):  # rows are converted for it first
+            return as_chosen(estimator, fitted[-1])
         name, last = estimator.steps[-1]
         return clone(estimator).set_params(**{name: as_chosen(last, fitted[-1])})
     if isinstance(fitted, BaseSearchCV):

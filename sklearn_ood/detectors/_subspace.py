@@ -61,7 +61,8 @@ class Subspace(LinearScore):
         n_components = n_features // 2 if self.n_components is None else self.n_components
         if n_components >= n_features:
             raise ValueError(
-                f"Got n_components={n_components} of {n_features} features; expected fewer."
+                f"Got n_components={n_components} for X with n_features={n_features}, but "
+                "expected fewer."
             )
         if self.linear is None:  # a layer whose logits tell nothing
             self.weight_, self.bias_, self.scale_ = np.zeros((1, n_features)), np.zeros(1), 1.0

@@ -104,7 +104,8 @@ def resolve_optimizer(optimizer, classifiers, generator):
         return "adam" if smooth else "evolution"
     if optimizer != "evolution" and not smooth:
         raise ValueError(
-            f"Got optimizer={optimizer!r}, but not all parts have gradients; use 'evolution'."
+            f"Got optimizer={optimizer!r}, but a member or the generator has no gradients; use "
+            "'evolution' or 'auto'."
         )
     return optimizer
 
