@@ -216,7 +216,8 @@ class ScoreWrapper(Wrapper):
         if y is None and required:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None; its "
-                f"estimator ({type(self.estimator).__name__}) needs labels."
+                f"estimator ({type(self.estimator).__name__}) needs labels: pass them, or use "
+                "one that needs none."
             )
         return X, y
 
@@ -234,7 +235,8 @@ class ScoreWrapper(Wrapper):
                 return y == -1
             warnings.warn(
                 f"Got y of -1 and 1, which {type(self.estimator).__name__} takes for classes "
-                "and not for outliers and inliers; pass ood_label=-1 to it if they are.",
+                "and not for outliers and inliers; pass ood_label=-1 to it if they are, or an "
+                "estimator that needs no labels.",
                 stacklevel=3,
             )
         return is_label(y, ood_label)

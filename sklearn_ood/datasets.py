@@ -66,7 +66,8 @@ def _with_outliers(X, y, n_outliers, draw, inside, ood_label, random_state):
     """Rows beside what ``draw(n)`` makes outside of their support, shuffled."""
     if ood_label in y:
         raise ValueError(
-            f"Got ood_label={ood_label}, a class; expected none of 0..{y.max()}, such as -1."
+            f"Got ood_label={ood_label}, but that is a class. Choose an integer that is "
+            f"none of 0..{y.max()}, for example -1."
         )
     outside = np.empty((0, 2))
     while len(outside) < n_outliers:

@@ -86,7 +86,7 @@ class TestTwoGaussians:
             ({"sigma": np.nan}, "Got sigma=nan"),
             ({"box": "wide"}, "Got box='wide'"),
             ({"ring_width": -1.0}, "Got ring_width=-1.0"),
-            ({"ood_label": 1}, "Got ood_label=1, a class"),
+            ({"ood_label": 1}, "Got ood_label=1, but that is a class"),
             ({"ood_label": "out"}, "Got ood_label='out', but expected an int"),
             (
                 {"outliers": "ring"},
@@ -150,7 +150,7 @@ class TestRings:
             ({"inner_radius": 0.95}, "rings would overlap"),
             ({"n_outliers": 1.5}, "Got n_outliers=1.5"),
             ({"box": 0.0}, "Got box=0.0"),
-            ({"ood_label": 2}, "Got ood_label=2, a class"),
+            ({"ood_label": 2}, "Got ood_label=2, but that is a class"),
         ],
     )
     def test_bad_parameters(self, parameters, message):

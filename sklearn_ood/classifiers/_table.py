@@ -141,8 +141,8 @@ class TableClassifier(OODClassifier):
         known = Part(rows[:, self.used_], codes, weight)
         self.indicators_ = Indicators.of(self._common(known.rows), self._is_category)
         self.weights_, n_stages = self._weighed(known, folds, seed)
-        every = slice(None), None
-        self.members_, self.shares_ = self._fit_members(known, *every, seed, n_stages)
+        fits = self._fit_members(known, slice(None), None, seed, n_stages)
+        self.members_, self.shares_ = fits
         self.classes_ = data.classes
         return self
 
@@ -218,8 +218,8 @@ class TableClassifier(OODClassifier):
 
     def _evidence(self, rows):
         rows = rows[:, self.used_]
-        fitted = self.members_, self.shares_
-        log_p = self._member_log_proba(*fitted, rows, len(self.classes_))
+        n_classes = len(self.classes_)
+        log_p = self._member_log_proba(self.members_, self.shares_, rows, n_classes)
         # A sum and no product, which would round a row by what is beside it.
         return log_softmax((self.weights_[:, None, None] * log_p).sum(axis=0))
 

@@ -148,7 +148,8 @@ class Lessons:
         if smallest > LEVEL:
             warnings.warn(
                 f"Got {n_calibration:.4g} rows that calibrate, so that no p-value is below "
-                f"{smallest:.2f}; for {LEVEL} give more rows, or a larger calibration.",
+                f"{smallest:.2f}; for {LEVEL} give more rows, a larger calibration, or "
+                "calibration='cross'.",
                 stacklevel=4,
             )
 
@@ -202,6 +203,7 @@ class Lessons:
             width = getattr(each, "n_features_in_", X.shape[1])
             if width != X.shape[1]:
                 raise ValueError(
-                    f"Got X with {X.shape[1]} features, but {name!r} was fitted on {width}."
+                    f"Got X with {X.shape[1]} features, but {name!r} was fitted on {width}; "
+                    "fit all members on the same features."
                 )
         return {name: fitted.get(name, _members.CLASSIFIER) for name in named}

@@ -201,7 +201,8 @@ def _resolve(estimator, steps=()):
     if np.ndim(chosen_by.get("risk", 0)) or chosen_by["guarantee_for"] == "group":
         raise TypeError(
             "Got a SelectiveClassifier with a threshold for each group or risk, but a graph "
-            "has none; export its estimator_, and compare with threshold_ outside."
+            "has one, or one for each class; export its estimator_, and compare with "
+            "threshold_ outside."
         )
     if estimator.detector_ is not estimator.estimator_:
         branches = [branches[0], _resolve(estimator.detector_, steps)[0][-1]]

@@ -73,7 +73,8 @@ def as_rows(name, values, n_rows=None):
         raise ValueError(f"Got {name}=None, but expected one value for each row.")
     if hidden := int(hidden_entries(values).sum()):
         raise ValueError(
-            f"Got {name} with {hidden} entries that are masked or NaT; each row needs a value."
+            f"Got {name} with {hidden} entries that are masked or NaT, but each row needs a "
+            "value; leave these rows out."
         )
     values = as_numpy(values)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -84,7 +85,8 @@ def as_rows(name, values, n_rows=None):
         raise ValueError(f"Got {name} with 0 rows, but at least one is needed.")
     if n_rows is not None and values.size != n_rows:
         raise ValueError(
-            f"Got {name} with {values.size} rows, but expected {n_rows} as before it."
+            f"Got {name} with {values.size} rows, but the rows before it are {n_rows}; "
+            "pass arrays of the same length."
         )
     return values
 
@@ -114,7 +116,8 @@ def as_numbers(name, values, n_rows=None):
             values = values.astype(np.float64)
     if values.dtype.kind not in "biuf":
         raise ValueError(
-            f"Got {name} of {values.dtype}, such as {values[:3].tolist()}; expected numbers."
+            f"Got {name} of {values.dtype}, such as {values[:3].tolist()}, but expected a real "
+            "number for each row."
         )
     values = values.astype(np.float64, copy=False)
     if np.isnan(values).any():
@@ -136,7 +139,8 @@ def as_mask(name, values, n_rows=None):
         valid = False
     if not valid:
         raise ValueError(
-            f"Got {name} of {list(dict.fromkeys(flags.tolist()))[:5]}, but expected booleans."
+            f"Got {name} with the values {list(dict.fromkeys(flags.tolist()))[:5]}, but "
+            "expected booleans, one for each row."
         )
     return flags.astype(bool)
 
@@ -281,7 +285,8 @@ def bootstrap_interval(
     check_arguments(bootstrap_interval, settings)
     if "sample_weight" in params:
         raise TypeError(
-            "Got sample_weight, but the bootstrap weighs each row by how often it was drawn."
+            "Got sample_weight, but the bootstrap weighs each row by how often it was drawn; "
+            "leave it out."
         )
     seed = check_random_state(random_state).randint(2**31 - 1)
     draws = n_resamples, np.random.Generator(np.random.SFC64(seed))
@@ -292,7 +297,8 @@ def bootstrap_interval(
     values = values[~np.isnan(values)]
     if values.size == 0:
         raise ValueError(
-            f"Got no value of the metric in {n_resamples} resamples; give more rows."
+            f"Got no value of the metric in {n_resamples} resamples; give more rows of the "
+            "kind that it needs."
         )
     tail = (1 - confidence_level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])

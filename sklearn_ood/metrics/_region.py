@@ -160,7 +160,8 @@ def _two_columns(X, features):
     ]
     if len(found) != 2 or None in found or len(X.shape) != 2:
         raise ValueError(
-            f"Got features={features!r}, but expected two of the columns {columns[:20]}."
+            f"Got features={features!r}, but expected two of the columns {columns[:20]}, by "
+            "position or, of a frame, by name."
         )
     return found
 
@@ -170,7 +171,8 @@ def _axis(X, column, n_points):
     values = np.asarray(X[column] if hasattr(X, "columns") else X[:, column])
     if values.dtype.kind not in "biuf" or not np.isfinite(values).any():
         raise ValueError(
-            f"Got the feature {column!r} of type {values.dtype}; expected some finite numbers."
+            f"Got the feature {column!r} of type {values.dtype}, but expected one of numbers, "
+            "of which some are finite."
         )
     values = values[np.isfinite(values)].astype(np.float64)
     low, high = values.min(), values.max()

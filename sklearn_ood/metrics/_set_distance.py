@@ -57,7 +57,8 @@ def prediction_set_distance(
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(
-            f"Got a of shape {a.shape}, b of shape {b.shape}; expected (n_samples, n_classes)."
+            f"Got a of shape {a.shape} and b of shape {b.shape}, but expected two arrays of "
+            "shape (n_samples, n_classes)."
         )
     if np.isnan(a).any() or np.isnan(b).any():
         raise ValueError("Got NaN in a or b, but numbers are needed to order the classes.")
@@ -67,7 +68,8 @@ def prediction_set_distance(
     labels = np.arange(a.shape[1]) if classes is None else np.asarray(classes)
     if len(labels) != a.shape[1]:
         raise ValueError(
-            f"Got {len(labels)} classes for probabilities of {a.shape[1]}; expected one each."
+            f"Got {len(labels)} classes for probabilities of {a.shape[1]}; expected one label "
+            "a column."
         )
     distance = class_distances(hierarchy, labels, class_means)
     first, second = (np.argsort(-p, axis=1, kind="stable") for p in (a, b))
@@ -111,11 +113,15 @@ def _mean_distance(first, second, distance):
 
 def _ward_tree(classes, class_means):
     if class_means is None:
-        raise ValueError("Got hierarchy=None and class_means=None, but expected one of them.")
+        raise ValueError(
+            "Got hierarchy=None and class_means=None, but the tree is learned from the "
+            "classes' means; pass class_means or a hierarchy."
+        )
     means = np.asarray(class_means, dtype=np.float64)
     if means.ndim != 2 or len(means) != len(classes):
         raise ValueError(
-            f"Got class_means of shape {means.shape}; expected {len(classes)} rows."
+            f"Got class_means of shape {means.shape} for {len(classes)} classes, but expected "
+            "one row a class."
         )
     children = linkage(means, "ward")[:, :2].astype(int) if len(means) > 1 else np.empty((0, 2))
     parents = len(means) + np.arange(len(children))

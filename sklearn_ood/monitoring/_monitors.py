@@ -256,7 +256,8 @@ class RiskMonitor(_Monitor):
         risks = [each.limit for each in promises if each.quantity == "risk"]
         if self.risk is None and not risks:
             raise ValueError(
-                "Got risk=None, but the estimator promises no risk itself; pass risk=."
+                "Got risk=None, but the estimator promises no risk itself; pass risk=, or a "
+                "SelectiveClassifier with a risk."
             )
         # The largest decides; what holds for each class does for all.
         self.risk_ = float(max(risks) if self.risk is None else self.risk)

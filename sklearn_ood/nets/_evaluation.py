@@ -234,7 +234,8 @@ def resolve_device(device):
         resolved = torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or such: {error}"
+            f"Got device={device!r}, but expected 'auto', 'cpu', 'cuda' or another torch "
+            f"device: {error}"
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(

@@ -165,7 +165,8 @@ class GANOutlierNet(OutlierNet):
         if not spread > COLLAPSED * expected:
             raise ValueError(
                 f"The generator collapsed: its samples spread {spread:.2g}, the data "
-                f"{expected:.2g}; take a smaller lr, pull_away > 0, or outliers='boundary'."
+                f"{expected:.2g}. Pass GANOutliers with a smaller lr or with pull_away > 0, "
+                "or take outliers='boundary', which needs no generator."
             )
         nearest = np.unique(pairwise_distances_argmin(samples, class_means(rows, codes)))
         if len(nearest) == 1:
@@ -238,6 +239,7 @@ def _image_size(input_shape):
     if min(input_shape[1:]) < MIN_IMAGE_SIZE:
         raise ValueError(
             f"Got images of shape {tuple(input_shape)}, but the generative network needs at "
-            f"least {MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}; pass your own, or outliers='boundary'."
+            f"least {MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}; pass generator= and discriminator= "
+            "callables to GANOutliers, or use outliers='boundary'."
         )
     return input_shape

@@ -100,7 +100,8 @@ class UniformOutliers(MadeOutliers):
         high = largest + reach if self.high is None else self.high
         if not np.all(np.less_equal(low, high)):
             raise ValueError(
-                f"Got low={self.low!r} and high={self.high!r}, but expected low <= high."
+                f"Got low={self.low!r} and high={self.high!r}, but expected low <= high in "
+                "every feature (and where one is left out, on the data's side of it)."
             )
         return rng.uniform(low, high, size=(n, X.shape[1]))
 

@@ -54,7 +54,8 @@ def as_array(name, values):
         return np.asarray(values)
     except ValueError as error:
         raise ValueError(
-            f"Got {name}={values!r}, whose lines differ in length, but expected an array."
+            f"Got {name}={values!r}, whose lines differ in length, but expected a number or an "
+            "array of numbers."
         ) from error
 
 

@@ -73,7 +73,8 @@ def coverage_threshold(confidence, loss, weight, coverage):
     accepted = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
     if not len(order) or not accepted[-1]:
         raise ValueError(
-            "Got no in-distribution calibration rows with a weight, which coverage needs."
+            "Got no in-distribution calibration rows with a weight, but coverage is counted on "
+            "them; pass rows of the known classes."
         )
     return float(confidence[order[np.argmax(accepted >= coverage * accepted[-1] - 1e-9)]])
 
@@ -110,7 +111,10 @@ def ood_threshold(confidence, loss, weight, limit, delta):
         )
     least = confidence[order[kept[-1]]]
     if np.isposinf(least):
-        raise ValueError("Got outliers with a confidence of +inf, which no threshold refuses.")
+        raise ValueError(
+            "Got outliers with a confidence of +inf, which no threshold refuses; pass finite "
+            "numbers."
+        )
     n_accepted = int((confidence > least).sum())
     numbers = bound(n_accepted), delta, n_rows, n_accepted, n_accepted
     promise = Guarantee("ood_acceptance", limit, *numbers, n_effective=n_effective(weight))

@@ -169,7 +169,7 @@ def test_errors_say_what_is_wrong():
     X = frame(10)
     with pytest.raises(ValueError, match=r"old with classes \['no', 'yes'\] and new"):
         churn_report(NEVER, Says(lambda X: X["age"] > 5, classes=(0, 1)), X)
-    with pytest.raises(ValueError, match="y with 3 rows, but expected 10"):
+    with pytest.raises(ValueError, match="y with 3 rows, but the rows before it are 10"):
         churn_report(NEVER, NEVER, X, ["no"] * 3)
     with pytest.raises(ValueError, match="max_regions=0"):
         churn_report(NEVER, NEVER, X, max_regions=0)

@@ -66,7 +66,7 @@ def test_other_features_are_those_of_a_row_and_columns_have_names(rows):
     frame.loc[3, "a"] = np.inf
     spread = AcceptedRegionDisplay.from_estimator(model, frame, features=["d", 0], n_points=3)
     assert np.isfinite(spread.second).all()
-    with pytest.raises(ValueError, match="'a' .* expected some finite numbers"):
+    with pytest.raises(ValueError, match="'a' .* of which some are finite"):
         AcceptedRegionDisplay.from_estimator(model, frame.assign(a=np.nan), features=["d", 0])
 
 

@@ -124,8 +124,8 @@ def test_nothing_answered_is_no_nan(digits):
     [
         (([0, 1], [0], [True, True]), "y_pred with 1 rows"),
         (([0, 1], [0, 5], [True, True]), r"answers \[5\]"),
-        (([0, 1], [0, 1], ["yes", "no"]), r"accepted of \['yes', 'no'\]"),
-        (([0, 1], [0, 1], [0.9, 0.1]), r"accepted of \[0.9, 0.1\]"),
+        (([0, 1], [0, 1], ["yes", "no"]), r"accepted with the values \['yes', 'no'\]"),
+        (([0, 1], [0, 1], [0.9, 0.1]), r"accepted with the values \[0.9, 0.1\]"),
         (([0, np.nan], [0, 1], [True, True]), "y_true with 1 missing labels"),
     ],
 )
@@ -137,7 +137,7 @@ def test_errors_say_what_came(arguments, message):
 def test_missing_flags_and_classes_given_twice_are_errors():
     pd = pytest.importorskip("pandas")
     rows = [0, 1], [0, 1]
-    with pytest.raises(ValueError, match=r"accepted of \[<NA>, True\]"):
+    with pytest.raises(ValueError, match=r"accepted with the values \[<NA>, True\]"):
         reject_confusion_matrix(*rows, pd.array([None, True], dtype="boolean"), classes=[0, 1])
     mixed = np.array([2, "x"], dtype=object)
     with pytest.raises(ValueError, match=r"the answers \[2, 'x'\] in y_pred"):

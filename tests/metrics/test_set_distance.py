@@ -79,7 +79,7 @@ def test_small_sets_of_all_classes_and_single_numbers():
             "without a path from class",
         ),
         ({"hierarchy": None}, "class_means=None"),
-        ({"hierarchy": None, "class_means": np.zeros((2, 1))}, "expected 4 rows"),
+        ({"hierarchy": None, "class_means": np.zeros((2, 1))}, "one row a class"),
         ({"hierarchy": ANIMALS, "n": 0}, "Got n=0"),
         ({"hierarchy": ANIMALS, "a": np.full((4, 4), np.nan)}, "Got NaN in a or b"),
         ({"hierarchy": ANIMALS, "n": ()}, "expected whole numbers >= 1"),
