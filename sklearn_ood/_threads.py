@@ -1,13 +1,15 @@
 """Small problems in one thread."""
 
+import sys
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 _lock = Lock()
 # Of each that is inside; the first has the number of threads as it was.
-_limits: list[threadpool_limits | None] = []
+_limits: list = []
 
 
 @contextmanager
@@ -18,12 +20,27 @@ def one_thread():
     of OpenMP are the caller's own.
     """
     with _lock:
-        _limits.append(None if _limits else threadpool_limits(1, user_api="blas"))
+        _limits.append(None if _limits else _limited("blas"))
     try:
-        with threadpool_limits(1, user_api="openmp"):
+        with one_loop():
             yield
     finally:
         with _lock:
             if len(_limits) == 1:
                 _limits[0].restore_original_limits()
             _limits.pop()
+
+
+def one_loop():
+    """Inside, the caller's loops take one thread, which costs next to nothing to set."""
+    return _limited("openmp")
+
+
+def _limited(user_api):
+    return _libraries("torch" in sys.modules).limit(limits=1, user_api=user_api)
+
+
+@cache
+def _libraries(with_torch):
+    """Those that compute in several threads; to look for them takes as long as a row."""
+    return ThreadpoolController()

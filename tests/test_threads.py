@@ -1,10 +1,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import numpy as np
+import pandas as pd
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_ood._threads import one_thread
+from sklearn_ood.data._blocks import in_blocks
 
 
 def threads():
@@ -51,3 +54,14 @@ def test_whoever_leaves_last_restores_them():
         for each in [pool.submit(leaves_first), pool.submit(leaves_last)]:
             each.result()
     assert set(threads()) == {2}
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, list])
+def test_loops_over_a_row_take_one_thread(kind):
+    row = kind(np.zeros((1, 10)))
+    assert 1 in in_blocks(lambda _: threads(), row)
+    assert set(threads()) == {2}
+
+
+def test_loops_over_many_rows_take_all_threads():
+    assert set(in_blocks(lambda _: threads(), np.zeros((5000, 10)))) == {2}
