@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, RandomState, drawn_seed, fitted
 from sklearn_ood._response import log_softmax
-from sklearn_ood._threads import one_thread
+from sklearn_ood._threads import one_loop, one_thread
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.classifiers._table_shares import ClassShares
 from sklearn_ood.data._labels import rank_in_class, some_of_each_class
@@ -33,8 +33,9 @@ STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
 MAX_TREES = 8000
 MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
 LINEAR_VISITS = 1_000_000
-# Up to so many rows boosting in several threads takes longer.
-MAX_ROWS_A_THREAD = 50_000
+# Up to so many rows boosting learns, and answers, no slower in one thread: each of its many
+# loops would start others, which wait for long beside other work.
+MAX_ROWS_A_THREAD, MAX_ROWS_A_LOOP = 50_000, 5_000
 FARTHEST = 10.0
 
 
@@ -210,10 +211,11 @@ class TableClassifier(OODClassifier):
         padded = np.concatenate([rows, missing])  # or a row by itself is rounded otherwise
         padded = self._seen(padded, shares)
         numbers = self._indicated(padded)
-        for (name, member), values in zip(members.items(), log_p, strict=True):
-            least, seen = LEAST[name], numbers if name in INDICATED else padded
-            proba = member.predict_proba(seen)[: len(rows)]
-            values[:] = np.log((1 - least) * proba + least / n_classes)
+        with one_loop() if len(rows) <= MAX_ROWS_A_LOOP else nullcontext():
+            for (name, member), values in zip(members.items(), log_p, strict=True):
+                least, seen = LEAST[name], numbers if name in INDICATED else padded
+                proba = member.predict_proba(seen)[: len(rows)]
+                values[:] = np.log((1 - least) * proba + least / n_classes)
         return log_p
 
     def _evidence(self, rows):
