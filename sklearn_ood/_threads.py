@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from threading import Lock
 
 from threadpoolctl import ThreadpoolController
@@ -37,10 +37,10 @@ def one_loop():
 
 
 def _limited(user_api):
-    return _libraries("torch" in sys.modules).limit(limits=1, user_api=user_api)
+    return _libraries(len(sys.modules)).limit(limits=1, user_api=user_api)
 
 
-@cache
-def _libraries(with_torch):
-    """Those that compute in several threads; to look for them takes as long as a row."""
+@lru_cache(maxsize=1)
+def _libraries(n_modules):
+    """Those that compute in threads and are loaded by now: to look takes as long as a row."""
     return ThreadpoolController()

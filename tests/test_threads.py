@@ -4,8 +4,10 @@ from threading import Barrier
 import numpy as np
 import pandas as pd
 import pytest
+from skorch.callbacks import Callback
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from sklearn_ood import SoftmaxClassifier
 from sklearn_ood._threads import one_thread
 from sklearn_ood.data._blocks import in_blocks
 
@@ -65,3 +67,25 @@ def test_loops_over_a_row_take_one_thread(kind):
 
 def test_loops_over_many_rows_take_all_threads():
     assert set(in_blocks(lambda _: threads(), np.zeros((5000, 10)))) == {2}
+
+
+class Watcher(Callback):
+    """Keeps how many threads there were in the last step."""
+
+    def on_batch_end(self, net, **kwargs):
+        self.threads = set(threads())
+
+
+@pytest.mark.parametrize(
+    ("small", "options"),
+    [
+        (True, {}),
+        (False, {"hidden_layer_sizes": (2000, 2000)}),
+        (False, {"module": "small_cnn", "input_shape": (1, 8, 8)}),
+    ],
+)
+def test_small_networks_learn_in_one_thread(small, options):
+    X, watcher = np.random.default_rng(0).normal(size=(40, 64)), Watcher()
+    settings = {"max_epochs": 1, "device": "cpu", "net_params": {"callbacks": [watcher]}}
+    SoftmaxClassifier(**settings, **options).fit(X, np.arange(40) % 2)
+    assert (1 in watcher.threads) == small

@@ -12,11 +12,14 @@ from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
 from sklearn_ood._parameters import drawn_seed
+from sklearn_ood._threads import one_loop
 from sklearn_ood.nets._batches import ArrayBatches
 from sklearn_ood.nets._evaluation import LENDING, Arrays, Mode, resolve_device, with_leaves
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
+# Of numbers in a step of a network, up to which it takes no longer in one thread.
+MOST_PRODUCTS = 2**23
 FLOATS = frozenset(["empty", "zeros", "ones", "full", "rand", "randn", "eye", "linspace"])
 BORROWER = local()
 
@@ -180,7 +183,8 @@ def train(net, rows, codes, weight=None, *, validation=None, random):
     data = Arrays(rows, codes, weight=weight, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
     try:
-        net.fit_loop(data)
+        with one_loop() if _is_small(net) else nullcontext():
+            net.fit_loop(data)
     except KeyboardInterrupt:  # skorch's way to end early
         stopping = (each for _, each in net.callbacks_ if isinstance(each, EarlyStopping))
         if not any(each.misses_ >= each.patience for each in stopping):
@@ -191,6 +195,13 @@ def train(net, rows, codes, weight=None, *, validation=None, random):
     for _, weights in net.get_all_learnable_params():
         _finite(float(weights.detach().sum()), "sum of weights", net)
     return net
+
+
+def _is_small(net):
+    """Whether the products of a step are few: convolutions take each weight many times."""
+    n_weights = sum(each.numel() for each in net.module_.parameters())
+    repeats = any(hasattr(layer, "kernel_size") for layer in net.module_.modules())
+    return not repeats and net.batch_size * n_weights <= MOST_PRODUCTS
 
 
 @contextmanager
