@@ -109,7 +109,7 @@ class ExtremeColumn(BaseEstimator):
 def least_share(columns, tails, X):
     """Logarithm of the least share of columns, and of their negatives, that lies as far out."""
     xp = namespace(X)
-    known, tails = np.concatenate(columns), tails.reshape(3, -1)
+    known, tails = columns.reshape(-1, columns.shape[-1]), tails.reshape(3, -1)
     values = xp.concatenate([X, -X], axis=1)
     lowest, one, size = constants(X, known[:, 0], 1, known.shape[1])
     log_share = xp.log((one + n_below(known, values)) / (one + size))
