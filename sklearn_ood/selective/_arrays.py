@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklearn_ood._parameters import Share, check_arguments
+from sklearn_ood.data._blocks import is_tensor
 from sklearn_ood.data._labels import OUTLIER, codes_in, is_label
 from sklearn_ood.metrics._blocks import as_labels, as_numbers, as_weights, differs
 from sklearn_ood.selective._deciding import as_array, check_limits
@@ -92,7 +94,8 @@ def threshold_from_scores(
     counted = scores, lost, is_label(truth, ood_label), every, part
     weight = checked_weights(sample_weight, n_rows)
     rows = CalibrationRows(*counted, weight, quantity="risk" if loss is None else "loss")
-    return chosen_threshold(rows, delta=delta, **limits)
+    threshold, guarantees = chosen_threshold(rows, delta=delta, **limits)
+    return in_type_of(confidence, threshold), guarantees
 
 
 def p_values_from_scores(
@@ -136,13 +139,33 @@ def p_values_from_scores(
     if sample_weight is not None:
         of_known = as_numbers("calibration_weight", calibration_weight, len(known))
         of_new = as_numbers("sample_weight", sample_weight, len(new))
-        as_weights(np.append(of_known, of_new), len(known) + len(new))
+        most = as_weights(np.append(of_known, of_new), len(known) + len(new)).max()
+        of_known, of_new = of_known / most, of_new / most  # whose sum may not overflow
     order = np.argsort(known)
     below = np.append(0, np.cumsum(of_known[order]))
     at_most = below[np.searchsorted(known[order], new, side="right")]
     with np.errstate(invalid="ignore"):  # without any weight a row says nothing
         found = (at_most + of_new) / (below[-1] + of_new)
     return np.where(np.isnan(found), 1.0, found)
+
+
+def in_type_of(scores, threshold):
+    """The least numbers of the scores' own type that are not below."""
+    # numpy, torch and others compare in that type: just above a score is no number of it.
+    if is_tensor(scores):
+        dtype, kind = scores.dtype, "f" if scores.is_floating_point() else "i"
+        finfo = sys.modules["torch"].finfo
+    else:
+        dtype, finfo = np.asarray(scores).dtype, np.finfo
+        kind = dtype.kind
+    step = 1.0
+    if kind not in "iub":
+        info = finfo(dtype if kind == "f" else np.float64)
+        least = np.ldexp(1.0, np.frexp(threshold)[1] - 1)
+        step = np.maximum(least, info.smallest_normal) * info.eps
+    finite = np.isfinite(threshold)
+    found = np.where(finite, np.ceil(np.where(finite, threshold, 0) / step) * step, threshold)
+    return found.astype(np.float64) if np.ndim(threshold) else float(found)
 
 
 def as_losses(name, values, shape, each):

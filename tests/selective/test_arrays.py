@@ -110,6 +110,28 @@ def test_scores_may_be_tensors_of_a_graph(dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("wrapped", [np.asarray, torch.as_tensor, pd.Series])
+@pytest.mark.parametrize("risk", [0.2, 0.35, [0.2, 0.35]])
+def test_scores_of_few_bits_pass_a_threshold_as_often_as_is_promised(dtype, wrapped, risk):
+    """Compared in their own type: just above a score that is refused must be a number of it."""
+    rng = np.random.default_rng(0)
+    scores = rng.integers(-5, 6, size=600) / (1 if "int" in dtype else 10)
+    scores = scores > 0.2 if dtype == "bool" else scores.astype(dtype)
+    answers = rng.random(600) > 0.55 + 0.4 * scores / scores.max()
+    found = threshold_from_scores(wrapped(scores), np.zeros(600), answers, risk=risk)
+    for threshold, promise in zip(np.ravel(found[0]).tolist(), found[1].values(), strict=True):
+        assert promise.n_accepted < 600
+        assert int((wrapped(scores) >= threshold).sum()) == promise.n_accepted
+
+
+def test_a_type_that_numpy_lacks_has_its_own_steps():
+    scores = torch.linspace(-1, 1, 200).bfloat16()
+    answers = np.arange(200) < 100
+    threshold, promises = threshold_from_scores(scores, np.zeros(200), answers, risk=0.1)
+    assert int((scores >= threshold).sum()) == promises["risk"].n_accepted < 200
+
+
 def test_losses_take_the_place_of_answers():
     rng = np.random.default_rng(0)
     scores = rng.random(1000)
@@ -183,3 +205,10 @@ def test_how_many_rows_at_least_is_said_where_there_are_fewer(n_rows, help_):
     wrong = np.arange(n_rows) % 2
     with pytest.raises(ValueError, match=f"more calibration rows{help_} or a better"):
         threshold_from_scores(np.ones(n_rows), np.zeros(n_rows), wrong, risk=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e308])
+def test_weights_of_any_scale_give_the_same_p_values(scale):
+    weights = {"calibration_weight": [scale, scale / 2, scale], "sample_weight": [scale, scale]}
+    found = p_values_from_scores([1.0, 2.0, 3.0], [0.5, 2.5], **weights)
+    np.testing.assert_allclose(found, [1 / 3.5, 2.5 / 3.5], rtol=1e-12)
