@@ -8,6 +8,7 @@ from sklearn import config_context
 from sklearn.base import ClusterMixin, OutlierMixin, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, NuSVC
@@ -34,6 +35,8 @@ def steps_and_inner(estimator):
         return steps_and_inner(estimator.estimator)
     if hasattr(estimator, "best_estimator_"):
         return steps_and_inner(estimator.best_estimator_)
+    if isinstance(estimator, BaseSearchCV) and estimator.refit:  # and not fitted
+        return steps_and_inner(estimator.estimator)
     return [], estimator
 
 

@@ -48,7 +48,15 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 from sklearn.tree._tree import NODE_DTYPE
 
-from sklearn_ood import SoftmaxClassifier, load, save
+from sklearn_ood import (
+    CombinedClassifier,
+    NeighborDistance,
+    NoveltyDetector,
+    SelectiveClassifier,
+    SoftmaxClassifier,
+    load,
+    save,
+)
 from sklearn_ood.generators import VAE
 from sklearn_ood.persistence._reader import FUNCTIONS, RULES, SIGNS
 
@@ -629,6 +637,9 @@ NEIGHBORS = KNeighborsClassifier(algorithm="brute")
 RANDOM = LogisticRegression(random_state=np.random.default_rng(0))
 LEGACY = LogisticRegression(random_state=np.random.RandomState(0))
 CODES = np.column_stack([Y, X[:, 0]])
+COMBINED = CombinedClassifier(LogisticRegression(), [("near", NeighborDistance())])
+SELECTIVE = SelectiveClassifier(LogisticRegression(), coverage=0.8)
+SOFTMAX = SoftmaxClassifier(max_epochs=1)
 INDICES = {
     "networks of classes": (VAES, X, "n_classes_", 10**9),
     "left child": (FOREST, X, "nodes", put("left_child", 10**6)),
@@ -685,6 +696,17 @@ INDICES = {
     "linkage": (HDBSCAN(copy=True), X, "_single_linkage_tree_", put("left_node", 10**6)),
     "random state": (LEGACY, X, "pos", 10**6),
     "random key": (LEGACY, X, "key", lambda a: a[:1]),
+    "random key type": (LEGACY, X, "key", lambda a: a.astype(np.int64)),
+    "p-values that fall": (COMBINED, X, "levels", lambda a: a[::-1]),
+    "p-values above one": (COMBINED, X, "levels", lambda a: a + 1),
+    "fewer p-values": (COMBINED, X, "levels", lambda a: a[1:]),
+    "scores that fall": (COMBINED, X, "values", lambda a: a[::-1]),
+    "scores that are none": (COMBINED, X, "values", fill(np.nan)),
+    "a tail that is none": (COMBINED, X, "tail_scale", np.nan),
+    "an offset that is none": (NoveltyDetector(NeighborDistance()), X, "offset_", np.nan),
+    "an isolation's offset": (IsolationForest(n_estimators=1), X, "offset_", np.nan),
+    "a threshold that is none": (SELECTIVE, X, "threshold_", np.nan),
+    "a temperature that is none": (SOFTMAX, X, "temperature_", np.nan),
     "random kind": (RANDOM, None, "bit_generator", "seed"),
     "old random kind": (LEGACY, X, "bit_generator", "seed"),
 }
@@ -698,6 +720,15 @@ def test_an_index_outside_of_its_array_is_refused(name, tmp_path):
     load(tmp_path / "model.ood")
     replaced(tmp_path / "model.ood", attribute, value, *which)
     refused(tmp_path / "model.ood")
+
+
+def test_the_numbers_of_classes_of_a_tree_are_a_row(tmp_path):
+    save(clone(FOREST).fit(X, Y), tmp_path / "model.ood")
+    schema, members = parts_of(tmp_path / "model.ood")
+    (tree,) = nodes_of(schema, "TreeNode")
+    members[tree["__reduce__"]["args"]["content"][1]["file"]] = npy(np.full((1, 1), 3))
+    write(tmp_path / "model.ood", schema, members)
+    refused(tmp_path / "model.ood", "do not fit")
 
 
 @pytest.mark.parametrize("attribute", ["_n_support", "_probA", "shape_fit_", "_dual_coef_"])

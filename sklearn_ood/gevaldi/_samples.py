@@ -87,6 +87,9 @@ class DifferentSamples:
     def __len__(self):
         return len(self.end.samples)
 
+    def __repr__(self):
+        return f"<{len(self)} samples that set {', '.join(map(str, self.names))} apart>"
+
     @property
     def steps(self):
         """At most eleven steps, the first and the last among them, (n_checkpoints,)."""

@@ -32,10 +32,9 @@ def threshold_from_scores(
 ) -> tuple[Any, dict[str, Guarantee]]:
     """The threshold for scores that some system gave to rows it was not trained on.
 
-    For a detector of another library, a network in another language, a committee of people:
-    what is needed is a score a row, higher for what is to be trusted more, and, to promise a
-    risk, what was answered and what is true. Rows whose score is at least the threshold are
-    accepted. :class:`SelectiveClassifier` does the same for an estimator.
+    For a detector of another library, a network in another language, a committee of people. A
+    row is accepted where its score is at least the threshold, a number of the scores' own type.
+    :class:`SelectiveClassifier` does the same for an estimator.
 
     Parameters
     ----------
@@ -150,8 +149,8 @@ def p_values_from_scores(
 
 
 def in_type_of(scores, threshold):
-    """The least numbers of the scores' own type that are not below."""
-    # numpy, torch and others compare in that type: just above a score is no number of it.
+    # The least numbers of that type which are not below: numpy, torch and others compare in it,
+    # and would round what lies just above a score to that score.
     if is_tensor(scores):
         dtype, kind = scores.dtype, "f" if scores.is_floating_point() else "i"
         finfo = sys.modules["torch"].finfo
@@ -163,8 +162,7 @@ def in_type_of(scores, threshold):
         info = finfo(dtype if kind == "f" else np.float64)
         least = np.ldexp(1.0, np.frexp(threshold)[1] - 1)
         step = np.maximum(least, info.smallest_normal) * info.eps
-    finite = np.isfinite(threshold)
-    found = np.where(finite, np.ceil(np.where(finite, threshold, 0) / step) * step, threshold)
+    found = np.ceil(np.divide(threshold, step)) * step
     return found.astype(np.float64) if np.ndim(threshold) else float(found)
 
 

@@ -9,9 +9,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -36,8 +33,6 @@ from sklearn_ood.selective._guarantees import first_of, warn_of_company, warn_of
 from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
 
 UNLABELLED, SEMI_SUPERVISED = -1, (SelfTrainingClassifier, LabelPropagation, LabelSpreading)
-# What hands labels on as they are; of others -1 is a class.
-HANDING_ON = Pipeline, FrozenEstimator, BaseSearchCV, Parameterized
 
 
 class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
@@ -209,10 +204,10 @@ class SelectiveClassifier(Router, Wrapper, Answering, Deciding):
 
     def _unlabelled(self, y):
         """Mask of the rows whose label nobody knows."""
-        inner = self.estimator
-        while isinstance(inner, HANDING_ON):
-            inside = inner[-1] if isinstance(inner, Pipeline) else None
-            inner = getattr(inner, "estimator", getattr(inner, "classifier", inside))
+        inner = _response.unwrap(self.estimator)[0]
+        while isinstance(inner, Parameterized):  # hands labels on; of others -1 is a class
+            held = getattr(inner, "estimator", getattr(inner, "classifier", None))
+            inner = _response.unwrap(held)[0]
         knows = (
             isinstance(inner, SEMI_SUPERVISED) and _response.ood_label_in(self) != UNLABELLED
         )

@@ -108,7 +108,8 @@ class Deciding(Parameterized):
     threshold : float, default=None
         Used as it is.
     reject_label : label, default=None
-        What ``predict`` returns for refused rows. None: "reject" for strings, else -1.
+        What ``predict`` returns for refused rows, for which hard votes and decision boundaries
+        of scikit-learn have no class. None: "reject" for strings, else -1.
 
     Attributes
     ----------

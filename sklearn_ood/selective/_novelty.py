@@ -145,7 +145,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
                 f"Got contamination={self.contamination!r}, but most training rows have the "
                 f"best score that {type(self.estimator).__name__} gives, as methods do that "
                 "remember these rows: nearly every new row would be refused; pass "
-                "contamination='auto', which holds rows out.",
+                "contamination='auto', which holds rows out where there are 20 or more.",
                 stacklevel=4,
             )
 
@@ -159,7 +159,7 @@ class NoveltyDetector(Router, ScoreWrapper, OutlierMixin, Parameterized):
         ask = partial(known_of, self.estimator_)
         scores = _blocks.in_blocks(ask, rows)
         warn_of_company(self.estimator_, rows, scores, ask)
-        if self.contamination != "auto" and not is_frozen(self.estimator):
+        if not held_out.any() and not is_frozen(self.estimator):
             self._warn_of_rows_by_heart(scores, share)
         weight = None if weight is None else weight[placing]
         offset = _quantile(scores, share, weight, of_new=self.contamination == "auto")

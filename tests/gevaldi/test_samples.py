@@ -67,6 +67,10 @@ def unlabelled(nets):
 
 
 class TestSamples:
+    def test_are_said_in_a_line(self, found):
+        assert repr(found).endswith(" apart>")
+        assert len(repr(found)) < 100
+
     def test_are_what_their_latents_generate(self, nets, found):
         generator = nets.generator_
         np.testing.assert_allclose(

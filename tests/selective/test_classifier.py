@@ -296,7 +296,15 @@ def test_untaught_classes_count_for_coverage_and_are_no_outliers(blobs):
         pytest.fail("the only row of class 9 was never drawn")
 
 
-@pytest.mark.parametrize("what", [Ridge(), KMeans(), make_pipeline(IsolationForest())])
+@pytest.mark.parametrize(
+    "what",
+    [
+        Ridge(),
+        KMeans(),
+        make_pipeline(IsolationForest()),
+        GridSearchCV(Ridge(), {"alpha": [1]}),
+    ],
+)
 def test_what_is_no_classifier_is_an_error_before_it_is_fitted(known, what):
     with pytest.raises(TypeError, match="but expected a classifier"):
         SelectiveClassifier(what, coverage=0.8).fit(known[0], None)

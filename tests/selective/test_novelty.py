@@ -8,7 +8,8 @@ from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -114,6 +115,25 @@ def test_auto_refuses_one_in_twenty_on_average_of_few_rows_too(n_rows):
         weighted.fit(X, sample_weight=1 - X[:, 0])
         shares.append(1 - (1 - weighted.offset_) ** 2)
     assert 0.03 < np.mean(shares) < 0.05 + 4 * np.std(shares) / 20
+
+
+def test_too_few_rows_to_hold_any_out_are_known_by_heart():
+    X = np.random.default_rng(0).normal(size=(19, 2))
+    with pytest.warns(UserWarning, match="holds rows out where there are 20 or more"):
+        detector = NoveltyDetector(NeighborDistance()).fit(X)
+    assert (detector.predict(X + 0.01) == -1).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NoveltyDetector(NeighborDistance()).fit(np.vstack([X, X[:1] + 1]))
+        NoveltyDetector(KernelDensity()).fit(X)
+
+
+def test_a_search_of_what_calibrates_itself_holds_nothing_out(normal):
+    y = np.arange(len(normal)) % 2
+    combined = CombinedClassifier(GaussianNB(), [("near", NeighborDistance())])
+    search = GridSearchCV(combined, {"classifier__var_smoothing": [1e-9]}, cv=2)
+    detector = NoveltyDetector(search).fit(normal, y)
+    assert detector.estimator_.best_estimator_.n_calibration_ == len(normal)
 
 
 def test_a_share_of_rows_that_are_known_by_heart_is_warned_of(normal):
