@@ -166,9 +166,18 @@ def as_weights(sample_weight, n_rows, name="sample_weight"):
     return weights
 
 
+def in_range(weights):
+    """Weights, times a power of two where their products would overflow or vanish."""
+    exponent = np.frexp(weights.max(initial=0))[1]
+    return np.ldexp(weights, -exponent) if abs(exponent) > 300 else weights
+
+
 def n_effective(weight):
     """How many rows of equal weight are as good as these; None without weights."""
-    return None if weight is None else float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
+    if weight is None:
+        return None
+    weight = in_range(weight)
+    return float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
 
 
 def exact_interval(n_hits, n_rows):
@@ -204,7 +213,7 @@ def count_blocks(kind, n_kinds, confidence, weights=None):
         counted = weights > 0
         values, block = block_of_rows(confidence[counted])
         cell = kind[counted] * len(values) + block
-        cells = np.bincount(cell, weights[counted], n_kinds * len(values))
+        cells = np.bincount(cell, in_range(weights[counted]), n_kinds * len(values))
         return values, cells.reshape(n_kinds, len(values))
     # To sort each kind by itself is several times faster than an argsort with its gathers.
     values, total = np.unique(confidence, return_counts=True)

@@ -36,6 +36,7 @@ def right_or_wrong(
     """
     labels, answers, numbers, weights = as_answers(y_true, y_pred, confidence, sample_weight)
     if weights is not None:  # for what takes them as counts: a row is not less than one
+        weights = _blocks.in_range(weights)
         weights = weights / min(1.0, weights[weights > 0].mean())
     return _blocks.differs(labels, answers), 2, numbers, weights
 

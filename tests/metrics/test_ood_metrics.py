@@ -99,6 +99,15 @@ def test_infinite_scores():
     assert auroc([1, 1, 0, 0], [np.inf, 0, -np.inf, 0]) == 0.875
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scale", [1e-300, 1e300, 1e308])
+def test_only_ratios_of_weights_matter(metric, scale):
+    rng = np.random.default_rng(0)
+    rows, weights = (rng.integers(0, 2, 99), rng.integers(0, 9, 99)), rng.integers(0, 2, 99)
+    expected = metric(*rows, sample_weight=weights)
+    assert metric(*rows, sample_weight=weights * scale) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("metric", [*METRICS, ood_report])
 @pytest.mark.parametrize(
     ("rows", "message"),

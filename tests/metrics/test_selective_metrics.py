@@ -116,13 +116,15 @@ def test_weights_are_repeated_rows(rows, data):
 
 
 @pytest.mark.parametrize("metric", SCALARS)
-@pytest.mark.parametrize("scale", [1 / 200, 1e-6])
+@pytest.mark.parametrize("scale", [1 / 200, 1e-6, 1e-300, 1e308])
 def test_weights_may_be_shares(metric, scale):
     rng = np.random.default_rng(0)
     wrong, confidence = rng.integers(0, 2, 200), rng.integers(0, 50, 200)
     rows = wrong, np.zeros(200), confidence
     weighted = metric(*rows, sample_weight=np.full(200, scale))
     assert weighted == pytest.approx(metric(*rows), rel=1e-9)
+    curve = risk_coverage_curve(*rows, sample_weight=np.full(200, scale))
+    assert np.allclose(curve, risk_coverage_curve(*rows))
 
 
 def test_curve_has_only_achievable_points():
