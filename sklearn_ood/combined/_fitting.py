@@ -118,6 +118,7 @@ class Lessons:
         settings = {"is_crossed": self.is_crossed, "row_weights": self.calibration_weights}
         return _conformal.calibrated(scores, self.combination.method, weights, **settings)
 
+    @once
     def answering(self, classifier):
         """The classifier in use and its classes: what no member asks learns from all rows."""
         taught = self._taught if self.is_asked else self.classes

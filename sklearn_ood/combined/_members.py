@@ -18,7 +18,7 @@ from sklearn_ood.combined import _columns
 from sklearn_ood.combined._network import ends_linear, network_members
 from sklearn_ood.data._blocks import once, take_rows, unmasked
 from sklearn_ood.data._labels import OUTLIER, codes_in, foreign
-from sklearn_ood.data._tables import TableEncoder, check_frame
+from sklearn_ood.data._tables import TableEncoder, check_frame, warn_of_columns
 from sklearn_ood.detectors._features import NetFeatures
 from sklearn_ood.detectors._layers import layers_of
 from sklearn_ood.detectors._neighbors import NeighborDistance
@@ -38,12 +38,15 @@ def keep_table(estimator, X, *, reset):
     """A frame or an array of objects as it came, for others to read, else float64 with NaN."""
     if hasattr(X, "columns"):
         check_frame(estimator, X, reset=reset)
-        return X
-    # In float32 a row's score by most methods would depend on the rows beside it.
-    X = unmasked(X)
-    dtype = None if np.asarray(X).dtype.kind in "OMm" else np.float64
-    wanted = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
-    return validate_data(estimator, X, reset=reset, **wanted)
+    else:
+        # In float32 a row's score by most methods would depend on the rows beside it.
+        X = unmasked(X)
+        dtype = None if np.asarray(X).dtype.kind in "OMm" else np.float64
+        wanted = {"dtype": dtype, "ensure_all_finite": "allow-nan"}
+        X = validate_data(estimator, X, reset=reset, **wanted)
+    if reset:
+        warn_of_columns(X)
+    return X
 
 
 def check_members(members):

@@ -131,6 +131,11 @@ def of_rows(X, key, compute):
     return seen[key][0]
 
 
+def is_shared():
+    """Whether a method runs that has others read the same rows, or parts of them."""
+    return _SEEN.get() is not None
+
+
 def row_blocks(X):
     """Copies of as many rows of a mapped file as make a block, one after the other."""
     size = _block_size(X)

@@ -1,5 +1,6 @@
 """Tables as people have them, as numbers: categories and missing cells among them."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -12,7 +13,7 @@ from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from sklearn_ood._parameters import Parameterized, fitted
-from sklearn_ood.data._blocks import of_rows, unmasked
+from sklearn_ood.data._blocks import is_shared, of_rows, unmasked
 from sklearn_ood.data._rows import as_native
 
 # Of one column. The others count as one, as do new ones.
@@ -24,6 +25,10 @@ LARGEST = float(np.finfo(np.float32).max)
 EXACT = 2**53
 # Of one column; a category that is rarer has no indicator.
 MAX_INDICATORS = 32
+# Of fewer rows nothing is said; of text that more than such a share of the cells is new.
+MIN_TOLD, MOSTLY = 50, 0.9
+# Of the steps of a column that counts: how unlike, and of whole numbers how straight.
+UNLIKE, STRAIGHT = 0.5, 0.99
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,48 @@ def check_frame(estimator, X, *, reset):
         )
 
 
+def warn_of_columns(table):
+    """Warn of numbers that count the rows, and of text that does not come again."""
+    if len(table) < MIN_TOLD or is_shared():
+        return
+    for _, name, column in _columns(table, range(table.shape[1])):
+        if _steps(column[:MIN_TOLD]) is not None and _counts(_steps(column)):
+            told = "counts the rows, so that every later row will lie beyond it and be strange"
+            remedy = "drop it, unless it is what the rows are sorted by"
+        elif _is_new_text(column):
+            told = "is text of which nearly every cell is another, and tells of no new row"
+            remedy = "drop it, or turn it into numbers or a few categories"
+        else:
+            continue
+        warnings.warn(f"Got X whose column {name!r} {told}; {remedy}.", stacklevel=3)
+
+
+def _steps(column):
+    # From each number to the next where all rise or all fall, else None.
+    cells = np.asarray(column)
+    if cells.dtype.kind == "O" and not any(isinstance(cell, str) for cell in cells):
+        cells = np.array(cells.tolist())
+    if cells.dtype.kind not in "iuf" or np.isinf(cells).any():
+        return None
+    steps = np.diff(cells.astype(np.float64))
+    return steps if (steps > 0).all() or (steps < 0).all() else None
+
+
+def _counts(steps):
+    # By like steps, as measurements that are sorted rarely do.
+    if steps is None or steps.std() < UNLIKE * abs(steps.mean()):
+        return steps is not None
+    line = np.corrcoef(steps.cumsum(), np.arange(len(steps)))[0, 1]
+    return abs(line) > STRAIGHT and (steps == np.floor(steps)).all()
+
+
+def _is_new_text(column):
+    cells = np.asarray(column)
+    known = cells[:0] if cells.dtype.kind in "biuf" else cells
+    texts = [cell for cell in known.tolist() if isinstance(cell, str)]
+    return len(texts) >= MIN_TOLD and len({*texts}) > MOSTLY * len(texts)
+
+
 def read_table(estimator, X, *, reset):
     """The rows of a table as numbers, for an estimator that keeps ``columns_``."""
     X = unmasked(as_native(X))
@@ -93,6 +140,7 @@ def read_table(estimator, X, *, reset):
             X = np.array(X, dtype=object)  # or its numbers would be text
         X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
     if reset:
+        warn_of_columns(X)
         estimator.columns_ = of_rows(X, "columns", lambda: TableColumns.of(X))
         if (estimator.columns_.kinds == EMPTY).all():
             raise ValueError(f"Got X with {X.shape[1]} columns, but expected one with a value.")
@@ -299,9 +347,8 @@ class TableEncoder(TransformerMixin, Parameterized):
     Notes
     -----
     A column is taken for categories where it is text, boolean or declared so, and else for
-    numbers; later it may come in another type. A category that was not seen, or that is not
-    among the 10,000 most frequent, is read as one more, rare one. Columns without any value are
-    left out; dates are refused.
+    numbers; later it may come in another type. A category beyond the 10,000 most frequent, or a
+    new one, is read as one more, rare one. Empty columns are left out; dates are refused.
 
     Examples
     --------

@@ -5,6 +5,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -84,3 +85,13 @@ def test_a_generative_classifier_keeps_its_form():
     again = as_chosen(GenerativeClassifier("gmm", random_state=0), fitted).fit(KNOWN, y)
     np.testing.assert_array_equal(again.score_samples(NEW), fitted.score_samples(NEW))
     assert again.generator.n_components.n_components == fitted.generator_.n_components_
+
+
+def test_a_column_that_counts_the_rows_is_told_of_once():
+    X = np.column_stack([KNOWN, np.arange(len(KNOWN))])
+    density = TableDensity(1)
+    model = CombinedClassifier(GaussianNB(), [("density", density)], random_state=0)
+    for each in (density, model):
+        with pytest.warns(UserWarning, match="^Got X whose column '2' counts") as told:
+            each.fit(X, KNOWN[:, 0] > 0)
+        assert len(told) == 1

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from sklearn.base import BaseEstimator
 
-from sklearn_ood.data._tables import read_table
+from sklearn_ood.data._tables import read_table, warn_of_columns
 
 FRAME = {
     "size": [1.5, None, 3.0, 2.0],
@@ -205,3 +205,50 @@ def test_numbers_of_any_type_are_read_at_once_as_each_by_itself():
     spoilt = frame.assign(float64=np.inf)
     with pytest.raises(ValueError, match="infinity in column 'float64'"):
         read_table(reader, spoilt, reset=False)
+
+
+N_ROWS = 80
+RNG = np.random.RandomState(0)
+COUNTING = {
+    "identifiers": np.arange(N_ROWS),
+    "falling": -7 * np.arange(N_ROWS),
+    "years": 1990 + np.arange(N_ROWS) / 4,
+    "seconds": 1_600_000_000 + RNG.randint(1, 90, N_ROWS).cumsum(),
+    "objects": np.arange(N_ROWS).astype(object),
+}
+MEASURED = {
+    "unsorted": RNG.permutation(N_ROWS),
+    "sorted": np.sort(RNG.rand(N_ROWS)),
+    "sorted incomes": np.unique((1e6 * RNG.gamma(2, size=N_ROWS)).astype(int)),
+    "ties": np.arange(N_ROWS) // 2,
+    "missing": np.where(np.arange(N_ROWS) == 60, np.nan, np.arange(N_ROWS)),
+    "infinite": np.append(np.arange(N_ROWS - 1), np.inf),
+    "few": np.arange(49),
+    "days": np.arange(N_ROWS) * np.timedelta64(1, "D"),
+}
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_a_column_that_counts_the_rows_is_named(name):
+    X = pd.DataFrame({"size": RNG.rand(N_ROWS), name: COUNTING[name]})
+    for table in (X, pl.DataFrame(X), X.to_numpy()):
+        said = name if hasattr(table, "columns") else "1"
+        with pytest.warns(UserWarning, match=f"^Got X whose column '{said}' counts.* drop it"):
+            warn_of_columns(table)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_column_of_measurements_is_no_count(name, recwarn):
+    warn_of_columns(pd.DataFrame({name: MEASURED[name]}))
+    assert not recwarn
+
+
+def test_text_that_does_not_come_again_is_named():
+    names = [f"name {i}" if i % 20 else None for i in range(N_ROWS)]
+    X = pd.DataFrame({"colour": ["red", "blue"] * 40, "who": names})
+    for table in (X, pl.DataFrame(X)):
+        with pytest.warns(UserWarning, match="column 'who' is text.* drop it") as told:
+            warn_of_columns(table)
+        assert len(told) == 1
+    with pytest.warns(UserWarning, match="column '1' is text"):
+        warn_of_columns(X.to_numpy(object))
