@@ -4,6 +4,7 @@ from dataclasses import field
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -24,11 +25,16 @@ from sklearn_ood.nets._evaluation import ROW_BLOCK
 MAX_TRIAL_ROWS, FIVE_PARTS, TWO_PARTS = 3000, 500, 2000
 # What a member says at least of every class: the trees vote by counting.
 LEAST = {"boosting": 1e-5, "trees": 2e-3, "net": 1e-5, "linear": 1e-5}
+# Boosting takes more levels of a column by how frequent they are: any split of many fits.
+MAX_UNORDERED = 16
 # The members that see numbers of like spread.
 INDICATED = "net", "linear"
 # Where the members' weights are drawn, and how strongly.
 PRIOR_WEIGHTS, PRIOR_STRENGTH = np.array([0.5, 0.5, 0.0, 0.0]), 5.0
 STAGE, MAX_STAGES, LEAST_GAIN, MANY_STAGES = 20, 300, 5e-4, 100
+# Share of the columns that a split of boosting sees; all, where rows held out are as sure,
+# in standard deviations, that this is better.
+FEW_COLUMNS, SURE = 0.5, 3.0
 # Of boosting, which has one for each class in every stage.
 MAX_TREES = 8000
 MAX_ROWS_A_TREE, MAX_NET_ROWS, NET_VISITS = 50_000, 50_000, 100_000
@@ -93,14 +99,14 @@ class TableClassifier(OODClassifier):
     The weights with the least log loss, drawn a little towards a half for boosting and for
     trees, come from rows that judge members fitted on others: five parts in turn of up to 500
     rows, two of up to 2,000, and above one half of at most 3,000. These rows also say after how
-    many trees boosting stops. The members are then fitted on all rows; of more than 50,000 each
-    tree, the network and the linear model see so many, drawn at random. Columns with so few
-    values that some of the members judged saw none are ignored.
+    many trees boosting stops and, where they are sure, that its splits see all columns, not
+    half. The members are then fitted on all rows; of more than 50,000 each tree, the network
+    and the linear model see so many. Columns that some of those judged saw empty are ignored.
 
-    Of categories the 32 most frequent are told apart. Beside a column of more, where its levels
-    tell of rows they were not counted from, stand logarithms of the classes' shares in the
-    level by those in the table, smoothed as is best for such rows: target encoding,
-    cross-fitted. Identifiers that do not recur tell nothing.
+    Of categories the 32 most frequent are told apart, more than 16 by boosting as by trees: in
+    order of frequency. Beside a column of more than 32, where its levels tell of rows they were
+    not counted from, stand logarithms of the classes' shares in the level by those in the
+    table, smoothed as is best for such rows: target encoding, cross-fitted.
 
     Examples
     --------
@@ -141,18 +147,22 @@ class TableClassifier(OODClassifier):
         self.used_ = _told_columns(rows, [learned for learned, _ in folds])
         known = Part(rows[:, self.used_], codes, weight)
         self.indicators_ = Indicators.of(self._common(known.rows), self._is_category)
-        self.weights_, n_stages = self._weighed(known, folds, seed)
-        fits = self._fit_members(known, slice(None), None, seed, n_stages)
+        self.weights_, form = self._weighed(known, folds, seed)
+        fits = self._fit_members(known, slice(None), None, seed, form)
         self.members_, self.shares_ = fits
         self.classes_ = data.classes
         return self
 
     def _weighed(self, known, folds, seed):
-        """Weights of the members, and stages of boosting, by rows held out from them."""
+        """Weights of the members, and the form of boosting, by rows held out from them."""
+        form = {"max_features": FEW_COLUMNS}
         if not folds:
-            return np.full(len(LEAST), 1 / len(LEAST)), STAGE
-        rows, codes, _ = known
-        trials = [self._fit_members(known, *fold, seed) for fold in folds]
+            return np.full(len(LEAST), 1 / len(LEAST)), form | {"max_iter": STAGE}
+        (rows, codes, _), trials = known, []
+        form = form if len(folds) > 2 else {}  # which few rows do not tell
+        for fold in folds:
+            trials.append(self._fit_members(known, *fold, seed, form))
+            form = {"max_features": trials[0][0]["boosting"].max_features}
         log_p = [
             self._member_log_proba(*trial, rows[held], codes.max() + 1)
             for trial, (_, held) in zip(trials, folds, strict=True)
@@ -163,25 +173,26 @@ class TableClassifier(OODClassifier):
         n_stages = int(np.mean([members["boosting"].max_iter for members, _ in trials]))
         if len(rows) > MAX_TRIAL_ROWS:
             n_stages = max(n_stages, min(MANY_STAGES, _most_stages(codes)))
-        return weights, n_stages
+        return weights, form | {"max_iter": n_stages}
 
-    def _fit_members(self, known, learned, held_out, seed, n_stages=None):
+    def _fit_members(self, known, learned, held_out, seed, form):
         """The members on some rows, and the shares that they see beside them.
 
-        Others, where there are some, say when boosting stops.
+        Others, where there are some, say what the form of boosting does not.
         """
         taught, n_levels = known.at(learned), self.columns_.n_levels[self.used_]
         many = np.flatnonzero(n_levels > MAX_INDICATORS)
         shares, told = ClassShares.of(taught, many, n_levels, seed)
         lesson = taught._replace(rows=np.hstack([self._common(taught.rows), told]))
-        judge = None if n_stages else known.at(held_out)
+        judge = None if held_out is None else known.at(held_out)
         if judge is not None:
             judge = judge._replace(rows=self._seen(judge.rows, shares))
-        is_category = np.pad(self._is_category, (0, told.shape[1]))
+        unordered = self._is_category & (n_levels <= MAX_UNORDERED)
+        unordered = np.pad(unordered, (0, told.shape[1]))
         trees = QuickTrees(self.n_estimators, n_jobs=self.n_jobs, random_state=seed)
         trees.set_params(**of_rows_a_tree(len(lesson.rows), MAX_ROWS_A_TREE))
         members = {
-            "boosting": _boosted(lesson, is_category, seed, n_stages, judge),
+            "boosting": _boosted(lesson, unordered, seed, form, judge),
             "trees": trees.fit(*lesson),
         } | self._indicated_members(lesson, seed)
         return members, shares
@@ -253,32 +264,42 @@ def _told_columns(rows, parts):
     return told
 
 
-def _boosted(lesson, is_category, seed, n_stages, held_out):
-    """Boosted trees, as many as given, or until the log loss of other rows stops falling."""
+def _boosted(lesson, unordered, seed, form, judge):
+    """Boosted trees of a form; what it does not say, the log loss of other rows does."""
     boosting = HistGradientBoostingClassifier(
-        max_iter=n_stages or STAGE,
-        categorical_features=is_category if is_category.any() else None,
+        max_iter=STAGE,
+        max_features=FEW_COLUMNS,
+        categorical_features=unordered if unordered.any() else None,
         l2_regularization=1.0,  # or rare classes diverge
-        max_features=0.5,
         min_samples_leaf=10,
         early_stopping=False,
         warm_start=True,
         random_state=seed,
-    )
-    best, given = np.inf, n_stages or held_out is None
+    ).set_params(**form)
     most_stages = _most_stages(lesson.codes)
     with one_thread() if len(lesson.codes) <= MAX_ROWS_A_THREAD else nullcontext():
         boosting.fit(*lesson)
-        while not given and boosting.max_iter < most_stages:
-            proba = boosting.predict_proba(held_out.rows)
-            log_p = np.log(np.maximum(proba, LEAST["boosting"]))
-            of_truth = log_p[np.arange(len(log_p)), held_out.codes]
-            loss = -np.average(of_truth, weights=held_out.weight)
-            if loss > best - LEAST_GAIN:
-                break
-            best = loss
+        if judge is None:
+            return boosting
+        losses, best = _losses(boosting, judge), np.inf
+        if "max_features" not in form:
+            others = clone(boosting).set_params(max_features=1.0).fit(*lesson)
+            gains = losses - _losses(others, judge)
+            if gains.sum() > SURE * np.linalg.norm(gains):
+                boosting, losses = others, losses - gains
+        while boosting.max_iter < most_stages and losses.sum() <= best - LEAST_GAIN:
+            best = losses.sum()
             boosting.set_params(max_iter=boosting.max_iter + STAGE).fit(*lesson)
+            losses = _losses(boosting, judge)
     return boosting
+
+
+def _losses(boosting, judge):
+    """What each row adds to the mean log loss."""
+    proba = np.maximum(boosting.predict_proba(judge.rows), LEAST["boosting"])
+    return (
+        -np.log(proba[np.arange(len(proba)), judge.codes]) * judge.weights / judge.weights.sum()
+    )
 
 
 def _most_stages(codes):

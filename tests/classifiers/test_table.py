@@ -6,7 +6,8 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.metrics import log_loss
 
 from sklearn_ood import SelectiveClassifier, TableClassifier, load, save
-from sklearn_ood.classifiers._table import pooling_weights
+from sklearn_ood.classifiers._table import _boosted, pooling_weights
+from sklearn_ood.data._rows import Part
 
 SMALL = TableClassifier(10, random_state=0)
 
@@ -140,6 +141,25 @@ def test_a_linear_rule_is_found_in_few_rows():
     y = np.digitize(on_line, np.quantile(on_line, [0.25, 0.5, 0.75]))
     model = TableClassifier(20, random_state=0).fit(X[:150], y[:150])
     assert model.score(X[150:], y[150:]) > 0.8
+
+
+@pytest.mark.parametrize(("n_told", "share"), [(1, 1.0), (8, 0.5)])
+def test_splits_see_all_columns_where_one_decides(n_told, share):
+    rows = np.random.RandomState(0).randn(600, 20)
+    codes = (rows[:, :n_told].sum(axis=1) > 0.3).astype(np.int64)
+    parts = Part(rows[:300], codes[:300], None), Part(rows[300:], codes[300:], None)
+    is_category = np.zeros(20, dtype=bool)
+    assert _boosted(parts[0], is_category, 0, {}, parts[1]).max_features == share
+    given = {"max_features": 0.5}
+    assert _boosted(parts[0], is_category, 0, given, parts[1]).max_features == 0.5
+
+
+def test_boosting_takes_many_levels_in_order():
+    row = np.arange(272)
+    X = pd.DataFrame({"few": row % 16, "many": row % 17, "size": row}).astype({"size": float})
+    X = X.astype({"few": "category", "many": "category"})
+    model = TableClassifier(1, random_state=0).fit(X.sample(frac=1, random_state=0), row % 2)
+    assert model.members_["boosting"].is_categorical_.tolist() == [True, False, False]
 
 
 def test_numbers_beyond_single_precision_warn_of_nothing():
