@@ -126,9 +126,9 @@ class ConformalScale:
         """The scale of the scores of calibration rows: at least one, finite."""
         values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
         # A new row counts for 1, the most that it may weigh.
-        counts = counts if weight is None else np.bincount(place, weight)
-        n_samples = len(scores) if weight is None else float(counts.sum())
-        levels = np.minimum((1 + np.cumsum(counts)) / (n_samples + 1), 1)
+        at_most = np.cumsum(counts if weight is None else np.bincount(place, weight))
+        n_samples = len(scores) if weight is None else float(at_most[-1])
+        levels = (1 + at_most) / (n_samples + 1)  # the last is 1, whatever is rounded
         return cls(values, levels, n_samples, *fit_tail(np.sort(scores)))
 
     @classmethod

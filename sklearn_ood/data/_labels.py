@@ -137,9 +137,9 @@ def checked_labels(estimator, y) -> np.ndarray:
 
 
 def check_same_kind(y, classes, name="y", of="classes"):
-    """Raise where labels are numbers and classes text, or the other way round."""
+    """Raise where labels are numbers and classes text, or the like; bytes are neither."""
     y, classes = np.asarray(y), np.asarray(classes)
-    if {_kind(y), _kind(classes)} != {str, float}:
+    if len({_kind(y), _kind(classes)} - {None}) < 2:
         return
     labels = set(map(str, y.tolist()))
     if len(labels) > 1 or labels & set(map(str, classes.tolist())):
@@ -150,10 +150,11 @@ def check_same_kind(y, classes, name="y", of="classes"):
 
 
 def _kind(labels):
-    """``str`` where all are text, ``float`` where all are numbers, else None."""
+    """``str`` where all are text, ``bytes``, ``float`` where all are numbers, else None."""
     if labels.dtype.kind == "O":
-        return str if all(isinstance(each, str) for each in labels.tolist()) else None
-    return str if labels.dtype.kind == "U" else float if labels.dtype.kind in "biuf" else None
+        kinds = [k for k in (str, bytes) if all(isinstance(y, k) for y in labels.tolist())]
+        return kinds[0] if kinds else None
+    return ({"U": str, "S": bytes} | dict.fromkeys("biuf", float)).get(labels.dtype.kind)
 
 
 def rank_in_class(codes):

@@ -98,6 +98,11 @@ def as_labels(name, values, n_rows=None):
         as_given = as_rows(name, np.array(values, dtype=object))
         labels = as_given if (as_given != labels).any() else labels
     check_no_label_missing(labels, name, "a label that is no class, such as 'unknown'")
+    if isinstance(labels[0], bytes):
+        raise TypeError(
+            f"Got {name} of bytes such as {labels.tolist()[0]!r}, but expected text or "
+            "numbers; decode them: np.char.decode of an array, or each.decode() of a list."
+        )
     return labels
 
 

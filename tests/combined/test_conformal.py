@@ -252,6 +252,13 @@ def test_equal_weights_change_nothing_and_whole_ones_are_rows():
     np.testing.assert_array_equal(few.p_values(np.arange(9)), kept.p_values(np.arange(9)))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_score_has_a_p_value_of_one_whatever_the_weights(seed):
+    rng = np.random.default_rng(seed)
+    scale = ConformalScale.fit(rng.normal(size=200), rng.random(200))
+    assert scale.p_values(np.array([9.0])) == 1
+
+
 @pytest.mark.parametrize("ties", [None, 20])
 def test_weighted_scales_keep_their_level_under_a_known_shift(ties):
     """Rows are uniform, new ones have the density 2 (1 - x), and small x are strange."""

@@ -277,3 +277,8 @@ def test_large_arrays_stay_exact():
     errors = np.cumsum(wrong[np.argsort(-confidence)])
     expected = np.mean(errors / np.arange(1, n + 1))
     assert aurc_score(wrong, np.zeros(n), confidence) == pytest.approx(expected, rel=1e-11)
+
+
+def test_labels_of_bytes_are_an_error():
+    with pytest.raises(TypeError, match="Got y_true of bytes such as b'a', .* decode"):
+        aurc_score([b"a", b"b"], ["a", "b"], [0.5, 0.2])

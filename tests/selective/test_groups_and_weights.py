@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_iris, make_blobs
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
@@ -400,3 +400,17 @@ def test_a_callable_loss_is_promised_as_the_matrix_of_its_values(rows, frozen):
     for wrong in (lambda truth, answer: 2.0 * (truth != answer), lambda truth, answer: 0.0):
         with pytest.raises(ValueError, match=r"what loss gives of .* numbers in \[0, 1\]"):
             SelectiveClassifier(frozen, risk=0.1, loss=wrong).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", ["S", object])
+def test_groups_of_bytes_as_files_have_them_are_an_error(kind):
+    """Text that is compared with bytes is never equal: all would be refused without a word."""
+    X, y = load_iris(return_X_y=True)
+    groups = np.array(["a", "b", "c"])[np.arange(150) % 3]
+    as_bytes = np.char.encode(groups).astype(kind)
+    model = SelectiveClassifier(FrozenEstimator(GaussianNB().fit(X, y)), risk=0.2)
+    model.set_params(guarantee_for="group").fit(X, y, groups=groups)
+    with pytest.raises(ValueError, match="Got groups with labels such as .b'a'"):
+        model.predict(X, groups=as_bytes)
+    with pytest.raises(TypeError, match="Got groups of bytes such as b'a'"):
+        model.fit(X, y, groups=as_bytes)
