@@ -14,13 +14,15 @@ often the evidence of one counts. With several classes (``classes``) tables of
 ``mixed_tables.py`` teach, with one (``one``) the normal rows of ADBench's tables, whose
 anomalies nobody sees. ``inner`` leaves classes out of the training rows of the first three
 splits of ``combined.py whole``, two splits of each. For the members of images (``selection``)
-three digits are left out of 30,000 training images of MNIST, twice.
+three digits are left out of 30,000 training images of MNIST, twice. ``parts`` leaves members
+of ``TableClassifier`` out, and what levels say of classes where two columns are one of text.
 
     python examples/papers/member_selection.py classes
     python examples/papers/member_selection.py selection    # about ten minutes on two cores
 """
 
 from functools import partial
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,8 @@ import lab
 import sklearn_ood as ood
 from mixed_tables import KNOWN, TWO_CLASSES
 from peers import on_layer, rescored
+from sklearn_ood._response import log_softmax
+from sklearn_ood.classifiers import _table, _table_shares
 from sklearn_ood.combined._columns import ClassWhitening, ColumnRanks, ExtremeColumn
 from sklearn_ood.combined._conformal import COMBINATIONS
 from sklearn_ood.generators import PCAGenerator
@@ -172,15 +176,46 @@ def classes(args, name, seed):
     taught = X.iloc[train], y[train]
     members = [each for each in MEMBERS.items() if not is_one or each[0] != "trees"]
     nobody = dummy.DummyClassifier()  # no member asks for the class
-    detector = ood.CombinedClassifier(nobody, members, calibration=0.3, random_state=seed)
-    detector.fit(*taught)
-    kinds = [kind for kind in KINDS if kind != "other class" or not is_one]
-    if not taught[0].select_dtypes("number").shape[1]:
-        kinds = [kind for kind in kinds if kind not in ("shifted", "unit")]
+    how = {"calibration": 0.3, "random_state": seed}
+    detector = ood.CombinedClassifier(nobody, members, **how).fit(*taught)
+    has_numbers = taught[0].select_dtypes("number").shape[1] > 0
+    needs = {"other class": not is_one, "shifted": has_numbers, "unit": has_numbers}
+    kinds = [kind for kind in KINDS if needs.get(kind, True)]
     unknown = {kind: corrupted(kind, *taught, X.iloc[test], y[test], rng) for kind in kinds}
     if len(outside):
         unknown["classes"] = X.iloc[outside]
     return judged(detector, X.iloc[test], unknown, CHOSEN[is_one])
+
+
+def pooled_losses(X, y, seed):
+    """Log loss of the default classifier for tables, and without a member, on rows held out."""
+    asked = mock.Mock(wraps=_table.pooling_weights)
+    with mock.patch.object(_table, "pooling_weights", asked):
+        ood.TableClassifier(random_state=seed).fit(X, y)
+    (log_p, codes, weight), how = asked.call_args
+    found, each, pooled = {}, np.arange(len(codes)), np.empty(log_p.shape[1:])
+    for left_out in ("nothing", *_table.LEAST):
+        used = np.array([member != left_out for member in _table.LEAST])
+        how["prior"] = _table.PRIOR_WEIGHTS[used]
+        for part in (each % 2 == 0, each % 2 == 1):  # by the weights best for the other rows
+            known = log_p[used][:, ~part], codes[~part], weight[~part]
+            weights = _table.pooling_weights(*known, **how)
+            pooled[part] = np.tensordot(weights, log_p[used][:, part], 1)
+        found[f"without {left_out}"] = {"log loss": -log_softmax(pooled)[each, codes].mean()}
+    return found
+
+
+@lab.Experiment("parts", KNOWN, options="--rows 1000")
+def parts(args, name, seed):
+    """The default classifier for tables without its parts; and columns joined, for shares."""
+    X, y = lab.some_pairs(*lab.frame(name), args.rows, seed)
+    pair = X.iloc[:, :2].map(str).agg(" ".join, axis=1)
+    joined = X.iloc[:, 2:].rename(columns=str).assign(pair=pair)
+    found = pooled_losses(X, y, seed)
+    for sure, shares in ((_table_shares.SURE, "shares"), (np.inf, "no shares")):
+        with mock.patch.object(_table_shares, "SURE", sure):
+            found[f"a pair, {shares}"] = pooled_losses(joined, y, seed)["without nothing"]
+    return found
 
 
 def image_members(net):
