@@ -372,6 +372,7 @@ def matrix_of(indices, width):
 
 FILES = {
     "1.npy": npy(X),
+    "none.npy": npy(X[:0]),
     "ones.npy": npy(np.ones(1)),
     "rows.npy": npy(np.ones(len(X))),
     "minus.npy": npy(-np.ones(X.shape[1])),
@@ -461,6 +462,7 @@ PARAMETERS = {
     "weights of fewer features": tree_of("1.npy", "rows.npy", "minkowski", w=array("ones.npy")),
     "weights below zero": tree_of("1.npy", "rows.npy", "minkowski", w=array("minus.npy")),
     "power that is none": tree_of("1.npy", "rows.npy", "minkowski", p=literal(float("nan"))),
+    "search tree of no rows": a_part("cKDTree", array("none.npy"), literal(4)),
     "leaves of no rows": a_part("cKDTree", array(), literal(0)),
     "tensor of no number": a_part("Tensor", literal("a"), literal("float32")),
 }

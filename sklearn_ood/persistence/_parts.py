@@ -160,12 +160,18 @@ def restore_search_tree(kind, data, leaf_size, metric, weights, options):
     return kind(data, leaf_size, metric, weights, **options)
 
 
+def restore_rows(data, leafsize):
+    """A cKDTree, which would look for neighbours among no rows."""
+    require(len(data), "with a search tree of no rows")
+    return cKDTree(data, leafsize)
+
+
 # What a value of a class is made of, and how it is made.
 CALLS: dict[type, tuple] = {
     torch.Tensor: (array_and_type, restore_tensor),
     slice: (attrgetter("start", "stop", "step"), slice),
     BSpline: (attrgetter("t", "c", "k", "extrapolate"), BSpline),
-    cKDTree: (attrgetter("data", "leafsize"), cKDTree),
+    cKDTree: (attrgetter("data", "leafsize"), restore_rows),
 }
 for kind in KDTree, BallTree:
     CALLS[kind] = rows_and_options, partial(restore_search_tree, kind)
