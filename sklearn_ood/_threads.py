@@ -1,11 +1,15 @@
 """Small problems in one thread."""
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from math import prod
 from threading import Lock
 
 from threadpoolctl import ThreadpoolController
+
+# Cells up to which threads wait for each other longer than they compute.
+FEW_CELLS = 2**12
 
 _lock = Lock()
 # Of each that is inside; the first has the number of threads as it was.
@@ -34,6 +38,13 @@ def one_thread():
 def one_loop():
     """Inside, the caller's loops take one thread, which costs next to nothing to set."""
     return _limited("openmp")
+
+
+def few_threads(X):
+    """One thread for an array or a frame of few cells, and for lists, which are taken to be."""
+    shape = getattr(X, "shape", ())
+    is_known = isinstance(shape, tuple) and {*map(type, shape)} <= {int}
+    return one_loop() if is_known and prod(shape) <= FEW_CELLS else nullcontext()
 
 
 def _limited(user_api):

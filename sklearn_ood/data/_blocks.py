@@ -4,10 +4,9 @@ import mmap
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
-from math import prod
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
 from sklearn_ood._parameters import inherits
-from sklearn_ood._threads import one_loop
+from sklearn_ood._threads import few_threads
 
 # Of one block of rows, and of the pages that may stay in memory.
 BLOCK_BYTES = 2**26
@@ -23,8 +22,6 @@ RESIDENT_BYTES = 2**28
 # Reading one row of a mapped file brings its neighbours in too: a huge page at most.
 BYTES_AROUND_A_ROW = 2**21
 
-# Cells up to which threads wait for each other longer than they compute.
-SMALL = 2**12
 # What was computed of the rows at hand, where several ask for it.
 _SEEN: ContextVar[dict | None] = ContextVar("seen", default=None)
 
@@ -66,17 +63,11 @@ def in_blocks(compute, X, *, verbose=0):
     elif is_mapped(X) and len(X):
         parts = [compute(block) for block in row_blocks(X)]
     else:
-        with one_loop() if _is_small(X) else nullcontext():
+        with few_threads(X):
             return compute(unmasked(X))
     if isinstance(parts[0], tuple):
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
     return np.concatenate(parts)
-
-
-def _is_small(X):
-    """Whether an array or a frame has few cells; lists are taken to have."""
-    shape = getattr(X, "shape", ())
-    return isinstance(shape, tuple) and {*map(type, shape)} <= {int} and prod(shape) <= SMALL
 
 
 def unmasked(X):
