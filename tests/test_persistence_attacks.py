@@ -41,6 +41,7 @@ from sklearn.ensemble import (
 )
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
@@ -698,6 +699,7 @@ INDICES = {
     "linkage": (HDBSCAN(copy=True), X, "_single_linkage_tree_", put("left_node", 10**6)),
     "random state": (LEGACY, X, "pos", 10**6),
     "random key": (LEGACY, X, "key", lambda a: a[:1]),
+    "random gauss": (LEGACY, X, "gauss", "seed"),
     "random key type": (LEGACY, X, "key", lambda a: a.astype(np.int64)),
     "p-values that fall": (COMBINED, X, "levels", lambda a: a[::-1]),
     "p-values above one": (COMBINED, X, "levels", lambda a: a + 1),
@@ -706,6 +708,10 @@ INDICES = {
     "scores that are none": (COMBINED, X, "values", fill(np.nan)),
     "a tail that is none": (COMBINED, X, "tail_scale", np.nan),
     "an offset that is none": (NoveltyDetector(NeighborDistance()), X, "offset_", np.nan),
+    "values of a tree": (FOREST, X, "values", fill(np.nan)),
+    "values of boosting": (BOOSTING, CODES, "nodes", put("value", np.nan)),
+    "steps": (IsotonicRegression(), X[:, 0], "y_thresholds_", lambda a: a[1:]),
+    "steps that fall": (IsotonicRegression(), X[:, 0], "X_thresholds_", lambda a: a[::-1]),
     "an isolation's offset": (IsolationForest(n_estimators=1), X, "offset_", np.nan),
     "a threshold that is none": (SELECTIVE, X, "threshold_", np.nan),
     "a temperature that is none": (SOFTMAX, X, "temperature_", np.nan),
