@@ -1,5 +1,6 @@
 """Small problems in one thread."""
 
+import os
 import sys
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
@@ -11,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 # Cells up to which threads wait for each other longer than they compute.
 FEW_CELLS = 2**12
 
-_lock = Lock()
+_process, _lock = os.getpid(), Lock()
 # Of each that is inside; the first has the number of threads as it was.
 _limits: list = []
 
@@ -26,7 +27,7 @@ def one_thread():
     with _lock:
         _limits.append(None if _limits else _limited("blas"))
     try:
-        with one_loop():
+        with _limited("openmp"):
             yield
     finally:
         with _lock:
@@ -35,16 +36,18 @@ def one_thread():
             _limits.pop()
 
 
-def one_loop():
-    """Inside, the caller's loops take one thread, which costs next to nothing to set."""
-    return _limited("openmp")
+def one_loop_if(is_small):
+    """Inside, the caller's loops take one thread where little is computed, or after a fork."""
+    # The other threads are lost by a fork, and loops that wait for them never end.
+    is_forked = os.getpid() != _process
+    return _limited("openmp") if is_small or is_forked else nullcontext()
 
 
 def few_threads(X):
     """One thread for an array or a frame of few cells, and for lists, which are taken to be."""
     shape = getattr(X, "shape", ())
     is_known = isinstance(shape, tuple) and {*map(type, shape)} <= {int}
-    return one_loop() if is_known and prod(shape) <= FEW_CELLS else nullcontext()
+    return one_loop_if(is_known and prod(shape) <= FEW_CELLS)
 
 
 def _limited(user_api):

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -92,3 +95,30 @@ def test_small_networks_learn_in_one_thread(small, options):
     with threadpool_limits(2):
         classifier.fit(X, np.arange(40) % 2)
     assert (1 in watcher.threads) == small
+
+
+FORKED = """
+import os, signal
+import numpy as np
+from sklearn_ood import CombinedClassifier, SoftmaxClassifier
+
+X, y = np.random.default_rng(0).normal(size=(4000, 20)), np.arange(4000) % 2
+net = SoftmaxClassifier(max_epochs=1, device="cpu").fit(X, y)
+model = CombinedClassifier(net, [("net", net)], random_state=0).fit(X[:300], y[:300])
+scores = [each.score_samples(X) for each in (net, model)]
+if child := os.fork():
+    raise SystemExit(os.waitpid(child, 0)[1])
+signal.alarm(60)
+for each, before in zip((net, model), scores, strict=True):
+    assert (each.score_samples(X) == before).all()
+assert (net.fit(X, y).score_samples(X) == scores[0]).all()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_does_not_wait_for_threads_that_it_has_lost():
+    several = os.environ | {"OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", FORKED]
+    done = subprocess.run(command, capture_output=True, text=True, env=several, check=False)
+    assert done.returncode == 0, done.stderr

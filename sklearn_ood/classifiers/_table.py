@@ -1,5 +1,4 @@
 import warnings
-from contextlib import nullcontext
 from dataclasses import field
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_ood._parameters import Count, RandomState, drawn_seed, fitted
 from sklearn_ood._response import log_softmax
-from sklearn_ood._threads import one_loop, one_thread
+from sklearn_ood._threads import one_loop_if, one_thread
 from sklearn_ood.base import OODClassifier
 from sklearn_ood.classifiers._table_shares import ClassShares
 from sklearn_ood.data._labels import rank_in_class, some_of_each_class
@@ -222,7 +221,7 @@ class TableClassifier(OODClassifier):
         padded = np.concatenate([rows, missing])  # or a row by itself is rounded otherwise
         padded = self._seen(padded, shares)
         numbers = self._indicated(padded)
-        with one_loop() if len(rows) <= MAX_ROWS_A_LOOP else nullcontext():
+        with one_loop_if(len(rows) <= MAX_ROWS_A_LOOP):
             for (name, member), values in zip(members.items(), log_p, strict=True):
                 least, seen = LEAST[name], numbers if name in INDICATED else padded
                 proba = member.predict_proba(seen)[: len(rows)]
@@ -277,7 +276,7 @@ def _boosted(lesson, unordered, seed, form, judge):
         random_state=seed,
     ).set_params(**form)
     most_stages = _most_stages(lesson.codes)
-    with one_thread() if len(lesson.codes) <= MAX_ROWS_A_THREAD else nullcontext():
+    with one_thread() if len(lesson.codes) <= MAX_ROWS_A_THREAD else one_loop_if(False):
         boosting.fit(*lesson)
         if judge is None:
             return boosting

@@ -13,6 +13,7 @@ from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_ood._parameters import forget, whole_numbers
+from sklearn_ood._threads import one_loop_if
 from sklearn_ood.data import _blocks
 from sklearn_ood.data._labels import OUTLIER, checked_labels, encode_labels, hidden_entries
 
@@ -213,8 +214,9 @@ def _flat_rows(estimator, X, *, reset, dtype, finite=True):
         for block in _blocks.row_blocks(rows) if _blocks.is_mapped(rows) else [rows]:
             # Tried by torch's sum first, which takes all cores.
             is_summed = torch and block.flags.writeable
-            if not (is_summed and torch.from_numpy(block).sum().isfinite()):
-                with config_context(assume_finite=False):  # NaN would be as typical as any row
+            with one_loop_if(False), config_context(assume_finite=False):
+                # NaN would be as typical as any row.
+                if not (is_summed and torch.from_numpy(block).sum().isfinite()):
                     assert_all_finite(block, estimator_name=name, input_name="X")
     return rows
 

@@ -20,6 +20,7 @@ from torch.overrides import (
 from torch.utils.data import Dataset
 
 from sklearn_ood._parameters import called
+from sklearn_ood._threads import one_loop_if
 from sklearn_ood.data._blocks import PagedRows, is_mapped, take_rows
 
 # Matrix products take another path for fewer rows than a register block, and for rows that
@@ -45,6 +46,7 @@ def undisturbed(function):
         try:
             on_cpu = torch.get_default_device().type == "cpu"
             with ExitStack() as stack:
+                stack.enter_context(one_loop_if(False))
                 stack.enter_context(torch.inference_mode(False))
                 if not on_cpu:
                     stack.enter_context(torch.device("cpu"))

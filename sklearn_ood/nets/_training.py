@@ -12,7 +12,7 @@ from skorch.callbacks import EarlyStopping, LRScheduler, ProgressBar
 from skorch.helper import predefined_split
 
 from sklearn_ood._parameters import drawn_seed
-from sklearn_ood._threads import one_loop
+from sklearn_ood._threads import one_loop_if
 from sklearn_ood.nets._batches import ArrayBatches
 from sklearn_ood.nets._evaluation import LENDING, Arrays, Mode, resolve_device, with_leaves
 
@@ -183,7 +183,7 @@ def train(net, rows, codes, weight=None, *, validation=None, random):
     data = Arrays(rows, codes, weight=weight, device=net.device)
     net.notify("on_train_begin", X=data, y=None)
     try:
-        with one_loop() if _is_small(net) else nullcontext():
+        with one_loop_if(_is_small(net)):
             net.fit_loop(data)
     except KeyboardInterrupt:  # skorch's way to end early
         stopping = (each for _, each in net.callbacks_ if isinstance(each, EarlyStopping))
