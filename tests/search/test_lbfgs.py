@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_ood.search._lbfgs import minimize_batched
+from sklearn_ood.search._latents import minimize_batched
 
 
 @given(
