@@ -44,10 +44,10 @@ def one_loop_if(is_small):
 
 
 def few_threads(X):
-    """One thread for an array or a frame of few cells, and for lists, which are taken to be."""
+    """One thread for a table of few cells, and for lists, which are taken to be; no images."""
     shape = getattr(X, "shape", ())
-    is_known = isinstance(shape, tuple) and {*map(type, shape)} <= {int}
-    return one_loop_if(is_known and prod(shape) <= FEW_CELLS)
+    is_table = isinstance(shape, tuple) and len(shape) < 3 and {*map(type, shape)} <= {int}
+    return one_loop_if(is_table and prod(shape) <= FEW_CELLS)
 
 
 def _limited(user_api):

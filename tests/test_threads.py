@@ -68,8 +68,9 @@ def test_loops_over_a_row_take_one_thread(kind):
     assert set(threads()) == {2}
 
 
-def test_loops_over_many_rows_take_all_threads():
-    assert set(in_blocks(lambda _: threads(), np.zeros((5000, 10)))) == {2}
+@pytest.mark.parametrize("shape", [(5000, 10), (1, 1, 8, 8)])
+def test_loops_over_many_rows_and_images_take_all_threads(shape):
+    assert set(in_blocks(lambda _: threads(), np.zeros(shape))) == {2}
 
 
 class Watcher(Callback):
