@@ -157,11 +157,11 @@ class TableClassifier(OODClassifier):
         form = {"max_features": FEW_COLUMNS}
         if not folds:
             return np.full(len(LEAST), 1 / len(LEAST)), form | {"max_iter": STAGE}
-        (rows, codes, _), trials = known, []
-        form = form if len(folds) > 2 else {}  # which few rows do not tell
-        for fold in folds:
-            trials.append(self._fit_members(known, *fold, seed, form))
-            form = {"max_features": trials[0][0]["boosting"].max_features}
+        rows, codes, _ = known
+        # Few rows do not tell the share of the columns, else the first to judge do for all.
+        first = self._fit_members(known, *folds[0], seed, form if len(folds) > 2 else {})
+        form = {"max_features": first[0]["boosting"].max_features}
+        trials = [first, *(self._fit_members(known, *fold, seed, form) for fold in folds[1:])]
         log_p = [
             self._member_log_proba(*trial, rows[held], codes.max() + 1)
             for trial, (_, held) in zip(trials, folds, strict=True)

@@ -214,9 +214,10 @@ def _flat_rows(estimator, X, *, reset, dtype, finite=True):
         for block in _blocks.row_blocks(rows) if _blocks.is_mapped(rows) else [rows]:
             # Tried by torch's sum first, which takes all cores.
             is_summed = torch and block.flags.writeable
-            with one_loop_if(False), config_context(assume_finite=False):
-                # NaN would be as typical as any row.
-                if not (is_summed and torch.from_numpy(block).sum().isfinite()):
+            with one_loop_if(False):
+                is_finite = is_summed and torch.from_numpy(block).sum().isfinite()
+            if not is_finite:
+                with config_context(assume_finite=False):  # NaN would be as typical as any row
                     assert_all_finite(block, estimator_name=name, input_name="X")
     return rows
 

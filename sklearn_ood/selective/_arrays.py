@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn_ood._parameters import Share, check_arguments
 from sklearn_ood.data._blocks import is_tensor
 from sklearn_ood.data._labels import OUTLIER, codes_in, is_label
-from sklearn_ood.metrics._blocks import as_labels, as_numbers, as_weights, differs
+from sklearn_ood.metrics._blocks import as_labels, as_numbers, as_weights, differs, in_range
 from sklearn_ood.selective._deciding import as_array, check_limits
 from sklearn_ood.selective._guarantees import Guarantee
 from sklearn_ood.selective._thresholds import CalibrationRows, checked_weights, chosen_threshold
@@ -138,8 +138,8 @@ def p_values_from_scores(
     if sample_weight is not None:
         of_known = as_numbers("calibration_weight", calibration_weight, len(known))
         of_new = as_numbers("sample_weight", sample_weight, len(new))
-        most = as_weights(np.append(of_known, of_new), len(known) + len(new)).max()
-        of_known, of_new = of_known / most, of_new / most  # whose sum may not overflow
+        both = in_range(as_weights(np.append(of_known, of_new), len(known) + len(new)))
+        of_known, of_new = np.split(both, [len(known)])
     order = np.argsort(known)
     below = np.append(0, np.cumsum(of_known[order]))
     at_most = below[np.searchsorted(known[order], new, side="right")]
